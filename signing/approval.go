@@ -1,0 +1,199 @@
+package signing
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Limits bound what a module may use. Zero means the gateway's default; a
+// grant's limits are ceilings, which policy can lower further.
+type Limits struct {
+	MemoryBytes int64 `json:"memory_bytes,omitempty"`
+	DeadlineMS  int64 `json:"deadline_ms,omitempty"` // per call, milliseconds
+	OutputBytes int64 `json:"output_bytes,omitempty"`
+	Instances   int64 `json:"instances,omitempty"`
+}
+
+// Approval is one person's statement that a module, with exactly one
+// configuration, may run on some topics with some means for some time.
+type Approval struct {
+	ModuleDigest  [32]byte // SHA-256 of the module
+	ConfigDigest  [32]byte // SHA-256 of the configuration file's bytes
+	Topics        []string // patterns; '*' stands for any run of characters
+	HostFunctions []string // as "guardlock_crypto.sha256"
+	Keys          []string // names; a guest's key handle is the index here
+	Routes        []string // topics that records may go to; indexed like Keys
+	Limits        Limits
+	NotBefore     time.Time // zero: no beginning
+	NotAfter      time.Time // required
+	Ticket        string    // the approver's own reference
+	Approver      Identity  // when approving: an optional claim; when verified: the key's owner
+
+	// ID is the SHA-256, in hex, of the signed statement: what a revocation
+	// names. Set by VerifyApproval only.
+	ID string
+}
+
+// GrantDigest is the digest of what is granted, canonically: approvals with
+// equal digests grant the same. Topics and host functions are sets. Keys and
+// routes are lists, because guests address them by index. Who approved, why and
+// for how long is not part of it: times are checked approval by approval.
+func (a Approval) GrantDigest() [32]byte {
+	canonical, err := json.Marshal(struct {
+		Version                             int
+		Module, Config                      string
+		Topics, HostFunctions, Keys, Routes []string
+		Limits                              Limits
+	}{
+		1, hex.EncodeToString(a.ModuleDigest[:]), hex.EncodeToString(a.ConfigDigest[:]),
+		sorted(a.Topics), sorted(a.HostFunctions), orEmpty(a.Keys), orEmpty(a.Routes), a.Limits,
+	})
+	if err != nil {
+		panic("signing: encoding strings and integers failed: " + err.Error())
+	}
+	return sha256.Sum256(canonical)
+}
+
+// Covers reports whether one of the approval's patterns matches topic.
+func (a Approval) Covers(topic string) bool {
+	return slices.ContainsFunc(a.Topics, func(p string) bool { return MatchTopic(p, topic) })
+}
+
+// MatchTopic reports whether pattern, in which '*' stands for any run of
+// characters, dots included, and anything else for itself, matches all of topic.
+func MatchTopic(pattern, topic string) bool {
+	p, t, star, mark := 0, 0, -1, 0
+	for t < len(topic) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, mark, p = p, t, p+1
+		case p < len(pattern) && pattern[p] == topic[t]:
+			p, t = p+1, t+1
+		case star >= 0:
+			mark++
+			p, t = star+1, mark
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == '*' {
+		p++
+	}
+	return p == len(pattern)
+}
+
+const maxListed = 256 // entries in any list of a grant
+
+// shape is the form that the entries of a list must have.
+type shape struct {
+	fits func(string) bool
+	says string
+}
+
+// Kafka's topic names are at most 249 characters of letters, digits, '.', '_'
+// and '-'.
+func isTopic(s string) bool    { return spelled(s, "._-", 249) }
+func isPattern(s string) bool  { return spelled(s, "._-*", 249) }
+func isKeyName(s string) bool  { return spelled(s, "._-", 64) }
+func isIdentity(s string) bool { return spelled(s, "._@+:/-", 256) }
+
+// isFunction accepts "module.name" in lower case.
+func isFunction(s string) bool {
+	module, name, ok := strings.Cut(s, ".")
+	return ok && s == strings.ToLower(s) && spelled(module, "_", 64) && spelled(name, "_", 64)
+}
+
+// isReference accepts a short line of text.
+func isReference(s string) bool {
+	return len(s) <= 256 && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// spelled reports whether s is 1 to limit ASCII letters, digits and bytes of extra.
+func spelled(s, extra string, limit int) bool {
+	if s == "" || len(s) > limit {
+		return false
+	}
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		letter := r|0x20 >= 'a' && r|0x20 <= 'z'
+		digit := r >= '0' && r <= '9'
+		return r >= utf8.RuneSelf || !letter && !digit && !strings.ContainsRune(extra, r)
+	})
+}
+
+// problems lists everything for which the approval must be refused.
+func (a Approval) problems() Problems {
+	var ps Problems
+	if len(a.Topics) == 0 {
+		ps.add("topics", "must name at least one topic")
+	}
+	ps.list("topics", a.Topics, shape{isPattern, "a topic pattern (letters, digits, '.', '_', '-', '*')"})
+	ps.list("host_functions", a.HostFunctions, shape{isFunction, "a host function such as guardlock_crypto.sha256"})
+	ps.list("keys", a.Keys, shape{isKeyName, "a key name (letters, digits, '.', '_', '-')"})
+	ps.list("routes", a.Routes, shape{isTopic, "a topic name (letters, digits, '.', '_', '-')"})
+	ps.limits(a.Limits)
+	switch {
+	case a.NotAfter.IsZero():
+		ps.add("not_after", "is required: an approval must end")
+	case !a.NotBefore.Before(a.NotAfter):
+		ps.add("not_after", "must be later than not_before")
+	}
+	if !isReference(a.Ticket) {
+		ps.add("ticket", "must be one line of at most 256 bytes")
+	}
+	if a.Approver != "" && !isIdentity(string(a.Approver)) {
+		ps.add("approver", identityRule)
+	}
+	return ps
+}
+
+func (ps *Problems) list(path string, items []string, s shape) {
+	if len(items) > maxListed {
+		ps.add(path, fmt.Sprintf("has %d entries, at most %d", len(items), maxListed))
+		return
+	}
+	seen := make(map[string]bool, len(items))
+	for i, it := range items {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		if !s.fits(it) {
+			ps.add(at, "must be "+s.says)
+		} else if seen[it] {
+			ps.add(at, "is listed twice")
+		}
+		seen[it] = true
+	}
+}
+
+func (ps *Problems) limits(l Limits) {
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"memory_bytes", l.MemoryBytes}, {"deadline_ms", l.DeadlineMS},
+		{"output_bytes", l.OutputBytes}, {"instances", l.Instances},
+	} {
+		// 2^53 is where JSON tools that use floating point begin to round.
+		if f.value < 0 || f.value > 1<<53 {
+			ps.add("limits."+f.name, "must be between 0 and 2^53")
+		}
+	}
+}
+
+func sorted[T cmp.Ordered](s []T) []T {
+	return orEmpty(slices.Sorted(slices.Values(s)))
+}
+
+// orEmpty makes a nil list empty, so that both encode as [].
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

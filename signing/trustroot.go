@@ -1,0 +1,261 @@
+package signing
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/signature"
+	"go.yaml.in/yaml/v3"
+)
+
+// MaxTrustRootBytes bounds a trust root file.
+const MaxTrustRootBytes = 4 << 20
+
+type role int
+
+const (
+	roleAuthor role = iota
+	roleApprover
+	roles // how many there are
+)
+
+func (r role) other() role { return roleApprover - r }
+
+func (r role) list() string { return [roles]string{"authors", "approvers"}[r] }
+
+// TrustRoot says whose keys are trusted for what, how many people must approve,
+// and what is revoked.
+type TrustRoot struct {
+	digest    [32]byte
+	threshold int
+	keys      [roles]map[string]*trustedKey // by key ID
+	revoked   revocations
+}
+
+type trustedKey struct {
+	owner               Identity
+	public              *PublicKey
+	notBefore, notAfter time.Time // zero: open
+	verifier            *verify.Verifier
+	material            root.TrustedMaterial
+}
+
+type revocations struct {
+	digests   map[[32]byte]bool // modules and configurations
+	keys      map[string]bool
+	approvals map[string]bool
+}
+
+// trustFile is the file as written, YAML or JSON.
+type trustFile struct {
+	Authors   []trustEntry `yaml:"authors"`
+	Approvers []trustEntry `yaml:"approvers"`
+	// Threshold is how many distinct people must approve; default 1.
+	Threshold *int `yaml:"threshold"`
+	Revoked   struct {
+		Digests   []string `yaml:"digests"`   // SHA-256 of modules or configurations, hex
+		Keys      []string `yaml:"keys"`      // key IDs
+		Approvals []string `yaml:"approvals"` // approval IDs
+	} `yaml:"revoked"`
+}
+
+type trustEntry struct {
+	Identity  string     `yaml:"identity"`
+	Key       string     `yaml:"key"`        // PEM
+	NotBefore *time.Time `yaml:"not_before"` // default: no beginning
+	NotAfter  *time.Time `yaml:"not_after"`  // default: no end
+}
+
+// ParseTrustRoot reads a trust root in YAML or JSON. Unknown fields are errors.
+// Everything wrong is reported at once, as Problems.
+func ParseTrustRoot(raw []byte) (*TrustRoot, error) {
+	if len(raw) > MaxTrustRootBytes {
+		return nil, fmt.Errorf("parsing trust root: %w", ErrTooLarge)
+	}
+	var f trustFile
+	if err := decodeYAML(raw, &f); err != nil {
+		return nil, fmt.Errorf("parsing trust root: %w", err)
+	}
+	t := &TrustRoot{digest: sha256.Sum256(raw), threshold: 1}
+	var ps Problems
+	people := map[string]Identity{} // by lower-cased identity
+	t.keys[roleAuthor] = readEntries(&ps, roleAuthor, f.Authors, people)
+	t.keys[roleApprover] = readEntries(&ps, roleApprover, f.Approvers, people)
+	sharedKeys(&ps, t)
+	if f.Threshold != nil {
+		t.threshold = *f.Threshold
+	}
+	if n := len(t.Approvers()); t.threshold < 1 {
+		ps.add("threshold", "must be at least 1")
+	} else if t.threshold > n && len(ps) == 0 {
+		ps.add("threshold", fmt.Sprintf("asks for %d people, but only %d can approve", t.threshold, n))
+	}
+	t.revoked = readRevocations(&ps, f)
+	if len(ps) != 0 {
+		return nil, fmt.Errorf("parsing trust root: %w", ps)
+	}
+	return t, nil
+}
+
+// decodeYAML decodes exactly one document, refusing unknown fields.
+func decodeYAML(raw []byte, v any) error {
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	dec.KnownFields(true)
+	err := dec.Decode(v)
+	var typeErr *yaml.TypeError
+	switch {
+	case errors.Is(err, io.EOF):
+		return Problems{{"", "the file is empty"}}
+	case errors.As(err, &typeErr):
+		var ps Problems
+		for _, e := range typeErr.Errors {
+			// Go's type names mean nothing to the file's author.
+			e, _, _ = strings.Cut(e, " in type ")
+			ps.add("", e)
+		}
+		return ps
+	case err != nil:
+		return Problems{{"", err.Error()}}
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return Problems{{"", "must hold exactly one document"}}
+	}
+	return nil
+}
+
+func readEntries(ps *Problems, r role, entries []trustEntry, people map[string]Identity) map[string]*trustedKey {
+	keys := make(map[string]*trustedKey, len(entries))
+	if len(entries) == 0 {
+		ps.add(r.list(), "must list at least one key")
+	}
+	for i, e := range entries {
+		at := fmt.Sprintf("%s[%d]", r.list(), i)
+		checkPerson(ps, at, e.Identity, people)
+		key, err := e.trusted()
+		if err != nil {
+			ps.add(at+".key", err.Error())
+			continue
+		}
+		if !key.notAfter.IsZero() && !key.notBefore.Before(key.notAfter) {
+			ps.add(at+".not_after", "must be later than not_before")
+		}
+		if keys[key.public.ID()] != nil {
+			ps.add(at+".key", "is listed twice")
+		}
+		keys[key.public.ID()] = key
+	}
+	return keys
+}
+
+const identityRule = "must be 1 to 256 letters, digits or any of . _ @ + : / -"
+
+// checkPerson refuses spellings that differ only in case, which would let one
+// person count as two.
+func checkPerson(ps *Problems, at, identity string, people map[string]Identity) {
+	if !isIdentity(identity) {
+		ps.add(at+".identity", identityRule)
+		return
+	}
+	folded := strings.ToLower(identity)
+	if was, ok := people[folded]; ok && was != Identity(identity) {
+		ps.add(at+".identity", fmt.Sprintf("differs from %s only in case: spell one person one way", was))
+		return
+	}
+	people[folded] = Identity(identity)
+}
+
+// sharedKeys refuses a key that two people hold: a signature would not tell
+// which of them made it, and an author could approve under another name.
+func sharedKeys(ps *Problems, t *TrustRoot) {
+	for id, a := range t.keys[roleAuthor] {
+		if b := t.keys[roleApprover][id]; b != nil && a.owner != b.owner {
+			ps.add("approvers", fmt.Sprintf("%s and %s have the same key: one key belongs to one person", a.owner, b.owner))
+		}
+	}
+}
+
+func (e trustEntry) trusted() (*trustedKey, error) {
+	pub, err := ParsePublicKey([]byte(e.Key))
+	if err != nil {
+		return nil, err
+	}
+	v, err := signature.LoadVerifier(pub.key, crypto.SHA256)
+	if err != nil {
+		return nil, fmt.Errorf("loading key: %w", err)
+	}
+	k := &trustedKey{owner: Identity(e.Identity), public: pub}
+	if e.NotBefore != nil {
+		k.notBefore = *e.NotBefore
+	}
+	if e.NotAfter != nil {
+		k.notAfter = *e.NotAfter
+	}
+	k.material = root.NewTrustedPublicKeyMaterialFromMapping(map[string]*root.ExpiringKey{
+		pub.ID(): root.NewExpiringKey(v, k.notBefore, k.notAfter),
+	})
+	// Long-lived keys, no transparency log: there is no trusted time in the
+	// bundle, and validAt checks the window against the caller's clock.
+	k.verifier, err = verify.NewVerifier(k.material, verify.WithNoObserverTimestamps())
+	if err != nil {
+		return nil, fmt.Errorf("making verifier: %w", err)
+	}
+	return k, nil
+}
+
+func (k *trustedKey) validAt(now time.Time) bool {
+	return !now.Before(k.notBefore) && (k.notAfter.IsZero() || now.Before(k.notAfter))
+}
+
+func readRevocations(ps *Problems, f trustFile) revocations {
+	r := revocations{map[[32]byte]bool{}, map[string]bool{}, map[string]bool{}}
+	for i, s := range f.Revoked.Digests {
+		d, err := parseDigest(strings.TrimPrefix(s, "sha256:"))
+		if err != nil {
+			ps.add(fmt.Sprintf("revoked.digests[%d]", i), err.Error())
+		}
+		r.digests[d] = true
+	}
+	for i, s := range f.Revoked.Keys {
+		if b, err := base64.StdEncoding.Strict().DecodeString(s); err != nil || len(b) != sha256.Size {
+			ps.add(fmt.Sprintf("revoked.keys[%d]", i), "must be a key ID: base64 of the SHA-256 of the public key")
+		}
+		r.keys[s] = true
+	}
+	for i, s := range f.Revoked.Approvals {
+		s = strings.TrimPrefix(s, "sha256:")
+		if _, err := parseDigest(s); err != nil {
+			ps.add(fmt.Sprintf("revoked.approvals[%d]", i), err.Error())
+		}
+		r.approvals[s] = true
+	}
+	return r
+}
+
+// Digest is the SHA-256 of the file that the trust root was parsed from.
+func (t *TrustRoot) Digest() [32]byte { return t.digest }
+
+// Threshold is how many distinct people must approve a module.
+func (t *TrustRoot) Threshold() int { return t.threshold }
+
+// Approvers returns the people who may approve, in order, each once.
+func (t *TrustRoot) Approvers() []Identity { return t.people(roleApprover) }
+
+// Authors returns the people who may sign modules, in order, each once.
+func (t *TrustRoot) Authors() []Identity { return t.people(roleAuthor) }
+
+func (t *TrustRoot) people(r role) []Identity {
+	set := make(map[Identity]bool)
+	for _, k := range t.keys[r] {
+		set[k.owner] = true
+	}
+	return sortedKeys(set)
+}
