@@ -1,0 +1,54 @@
+package recordbatch
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+// decompress fills b.Data from the compressed records of a verified batch.
+func (c *Codec) decompress(h Header, src []byte, b *record.Batch) (err error) {
+	dst, limit := b.Data[:0], c.limits.MaxDecompressed
+	if h.NumRecords == 0 {
+		// What compaction leaves of a batch is its header alone.
+		if len(src) > 0 {
+			return fmt.Errorf("decompressing: %d bytes in a batch without records: %w", len(src), ErrCorrupt)
+		}
+		return nil
+	}
+	codec := h.Compression()
+	switch codec {
+	case None:
+		dst, err = copyPlain(dst, src, limit)
+	case Gzip:
+		dst, err = c.gzip.decode(dst, src, limit)
+	case Snappy:
+		dst, err = decodeSnappy(dst, src, limit)
+	case LZ4:
+		dst, err = decodeLZ4(dst, src, limit)
+	case Zstd:
+		dst, err = c.zstd.decode(dst, src, limit)
+	default:
+		err = ErrUnsupportedCompression
+	}
+	b.Data = dst
+	if err != nil {
+		return fmt.Errorf("decompressing %s: %w", codec, err)
+	}
+	return nil
+}
+
+func copyPlain(dst, src []byte, limit int) ([]byte, error) {
+	if len(src) > limit {
+		return dst, ErrTooLarge
+	}
+	return append(dst, src...), nil
+}
+
+// room returns dst with space for n more bytes, and n cut to what the limit
+// leaves. Callers ask for no more than the input at hand can expand to.
+func room(dst []byte, n, limit int) ([]byte, int) {
+	n = min(n, limit-len(dst))
+	return slices.Grow(dst, max(n, 0)), n
+}

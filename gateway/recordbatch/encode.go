@@ -1,0 +1,87 @@
+package recordbatch
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+// EncodeOptions say how a batch is built.
+type EncodeOptions struct {
+	// Compression is the codec of the new batch, unless KeepCompression takes
+	// the one of the header.
+	Compression     Compression
+	KeepCompression bool
+	// Level is the effort to compress: 0 fastest, 1 denser, 2 densest. Higher
+	// levels are for a batch that grew past what the broker accepts.
+	Level int
+	// Placeholders asks for placeholders also where a producer without id
+	// would let dropped records be removed (a batch that would end up empty).
+	Placeholders bool
+	// PlaceholderNote is the value of a placeholder's header: which rule, never
+	// what record. nil is a null value.
+	PlaceholderNote []byte
+}
+
+// Encode appends to dst a batch built from b.Records by their verdicts, under
+// header h as Decode returned it. Passed records are copied as they came,
+// modified ones framed anew; dropped and routed ones are replaced by a
+// placeholder where the batch has a producer id, since their count is part of
+// its sequence numbers, and removed where it has none. Only length, CRC,
+// record count, last offset delta, codec bits and (after a removal) the max
+// timestamp differ from h. On an error dst is returned as it was.
+func (c *Codec) Encode(dst []byte, h Header, b *record.Batch, o EncodeOptions) ([]byte, error) {
+	if h.IsControl() {
+		return dst, ErrControl
+	}
+	e := encoder{batch: b, header: h, options: o}
+	e.placeholders = o.Placeholders || h.ProducerID >= 0
+	codec := o.Compression
+	if o.KeepCompression {
+		codec = h.Compression()
+	}
+	if codec < None || codec > Zstd {
+		return dst, fmt.Errorf("encoding batch: %w", ErrUnsupportedCompression)
+	}
+	out, err := c.assemble(dst, &e, codec)
+	if err != nil {
+		return dst, fmt.Errorf("encoding batch: %w", err)
+	}
+	return out, nil
+}
+
+// assemble appends header and records, compressed with codec.
+func (c *Codec) assemble(dst []byte, e *encoder, codec Compression) ([]byte, error) {
+	if err := e.count(); err != nil {
+		return dst, err
+	}
+	start := len(dst)
+	e.header.Attributes = e.header.Attributes&^codecMask | int16(codec)
+	if codec == None {
+		dst = slices.Grow(dst, headerSize+e.size)
+		dst = e.records(e.header.append(dst))
+		return sealFrom(dst, start)
+	}
+	plain := e.batch.Data[:e.batch.InputLen]
+	if e.changed {
+		plain = e.records(slices.Grow(c.plain[:0], e.size))
+		if c.plain = plain; cap(plain) > maxRetained {
+			c.plain = nil
+		}
+	}
+	dst, err := c.compress(e.header.append(dst), plain, codec, e.options.Level)
+	if err != nil {
+		return dst, err
+	}
+	return sealFrom(dst, start)
+}
+
+func sealFrom(dst []byte, start int) ([]byte, error) {
+	if len(dst)-start > math.MaxInt32 {
+		return dst, ErrTooLarge
+	}
+	seal(dst[start:])
+	return dst, nil
+}

@@ -1,0 +1,75 @@
+package recordbatch
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// gzipState keeps one reader and a writer per level.
+type gzipState struct {
+	source  bytes.Reader
+	reader  gzip.Reader
+	sink    appender
+	writers [maxLevel + 1]*gzip.Writer
+}
+
+// gzipLevels trades as Kafka's own default (6) does in the middle.
+var gzipLevels = [maxLevel + 1]int{3, 6, 9}
+
+// appender is a writer onto a slice.
+type appender struct{ buf []byte }
+
+func (a *appender) Write(p []byte) (int, error) {
+	a.buf = append(a.buf, p...)
+	return len(p), nil
+}
+
+func (g *gzipState) encode(dst, src []byte, level int) ([]byte, error) {
+	w := g.writers[level]
+	if w == nil {
+		var err error
+		if w, err = gzip.NewWriterLevel(&g.sink, gzipLevels[level]); err != nil {
+			return dst, fmt.Errorf("making gzip writer: %w", err)
+		}
+		g.writers[level] = w
+	}
+	g.sink.buf = dst
+	w.Reset(&g.sink)
+	_, err := w.Write(src)
+	if err == nil {
+		err = w.Close()
+	}
+	dst, g.sink.buf = g.sink.buf, nil
+	return dst, err
+}
+
+// gzipStep is the first guess at the output: doubled from there.
+const gzipStep = 16 << 10
+
+// decode inflates src piece by piece, so that output grows only as it comes.
+func (g *gzipState) decode(dst, src []byte, limit int) ([]byte, error) {
+	g.source.Reset(src)
+	defer g.source.Reset(nil)
+	if err := g.reader.Reset(&g.source); err != nil {
+		return dst, fmt.Errorf("reading stream: %w", ErrCorrupt)
+	}
+	for {
+		if len(dst) == cap(dst) {
+			dst, _ = room(dst, max(gzipStep, len(dst)), limit+1)
+		}
+		// One byte past the limit tells a full batch from a bomb.
+		n, err := g.reader.Read(dst[len(dst):min(cap(dst), limit+1)])
+		dst = dst[:len(dst)+n]
+		switch {
+		case len(dst) > limit:
+			return dst, ErrTooLarge
+		case err == io.EOF:
+			return dst, nil
+		case err != nil:
+			return dst, fmt.Errorf("reading stream: %w", ErrCorrupt)
+		}
+	}
+}

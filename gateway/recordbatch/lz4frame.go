@@ -1,0 +1,209 @@
+package recordbatch
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/pierrec/lz4/v4"
+)
+
+// The LZ4 frame format, version 1: magic, descriptor (flags, block size,
+// optional content size and dictionary id, header checksum), blocks, an empty
+// block, an optional content checksum. Numbers are little endian.
+const (
+	lz4Magic = 0x184D2204
+
+	lz4Version          = 0x40
+	lz4VersionMask      = 0xC0
+	lz4BlockIndependent = 0x20
+	lz4BlockChecksum    = 0x10
+	lz4ContentSize      = 0x08
+	lz4ContentChecksum  = 0x04
+	lz4Reserved         = 0x02
+	lz4DictionaryID     = 0x01
+
+	lz4Uncompressed = 1 << 31 // in a block's length
+	lz4Window       = 64 << 10
+	lz4BlockSize    = 64 << 10 // of what we write
+)
+
+// lz4State keeps the compressors' tables.
+type lz4State struct {
+	fast  lz4.Compressor
+	dense *lz4.CompressorHC
+}
+
+// encode appends a frame of independent blocks of 64 KiB: the one form that
+// every client reads, Java's refuses linked blocks.
+func (l *lz4State) encode(dst, src []byte, level int) []byte {
+	le := binary.LittleEndian
+	at := len(dst)
+	dst = le.AppendUint32(dst, lz4Magic)
+	dst = append(dst, lz4Version|lz4BlockIndependent, 4<<4)
+	dst = append(dst, byte(xxh32(dst[at+4:at+6])>>8))
+	for len(src) > 0 {
+		block := src[:min(len(src), lz4BlockSize)]
+		src = src[len(block):]
+		dst = l.appendBlock(dst, block, level)
+	}
+	return le.AppendUint32(dst, 0)
+}
+
+// appendBlock appends one block with its length, as it is where compressing
+// does not shrink it.
+func (l *lz4State) appendBlock(dst, block []byte, level int) []byte {
+	at := len(dst)
+	dst = slices.Grow(dst, 4+lz4.CompressBlockBound(len(block)))
+	body := dst[at+4 : cap(dst)]
+	n := l.compressBlock(body, block, level)
+	length := uint32(n)
+	if n == 0 || n >= len(block) {
+		n = copy(body, block)
+		length = uint32(n) | lz4Uncompressed
+	}
+	dst = dst[:at+4+n]
+	binary.LittleEndian.PutUint32(dst[at:], length)
+	return dst
+}
+
+func (l *lz4State) compressBlock(dst, src []byte, level int) int {
+	if level == 0 {
+		n, err := l.fast.CompressBlock(src, dst)
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	if l.dense == nil {
+		l.dense = new(lz4.CompressorHC)
+	}
+	l.dense.Level = lz4.Level5
+	if level > 1 {
+		l.dense.Level = lz4.Level9
+	}
+	n, err := l.dense.CompressBlock(src, dst)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+var errLZ4Frame = fmt.Errorf("reading frame descriptor: %w", ErrCorrupt)
+
+// lz4Frame is a frame descriptor.
+type lz4Frame struct {
+	flags       byte
+	blockMax    int
+	contentSize uint64
+}
+
+// decodeLZ4 appends the content of src, which must be exactly one frame.
+func decodeLZ4(dst, src []byte, limit int) ([]byte, error) {
+	f, src, err := readLZ4Frame(src)
+	if err != nil {
+		return dst, err
+	}
+	start := len(dst)
+	for {
+		if len(src) < 4 {
+			return dst, fmt.Errorf("reading block length: %w", ErrCorrupt)
+		}
+		length := binary.LittleEndian.Uint32(src)
+		if src = src[4:]; length == 0 {
+			break
+		}
+		if dst, src, err = f.block(dst, src, length, limit); err != nil {
+			return dst, fmt.Errorf("reading block: %w", err)
+		}
+	}
+	return dst, f.end(dst[start:], src)
+}
+
+// readLZ4Frame reads the descriptor and returns what is behind it.
+func readLZ4Frame(src []byte) (f lz4Frame, rest []byte, err error) {
+	le := binary.LittleEndian
+	if len(src) < 7 || le.Uint32(src) != lz4Magic {
+		return f, nil, errLZ4Frame
+	}
+	f.flags = src[4]
+	blockSize := src[5] >> 4
+	if f.flags&lz4VersionMask != lz4Version || f.flags&lz4Reserved != 0 || src[5]&0x8F != 0 || blockSize < 4 {
+		return f, nil, errLZ4Frame
+	}
+	if f.flags&lz4DictionaryID != 0 {
+		return f, nil, fmt.Errorf("reading frame descriptor: dictionary: %w", ErrUnsupportedCompression)
+	}
+	f.blockMax = 1 << (8 + 2*blockSize)
+	end := 6
+	if f.flags&lz4ContentSize != 0 {
+		if end += 8; len(src) <= end {
+			return f, nil, errLZ4Frame
+		}
+		f.contentSize = le.Uint64(src[6:])
+	}
+	if byte(xxh32(src[4:end])>>8) != src[end] {
+		return f, nil, errLZ4Frame
+	}
+	return f, src[end+1:], nil
+}
+
+// block appends one block and returns what is behind it.
+func (f *lz4Frame) block(dst, src []byte, length uint32, limit int) ([]byte, []byte, error) {
+	size := int(length &^ lz4Uncompressed)
+	if size > f.blockMax || size > len(src) {
+		return dst, src, ErrCorrupt
+	}
+	body, rest := src[:size], src[size:]
+	if f.flags&lz4BlockChecksum != 0 {
+		if len(rest) < 4 || binary.LittleEndian.Uint32(rest) != xxh32(body) {
+			return dst, src, ErrCorrupt
+		}
+		rest = rest[4:]
+	}
+	if length&lz4Uncompressed != 0 {
+		if size > limit-len(dst) {
+			return dst, src, ErrTooLarge
+		}
+		return append(dst, body...), rest, nil
+	}
+	dst, err := f.expand(dst, body, limit)
+	return dst, rest, err
+}
+
+// expand appends the content of a compressed block. A length byte of 255 is
+// the best ratio there is, so what a block claims is bounded by its size.
+func (f *lz4Frame) expand(dst, body []byte, limit int) ([]byte, error) {
+	want := min(f.blockMax, 255*len(body))
+	dst, n := room(dst, want, limit)
+	at := len(dst)
+	var dict []byte
+	if f.flags&lz4BlockIndependent == 0 {
+		dict = dst[max(0, at-lz4Window):at]
+	}
+	written, err := lz4.UncompressBlockWithDict(body, dst[at:at+n], dict)
+	if err != nil {
+		if n < want {
+			return dst, ErrTooLarge // or corrupt: either way it is refused
+		}
+		return dst, ErrCorrupt
+	}
+	return dst[:at+written], nil
+}
+
+// end checks what follows the last block.
+func (f *lz4Frame) end(content, src []byte) error {
+	if f.flags&lz4ContentChecksum != 0 {
+		if len(src) < 4 || binary.LittleEndian.Uint32(src) != xxh32(content) {
+			return fmt.Errorf("reading content checksum: %w", ErrCorrupt)
+		}
+		src = src[4:]
+	}
+	switch {
+	case f.flags&lz4ContentSize != 0 && f.contentSize != uint64(len(content)):
+		return fmt.Errorf("reading frame: content size differs: %w", ErrCorrupt)
+	case len(src) > 0:
+		return fmt.Errorf("reading frame: %d bytes behind it: %w", len(src), ErrCorrupt)
+	}
+	return nil
+}

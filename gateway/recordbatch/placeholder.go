@@ -1,0 +1,120 @@
+package recordbatch
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+// A placeholder stands where a record was dropped or routed away from a batch
+// of an idempotent producer: broker and producer count records to number
+// sequences and offsets, so one must be there. Its key is a sentinel and never
+// the record's own, whose null value would be a tombstone that deletes; nor
+// null, which compacted topics refuse. Its format is stored in topics: never
+// change it.
+const (
+	placeholderKey    = "\x00guardlock.dropped.v1"
+	placeholderHeader = "guardlock.dropped"
+)
+
+// placeholder appends the placeholder of r, at r's place and time.
+func (e *encoder) placeholder(dst []byte, r *record.Record) []byte {
+	note, noteLen := e.options.PlaceholderNote, int64(len(e.options.PlaceholderNote))
+	if note == nil {
+		noteLen = -1
+	}
+	timestamp, delta := r.Timestamp-e.header.BaseTimestamp, int64(r.OffsetDelta)
+	length := 1 + sizeVarint(timestamp) + sizeVarint(delta) +
+		sizeVarint(int64(len(placeholderKey))) + len(placeholderKey) + sizeVarint(-1) +
+		sizeVarint(1) + sizeVarint(int64(len(placeholderHeader))) + len(placeholderHeader) +
+		sizeVarint(noteLen) + len(note)
+	dst = appendVarint(dst, int64(length))
+	dst = append(dst, 0) // attributes
+	dst = appendVarint(dst, timestamp)
+	dst = appendVarint(dst, delta)
+	dst = append(appendVarint(dst, int64(len(placeholderKey))), placeholderKey...)
+	dst = appendVarint(dst, -1) // null value
+	dst = appendVarint(dst, 1)  // one header
+	dst = append(appendVarint(dst, int64(len(placeholderHeader))), placeholderHeader...)
+	return append(appendVarint(dst, noteLen), note...)
+}
+
+// IsPlaceholder reports whether r has the form of a placeholder. On the way in
+// such a record is a forgery, which readers behind Strip would never see.
+func IsPlaceholder(b *record.Batch, r *record.Record) bool {
+	if !r.Value.IsNull() || string(b.Bytes(r.Key)) != placeholderKey {
+		return false
+	}
+	headers := b.Bytes(r.Headers)
+	count, i := varint(headers, 0)
+	name, i := readSpan(headers, i)
+	return count == 1 && i <= len(headers) && string(headers[name.Off:name.Off+uint32(name.Len)]) == placeholderHeader
+}
+
+// Strip appends raw, one whole batch of any kind as a broker stores it, to dst
+// without its placeholders, and says how many there were. Base offset, last
+// offset delta and the deltas stay, as after compaction; a batch that held
+// nothing else becomes one without records, never nothing at all. Where there
+// is no placeholder, raw is appended as it is. On an error dst is returned as
+// it was; a batch of another magic is ErrUnsupportedMagic.
+func (c *Codec) Strip(dst, raw []byte) (out []byte, stripped int, err error) {
+	b := &c.strip
+	defer c.releaseStrip()
+	h, err := verify(raw)
+	if err != nil {
+		return dst, 0, err
+	}
+	if h.IsControl() || h.NumRecords == 0 {
+		return append(dst, raw...), 0, nil
+	}
+	b.Reset()
+	if err := c.decompress(h, raw[headerSize:], b); err != nil {
+		return dst, 0, err
+	}
+	// Most batches hold none: one search spares the parsing.
+	if !bytes.Contains(b.Data, []byte(placeholderKey)) {
+		return append(dst, raw...), 0, nil
+	}
+	if err := c.readRecords(h, b); err != nil {
+		return dst, 0, err
+	}
+	if stripped = markPlaceholders(b); stripped == 0 {
+		return append(dst, raw...), 0, nil
+	}
+	out, err = c.withoutDropped(dst, h, b)
+	return out, stripped, err
+}
+
+// markPlaceholders gives the verdict Dropped to each placeholder.
+func markPlaceholders(b *record.Batch) (n int) {
+	for i := range b.Records {
+		if r := &b.Records[i]; IsPlaceholder(b, r) {
+			r.Verdict = record.Dropped
+			n++
+		}
+	}
+	return n
+}
+
+// withoutDropped encodes b with its gaps left open.
+func (c *Codec) withoutDropped(dst []byte, h Header, b *record.Batch) ([]byte, error) {
+	e := encoder{batch: b, header: h, keepDeltas: true}
+	codec := h.Compression()
+	if !slices.ContainsFunc(b.Records, func(r record.Record) bool { return r.Verdict == record.Passed }) {
+		codec = None // nothing to compress: readers expect no stream at all
+	}
+	out, err := c.assemble(dst, &e, codec)
+	if err != nil {
+		return dst, fmt.Errorf("stripping placeholders: %w", err)
+	}
+	return out, nil
+}
+
+// releaseStrip lets go of scratch that one huge batch grew.
+func (c *Codec) releaseStrip() {
+	if cap(c.strip.Data) > maxRetained {
+		c.strip = record.Batch{}
+	}
+}

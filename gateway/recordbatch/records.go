@@ -1,0 +1,162 @@
+package recordbatch
+
+import (
+	"math"
+
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+// frameOverhead bounds what a record takes besides key, value and headers: six
+// numbers of 32 bits, one of 64, attributes.
+const frameOverhead = 6*5 + 10 + 1
+
+// noHeaders is the header block of a record without headers: a count of 0.
+var noHeaders = []byte{0}
+
+// encoder is one run of Encode or Strip.
+type encoder struct {
+	batch        *record.Batch
+	header       Header
+	options      EncodeOptions
+	placeholders bool // in place of dropped and routed records
+	keepDeltas   bool // after a removal: gaps in the log stay gaps (Strip)
+
+	changed  bool // any record differs from what was sent
+	renumber bool // records were removed and deltas close up
+	size     int  // bytes that records writes, at most
+}
+
+// count walks the verdicts: it bounds the size and settles the header.
+func (e *encoder) count() error {
+	kept, maxTimestamp, size := 0, int64(math.MinInt64), e.batch.InputLen
+	for i := range e.batch.Records {
+		r := &e.batch.Records[i]
+		switch r.Verdict {
+		case record.Passed:
+		case record.Modified:
+			size += frameOverhead + len(e.batch.Bytes(r.Key)) + len(e.batch.Bytes(r.Value)) + len(e.batch.Bytes(r.Headers))
+		case record.Dropped, record.Routed:
+			if !e.placeholders {
+				continue
+			}
+			size += frameOverhead + len(placeholderKey) + len(placeholderHeader) + len(e.options.PlaceholderNote)
+		default:
+			return ErrRejected
+		}
+		e.changed = e.changed || r.Verdict != record.Passed
+		kept++
+		maxTimestamp = max(maxTimestamp, r.Timestamp)
+	}
+	if size > math.MaxInt32 {
+		return ErrTooLarge
+	}
+	e.size = size
+	if kept < len(e.batch.Records) {
+		return e.remove(kept, maxTimestamp)
+	}
+	return nil
+}
+
+// remove settles the header after records were taken out.
+func (e *encoder) remove(kept int, maxTimestamp int64) error {
+	e.changed = true
+	e.header.NumRecords = int32(kept)
+	if kept > 0 && e.header.Attributes&logAppendTimeBit == 0 {
+		e.header.MaxTimestamp = maxTimestamp
+	}
+	if e.keepDeltas {
+		return nil
+	}
+	if kept == 0 {
+		return ErrEmpty
+	}
+	e.renumber = true
+	e.header.LastOffsetDelta = int32(kept - 1)
+	return nil
+}
+
+// records appends the records as they are to be stored.
+func (e *encoder) records(dst []byte) []byte {
+	all := e.batch.Records
+	next := int32(0)
+	for i := 0; i < len(all); {
+		r := &all[i]
+		delta := r.OffsetDelta
+		if e.renumber {
+			delta = next
+		}
+		end := i + 1
+		switch {
+		case r.Verdict == record.Modified:
+			dst = e.modified(dst, r, delta)
+		case r.Verdict != record.Passed && e.placeholders:
+			dst = e.placeholder(dst, r)
+		case r.Verdict != record.Passed:
+			i = end
+			continue
+		case delta != r.OffsetDelta:
+			dst = e.renumbered(dst, r, delta)
+		default:
+			end = e.run(i)
+			last := all[end-1].Whole
+			dst = append(dst, e.batch.Data[r.Whole.Off:last.Off+uint32(last.Len)]...)
+		}
+		next += int32(end - i)
+		i = end
+	}
+	return dst
+}
+
+// run returns the end of the run of passed records that starts at i. They lie
+// side by side in the input, so one copy moves all.
+func (e *encoder) run(i int) int {
+	all := e.batch.Records
+	first := all[i].OffsetDelta - int32(i)
+	for i++; i < len(all) && all[i].Verdict == record.Passed; i++ {
+		if e.renumber && all[i].OffsetDelta-int32(i) != first {
+			break
+		}
+	}
+	return i
+}
+
+// modified frames a record from its views, canonically.
+func (e *encoder) modified(dst []byte, r *record.Record, delta int32) []byte {
+	key, value, headers := e.batch.Bytes(r.Key), e.batch.Bytes(r.Value), e.batch.Bytes(r.Headers)
+	if len(headers) == 0 {
+		headers = noHeaders
+	}
+	timestamp := r.Timestamp - e.header.BaseTimestamp
+	length := 1 + sizeVarint(timestamp) + sizeVarint(int64(delta)) +
+		sizeVarint(int64(r.Key.Len)) + len(key) + sizeVarint(int64(r.Value.Len)) + len(value) + len(headers)
+	dst = appendVarint(dst, int64(length))
+	dst = append(dst, e.attributes(r))
+	dst = appendVarint(dst, timestamp)
+	dst = appendVarint(dst, int64(delta))
+	dst = append(appendVarint(dst, int64(r.Key.Len)), key...)
+	dst = append(appendVarint(dst, int64(r.Value.Len)), value...)
+	return append(dst, headers...)
+}
+
+// renumbered copies a passed record but for its offset delta.
+func (e *encoder) renumbered(dst []byte, r *record.Record, delta int32) []byte {
+	whole := e.batch.Bytes(r.Whole)
+	_, i := varint(whole, 0)
+	timestamp, i := varlong(whole, i+1)
+	_, i = varint(whole, i)
+	rest := whole[i:]
+	length := 1 + sizeVarint(timestamp) + sizeVarint(int64(delta)) + len(rest)
+	dst = appendVarint(dst, int64(length))
+	dst = append(dst, e.attributes(r))
+	dst = appendVarint(dst, timestamp)
+	dst = appendVarint(dst, int64(delta))
+	return append(dst, rest...)
+}
+
+// attributes is the record's own attributes byte: unused by Kafka today, and
+// kept for the day it is not.
+func (e *encoder) attributes(r *record.Record) byte {
+	whole := e.batch.Bytes(r.Whole)
+	_, i := varint(whole, 0)
+	return whole[i]
+}
