@@ -1,0 +1,105 @@
+package wire
+
+import "strings"
+
+// createTopics learns the ids of topics that were made.
+func (w *rewriter) createTopics() {
+	w.skip(4) // throttle_time_ms
+	for n := w.arrayLen(24); n > 0 && w.ok(); n-- {
+		name, id, code := w.str(), w.uuid(), w.i16()
+		w.str()       // error_message
+		w.skip(4 + 2) // num_partitions, replication_factor
+		for m := w.arrayLen(5); m > 0 && w.ok(); m-- {
+			w.str()
+			w.str()
+			w.skip(1 + 1 + 1) // read_only, config_source, is_sensitive
+			w.tags()
+		}
+		w.tags()
+		w.learn(code, id, name)
+	}
+	w.tags()
+}
+
+// topicPartitions learns the ids of described topics.
+func (w *rewriter) topicPartitions() {
+	w.skip(4) // throttle_time_ms
+	for n := w.arrayLen(25); n > 0 && w.ok(); n-- {
+		code, name, id := w.i16(), w.str(), w.uuid()
+		w.skip(1) // is_internal
+		for m := w.arrayLen(20); m > 0 && w.ok(); m-- {
+			w.skip(2 + 4 + 4 + 4) // error_code, partition_index, leader_id, leader_epoch
+			for range 5 {         // replicas, isr, eligible, last known, offline
+				w.ids()
+			}
+			w.tags()
+		}
+		w.skip(4) // topic_authorized_operations
+		w.tags()
+		w.learn(code, id, name)
+	}
+	if w.i8() != -1 && !w.bad { // next_cursor
+		w.str()
+		w.skip(4)
+		w.tags()
+	}
+	w.tags()
+}
+
+// describeConfigs withholds the values of settings that hold addresses, the way
+// Kafka itself withholds a sensitive one: null.
+func (w *rewriter) describeConfigs() {
+	w.skip(4) // throttle_time_ms
+	for n := w.arrayLen(7); n > 0 && w.ok(); n-- {
+		w.skip(2) // error_code
+		w.str()   // error_message
+		w.skip(1) // resource_type
+		w.str()   // resource_name
+		for m := w.arrayLen(7); m > 0 && w.ok(); m-- {
+			w.config()
+		}
+		w.tags()
+	}
+	w.tags()
+}
+
+func (w *rewriter) config() {
+	name := w.str()
+	hide := holdsAddress(string(name))
+	w.configValue(hide)
+	w.skip(1 + 1 + 1) // read_only, config_source, is_sensitive
+	for n := w.arrayLen(5); n > 0 && w.ok(); n-- {
+		synonym := w.str()
+		w.configValue(hide || holdsAddress(string(synonym)))
+		w.skip(1) // source
+		w.tags()
+	}
+	if w.version >= 3 {
+		w.skip(1) // config_type
+		w.str()   // documentation
+	}
+	w.tags()
+}
+
+func (w *rewriter) configValue(hide bool) {
+	start := w.off
+	if value := w.str(); !hide || value == nil || !w.ok() {
+		return
+	}
+	w.upTo(start)
+	w.out = appendStr(w.out, nil, w.flex)
+	w.copied = w.off
+}
+
+// holdsAddress names the broker settings whose values are addresses of the
+// cluster: listeners, advertised.listeners, controller.quorum.voters,
+// controller.quorum.bootstrap.servers, the bootstrap servers of remote storage
+// and of reporters, ZooKeeper and host names of older brokers.
+func holdsAddress(setting string) bool {
+	for _, part := range []string{"listeners", "quorum.voters", "bootstrap.servers", "zookeeper.connect", "host.name"} {
+		if strings.HasSuffix(setting, part) {
+			return true
+		}
+	}
+	return false
+}

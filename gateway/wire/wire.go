@@ -1,0 +1,68 @@
+// Package wire is everything about Kafka requests and responses that is pure:
+// bytes in, bytes out. It opens no socket and starts no goroutine.
+//
+// A frame is what follows the four length bytes of the Kafka protocol. Frames
+// from clients are hostile until checked here: every length and count is held
+// against the bytes that are really there before anything is allocated or
+// looped over. Frames from the upstream cluster are trusted in what they say
+// and checked in how they say it; what must not pass on to a client (addresses
+// of brokers, features that our table caps) is replaced here.
+//
+// table.go is the one list of what a client may send. Produce, the record walk
+// of Fetch and ShareFetch, the headers and every response that carries an
+// address are read by hand: no allocation, and fields that we do not know are
+// copied as they came. kmsg decodes only what is rare and was checked by
+// CheckRequest first: its readers loop over tag counts read off the wire (five
+// hostile bytes cost it over a minute) and panic on keys that they do not know.
+package wire
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What can be wrong with a frame. Callers branch on these with errors.Is.
+var (
+	// ErrMalformed: lengths or counts disagree with the bytes. The connection
+	// is not worth keeping.
+	ErrMalformed = errors.New("malformed frame")
+	// ErrRefused: the API is not for clients of this gateway. Kafka has no
+	// answer for it that every client reads: close the connection.
+	ErrRefused = errors.New("API is not served to clients")
+	// ErrUnsupportedVersion: the API is served, but not in that version.
+	// ApiVersions is answered with UnsupportedApiVersions, the rest closed.
+	ErrUnsupportedVersion = errors.New("API version is not served")
+	// ErrDuplicate: a Produce request names a partition twice. Brokers keep
+	// one of the two and drop the other silently, which no decision survives.
+	ErrDuplicate = errors.New("partition named twice in one request")
+	// ErrTooLarge: the frame is beyond what may be decoded outside the hot path.
+	ErrTooLarge = errors.New("frame too large to decode")
+)
+
+// malformed says which part of a frame did not fit. It never quotes bytes.
+func malformed(part string) error { return fmt.Errorf("reading %s: %w", part, ErrMalformed) }
+
+// Kafka's error codes that this package itself puts into answers.
+const (
+	unknownServerError = -1
+	unsupportedVersion = 35
+)
+
+// Keys that the code names. The rest are known to the table only.
+const (
+	keyProduce          = 0
+	keyFetch            = 1
+	keyListOffsets      = 2
+	keyMetadata         = 3
+	keyFindCoordinator  = 10
+	keySaslHandshake    = 17
+	keyApiVersions      = 18
+	keyCreateTopics     = 19
+	keyOffsetForLeader  = 23
+	keyDescribeConfigs  = 32
+	keySaslAuthenticate = 36
+	keyDescribeCluster  = 60
+	keyTopicPartitions  = 75
+	keyShareFetch       = 78
+	keyShareAcknowledge = 79
+)
