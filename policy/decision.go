@@ -1,0 +1,140 @@
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Decision is what a policy decided, held to the floor.
+type Decision struct {
+	Allow          bool
+	Reasons        []string // codes, in order; why not, when not allowed
+	HostFunctions  []string // in order; none when not allowed
+	Limits         Limits   // never above the grant's, or the gateway's where it has none
+	ValidUntil     time.Time
+	PolicyRevision string
+}
+
+const maxReasons = 256
+
+// parseDecision reads a decision strictly: every field there, none besides.
+func parseDecision(value any) (Decision, error) {
+	fields, err := exactly(value, "allow", "reasons", "host_functions", "limits", "valid_until")
+	if err != nil {
+		return Decision{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if _, err := exactly(fields["limits"], "memory_bytes", "deadline_ms", "output_bytes", "instances"); err != nil {
+		return Decision{}, fmt.Errorf("%w: limits: %w", ErrMalformed, err)
+	}
+	raw, err := json.Marshal(fields)
+	if err != nil {
+		return Decision{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	var wire struct {
+		Allow         bool      `json:"allow"`
+		Reasons       []string  `json:"reasons"`
+		HostFunctions []string  `json:"host_functions"`
+		Limits        Limits    `json:"limits"`
+		ValidUntil    time.Time `json:"valid_until"`
+	}
+	if hasNull(value) {
+		return Decision{}, fmt.Errorf("%w: null", ErrMalformed)
+	}
+	if err := json.Unmarshal(raw, &wire); err != nil {
+		return Decision{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	d := Decision{
+		Allow: wire.Allow, Reasons: slices.Compact(slices.Sorted(slices.Values(wire.Reasons))),
+		HostFunctions: slices.Compact(slices.Sorted(slices.Values(wire.HostFunctions))),
+		Limits:        wire.Limits, ValidUntil: wire.ValidUntil,
+	}
+	return d, d.check()
+}
+
+// check refuses values that no field may have. Reasons are codes, since they
+// reach producers and the audit log: free text could carry what should not.
+func (d Decision) check() error {
+	if len(d.Reasons) > maxReasons {
+		return fmt.Errorf("%w: more than %d reasons", ErrMalformed, maxReasons)
+	}
+	for _, r := range d.Reasons {
+		if !isCode(r) {
+			return fmt.Errorf("%w: a reason must be a code of 1 to 64 of a-z, 0-9, '_' and '.'", ErrMalformed)
+		}
+	}
+	switch {
+	case d.Limits.negative():
+		return fmt.Errorf("%w: a limit is negative", ErrMalformed)
+	case d.Allow && len(d.Reasons) != 0:
+		return fmt.Errorf("%w: allowed, yet with reasons against", ErrMalformed)
+	}
+	return nil
+}
+
+// narrow holds the decision to the floor for in.
+func (d *Decision) narrow(in Input) error {
+	if !d.Allow {
+		d.HostFunctions, d.Limits = nil, Limits{}
+		return nil
+	}
+	for _, f := range d.HostFunctions {
+		if !slices.Contains(in.Module.Imports, f) {
+			return fmt.Errorf("%w: host function %q is not imported", ErrWidened, f)
+		}
+		if !slices.Contains(in.Grant.HostFunctions, f) {
+			return fmt.Errorf("%w: host function %q is not granted", ErrWidened, f)
+		}
+	}
+	d.Limits = d.Limits.min(in.Grant.Limits.or(in.Gateway.Limits))
+	if d.ValidUntil.After(in.Grant.NotAfter) {
+		d.ValidUntil = in.Grant.NotAfter
+	}
+	if !in.Now.Before(d.ValidUntil) {
+		return fmt.Errorf("%w: allowed until %s, which has passed", ErrWidened, d.ValidUntil.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+func isCode(s string) bool {
+	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' && r != '.'
+	})
+}
+
+// exactly returns value as an object that has the given fields and no other.
+func exactly(value any, names ...string) (map[string]any, error) {
+	m, ok := value.(map[string]any)
+	if !ok {
+		return nil, errors.New("not an object")
+	}
+	for _, n := range names {
+		if _, ok := m[n]; !ok {
+			return nil, fmt.Errorf("field %s is missing", n)
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(m)) {
+		if !slices.Contains(names, n) {
+			return nil, fmt.Errorf("unknown field %q", n)
+		}
+	}
+	return m, nil
+}
+
+// hasNull reports whether null is anywhere in v; encoding/json would take it for
+// a zero value.
+func hasNull(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case []any:
+		return slices.ContainsFunc(v, hasNull)
+	case map[string]any:
+		return slices.ContainsFunc(slices.Collect(maps.Values(v)), hasNull)
+	}
+	return false
+}

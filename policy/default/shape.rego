@@ -1,0 +1,123 @@
+# METADATA
+# title: Shape of input and configuration
+# description: |
+#   Positive checks that every fact is there and of its type. Without them, a
+#   rule that denies would be undefined for missing facts, and not deny.
+package guardlock.shape
+
+# METADATA
+# description: Whether the input has every field, of its type.
+# scope: document
+well_formed if {
+	module_formed
+	grant_formed
+	binding_formed
+	limits_formed(input.grant.limits)
+	limits_formed(input.gateway.limits)
+	text(input.gateway.id)
+	text(input.gateway.version)
+	time.parse_rfc3339_ns(input.now) > 0
+}
+
+module_formed if {
+	name(input.module.name)
+	regex.match(`^[0-9a-f]{64}$`, input.module.digest)
+	amount(input.module.size)
+	names(input.module.imports)
+	name(input.module.author)
+	names(input.module.approvers)
+	names(input.module.approvals)
+}
+
+grant_formed if {
+	patterns(input.grant.topics)
+	names(input.grant.host_functions)
+	names(input.grant.keys)
+	names(input.grant.routes)
+	text(input.grant.digest)
+	is_number(time.parse_rfc3339_ns(since(input.grant.not_before)))
+	time.parse_rfc3339_ns(input.grant.not_after) > 0
+}
+
+# The zero time, which Go writes for no beginning, is before what OPA can count.
+since(t) := "1970-01-01T00:00:00Z" if t == "0001-01-01T00:00:00Z"
+
+since(t) := t if {
+	is_string(t)
+	t != "0001-01-01T00:00:00Z"
+}
+
+binding_formed if {
+	patterns(input.binding.topics)
+	names(input.binding.principals)
+	text(input.binding.data_class)
+}
+
+limits_formed(l) if {
+	amount(l.memory_bytes)
+	amount(l.deadline_ms)
+	amount(l.output_bytes)
+	amount(l.instances)
+}
+
+# METADATA
+# description: Whether data.config has every field, of its type.
+# scope: document
+well_configured if {
+	object.keys(data.config) == {"data_classes", "default_class", "topics", "max_module_bytes"}
+	name(data.config.default_class)
+	amount(data.config.max_module_bytes)
+	is_object(data.config.topics)
+	every pattern, class in data.config.topics {
+		topic_pattern(pattern)
+		name(class)
+	}
+	is_object(data.config.data_classes)
+	every _, class in data.config.data_classes {
+		class_configured(class)
+	}
+}
+
+class_configured(class) if {
+	object.keys(class) == {"rank", "approvers", "crypto_approvers", "host_functions", "max_days", "limits"}
+	amount(class.rank)
+	class.approvers >= 1
+	amount(class.approvers)
+	amount(class.crypto_approvers)
+	names(class.host_functions)
+	amount(class.max_days)
+	limits_formed(class.limits)
+}
+
+text(x) if is_string(x)
+
+name(x) if {
+	is_string(x)
+	x != ""
+}
+
+amount(x) if {
+	is_number(x)
+	x >= 0
+}
+
+names(xs) if {
+	is_array(xs)
+	every x in xs {
+		name(x)
+	}
+}
+
+patterns(xs) if {
+	is_array(xs)
+	every x in xs {
+		topic_pattern(x)
+	}
+}
+
+# No characters that glob or regular expressions would take for more than
+# themselves.
+topic_pattern(x) if {
+	is_string(x)
+	regex.match(`^[A-Za-z0-9._*-]{1,249}$`, x)
+}

@@ -1,0 +1,140 @@
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// Input is what a policy decides on: facts that were verified before, never
+// claims. No field is omitted when empty.
+type Input struct {
+	Module  Module    `json:"module"`
+	Grant   Grant     `json:"grant"`
+	Binding Binding   `json:"binding"`
+	Gateway Gateway   `json:"gateway"`
+	Now     time.Time `json:"now"` // also what time.now_ns returns
+}
+
+// Module is the module as verified.
+type Module struct {
+	Name      string   `json:"name"`
+	Digest    string   `json:"digest"` // SHA-256, hex
+	Size      int64    `json:"size"`   // bytes
+	Imports   []string `json:"imports"`
+	Author    string   `json:"author"`
+	Approvers []string `json:"approvers"` // distinct people whose approvals count
+	Approvals []string `json:"approvals"` // IDs of those approvals, if known
+}
+
+// Grant is what the approvers agreed to.
+type Grant struct {
+	Topics        []string  `json:"topics"` // patterns with '*'
+	HostFunctions []string  `json:"host_functions"`
+	Keys          []string  `json:"keys"`
+	Routes        []string  `json:"routes"`
+	Limits        Limits    `json:"limits"`
+	NotBefore     time.Time `json:"not_before"`
+	NotAfter      time.Time `json:"not_after"`
+	Digest        string    `json:"digest"` // SHA-256 of the canonical grant, hex
+}
+
+// Binding is where the module is to run.
+type Binding struct {
+	Topics     []string `json:"topics"`     // patterns with '*'
+	Principals []string `json:"principals"` // empty: every principal
+	DataClass  string   `json:"data_class"`
+}
+
+// Gateway describes the asking gateway.
+type Gateway struct {
+	ID      string `json:"id"`
+	Version string `json:"version"`
+	Limits  Limits `json:"limits"` // what holds where the grant says nothing
+}
+
+// Limits bound what a module may use; 0 is no opinion.
+type Limits struct {
+	MemoryBytes int64 `json:"memory_bytes"`
+	DeadlineMS  int64 `json:"deadline_ms"`
+	OutputBytes int64 `json:"output_bytes"`
+	Instances   int64 `json:"instances"`
+}
+
+// min is the stricter of two, field by field.
+func (l Limits) min(o Limits) Limits {
+	return Limits{
+		MemoryBytes: stricter(l.MemoryBytes, o.MemoryBytes),
+		DeadlineMS:  stricter(l.DeadlineMS, o.DeadlineMS),
+		OutputBytes: stricter(l.OutputBytes, o.OutputBytes),
+		Instances:   stricter(l.Instances, o.Instances),
+	}
+}
+
+// or fills fields without an opinion from o.
+func (l Limits) or(o Limits) Limits {
+	pick := func(a, b int64) int64 {
+		if a != 0 {
+			return a
+		}
+		return b
+	}
+	return Limits{
+		MemoryBytes: pick(l.MemoryBytes, o.MemoryBytes),
+		DeadlineMS:  pick(l.DeadlineMS, o.DeadlineMS),
+		OutputBytes: pick(l.OutputBytes, o.OutputBytes),
+		Instances:   pick(l.Instances, o.Instances),
+	}
+}
+
+func (l Limits) negative() bool {
+	return min(l.MemoryBytes, l.DeadlineMS, l.OutputBytes, l.Instances) < 0
+}
+
+func stricter(a, b int64) int64 {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
+// MarshalInput encodes in as policies see it: lists are never null.
+func MarshalInput(in Input) ([]byte, error) {
+	for _, list := range []*[]string{
+		&in.Module.Imports, &in.Module.Approvers, &in.Module.Approvals,
+		&in.Grant.Topics, &in.Grant.HostFunctions, &in.Grant.Keys, &in.Grant.Routes,
+		&in.Binding.Topics, &in.Binding.Principals,
+	} {
+		if *list == nil {
+			*list = []string{}
+		}
+	}
+	b, err := json.Marshal(in)
+	if err != nil {
+		return nil, fmt.Errorf("encoding policy input: %w", err)
+	}
+	return b, nil
+}
+
+func (in Input) value() (ast.Value, error) {
+	if in.Now.IsZero() {
+		return nil, errors.New("reading policy input: the time is missing")
+	}
+	raw, err := MarshalInput(in)
+	if err != nil {
+		return nil, err
+	}
+	return parseInput(raw)
+}
+
+func parseInput(raw []byte) (ast.Value, error) {
+	v, err := ast.ValueFromReader(bytes.NewReader(raw))
+	if err != nil {
+		return nil, fmt.Errorf("reading policy input: %w", err)
+	}
+	return v, nil
+}

@@ -1,0 +1,286 @@
+package policy
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/bundle"
+	"github.com/open-policy-agent/opa/v1/util"
+)
+
+// Bounds on a policy's size.
+const (
+	maxFileBytes   = 4 << 20
+	maxFiles       = 4096
+	maxPolicyBytes = 32 << 20
+)
+
+// source is a policy as read, not yet parsed.
+type source struct {
+	modules  map[string]string // Rego text by path, tests included
+	data     map[string]any
+	revision string
+}
+
+// readSource reads a directory, or the only bundle in it.
+func readSource(fsys fs.FS, o Options) (*source, error) {
+	bundles, err := fs.Glob(fsys, "*.tar.gz")
+	if err != nil {
+		return nil, fmt.Errorf("listing files: %w", err)
+	}
+	switch {
+	case len(bundles) > 1:
+		return nil, errors.New("more than one bundle: keep one .tar.gz file")
+	case len(bundles) == 1:
+		tarball, err := fs.ReadFile(fsys, bundles[0])
+		if err != nil {
+			return nil, fmt.Errorf("reading bundle: %w", err)
+		}
+		return readBundle(tarball, o)
+	case len(o.Keys) != 0:
+		return nil, ErrUnsigned
+	}
+	files := fileSet{}
+	err = fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if kindOf(name) == ignored {
+			return nil
+		}
+		f, err := fsys.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return files.add(name, f)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading files: %w", err)
+	}
+	return files.source(o.Config)
+}
+
+// readBundle verifies a bundle, if keys are given, and takes the files from
+// the bytes that were verified.
+func readBundle(tarball []byte, o Options) (*source, error) {
+	if len(tarball) > maxPolicyBytes {
+		return nil, fmt.Errorf("bundle of %d bytes, at most %d", len(tarball), maxPolicyBytes)
+	}
+	if err := verifyBundle(tarball, o.Keys); err != nil {
+		return nil, err
+	}
+	files := fileSet{}
+	loader := bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(tarball), "").WithSizeLimitBytes(maxFileBytes)
+	for {
+		d, err := loader.NextFile()
+		if errors.Is(err, io.EOF) {
+			return files.source(o.Config)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading bundle: %w", err)
+		}
+		name := strings.TrimPrefix(path.Clean("/"+d.Path()), "/")
+		if kindOf(name) == ignored {
+			continue
+		}
+		if err := files.addFrom(name, d); err != nil {
+			return nil, fmt.Errorf("reading bundle: %w", err)
+		}
+	}
+}
+
+// verifyBundle accepts a bundle that one of the keys verifies, or any if there
+// are no keys.
+func verifyBundle(tarball []byte, keys []Key) error {
+	reader := func() *bundle.Reader {
+		return bundle.NewReader(bytes.NewReader(tarball)).WithSizeLimitBytes(maxFileBytes).WithLazyLoadingMode(true)
+	}
+	if len(keys) == 0 {
+		return readable(reader().WithSkipBundleVerification(true))
+	}
+	var failures []error
+	for _, k := range keys {
+		config, err := k.config()
+		if err != nil {
+			return err
+		}
+		err = readable(reader().WithBundleVerificationConfig(config))
+		if err == nil {
+			return nil
+		}
+		failures = append(failures, fmt.Errorf("key %s: %w", k.ID, err))
+	}
+	all := errors.Join(failures...)
+	if strings.Contains(all.Error(), "missing .signatures.json") {
+		return ErrUnsigned
+	}
+	return fmt.Errorf("%w: %w", ErrSignature, all)
+}
+
+// config names the key for OPA. An empty key ID was how unsigned bundles once
+// slipped through OPA, and without a scope any bundle of the signer would do.
+func (k Key) config() (*bundle.VerificationConfig, error) {
+	if k.ID == "" || k.Scope == "" {
+		return nil, errors.New("a policy key must have an id and a scope")
+	}
+	algorithm := cmp.Or(k.Algorithm, "ES256")
+	keys := map[string]*bundle.KeyConfig{k.ID: {Key: k.PEM, Algorithm: algorithm, Scope: k.Scope}}
+	return bundle.NewVerificationConfig(keys, k.ID, k.Scope, nil), nil
+}
+
+// readable reads a bundle through and refuses kinds other than Rego and data.
+func readable(r *bundle.Reader) error {
+	b, err := r.Read()
+	if err != nil {
+		return fmt.Errorf("reading bundle: %w", err)
+	}
+	if b.Type() != bundle.SnapshotBundleType || len(b.WasmModules)+len(b.PlanModules) != 0 {
+		return errors.New("only bundles of Rego and data are accepted: no delta, wasm or plan bundles")
+	}
+	return nil
+}
+
+type fileKind int
+
+const (
+	ignored fileKind = iota
+	regoFile
+	dataFile
+)
+
+func kindOf(name string) fileKind {
+	switch base := path.Base(name); {
+	case strings.HasSuffix(base, ".rego"):
+		return regoFile
+	case base == "data.json", base == "data.yaml", base == "data.yml":
+		return dataFile
+	}
+	return ignored
+}
+
+// fileSet holds a policy's files by path.
+type fileSet map[string][]byte
+
+func (s fileSet) addFrom(name string, d *bundle.Descriptor) error {
+	defer d.Close()
+	var buf bytes.Buffer
+	if _, err := d.Read(&buf, maxFileBytes+1); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return s.add(name, &buf)
+}
+
+func (s fileSet) add(name string, r io.Reader) error {
+	raw, err := io.ReadAll(io.LimitReader(r, maxFileBytes+1))
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", name, err)
+	}
+	if len(raw) > maxFileBytes {
+		return fmt.Errorf("%s has more than %d bytes", name, maxFileBytes)
+	}
+	if _, again := s[name]; again {
+		return fmt.Errorf("%s is there twice", name)
+	}
+	if len(s) == maxFiles {
+		return fmt.Errorf("more than %d files", maxFiles)
+	}
+	s[name] = raw
+	return nil
+}
+
+// source separates Rego from data, which it merges. config, if any, takes the
+// place of data.config.
+func (s fileSet) source(config []byte) (*source, error) {
+	src := &source{modules: map[string]string{}, data: map[string]any{}, revision: s.revision(config)}
+	var problems Problems
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		if kindOf(name) == regoFile {
+			src.modules[name] = string(s[name])
+			continue
+		}
+		if err := src.merge(name, s[name]); err != nil {
+			problems = append(problems, Problem{File: name, Message: err.Error()})
+		}
+	}
+	if config != nil {
+		var doc map[string]any
+		if err := util.Unmarshal(config, &doc); err != nil {
+			problems = append(problems, Problem{File: "config", Message: err.Error()})
+		}
+		src.data["config"] = doc
+	}
+	if len(problems) != 0 {
+		return nil, problems
+	}
+	if len(src.modules) == 0 {
+		return nil, ErrNoPolicy
+	}
+	return src, nil
+}
+
+// merge puts a data file under the path of its directory, as OPA does.
+func (src *source) merge(name string, raw []byte) error {
+	var doc map[string]any
+	if err := util.Unmarshal(raw, &doc); err != nil {
+		return err
+	}
+	if dir := path.Dir(name); dir != "." {
+		parts := strings.Split(dir, "/")
+		for i := len(parts) - 1; i >= 0; i-- {
+			doc = map[string]any{parts[i]: doc}
+		}
+	}
+	return mergeInto(src.data, doc, "data")
+}
+
+func mergeInto(dst, src map[string]any, at string) error {
+	for k, v := range src {
+		old, clash := dst[k]
+		oldMap, ok1 := old.(map[string]any)
+		newMap, ok2 := v.(map[string]any)
+		switch {
+		case !clash:
+			dst[k] = v
+		case !ok1 || !ok2:
+			return fmt.Errorf("%s.%s is given in two data files", at, k)
+		default:
+			if err := mergeInto(oldMap, newMap, at+"."+k); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// revision hashes names and contents in the order of names, each preceded by
+// its length so that nothing can move from one to the next.
+func (s fileSet) revision(config []byte) string {
+	h := sha256.New()
+	put := func(b []byte) {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
+		h.Write(n[:])
+		h.Write(b)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		put([]byte(name))
+		put(s[name])
+	}
+	if config != nil {
+		put([]byte("config"))
+		put(config)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,134 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/cover"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	opatest "github.com/open-policy-agent/opa/v1/tester"
+)
+
+// TestResult is the outcome of one test rule.
+type TestResult struct {
+	Package, Name string
+	File          string
+	Line          int
+	Passed        bool
+	Skipped       bool   // named todo_test_…
+	Error         string // an evaluation that failed, rather than a test
+	Output        string // of print
+	Duration      time.Duration
+}
+
+// Gap is lines of policy that no test ran, inclusive.
+type Gap struct {
+	File     string
+	From, To int
+}
+
+// Report is what a policy's own tests showed.
+type Report struct {
+	Tests    []TestResult // in order of file and line
+	Coverage float64      // percent of policy lines that tests ran, test files not counted
+	Gaps     []Gap        // in order
+}
+
+// Passed reports whether there are tests and all of them passed.
+func (r Report) Passed() bool {
+	return len(r.Tests) != 0 && !slices.ContainsFunc(r.Tests, func(t TestResult) bool { return !t.Passed })
+}
+
+// Test runs the tests of a policy, the rules whose names begin with test_, under
+// the same capabilities and strictness as decisions.
+func Test(ctx context.Context, fsys fs.FS) (Report, error) {
+	report, err := runTests(ctx, fsys)
+	if err != nil {
+		return Report{}, fmt.Errorf("testing policy: %w", err)
+	}
+	return report, nil
+}
+
+func runTests(ctx context.Context, fsys fs.FS) (Report, error) {
+	src, err := readSource(fsys, Options{})
+	if err != nil {
+		return Report{}, err
+	}
+	modules, problems := src.parse(withTests)
+	if len(problems) != 0 {
+		return Report{}, problems
+	}
+	store := inmem.NewFromObject(src.data)
+	txn, err := store.NewTransaction(ctx)
+	if err != nil {
+		return Report{}, fmt.Errorf("opening store: %w", err)
+	}
+	defer store.Abort(ctx, txn)
+	coverage := cover.New()
+	results, err := opatest.NewRunner().
+		SetCompiler(src.newCompiler().WithEnablePrintStatements(true)).
+		SetStore(store).
+		SetModules(modules).
+		SetCoverageQueryTracer(coverage).
+		RaiseBuiltinErrors(true).
+		SetTimeout(5*time.Second).
+		RunTests(ctx, txn)
+	if err != nil {
+		return Report{}, problemsOf(err)
+	}
+	var report Report
+	for r := range results {
+		report.Tests = append(report.Tests, resultOf(r))
+	}
+	slices.SortFunc(report.Tests, func(a, b TestResult) int {
+		if c := strings.Compare(a.File, b.File); c != 0 {
+			return c
+		}
+		return a.Line - b.Line
+	})
+	report.measure(coverage, modules)
+	return report, ctx.Err()
+}
+
+func resultOf(r *opatest.Result) TestResult {
+	t := TestResult{
+		Package: r.Package, Name: r.Name, Passed: r.Pass(), Skipped: r.Skip,
+		Output: string(r.Output), Duration: r.Duration,
+	}
+	if r.Location != nil {
+		t.File, t.Line = r.Location.File, r.Location.Row
+	}
+	if r.Error != nil {
+		t.Error = r.Error.Error()
+	}
+	return t
+}
+
+// measure counts policy lines only: tests always run all of themselves.
+func (r *Report) measure(c *cover.Cover, modules map[string]*ast.Module) {
+	covered, missed := 0, 0
+	for name, f := range c.Report(modules).Files {
+		if isTest(name) {
+			continue
+		}
+		covered += f.CoveredLines
+		missed += f.NotCoveredLines
+		for _, g := range f.NotCovered {
+			r.Gaps = append(r.Gaps, Gap{name, g.Start.Row, g.End.Row})
+		}
+	}
+	if covered+missed != 0 {
+		r.Coverage = 100 * float64(covered) / float64(covered+missed)
+	}
+	slices.SortFunc(r.Gaps, func(a, b Gap) int {
+		if c := strings.Compare(a.File, b.File); c != 0 {
+			return c
+		}
+		return a.From - b.From
+	})
+}
