@@ -1,0 +1,241 @@
+package modules_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// The reference says what gdpr must do, in plain Go over a tree, slowly. It
+// keeps order and duplicate keys, which is why it does not decode into maps.
+
+type tree struct {
+	kind  byte // one of { [ s(tring) l(iteral)
+	text  string
+	raw   string
+	keys  []string
+	items []*tree
+}
+
+// parseTree reads strict JSON; nil if it is not.
+func parseTree(p []byte) *tree {
+	if !utf8.Valid(p) || !json.Valid(p) {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(p))
+	d.UseNumber()
+	t := readTree(d, p)
+	if _, err := d.Token(); err != io.EOF {
+		return nil
+	}
+	return t
+}
+
+func readTree(d *json.Decoder, p []byte) *tree {
+	tok, err := d.Token()
+	if err != nil {
+		panic(err) // json.Valid said otherwise
+	}
+	switch v := tok.(type) {
+	case json.Delim:
+		return readContainer(d, p, byte(v))
+	case string:
+		return &tree{kind: 's', text: v}
+	case json.Number:
+		return &tree{kind: 'l', text: v.String()}
+	case bool:
+		return &tree{kind: 'l', text: strconv.FormatBool(v)}
+	}
+	return &tree{kind: 'l', text: "null"}
+}
+
+func readContainer(d *json.Decoder, p []byte, kind byte) *tree {
+	t := &tree{kind: kind}
+	start := d.InputOffset() - 1
+	for d.More() {
+		if kind == '{' {
+			k, _ := d.Token()
+			t.keys = append(t.keys, k.(string))
+		}
+		t.items = append(t.items, readTree(d, p))
+	}
+	_, _ = d.Token()
+	t.raw = string(p[start:d.InputOffset()])
+	return t
+}
+
+// print writes a tree in one canonical form, for comparing.
+func (t *tree) print(b *strings.Builder) {
+	switch t.kind {
+	case 's':
+		b.WriteString(strconv.Quote(t.text))
+	case 'l':
+		b.WriteString(t.text)
+	default:
+		b.WriteByte(t.kind)
+		for i, item := range t.items {
+			if t.kind == '{' {
+				b.WriteString(strconv.Quote(t.keys[i]) + ":")
+			}
+			item.print(b)
+			b.WriteByte(',')
+		}
+		b.WriteByte(t.kind + 2)
+	}
+}
+
+func (t *tree) depth() int {
+	if t.kind == 's' || t.kind == 'l' {
+		return 0
+	}
+	deepest := 0
+	for _, item := range t.items {
+		deepest = max(deepest, item.depth())
+	}
+	return deepest + 1
+}
+
+// refStep is one step of a path: a name, an index, or anything.
+type refStep struct {
+	name  string
+	index int // -1: not an index
+	any   bool
+	deep  bool
+}
+
+type refRule struct {
+	Path     string `json:"path"`
+	Action   string `json:"action"`
+	KeepLast int    `json:"keep_last"`
+	Key      uint32 `json:"key"`
+	steps    []refStep
+}
+
+func parseRules(config string) []refRule {
+	var c struct{ Rules []refRule }
+	if err := json.Unmarshal([]byte(config), &c); err != nil {
+		panic(err)
+	}
+	for i := range c.Rules {
+		c.Rules[i].steps = parsePath(c.Rules[i].Path)
+	}
+	return c.Rules
+}
+
+func parsePath(p string) []refStep {
+	var steps []refStep
+	for p = p[1:]; p != ""; {
+		s := refStep{index: -1}
+		switch {
+		case strings.HasPrefix(p, "['"):
+			s.name, p, _ = strings.Cut(p[2:], "']")
+		case p[0] == '[':
+			var inner string
+			inner, p, _ = strings.Cut(p[1:], "]")
+			if s.any = inner == "*"; !s.any {
+				s.index, _ = strconv.Atoi(inner)
+			}
+		default:
+			s.deep = strings.HasPrefix(p, "..")
+			p = strings.TrimLeft(p, ".")
+			end := strings.IndexAny(p, ".[")
+			if end < 0 {
+				end = len(p)
+			}
+			s.name, p = p[:end], p[end:]
+			s.any = s.name == "*"
+		}
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+// place is one step taken through a value.
+type place struct {
+	name  string
+	index int // -1: a member
+}
+
+func matches(steps []refStep, at []place) bool {
+	if len(steps) == 0 || len(at) == 0 {
+		return len(steps) == len(at)
+	}
+	s, p := steps[0], at[0]
+	hit := s.any || (s.index >= 0 && s.index == p.index) || (s.index < 0 && p.index < 0 && s.name == p.name)
+	return hit && matches(steps[1:], at[1:]) || s.deep && matches(steps, at[1:])
+}
+
+var severity = map[string]int{"drop": 0, "redact": 1000, "hash": 2000, "mask": 3000}
+
+func strongest(rules []refRule, at []place) *refRule {
+	var best *refRule
+	for i := range rules {
+		r := &rules[i]
+		if matches(r.steps, at) && (best == nil || severity[r.Action]+r.KeepLast < severity[best.Action]+best.KeepLast) {
+			best = r
+		}
+	}
+	return best
+}
+
+// apply rewrites t, found at a place, and reports whether it stays and whether
+// anything changed.
+func apply(rules []refRule, t *tree, at []place) (kept *tree, changed bool) {
+	if len(at) > 0 {
+		if r := strongest(rules, at); r != nil {
+			return r.edit(t)
+		}
+	}
+	if t.kind == 's' || t.kind == 'l' {
+		return t, false
+	}
+	n := &tree{kind: t.kind}
+	for i, item := range t.items {
+		p := place{index: i}
+		if t.kind == '{' {
+			p = place{name: t.keys[i], index: -1}
+		}
+		item, c := apply(rules, item, append(at, p))
+		changed = changed || c
+		if item == nil {
+			continue
+		}
+		n.items = append(n.items, item)
+		if t.kind == '{' {
+			n.keys = append(n.keys, t.keys[i])
+		}
+	}
+	return n, changed
+}
+
+func (r *refRule) edit(t *tree) (*tree, bool) {
+	isNull := t.kind == 'l' && t.text == "null"
+	switch {
+	case r.Action == "drop":
+		return nil, true
+	case r.Action == "redact":
+		return &tree{kind: 's', text: "[redacted]"}, true
+	case isNull:
+		return t, false
+	case r.Action == "hash":
+		sum, _ := mac(r.Key, []byte(t.text+t.raw))
+		return &tree{kind: 's', text: hex.EncodeToString(sum)}, true
+	}
+	return &tree{kind: 's', text: r.mask(t)}, true
+}
+
+func (r *refRule) mask(t *tree) string {
+	text := []rune(t.text)
+	if t.kind == '{' || t.kind == '[' || t.text == "true" && t.kind == 'l' || t.text == "false" && t.kind == 'l' {
+		return "****"
+	}
+	stars := len(text) - r.KeepLast
+	if stars <= 0 {
+		stars = len(text)
+	}
+	return strings.Repeat("*", stars) + string(text[stars:])
+}

@@ -1,0 +1,302 @@
+// json.h: a strict JSON scanner over bytes that end in a NUL sentinel.
+//
+// It builds nothing: every function takes a pointer to the first byte of
+// something and returns the pointer behind it, or NULL. The grammar is RFC 8259
+// without any leniency (no BOM, no comments, no leading zeros, no trailing
+// comma), since what we skip and a consumer reads is a leak.
+//
+// A NUL is valid nowhere in JSON, so one NUL behind the text (json_begin puts
+// it there, json_end restores the byte) replaces every bounds check.
+#ifndef GUARDLOCK_JSON_H
+#define GUARDLOCK_JSON_H
+
+#include "../../sdk/c/guardlock.h"
+
+// Deeper values are refused, whatever the configuration says about invalid ones.
+#define JSON_MAX_DEPTH 128
+
+enum { JSON_INVALID = 1, JSON_BAD_UTF8 = 2, JSON_TOO_DEEP = 3 };
+
+// json_fault says why the last scan returned NULL.
+static int32_t json_fault;
+
+GL_COLD const uint8_t *json_fail(int32_t why) {
+    json_fault = why;
+    return NULL;
+}
+
+// ---- UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF) ----
+
+// utf8_sequence returns the length of the sequence at p, 0 if it is invalid.
+static inline uint32_t utf8_sequence(const uint8_t *p, const uint8_t *end) {
+    uint8_t b = p[0];
+    uint32_t n = b < 0xc2 ? 0 : b < 0xe0 ? 2 : b < 0xf0 ? 3 : b < 0xf5 ? 4 : 0;
+    if (n == 0 || n > (uint32_t)(end - p)) return 0;
+    uint8_t low = b == 0xe0 ? 0xa0 : b == 0xf0 ? 0x90 : 0x80;
+    uint8_t high = b == 0xed ? 0x9f : b == 0xf4 ? 0x8f : 0xbf;
+    if (p[1] < low || p[1] > high) return 0;
+    for (uint32_t i = 2; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80) return 0;
+    return n;
+}
+
+GL_COLD bool utf8_valid_from(const uint8_t *p, const uint8_t *end) {
+    while (p < end) {
+        if (*p < 0x80) {
+            uint32_t high = wasm_i8x16_bitmask(wasm_v128_load(p));
+            p += high == 0 ? 16 : (uint32_t)__builtin_ctz(high);
+            continue;
+        }
+        uint32_t n = utf8_sequence(p, end);
+        if (n == 0) return false;
+        p += n;
+    }
+    return true;
+}
+
+// utf8_valid takes the ASCII prefix 64 bytes at a time.
+static inline bool utf8_valid(const uint8_t *p, const uint8_t *end) {
+    for (; end - p >= 64; p += 64) {
+        v128_t a = wasm_v128_or(wasm_v128_load(p), wasm_v128_load(p + 16));
+        v128_t b = wasm_v128_or(wasm_v128_load(p + 32), wasm_v128_load(p + 48));
+        if (wasm_i8x16_bitmask(wasm_v128_or(a, b)) != 0) break;
+    }
+    return utf8_valid_from(p, end);
+}
+
+// ---- tokens ----
+
+GL_COLD const uint8_t *json_space_run(const uint8_t *p) {
+    for (;; p += 16) {
+        v128_t v = wasm_v128_load(p);
+        v128_t a = wasm_v128_or(wasm_i8x16_eq(v, wasm_i8x16_splat(' ')), wasm_i8x16_eq(v, wasm_i8x16_splat('\n')));
+        v128_t b = wasm_v128_or(wasm_i8x16_eq(v, wasm_i8x16_splat('\t')), wasm_i8x16_eq(v, wasm_i8x16_splat('\r')));
+        uint32_t other = ~wasm_i8x16_bitmask(wasm_v128_or(a, b)) & 0xffff;
+        if (other != 0) return p + __builtin_ctz(other);
+    }
+}
+
+// json_space skips white space; other control characters are left in place,
+// where nothing accepts them.
+GL_INLINE const uint8_t *json_space(const uint8_t *p) {
+    if (GL_LIKELY(*p > ' ')) return p;
+    if (*p == ' ' && p[1] > ' ') return p + 1;
+    return json_space_run(p);
+}
+
+// json_escape steps over the escape at p (a backslash).
+GL_COLD const uint8_t *json_escape(const uint8_t *p) {
+    switch (p[1]) {
+    case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't':
+        return p + 2;
+    case 'u':
+        for (int i = 2; i < 6; i++) {
+            uint8_t c = p[i], letter = c | 0x20;
+            if (!(c >= '0' && c <= '9') && !(letter >= 'a' && letter <= 'f')) return NULL;
+        }
+        return p + 6;
+    }
+    return NULL;
+}
+
+// json_string returns the closing quote of the string whose content starts at
+// p, and sets *escaped when the content has escapes.
+GL_INLINE const uint8_t *json_string(const uint8_t *p, bool *escaped) {
+    const v128_t quote = wasm_i8x16_splat('"'), slash = wasm_i8x16_splat('\\'), control = wasm_i8x16_splat(0x1f);
+    for (;;) {
+        v128_t v = wasm_v128_load(p);
+        v128_t hit = wasm_v128_or(wasm_i8x16_eq(v, quote), wasm_i8x16_eq(v, slash));
+        hit = wasm_v128_or(hit, wasm_i8x16_eq(wasm_u8x16_min(v, control), v));
+        uint32_t mask = wasm_i8x16_bitmask(hit);
+        if (mask == 0) {
+            p += 16;
+            continue;
+        }
+        p += __builtin_ctz(mask);
+        if (GL_LIKELY(*p == '"')) return p;
+        if (*p != '\\') return NULL;
+        *escaped = true;
+        p = json_escape(p);
+        if (p == NULL) return NULL;
+    }
+}
+
+GL_INLINE const uint8_t *json_digits(const uint8_t *p) {
+    for (;; p += 16) {
+        v128_t v = wasm_i8x16_sub(wasm_v128_load(p), wasm_i8x16_splat('0'));
+        uint32_t digits = wasm_i8x16_bitmask(wasm_i8x16_eq(wasm_u8x16_min(v, wasm_i8x16_splat(9)), v));
+        if (digits != 0xffff) return p + __builtin_ctz(~digits);
+    }
+}
+
+GL_INLINE const uint8_t *json_number(const uint8_t *p) {
+    const uint8_t *q;
+    if (*p == '-') p++;
+    if (*p == '0') {
+        p++;
+    } else {
+        q = json_digits(p);
+        if (q == p) return NULL;
+        p = q;
+    }
+    if (*p == '.') {
+        q = json_digits(p + 1);
+        if (q == p + 1) return NULL;
+        p = q;
+    }
+    if ((*p | 0x20) == 'e') {
+        p++;
+        if (*p == '+' || *p == '-') p++;
+        q = json_digits(p);
+        if (q == p) return NULL;
+        p = q;
+    }
+    return p;
+}
+
+GL_INLINE uint32_t json_word(const char *four) {
+    uint32_t w;
+    __builtin_memcpy(&w, four, 4);
+    return w;
+}
+
+GL_INLINE const uint8_t *json_scalar(const uint8_t *p) {
+    bool escaped;
+    if (GL_LIKELY(*p == '"')) {
+        p = json_string(p + 1, &escaped);
+        return p ? p + 1 : NULL;
+    }
+    uint32_t word = json_word((const char *)p);
+    if (word == json_word("true") || word == json_word("null")) return p + 4;
+    if (word == json_word("fals") && p[4] == 'e') return p + 5;
+    return json_number(p);
+}
+
+GL_INLINE bool json_opens(uint8_t c) { return (c | 0x20) == '{'; }
+
+// json_colon steps from a key's closing quote to the member's value.
+GL_INLINE const uint8_t *json_colon(const uint8_t *quote) {
+    const uint8_t *p = json_space(quote + 1);
+    return *p == ':' ? json_space(p + 1) : NULL;
+}
+
+// ---- whole values ----
+
+// json_skip validates the value at p, which lies inside depth containers.
+static __attribute__((noinline, unused)) const uint8_t *json_skip(const uint8_t *p, uint32_t depth) {
+    static uint8_t outer[JSON_MAX_DEPTH];
+    uint32_t floor = depth;
+    uint8_t closer = 0;
+    for (;;) {
+        if (closer == '}') {
+            bool escaped;
+            if (*p != '"' || (p = json_string(p + 1, &escaped)) == NULL) return NULL;
+            if ((p = json_colon(p)) == NULL) return NULL;
+        }
+        if (json_opens(*p)) {
+            if (depth >= JSON_MAX_DEPTH) return json_fail(JSON_TOO_DEEP);
+            outer[depth++] = closer;
+            closer = *p + 2;
+            p = json_space(p + 1);
+            if (*p != closer) continue;
+        } else if ((p = json_scalar(p)) == NULL) {
+            return NULL;
+        }
+        for (;;) {
+            if (depth == floor) return p;
+            p = json_space(p);
+            if (*p == ',') break;
+            if (*p != closer) return NULL;
+            p++;
+            closer = outer[--depth];
+        }
+        p = json_space(p + 1);
+    }
+}
+
+// json_decode writes the text of the valid string content p[:end] to dst, which
+// has room for end-p bytes, and returns its length. A lone surrogate becomes
+// U+FFFD, as in encoding/json and in browsers.
+static inline uint32_t json_hex4(const uint8_t *p) {
+    uint32_t v = 0;
+    for (int i = 0; i < 4; i++) v = v << 4 | ((p[i] & 0xf) + (p[i] >> 6) * 9);
+    return v;
+}
+
+// json_code_point reads the \u escape at p, both halves of a pair, and moves on.
+static inline uint32_t json_code_point(const uint8_t **p, const uint8_t *end) {
+    uint32_t c = json_hex4(*p + 2);
+    *p += 6;
+    if (c < 0xd800 || c > 0xdfff) return c;
+    if (c > 0xdbff || end - *p < 6 || (*p)[0] != '\\' || (*p)[1] != 'u') return 0xfffd;
+    uint32_t low = json_hex4(*p + 2);
+    if (low < 0xdc00 || low > 0xdfff) return 0xfffd;
+    *p += 6;
+    return 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
+}
+
+static inline uint8_t *utf8_put(uint8_t *d, uint32_t c) {
+    if (c < 0x80) {
+        *d++ = (uint8_t)c;
+        return d;
+    }
+    if (c < 0x800) {
+        *d++ = (uint8_t)(0xc0 | c >> 6);
+    } else {
+        if (c < 0x10000) {
+            *d++ = (uint8_t)(0xe0 | c >> 12);
+        } else {
+            *d++ = (uint8_t)(0xf0 | c >> 18);
+            *d++ = (uint8_t)(0x80 | (c >> 12 & 0x3f));
+        }
+        *d++ = (uint8_t)(0x80 | (c >> 6 & 0x3f));
+    }
+    *d++ = (uint8_t)(0x80 | (c & 0x3f));
+    return d;
+}
+
+static inline uint8_t json_unescape(uint8_t c) {
+    switch (c) {
+    case 'b': return '\b';
+    case 'f': return '\f';
+    case 'n': return '\n';
+    case 'r': return '\r';
+    case 't': return '\t';
+    }
+    return c;
+}
+
+GL_COLD uint32_t json_decode(const uint8_t *p, const uint8_t *end, uint8_t *dst) {
+    uint8_t *d = dst;
+    while (p < end) {
+        if (*p != '\\') {
+            *d++ = *p++;
+        } else if (p[1] == 'u') {
+            uint32_t c = json_code_point(&p, end);
+            d = utf8_put(d, c);
+        } else {
+            *d++ = json_unescape(p[1]);
+            p += 2;
+        }
+    }
+    return (uint32_t)(d - dst);
+}
+
+// ---- sentinel ----
+
+// json_begin checks the encoding of p[:n] and sets the sentinel behind it;
+// *saved is for json_end, which must follow before anything else is read.
+GL_INLINE const uint8_t *json_begin(uint8_t *p, uint32_t n, uint8_t *saved) {
+    json_fault = JSON_INVALID;
+    *saved = p[n];
+    if (!utf8_valid(p, p + n)) {
+        json_fault = JSON_BAD_UTF8;
+        return NULL;
+    }
+    p[n] = 0;
+    return json_space(p);
+}
+
+GL_INLINE void json_end(uint8_t *p, uint32_t n, uint8_t saved) { p[n] = saved; }
+
+#endif

@@ -1,0 +1,355 @@
+// guardlock.h: the C SDK for Guardlock transforms, guest ABI v1.
+//
+// One header, no libc, no start code. A transform includes it in exactly one
+// C file, names its reasons, writes a function from record to record, and is
+// compiled for wasm32-freestanding with simd128 and bulk-memory:
+//
+//     #define REASONS(FIRST, NEXT) FIRST(TOO_OLD, "demo.too_old") NEXT(BAD, "demo.bad")
+//     GUARDLOCK_REASONS(REASONS)
+//     static int32_t check(gl_call *call, gl_record *r) {
+//         if (r->timestamp_ms < 0) return gl_reject(r, TOO_OLD);
+//         return GL_OK;
+//     }
+//     GUARDLOCK_TRANSFORM(check)
+//
+// The record starts as a copy of the input's descriptor, so returning GL_OK
+// without touching it passes the record through, byte for byte. New bytes are
+// written in the call's arena (gl_take) and pointed to by the descriptor.
+//
+// Trust: every length and pointer in the frame and in the input descriptors
+// comes from the host and is believed; every byte of a key, value or header
+// comes from a producer and is not.
+#ifndef GUARDLOCK_H
+#define GUARDLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <wasm_simd128.h>
+
+#define GL_INLINE static inline __attribute__((always_inline))
+#define GL_COLD static __attribute__((noinline, cold, unused))
+#define GL_EXPORT(name) __attribute__((export_name(name), visibility("default")))
+#define GL_IMPORT(module, name) __attribute__((import_module(module), import_name(name)))
+#define GL_LIKELY(x) __builtin_expect(!!(x), 1)
+#define GL_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+// What a transform function returns for one record. Anything below zero ends
+// the whole call and is returned to the host as it is.
+enum {
+    GL_OK = 0,
+    GL_ERR_INTERNAL = -1,  // the host fails the batch
+    GL_ERR_SPACE = -2,     // the host gives a larger arena and calls once more
+    GL_ERR_REJECT = -3,    // refuse the batch: frame.err_index and frame.reserved say why
+    GL_ERR_VERSION = -4,
+    GL_ERR_MALFORMED = -5,
+};
+
+// Bits of gl_record.flags.
+enum { GL_KEY_NULL = 1, GL_VALUE_NULL = 2, GL_HEADERS_REPLACED = 4 };
+
+// Verdicts, in the low byte of gl_record.status.
+enum { GL_PASS = 0, GL_REJECT = 1, GL_DROP = 2, GL_ROUTE = 3 };
+
+// gl_frame describes one call. The host writes it; the guest writes out_count,
+// arena_used and, for GL_ERR_REJECT, err_index and reserved (the reason).
+typedef struct gl_frame {
+    uint32_t size, flags;
+    uint32_t in_desc, in_count;
+    uint32_t out_desc, out_cap, out_count;
+    uint32_t arena, arena_cap, arena_used;
+    uint32_t topic_id, partition;
+    int64_t base_offset_hint;
+    uint32_t err_index, reserved;
+} gl_frame;
+_Static_assert(sizeof(gl_frame) == 64, "the frame is 64 bytes in ABI v1");
+
+// gl_record is one descriptor, on the way in and on the way out. Pointers are
+// linear memory addresses; headers are Kafka's raw header block (a varint
+// count, then the entries).
+typedef struct gl_record {
+    uint32_t flags;
+    uint32_t src;
+    int64_t timestamp_ms;
+    uint8_t *key;
+    uint32_t key_len;
+    uint8_t *value;
+    uint32_t value_len;
+    uint8_t *headers;
+    uint32_t headers_len;
+    uint32_t topic_idx;
+    uint32_t status;
+} gl_record;
+_Static_assert(sizeof(gl_record) == 48, "a descriptor is 48 bytes in ABI v1");
+
+// gl_call is one call's output arena.
+typedef struct gl_call {
+    gl_frame *frame;
+    uint8_t *base;
+    uint32_t used, cap;
+} gl_call;
+
+// ---- verdicts ----
+
+GL_INLINE int32_t gl_verdict(gl_record *r, uint32_t verdict, uint32_t reason) {
+    r->status = verdict | reason << 16;
+    return GL_OK;
+}
+GL_INLINE int32_t gl_modified(gl_record *r, uint32_t reason) { return gl_verdict(r, GL_PASS, reason); }
+GL_INLINE int32_t gl_reject(gl_record *r, uint32_t reason) { return gl_verdict(r, GL_REJECT, reason); }
+GL_INLINE int32_t gl_drop(gl_record *r, uint32_t reason) { return gl_verdict(r, GL_DROP, reason); }
+// gl_route sends the record to route (an index into the routes of the grant).
+GL_INLINE int32_t gl_route(gl_record *r, uint32_t route, uint32_t reason) {
+    r->topic_idx = route + 1;
+    return gl_verdict(r, GL_ROUTE, reason);
+}
+
+// ---- reasons ----
+
+// GUARDLOCK_REASONS(LIST) declares an enum of the reasons, from 1, and puts
+// their names into the custom section that makes them part of the module's
+// digest. LIST takes two macros: FIRST for the first entry, NEXT for the others.
+#define GL_REASON_ENUM(id, name) REASON_##id,
+#define GL_REASON_FIRST(id, name) name
+#define GL_REASON_NEXT(id, name) "\\n" name
+#define GUARDLOCK_REASONS(LIST)                                             \
+    enum { REASON_UNSPECIFIED = 0, LIST(GL_REASON_ENUM, GL_REASON_ENUM) REASON_COUNT }; \
+    __asm__(".section .custom_section.guardlock.reasons,\"\",@\n"           \
+            ".ascii \"" LIST(GL_REASON_FIRST, GL_REASON_NEXT) "\"\n");
+
+// ---- host functions ----
+// Each is its own import, and only those that a module calls end up in it: an
+// approval grants them one by one. Results below zero: -1 bad arguments, -2
+// output too small, -3 unknown key. Keys are handles; their bytes never enter
+// guest memory.
+
+GL_IMPORT("guardlock_crypto", "sha256")
+int32_t gl_sha256(const void *p, uint32_t len, void *out32);
+GL_IMPORT("guardlock_crypto", "hmac_sha256")
+int32_t gl_hmac_sha256(uint32_t key, const void *p, uint32_t len, void *out32);
+GL_IMPORT("guardlock_crypto", "aes_gcm_seal")
+int32_t gl_aes_gcm_seal(uint32_t key, const void *p, uint32_t len, const void *aad, uint32_t aad_len, void *out, uint32_t out_cap);
+GL_IMPORT("guardlock_compress", "gzip")
+int32_t gl_gzip(const void *p, uint32_t len, void *out, uint32_t out_cap);
+GL_IMPORT("guardlock_compress", "zstd")
+int32_t gl_zstd(const void *p, uint32_t len, void *out, uint32_t out_cap);
+GL_IMPORT("guardlock_compress", "snappy")
+int32_t gl_snappy(const void *p, uint32_t len, void *out, uint32_t out_cap);
+GL_IMPORT("guardlock_compress", "lz4")
+int32_t gl_lz4(const void *p, uint32_t len, void *out, uint32_t out_cap);
+// gl_log writes a catalogue entry, never text: record bytes cannot reach a log.
+GL_IMPORT("guardlock_log", "log")
+void gl_log(uint32_t level, uint32_t reason);
+
+// ---- memory ----
+
+// Every allocation is followed by GL_SLACK bytes that belong to nobody, so a
+// vector load that starts inside an allocation never leaves linear memory.
+#define GL_SLACK 64u
+
+extern uint8_t __heap_base;
+static uintptr_t gl_heap_next;
+
+// gl_alloc returns size bytes, zeroed when never used before, or NULL when
+// memory cannot grow. There is no free: the host asks for arenas when it starts
+// an instance and when one must double.
+GL_COLD void *gl_alloc(uint32_t size, uint32_t align) {
+    if (align < 16) align = 16;
+    if ((align & (align - 1)) != 0) return NULL;
+    uint64_t at = gl_heap_next ? gl_heap_next : (uintptr_t)&__heap_base;
+    at = (at + align - 1) & ~(uint64_t)(align - 1);
+    uint64_t end = at + size + GL_SLACK;
+    uint64_t have = (uint64_t)__builtin_wasm_memory_size(0) << 16;
+    if (end > UINT32_MAX) return NULL;
+    if (end > have && __builtin_wasm_memory_grow(0, (end - have + 65535) >> 16) == SIZE_MAX) return NULL;
+    gl_heap_next = (uintptr_t)end;
+    return (void *)(uintptr_t)at;
+}
+
+GL_INLINE void gl_copy(void *dst, const void *src, uint32_t n) { __builtin_memcpy(dst, src, n); }
+
+// gl_find returns the first c in p[:n], or NULL. It may read GL_SLACK bytes on.
+static inline const uint8_t *gl_find(const uint8_t *p, uint32_t n, uint8_t c) {
+    v128_t want = wasm_i8x16_splat((int8_t)c);
+    for (uint32_t i = 0; i < n; i += 16) {
+        uint32_t hit = wasm_i8x16_bitmask(wasm_i8x16_eq(wasm_v128_load(p + i), want));
+        if (hit == 0) continue;
+        i += (uint32_t)__builtin_ctz(hit);
+        return i < n ? p + i : NULL;
+    }
+    return NULL;
+}
+
+// gl_equal compares n bytes. It may read GL_SLACK bytes beyond either.
+GL_INLINE bool gl_equal(const uint8_t *a, const uint8_t *b, uint32_t n) {
+    for (uint32_t i = 0; i < n; i += 16) {
+        uint32_t same = wasm_i8x16_bitmask(wasm_i8x16_eq(wasm_v128_load(a + i), wasm_v128_load(b + i)));
+        if (n - i < 16) same |= 0xffffu << (n - i);
+        if ((same & 0xffff) != 0xffff) return false;
+    }
+    return true;
+}
+
+// gl_room returns where the next n bytes of output may be written, or NULL:
+// the caller answers GL_ERR_SPACE. gl_take also uses them up.
+GL_INLINE uint8_t *gl_room(gl_call *c, uint32_t n) {
+    return n <= c->cap - c->used ? c->base + c->used : NULL;
+}
+GL_INLINE uint8_t *gl_take(gl_call *c, uint32_t n) {
+    uint8_t *p = gl_room(c, n);
+    if (p) c->used += n;
+    return p;
+}
+
+// ---- header blocks ----
+
+// gl_varint reads Kafka's zigzag varint at *p, before end, and moves *p on.
+// It returns false on overrun or on more than five bytes.
+static inline bool gl_varint(const uint8_t **p, const uint8_t *end, int32_t *out) {
+    uint32_t u = 0;
+    for (uint32_t shift = 0; shift < 35; shift += 7) {
+        if (*p >= end) return false;
+        uint8_t b = *(*p)++;
+        u |= (uint32_t)(b & 0x7f) << shift;
+        if (b < 0x80) {
+            *out = (int32_t)(u >> 1 ^ (0 - (u & 1)));
+            return true;
+        }
+    }
+    return false;
+}
+
+static inline uint8_t *gl_put_varint(uint8_t *p, int32_t v) {
+    uint32_t u = (uint32_t)v << 1 ^ (uint32_t)(v >> 31);
+    for (; u >= 0x80; u >>= 7) *p++ = (uint8_t)(u | 0x80);
+    *p++ = (uint8_t)u;
+    return p;
+}
+
+// gl_header is one entry of a header block, and a cursor over it.
+typedef struct gl_header {
+    const uint8_t *entry;  // the whole entry, for copying
+    const uint8_t *key;
+    uint32_t key_len;
+    const uint8_t *value;  // NULL for null
+    uint32_t value_len;
+    const uint8_t *next, *end;
+    int32_t left;
+} gl_header;
+
+// gl_headers opens a cursor over a record's headers; false if malformed.
+static inline bool gl_headers(const gl_record *r, gl_header *h) {
+    h->next = r->headers;
+    h->end = r->headers + r->headers_len;
+    if (r->headers_len == 0) {
+        h->left = 0;
+        return true;
+    }
+    return gl_varint(&h->next, h->end, &h->left) && h->left >= 0;
+}
+
+// gl_next_header steps: 1 an entry, 0 the end, GL_ERR_MALFORMED otherwise.
+static inline int32_t gl_next_header(gl_header *h) {
+    if (h->left == 0) return h->next == h->end ? 0 : GL_ERR_MALFORMED;
+    int32_t n;
+    h->left--;
+    h->entry = h->next;
+    if (!gl_varint(&h->next, h->end, &n) || n < 0 || n > h->end - h->next) return GL_ERR_MALFORMED;
+    h->key = h->next;
+    h->key_len = (uint32_t)n;
+    h->next += n;
+    if (!gl_varint(&h->next, h->end, &n) || n < -1 || n > h->end - h->next) return GL_ERR_MALFORMED;
+    h->value = n < 0 ? NULL : h->next;
+    h->value_len = n < 0 ? 0 : (uint32_t)n;
+    h->next += h->value_len;
+    return 1;
+}
+
+// gl_count_headers counts the entries, and in *same those named name.
+static inline int32_t gl_count_headers(const gl_record *r, const uint8_t *name, uint32_t len, int32_t *same) {
+    gl_header h;
+    int32_t n = 0, step;
+    *same = 0;
+    if (!gl_headers(r, &h)) return GL_ERR_MALFORMED;
+    while ((step = gl_next_header(&h)) == 1) {
+        n++;
+        if (h.key_len == len && gl_equal(h.key, name, len)) ++*same;
+    }
+    return step < 0 ? step : n;
+}
+
+// gl_set_header rewrites the header block so that name occurs once, last, with
+// the given value; a NULL value only takes the name away. Every other header
+// stays, in order, duplicates included: a producer cannot forge name. The value
+// may not overlap the arena.
+GL_COLD int32_t gl_set_header(gl_call *c, gl_record *r, const uint8_t *name, uint32_t name_len,
+                              const uint8_t *value, uint32_t value_len) {
+    int32_t same, n = gl_count_headers(r, name, name_len, &same);
+    if (n < 0) return n;
+    if (same == 0 && value == NULL) return GL_OK;
+    uint8_t *start = gl_room(c, r->headers_len + name_len + value_len + 15);
+    if (start == NULL) return GL_ERR_SPACE;
+    uint8_t *p = gl_put_varint(start, n - same + (value != NULL));
+    gl_header h;
+    gl_headers(r, &h);
+    while (gl_next_header(&h) == 1) {
+        if (h.key_len == name_len && gl_equal(h.key, name, name_len)) continue;
+        gl_copy(p, h.entry, (uint32_t)(h.next - h.entry));
+        p += h.next - h.entry;
+    }
+    if (value != NULL) {
+        p = gl_put_varint(p, (int32_t)name_len);
+        gl_copy(p, name, name_len);
+        p = gl_put_varint(p + name_len, (int32_t)value_len);
+        gl_copy(p, value, value_len);
+        p += value_len;
+    }
+    c->used += (uint32_t)(p - start);
+    r->headers = start;
+    r->headers_len = (uint32_t)(p - start);
+    r->flags |= GL_HEADERS_REPLACED;
+    return GL_OK;
+}
+
+// ---- exports ----
+
+// GUARDLOCK_TRANSFORM(fn) exports the ABI for int32_t fn(gl_call *, gl_record *),
+// which is called once per record, in order.
+#define GUARDLOCK_TRANSFORM(fn)                                                            \
+    GL_EXPORT("guardlock_alloc") void *guardlock_alloc(uint32_t size, uint32_t align) {    \
+        return gl_alloc(size, align);                                                      \
+    }                                                                                      \
+    GL_EXPORT("guardlock_transform_v1") int32_t guardlock_transform_v1(gl_frame *f) {      \
+        return gl_run(f, fn);                                                              \
+    }
+
+// GUARDLOCK_INIT(fn) exports int32_t fn(const uint8_t *config, uint32_t len),
+// called once before any record; anything but 0 refuses the configuration.
+#define GUARDLOCK_INIT(fn) \
+    GL_EXPORT("guardlock_init_v1") int32_t guardlock_init_v1(uint8_t *p, uint32_t n) { return fn(p, n); }
+
+GL_INLINE int32_t gl_run(gl_frame *f, int32_t (*fn)(gl_call *, gl_record *)) {
+    if (f->size < sizeof(gl_frame)) return GL_ERR_VERSION;
+    if (f->out_cap < f->in_count) return GL_ERR_SPACE;
+    const gl_record *in = (const gl_record *)f->in_desc;
+    gl_record *out = (gl_record *)f->out_desc;
+    uint32_t count = f->in_count;
+    gl_call call = {f, (uint8_t *)f->arena, 0, f->arena_cap};
+    for (uint32_t i = 0; i < count; i++) {
+        gl_record r = in[i];
+        r.src = i;
+        r.topic_idx = 0;
+        r.status = GL_PASS;
+        int32_t rc = fn(&call, &r);
+        if (GL_UNLIKELY(rc < 0)) {
+            f->err_index = i;
+            return rc;
+        }
+        out[i] = r;
+    }
+    f->out_count = count;
+    f->arena_used = call.used;
+    return (int32_t)count;
+}
+
+#endif
