@@ -1,0 +1,120 @@
+package transforms
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+// Origin says where a batch is going.
+type Origin struct {
+	Topic     string
+	Partition int32
+}
+
+// hash is the topic's number in the frame: 32-bit FNV-1a of its name.
+func (o Origin) hash() uint32 {
+	h := uint32(2166136261)
+	for _, c := range []byte(o.Topic) {
+		h = (h ^ uint32(c)) * 16777619
+	}
+	return h
+}
+
+// Chain runs modules one after the other. It holds no state of its own and is
+// safe for concurrent use.
+type Chain struct {
+	modules []*Module
+}
+
+// maxChain bounds a chain: Record.Module is one byte.
+const maxChain = 256
+
+var errChainTooLong = errors.New("a chain has more than 256 modules")
+
+// NewChain makes a chain. The modules stay the caller's to close.
+func NewChain(modules ...*Module) *Chain {
+	return &Chain{modules: slices.Clone(modules)}
+}
+
+// Modules are the chain's modules; Record.Module is an index into them.
+func (c *Chain) Modules() []*Module { return c.modules }
+
+// Run gives every record of b to the first module, what passes to the second,
+// and so on, and sets each record's verdict. Changed bytes are appended to
+// b.Data. On an error, an *Error, nothing of b may be used.
+func (c *Chain) Run(ctx context.Context, b *record.Batch, at Origin) error {
+	if len(c.modules) > maxChain {
+		return &Error{Closed, "", errChainTooLong}
+	}
+	for n, m := range c.modules {
+		refused, err := m.run(ctx, b, at, uint8(n))
+		if err != nil {
+			return err
+		}
+		if refused {
+			return nil
+		}
+	}
+	return nil
+}
+
+// run gives the live records of b to one module. refused means that the guest
+// rejected the batch as a whole.
+func (m *Module) run(ctx context.Context, b *record.Batch, at Origin, stage uint8) (refused bool, err error) {
+	deadline := time.Now().Add(m.limits.BatchDeadline)
+	i, err := m.acquire(ctx, deadline)
+	if err != nil {
+		return false, err
+	}
+	c := &i.chunk
+	c.begin(b, at, stage, m.limits)
+	for err == nil && !refused && len(c.live) > 0 {
+		refused, err = i.runChunk(ctx, deadline)
+	}
+	c.batch = nil
+	m.release(ctx, i, err == nil)
+	return refused, err
+}
+
+// runChunk gives the guest as many of the live records as fit in one call.
+func (i *instance) runChunk(ctx context.Context, batchDeadline time.Time) (refused bool, err error) {
+	deadline := time.Now().Add(i.module.limits.Deadline)
+	if deadline.After(batchDeadline) {
+		deadline = batchDeadline
+	}
+	i.arm(ctx, deadline)
+	c := &i.chunk
+	c.take()
+	if err := i.reserveInput(c.bytes); err != nil {
+		return false, err
+	}
+	for {
+		result, err := i.callTransform()
+		switch {
+		case err != nil:
+			return false, i.blameBatch(err, batchDeadline)
+		case result >= 0:
+			return false, i.readOutput(uint32(result))
+		case result == guestArenaTooSmall:
+			if err := i.growArena(); err != nil {
+				return false, err
+			}
+		case result == guestRejectsBatch:
+			return true, i.readRejection()
+		default:
+			return false, i.failed(GuestFailed, guestError(result))
+		}
+	}
+}
+
+// blameBatch says in the error which deadline it was.
+func (i *instance) blameBatch(err error, batchDeadline time.Time) error {
+	if errors.Is(err, errDeadline) && i.deadline.Equal(batchDeadline) {
+		return i.failed(Timeout, errBatchDeadline)
+	}
+	return err
+}

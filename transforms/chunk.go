@@ -1,0 +1,291 @@
+package transforms
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+// What guardlock_transform_v1 returns when it does not return a count.
+const (
+	guestInternal      = -1
+	guestArenaTooSmall = -2
+	guestRejectsBatch  = -3
+	guestVersion       = -4
+	guestMalformed     = -5
+)
+
+func guestError(code int32) error {
+	switch code {
+	case guestInternal:
+		return fmt.Errorf("the guest reported an internal failure")
+	case guestVersion:
+		return fmt.Errorf("the guest does not support this version or these flags")
+	case guestMalformed:
+		return fmt.Errorf("the guest calls its input malformed")
+	}
+	return fmt.Errorf("the guest returned the unknown code %d", code)
+}
+
+// The frame's fields (docs/abi.md).
+const (
+	frameFlags     = 4
+	frameInDescs   = 8
+	frameInCount   = 12
+	frameOutDescs  = 16
+	frameOutCap    = 20
+	frameOutCount  = 24
+	frameArena     = 28
+	frameArenaCap  = 32
+	frameArenaUsed = 36
+	frameTopic     = 40
+	framePartition = 44
+	frameOffset    = 48
+	frameErrIndex  = 56
+	frameErrReason = 60
+)
+
+// The descriptor's fields and flags.
+const (
+	descFlags     = 0
+	descSource    = 4
+	descTimestamp = 8
+	descKey       = 16
+	descValue     = 24
+	descHeaders   = 32
+	descTopic     = 40
+	descStatus    = 44
+
+	flagKeyNull   = 1
+	flagValueNull = 2
+	flagHeaders   = 4
+)
+
+// run is a stretch of Batch.Data that was copied into the guest's input block.
+type run struct {
+	from  uint32 // in Batch.Data
+	to    uint32 // in the input block
+	n     uint32
+	whole bool // of whole records
+}
+
+// chunk is the part of a batch that one call works on. Its slices are kept from
+// batch to batch.
+type chunk struct {
+	batch *record.Batch
+	at    Origin
+	topic uint32
+	stage uint8
+
+	live    []uint32 // records still to be given to the guest
+	current []uint32 // those of this call, the head of live
+	bytes   int      // the size of their input
+	runs    []run
+	descs   []byte // the input descriptors as the guest got them
+	room    int    // bytes of output left for the batch
+}
+
+// begin collects the records that no earlier module took out.
+func (c *chunk) begin(b *record.Batch, at Origin, stage uint8, limits Limits) {
+	c.batch, c.at, c.topic, c.stage = b, at, at.hash(), stage
+	c.live = c.live[:0]
+	total := 0
+	for n := range b.Records {
+		if r := &b.Records[n]; r.Verdict <= record.Modified {
+			c.live = append(c.live, uint32(n))
+			total += inputSize(r)
+		}
+	}
+	c.room = limits.outputLimit(total)
+}
+
+// inputSize is how many bytes of guest memory a record takes.
+func inputSize(r *record.Record) int {
+	if whole(r) {
+		return int(r.Whole.Len)
+	}
+	return spanLen(r.Key) + spanLen(r.Value) + spanLen(r.Headers)
+}
+
+// whole reports whether a record can be copied as the producer sent it.
+func whole(r *record.Record) bool { return r.Verdict == record.Passed && r.Whole.Len > 0 }
+
+func spanLen(s record.Span) int { return int(max(s.Len, 0)) }
+
+// take sets current to the longest head of live that one call may be given: a
+// record larger than a chunk goes alone.
+func (c *chunk) take() {
+	n, size := 0, 0
+	for n < len(c.live) && n < chunkRecords {
+		s := inputSize(&c.batch.Records[c.live[n]])
+		if n > 0 && size+s > chunkBytes {
+			break
+		}
+		n, size = n+1, size+s
+	}
+	c.current, c.live, c.bytes = c.live[:n], c.live[n:], size
+}
+
+// reserveInput makes the input block hold n bytes.
+func (i *instance) reserveInput(n int) error {
+	l := &i.layout
+	if uint64(n) <= uint64(l.inputCap) {
+		return nil
+	}
+	if uint64(n) > uint64(i.module.limits.MemoryBytes) {
+		return i.failed(Memory, fmt.Errorf("a record of %d bytes exceeds the memory limit", n))
+	}
+	size := max(n, int(min(2*uint64(l.inputCap), uint64(i.module.limits.MemoryBytes))))
+	at, err := i.allocate(size)
+	if err != nil && size > n {
+		at, err = i.allocate(n)
+		size = n
+	}
+	if err != nil {
+		return err
+	}
+	l.input, l.inputCap = at, uint32(size)
+	return nil
+}
+
+// growArena doubles the arena, or grows it to what the guest asked for in
+// arena_used. It ends in an error when the memory limit is reached.
+func (i *instance) growArena() error {
+	l := &i.layout
+	size := 2 * uint64(l.arenaCap)
+	if asked, ok := i.mem.ReadUint32Le(l.frame + frameArenaUsed); ok {
+		size = max(size, uint64(asked))
+	}
+	if size > uint64(i.module.limits.MemoryBytes) {
+		return i.failed(Memory, fmt.Errorf("the guest asks for more output space than its memory limit"))
+	}
+	at, err := i.allocate(int(size))
+	if err != nil {
+		return err
+	}
+	l.arena, l.arenaCap = at, uint32(size)
+	return nil
+}
+
+// callTransform copies the chunk into the guest and runs it.
+func (i *instance) callTransform() (int32, error) {
+	l := &i.layout
+	input, ok1 := i.mem.Read(l.input, uint32(i.chunk.bytes))
+	i.chunk.fill(l.input, input)
+	frame, ok2 := i.mem.Read(l.frame, frameSize)
+	if !ok1 || !ok2 || !i.mem.Write(l.inDescs, i.chunk.descs) {
+		return 0, i.failed(OutputInvalid, errShrunk)
+	}
+	i.writeFrame(frame)
+	i.stack[0] = uint64(l.frame)
+	if err := i.call(i.transform, i.stack[:1]); err != nil {
+		return 0, err
+	}
+	return int32(i.stack[0]), nil
+}
+
+var errShrunk = fmt.Errorf("the guest's blocks are outside of its memory")
+
+func (i *instance) writeFrame(frame []byte) {
+	put := binary.LittleEndian.PutUint32
+	clear(frame)
+	c, l := &i.chunk, &i.layout
+	put(frame, frameSize)
+	put(frame[frameFlags:], 0)
+	put(frame[frameInDescs:], l.inDescs)
+	put(frame[frameInCount:], uint32(len(c.current)))
+	put(frame[frameOutDescs:], l.outDescs)
+	put(frame[frameOutCap:], uint32(len(c.current)))
+	put(frame[frameArena:], l.arena)
+	put(frame[frameArenaCap:], l.arenaCap)
+	put(frame[frameTopic:], c.topic)
+	put(frame[framePartition:], uint32(c.at.Partition))
+	put(frame[frameErrIndex:], 0xffffffff)
+}
+
+// fill copies the current records to input, which lies at base in the guest,
+// and builds their descriptors.
+func (c *chunk) fill(base uint32, input []byte) {
+	c.runs = c.runs[:0]
+	if need := len(c.current) * descriptorSize; cap(c.descs) < need {
+		c.descs = make([]byte, chunkRecords*descriptorSize)
+	}
+	c.descs = c.descs[:len(c.current)*descriptorSize]
+	at := uint32(0)
+	for n, index := range c.current {
+		at = c.place((*[descriptorSize]byte)(c.descs[n*descriptorSize:]), uint32(n), &c.batch.Records[index], base, at)
+	}
+	for _, r := range c.runs {
+		copy(input[r.to:r.to+r.n], c.batch.Data[r.from:])
+	}
+}
+
+// place plans the copy of one record to offset at of the input block and writes
+// its descriptor. It returns the offset behind the record.
+func (c *chunk) place(d *[descriptorSize]byte, n uint32, r *record.Record, base, at uint32) uint32 {
+	flags := uint32(0)
+	if r.Key.IsNull() {
+		flags |= flagKeyNull
+	}
+	if r.Value.IsNull() {
+		flags |= flagValueNull
+	}
+	put := binary.LittleEndian.PutUint32
+	put(d[descFlags:], flags)
+	put(d[descSource:], n)
+	binary.LittleEndian.PutUint64(d[descTimestamp:], uint64(r.Timestamp))
+	binary.LittleEndian.PutUint64(d[descTopic:], 0) // topic and status
+	if whole(r) {
+		shift := base + at - r.Whole.Off
+		putSpan(d[descKey:], r.Key, shift)
+		putSpan(d[descValue:], r.Value, shift)
+		putSpan(d[descHeaders:], r.Headers, shift)
+		c.addRun(run{r.Whole.Off, at, uint32(r.Whole.Len), true})
+		return at + uint32(r.Whole.Len)
+	}
+	at = c.placeSpan(d[descKey:], r.Key, base, at)
+	at = c.placeSpan(d[descValue:], r.Value, base, at)
+	return c.placeSpan(d[descHeaders:], r.Headers, base, at)
+}
+
+func (c *chunk) placeSpan(d []byte, s record.Span, base, at uint32) uint32 {
+	putSpan(d, s, base+at-s.Off)
+	if s.Len <= 0 {
+		return at
+	}
+	c.addRun(run{s.Off, at, uint32(s.Len), false})
+	return at + uint32(s.Len)
+}
+
+// putSpan writes pointer and length of a view that is shift bytes further on in
+// the guest. Null and empty views have no pointer.
+func putSpan(d []byte, s record.Span, shift uint32) {
+	v := uint64(0)
+	if s.Len > 0 {
+		v = uint64(s.Off+shift) | uint64(s.Len)<<32
+	}
+	binary.LittleEndian.PutUint64(d, v)
+}
+
+// addRun joins a run to the last one where both ends meet.
+func (c *chunk) addRun(r run) {
+	if n := len(c.runs); n > 0 {
+		if last := &c.runs[n-1]; last.from+last.n == r.from && last.to+last.n == r.to {
+			last.n += r.n
+			return
+		}
+	}
+	c.runs = append(c.runs, r)
+}
+
+// untouched reports whether the guest left the bytes of its input as they were.
+func (c *chunk) untouched(input []byte) bool {
+	for _, r := range c.runs {
+		if !bytes.Equal(input[r.to:r.to+r.n], c.batch.Data[r.from:r.from+r.n]) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,184 @@
+package transforms
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// What host functions answer when they cannot do what was asked.
+const (
+	hostBadArguments = -1 // out of bounds, or longer than maxHostBytes
+	hostTooSmall     = -2 // the output does not fit
+	hostUnknownKey   = -3
+	hostKeyUsedUp    = -4 // the key sealed as many messages as is safe
+	hostFailed       = -5
+)
+
+// maxHostBytes bounds what one call of a host function may be given, so that
+// none runs long past the deadline, which is looked at before each call.
+const maxHostBytes = 1 << 20
+
+// hostFunction is one function that a grant may hold.
+type hostFunction struct {
+	module, name    string
+	params, results int // all i32
+	call            func(*instance, []uint64) int32
+}
+
+func hostFunctions() []hostFunction {
+	return []hostFunction{
+		{"guardlock_compress", "gzip", 4, 1, hostCompress(gzipBytes)},
+		{"guardlock_compress", "lz4", 4, 1, hostCompress(lz4Bytes)},
+		{"guardlock_compress", "snappy", 4, 1, hostCompress(snappyBytes)},
+		{"guardlock_compress", "zstd", 4, 1, hostCompress(zstdBytes)},
+		{"guardlock_crypto", "aes_gcm_seal", 7, 1, hostSeal},
+		{"guardlock_crypto", "hmac_sha256", 4, 1, hostHMAC},
+		{"guardlock_crypto", "sha256", 3, 1, hostSHA256},
+		{"guardlock_log", "log", 2, 0, hostLog},
+	}
+}
+
+// alwaysGranted are the imports that need no grant: AssemblyScript's abort
+// takes four numbers and never returns.
+func alwaysGranted() []hostFunction {
+	return []hostFunction{{"env", "abort", 4, 0, func(i *instance, _ []uint64) int32 {
+		i.stop(errAbort)
+		return 0
+	}}}
+}
+
+// AllHostFunctions returns the names that a grant may hold, sorted.
+func AllHostFunctions() []string {
+	var names []string
+	for _, f := range hostFunctions() {
+		names = append(names, f.module+"."+f.name)
+	}
+	return names
+}
+
+// KnownHostFunction reports whether a grant may hold name.
+func KnownHostFunction(name string) bool {
+	return slices.Contains(AllHostFunctions(), name)
+}
+
+// signature is the function's type as Info spells it.
+func (f hostFunction) signature() string {
+	result := "()"
+	if f.results == 1 {
+		result = "i32"
+	}
+	return "(" + strings.TrimSuffix(strings.Repeat("i32,", f.params), ",") + ")->" + result
+}
+
+// Call implements api.GoModuleFunction. The context is the calling instance.
+func (f hostFunction) Call(ctx context.Context, _ api.Module, stack []uint64) {
+	i := ctx.(*instance)
+	i.checkTime()
+	if r := f.call(i, stack); f.results > 0 {
+		stack[0] = api.EncodeI32(r)
+	}
+}
+
+// yield is the rewriter's way out of guest code.
+type yield struct{}
+
+// Call implements api.GoModuleFunction.
+func (yield) Call(ctx context.Context, _ api.Module, stack []uint64) {
+	i := ctx.(*instance)
+	if uint32(stack[0]) == yieldStack {
+		i.stop(errStackBudget)
+	}
+	i.checkTime()
+}
+
+// granted returns the functions behind the module's imports, or an error that
+// names the first import that the grant does not hold.
+func (m *module) granted(grant Grant) ([]hostFunction, error) {
+	known := hostFunctions()
+	for _, name := range grant.HostFunctions {
+		if !KnownHostFunction(name) {
+			return nil, fmt.Errorf("checking grant: %q is not a host function", name)
+		}
+	}
+	var functions []hostFunction
+	for _, im := range m.info.Imports {
+		f, ok := find(alwaysGranted(), im)
+		if !ok && slices.Contains(grant.HostFunctions, im.String()) {
+			f, ok = find(known, im)
+		}
+		switch {
+		case !ok || im.Kind != "func":
+			return nil, fmt.Errorf("checking imports: the %s %q is not granted", im.Kind, im)
+		case im.Type != f.signature():
+			return nil, fmt.Errorf("checking imports: %q is declared as %s, but is %s", im, im.Type, f.signature())
+		}
+		functions = append(functions, f)
+	}
+	return functions, nil
+}
+
+func find(functions []hostFunction, im Import) (hostFunction, bool) {
+	for _, f := range functions {
+		if f.module == im.Module && f.name == im.Name {
+			return f, true
+		}
+	}
+	return hostFunction{}, false
+}
+
+// instantiateHost gives the runtime the granted functions and yield, and nothing else.
+func instantiateHost(ctx context.Context, engine wazero.Runtime, functions []hostFunction) error {
+	builders := map[string]wazero.HostModuleBuilder{yieldModule: engine.NewHostModuleBuilder(yieldModule)}
+	builders[yieldModule].NewFunctionBuilder().
+		WithGoModuleFunction(yield{}, []api.ValueType{api.ValueTypeI32}, nil).Export(yieldName)
+	for _, f := range functions {
+		if builders[f.module] == nil {
+			builders[f.module] = engine.NewHostModuleBuilder(f.module)
+		}
+		builders[f.module].NewFunctionBuilder().
+			WithGoModuleFunction(f, i32s(f.params), i32s(f.results)).Export(f.name)
+	}
+	for name, b := range builders {
+		if _, err := b.Instantiate(ctx); err != nil {
+			return fmt.Errorf("instantiating host module %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func i32s(n int) []api.ValueType {
+	return slices.Repeat([]api.ValueType{api.ValueTypeI32}, n)
+}
+
+// input is the guest's view ptr, len: valid until guest code runs again.
+func (i *instance) input(ptr, length uint64) ([]byte, bool) {
+	if uint32(length) > maxHostBytes {
+		return nil, false
+	}
+	return i.mem.Read(uint32(ptr), uint32(length))
+}
+
+// checkTime stops the guest when the call's deadline passed or its batch was
+// given up.
+func (i *instance) checkTime() {
+	select {
+	case <-i.done:
+		i.stop(context.Canceled)
+	default:
+	}
+	if time.Now().After(i.deadline) {
+		i.stop(errDeadline)
+	}
+}
+
+// stop ends the running call. The engine turns the panic into the call's error.
+func (i *instance) stop(cause error) {
+	i.cause = cause
+	panic(cause)
+}

@@ -1,0 +1,181 @@
+package transforms
+
+import "strings"
+
+// ScanLimits bounds the structure of a module. Zero fields take the defaults,
+// which real modules from C, Rust, AssemblyScript, TinyGo and Go stay under.
+type ScanLimits struct {
+	ModuleBytes int // 16 MiB
+	Functions   int // 50,000
+	BodyBytes   int // 256 KiB, one function
+	Locals      int // 10,000, one function
+	Nesting     int // 1024 blocks
+	BranchTable int // 4096 entries
+	// CompileWork bounds blocks times locals of one function: the engine's
+	// compile time grows with the product. 4,000,000.
+	CompileWork int
+}
+
+const (
+	maxTypes      = 4096
+	maxParams     = 255
+	maxImports    = 256
+	maxExports    = 4096
+	maxGlobals    = 10_000
+	maxTable      = 64 << 10
+	maxSegments   = 64 << 10
+	maxElements   = 64 << 10 // of all segments
+	maxName       = 256
+	maxReasons    = 256
+	maxReason     = 64
+	maxPages      = 64 << 10
+	reasonSection = "guardlock.reasons"
+)
+
+func (l ScanLimits) withDefaults() ScanLimits {
+	fill := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	fill(&l.ModuleBytes, 16<<20)
+	fill(&l.Functions, 50_000)
+	fill(&l.BodyBytes, 256<<10)
+	fill(&l.Locals, 10_000)
+	fill(&l.Nesting, 1024)
+	fill(&l.BranchTable, 4096)
+	fill(&l.CompileWork, 4_000_000)
+	return l
+}
+
+// Import is one import of a module. Type is set for functions.
+type Import struct {
+	Module, Name string
+	Kind         string // func, table, memory or global
+	Type         string // such as "(i32,i32)->i32"
+}
+
+// String is the import as grants and messages spell it.
+func (i Import) String() string { return i.Module + "." + i.Name }
+
+// Export is one export of a module. Type is set for functions.
+type Export struct {
+	Name, Kind, Type string
+}
+
+// Info is what a module's structure tells.
+type Info struct {
+	ABI       string // "guardlock_v1"
+	Imports   []Import
+	Exports   []Export
+	Reasons   []string // the catalogue without its entry 0, "unspecified"
+	Functions int
+	CodeBytes int
+
+	MemoryMinPages uint32
+	MemoryMaxPages uint32 // 65536 when the module sets none
+	HasStart       bool
+}
+
+// Inspect checks the structure of a module against lim and the guest ABI
+// without running or compiling it. It allocates in proportion to the module and
+// never by a count that the module only claims. On a refusal, a *RefusedError,
+// the Info holds what was read before it.
+func Inspect(wasm []byte, lim ScanLimits) (Info, error) {
+	m, err := scan(wasm, lim.withDefaults())
+	return m.info, err
+}
+
+// scan is Inspect, and keeps what the rewriter needs.
+func scan(wasm []byte, lim ScanLimits) (*module, error) {
+	m := &module{wasm: wasm, lim: lim}
+	r := &reader{b: wasm, end: len(wasm)}
+	if len(wasm) > lim.ModuleBytes {
+		r.refuse("%d bytes exceed the limit of %d", len(wasm), lim.ModuleBytes)
+	}
+	if r.err == nil && !strings.HasPrefix(string(wasm[:min(8, len(wasm))]), "\x00asm\x01\x00\x00\x00") {
+		r.refuse("not a WebAssembly 1.0 module")
+	}
+	r.skip(8)
+	m.sections(r)
+	m.finish(r)
+	if r.err != nil {
+		return m, r.err
+	}
+	return m, nil
+}
+
+// The exports of ABI v1 (docs/abi.md) and their types.
+const (
+	abiV1           = "guardlock_v1"
+	exportMemory    = "memory"
+	exportTransform = "guardlock_transform_v1"
+	exportAlloc     = "guardlock_alloc"
+	exportInit      = "guardlock_init_v1"
+	exportStart     = "_initialize"
+)
+
+var abiExports = [...]struct {
+	name, kind, typ string
+	optional        bool
+}{
+	{exportMemory, "memory", "", false},
+	{exportTransform, "func", "(i32)->i32", false},
+	{exportAlloc, "func", "(i32,i32)->i32", false},
+	{exportInit, "func", "(i32,i32)->i32", true},
+	{exportStart, "func", "()->()", true},
+}
+
+func (m *module) checkABI(r *reader) {
+	for _, want := range abiExports {
+		got, ok := m.export(want.name)
+		switch {
+		case !ok && !want.optional:
+			r.refuse("the export %q of guest ABI v1 is missing", want.name)
+		case ok && (got.Kind != want.kind || got.Type != want.typ):
+			r.refuse("the export %q must be a %s%s", want.name, want.kind, want.typ)
+		}
+	}
+	if r.err == nil {
+		m.info.ABI = abiV1
+	}
+}
+
+func (m *module) export(name string) (Export, bool) {
+	for _, e := range m.info.Exports {
+		if e.Name == name {
+			return e, true
+		}
+	}
+	return Export{}, false
+}
+
+// parseReasons reads the catalogue: one identifier a line, [a-z0-9_.]{1,64}.
+func (m *module) parseReasons(r *reader, text string) {
+	if m.reasonsSeen {
+		r.refuse("section %q appears twice", reasonSection)
+	}
+	m.reasonsSeen = true
+	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
+		if !validReason(line) {
+			r.refuse("section %q holds a reason that is not of the form [a-z0-9_.]{1,%d}", reasonSection, maxReason)
+			return
+		}
+		m.info.Reasons = append(m.info.Reasons, line)
+	}
+	if len(m.info.Reasons) > maxReasons {
+		r.refuse("%d reasons exceed the limit of %d", len(m.info.Reasons), maxReasons)
+	}
+}
+
+func validReason(s string) bool {
+	if len(s) == 0 || len(s) > maxReason {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if c != '_' && c != '.' && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,181 @@
+package transforms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+const (
+	frameSize      = 64
+	descriptorSize = 48
+	chunkRecords   = 1024
+	chunkBytes     = 256 << 10
+	blockAlign     = 16
+)
+
+// instance is one running guest and the scratch space of the batches it runs.
+// One goroutine uses it at a time. It is also the context of its calls, which
+// is how a host function finds the instance that called it without allocating.
+type instance struct {
+	module    *Module
+	guest     api.Module
+	mem       api.Memory
+	transform api.Function // each handle owns a stack: fetched once
+	alloc     api.Function
+	stack     [2]uint64
+
+	// The running call.
+	deadline time.Time
+	done     <-chan struct{} // of the batch's context
+	cause    error           // why the host stopped the guest
+
+	layout layout
+	chunk  chunk
+
+	hashers     hashers
+	compressors compressors
+	scratch     []byte
+}
+
+// layout is where the host's blocks lie in guest memory.
+type layout struct {
+	frame, inDescs, outDescs uint32
+	input, inputCap          uint32
+	arena, arenaCap          uint32
+}
+
+// Deadline implements context.Context.
+func (i *instance) Deadline() (time.Time, bool) { return i.deadline, true }
+
+// Done implements context.Context. The engine is not to watch it: deadlines are
+// kept by yield.
+func (i *instance) Done() <-chan struct{} { return nil }
+
+// Err implements context.Context.
+func (i *instance) Err() error { return nil }
+
+// Value implements context.Context.
+func (i *instance) Value(any) any { return nil }
+
+// newInstance makes an instance, runs its initialisers and allocates its blocks.
+func (m *Module) newInstance(ctx context.Context) (*instance, error) {
+	guest, err := m.engine.InstantiateModule(ctx, m.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	if err != nil {
+		return nil, &Error{Memory, m.name, fmt.Errorf("instantiating: %w", trapText(err))}
+	}
+	i := &instance{
+		module:    m,
+		guest:     guest,
+		mem:       guest.ExportedMemory(exportMemory),
+		transform: guest.ExportedFunction(exportTransform),
+		alloc:     guest.ExportedFunction(exportAlloc),
+	}
+	if err := i.initialise(ctx); err != nil {
+		i.free(ctx)
+		return nil, err
+	}
+	return i, nil
+}
+
+func (i *instance) initialise(ctx context.Context) error {
+	i.arm(ctx, time.Now().Add(i.module.limits.Deadline))
+	if start := i.guest.ExportedFunction(exportStart); start != nil {
+		if err := i.call(start, i.stack[:0]); err != nil {
+			return err
+		}
+	}
+	if err := i.allocateBlocks(); err != nil {
+		return err
+	}
+	configure := i.guest.ExportedFunction(exportInit)
+	if configure == nil {
+		return nil
+	}
+	at, err := i.allocate(len(i.module.config))
+	if err != nil {
+		return err
+	}
+	i.mem.Write(at, i.module.config)
+	i.stack[0], i.stack[1] = uint64(at), uint64(len(i.module.config))
+	if err := i.call(configure, i.stack[:2]); err != nil {
+		return err
+	}
+	if code := int32(i.stack[0]); code != 0 {
+		return i.failed(GuestFailed, fmt.Errorf("%s refused its configuration with code %d", exportInit, code))
+	}
+	return nil
+}
+
+func (i *instance) allocateBlocks() error {
+	l := &i.layout
+	for _, block := range []struct {
+		at   *uint32
+		size int
+	}{
+		{&l.frame, frameSize},
+		{&l.inDescs, chunkRecords * descriptorSize},
+		{&l.outDescs, chunkRecords * descriptorSize},
+		{&l.input, chunkBytes},
+		{&l.arena, chunkBytes},
+	} {
+		at, err := i.allocate(block.size)
+		if err != nil {
+			return err
+		}
+		*block.at = at
+	}
+	l.inputCap, l.arenaCap = chunkBytes, chunkBytes
+	return nil
+}
+
+// allocate asks the guest for a block and checks what it answers.
+func (i *instance) allocate(size int) (uint32, error) {
+	i.stack[0], i.stack[1] = uint64(size), blockAlign
+	if err := i.call(i.alloc, i.stack[:2]); err != nil {
+		return 0, err
+	}
+	at := uint32(i.stack[0])
+	if at == 0 {
+		return 0, i.failed(Memory, fmt.Errorf("%s has no %d bytes left", exportAlloc, size))
+	}
+	if at%8 != 0 || uint64(at)+uint64(size) > uint64(i.mem.Size()) {
+		return 0, i.failed(OutputInvalid, fmt.Errorf("%s returned a block outside of memory or not aligned", exportAlloc))
+	}
+	return at, nil
+}
+
+// arm sets what ends the calls to come.
+func (i *instance) arm(ctx context.Context, deadline time.Time) {
+	i.done, i.deadline = ctx.Done(), deadline
+}
+
+// call runs a guest function under the deadline that was armed.
+func (i *instance) call(f api.Function, stack []uint64) error {
+	i.cause = nil
+	err := f.CallWithStack(i, stack)
+	if err == nil {
+		return nil
+	}
+	switch cause := i.cause; {
+	case errors.Is(cause, errDeadline), errors.Is(cause, context.Canceled):
+		return i.failed(Timeout, cause)
+	case cause != nil:
+		return i.failed(Trap, cause)
+	}
+	return i.failed(Trap, trapText(err))
+}
+
+func (i *instance) failed(kind Kind, err error) error {
+	return &Error{Kind: kind, Module: i.module.name, Err: err}
+}
+
+// free gives the guest's memory back. The error is of no use: the instance is
+// gone either way.
+func (i *instance) free(ctx context.Context) {
+	_ = i.guest.Close(context.WithoutCancel(ctx))
+}

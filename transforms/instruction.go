@@ -1,0 +1,207 @@
+package transforms
+
+// The opcodes that the scan or the rewriter treats by name.
+const (
+	opUnreachable  = 0x00
+	opBlock        = 0x02
+	opLoop         = 0x03
+	opIf           = 0x04
+	opElse         = 0x05
+	opEnd          = 0x0b
+	opBr           = 0x0c
+	opBrIf         = 0x0d
+	opBrTable      = 0x0e
+	opReturn       = 0x0f
+	opCall         = 0x10
+	opCallIndirect = 0x11
+	opSelectTyped  = 0x1c
+	opLocalGet     = 0x20
+	opLocalSet     = 0x21
+	opLocalTee     = 0x22
+	opGlobalGet    = 0x23
+	opGlobalSet    = 0x24
+	opTableGet     = 0x25
+	opTableSet     = 0x26
+	opMemoryGrow   = 0x40
+	opI32Const     = 0x41
+	opI64Const     = 0x42
+	opF32Const     = 0x43
+	opF64Const     = 0x44
+	opI32LtS       = 0x48
+	opI32Add       = 0x6a
+	opI32Sub       = 0x6b
+	opI32ShrU      = 0x76
+	opRefNull      = 0xd0
+	opRefIsNull    = 0xd1
+	opRefFunc      = 0xd2
+	opMisc         = 0xfc
+	opVector       = 0xfd
+
+	miscMemoryInit = 8
+	miscMemoryCopy = 10
+	miscMemoryFill = 11
+	miscTableInit  = 12
+	miscTableGrow  = 15
+	miscTableFill  = 17
+)
+
+// instr is one decoded instruction. index is the function, label, local or
+// global that it names.
+type instr struct {
+	op    byte
+	sub   uint32 // of opMisc and opVector
+	index uint32
+	start int
+	body  int // where the immediates begin
+}
+
+// space is what indices in a body may name. The rewriter adds one function, two
+// globals and some types and locals of its own behind the module's, so an index
+// out of range must be refused here: after the rewriting it could be in range.
+type space struct {
+	types, funcs, tables, memories, globals, elems, datas int
+	locals                                                int
+	depth                                                 int // open blocks, the function itself included
+	brTable                                               int
+}
+
+// instr reads one instruction into in.
+func (r *reader) instr(in *instr, s *space) {
+	in.start = r.pos
+	in.op, in.sub, in.index = r.byte(), 0, 0
+	in.body = r.pos
+	switch op := in.op; {
+	case op >= 0x45 && op <= 0xc4, op == opRefIsNull, op <= 0x01, op == opElse, op == opEnd,
+		op == opReturn, op == 0x1a, op == 0x1b:
+	case op >= opLocalGet && op <= opLocalTee:
+		in.index = r.index("local", s.locals)
+	case op >= 0x28 && op <= 0x3e:
+		r.memArg(s)
+	case op >= opBlock && op <= opIf:
+		r.blockType(s)
+	case op == opBr, op == opBrIf:
+		in.index = r.index("label", s.depth)
+	case op == opBrTable:
+		r.branchTable(s)
+	case op == opCall, op == opRefFunc:
+		in.index = r.index("function", s.funcs)
+	case op == opCallIndirect:
+		r.index("type", s.types)
+		r.index("table", s.tables)
+	case op == opGlobalGet, op == opGlobalSet:
+		in.index = r.index("global", s.globals)
+	default:
+		r.rareInstr(in, s)
+	}
+}
+
+func (r *reader) rareInstr(in *instr, s *space) {
+	switch in.op {
+	case opSelectTyped:
+		for range r.count("selected types", 1) {
+			r.valType()
+		}
+	case opTableGet, opTableSet:
+		r.index("table", s.tables)
+	case 0x3f, opMemoryGrow:
+		r.index("memory", s.memories)
+	case opI32Const:
+		r.signed(5)
+	case opI64Const:
+		r.signed(10)
+	case opF32Const:
+		r.skip(4)
+	case opF64Const:
+		r.skip(8)
+	case opRefNull:
+		r.valType()
+	case opMisc:
+		r.miscInstr(in, s)
+	case opVector:
+		r.vectorInstr(in, s)
+	case 0x12, 0x13, 0x14, 0x15:
+		r.refuse("tail calls and typed function references are not allowed")
+	case 0x06, 0x07, 0x08, 0x09, 0x0a, 0x18, 0x19, 0x1f:
+		r.refuse("exceptions are not allowed")
+	case 0xfe:
+		r.refuse("threads are not allowed")
+	default:
+		r.refuse("instruction 0x%02x is not allowed", in.op)
+	}
+}
+
+func (r *reader) miscInstr(in *instr, s *space) {
+	in.sub = r.u32()
+	switch {
+	case in.sub < 8:
+	case in.sub == miscMemoryInit:
+		r.index("data segment", s.datas)
+		r.index("memory", s.memories)
+	case in.sub == 9:
+		r.index("data segment", s.datas)
+	case in.sub == miscMemoryCopy:
+		r.index("memory", s.memories)
+		r.index("memory", s.memories)
+	case in.sub == miscMemoryFill:
+		r.index("memory", s.memories)
+	case in.sub == miscTableInit:
+		r.index("element segment", s.elems)
+		r.index("table", s.tables)
+	case in.sub == 13:
+		r.index("element segment", s.elems)
+	case in.sub == 14:
+		r.index("table", s.tables)
+		r.index("table", s.tables)
+	case in.sub == miscTableGrow:
+		r.refuse("table.grow is not allowed: the engine does not bound tables")
+	case in.sub == 16, in.sub == miscTableFill:
+		r.index("table", s.tables)
+	default:
+		r.refuse("instruction 0xfc %d is not allowed", in.sub)
+	}
+}
+
+func (r *reader) vectorInstr(in *instr, s *space) {
+	in.sub = r.u32()
+	switch sub := in.sub; {
+	case sub <= 11, sub == 92, sub == 93:
+		r.memArg(s)
+	case sub == 12, sub == 13:
+		r.skip(16)
+	case sub >= 21 && sub <= 34:
+		r.skip(1)
+	case sub >= 84 && sub <= 91:
+		r.memArg(s)
+		r.skip(1)
+	case sub > 255:
+		r.refuse("relaxed SIMD is not allowed")
+	}
+}
+
+func (r *reader) memArg(s *space) {
+	if align := r.u32(); align > 4 {
+		r.refuse("a memory access is aligned to more than 16 bytes or names a second memory")
+	}
+	r.u32()
+	if s.memories == 0 {
+		r.refuse("memory 0 does not exist")
+	}
+}
+
+func (r *reader) blockType(s *space) {
+	if r.pos < r.end && (r.b[r.pos] == 0x40 || isValType(r.b[r.pos])) {
+		r.pos++
+		return
+	}
+	if r.pos < r.end && r.b[r.pos]&0xc0 == 0x40 { // one byte, negative: no type index
+		r.refuse("block type 0x%02x is not allowed", r.b[r.pos])
+		return
+	}
+	r.index("block type", s.types)
+}
+
+func (r *reader) branchTable(s *space) {
+	for range r.count("branch table entries", s.brTable) + 1 {
+		r.index("label", s.depth)
+	}
+}

@@ -1,0 +1,201 @@
+package transforms
+
+import "slices"
+
+// The rewriter makes a guest pay for what it runs.
+//
+// It adds to the module one imported function, guardlock_runtime.yield, and two
+// globals that no export names: fuel and stack. One unit of fuel is about one
+// instruction.
+//
+//   - A loop pays for each turn out of a local variable, which the engine keeps
+//     in a register; the local is refilled from the global every localFuel units.
+//   - A function that calls others, or is long, pays at its entry. A short
+//     function that calls nothing and has no loop pays nothing: its callers
+//     are charged for it with the call.
+//   - Instructions whose cost depends on an operand (memory.fill and its kind)
+//     pay by that operand before they run.
+//   - When the global falls below zero the guest calls yield, where Go looks at
+//     the clock, and where the scheduler and the garbage collector get the
+//     thread; then it has fuelSlice units more.
+//   - A function that calls others also takes its estimated frame from the stack
+//     global and gives it back when it returns, so that recursion ends in an
+//     error and not in the engine's ceiling of 400 MB.
+//
+// So a guest runs at most about fuelSlice+localFuel instructions, well under a
+// millisecond, between two looks at the clock, whatever its code is.
+const (
+	fuelSlice = 1 << 18
+	localFuel = 512
+
+	leafCost  = 64   // the most that a function may cost and not pay itself
+	rareCost  = 1024 // of table operations, which are bounded by maxTable
+	growCost  = 4096 // of memory.grow
+	bulkShift = 4    // memory.fill and its kind: bytes for a unit, as a power of two
+
+	frameBytes = 64 // of an empty frame; locals and temporaries come on top
+
+	yieldModule = "guardlock_runtime"
+	yieldName   = "yield"
+
+	// What the guest passes to yield.
+	yieldFuel  = 0
+	yieldStack = 1
+)
+
+// rewrite returns the metered module, without custom sections. stackBytes is
+// the budget of the call stack.
+func (m *module) rewrite(stackBytes int) []byte {
+	w := &rewriter{m: m, fuel: uint32(m.globals), stack: uint32(m.globals) + 1, yield: uint32(m.imported)}
+	code := w.code() // first: it adds block types
+	out := make([]byte, 0, len(code)+len(m.wasm)-m.info.CodeBytes+256)
+	out = append(out, m.wasm[:8]...)
+	out = w.extend(out, secType, w.types, w.newTypes)
+	out = w.extend(out, secImport, w.yieldImport(), 1)
+	out = w.copied(out, secFunction, secTable, secMemory)
+	out = w.globals(out, stackBytes)
+	out = w.patched(out, secExport)
+	out = w.patched(out, secElement)
+	out = w.copied(out, secDataCount)
+	out = appendSection(out, secCode, code)
+	return w.copied(out, secData)
+}
+
+type rewriter struct {
+	m        *module
+	types    []byte // encoded, behind the module's own
+	newTypes int
+	yieldTyp int // index+1 of the type of yield
+	blocks   map[string]int
+
+	fuel, stack, yield uint32 // indices of what was added
+}
+
+// function is the index of function i in the rewritten module: yield is the
+// last import, so that the module's own functions move up by one.
+func (w *rewriter) function(i uint32) uint32 {
+	if i >= w.yield {
+		return i + 1
+	}
+	return i
+}
+
+func (w *rewriter) addType(params, results []byte) int {
+	w.types = append(w.types, 0x60)
+	w.types = append(appendU32(w.types, uint32(len(params))), params...)
+	w.types = append(appendU32(w.types, uint32(len(results))), results...)
+	w.newTypes++
+	return len(w.m.types) + w.newTypes - 1
+}
+
+func (w *rewriter) yieldImport() []byte {
+	var b []byte
+	b = append(appendU32(b, uint32(len(yieldModule))), yieldModule...)
+	b = append(appendU32(b, uint32(len(yieldName))), yieldName...)
+	b = append(b, 0)
+	return appendU32(b, uint32(w.yieldTyp))
+}
+
+// blockType is the type of a block that yields the results of a function.
+func (w *rewriter) blockType(dst []byte, results []byte) []byte {
+	switch len(results) {
+	case 0:
+		return append(dst, 0x40)
+	case 1:
+		return append(dst, results[0])
+	}
+	i, ok := w.blocks[string(results)]
+	if !ok {
+		i = w.addType(nil, results)
+		w.blocks[string(results)] = i
+	}
+	return appendS32(dst, int32(i))
+}
+
+// extend writes a vector section with more elements, n of them encoded in more.
+func (w *rewriter) extend(dst []byte, id int, more []byte, n int) []byte {
+	r := w.section(id)
+	old := uint32(0)
+	if r.left() > 0 {
+		old = r.u32()
+	}
+	contents := appendU32(nil, old+uint32(n))
+	contents = append(contents, r.b[r.pos:r.end]...)
+	return appendSection(dst, id, append(contents, more...))
+}
+
+func (w *rewriter) section(id int) *reader {
+	s := w.m.found[id]
+	return &reader{b: w.m.wasm, pos: s.start, end: s.end}
+}
+
+func (w *rewriter) copied(dst []byte, ids ...int) []byte {
+	for _, id := range ids {
+		if s := w.m.found[id]; s.end > s.start {
+			dst = appendSection(dst, id, w.m.wasm[s.start:s.end])
+		}
+	}
+	return dst
+}
+
+// patched copies a section with every function index moved.
+func (w *rewriter) patched(dst []byte, id int) []byte {
+	s := w.m.found[id]
+	if s.end == s.start {
+		return dst
+	}
+	return appendSection(dst, id, w.moved(nil, s.start, s.end))
+}
+
+// moved copies wasm[from:to] with the function indices noted by the scan moved.
+func (w *rewriter) moved(dst []byte, from, to int) []byte {
+	refs := w.m.refs
+	first, _ := slices.BinarySearchFunc(refs, from, func(r funcRef, pos int) int { return r.start - pos })
+	for _, ref := range refs[first:] {
+		if ref.start >= to {
+			break
+		}
+		dst = append(dst, w.m.wasm[from:ref.start]...)
+		dst = appendU32(dst, w.function(ref.index))
+		from = ref.end
+	}
+	return append(dst, w.m.wasm[from:to]...)
+}
+
+func (w *rewriter) globals(dst []byte, stackBytes int) []byte {
+	r := w.section(secGlobal)
+	old := uint32(0)
+	if r.left() > 0 {
+		old = r.u32()
+	}
+	contents := appendU32(nil, old+2)
+	contents = w.moved(contents, r.pos, r.end)
+	contents = appendGlobal(contents, fuelSlice)
+	contents = appendGlobal(contents, int32(min(stackBytes, 1<<30)))
+	return appendSection(dst, secGlobal, contents)
+}
+
+func appendGlobal(dst []byte, v int32) []byte {
+	return append(appendS32(append(dst, 0x7f, 1, opI32Const), v), opEnd)
+}
+
+func appendSection(dst []byte, id int, contents []byte) []byte {
+	dst = appendU32(append(dst, byte(id)), uint32(len(contents)))
+	return append(dst, contents...)
+}
+
+func appendU32(dst []byte, v uint32) []byte {
+	for v >= 0x80 {
+		dst = append(dst, byte(v)|0x80)
+		v >>= 7
+	}
+	return append(dst, byte(v))
+}
+
+func appendS32(dst []byte, v int32) []byte {
+	for v < -64 || v > 63 {
+		dst = append(dst, byte(v)&0x7f|0x80)
+		v >>= 7
+	}
+	return append(dst, byte(v)&0x7f)
+}

@@ -1,0 +1,363 @@
+package transforms
+
+import "strings"
+
+// The section ids. Custom sections have id 0; data count (12) stands between
+// elements and code.
+const (
+	secType = iota + 1
+	secImport
+	secFunction
+	secTable
+	secMemory
+	secGlobal
+	secExport
+	secStart
+	secElement
+	secCode
+	secData
+	secDataCount
+	secEnd
+)
+
+var sectionNames = [secEnd]string{"custom", "type", "import", "function", "table", "memory", "global",
+	"export", "start", "element", "code", "data", "data count"}
+
+// sectionOrder is the position of each section in a module.
+var sectionOrder = [secEnd]int{secDataCount: 10, secCode: 11, secData: 12,
+	secType: 1, secImport: 2, secFunction: 3, secTable: 4, secMemory: 5, secGlobal: 6,
+	secExport: 7, secStart: 8, secElement: 9}
+
+type section struct{ start, end int } // of the contents
+
+// funcType is a signature: params and results are views of the file.
+type funcType struct{ params, results []byte }
+
+// funcRef is a place outside the bodies that names a function.
+type funcRef struct {
+	start, end int
+	index      uint32
+}
+
+// module is a scanned module: the file and where things are in it.
+type module struct {
+	wasm []byte
+	lim  ScanLimits
+	info Info
+
+	found       [secEnd]section
+	reasonsSeen bool
+
+	types     []funcType
+	funcs     []uint32 // type of each function, the imported ones first
+	imported  int      // how many functions are imported
+	tables    int
+	memories  int
+	globals   int
+	elems     int
+	elements  int // of all segments
+	dataCount int // -1 without the section
+	datas     int
+	bodies    []section
+	refs      []funcRef // in file order
+}
+
+func (m *module) sections(r *reader) {
+	m.dataCount = -1
+	last, file := 0, r.end
+	for r.err == nil && r.left() > 0 {
+		id := r.byte()
+		size := r.count("bytes of a section", m.lim.ModuleBytes)
+		if id >= secEnd {
+			r.pos--
+			r.refuse("section %d is not allowed", id)
+		}
+		if r.err != nil {
+			return
+		}
+		r.end = r.pos + size
+		switch {
+		case id == 0:
+			m.custom(r)
+		case sectionOrder[id] == last:
+			r.refuse("the %s section appears twice", sectionNames[id])
+		case sectionOrder[id] < last:
+			r.refuse("the %s section is out of order", sectionNames[id])
+		default:
+			last = sectionOrder[id]
+			m.found[id] = section{r.pos, r.end}
+			m.section(r, int(id))
+			if r.err == nil && r.left() > 0 {
+				r.refuse("the %s section has %d bytes too many", sectionNames[id], r.left())
+			}
+		}
+		r.pos, r.end = r.end, file
+	}
+}
+
+func (m *module) section(r *reader, id int) {
+	switch id {
+	case secType:
+		m.typeSection(r)
+	case secImport:
+		m.importSection(r)
+	case secFunction:
+		for range r.count("functions", m.lim.Functions) {
+			m.funcs = append(m.funcs, r.index("type", len(m.types)))
+		}
+	case secTable:
+		for range r.count("tables", 1) {
+			m.table(r)
+		}
+	case secMemory:
+		for range r.count("memories", 1) {
+			m.memory(r)
+		}
+	case secGlobal:
+		for range r.count("globals", maxGlobals) {
+			m.globalType(r)
+			m.constExpr(r)
+			m.globals++
+		}
+	case secExport:
+		m.exportSection(r)
+	case secStart:
+		m.info.HasStart = true
+		r.refuse("a start section is not allowed: code would run before the limits apply")
+	case secElement:
+		m.elementSection(r)
+	case secDataCount:
+		m.dataCount = r.data("data segments")
+	case secCode:
+		m.codeSection(r)
+	case secData:
+		m.dataSection(r)
+	}
+}
+
+// data reads a count that stands alone, without the elements it counts.
+func (r *reader) data(what string) int {
+	n := r.u32()
+	if n > maxSegments {
+		r.refuse("%d %s exceed the limit of %d", n, what, maxSegments)
+		return 0
+	}
+	return int(n)
+}
+
+// custom reads the reason catalogue. Every other custom section is passed over,
+// and none reaches the engine: a module could take a name by its "name" section.
+func (m *module) custom(r *reader) {
+	size := r.u32()
+	if uint64(size) > uint64(r.left()) {
+		r.refuse("a custom section is truncated")
+		return
+	}
+	name := r.b[r.pos : r.pos+int(size)]
+	r.skip(size)
+	if string(name) != reasonSection {
+		return
+	}
+	if r.left() > maxReasons*(maxReason+1) {
+		r.refuse("section %q has %d bytes, more than the limit", reasonSection, r.left())
+		return
+	}
+	m.parseReasons(r, string(r.b[r.pos:r.end]))
+}
+
+func (m *module) typeSection(r *reader) {
+	for range r.count("types", maxTypes) {
+		if form := r.byte(); form != 0x60 {
+			r.refuse("type form 0x%02x is not allowed", form)
+		}
+		t := funcType{params: m.valTypes(r, "parameters"), results: m.valTypes(r, "results")}
+		if r.err != nil {
+			return
+		}
+		m.types = append(m.types, t)
+	}
+}
+
+func (m *module) valTypes(r *reader, what string) []byte {
+	n := r.count(what, maxParams)
+	start := r.pos
+	for range n {
+		r.valType()
+	}
+	if r.err != nil {
+		return nil
+	}
+	return r.b[start:r.pos]
+}
+
+func (m *module) importSection(r *reader) {
+	for range r.count("imports", maxImports) {
+		i := Import{Module: r.name("a module name", maxName), Name: r.name("an import name", maxName)}
+		switch kind := r.byte(); kind {
+		case 0:
+			i.Kind = "func"
+			t := r.index("type", len(m.types))
+			if r.err == nil {
+				i.Type = m.types[t].String()
+				m.funcs = append(m.funcs, t)
+				m.imported++
+			}
+		case 1:
+			i.Kind = "table"
+			m.table(r)
+		case 2:
+			i.Kind = "memory"
+			m.memory(r)
+		case 3:
+			i.Kind = "global"
+			m.globalType(r)
+			m.globals++
+		case 4:
+			r.refuse("exception tags are not allowed")
+		default:
+			r.refuse("import kind %d is not allowed", kind)
+		}
+		if r.err != nil {
+			return
+		}
+		m.info.Imports = append(m.info.Imports, i)
+	}
+}
+
+func (m *module) table(r *reader) {
+	m.tables++
+	if m.tables > 1 {
+		r.refuse("more than one table")
+	}
+	if t := r.byte(); t != 0x70 && t != 0x6f {
+		r.refuse("table element type 0x%02x is not allowed", t)
+	}
+	flags := r.byte()
+	if flags > 1 {
+		r.refuse("shared and 64-bit tables are not allowed")
+	}
+	if n := r.u32(); n > maxTable {
+		r.refuse("a table of %d elements exceeds the limit of %d", n, maxTable)
+	}
+	if flags == 1 {
+		r.u32() // without table.grow the maximum does not matter
+	}
+}
+
+func (m *module) memory(r *reader) {
+	m.memories++
+	if m.memories > 1 {
+		r.refuse("more than one memory")
+	}
+	flags := r.byte()
+	switch {
+	case flags&4 != 0:
+		r.refuse("64-bit memory is not allowed")
+	case flags&2 != 0:
+		r.refuse("shared memory is not allowed")
+	case flags > 1:
+		r.refuse("memory flags 0x%02x are not allowed", flags)
+	}
+	m.info.MemoryMinPages, m.info.MemoryMaxPages = r.u32(), maxPages
+	if flags == 1 {
+		m.info.MemoryMaxPages = r.u32()
+	}
+	if m.info.MemoryMinPages > maxPages || m.info.MemoryMaxPages > maxPages {
+		r.refuse("a memory of more than %d pages is not allowed", maxPages)
+	}
+}
+
+func (m *module) globalType(r *reader) {
+	r.valType()
+	if mutable := r.byte(); mutable > 1 {
+		r.refuse("global flags 0x%02x are not allowed", mutable)
+	}
+}
+
+func (m *module) exportSection(r *reader) {
+	seen := make(map[string]bool)
+	for range r.count("exports", maxExports) {
+		e := Export{Name: r.name("an export name", maxName)}
+		kind := r.byte()
+		switch kind {
+		case 0:
+			e.Kind = "func"
+			ref := m.funcRef(r)
+			if r.err == nil {
+				e.Type = m.types[m.funcs[ref]].String()
+			}
+		case 1:
+			e.Kind = "table"
+			r.index("table", m.tables)
+		case 2:
+			e.Kind = "memory"
+			r.index("memory", m.memories)
+		case 3:
+			e.Kind = "global"
+			r.index("global", m.globals)
+		default:
+			r.refuse("export kind %d is not allowed", kind)
+		}
+		if seen[e.Name] {
+			r.refuse("an export name appears twice")
+		}
+		if r.err != nil {
+			return
+		}
+		seen[e.Name] = true
+		m.info.Exports = append(m.info.Exports, e)
+	}
+}
+
+// funcRef reads a function index and notes where it stands.
+func (m *module) funcRef(r *reader) uint32 {
+	start := r.pos
+	i := r.index("function", len(m.funcs))
+	if r.err == nil {
+		m.refs = append(m.refs, funcRef{start, r.pos, i})
+	}
+	return i
+}
+
+// String is the signature as Info spells it.
+func (t funcType) String() string {
+	var s strings.Builder
+	s.WriteByte('(')
+	writeTypes(&s, t.params)
+	s.WriteString(")->")
+	if len(t.results) != 1 {
+		s.WriteByte('(')
+	}
+	writeTypes(&s, t.results)
+	if len(t.results) != 1 {
+		s.WriteByte(')')
+	}
+	return s.String()
+}
+
+func writeTypes(s *strings.Builder, types []byte) {
+	for i, t := range types {
+		if i > 0 {
+			s.WriteByte(',')
+		}
+		s.WriteString(typeName(t))
+	}
+}
+
+func typeName(t byte) string {
+	switch t {
+	case 0x7f:
+		return "i32"
+	case 0x7e:
+		return "i64"
+	case 0x7d:
+		return "f32"
+	case 0x7c:
+		return "f64"
+	case 0x7b:
+		return "v128"
+	case 0x70:
+		return "funcref"
+	}
+	return "externref"
+}

@@ -1,0 +1,192 @@
+package transforms
+
+// constExpr reads an initialiser: one constant instruction and its end.
+func (m *module) constExpr(r *reader) {
+	switch op := r.byte(); op {
+	case opI32Const:
+		r.signed(5)
+	case opI64Const:
+		r.signed(10)
+	case opF32Const:
+		r.skip(4)
+	case opF64Const:
+		r.skip(8)
+	case opGlobalGet:
+		r.index("global", m.globals)
+	case opRefNull:
+		r.valType()
+	case opRefFunc:
+		m.funcRef(r)
+	case opVector:
+		if r.u32() != 12 {
+			r.refuse("an initialiser is not a constant")
+		}
+		r.skip(16)
+	default:
+		r.refuse("an initialiser is not a constant")
+	}
+	if end := r.byte(); r.err == nil && end != opEnd {
+		r.refuse("an initialiser has more than one instruction")
+	}
+}
+
+func (m *module) elementSection(r *reader) {
+	for range r.count("element segments", maxSegments) {
+		flags := r.u32()
+		if flags > 7 {
+			r.refuse("element segment flags %d are not allowed", flags)
+		}
+		active, explicit, exprs := flags&1 == 0, flags&2 != 0, flags&4 != 0
+		if active && explicit {
+			r.index("table", m.tables)
+		}
+		if active {
+			r.need("table 0", m.tables)
+			m.constExpr(r)
+		}
+		if !active || explicit {
+			m.elementKind(r, exprs)
+		}
+		n := r.count("elements", maxElements-m.elements)
+		m.elements += n
+		for range n {
+			if exprs {
+				m.constExpr(r)
+			} else {
+				m.funcRef(r)
+			}
+		}
+		if r.err != nil {
+			return
+		}
+		m.elems++
+	}
+}
+
+// need refuses the use of something that the module does not have.
+func (r *reader) need(what string, n int) {
+	if n == 0 {
+		r.refuse("%s does not exist", what)
+	}
+}
+
+func (m *module) elementKind(r *reader, exprs bool) {
+	kind := r.byte()
+	if exprs && kind != 0x70 && kind != 0x6f || !exprs && kind != 0 {
+		r.refuse("element kind 0x%02x is not allowed", kind)
+	}
+}
+
+func (m *module) dataSection(r *reader) {
+	for range r.count("data segments", maxSegments) {
+		flags := r.u32()
+		switch flags {
+		case 0:
+		case 1:
+		case 2:
+			r.index("memory", m.memories)
+		default:
+			r.refuse("data segment flags %d are not allowed", flags)
+		}
+		if flags != 1 {
+			r.need("memory 0", m.memories)
+			m.constExpr(r)
+		}
+		r.skip(uint32(r.count("bytes of data", m.lim.ModuleBytes)))
+		if r.err != nil {
+			return
+		}
+		m.datas++
+	}
+}
+
+func (m *module) codeSection(r *reader) {
+	defined := len(m.funcs) - m.imported
+	n := r.count("function bodies", m.lim.Functions)
+	if r.err == nil && n != defined {
+		r.refuse("%d function bodies for %d functions", n, defined)
+	}
+	sectionEnd := r.end
+	for i := range n {
+		size := r.count("bytes of a function body", m.lim.BodyBytes)
+		if r.err != nil {
+			return
+		}
+		r.end = r.pos + size
+		start := r.pos
+		m.body(r, m.types[m.funcs[m.imported+i]])
+		if r.err != nil {
+			return
+		}
+		m.bodies = append(m.bodies, section{start, r.end})
+		r.pos, r.end = r.end, sectionEnd
+	}
+}
+
+// space is what code in this module may name, locals aside.
+func (m *module) space() space {
+	return space{types: len(m.types), funcs: len(m.funcs), tables: m.tables, memories: m.memories,
+		globals: m.globals, elems: m.elems, datas: max(m.dataCount, 0), brTable: m.lim.BranchTable, depth: 1}
+}
+
+// locals reads the local declarations of a body and returns how many slots the
+// function has, parameters included.
+func (r *reader) locals(t funcType, limit int) int {
+	total := uint64(len(t.params))
+	for range r.count("local groups", limit) {
+		total += uint64(r.u32())
+		if total > uint64(limit) {
+			r.refuse("more than %d locals in a function", limit)
+		}
+		r.valType()
+		if r.err != nil {
+			return 0
+		}
+	}
+	return int(total)
+}
+
+// body checks one function. Types are left to the engine's validator, which
+// runs in linear time; what is checked is whatever could make it blow up, and
+// every index.
+func (m *module) body(r *reader, t funcType) {
+	s := m.space()
+	s.locals = r.locals(t, m.lim.Locals)
+	blocks := 1
+	var in instr
+	for s.depth > 0 && r.err == nil {
+		r.instr(&in, &s)
+		switch in.op {
+		case opBlock, opLoop, opIf:
+			s.depth++
+			blocks++
+		case opEnd:
+			s.depth--
+		}
+		if s.depth > m.lim.Nesting {
+			r.refuse("blocks are nested deeper than %d", m.lim.Nesting)
+		}
+	}
+	if r.err == nil && r.left() > 0 {
+		r.refuse("a function body has %d bytes behind its end", r.left())
+	}
+	if blocks*(s.locals+1) > m.lim.CompileWork {
+		r.refuse("%d blocks over %d locals would take too long to compile", blocks, s.locals)
+	}
+}
+
+// finish checks what no single section can.
+func (m *module) finish(r *reader) {
+	if r.err != nil {
+		return
+	}
+	if defined := len(m.funcs) - m.imported; defined != len(m.bodies) {
+		r.refuse("%d function bodies for %d functions", len(m.bodies), defined)
+	}
+	if m.dataCount >= 0 && m.dataCount != m.datas {
+		r.refuse("%d data segments where %d are announced", m.datas, m.dataCount)
+	}
+	m.info.Functions = len(m.bodies)
+	m.info.CodeBytes = m.found[secCode].end - m.found[secCode].start
+	m.checkABI(r)
+}

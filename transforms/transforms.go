@@ -1,0 +1,110 @@
+// Package transforms runs signed WebAssembly modules over record batches.
+//
+// A module is hostile until shown otherwise, and even an approved one may be
+// wrong, so nothing of it is trusted:
+//
+//   - Inspect reads its structure with our own bounded parser before the
+//     engine sees a byte: the engine allocates by counts that it reads, and a
+//     file of 15 bytes could end the process.
+//   - Load refuses an import outside the grant, then rewrites the code so that
+//     it pays for every loop turn and call from a small budget. When the budget
+//     is spent the guest calls back into Go, which looks at the clock. Compiled
+//     guest code cannot be preempted, so this is also what lets the garbage
+//     collector stop the world: without it one endless loop would freeze the
+//     process for good, its watchdog included.
+//   - Chain.Run copies records in, calls the guest, and checks every pointer,
+//     length, index and verdict that comes back.
+//
+// The guest ABI is docs/abi.md. The package knows neither Kafka frames nor the
+// network, and does not decide who may run what: it is handed a Grant.
+package transforms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/tetratelabs/wazero"
+)
+
+// LogEvent is what a guest may say: a level and an entry of its own reason
+// catalogue, never text of its own making.
+type LogEvent struct {
+	Module     string
+	Level      int // 0 debug, 1 info, 2 warning, 3 error
+	Reason     string
+	Suppressed uint64 // events lost to the rate limit since the last one
+}
+
+// Config is what a Runtime needs from its owner.
+type Config struct {
+	// Log receives guardlock_log.log events, at most a few a second for each
+	// module. It must not block and is called by many goroutines. Nil: dropped.
+	Log func(LogEvent)
+	// Scan bounds what Inspect accepts; zero fields take the defaults.
+	Scan ScanLimits
+}
+
+// Runtime loads modules and owns what they share: the cache of compiled code
+// and the use counters of sealing keys. It is safe for concurrent use.
+type Runtime struct {
+	config    Config
+	cache     wazero.CompilationCache
+	compiling chan struct{} // holds one token: compilation is costly, so one at a time
+
+	mu      sync.Mutex
+	closed  bool
+	modules map[*Module]struct{}
+	seals   map[[32]byte]*sealCounter // by digest of the derived key
+}
+
+// New makes a Runtime. It starts no goroutine.
+func New(config Config) (*Runtime, error) {
+	r := &Runtime{
+		config:    config,
+		cache:     wazero.NewCompilationCache(),
+		compiling: make(chan struct{}, 1),
+		modules:   make(map[*Module]struct{}),
+		seals:     make(map[[32]byte]*sealCounter),
+	}
+	r.compiling <- struct{}{}
+	return r, nil
+}
+
+// Close closes every module, waiting for running batches until ctx ends, and
+// drops the compiled code.
+func (r *Runtime) Close(ctx context.Context) error {
+	r.mu.Lock()
+	r.closed = true
+	modules := make([]*Module, 0, len(r.modules))
+	for m := range r.modules {
+		modules = append(modules, m)
+	}
+	r.mu.Unlock()
+
+	var errs []error
+	for _, m := range modules {
+		errs = append(errs, m.Close(ctx))
+	}
+	if err := r.cache.Close(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("closing compilation cache: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Runtime) adopt(m *Module) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return &Error{Kind: Closed, Module: m.name, Err: errRuntimeClosed}
+	}
+	r.modules[m] = struct{}{}
+	return nil
+}
+
+func (r *Runtime) forget(m *Module) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.modules, m)
+}
