@@ -1,0 +1,89 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+)
+
+// ClusterConfig describes how to reach a real cluster. The zero value of a field gives its default.
+type ClusterConfig struct {
+	// Bootstrap holds the addresses to try first.
+	Bootstrap []HostPort
+	// TLS, when set, is used for every connection; where it has no ServerName, the broker's host is verified. nil means
+	// plain TCP.
+	TLS *tls.Config
+	// DialTimeout bounds connecting and the TLS handshake together; default 10 s.
+	DialTimeout time.Duration
+	// DeadPeer is how long a silent peer is believed to be alive: keep-alive probes, and on Linux unacknowledged bytes,
+	// end the connection after about that time. Default 30 s.
+	DeadPeer time.Duration
+}
+
+// Cluster dials the brokers of a real cluster. It is safe for concurrent use.
+type Cluster struct {
+	// Fixed after NewCluster.
+	bootstrap []HostPort
+	tls       *tls.Config
+	timeout   time.Duration
+	dialer    net.Dialer
+}
+
+// NewCluster prepares a dialer; it does not connect.
+func NewCluster(cfg ClusterConfig) (*Cluster, error) {
+	if len(cfg.Bootstrap) == 0 {
+		return nil, fmt.Errorf("preparing cluster dialer: no bootstrap address")
+	}
+	c := &Cluster{
+		bootstrap: slices.Clone(cfg.Bootstrap),
+		timeout:   orDefault(cfg.DialTimeout, 10*time.Second),
+		tls:       cfg.TLS.Clone(),
+	}
+	if c.tls != nil && c.tls.ClientSessionCache == nil {
+		c.tls.ClientSessionCache = tls.NewLRUClientSessionCache(0) // shared: one client connection is one of ours
+	}
+	dead := orDefault(cfg.DeadPeer, 30*time.Second)
+	c.dialer.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: dead / 2, Interval: max(dead/6, time.Second), Count: 3}
+	c.dialer.Control = unackedTimeout(dead)
+	return c, nil
+}
+
+// Bootstrap gives the configured addresses.
+func (c *Cluster) Bootstrap() []HostPort { return slices.Clone(c.bootstrap) }
+
+// DialNode connects to addr over TCP or TLS.
+func (c *Cluster) DialNode(ctx context.Context, addr HostPort) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	conn, err := c.dialer.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return nil, fmt.Errorf("dialing broker: %w", err)
+	}
+	if c.tls == nil {
+		return conn, nil
+	}
+	return c.handshake(ctx, conn, addr.Host)
+}
+
+func (c *Cluster) handshake(ctx context.Context, conn net.Conn, host string) (net.Conn, error) {
+	cfg := c.tls.Clone()
+	if cfg.ServerName == "" {
+		cfg.ServerName = host
+	}
+	t := tls.Client(conn, cfg)
+	if err := t.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("securing connection to broker %s: %w", host, err)
+	}
+	return t, nil
+}
+
+func orDefault(d, otherwise time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return otherwise
+}
