@@ -1,0 +1,41 @@
+// Command guardlock is a gateway in front of Kafka: every record a producer
+// sends passes through signed and approved WebAssembly modules before it is
+// stored, and every decision goes into an audit log.
+//
+// This package holds flags, the configuration struct, wiring and rendering.
+// What the program does lives in the rooms it imports.
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal asks for a clean end; a second one gets the default
+	// treatment, so that a stuck shutdown can still be broken off.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run executes one command line and returns its exit code (see exit.go).
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = withCode(err, exitInterrupted)
+	}
+	return report(stderr, err)
+}
