@@ -15,6 +15,13 @@ import (
 	"time"
 )
 
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 func TestParseHostPortRoundTrips(t *testing.T) {
 	for in, want := range map[string]HostPort{
 		"kafka-1.example:9092": {"kafka-1.example", 9092},

@@ -56,13 +56,6 @@ func stubborn() {
 	select {}
 }
 
-func testContext(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 // start runs an embedded broker until the test ends.
 func start(t *testing.T, cfg EmbeddedConfig) *Embedded {
 	t.Helper()
