@@ -33,10 +33,10 @@ func (c *Codec) readRecords(h Header, b *record.Batch) error {
 	data, n := b.Data, int(h.NumRecords)
 	b.InputLen = len(data)
 	switch {
-	case n > c.limits.MaxRecords:
-		return fmt.Errorf("reading records: %d records, at most %d allowed: %w", n, c.limits.MaxRecords, ErrTooLarge)
 	case n > len(data)/minRecordSize:
 		return fmt.Errorf("reading records: %d records in %d bytes: %w", n, len(data), ErrCorrupt)
+	case n > c.limits.MaxRecords:
+		return fmt.Errorf("reading records: %d records, at most %d allowed: %w", n, c.limits.MaxRecords, ErrTooLarge)
 	}
 	b.Records = slices.Grow(b.Records[:0], n)[:n]
 	at, lastDelta := 0, int32(-1)

@@ -2,7 +2,6 @@ package recordbatch
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/guardlock/guardlock/transforms/record"
 )
@@ -47,8 +46,14 @@ func copyPlain(dst, src []byte, limit int) ([]byte, error) {
 }
 
 // room returns dst with space for n more bytes, and n cut to what the limit
-// leaves. Callers ask for no more than the input at hand can expand to.
+// leaves. Callers ask for no more than the input at hand can expand to. The
+// space doubles, but not past the limit.
 func room(dst []byte, n, limit int) ([]byte, int) {
-	n = min(n, limit-len(dst))
-	return slices.Grow(dst, max(n, 0)), n
+	n = max(min(n, limit-len(dst)), 0)
+	if cap(dst)-len(dst) >= n {
+		return dst, n
+	}
+	grown := make([]byte, len(dst), max(len(dst)+n, min(2*cap(dst), limit)))
+	copy(grown, dst)
+	return grown, n
 }

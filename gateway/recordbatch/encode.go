@@ -14,8 +14,8 @@ type EncodeOptions struct {
 	// the one of the header.
 	Compression     Compression
 	KeepCompression bool
-	// Level is the effort to compress: 0 fastest, 1 denser, 2 densest. Higher
-	// levels are for a batch that grew past what the broker accepts.
+	// Level is the effort to compress: 0 fast, 1 denser, 2 densest, which is up
+	// to 30 times slower: for a batch that grew past what the broker accepts.
 	Level int
 	// Placeholders asks for placeholders also where a producer without id
 	// would let dropped records be removed (a batch that would end up empty).

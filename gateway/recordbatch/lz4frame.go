@@ -79,7 +79,7 @@ func (l *lz4State) compressBlock(dst, src []byte, level int) int {
 	if l.dense == nil {
 		l.dense = new(lz4.CompressorHC)
 	}
-	l.dense.Level = lz4.Level5
+	l.dense.Level = lz4.Level1
 	if level == maxLevel {
 		l.dense.Level = lz4.Level9
 	}

@@ -68,7 +68,7 @@ func decodeSnappyBlock(dst, src []byte, limit int) ([]byte, error) {
 	case size > limit-len(dst):
 		return dst, ErrTooLarge
 	}
-	dst = slices.Grow(dst, size)
+	dst, _ = room(dst, size, limit)
 	if _, err := s2.Decode(dst[len(dst):len(dst)+size], src); err != nil {
 		return dst, fmt.Errorf("reading block: %w", ErrCorrupt)
 	}
