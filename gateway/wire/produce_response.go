@@ -176,7 +176,7 @@ type ProduceAnswer struct {
 }
 
 // ProduceResults calls fn for every partition answered in a Produce response
-// frame. It allocates nothing; the answer is valid during the call only.
+// frame. The answer is valid during the call only, and is all that is allocated.
 func ProduceResults(version int16, frame []byte, fn func(*ProduceAnswer) error) error {
 	_, body, err := ParseResponseHeader(keyProduce, version, frame)
 	if err != nil {

@@ -68,9 +68,9 @@ func responseReader(key, version int16) func(*rewriter) {
 		return (*rewriter).describeCluster
 	case key == keyDescribeConfigs:
 		return (*rewriter).describeConfigs
-	case key == keyProduce && version >= 10:
+	case key == keyProduce && version >= 9:
 		return (*rewriter).produce
-	case key == keyFetch && version >= 16:
+	case key == keyFetch && version >= 12:
 		return (*rewriter).fetch
 	case key == keyShareFetch:
 		return (*rewriter).shareFetch

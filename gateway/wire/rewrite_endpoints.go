@@ -3,7 +3,8 @@ package wire
 // Node endpoints (KIP-951) ride in tagged field 0 of Produce v10+ and Fetch
 // v16+ responses, and in a plain array of ShareFetch and ShareAcknowledge: the
 // broker hints where a partition's new leader is. Unreplaced, a client would
-// connect there, past every policy.
+// connect there, past every policy. The field is looked for in all versions
+// that have tagged fields: clients take it wherever a broker puts it.
 
 func (w *rewriter) produce() {
 	walk := produceWalk{version: w.version}
