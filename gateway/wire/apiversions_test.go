@@ -1,0 +1,213 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// upstreamVersions is a cluster that offers every key in every version.
+func upstreamVersions(version int16) *kmsg.ApiVersionsResponse {
+	resp := kmsg.NewPtrApiVersionsResponse()
+	resp.Version = version
+	for key := int16(0); key < 120; key++ {
+		k := kmsg.NewApiVersionsResponseApiKey()
+		k.ApiKey, k.MinVersion, k.MaxVersion = key, 0, 50
+		resp.ApiKeys = append(resp.ApiKeys, k)
+	}
+	s := kmsg.NewApiVersionsResponseSupportedFeature()
+	s.Name, s.MaxVersion = "transaction.version", 2
+	f := kmsg.NewApiVersionsResponseFinalizedFeature()
+	f.Name, f.MaxVersionLevel, f.MinVersionLevel = "transaction.version", 2, 2
+	resp.SupportedFeatures = append(resp.SupportedFeatures, s)
+	resp.FinalizedFeatures = append(resp.FinalizedFeatures, f)
+	return resp
+}
+
+func clientSees(t *testing.T, upstream *kmsg.ApiVersionsResponse, o ApiOptions) (*kmsg.ApiVersionsResponse, map[int16]kmsg.ApiVersionsResponseApiKey) {
+	t.Helper()
+	out, err := RewriteApiVersions(nil, upstream.Version, responseFrame(6, upstream), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(out[:4], []byte{0, 0, 0, 6}) {
+		t.Fatalf("correlation %x", out[:4])
+	}
+	resp := kmsg.NewPtrApiVersionsResponse()
+	resp.Version = upstream.Version
+	if err := resp.ReadFrom(out[4:]); err != nil {
+		t.Fatal(err)
+	}
+	keys := make(map[int16]kmsg.ApiVersionsResponseApiKey)
+	for _, k := range resp.ApiKeys {
+		keys[k.ApiKey] = k
+	}
+	return resp, keys
+}
+
+// Trap 1: clients see the keys and versions that both sides know, no others.
+func TestTrap01ApiVersionsAreIntersected(t *testing.T) {
+	for v := int16(0); v <= 5; v++ {
+		_, keys := clientSees(t, upstreamVersions(v), ApiOptions{})
+		for _, api := range Table() {
+			k, seen := keys[api.Key]
+			if seen != (api.Handling != Refuse && !api.OptIn) {
+				t.Errorf("v%d: %s seen: %v", v, api.Name, seen)
+			}
+			if seen && (k.MaxVersion != api.Max || k.MinVersion != api.Min && api.Key != keyProduce) {
+				t.Errorf("v%d: %s %d-%d", v, api.Name, k.MinVersion, k.MaxVersion)
+			}
+			delete(keys, api.Key)
+		}
+		if len(keys) != 0 {
+			t.Errorf("v%d: keys that we do not know: %v", v, keys)
+		}
+	}
+	old := upstreamVersions(3)
+	old.ApiKeys = old.ApiKeys[:4]
+	old.ApiKeys[1].MaxVersion = 11 // Fetch
+	old.ApiKeys[2].MaxVersion = 0  // ListOffsets: below what we serve
+	_, keys := clientSees(t, old, ApiOptions{})
+	if _, seen := keys[2]; seen || keys[1].MaxVersion != 11 || len(keys) != 3 {
+		t.Errorf("an older cluster: %v", keys)
+	}
+}
+
+// Trap 1: the Produce minimum stays 0, whatever either side serves (KAFKA-18659).
+func TestTrap01ProduceMinimumStaysZero(t *testing.T) {
+	up := upstreamVersions(3)
+	up.ApiKeys[keyProduce].MinVersion = 3
+	_, keys := clientSees(t, up, ApiOptions{})
+	if k := keys[keyProduce]; k.MinVersion != 0 || k.MaxVersion != 13 {
+		t.Errorf("Produce %d-%d", k.MinVersion, k.MaxVersion)
+	}
+	up.ApiKeys[keyProduce].MinVersion = 14
+	if _, keys = clientSees(t, up, ApiOptions{}); keys[keyProduce].MaxVersion != 0 {
+		t.Errorf("a cluster with which we share no version: %v", keys[keyProduce])
+	}
+}
+
+// Trap 1: an upstream that does not know the version asked answers in v0.
+func TestTrap01UpstreamMayAnswerInV0(t *testing.T) {
+	up := kmsg.NewPtrApiVersionsResponse()
+	up.ErrorCode = 35
+	k := kmsg.NewApiVersionsResponseApiKey()
+	k.ApiKey, k.MaxVersion = 18, 9
+	up.ApiKeys = append(up.ApiKeys, k)
+	out, err := RewriteApiVersions(nil, 5, responseFrame(1, up), ApiOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	up.ApiKeys[0].MaxVersion = 5
+	if !bytes.Equal(out, responseFrame(1, up)) {
+		t.Fatalf("%x", out)
+	}
+}
+
+// Trap 2: the client's idea of cluster and node stays on this side (KIP-1242).
+func TestTrap02ClusterAndNodeIdAreNulled(t *testing.T) {
+	for v := int16(0); v <= 5; v++ {
+		req := kmsg.NewPtrApiVersionsRequest()
+		req.Version = v
+		newFiller(uint64(v) + 2).fill(req)
+		req.ClusterID, req.NodeID = kmsg.StringPtr("virtual"), 7
+		frame := requestFrame(4, req)
+		h, err := ParseRequestHeader(frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := RewriteApiVersionsRequest(nil, h, frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ClusterID, req.NodeID = nil, -1
+		if !bytes.Equal(out, requestFrame(4, req)) {
+			t.Errorf("v%d:\n got %x\nwant %x", v, out, requestFrame(4, req))
+		}
+		for n := h.BodyOffset; v == 5 && n < len(frame); n++ {
+			if _, err := RewriteApiVersionsRequest(nil, h, frame[:n]); !errors.Is(err, ErrMalformed) {
+				t.Errorf("%d bytes: %v", n, err)
+			}
+		}
+	}
+}
+
+// Trap 3: with Produce capped below 12, transaction.version 2 must not be seen.
+func TestTrap03CappingProduceTakesTransactionVersionDown(t *testing.T) {
+	resp, _ := clientSees(t, upstreamVersions(4), ApiOptions{})
+	if resp.FinalizedFeatures[0].MaxVersionLevel != 2 || resp.SupportedFeatures[0].MaxVersion != 2 {
+		t.Errorf("uncapped: %+v", resp.FinalizedFeatures)
+	}
+	resp, keys := clientSees(t, upstreamVersions(4), ApiOptions{Caps: map[int16]int16{keyProduce: 11}})
+	if keys[keyProduce].MaxVersion != 11 {
+		t.Errorf("Produce up to %d", keys[keyProduce].MaxVersion)
+	}
+	f := resp.FinalizedFeatures[0]
+	if f.MaxVersionLevel != 1 || f.MinVersionLevel != 1 || resp.SupportedFeatures[0].MaxVersion != 1 {
+		t.Errorf("capped: %+v", f)
+	}
+	older := upstreamVersions(4)
+	older.ApiKeys[keyProduce].MaxVersion = 9 // the cluster's own cap counts as well
+	if resp, _ = clientSees(t, older, ApiOptions{}); resp.FinalizedFeatures[0].MaxVersionLevel != 1 {
+		t.Errorf("an older cluster: %+v", resp.FinalizedFeatures)
+	}
+}
+
+// Trap 26: metrics go around record policy; they are opt-in, in what is
+// announced and in what is let through.
+func TestTrap26TelemetryIsStrippedUnlessEnabled(t *testing.T) {
+	for _, key := range []int16{71, 72} {
+		off, on := ApiOptions{}, ApiOptions{Telemetry: true}
+		_, without := clientSees(t, upstreamVersions(3), off)
+		_, with := clientSees(t, upstreamVersions(3), on)
+		if _, seen := without[key]; seen || off.Serves(key, 0) {
+			t.Errorf("key %d is on by default", key)
+		}
+		if _, seen := with[key]; !seen || !on.Serves(key, 0) {
+			t.Errorf("key %d cannot be enabled", key)
+		}
+	}
+}
+
+func TestTerminatedSASLIsAnnouncedByTheGateway(t *testing.T) {
+	up := upstreamVersions(3)
+	up.ApiKeys = up.ApiKeys[:10]
+	_, keys := clientSees(t, up, ApiOptions{TerminateSASL: true})
+	if keys[17].MaxVersion != 1 || keys[36].MaxVersion != 2 {
+		t.Errorf("%v", keys)
+	}
+	resp, _ := clientSees(t, upstreamVersions(3), ApiOptions{TerminateSASL: true})
+	n := 0
+	for _, k := range resp.ApiKeys {
+		if isSASL(k.ApiKey) {
+			n++
+		}
+	}
+	if n != 2 {
+		t.Errorf("announced %d times", n)
+	}
+}
+
+func TestCapsHoldAtDispatch(t *testing.T) {
+	o := ApiOptions{Caps: map[int16]int16{keyFetch: 15}}
+	if !o.Serves(keyFetch, 15) || o.Serves(keyFetch, 16) || o.Serves(keyFetch, 3) || o.Serves(27, 0) || o.Serves(-1, 0) {
+		t.Error("what is let through is not what is announced")
+	}
+}
+
+func FuzzRewriteApiVersions(f *testing.F) {
+	for v := int16(0); v <= 5; v++ {
+		f.Add(v, responseFrame(1, upstreamVersions(v)))
+	}
+	f.Fuzz(func(t *testing.T, v int16, frame []byte) {
+		if v < 0 || v > 5 {
+			return
+		}
+		out, err := RewriteApiVersions(nil, v, frame, ApiOptions{})
+		if err == nil && len(out) > len(frame)+64 {
+			t.Fatalf("%d bytes from %d", len(out), len(frame))
+		}
+	})
+}
