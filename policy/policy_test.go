@@ -12,6 +12,9 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/format"
 )
 
 func noon() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
@@ -412,6 +415,63 @@ func TestEvalExplainsWhichRulesFired(t *testing.T) {
 	}
 	if strings.Contains(text, "GL005") {
 		t.Errorf("names a rule that did not fire:\n%s", text)
+	}
+}
+
+func TestEvalShowsWhatTheGatewayWouldDo(t *testing.T) {
+	raw, err := MarshalInput(request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for decision, want := range map[string]string{
+		allowing: "ALLOWED until 2026-03-02 00:00:00Z\nhost functions: guardlock_log.log\n",
+		strings.Replace(allowing, "guardlock_log.log", "guardlock_net.dial", 1): "DENIED: " + ErrWidened.Error(),
+		`decision := 1 if input.nothing`:                                        "DENIED: " + ErrUndefined.Error(),
+		`decision := 1 / 0`:                                                     "DENIED: evaluating: ",
+	} {
+		v, err := mustLoad(t, policyOf(decision)).Eval(t.Context(), raw)
+		if err != nil || !strings.HasPrefix(v.Text(), want) {
+			t.Errorf("got %q, %v; want %q", v.Text(), err, want)
+		}
+	}
+	if _, err := mustLoad(t, Default()).Eval(t.Context(), []byte("{")); err == nil {
+		t.Error("input that is not JSON is evaluated")
+	}
+}
+
+func TestDecisionNeedsTheTime(t *testing.T) {
+	in := request()
+	in.Now = time.Time{}
+	if d, err := mustLoad(t, policyOf(allowing)).Decide(t.Context(), in); err == nil || d.Allow {
+		t.Errorf("got %+v, %v", d, err)
+	}
+}
+
+func TestDefaultPolicyIsFormatted(t *testing.T) {
+	names, err := fs.Glob(Default(), "*.rego")
+	if err != nil || len(names) < 5 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		text, err := fs.ReadFile(Default(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		formatted, err := format.SourceWithOpts(name, text, format.Opts{RegoVersion: ast.RegoV1})
+		if err != nil || string(formatted) != string(text) {
+			t.Errorf("%s is not as `opa fmt` writes it (%v):\n%s", name, err, formatted)
+		}
+	}
+}
+
+func TestOversizedPolicyIsRefused(t *testing.T) {
+	fsys := policyOf(allowing).(fstest.MapFS)
+	fsys["data.json"] = &fstest.MapFile{Data: make([]byte, maxFileBytes+1)}
+	if _, err := Load(t.Context(), fsys); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := LoadBundle(t.Context(), make([]byte, maxPolicyBytes+1), Options{}); err == nil {
+		t.Error("a bundle of any size is read")
 	}
 }
 

@@ -225,6 +225,20 @@ func TestModuleRefusals(t *testing.T) {
 	}
 }
 
+func TestRefusalsStayShortWhateverTheBundleHolds(t *testing.T) {
+	w := newWorld(t)
+	long := strings.Repeat("x", 9000)
+	statement := statementOf(t, `"grant":{`, `"grant":{"`+long+`":1,`)
+	_, err1 := w.root(1).VerifyApproval(t.Context(), sha256.Sum256(wasm()), w.enveloped(w.bob, statement), noon())
+	_, err2 := w.root(1).VerifyModule(t.Context(), wasm(), bytes.Replace(w.signed(w.ada), []byte("v0.3"), []byte(long), 1))
+	_, err3 := w.root(1).VerifyModule(t.Context(), wasm(), bytes.Replace(w.signed(w.ada), []byte(w.ada.ID()), []byte(long), 1))
+	for _, err := range []error{err1, err2, err3} {
+		if err == nil || len(err.Error()) > 600 {
+			t.Errorf("got %.700v", err)
+		}
+	}
+}
+
 func TestForgedDigestHintDoesNotHideAChange(t *testing.T) {
 	w := newWorld(t)
 	changed := append(wasm(), 1)

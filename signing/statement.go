@@ -186,7 +186,7 @@ func decodeStrict(raw []byte, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {
-		return err
+		return errors.New(shortened(err.Error()))
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return errors.New("more follows the value")
@@ -248,8 +248,12 @@ func takeName(names map[string]bool, name string) error {
 
 // quoted makes untrusted text safe and short enough to show.
 func quoted(s string) string {
-	if len(s) > 80 {
-		s = s[:80] + "…"
+	return fmt.Sprintf("%q", shortened(s))
+}
+
+func shortened(s string) string {
+	if len(s) > 120 {
+		return s[:120] + "…"
 	}
-	return fmt.Sprintf("%q", s)
+	return s
 }

@@ -144,7 +144,8 @@ func readBundle(ctx context.Context, raw []byte) (*bundle.Bundle, error) {
 	}
 	b, err := bundle.NewBundle(pb)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		// What it says may repeat any amount of the bundle.
+		return nil, fmt.Errorf("%w: %s", ErrMalformed, quoted(err.Error()))
 	}
 	return b, nil
 }
