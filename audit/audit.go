@@ -1,0 +1,100 @@
+// Package audit is the decision log: an append-only, group-committed,
+// hash-chained record of what became of every record that met the gateway, and
+// of every admission and configuration that let it.
+//
+// # Order
+//
+// One entry stands for one produce batch. Its ticket resolves when the entry is
+// durable; the gateway forwards the batch only then. The broker's answer is
+// appended later as a binding. The crash points, in order:
+//
+//  1. before the frame is durable: nothing was forwarded, nothing is lost;
+//  2. durable, not forwarded: the entry is found in Unbound, and the partition
+//     shows that the batch never came;
+//  3. forwarded, not bound: the entry is found in Unbound, and the partition
+//     shows the batch (same producer facts or same MAC), which gives its offset;
+//  4. bound, not flushed: as 3.
+//
+// # Format
+//
+// A directory holds segments audit-00000001.wal, audit-00000002.wal, …, a lock
+// and the committed mark. A segment is a header, frames, and zeros. The header
+// carries the chain value that the segment before it ended with. A frame is one
+// group commit: marker, length, CRC32C, chain value, payload. Its chain value
+// is SHA-256 over the one before and its own payload. The marker is random for
+// each segment, so that no client can put a frame inside a frame. Strings are
+// interned: defined once for each segment, then named by number. The last frame
+// of a finished segment is its seal: a summary that lets queries pass over it.
+// docs in frame.go, encode.go and seal.go give the bytes.
+//
+// # Trust
+//
+// The log holds no byte and no unkeyed hash of a record: batches are named by an
+// AES-256-GMAC under the audit key. CRC finds accidents; the chain finds edits
+// by anyone who cannot rewrite everything that follows; whoever can is found by
+// comparing a chain value kept elsewhere (Log.Head). Readers need no key.
+package audit
+
+import (
+	"errors"
+	"time"
+)
+
+// The errors that callers branch on.
+var (
+	// ErrUnavailable means that the decision cannot be made durable. The log
+	// has failed for good (a failed fsync may have dropped the pages, so no
+	// retry is honest); only a new Open helps.
+	ErrUnavailable = errors.New("audit log unavailable")
+	// ErrClosed is ErrUnavailable after Close.
+	ErrClosed = errors.New("audit log closed")
+	// ErrOverloaded means that more decisions wait for the disk than the log
+	// will hold in memory. Unlike ErrUnavailable it passes.
+	ErrOverloaded = errors.New("audit log overloaded")
+	// ErrCorrupt means that the log's bytes are not what was committed.
+	ErrCorrupt = errors.New("audit log corrupt")
+	// ErrLocked means that another gateway holds the directory.
+	ErrLocked = errors.New("audit directory is in use by another gateway")
+	// ErrInvalidEntry means that an entry breaks its own rules (counts, sizes).
+	ErrInvalidEntry = errors.New("invalid audit entry")
+	// ErrNotFound means that no decision has the id asked for.
+	ErrNotFound = errors.New("decision not found")
+)
+
+// Options configure Open.
+type Options struct {
+	// Key is the audit key: MACs of batches are made under keys derived from it.
+	Key [32]byte
+	// Node names the gateway in segment headers, at most 64 bytes.
+	Node string
+	// SegmentBytes is the size at which a segment is sealed; default 64 MiB.
+	SegmentBytes int64
+	// Linger is how long a commit waits for company; default 0. Under load,
+	// company comes by itself while the flush before is under way.
+	Linger time.Duration
+	// InsecureNoSync leaves out every flush: a power cut then loses decisions
+	// of acknowledged records. For benchmarks.
+	InsecureNoSync bool
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+}
+
+const (
+	defaultSegmentBytes = 64 << 20
+	minSegmentBytes     = 4 << 10
+	maxNodeBytes        = 64
+	maxPendingBytes     = 32 << 20 // in memory, waiting for the disk
+	maxEntryBytes       = 8 << 20
+	maxStringBytes      = 32767 // Kafka's own limit of a STRING
+)
+
+func (o Options) withDefaults() Options {
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = defaultSegmentBytes
+	}
+	o.SegmentBytes = max(o.SegmentBytes, minSegmentBytes)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}

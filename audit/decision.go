@@ -1,0 +1,269 @@
+package audit
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// DecisionID names one decision: of a record by its index in its batch, of a
+// batch or control entry with index -1. Node is random for each log.
+type DecisionID struct {
+	Node  uint32
+	Seq   uint64
+	Index int
+}
+
+// digits is Crockford's base 32: no letter looks like another.
+const digits = "0123456789abcdefghjkmnpqrstvwxyz"
+
+// String gives gl-<node>-<seq>-<index>, without the index where it is -1.
+func (id DecisionID) String() string {
+	b := make([]byte, 0, 40)
+	b = append(b, "gl-"...)
+	b = hex.AppendEncode(b, binary.BigEndian.AppendUint32(nil, id.Node))
+	b = append(b, '-')
+	shift := 60
+	for shift > 0 && id.Seq>>shift == 0 {
+		shift -= 5
+	}
+	for ; shift >= 0; shift -= 5 {
+		b = append(b, digits[id.Seq>>shift&31])
+	}
+	if id.Index >= 0 {
+		b = append(b, '-')
+		b = strconv.AppendInt(b, int64(id.Index), 10)
+	}
+	return string(b)
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (id DecisionID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// ParseDecisionID is the inverse of String.
+func ParseDecisionID(s string) (DecisionID, error) {
+	id, ok := parseDecisionID(s)
+	if !ok || id.String() != s {
+		return DecisionID{}, fmt.Errorf("parsing decision id %q: want gl-<node>-<number>-<index>", s)
+	}
+	return id, nil
+}
+
+func parseDecisionID(s string) (id DecisionID, ok bool) {
+	parts := strings.Split(s, "-")
+	if len(parts) < 3 || len(parts) > 4 || parts[0] != "gl" || len(parts[1]) != 8 || len(parts[2]) > 13 {
+		return id, false
+	}
+	node, err := strconv.ParseUint(parts[1], 16, 32)
+	if err != nil {
+		return id, false
+	}
+	id.Node, id.Index = uint32(node), -1
+	for _, c := range []byte(parts[2]) {
+		d := strings.IndexByte(digits, c)
+		if d < 0 {
+			return id, false
+		}
+		id.Seq = id.Seq<<5 | uint64(d)
+	}
+	if len(parts) == 4 {
+		id.Index, err = strconv.Atoi(parts[3])
+	}
+	return id, err == nil && id.Index >= -1
+}
+
+func nodeOf(logID [8]byte) uint32 { return binary.BigEndian.Uint32(logID[:]) }
+
+// State says how far a batch came.
+type State string
+
+// The states of a batch.
+const (
+	StateStored       State = "stored"        // the broker confirmed it
+	StateRefused      State = "refused"       // forwarded, but the broker answered an error
+	StateNotForwarded State = "not_forwarded" // the gateway refused it
+	StateUnknown      State = "unknown"       // forwarded, no answer known
+)
+
+// Coordinate is a record's place. Offset is -1 where it has none or none is known.
+type Coordinate struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+}
+
+// Decision is one row of a query: what became of one record (or, by batch, of
+// one batch), or one control entry.
+type Decision struct {
+	ID   DecisionID
+	Kind Kind
+	Time time.Time
+	Coordinate
+	Index   int    // in the batch; -1 for a whole batch
+	Count   int    // records that the row stands for
+	Outcome string // what became of the record
+	Verdict Verdict
+	Reason  string
+	Module  *ModuleRef  // that decided; nil if none did, or more than one passed the record
+	Routed  *Coordinate // where a routed record went
+	Caller
+	Batch   *BatchInfo    // shared by the rows of a batch: not to be changed
+	Control *ControlEntry // nil for records
+}
+
+// BatchInfo is what the rows of one batch share.
+type BatchInfo struct {
+	Seq uint64
+	Authority
+	TopicID [16]byte
+	Producer
+	Payload
+	Outcome    Outcome
+	Reason     string
+	State      State
+	BaseOffset int64 // -1 if none is known
+	AppendTime time.Time
+	ErrorCode  int16
+	Recovered  bool
+	mac        macID
+}
+
+// CheckMAC reports whether batch, from the attributes to the end, is what was
+// forwarded, under the audit key.
+func (b *BatchInfo) CheckMAC(key [32]byte, batch []byte) bool { return checkMAC(key, b.mac, batch) }
+
+// HasMAC reports whether the entry has a MAC.
+func (b *BatchInfo) HasMAC() bool { return b.mac.nonce != 0 }
+
+// ErrMixedRow means that a row is neither of a batch nor of a control entry.
+var errMixedRow = errors.New("decision has neither batch nor control entry")
+
+// MarshalJSON gives the stable form that --json prints.
+func (d Decision) MarshalJSON() ([]byte, error) {
+	switch {
+	case d.Control != nil:
+		return json.Marshal(controlJSON{d.ID, d.Kind, d.Time, d.Control.Subject, optionalModule(d.Control.Module),
+			d.Control.Principal, d.Control.Outcome, d.Control.Reason, d.Control.Revision, d.Control.Steps})
+	case d.Batch != nil:
+		return json.Marshal(d.record())
+	}
+	return nil, errMixedRow
+}
+
+func optionalModule(m ModuleRef) *ModuleRef {
+	if m == (ModuleRef{}) {
+		return nil
+	}
+	return &m
+}
+
+type controlJSON struct {
+	ID        DecisionID `json:"decision_id"`
+	Kind      Kind       `json:"kind"`
+	Time      time.Time  `json:"time"`
+	Subject   string     `json:"subject"`
+	Module    *ModuleRef `json:"module,omitempty"`
+	Principal string     `json:"principal,omitempty"`
+	Outcome   string     `json:"outcome"`
+	Reason    string     `json:"reason,omitempty"`
+	Revision  string     `json:"revision,omitempty"`
+	Steps     []Step     `json:"steps,omitempty"`
+}
+
+type recordJSON struct {
+	ID        DecisionID      `json:"decision_id"`
+	Kind      Kind            `json:"kind"`
+	Time      time.Time       `json:"time"`
+	Topic     string          `json:"topic"`
+	Partition int32           `json:"partition"`
+	Offset    *int64          `json:"offset"`
+	Index     *int            `json:"index"`
+	Count     int             `json:"count"`
+	Outcome   string          `json:"outcome"`
+	Verdict   Verdict         `json:"verdict"`
+	Reason    string          `json:"reason,omitempty"`
+	Module    *ModuleRef      `json:"module"`
+	Routed    *coordinateJSON `json:"routed,omitempty"`
+	Principal string          `json:"principal"`
+	ClientID  string          `json:"client_id"`
+	Source    string          `json:"source"`
+	ConnID    uint64          `json:"connection"`
+	Policy    string          `json:"policy_revision"`
+	Grant     Digest          `json:"grant_digest"`
+	Batch     *batchJSON      `json:"batch"`
+}
+
+type coordinateJSON struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    *int64 `json:"offset"`
+}
+
+type batchJSON struct {
+	Seq           uint64      `json:"seq"`
+	Records       int         `json:"records"`
+	Outcome       Outcome     `json:"outcome"`
+	Reason        string      `json:"reason,omitempty"`
+	State         State       `json:"state"`
+	BaseOffset    *int64      `json:"base_offset"`
+	AppendTime    time.Time   `json:"append_time,omitzero"`
+	ErrorCode     int16       `json:"error_code"`
+	Recovered     bool        `json:"recovered"`
+	Modules       []ModuleRef `json:"modules"`
+	Codec         string      `json:"codec"`
+	BytesIn       int         `json:"bytes_in"`
+	BytesOut      int         `json:"bytes_out"`
+	ProducerID    int64       `json:"producer_id"`
+	ProducerEpoch int16       `json:"producer_epoch"`
+	BaseSequence  int32       `json:"base_sequence"`
+	TopicID       string      `json:"topic_id,omitempty"`
+	MAC           string      `json:"mac,omitempty"`
+}
+
+func (d *Decision) record() recordJSON {
+	r := recordJSON{ID: d.ID, Kind: d.Kind, Time: d.Time, Topic: d.Topic, Partition: d.Partition,
+		Offset: orNull(d.Offset), Count: d.Count, Outcome: d.Outcome, Verdict: d.Verdict, Reason: d.Reason,
+		Module: d.Module, Principal: d.Principal, ClientID: d.ClientID, Source: d.Source, ConnID: d.ConnID,
+		Policy: d.Batch.PolicyRevision, Grant: d.Batch.GrantDigest, Batch: d.Batch.json()}
+	if d.Index >= 0 {
+		r.Index = &d.Index
+	}
+	if d.Routed != nil {
+		r.Routed = &coordinateJSON{d.Routed.Topic, d.Routed.Partition, orNull(d.Routed.Offset)}
+	}
+	return r
+}
+
+func orNull(offset int64) *int64 {
+	if offset < 0 {
+		return nil
+	}
+	return &offset
+}
+
+func (b *BatchInfo) json() *batchJSON {
+	j := &batchJSON{Seq: b.Seq, Records: b.Records, Outcome: b.Outcome, Reason: b.Reason, State: b.State,
+		BaseOffset: orNull(b.BaseOffset), AppendTime: b.AppendTime, ErrorCode: b.ErrorCode, Recovered: b.Recovered,
+		Modules: b.Modules, Codec: codecName(b.Codec), BytesIn: b.BytesIn, BytesOut: b.BytesOut,
+		ProducerID: b.ProducerID, ProducerEpoch: b.ProducerEpoch, BaseSequence: b.BaseSequence}
+	if b.TopicID != [16]byte{} {
+		j.TopicID = hex.EncodeToString(b.TopicID[:])
+	}
+	if b.HasMAC() {
+		j.MAC = hex.EncodeToString(b.mac.mac[:])
+	}
+	return j
+}
+
+func codecName(c uint8) string {
+	names := [...]string{"none", "gzip", "snappy", "lz4", "zstd"}
+	if int(c) < len(names) {
+		return names[c]
+	}
+	return "unknown"
+}

@@ -1,0 +1,195 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+var errEntry = errors.New("malformed entry")
+
+// payload is an opened frame payload: its definitions are known, its entries
+// are still bytes.
+type payload struct {
+	firstSeq uint64
+	base     int64
+	defs     []byte
+	entries  []byte
+}
+
+func parsePayload(b []byte) (payload, error) {
+	c := cursor{b: b}
+	p := payload{firstSeq: c.uvarint(), base: c.varint()}
+	p.defs = c.bytes(c.uvarint())
+	if c.bad || p.firstSeq == 0 {
+		return p, fmt.Errorf("reading frame payload: %w", errEntry)
+	}
+	p.entries = c.b
+	return p, nil
+}
+
+// define adds the frame's definitions to the table.
+func (p *payload) define(d *dict) error {
+	c := cursor{b: p.defs}
+	for len(c.b) > 0 {
+		s := c.bytes(c.uvarint())
+		if c.bad || len(s) == 0 || !d.fits(string(s)) {
+			return fmt.Errorf("reading definitions: %w", errEntry)
+		}
+		d.define(string(s))
+	}
+	return nil
+}
+
+// rawEntry is one entry's bytes; seq is 0 for entries that take none.
+type rawEntry struct {
+	kind Kind
+	seq  uint64
+	body []byte
+}
+
+// each calls fn for the payload's entries in order.
+func (p *payload) each(fn func(rawEntry) error) error {
+	c, seq := cursor{b: p.entries}, p.firstSeq
+	for len(c.b) > 0 {
+		body := c.bytes(c.uvarint())
+		if c.bad || len(body) < 2 {
+			return fmt.Errorf("reading entries: %w", errEntry)
+		}
+		e := rawEntry{kind: Kind(body[0]), body: body[1:]}
+		switch {
+		case e.kind >= KindBatch && e.kind <= KindOpen:
+			e.seq = seq
+			seq++
+		case e.kind != kindBind && e.kind != kindSeal:
+			return fmt.Errorf("reading entries: unknown kind %d: %w", e.kind, errEntry)
+		}
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// batch reads a batch entry into b, whose memory is reused.
+func (c *cursor) batch(b *BatchEntry, base int64) error {
+	b.Reset()
+	flags := c.byte()
+	b.Time = timeOf(base + c.varint())
+	b.Outcome = Outcome(c.byte())
+	b.Reason = c.str(roleReason)
+	c.caller(b, flags)
+	c.authority(b)
+	c.producer(b)
+	b.Records = c.number()
+	b.Codec = c.byte()
+	b.BytesIn, b.BytesOut = c.number(), c.number()
+	if flags&batchHasMAC != 0 {
+		b.nonce = c.uvarint()
+		copy(b.mac[:], c.bytes(uint64(len(b.mac))))
+		c.bad = c.bad || b.nonce == 0
+	}
+	c.rulings(b)
+	if !c.ok() || flags > batchHasMAC|batchHasTopicID || b.validate() != nil {
+		return fmt.Errorf("reading batch entry: %w", errEntry)
+	}
+	return nil
+}
+
+// number reads a count that must fit an int32.
+func (c *cursor) number() int {
+	v := c.uvarint()
+	if v > math.MaxInt32 {
+		c.bad = true
+		return 0
+	}
+	return int(v)
+}
+
+func (c *cursor) caller(b *BatchEntry, flags byte) {
+	b.Topic = c.str(roleTopic)
+	if flags&batchHasTopicID != 0 {
+		c.fixed(roleTopicID, b.TopicID[:])
+	}
+	b.Partition = int32(c.number())
+	b.ConnID = c.uvarint()
+	b.Principal = c.str(rolePrincipal)
+	b.ClientID = c.str(roleClient)
+	b.Source = c.str(roleSource)
+}
+
+func (c *cursor) authority(b *BatchEntry) {
+	b.PolicyRevision = c.str(rolePolicy)
+	c.fixed(roleGrant, b.GrantDigest[:])
+	for n := c.count(); n > 0 && !c.bad; n-- {
+		b.Modules = append(b.Modules, c.module())
+	}
+}
+
+func (c *cursor) module() (m ModuleRef) {
+	m.Name = c.str(roleModule)
+	c.fixed(roleDigest, m.Digest[:])
+	return m
+}
+
+func (c *cursor) producer(b *BatchEntry) {
+	b.ProducerID = int64(c.uvarint()) - 1
+	if b.ProducerID >= 0 {
+		b.ProducerEpoch, b.BaseSequence = int16(c.varint()), int32(c.varint())
+	} else {
+		b.ProducerEpoch, b.BaseSequence = -1, -1
+	}
+}
+
+func (c *cursor) rulings(b *BatchEntry) {
+	n := c.count()
+	if n == 0 {
+		return
+	}
+	for range n {
+		r := Ruling{Verdict: Verdict(c.byte()), Module: c.byte(), Reason: c.str(roleReason), Route: c.str(roleRoute)}
+		if c.bad {
+			return
+		}
+		b.Rulings = append(b.Rulings, r)
+	}
+	shift := rulingBits(n)
+	for runs := c.count(); runs > 0 && !c.bad; runs-- {
+		v := c.uvarint()
+		if v>>shift > math.MaxInt32 {
+			c.bad = true
+			return
+		}
+		b.Runs = append(b.Runs, Run{Ruling: uint16(v & (1<<shift - 1)), Count: uint32(v >> shift)})
+	}
+}
+
+func (c *cursor) control(e *ControlEntry, kind Kind, base int64) error {
+	*e = ControlEntry{Kind: kind, Time: timeOf(base + c.varint()), Subject: c.str(roleText), Module: c.module()}
+	e.Principal = c.str(rolePrincipal)
+	e.Outcome = c.str(roleOutcome)
+	e.Reason = c.str(roleReason)
+	e.Revision = c.str(rolePolicy)
+	for n := c.count(); n > 0 && !c.bad; n-- {
+		e.Steps = append(e.Steps, Step{Name: c.str(roleText), Verdict: c.str(roleText), Detail: c.str(roleText)})
+	}
+	if !c.ok() {
+		return fmt.Errorf("reading control entry: %w", errEntry)
+	}
+	return nil
+}
+
+func (c *cursor) bind(b *bind, base int64) error {
+	*b = bind{seq: c.uvarint(), topic: c.str(roleTopic), partition: int32(c.number()), route: c.str(roleRoute)}
+	b.base = int64(c.uvarint()) - 1
+	b.count = c.number()
+	if t := c.uvarint(); t != 0 {
+		b.appendTime = base + unzigzag(t-1)
+	}
+	flags := c.uvarint()
+	b.errorCode, b.recovered = int16(uint16(flags>>1)), flags&1 != 0
+	if !c.ok() || b.base < -1 || flags > 1<<17 {
+		return fmt.Errorf("reading binding: %w", errEntry)
+	}
+	return nil
+}

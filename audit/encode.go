@@ -1,0 +1,235 @@
+package audit
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"time"
+)
+
+// Payload of a frame: uvarint first sequence number, varint base time (µs since
+// 1970), uvarint length of definitions, definitions (uvarint length, bytes;
+// each takes the next dictionary number), then entries: uvarint length, kind,
+// body. Batch and control entries take sequence numbers in their order;
+// bindings and seals take none. Times are varint µs after the base.
+//
+// The bodies are the field order of the functions below.
+
+const (
+	batchHasMAC     = 1 << 0
+	batchHasTopicID = 1 << 1
+)
+
+func (e *encoder) batch(b *BatchEntry, base int64) {
+	flags := byte(0)
+	if b.nonce != 0 {
+		flags |= batchHasMAC
+	}
+	if b.TopicID != [16]byte{} {
+		flags |= batchHasTopicID
+	}
+	e.byte(byte(KindBatch))
+	e.byte(flags)
+	e.varint(b.Time.UnixMicro() - base)
+	e.byte(byte(b.Outcome))
+	e.str(roleReason, b.Reason)
+	e.caller(b)
+	e.authority(b)
+	e.producer(b)
+	e.uvarint(uint64(b.Records))
+	e.byte(b.Codec)
+	e.uvarint(uint64(b.BytesIn))
+	e.uvarint(uint64(b.BytesOut))
+	if flags&batchHasMAC != 0 {
+		e.uvarint(b.nonce)
+		e.out = append(e.out, b.mac[:]...)
+	}
+	e.rulings(b)
+}
+
+func (e *encoder) caller(b *BatchEntry) {
+	e.str(roleTopic, b.Topic)
+	if b.TopicID != [16]byte{} {
+		e.fixed(roleTopicID, b.TopicID[:])
+	}
+	e.uvarint(uint64(uint32(b.Partition)))
+	e.uvarint(b.ConnID)
+	e.str(rolePrincipal, b.Principal)
+	e.str(roleClient, b.ClientID)
+	e.str(roleSource, b.Source)
+}
+
+func (e *encoder) authority(b *BatchEntry) {
+	e.str(rolePolicy, b.PolicyRevision)
+	e.fixed(roleGrant, b.GrantDigest[:])
+	e.uvarint(uint64(len(b.Modules)))
+	for i := range b.Modules {
+		e.module(&b.Modules[i])
+	}
+}
+
+func (e *encoder) module(m *ModuleRef) {
+	e.str(roleModule, m.Name)
+	e.fixed(roleDigest, m.Digest[:])
+}
+
+func (e *encoder) producer(b *BatchEntry) {
+	e.uvarint(uint64(b.ProducerID + 1))
+	if b.ProducerID >= 0 {
+		e.varint(int64(b.ProducerEpoch))
+		e.varint(int64(b.BaseSequence))
+	}
+}
+
+// rulings writes each distinct ruling once and then the runs, each as one
+// number: count and ruling. Most fit in a byte.
+func (e *encoder) rulings(b *BatchEntry) {
+	e.uvarint(uint64(len(b.Rulings)))
+	if len(b.Rulings) == 0 {
+		return
+	}
+	for i := range b.Rulings {
+		r := &b.Rulings[i]
+		e.byte(byte(r.Verdict))
+		e.byte(r.Module)
+		e.str(roleReason, r.Reason)
+		e.str(roleRoute, r.Route)
+	}
+	shift := rulingBits(len(b.Rulings))
+	e.uvarint(uint64(len(b.Runs)))
+	for _, r := range b.Runs {
+		e.uvarint(uint64(r.Count)<<shift | uint64(r.Ruling))
+	}
+}
+
+func rulingBits(n int) int { return bits.Len(uint(n - 1)) }
+
+func (e *encoder) control(c *ControlEntry, base int64) {
+	e.byte(byte(c.Kind))
+	e.varint(c.Time.UnixMicro() - base)
+	e.str(roleText, c.Subject)
+	e.module(&c.Module)
+	e.str(rolePrincipal, c.Principal)
+	e.str(roleOutcome, c.Outcome)
+	e.str(roleReason, c.Reason)
+	e.str(rolePolicy, c.Revision)
+	e.uvarint(uint64(len(c.Steps)))
+	for i := range c.Steps {
+		e.str(roleText, c.Steps[i].Name)
+		e.str(roleText, c.Steps[i].Verdict)
+		e.str(roleText, c.Steps[i].Detail)
+	}
+}
+
+// bind is a binding with what a reader needs to find its batch.
+type bind struct {
+	seq        uint64
+	topic      string
+	partition  int32
+	route      string // empty for the batch itself
+	base       int64
+	count      int   // records stored from base on
+	appendTime int64 // µs, 0 if none
+	errorCode  int16
+	recovered  bool
+}
+
+// contains reports whether the binding covers the offset.
+func (b *bind) contains(offset int64) bool {
+	return b.base >= 0 && offset >= b.base && offset-b.base < int64(b.count)
+}
+
+func (e *encoder) bind(b *bind, base int64) {
+	e.byte(byte(kindBind))
+	e.uvarint(b.seq)
+	e.str(roleTopic, b.topic)
+	e.uvarint(uint64(uint32(b.partition)))
+	e.str(roleRoute, b.route)
+	e.uvarint(uint64(b.base + 1))
+	e.uvarint(uint64(b.count))
+	if b.appendTime == 0 {
+		e.uvarint(0)
+	} else {
+		e.uvarint(zigzag(b.appendTime-base) + 1)
+	}
+	flags := uint64(uint16(b.errorCode)) << 1
+	if b.recovered {
+		flags |= 1
+	}
+	e.uvarint(flags)
+}
+
+func zigzag(v int64) uint64   { return uint64(v<<1) ^ uint64(v>>63) }
+func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
+
+// validate refuses entries that could not be read back.
+func (e *BatchEntry) validate() error {
+	total := 0
+	for _, r := range e.Runs {
+		if int(r.Ruling) >= len(e.Rulings) || r.Count == 0 {
+			return fmt.Errorf("%w: run out of its bounds", ErrInvalidEntry)
+		}
+		total += int(r.Count)
+	}
+	if len(e.Runs) > 0 && total != e.Records || len(e.Runs) == 0 && len(e.Rulings) > 0 {
+		return fmt.Errorf("%w: %d rulings for %d records", ErrInvalidEntry, total, e.Records)
+	}
+	if len(e.Modules) > 255 || e.ProducerID < -1 || e.Records < 0 || e.BytesIn < 0 || e.BytesOut < 0 || e.Partition < 0 {
+		return fmt.Errorf("%w: number out of its bounds", ErrInvalidEntry)
+	}
+	for _, r := range e.Rulings {
+		if r.Verdict > Routed || r.Verdict != Passed && int(r.Module) >= len(e.Modules) {
+			return fmt.Errorf("%w: ruling of no module", ErrInvalidEntry)
+		}
+	}
+	if e.sizeBound() > maxEntryBytes {
+		return fmt.Errorf("%w: over %d bytes", ErrInvalidEntry, maxEntryBytes)
+	}
+	return e.validateStrings()
+}
+
+func (e *BatchEntry) validateStrings() error {
+	long := max(len(e.Topic), len(e.Principal), len(e.ClientID), len(e.Source), len(e.PolicyRevision), len(e.Reason))
+	for i := range e.Modules {
+		long = max(long, len(e.Modules[i].Name))
+	}
+	for i := range e.Rulings {
+		long = max(long, len(e.Rulings[i].Reason), len(e.Rulings[i].Route))
+	}
+	if long > maxStringBytes {
+		return fmt.Errorf("%w: string over %d bytes", ErrInvalidEntry, maxStringBytes)
+	}
+	return nil
+}
+
+// sizeBound is at least the bytes that the entry and its definitions take.
+func (e *BatchEntry) sizeBound() int {
+	n := 192 + len(e.Topic) + len(e.Principal) + len(e.ClientID) + len(e.Source) + len(e.PolicyRevision) + len(e.Reason)
+	for i := range e.Modules {
+		n += 64 + len(e.Modules[i].Name)
+	}
+	for i := range e.Rulings {
+		n += 32 + len(e.Rulings[i].Reason) + len(e.Rulings[i].Route)
+	}
+	return n + 64 + len(e.Runs)*binary.MaxVarintLen64
+}
+
+func (c *ControlEntry) validate() error {
+	if c.Kind < KindAdmission || c.Kind > KindOpen {
+		return fmt.Errorf("%w: kind %d is not a control entry's", ErrInvalidEntry, c.Kind)
+	}
+	if c.sizeBound() > maxEntryBytes {
+		return fmt.Errorf("%w: over %d bytes", ErrInvalidEntry, maxEntryBytes)
+	}
+	return nil
+}
+
+func (c *ControlEntry) sizeBound() int {
+	n := 192 + len(c.Subject) + len(c.Module.Name) + len(c.Principal) + len(c.Outcome) + len(c.Reason) + len(c.Revision)
+	for i := range c.Steps {
+		n += 32 + len(c.Steps[i].Name) + len(c.Steps[i].Verdict) + len(c.Steps[i].Detail)
+	}
+	return n
+}
+
+func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }

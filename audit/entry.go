@@ -1,0 +1,285 @@
+package audit
+
+import (
+	"encoding/hex"
+	"time"
+)
+
+// Digest is a SHA-256 of public bytes: a module, a grant. Never of a record.
+type Digest [32]byte
+
+// String gives sha256:<hex>, or nothing for the zero digest.
+func (d Digest) String() string {
+	if d == (Digest{}) {
+		return ""
+	}
+	return "sha256:" + hex.EncodeToString(d[:])
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// Verdict is a module's ruling on one record. The numbers are those of
+// record.Verdict and part of the format.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Passed   Verdict = 0
+	Modified Verdict = 1
+	Rejected Verdict = 2
+	Dropped  Verdict = 3
+	Routed   Verdict = 4
+)
+
+// String returns the verdict's name.
+func (v Verdict) String() string {
+	if v > Routed {
+		return "unknown"
+	}
+	return Outcome(v).String()
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// Outcome is what became of a whole batch. The first five share the verdicts'
+// numbers. Part of the format: never renumber.
+type Outcome uint8
+
+// The outcomes.
+const (
+	OutcomePassed       Outcome = 0  // forwarded byte for byte
+	OutcomeModified     Outcome = 1  // forwarded; some records changed, dropped or routed
+	OutcomeRejected     Outcome = 2  // a module rejected a record
+	OutcomeDropped      Outcome = 3  // every record dropped
+	OutcomeRouted       Outcome = 4  // every record routed
+	OutcomeError        Outcome = 5  // a module failed
+	OutcomeTimeout      Outcome = 6  // a module ran out of time
+	OutcomeTrap         Outcome = 7  // a module trapped
+	OutcomeNoModule     Outcome = 8  // a binding asks for a module that is not approved
+	OutcomePolicyDenied Outcome = 9  // policy said no
+	OutcomeUnavailable  Outcome = 10 // policy could not be asked
+	OutcomeInvalid      Outcome = 11 // the batch itself is malformed or out of bounds
+)
+
+var outcomeNames = [...]string{"passed", "modified", "rejected", "dropped", "routed", "error", "timeout", "trap",
+	"no_module", "policy_denied", "unavailable", "invalid"}
+
+// String returns the outcome's name as JSON and filters spell it.
+func (o Outcome) String() string {
+	if int(o) < len(outcomeNames) {
+		return outcomeNames[o]
+	}
+	return "unknown"
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
+// Forwards reports whether a batch with this outcome goes to the broker, so
+// that its entry waits for a binding.
+func (o Outcome) Forwards() bool {
+	return o == OutcomePassed || o == OutcomeModified || o == OutcomeDropped || o == OutcomeRouted
+}
+
+// Outcomes lists every outcome's name, in the order of their numbers.
+func Outcomes() []string { return append([]string(nil), outcomeNames[:]...) }
+
+// Kind says what an entry is. Part of the format: never renumber.
+type Kind uint8
+
+// The kinds that readers see.
+const (
+	KindBatch     Kind = 1 // a produce batch
+	KindAdmission Kind = 2 // a module was let in, or not
+	KindConfig    Kind = 3 // a configuration took effect, or was refused
+	KindStart     Kind = 4 // the gateway began to serve
+	KindStop      Kind = 5 // the gateway ended in order
+	KindOpen      Kind = 6 // the log was opened; written by Open itself
+
+	kindBind Kind = 16 // takes no sequence number
+	kindSeal Kind = 17 // takes no sequence number
+)
+
+var kindNames = map[Kind]string{KindBatch: "record", KindAdmission: "admission", KindConfig: "config",
+	KindStart: "start", KindStop: "stop", KindOpen: "open"}
+
+// String returns the kind's name as JSON and filters spell it. The rows of a
+// batch are of kind "record".
+func (k Kind) String() string {
+	if s, ok := kindNames[k]; ok {
+		return s
+	}
+	return "unknown"
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// ParseKind is the inverse of Kind.String.
+func ParseKind(s string) (Kind, bool) {
+	for k, name := range kindNames {
+		if name == s {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
+// ModuleRef names a module's exact bytes.
+type ModuleRef struct {
+	Name   string `json:"name"`
+	Digest Digest `json:"digest,omitzero"`
+}
+
+// Caller is who sent a batch.
+type Caller struct {
+	ConnID    uint64
+	Principal string
+	ClientID  string
+	Source    string // host, without port
+}
+
+// Target is where a batch was to go.
+type Target struct {
+	Topic     string
+	TopicID   [16]byte
+	Partition int32
+}
+
+// Authority is what judged a batch: the chain in order, and what allowed it.
+type Authority struct {
+	Modules        []ModuleRef
+	PolicyRevision string
+	GrantDigest    Digest
+}
+
+// Producer holds the producer fields of the batch header; ID is -1 if none.
+type Producer struct {
+	ProducerID    int64
+	ProducerEpoch int16
+	BaseSequence  int32
+}
+
+// Payload describes a batch's size and encoding, never its bytes.
+type Payload struct {
+	Records  int   // as sent
+	Codec    uint8 // Kafka's number: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd
+	BytesIn  int
+	BytesOut int
+}
+
+// Ruling is one distinct judgement in a batch. Module is an index in
+// Authority.Modules and means nothing where Verdict is Passed. Route is the
+// destination topic of Routed records.
+type Ruling struct {
+	Verdict Verdict
+	Module  uint8
+	Reason  string // from the module's closed catalogue
+	Route   string
+}
+
+// Run is a count of neighbouring records with the same ruling.
+type Run struct {
+	Ruling uint16 // index in BatchEntry.Rulings
+	Count  uint32
+}
+
+// BatchEntry is the decision on one produce batch. It may be reused after
+// Append returns; see Reset.
+type BatchEntry struct {
+	Time time.Time // zero: when Append is called
+	Caller
+	Target
+	Authority
+	Producer
+	Payload
+	Outcome Outcome
+	Reason  string // of the batch as a whole, from the gateway's closed catalogue
+	// Rulings and Runs give each record's verdict, in record order. They are
+	// empty where the chain gave none: no module ran, or it failed.
+	Rulings []Ruling
+	Runs    []Run
+
+	nonce uint64 // counter that the MAC was made with; 0 if there is no MAC
+	mac   [16]byte
+}
+
+// Add gives the next n records of the batch the ruling r. It allocates only
+// for a ruling that the batch has not seen.
+func (e *BatchEntry) Add(r Ruling, n int) {
+	if n <= 0 {
+		return
+	}
+	if last := len(e.Runs) - 1; last >= 0 && e.Rulings[e.Runs[last].Ruling] == r {
+		e.Runs[last].Count += uint32(n)
+		return
+	}
+	i := 0
+	for i < len(e.Rulings) && e.Rulings[i] != r {
+		i++
+	}
+	if i == len(e.Rulings) {
+		e.Rulings = append(e.Rulings, r)
+	}
+	e.Runs = append(e.Runs, Run{Ruling: uint16(i), Count: uint32(n)})
+}
+
+// Reset empties the entry but keeps its memory.
+func (e *BatchEntry) Reset() {
+	*e = BatchEntry{Rulings: e.Rulings[:0], Runs: e.Runs[:0], Authority: Authority{Modules: e.Modules[:0]}}
+}
+
+// Binding is the broker's answer to a forwarded batch.
+type Binding struct {
+	// Route is empty for the batch itself, or the topic that its routed
+	// records went to. All records of one route of one batch must have been
+	// sent as one batch to one partition, and must be bound before the batch.
+	Route      string
+	Partition  int32     // of the route; ignored where Route is empty
+	BaseOffset int64     // -1 if unknown (acks=0) or not stored
+	AppendTime time.Time // the broker's, zero if it gave none
+	ErrorCode  int16     // Kafka's; 0 is success
+	Recovered  bool      // found by looking at the partition after a crash
+}
+
+// ControlEntry is a decision of the control plane. Its texts must come from
+// configuration, approvals and policy, never from records.
+type ControlEntry struct {
+	Kind      Kind
+	Time      time.Time // zero: when Record is called
+	Subject   string    // what was decided about: a module, a file, the gateway
+	Module    ModuleRef
+	Principal string // who asked for it, where known
+	Outcome   string // "allowed", "denied", "applied", …
+	Reason    string
+	Revision  string // of policy or configuration
+	Steps     []Step // in the order they were taken
+}
+
+// Step is one check of an admission.
+type Step struct {
+	Name    string `json:"name"`
+	Verdict string `json:"verdict"`
+	Detail  string `json:"detail,omitempty"`
+}
+
+// BatchRef holds what is needed to find a batch in its partition.
+type BatchRef struct {
+	Seq  uint64
+	Time time.Time
+	Target
+	Producer
+	Records int // as sent
+	Stored  int // as forwarded: less where dropped records were taken out
+	Outcome Outcome
+
+	routes []routeCount
+	mac    macID
+}
+
+type routeCount struct {
+	topic string
+	count int
+}

@@ -1,0 +1,153 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// files is the directory that a log lives in. Names hold no separators.
+// Implementations must make a call's effect durable only where it says so.
+type files interface {
+	// list returns all names, in any order.
+	list() ([]string, error)
+	// create makes a new file for reading and writing; one that exists is an error.
+	create(name string) (file, error)
+	// open opens a file, for reading alone if write is false.
+	open(name string, write bool) (file, error)
+	rename(from, to string) error
+	remove(name string) error
+	// syncDir makes creations, renames and removals durable.
+	syncDir() error
+	// lock takes the directory's exclusive lock; ErrLocked if someone has it.
+	lock() (io.Closer, error)
+	// locked reports whether someone has the exclusive lock.
+	locked() (bool, error)
+}
+
+// file is one file of a log.
+type file interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	size() (int64, error)
+	truncate(size int64) error
+	// reserve sets aside space where the file system can, so that a full disk
+	// shows when a segment begins and not in its middle.
+	reserve(size int64) error
+	// datasync makes all written bytes, and a size that grew, durable.
+	datasync() error
+	// sync also makes a size that shrank durable.
+	sync() error
+}
+
+const lockName = "lock"
+
+// diskFiles is files on a real directory.
+type diskFiles struct {
+	dir string
+}
+
+// openDisk makes the directory if need be; its entry in the parent directory
+// is made durable too.
+func openDisk(dir string) (diskFiles, error) {
+	_, statErr := os.Stat(dir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return diskFiles{}, err
+	}
+	if errors.Is(statErr, fs.ErrNotExist) {
+		if err := syncDirectory(filepath.Dir(dir)); err != nil {
+			return diskFiles{}, err
+		}
+	}
+	return diskFiles{dir}, nil
+}
+
+func (d diskFiles) path(name string) string { return filepath.Join(d.dir, name) }
+
+func (d diskFiles) list() ([]string, error) {
+	entries, err := os.ReadDir(d.dir)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, nil
+}
+
+func (d diskFiles) create(name string) (file, error) {
+	f, err := os.OpenFile(d.path(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return diskFile{f}, nil
+}
+
+func (d diskFiles) open(name string, write bool) (file, error) {
+	flag := os.O_RDONLY
+	if write {
+		flag = os.O_RDWR
+	}
+	f, err := os.OpenFile(d.path(name), flag, 0)
+	if err != nil {
+		return nil, err
+	}
+	return diskFile{f}, nil
+}
+
+func (d diskFiles) rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
+func (d diskFiles) remove(name string) error     { return os.Remove(d.path(name)) }
+func (d diskFiles) syncDir() error               { return syncDirectory(d.dir) }
+
+func syncDirectory(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	return errors.Join(err, f.Close())
+}
+
+func (d diskFiles) lock() (io.Closer, error) {
+	f, err := os.OpenFile(d.path(lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockExclusive(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (d diskFiles) locked() (bool, error) {
+	f, err := os.Open(d.path(lockName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // a copy of a directory, or one that no gateway has opened
+	}
+	if err != nil {
+		return false, fmt.Errorf("opening lock: %w", err)
+	}
+	defer f.Close()
+	return probeLock(f)
+}
+
+type diskFile struct{ *os.File }
+
+func (f diskFile) size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+func (f diskFile) truncate(size int64) error { return f.Truncate(size) }
+func (f diskFile) sync() error               { return f.Sync() }
+func (f diskFile) reserve(size int64) error  { return reserve(f.File, size) }
+func (f diskFile) datasync() error           { return datasync(f.File) }

@@ -1,0 +1,141 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+)
+
+const (
+	followInterval = 100 * time.Millisecond
+	// followPatience is how long a decision is held back for its offset.
+	followPatience = 2 * time.Second
+)
+
+// Follow streams the decisions that match as they become durable: those from
+// f.From on, or only new ones if that is not set. A forwarded batch is held
+// back until its offset is known, for at most two seconds. The stream ends with
+// the context's error or the log's. Limit counts; Reverse means nothing.
+func (r *Reader) Follow(ctx context.Context, f Filter) iter.Seq2[Decision, error] {
+	return func(yield func(Decision, error) bool) {
+		f.Reverse = false
+		t := follower{reader: r, left: f.Limit, yield: func(d Decision) bool { return yield(d, nil) }}
+		if err := t.run(ctx, f); err != nil && !t.enough {
+			yield(Decision{}, err)
+		}
+	}
+}
+
+// follower goes along the log.
+type follower struct {
+	reader  *Reader
+	matcher *matcher
+	next    uint64 // sequence number to look at next
+	held    uint64 // entry that is held back, and since when
+	since   time.Time
+	left    int
+	enough  bool
+	yield   func(Decision) bool
+}
+
+func (t *follower) run(ctx context.Context, f Filter) error {
+	var err error
+	if t.matcher, err = compile(f); err != nil {
+		return err
+	}
+	if t.next, err = t.reader.firstToFollow(f); err != nil {
+		return err
+	}
+	tick := time.NewTicker(followInterval)
+	defer tick.Stop()
+	for {
+		if more, err := t.step(ctx); err != nil || !more {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("following audit log: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// firstToFollow returns the sequence number that following begins with.
+func (r *Reader) firstToFollow(f Filter) (uint64, error) {
+	segs, err := r.refresh()
+	if err != nil || len(segs) == 0 || !f.From.IsZero() {
+		return 1, err
+	}
+	v := segs[len(segs)-1].idx.view()
+	return v.next, nil
+}
+
+// step gives out what is new. It returns false when whoever reads the stream
+// has had enough.
+func (t *follower) step(ctx context.Context) (bool, error) {
+	segs, err := t.reader.refresh()
+	if err != nil {
+		return false, err
+	}
+	for _, s := range segs {
+		if s.seal != nil && (s.seal.nextSeq <= t.next || !t.matcher.segment(s.seal)) {
+			t.next = max(t.next, s.seal.nextSeq)
+			continue
+		}
+		more, err := t.segment(ctx, s)
+		if err != nil || t.enough {
+			return false, err
+		}
+		if !more {
+			return true, nil
+		}
+	}
+	return true, nil
+}
+
+// segment gives out one segment's entries from t.next on. It returns false if
+// it stopped before the end.
+func (t *follower) segment(ctx context.Context, s *segment) (bool, error) {
+	sc, err := t.reader.scanner(s)
+	if err != nil {
+		return false, err
+	}
+	defer sc.close()
+	for i := max(sc.view.frameOf(t.next), 0); i < len(sc.view.frames); i++ {
+		if ctx.Err() != nil {
+			return false, fmt.Errorf("following audit log: %w", ctx.Err())
+		}
+		if more, err := sc.frame(i, false, t.item); err != nil || !more {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// item gives out one entry, or stops at one whose binding may still come.
+func (t *follower) item(it *item) (bool, error) {
+	if it.seq < t.next {
+		return true, nil
+	}
+	if it.kind == KindBatch && it.batch.Outcome.Forwards() && t.matcher.batch(it.batch) && t.hold(it) {
+		return false, nil
+	}
+	t.next = it.seq + 1
+	t.matcher.rows(it, func(d Decision) bool {
+		t.left--
+		t.enough = !t.yield(d) || t.left == 0
+		return !t.enough
+	})
+	return !t.enough, nil
+}
+
+func (t *follower) hold(it *item) bool {
+	if _, ok := it.bound(""); ok {
+		return false
+	}
+	if t.held != it.seq {
+		t.held, t.since = it.seq, time.Now()
+	}
+	return time.Since(t.since) < followPatience
+}

@@ -1,0 +1,171 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"sync"
+)
+
+// framePos is where a frame lies and the sequence number it begins with.
+type framePos struct {
+	off int64
+	seq uint64
+}
+
+type bindKey struct {
+	seq   uint64
+	route string
+}
+
+type epochAt struct {
+	seq   uint64 // first that it holds for
+	epoch epoch
+}
+
+// index is what a reader keeps of one segment: its strings, frames and
+// bindings. That of the last segment grows.
+type index struct {
+	hdr header
+
+	// guarded by mu
+	mu     sync.Mutex
+	end    int64
+	next   uint64 // sequence number behind the last frame
+	dict   *dict
+	frames []framePos
+	binds  []bind
+	byKey  map[bindKey]int32
+	epochs []epochAt
+}
+
+func newIndex(h header) *index {
+	return &index{hdr: h, end: headerSize, next: h.firstSeq, dict: &dict{}, byKey: make(map[bindKey]int32),
+		epochs: []epochAt{{h.firstSeq, h.epoch}}}
+}
+
+// grow reads the frames between what is known and the end of the window.
+func (x *index) grow(w *window) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for {
+		f, err := readFrame(w, x.hdr.marker, x.end)
+		if errors.Is(err, errNoFrame) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading segment %d: %w", x.hdr.number, err)
+		}
+		if f.sealed() {
+			return nil
+		}
+		if err := x.add(&f); err != nil {
+			return corrupt(x.hdr.number, x.end, "%w", err)
+		}
+	}
+}
+
+// sealedAt reports whether the frames end where a seal begins.
+func (x *index) sealedAt(w *window, at int64) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	f, err := readFrame(w, x.hdr.marker, at)
+	return err == nil && f.sealed() && at == x.end
+}
+
+func (x *index) add(f *frame) error {
+	p, err := parsePayload(f.payload)
+	if err != nil {
+		return err
+	}
+	if err := p.define(x.dict); err != nil {
+		return err
+	}
+	if p.firstSeq != x.next {
+		return fmt.Errorf("frame begins at sequence number %d, expected %d: %w", p.firstSeq, x.next, errEntry)
+	}
+	if err := p.each(func(r rawEntry) error { return x.note(r, p.base) }); err != nil {
+		return err
+	}
+	x.frames = append(x.frames, framePos{x.end, p.firstSeq})
+	x.end = f.end()
+	return nil
+}
+
+func (x *index) note(r rawEntry, base int64) error {
+	if r.seq != 0 {
+		x.next = r.seq + 1
+	}
+	c := cursor{b: r.body, strs: x.dict.strs}
+	switch r.kind {
+	case kindBind:
+		var b bind
+		if err := c.bind(&b, base); err != nil {
+			return err
+		}
+		x.byKey[bindKey{b.seq, b.route}] = int32(len(x.binds))
+		x.binds = append(x.binds, b)
+	case KindOpen:
+		var e ControlEntry
+		if err := c.control(&e, r.kind, base); err != nil {
+			return err
+		}
+		if at, ok := e.epoch(); ok {
+			x.epochs = append(x.epochs, epochAt{r.seq, at})
+		}
+	}
+	return nil
+}
+
+// binding returns the binding of a batch (route empty) or one of its routes.
+func (x *index) binding(k bindKey) (bind, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	i, ok := x.byKey[k]
+	if !ok {
+		return bind{}, false
+	}
+	return x.binds[i], true
+}
+
+// covering lists the bindings that cover a coordinate, oldest first.
+func (x *index) covering(at coord, offset int64) []bind {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var out []bind
+	for i := range x.binds {
+		if b := &x.binds[i]; b.partition == at.partition && b.contains(offset) && b.topic == at.topic {
+			out = append(out, *b)
+		}
+	}
+	return out
+}
+
+// view is a snapshot of what never changes once written.
+type view struct {
+	strs   []string
+	frames []framePos
+	epochs []epochAt
+	next   uint64
+}
+
+func (x *index) view() view {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return view{x.dict.strs, x.frames, x.epochs, x.next}
+}
+
+// frameOf returns the index of the frame that holds seq, which must not be
+// below the first.
+func (v *view) frameOf(seq uint64) int {
+	return sort.Search(len(v.frames), func(i int) bool { return v.frames[i].seq > seq }) - 1
+}
+
+func (v *view) epochOf(seq uint64) (e epoch) {
+	for _, at := range v.epochs {
+		if at.seq <= seq {
+			e = at.epoch
+		}
+	}
+	return e
+}

@@ -1,0 +1,307 @@
+package audit
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// bindDelay is how long a binding waits for a decision to share a flush with.
+const bindDelay = 20 * time.Millisecond
+
+// Log is the audit log of one gateway. Its methods are safe for concurrent use.
+type Log struct {
+	// fixed after Open
+	opt     Options
+	mac     *macer
+	logID   [8]byte
+	lock    io.Closer
+	reader  *Reader
+	kick    chan struct{} // a ticket waits
+	nudge   chan struct{} // only bindings wait
+	closing chan struct{}
+	stopped chan struct{} // the committer has ended
+
+	committed atomic.Pointer[mark]
+
+	closeOnce sync.Once
+	closeErr  error // owned by the committer until stopped is closed
+
+	// guarded by mu
+	mu  sync.Mutex
+	w   *writer
+	err error // not nil: failed or closed, for good
+}
+
+// Ticket stands for an entry on its way to the disk.
+type Ticket struct {
+	seq    uint64
+	flight *flight
+}
+
+// Seq is the entry's sequence number, in the order of the calls to Append; 0
+// if the entry was refused.
+func (t Ticket) Seq() uint64 { return t.seq }
+
+// Done is closed when the entry is durable or the log has failed.
+func (t Ticket) Done() <-chan struct{} { return t.flight.done }
+
+// Wait returns nil once the entry is durable, the log's error if it never will
+// be, or the context's. After the last the entry may still become durable.
+func (t Ticket) Wait(ctx context.Context) error {
+	select {
+	case <-t.flight.done:
+		return t.flight.err
+	default:
+	}
+	select {
+	case <-t.flight.done:
+		return t.flight.err
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for audit log: %w", ctx.Err())
+	}
+}
+
+func refused(err error) Ticket {
+	f := &flight{done: make(chan struct{}), err: err}
+	close(f.done)
+	return Ticket{flight: f}
+}
+
+// Append adds the decision on a batch. It does not wait for the disk: see
+// Ticket. batch, if not nil, is what would be forwarded, from the attributes
+// to the end; only its MAC is kept. Neither argument is kept after the return.
+func (l *Log) Append(e *BatchEntry, batch []byte) Ticket {
+	if err := e.validate(); err != nil {
+		return refused(err)
+	}
+	e.nonce, e.mac = 0, [16]byte{}
+	if batch != nil {
+		e.nonce, e.mac = l.mac.next(batch)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.refusal(); err != nil {
+		return refused(err)
+	}
+	if e.Time.IsZero() {
+		e.Time = l.opt.Now()
+	}
+	seq, f := l.w.addBatch(e)
+	l.wake(l.kick)
+	return Ticket{seq, f}
+}
+
+// refusal says why nothing can be added now. Callers hold mu.
+func (l *Log) refusal() error {
+	if l.err == nil && l.w.pending > maxPendingBytes {
+		return ErrOverloaded
+	}
+	return l.err
+}
+
+func (l *Log) wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Bind adds the broker's answer to a forwarded batch. It waits for nothing: a
+// binding that a crash loses is found again through Unbound. A batch that is
+// not open, and a log that has failed, take no binding.
+func (l *Log) Bind(seq uint64, b Binding) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil && l.w.addBinding(seq, b, l.opt.Now()) {
+		l.wake(l.nudge)
+	}
+}
+
+// Record adds a control entry and returns when it is durable.
+func (l *Log) Record(ctx context.Context, c ControlEntry) error {
+	t, err := l.addControl(c)
+	if err != nil {
+		return err
+	}
+	return t.Wait(ctx)
+}
+
+func (l *Log) addControl(c ControlEntry) (Ticket, error) {
+	if err := c.validate(); err != nil {
+		return Ticket{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.refusal(); err != nil {
+		return Ticket{}, err
+	}
+	if c.Time.IsZero() {
+		c.Time = l.opt.Now()
+	}
+	seq, f := l.w.addControl(&c)
+	l.wake(l.kick)
+	return Ticket{seq, f}, nil
+}
+
+// Unbound lists the forwarded batches whose answer the log does not know, by
+// sequence number. Right after Open these are the ones that a crash left.
+func (l *Log) Unbound() []BatchRef {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	refs := make([]BatchRef, 0, len(l.w.open))
+	for _, r := range l.w.open {
+		refs = append(refs, *r)
+	}
+	slices.SortFunc(refs, func(a, b BatchRef) int { return int(int64(a.Seq - b.Seq)) })
+	return refs
+}
+
+// Matches reports whether batch, from the attributes to the end, is what the
+// entry's MAC was made of.
+func (l *Log) Matches(r BatchRef, batch []byte) bool {
+	return checkMAC(l.opt.Key, r.mac, batch)
+}
+
+// ID names the decision on one record: index is its place in its batch, or -1
+// for a batch as a whole and for control entries.
+func (l *Log) ID(seq uint64, index int) DecisionID {
+	return DecisionID{Node: nodeOf(l.logID), Seq: seq, Index: index}
+}
+
+// Head returns the chain value of the last durable frame and the sequence
+// number behind it. Whoever keeps it elsewhere can tell later whether the log
+// up to there was rewritten.
+func (l *Log) Head() (nextSeq uint64, chain [32]byte) {
+	m := l.committed.Load()
+	return m.nextSeq, m.chain
+}
+
+// Err returns nil while the log takes entries.
+func (l *Log) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// Close makes everything pending durable, waits for the committer and gives
+// the directory free.
+func (l *Log) Close() error {
+	l.closeOnce.Do(func() {
+		close(l.closing)
+		<-l.stopped
+		l.closeErr = errors.Join(l.closeErr, l.reader.Close(), l.lock.Close())
+	})
+	return l.closeErr
+}
+
+// run is the committer: it alone writes. It ends when the log is closed or has
+// failed.
+func (l *Log) run(c *committer) {
+	defer close(l.stopped)
+	l.closeErr = errors.Join(l.commitAll(c), c.close())
+}
+
+func (l *Log) commitAll(c *committer) error {
+	for more := true; more; {
+		more = l.await()
+		for ch := l.take(); ch != nil; ch = l.take() {
+			m, err := c.commit(ch)
+			if err != nil {
+				return l.fail(ch, err)
+			}
+			l.committed.Store(&m)
+			l.land(ch, nil)
+		}
+	}
+	return nil
+}
+
+// await returns when there is something to commit, and false when the log is
+// closing: what is pending then is the last.
+func (l *Log) await() bool {
+	var patience <-chan time.Time
+	for {
+		select {
+		case <-l.kick:
+			return l.linger()
+		case <-patience:
+			return true
+		case <-l.nudge:
+			if patience == nil {
+				patience = time.After(bindDelay)
+			}
+		case <-l.closing:
+			l.refuse(errClosed)
+			return false
+		}
+	}
+}
+
+func (l *Log) linger() bool {
+	if l.opt.Linger <= 0 {
+		return true
+	}
+	select {
+	case <-time.After(l.opt.Linger):
+		return true
+	case <-l.closing:
+		l.refuse(errClosed)
+		return false
+	}
+}
+
+func (l *Log) take() *chunk {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.take()
+}
+
+// land resolves a chunk's tickets.
+func (l *Log) land(ch *chunk, err error) {
+	ch.flight.err = err
+	close(ch.flight.done)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.w.giveBack(ch)
+}
+
+// refuse makes err the answer to everything that comes.
+func (l *Log) refuse(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+}
+
+// fail ends the log for good: the chunk at hand, all that is pending and all
+// that comes get the same error.
+func (l *Log) fail(ch *chunk, cause error) error {
+	err := fmt.Errorf("%w: %w", ErrUnavailable, cause)
+	l.refuse(err)
+	for ; ch != nil; ch = l.take() {
+		l.land(ch, err)
+	}
+	return err
+}
+
+// errClosed is both: whoever asks only whether the log can be used sees
+// ErrUnavailable.
+var errClosed = fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
+
+func openEntry(o Options, e epoch, cut int64) ControlEntry {
+	id := keyID(o.Key)
+	c := ControlEntry{Kind: KindOpen, Subject: o.Node, Outcome: "opened", Time: o.Now(), Steps: []Step{
+		{Name: stepEpoch, Verdict: hex.EncodeToString(e[:])},
+		{Name: "key_id", Verdict: hex.EncodeToString(id[:])},
+	}}
+	if cut > 0 {
+		c.Steps = append(c.Steps, Step{Name: "torn_tail", Verdict: "cut", Detail: fmt.Sprintf("%d bytes", cut)})
+	}
+	return c
+}

@@ -1,0 +1,201 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+var testKey = [32]byte{1, 2, 3}
+
+var (
+	gdpr  = ModuleRef{Name: "gdpr", Digest: Digest{0xaa, 1}}
+	fraud = ModuleRef{Name: "fraud", Digest: Digest{0xbb, 2}}
+)
+
+// batchOf builds an entry of n records for topic/partition with a mix of verdicts.
+func batchOf(topic string, partition int32, n int) *BatchEntry {
+	e := &BatchEntry{
+		Caller:    Caller{ConnID: 7, Principal: "User:alice", ClientID: "payments-1", Source: "10.0.0.9"},
+		Target:    Target{Topic: topic, TopicID: [16]byte{9, 8, 7}, Partition: partition},
+		Authority: Authority{Modules: []ModuleRef{gdpr, fraud}, PolicyRevision: "sha256:00ff", GrantDigest: Digest{5}},
+		Producer:  Producer{ProducerID: 4000, ProducerEpoch: 1, BaseSequence: 17},
+		Payload:   Payload{Records: n, Codec: 3, BytesIn: 100 * n, BytesOut: 90 * n},
+		Outcome:   OutcomeModified,
+	}
+	for i := range n {
+		switch {
+		case i%5 == 3:
+			e.Add(Ruling{Verdict: Modified, Module: 0, Reason: "masked"}, 1)
+		case i%50 == 44:
+			e.Add(Ruling{Verdict: Dropped, Module: 1, Reason: "duplicate"}, 1)
+		case i%50 == 45:
+			e.Add(Ruling{Verdict: Routed, Module: 1, Reason: "suspicious", Route: "alerts"}, 1)
+		default:
+			e.Add(Ruling{}, 1)
+		}
+	}
+	return e
+}
+
+func mustOpen(t testing.TB, dir string, o Options) *Log {
+	t.Helper()
+	o.Key = testKey
+	l, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func mustClose(t testing.TB, l *Log) {
+	t.Helper()
+	if err := l.Close(); err != nil {
+		t.Fatalf("closing: %v", err)
+	}
+}
+
+func mustAppend(t testing.TB, l *Log, e *BatchEntry, batch []byte) uint64 {
+	t.Helper()
+	ticket := l.Append(e, batch)
+	if err := ticket.Wait(t.Context()); err != nil {
+		t.Fatalf("appending: %v", err)
+	}
+	return ticket.Seq()
+}
+
+// flushed makes every binding so far durable.
+func flushed(t testing.TB, l *Log) {
+	t.Helper()
+	if err := l.Record(t.Context(), ControlEntry{Kind: KindConfig, Subject: "flush", Outcome: "applied"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type querier interface {
+	Summarize(context.Context, Filter) (Totals, error)
+}
+
+func collect(t testing.TB, l interface {
+	Lookup(context.Context, string) (Decision, error)
+}, f Filter) []Decision {
+	t.Helper()
+	var r *Reader
+	switch q := l.(type) {
+	case *Log:
+		r = q.reader
+	case *Reader:
+		r = q
+	}
+	var out []Decision
+	for d, err := range r.Query(t.Context(), f) {
+		if err != nil {
+			t.Fatalf("querying: %v", err)
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestDecisionIsFoundByCoordinateAcrossReopen(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{Node: "gw-1"})
+	seq := mustAppend(t, l, batchOf("cards", 2, 500), []byte("batch bytes"))
+	l.Bind(seq, Binding{Route: "alerts", Partition: 1, BaseOffset: 70})
+	l.Bind(seq, Binding{BaseOffset: 1000, AppendTime: time.UnixMilli(1234)})
+	flushed(t, l)
+	check := func(q interface {
+		Lookup(context.Context, string) (Decision, error)
+	}) {
+		t.Helper()
+		for i, want := range map[int]string{3: "modified", 44: "dropped", 45: "routed", 6: "passed", 499: "passed"} {
+			ds := collect(t, q, Filter{Topic: "cards", Partition: ptr(int32(2)), Offset: ptr(int64(1000 + i))})
+			if len(ds) != 1 || ds[0].Index != i || ds[0].Outcome != want || ds[0].Principal != "User:alice" {
+				t.Fatalf("record %d: %+v, want outcome %s", i, ds, want)
+			}
+			d, err := q.Lookup(t.Context(), ds[0].ID.String())
+			if err != nil || d.Index != i || d.Outcome != want {
+				t.Fatalf("looking up %s: %+v, %v", ds[0].ID, d, err)
+			}
+		}
+		ds := collect(t, q, Filter{Topic: "alerts", Partition: ptr(int32(1)), Offset: ptr(int64(72))})
+		if len(ds) != 1 || ds[0].Index != 145 || ds[0].Reason != "suspicious" {
+			t.Fatalf("routed record: %+v", ds)
+		}
+	}
+	check(l)
+	r, err := OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(r)
+	mustClose(t, l)
+	check(r)
+	l = mustOpen(t, dir, Options{})
+	check(l)
+	if u := l.Unbound(); len(u) != 0 {
+		t.Fatalf("unbound: %+v", u)
+	}
+	if rep, err := VerifyChain(dir); err != nil || rep.Decisions != 500 {
+		t.Fatalf("verifying: %+v, %v", rep, err)
+	}
+}
+
+func TestSegmentsRollAndStayOneChain(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, Options{SegmentBytes: 8 << 10})
+	var last uint64
+	for i := range 200 {
+		e := batchOf(fmt.Sprintf("t%d", i%3), int32(i%4), 50)
+		e.Principal = fmt.Sprintf("User:p%d", i/40)
+		last = mustAppend(t, l, e, []byte{byte(i)})
+		if i%7 != 0 {
+			l.Bind(last, Binding{BaseOffset: int64(i) * 50})
+		}
+	}
+	open := l.Unbound()
+	if len(open) != 29 {
+		t.Fatalf("%d unbound, want 29", len(open))
+	}
+	mustClose(t, l)
+	l = mustOpen(t, dir, Options{SegmentBytes: 8 << 10})
+	again := l.Unbound()
+	if len(again) != len(open) {
+		t.Fatalf("%d unbound after reopening, want %d", len(again), len(open))
+	}
+	for i := range again {
+		if again[i].Seq != open[i].Seq || again[i].mac != open[i].mac || again[i].BaseSequence != 17 {
+			t.Fatalf("unbound %d: %+v, want %+v", i, again[i], open[i])
+		}
+		if want := byte((i * 7)); !l.Matches(again[i], []byte{want}) || l.Matches(again[i], []byte{want + 1}) {
+			t.Fatalf("MAC of unbound %d does not tell its batch", i)
+		}
+		l.Bind(again[i].Seq, Binding{BaseOffset: int64(i) * 350, Recovered: true})
+	}
+	flushed(t, l)
+	if ds := collect(t, l, Filter{Principal: "User:p2"}); len(ds) != 40*50 {
+		t.Fatalf("%d decisions of p2, want 2000", len(ds))
+	}
+	ds := collect(t, l, Filter{Topic: "t0", Partition: ptr(int32(0)), Offset: ptr(int64(12))})
+	if len(ds) != 1 || !ds[0].Batch.Recovered {
+		t.Fatalf("recovered binding: %+v", ds)
+	}
+	mustClose(t, l)
+	rep, err := VerifyChain(dir)
+	if err != nil || rep.Batches != 200 || len(rep.Segments) < 3 || rep.Unbound != 0 {
+		t.Fatalf("verifying: %+v, %v", rep, err)
+	}
+}
+
+func TestSecondGatewayIsLockedOut(t *testing.T) {
+	dir := t.TempDir()
+	mustOpen(t, dir, Options{})
+	if _, err := Open(dir, Options{Key: testKey}); !errors.Is(err, ErrLocked) {
+		t.Fatalf("got %v, want ErrLocked", err)
+	}
+}

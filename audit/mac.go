@@ -1,0 +1,86 @@
+package audit
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+)
+
+// macer makes the AES-256-GMACs of batches. A nonce used twice under one key
+// would give the key away, and a sequence number may be used twice: its entry
+// may be lost in a crash. So each Open draws an epoch, each epoch has a key of
+// its own, and the nonce is a counter that only ever lives in one process.
+type macer struct {
+	aead    cipher.AEAD
+	counter atomic.Uint64
+	scratch sync.Pool // *macScratch: what Seal is given escapes
+}
+
+type macScratch struct {
+	nonce [12]byte
+	tag   [16]byte
+}
+
+func newMACer(key [32]byte, e epoch) (*macer, error) {
+	block, err := aes.NewCipher(deriveKey(key, "guardlock audit batch mac v1", e[:]))
+	if err != nil {
+		return nil, err
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, err
+	}
+	return &macer{aead: aead, scratch: sync.Pool{New: func() any { return new(macScratch) }}}, nil
+}
+
+func deriveKey(key [32]byte, label string, context []byte) []byte {
+	h := hmac.New(sha256.New, key[:])
+	h.Write([]byte(label))
+	h.Write([]byte{0})
+	h.Write(context)
+	return h.Sum(nil)
+}
+
+func keyID(key [32]byte) (id [8]byte) {
+	copy(id[:], deriveKey(key, "guardlock audit key id", nil))
+	return id
+}
+
+// next makes the MAC of a batch under a fresh nonce.
+func (m *macer) next(batch []byte) (nonce uint64, mac [16]byte) {
+	nonce = m.counter.Add(1)
+	return nonce, m.at(nonce, batch)
+}
+
+func (m *macer) at(nonce uint64, batch []byte) [16]byte {
+	s := m.scratch.Get().(*macScratch)
+	defer m.scratch.Put(s)
+	binary.BigEndian.PutUint64(s.nonce[4:], nonce)
+	m.aead.Seal(s.tag[:0], s.nonce[:], nil, batch)
+	return s.tag
+}
+
+// checkMAC reports whether batch is what the MAC was made of.
+func checkMAC(key [32]byte, id macID, batch []byte) bool {
+	if id.nonce == 0 {
+		return false
+	}
+	m, err := newMACer(key, id.epoch)
+	if err != nil {
+		return false
+	}
+	mac := m.at(id.nonce, batch)
+	return subtle.ConstantTimeCompare(mac[:], id.mac[:]) == 1
+}
+
+// macID is a MAC with what is needed to make it again.
+type macID struct {
+	epoch epoch
+	nonce uint64
+	mac   [16]byte
+}

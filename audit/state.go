@@ -1,0 +1,155 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// state is what the entries up to some point amount to. Appending, replay and
+// verification share it, so that they cannot disagree.
+type state struct {
+	seq   uint64 // next
+	epoch epoch
+	dict  *dict    // of the current segment
+	sum   *summary // of the current segment
+	open  map[uint64]*BatchRef
+	batch BatchEntry // scratch of apply
+}
+
+func newState(firstSeq uint64) *state {
+	s := &state{seq: firstSeq, open: make(map[uint64]*BatchRef)}
+	s.beginSegment()
+	return s
+}
+
+// beginSegment forgets the dictionary and the summary; what is open stays open.
+func (s *state) beginSegment() {
+	s.dict = newDict()
+	s.sum = newSummary(s.seq, s.dict)
+}
+
+func (s *state) sealPayload() []byte {
+	s.sum.open = slices.Collect(maps.Keys(s.open))
+	return s.sum.seal()
+}
+
+func (s *state) noteBatch(b *BatchEntry) {
+	s.sum.noteBatch(b)
+	if b.Outcome.Forwards() {
+		s.open[s.seq] = b.ref(s.seq, s.epoch)
+	}
+	s.seq++
+}
+
+func (s *state) noteControl(c *ControlEntry) {
+	s.sum.noteControl(c)
+	if e, ok := c.epoch(); ok {
+		s.epoch = e
+	}
+	s.seq++
+}
+
+func (s *state) noteBind(b *bind) {
+	s.sum.noteBind(b)
+	if b.route == "" {
+		delete(s.open, b.seq)
+	}
+}
+
+// ref keeps what recovery needs of a batch.
+func (e *BatchEntry) ref(seq uint64, at epoch) *BatchRef {
+	r := &BatchRef{Seq: seq, Time: e.Time, Target: e.Target, Producer: e.Producer, Records: e.Records,
+		Stored: e.Records, Outcome: e.Outcome, mac: macID{at, e.nonce, e.mac}}
+	for _, run := range e.Runs {
+		ruling := &e.Rulings[run.Ruling]
+		if ruling.Verdict.removes(e.ProducerID) {
+			r.Stored -= int(run.Count)
+		}
+		if ruling.Verdict == Routed {
+			r.addRoute(ruling.Route, int(run.Count))
+		}
+	}
+	return r
+}
+
+// removes reports whether records with this verdict are taken out of the
+// stored batch, so that later ones move up. With a producer id they leave a
+// placeholder behind: counts and sequence numbers must survive.
+func (v Verdict) removes(producerID int64) bool {
+	return producerID < 0 && (v == Dropped || v == Routed)
+}
+
+func (r *BatchRef) addRoute(topic string, n int) {
+	for i := range r.routes {
+		if r.routes[i].topic == topic {
+			r.routes[i].count += n
+			return
+		}
+	}
+	r.routes = append(r.routes, routeCount{topic, n})
+}
+
+// epoch returns the epoch that a KindOpen entry begins.
+func (c *ControlEntry) epoch() (e epoch, ok bool) {
+	if c.Kind != KindOpen {
+		return e, false
+	}
+	for _, s := range c.Steps {
+		if b, err := hex.DecodeString(s.Verdict); s.Name == stepEpoch && err == nil && len(b) == len(e) {
+			return epoch(b), true
+		}
+	}
+	return e, false
+}
+
+const stepEpoch = "epoch"
+
+// apply reads the entries of one frame.
+func (s *state) apply(f *frame) error {
+	p, err := parsePayload(f.payload)
+	if err != nil {
+		return err
+	}
+	if p.firstSeq != s.seq {
+		return fmt.Errorf("frame begins at sequence number %d, expected %d: %w", p.firstSeq, s.seq, errEntry)
+	}
+	if f.sealed() {
+		if want := s.sealPayload(); !bytes.Equal(want, f.payload) {
+			return fmt.Errorf("seal does not match its segment: %w", errEntry)
+		}
+		return nil
+	}
+	if err := p.define(s.dict); err != nil {
+		return err
+	}
+	return p.each(func(r rawEntry) error { return s.applyEntry(r, p.base) })
+}
+
+func (s *state) applyEntry(r rawEntry, base int64) error {
+	c := cursor{b: r.body, strs: s.dict.strs, learn: s.dict}
+	switch r.kind {
+	case KindBatch:
+		if err := c.batch(&s.batch, base); err != nil {
+			return err
+		}
+		s.noteBatch(&s.batch)
+	case kindBind:
+		var b bind
+		if err := c.bind(&b, base); err != nil {
+			return err
+		}
+		s.noteBind(&b)
+	case kindSeal:
+		return fmt.Errorf("seal inside a frame: %w", errEntry)
+	default:
+		var e ControlEntry
+		if err := c.control(&e, r.kind, base); err != nil {
+			return err
+		}
+		s.noteControl(&e)
+	}
+	return nil
+}

@@ -1,0 +1,195 @@
+package audit
+
+import (
+	"encoding/binary"
+	"time"
+)
+
+// flight is the fate of one commit; all its tickets share it.
+type flight struct {
+	done chan struct{}
+	err  error // valid once done is closed
+}
+
+// chunk is the content of one frame: what was appended since the committer
+// last came by.
+type chunk struct {
+	flight  *flight
+	head    []byte // set when the chunk is closed
+	defs    []byte
+	entries []byte
+	seq     uint64 // first
+	base    int64
+	seal    []byte // not nil: the segment before ends with this seal, the chunk begins a new one
+	next    uint64 // sequence number behind the chunk; set when it is closed
+}
+
+func (c *chunk) empty() bool  { return len(c.entries) == 0 }
+func (c *chunk) pending() int { return len(c.defs) + len(c.entries) }
+
+func (c *chunk) close(next uint64) {
+	c.next = next
+	c.head = binary.AppendUvarint(c.head[:0], c.seq)
+	c.head = binary.AppendVarint(c.head, c.base)
+	c.head = binary.AppendUvarint(c.head, uint64(len(c.defs)))
+}
+
+func (c *chunk) size() int64 { return frameSize(len(c.head) + len(c.defs) + len(c.entries)) }
+
+// headBound is at least the length of a chunk's head.
+const headBound = 3 * binary.MaxVarintLen64
+
+// writer orders entries and turns them into chunks. It knows where each chunk
+// will lie, so it decides where segments end. It does no I/O; Log.mu guards it.
+type writer struct {
+	*state
+	limit   int64
+	enc     encoder
+	start   int64 // where cur will lie in its segment
+	cur     *chunk
+	ready   []*chunk
+	pending int
+	spare   []*chunk // for their memory
+}
+
+func newWriter(s *state, limit, start int64) *writer {
+	return &writer{state: s, limit: limit, start: start}
+}
+
+// batch encodes an entry and gives it the next sequence number.
+func (w *writer) addBatch(b *BatchEntry) (uint64, *flight) {
+	w.begin(b.sizeBound(), b.Time)
+	w.enc.batch(b, w.cur.base)
+	w.finish()
+	w.noteBatch(b)
+	return w.seq - 1, w.cur.flight
+}
+
+func (w *writer) addControl(c *ControlEntry) (uint64, *flight) {
+	w.begin(c.sizeBound(), c.Time)
+	w.enc.control(c, w.cur.base)
+	w.finish()
+	w.noteControl(c)
+	return w.seq - 1, w.cur.flight
+}
+
+// addBinding reports false for a batch that is not open.
+func (w *writer) addBinding(seq uint64, in Binding, now time.Time) bool {
+	ref := w.open[seq]
+	if ref == nil {
+		return false
+	}
+	b, ok := ref.bind(in)
+	if !ok {
+		return false
+	}
+	w.begin(256+len(b.topic)+len(b.route), now)
+	w.enc.bind(&b, w.cur.base)
+	w.finish()
+	w.noteBind(&b)
+	return true
+}
+
+// bind completes a binding; ok is false for a route that the batch did not take.
+func (r *BatchRef) bind(in Binding) (b bind, ok bool) {
+	b = bind{seq: r.Seq, topic: r.Topic, partition: r.Partition, route: in.Route, base: max(in.BaseOffset, -1),
+		count: r.Stored, errorCode: in.ErrorCode, recovered: in.Recovered}
+	if in.Route != "" {
+		b.topic, b.partition, b.count = in.Route, in.Partition, r.routed(in.Route)
+	}
+	if in.ErrorCode != 0 {
+		b.base = -1
+	}
+	if b.base < 0 {
+		b.count = 0
+	}
+	if !in.AppendTime.IsZero() {
+		b.appendTime = in.AppendTime.UnixMicro()
+	}
+	return b, in.Route == "" || r.routed(in.Route) > 0
+}
+
+func (r *BatchRef) routed(topic string) int {
+	for _, c := range r.routes {
+		if c.topic == topic {
+			return c.count
+		}
+	}
+	return 0
+}
+
+// begin makes room for an entry of at most n bytes.
+func (w *writer) begin(n int, at time.Time) {
+	if w.cur == nil {
+		w.cur = w.newChunk()
+	}
+	full := w.start+frameSize(headBound+w.cur.pending()+n) > w.limit
+	if full && (w.start > headerSize || !w.cur.empty()) {
+		w.roll()
+	}
+	if w.cur.empty() {
+		w.cur.seq, w.cur.base = w.seq, at.UnixMicro()
+	}
+	w.enc = encoder{dict: w.dict, defs: w.cur.defs, out: w.enc.out[:0]}
+}
+
+func (w *writer) finish() {
+	c := w.cur
+	before := c.pending()
+	c.defs = w.enc.defs
+	c.entries = binary.AppendUvarint(c.entries, uint64(len(w.enc.out)))
+	c.entries = append(c.entries, w.enc.out...)
+	w.pending += c.pending() - before
+}
+
+// roll ends the segment: what is pending goes to the old one, all that follows
+// to a new one.
+func (w *writer) roll() {
+	if !w.cur.empty() {
+		w.closeCurrent()
+		w.cur = w.newChunk()
+	}
+	w.cur.seal = w.sealPayload()
+	w.beginSegment()
+	w.start = headerSize
+}
+
+func (w *writer) closeCurrent() {
+	w.cur.close(w.seq)
+	w.start += w.cur.size()
+	w.ready = append(w.ready, w.cur)
+	w.cur = nil
+}
+
+func (w *writer) newChunk() *chunk {
+	c := &chunk{}
+	if n := len(w.spare); n > 0 {
+		old := w.spare[n-1]
+		w.spare = w.spare[:n-1]
+		c.head, c.defs, c.entries = old.head[:0], old.defs[:0], old.entries[:0]
+	}
+	c.flight = &flight{done: make(chan struct{})}
+	return c
+}
+
+// take gives the next chunk to commit, or nil.
+func (w *writer) take() *chunk {
+	if len(w.ready) == 0 && w.cur != nil && !w.cur.empty() {
+		w.closeCurrent()
+	}
+	if len(w.ready) == 0 {
+		return nil
+	}
+	c := w.ready[0]
+	w.ready = append(w.ready[:0], w.ready[1:]...)
+	w.pending -= c.pending()
+	return c
+}
+
+// giveBack returns a committed chunk's memory.
+func (w *writer) giveBack(c *chunk) {
+	const keep, large = 2, 4 << 20
+	if len(w.spare) < keep && c.pending() < large {
+		w.spare = append(w.spare, c)
+	}
+}
