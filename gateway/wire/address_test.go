@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -235,6 +236,78 @@ func TestTrap12TopicIdsAreLearned(t *testing.T) {
 		_, changed, err := RewriteResponse(nil, resp.Key(), resp.GetVersion(), responseFrame(1, resp), advertiser{}, m)
 		if err != nil || changed || len(m) != 1 || m[good] != "t" {
 			t.Errorf("key %d v%d: %v, %v, %v", resp.Key(), resp.GetVersion(), m, changed, err)
+		}
+	}
+}
+
+// A withheld setting reads as a sensitive one; the others as they are.
+func TestWithheldSettingsAreMarkedSensitive(t *testing.T) {
+	for v := int16(1); v <= 4; v++ {
+		resp := kmsg.NewPtrDescribeConfigsResponse()
+		resp.Version = v
+		r := kmsg.NewDescribeConfigsResponseResource()
+		r.Configs = []kmsg.DescribeConfigsResponseResourceConfig{
+			{Name: "advertised.listeners", Value: kmsg.StringPtr("PLAINTEXT://" + upstreamHost)},
+			{Name: "cleanup.policy", Value: kmsg.StringPtr("delete")},
+			{Name: "listeners"},
+		}
+		resp.Resources = append(resp.Resources, r)
+		out, changed, err := RewriteResponse(nil, keyDescribeConfigs, v, responseFrame(1, resp), advertiser{}, nil)
+		if err != nil || !changed {
+			t.Fatalf("v%d: %v %v", v, changed, err)
+		}
+		resp.Resources[0].Configs[0].Value, resp.Resources[0].Configs[0].IsSensitive = nil, true
+		if !bytes.Equal(out, responseFrame(1, resp)) {
+			t.Errorf("v%d: %x", v, out)
+		}
+	}
+}
+
+// The least that a response can hold must not be taken for a count too many.
+func TestSmallestElementsAreRead(t *testing.T) {
+	for _, api := range Table() {
+		for v := api.Min; v <= api.Max && api.Handling != Refuse; v++ {
+			resp := kmsg.ResponseForKey(api.Key)
+			resp.SetVersion(v)
+			smallest(reflect.ValueOf(resp).Elem())
+			frame := responseFrame(1, resp)
+			if _, _, err := RewriteResponse(nil, api.Key, v, frame, advertiser{}, ids{}); err != nil {
+				t.Errorf("%s v%d: %v", api.Name, v, err)
+			}
+			if api.Key == keyFetch || api.Key == keyShareFetch {
+				if _, _, err := WalkFetchRecords(nil, api.Key, v, frame, keepRecords); err != nil {
+					t.Errorf("%s v%d records: %v", api.Name, v, err)
+				}
+			}
+			req := kmsg.RequestForKey(api.Key)
+			req.SetVersion(v)
+			smallest(reflect.ValueOf(req).Elem())
+			if err := CheckRequest(api.Key, v, req.AppendTo(nil)); err != nil {
+				t.Errorf("%s v%d: %v", api.Name, v, err)
+			}
+			if err := ParseProduce(v, req.AppendTo(nil), new(Produce)); api.Key == keyProduce && !errors.Is(err, ErrDuplicate) {
+				t.Errorf("%s v%d: %v", api.Name, v, err)
+			}
+		}
+	}
+}
+
+// smallest gives every array two elements and everything else nothing.
+func smallest(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Field(i).CanSet() {
+				smallest(v.Field(i))
+			}
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return
+		}
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		for i := range v.Len() {
+			smallest(v.Index(i))
 		}
 	}
 }

@@ -60,17 +60,35 @@ Hidden from ApiVersions; a client that sends one anyway is disconnected. Keys th
 const documentTail = `
 ## Rules that the table cannot show
 
-- **Duplicates.** A Produce request that names a partition twice is refused: brokers keep one of the two batches
-  without saying which, and no decision about it would hold.
-- **Counts.** Request bodies are walked by their shape before anything is decoded: every length, count and tagged
-  field must lie within the frame, and nothing may follow the body.
-- **Replicas.** Fetch, ListOffsets and OffsetForLeaderEpoch with a replica id of 0 or more are refused.
-- **Produce 0-2** are announced (clients that look for version 0 would otherwise give up) and refused when sent.
-- **transaction.version** is announced as at most 1 where clients cannot use Produce v12.
-- **ApiVersions v5**: the cluster id and node id that a client believes in are not passed on.
-- **Settings.** DescribeConfigs withholds values of settings that hold the cluster's addresses (listeners,
-  advertised.listeners, controller.quorum.voters and the like), as Kafka withholds sensitive ones: null.
-- **Unknown tagged fields** pass as they came, except the node endpoints, whose addresses are replaced.
+Each is held by a test in gateway/wire; the numbers are those of the list of protocol traps that the tests name.
+
+| trap | rule | test |
+|---|---|---|
+| 1 | ApiVersions is the intersection of the cluster's and this table's | TestTrap01ApiVersionsAreIntersected |
+| 1 | an ApiVersions from the future is answered in v0 with error 35, its body unread | TestTrap01UnknownApiVersionsIsAnsweredInV0 |
+| 1 | Produce is announced from v0 (KAFKA-18659); v0-2 are refused when sent | TestTrap01ProduceMinimumStaysZero, TestTrap19MessageSetsAreRefused |
+| 2 | the cluster id and node id in ApiVersions v5 are not passed on | TestTrap02ClusterAndNodeIdAreNulled |
+| 3 | transaction.version is at most 1 where Produce v12 cannot be used | TestTrap03CappingProduceTakesTransactionVersionDown |
+| 4 | unknown keys and versions never reach the cluster | TestTrap04UnknownKeysAndVersionsAreRefused |
+| 5 | acks is found behind tagged headers and compact strings | TestTrap05TaggedFieldsInHeadersAreSteppedOver, TestProduceRoundTripIsByteForByte |
+| 6 | a Produce with acks=0 is never answered | TestTrap06NothingAnswersAcksZero |
+| 7 | emptied records are empty, not null | TestTrap07EmptiedRecordsAreNeverNull |
+| 8 | padded lengths are read, never written | TestTrap08LengthsAreWrittenCanonically |
+| 9 | no response holds an upstream address: hosts and ports are replaced, and DescribeConfigs withholds values of listener, quorum and bootstrap settings as if sensitive | TestTrap09NoResponseHoldsAnUpstreamAddress |
+| 10 | node ids stay as they are | TestTrap10NodeIdsStayAsTheyAre |
+| 11 | a node without an advertised address fails the response | TestTrap11AnUnmappedNodeFailsTheResponse |
+| 12 | topic ids are learned from Metadata, CreateTopics and DescribeTopicPartitions | TestTrap12TopicIdsAreLearned |
+| 13 | fetch sessions need no state here | TestTrap13FetchSessionsNeedNoState |
+| 22 | one rejected partition leaves the others to go through; answers are merged in the request's order, with KIP-467 record errors from v8 | TestTrap22OnlyTheRejectedPartitionIsHeldBack, TestTrap22AnswersAreMergedInRequestOrder |
+| 23 | the cluster's throttle time passes through | TestTrap23ThrottleTimePassesThrough |
+| 25 | transactions pass untouched; markers are refused | TestTrap25TransactionsPassUntouched |
+| 26 | telemetry is hidden and refused unless enabled; ShareFetch meets the rules of Fetch | TestTrap26TelemetryIsStrippedUnlessEnabled, TestTrap26FetchAndShareFetchAreRebuiltAlike |
+| 27 | inter-broker and quorum APIs, and requests that speak as a replica, are refused | TestTrap27InterBrokerAndRaftKeysAreRefused, TestTrap27FollowersAreRefused |
+| | a Produce that names a partition twice is refused: brokers keep one batch and do not say which | TestPartitionsNamedTwiceAreRefused |
+| | every count and tagged field of a request lies within its frame before anything is decoded | TestCountsBeyondTheBytesAreRefusedAtOnce |
+| | a partition that nobody answered never reads as stored | TestUnansweredPartitionsFail |
+
+Tagged fields that we do not know pass as they came.
 `
 
 func protocolDocument() []byte {
@@ -87,4 +105,26 @@ func protocolDocument() []byte {
 		fmt.Fprintf(&served, "| %d | %s | %d-%d | %s | %s |\n", api.Key, api.Name, api.Min, api.Max, handling, api.Why)
 	}
 	return []byte(documentHead + served.String() + documentRefused + refused.String() + documentTail)
+}
+
+func TestProtocolDocumentNamesTestsThatExist(t *testing.T) {
+	files, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sources strings.Builder
+	for _, f := range files {
+		if strings.HasSuffix(f.Name(), "_test.go") {
+			text, err := os.ReadFile(f.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources.Write(text)
+		}
+	}
+	for _, word := range strings.FieldsFunc(documentTail, func(r rune) bool { return strings.ContainsRune(" ,|\n", r) }) {
+		if strings.HasPrefix(word, "Test") && !strings.Contains(sources.String(), "func "+word+"(") {
+			t.Errorf("%s is gone", word)
+		}
+	}
 }

@@ -100,6 +100,21 @@ func TestTrap26FetchAndShareFetchAreRebuiltAlike(t *testing.T) {
 	}
 }
 
+// Trap 13: an incremental fetch returns some partitions or none; whatever comes
+// is walked, and nothing is remembered between frames.
+func TestTrap13FetchSessionsNeedNoState(t *testing.T) {
+	for v := int16(7); v <= 18; v++ {
+		resp := kmsg.NewPtrFetchResponse()
+		resp.Version, resp.SessionID = v, 77
+		out, changed, err := WalkFetchRecords(nil, keyFetch, v, responseFrame(1, resp), func(*FetchPartition) ([]byte, bool, error) {
+			return nil, true, errors.New("there is nothing to ask about")
+		})
+		if err != nil || changed || out != nil {
+			t.Errorf("v%d: %v %v", v, changed, err)
+		}
+	}
+}
+
 // Trap 7: emptied records are empty, never null.
 func TestTrap07EmptiedRecordsAreNeverNull(t *testing.T) {
 	eachFetch(5, func(key, v int16, resp kmsg.Response, records []*[]byte) {

@@ -2,8 +2,8 @@ package wire
 
 import "fmt"
 
-// RequestHeader is the header of a request (versions 1 and 2). ClientID is a
-// view into the frame.
+// RequestHeader is the header of a request (versions 1 and 2). It holds views
+// into its frame and is valid as long as that is.
 type RequestHeader struct {
 	Key, Version  int16
 	CorrelationID int32

@@ -1,8 +1,6 @@
 package wire
 
-import (
-	"hash/maphash"
-)
+import "hash/maphash"
 
 // Produce is a parsed Produce request (API 0, v3-13). All byte slices are
 // views into the body, which must outlive it. It is reused: parsing into the
@@ -16,9 +14,18 @@ type Produce struct {
 	Topics          []ProduceTopic
 
 	tags []byte // the request's tagged-field section as it came
+	size int    // topics and partitions so far
 	seen map[uint64]struct{}
 	seed maphash.Seed
 }
+
+// MaxEntries bounds the topics and partitions of one Produce request. A parsed
+// entry takes some thirty times the six bytes that an empty one takes on the
+// wire; the busiest producers send a few thousand.
+const MaxEntries = 1 << 16
+
+// keptEntries is how large a Produce's tables may stay between requests.
+const keptEntries = 1 << 12
 
 // ProduceTopic is one topic of a Produce request: by name up to v12, by id
 // from v13.
@@ -70,17 +77,21 @@ const (
 	produceRecordErrs = 8  // KIP-467
 )
 
-// ParseProduce reads the body of a Produce request into p.
+// ParseProduce reads the body of a Produce request into p. After an error p
+// holds nothing of use but its memory.
 func ParseProduce(version int16, body []byte, p *Produce) error {
+	p.reset()
 	r := reader{src: body, flex: flexible(keyProduce, version)}
 	p.Version = version
 	p.TransactionalID = r.str()
 	p.Acks, p.TimeoutMillis = r.i16(), r.i32()
-	n := r.arrayLen(5)
-	p.Topics = p.Topics[:0]
-	for i := 0; i < n && !r.bad; i++ {
+	n := r.arrayLen(3)
+	for i := 0; i < n && !r.bad && p.size <= MaxEntries; i++ {
 		p.Topics = extend(p.Topics)
-		p.Topics[i].parse(&r, version)
+		p.parseTopic(&r, &p.Topics[i])
+	}
+	if p.size > MaxEntries {
+		return ErrTooLarge
 	}
 	p.tags = r.rawTags()
 	if r.bad || r.off != len(body) {
@@ -89,16 +100,26 @@ func ParseProduce(version int16, body []byte, p *Produce) error {
 	return p.checkUnique()
 }
 
-func (t *ProduceTopic) parse(r *reader, version int16) {
+// reset empties the tables, and lets go of those that an outsized request grew.
+func (p *Produce) reset() {
+	if p.size > keptEntries {
+		p.Topics, p.seen = nil, nil
+	}
+	p.Topics, p.size = p.Topics[:0], 0
+}
+
+func (p *Produce) parseTopic(r *reader, t *ProduceTopic) {
+	p.size++
 	t.Name, t.ID = nil, [16]byte{}
-	if version >= produceByID {
+	if p.Version >= produceByID {
 		t.ID = r.uuid()
 	} else {
 		t.Name = r.str()
 	}
-	n := r.arrayLen(5)
+	n := r.arrayLen(6)
 	t.Partitions = t.Partitions[:0]
-	for i := 0; i < n && !r.bad; i++ {
+	for i := 0; i < n && !r.bad && p.size <= MaxEntries; i++ {
+		p.size++
 		t.Partitions = extend(t.Partitions)
 		t.Partitions[i].parse(r)
 	}
@@ -106,9 +127,7 @@ func (t *ProduceTopic) parse(r *reader, version int16) {
 }
 
 func (q *ProducePartition) parse(r *reader) {
-	records := q.Result.Records[:0]
 	*q = ProducePartition{Index: r.i32(), Records: r.nullableBytes()}
-	q.Result.Records = records
 	q.Offset = r.off - len(q.Records)
 	q.tags = r.rawTags()
 }
@@ -132,9 +151,8 @@ func (r *reader) rawTags() []byte {
 	return r.src[start:r.off]
 }
 
-// checkUnique refuses a partition that comes twice. Up to a handful are
-// compared one by one; a set serves the rest, so that a hostile list costs no
-// more than its length.
+// checkUnique refuses a partition that comes twice. A set keeps a hostile list
+// from costing more than its length; the seed keeps it from being aimed at.
 func (p *Produce) checkUnique() error {
 	if p.ascending() {
 		return nil
@@ -171,80 +189,4 @@ func (p *Produce) ascending() bool {
 		}
 	}
 	return true
-}
-
-// Forwarded counts the partitions that are not answered here. Where it is zero
-// nothing goes upstream and AppendProduceResponse answers.
-func (p *Produce) Forwarded() int {
-	n := 0
-	for i := range p.Topics {
-		n += p.Topics[i].forwarded()
-	}
-	return n
-}
-
-func (t *ProduceTopic) forwarded() int {
-	n := 0
-	for j := range t.Partitions {
-		if !t.Partitions[j].Skip {
-			n++
-		}
-	}
-	return n
-}
-
-// AppendProduce writes the request frame (without its length) that goes
-// upstream: the client's header as it came, the partitions that are not
-// skipped, each with its current Records. A header that was not parsed from a
-// frame is written anew.
-func AppendProduce(dst []byte, h RequestHeader, p *Produce) []byte {
-	flex := flexible(keyProduce, p.Version)
-	if h.raw != nil {
-		dst = append(dst, h.raw...)
-	} else {
-		dst = AppendRequestHeader(dst, keyProduce, p.Version, h.CorrelationID, h.ClientID)
-	}
-	dst = appendStr(dst, p.TransactionalID, flex)
-	dst = appendI16(dst, p.Acks)
-	dst = appendI32(dst, p.TimeoutMillis)
-	topics := 0
-	for i := range p.Topics {
-		if p.Topics[i].forwarded() > 0 {
-			topics++
-		}
-	}
-	dst = appendArrayLen(dst, topics, flex)
-	for i := range p.Topics {
-		if n := p.Topics[i].forwarded(); n > 0 {
-			dst = p.Topics[i].append(dst, p.Version, n, flex)
-		}
-	}
-	return appendTags(dst, p.tags, flex)
-}
-
-func (t *ProduceTopic) append(dst []byte, version int16, forwarded int, flex bool) []byte {
-	if version >= produceByID {
-		dst = append(dst, t.ID[:]...)
-	} else {
-		dst = appendStr(dst, t.Name, flex)
-	}
-	dst = appendArrayLen(dst, forwarded, flex)
-	for j := range t.Partitions {
-		q := &t.Partitions[j]
-		if q.Skip {
-			continue
-		}
-		dst = appendI32(dst, q.Index)
-		dst = appendBytes(dst, q.Records, flex)
-		dst = appendTags(dst, q.tags, flex)
-	}
-	return appendTags(dst, t.tags, flex)
-}
-
-// appendTags copies a section kept by rawTags, or writes an empty one.
-func appendTags(dst, tags []byte, flex bool) []byte {
-	if len(tags) > 0 {
-		return append(dst, tags...)
-	}
-	return appendNoTags(dst, flex)
 }

@@ -209,7 +209,7 @@ type produceWalk struct {
 	hintTopic, hintPartition int
 }
 
-func (w *produceWalk) open(r *reader) { w.topics = r.arrayLen(5) }
+func (w *produceWalk) open(r *reader) { w.topics = r.arrayLen(3) }
 
 // next reads one partition; false at the end of the array or of sense.
 func (w *produceWalk) next(r *reader) bool {

@@ -284,6 +284,63 @@ func TestPartitionsNamedTwiceAreRefused(t *testing.T) {
 	}
 }
 
+// Thirty bytes of memory for every byte sent would be a way to starve the gateway.
+func TestProduceEntriesAreBounded(t *testing.T) {
+	many := func(n int) []byte {
+		req := kmsg.NewPtrProduceRequest()
+		req.Version = 9
+		topic := kmsg.NewProduceRequestTopic()
+		for i := range n {
+			topic.Partitions = append(topic.Partitions, kmsg.ProduceRequestTopicPartition{Partition: int32(i)})
+		}
+		req.Topics = append(req.Topics, topic)
+		return req.AppendTo(nil)
+	}
+	var p Produce
+	if err := ParseProduce(9, many(MaxEntries), &p); !errors.Is(err, ErrTooLarge) {
+		t.Fatalf("%v", err)
+	}
+	if err := ParseProduce(9, many(MaxEntries-1), &p); err != nil {
+		t.Fatal(err)
+	}
+	if err := ParseProduce(9, many(1), &p); err != nil || cap(p.Topics[0].Partitions) > keptEntries {
+		t.Fatalf("%v, and %d entries kept", err, cap(p.Topics[0].Partitions))
+	}
+}
+
+// Trap 8: padded lengths are read, as brokers read them, and never written.
+func TestTrap08LengthsAreWrittenCanonically(t *testing.T) {
+	canonical := requestFrame(9, produceRequest(9, 1, 1, []byte("records")))
+	h, err := ParseRequestHeader(canonical)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(canonical, []byte{8, 't', 'o', 'p', 'i', 'c'}) // the length of "topic-0"
+	padded := append(append(bytes.Clone(canonical[:at]), 0x88, 0x80, 0x00), canonical[at+1:]...)
+	var p Produce
+	if err := ParseProduce(9, padded[h.BodyOffset:], &p); err != nil {
+		t.Fatal(err)
+	}
+	if out := AppendProduce(nil, h, &p); !bytes.Equal(out, canonical) {
+		t.Fatalf("%x", out)
+	}
+}
+
+// Trap 23: the broker's throttle time reaches the client through a merge.
+func TestTrap23ThrottleTimePassesThrough(t *testing.T) {
+	eachProduceVersion(t, func(t *testing.T, v int16) {
+		_, p := parsed(t, produceRequest(v, 1, 2, nil))
+		p.Topics[0].Partitions[0].Skip = true
+		out, err := MergeProduceResponse(nil, v, responseFrame(9, produceResponse(p)), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp := decodeProduceResponse(t, v, out); resp.ThrottleMillis != 42 {
+			t.Errorf("%d ms", resp.ThrottleMillis)
+		}
+	})
+}
+
 // Trap 19: message sets (Produce v0-2) never reach a transform that cannot
 // read them.
 func TestTrap19MessageSetsAreRefused(t *testing.T) {

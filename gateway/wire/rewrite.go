@@ -25,8 +25,8 @@ type TopicIDs interface {
 // RewriteResponse replaces what a client must not see in a response frame and
 // learns topic ids from it (t may be nil). If anything had to change, the new
 // frame is appended to dst; otherwise dst comes back as it was and the frame
-// can be sent as it is. An APIs response that needs reading and cannot be read
-// is an error: it may not be passed on.
+// can be sent as it is. A response that needs reading and cannot be read is an
+// error: it may not be passed on.
 //
 // Node ids stay as they are: one upstream cluster stands behind a listener.
 // ApiVersions has its own function.
@@ -129,8 +129,8 @@ func (w *rewriter) address(node int32) {
 	w.copied = w.off
 }
 
-// brokers reads an array of node id, host, port and, from the version rackFrom
-// on, rack; fenced says whether a boolean follows.
+// brokers reads an array of node id, host, port, a rack if there is one, and
+// KIP-1073's is_fenced if there is one.
 func (w *rewriter) brokers(rack, fenced bool) {
 	for n := w.arrayLen(10); n > 0 && w.ok(); n-- {
 		w.address(w.i32())

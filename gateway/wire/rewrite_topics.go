@@ -47,7 +47,7 @@ func (w *rewriter) topicPartitions() {
 }
 
 // describeConfigs withholds the values of settings that hold addresses, the way
-// Kafka itself withholds a sensitive one: null.
+// Kafka itself withholds a sensitive one: null, and marked as sensitive.
 func (w *rewriter) describeConfigs() {
 	w.skip(4) // throttle_time_ms
 	for n := w.arrayLen(7); n > 0 && w.ok(); n-- {
@@ -66,9 +66,10 @@ func (w *rewriter) describeConfigs() {
 func (w *rewriter) config() {
 	name := w.str()
 	hide := holdsAddress(string(name))
-	w.configValue(hide)
-	w.skip(1 + 1 + 1) // read_only, config_source, is_sensitive
-	for n := w.arrayLen(5); n > 0 && w.ok(); n-- {
+	hidden := w.configValue(hide)
+	w.skip(1 + 1) // read_only, config_source
+	w.sensitive(hidden)
+	for n := w.arrayLen(4); n > 0 && w.ok(); n-- {
 		synonym := w.str()
 		w.configValue(hide || holdsAddress(string(synonym)))
 		w.skip(1) // source
@@ -81,14 +82,28 @@ func (w *rewriter) config() {
 	w.tags()
 }
 
-func (w *rewriter) configValue(hide bool) {
+// configValue reads a value and replaces it by null if it is to be hidden.
+func (w *rewriter) configValue(hide bool) (hidden bool) {
 	start := w.off
 	if value := w.str(); !hide || value == nil || !w.ok() {
-		return
+		return false
 	}
 	w.upTo(start)
 	w.out = appendStr(w.out, nil, w.flex)
 	w.copied = w.off
+	return true
+}
+
+// sensitive reads is_sensitive and sets it for a hidden value, so that tools
+// take the null for what it is and do not write it back.
+func (w *rewriter) sensitive(hidden bool) {
+	start := w.off
+	w.skip(1)
+	if hidden && w.ok() {
+		w.upTo(start)
+		w.out = append(w.out, 1)
+		w.copied = w.off
+	}
 }
 
 // holdsAddress names the broker settings whose values are addresses of the

@@ -93,3 +93,19 @@ func TestResponsesThatAreParsedHaveAReader(t *testing.T) {
 		}
 	}
 }
+
+// Trap 25: the transaction coordinator's APIs pass both ways untouched; its
+// markers are the brokers' own.
+func TestTrap25TransactionsPassUntouched(t *testing.T) {
+	for _, key := range []int16{22, 24, 25, 26, 28} {
+		if api, _ := Lookup(key); api.Handling != Forward || responseReader(key, api.Max) != nil {
+			t.Errorf("%s is not just forwarded", api.Name)
+		}
+	}
+	if api, _ := Lookup(24); api.Max != 3 {
+		t.Errorf("AddPartitionsToTxn v%d is the brokers' batched form", api.Max)
+	}
+	if api, _ := Lookup(27); api.Handling != Refuse {
+		t.Error("WriteTxnMarkers is let through")
+	}
+}

@@ -1,0 +1,77 @@
+package wire
+
+// Forwarded counts the partitions that are not answered here. Where it is zero
+// nothing goes upstream and AppendProduceResponse answers.
+func (p *Produce) Forwarded() int {
+	n := 0
+	for i := range p.Topics {
+		n += p.Topics[i].forwarded()
+	}
+	return n
+}
+
+func (t *ProduceTopic) forwarded() int {
+	n := 0
+	for j := range t.Partitions {
+		if !t.Partitions[j].Skip {
+			n++
+		}
+	}
+	return n
+}
+
+// AppendProduce writes the request frame (without its length) that goes
+// upstream: the client's header as it came, the partitions that are not
+// skipped, each with its current Records. A header that was not parsed from a
+// frame is written anew.
+func AppendProduce(dst []byte, h RequestHeader, p *Produce) []byte {
+	flex := flexible(keyProduce, p.Version)
+	if h.raw != nil {
+		dst = append(dst, h.raw...)
+	} else {
+		dst = AppendRequestHeader(dst, keyProduce, p.Version, h.CorrelationID, h.ClientID)
+	}
+	dst = appendStr(dst, p.TransactionalID, flex)
+	dst = appendI16(dst, p.Acks)
+	dst = appendI32(dst, p.TimeoutMillis)
+	topics := 0
+	for i := range p.Topics {
+		if p.Topics[i].forwarded() > 0 {
+			topics++
+		}
+	}
+	dst = appendArrayLen(dst, topics, flex)
+	for i := range p.Topics {
+		if n := p.Topics[i].forwarded(); n > 0 {
+			dst = p.Topics[i].append(dst, p.Version, n, flex)
+		}
+	}
+	return appendTags(dst, p.tags, flex)
+}
+
+func (t *ProduceTopic) append(dst []byte, version int16, forwarded int, flex bool) []byte {
+	if version >= produceByID {
+		dst = append(dst, t.ID[:]...)
+	} else {
+		dst = appendStr(dst, t.Name, flex)
+	}
+	dst = appendArrayLen(dst, forwarded, flex)
+	for j := range t.Partitions {
+		q := &t.Partitions[j]
+		if q.Skip {
+			continue
+		}
+		dst = appendI32(dst, q.Index)
+		dst = appendBytes(dst, q.Records, flex)
+		dst = appendTags(dst, q.tags, flex)
+	}
+	return appendTags(dst, t.tags, flex)
+}
+
+// appendTags copies a section kept by rawTags, or writes an empty one.
+func appendTags(dst, tags []byte, flex bool) []byte {
+	if len(tags) > 0 {
+		return append(dst, tags...)
+	}
+	return appendNoTags(dst, flex)
+}
