@@ -1,3 +1,7 @@
+// The race detector makes sync.Pool drop at random what compressors keep there.
+
+//go:build !race
+
 package recordbatch
 
 import (
