@@ -150,7 +150,14 @@ func TestMissingOrMistypedFieldsNeverAllow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if v.Allowed() {
+			// Rego alone must deny: the floor below is a second wall.
+			var result struct{ Allow bool }
+			if v.Result != nil {
+				if err := json.Unmarshal(v.Result, &result); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if v.Allowed() || result.Allow {
 				t.Errorf("allowed with %s = %v", strings.Join(path, "."), with)
 			}
 		}
