@@ -146,7 +146,7 @@ func RewriteApiVersionsRequest(dst []byte, h RequestHeader, frame []byte) ([]byt
 	r.skip(4) // node_id
 	end := r.off
 	r.tags()
-	if r.bad || r.off != len(frame) {
+	if r.bad {
 		return dst, malformed("ApiVersions request")
 	}
 	dst = append(dst, frame[:start]...)

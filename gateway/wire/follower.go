@@ -51,8 +51,5 @@ func fetchReplicaState(r *reader, version int16) int32 {
 			r.bad = r.bad || state.bad
 		}
 	})
-	if r.off != len(r.src) {
-		r.fail()
-	}
 	return id
 }

@@ -94,7 +94,7 @@ func ParseProduce(version int16, body []byte, p *Produce) error {
 		return ErrTooLarge
 	}
 	p.tags = r.rawTags()
-	if r.bad || r.off != len(body) {
+	if r.bad { // bytes behind the last field are ignored, as brokers ignore them
 		return malformed("Produce request")
 	}
 	return p.checkUnique()

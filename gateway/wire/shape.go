@@ -20,8 +20,9 @@ type checker struct {
 const MaxDecoded = 1 << 20
 
 // CheckRequest walks a request body and reports whether every length, count
-// and tagged field lies within it and nothing follows. What passes can be
-// decoded at a cost proportional to its size. The version must be served.
+// and tagged field lies within it. What passes can be decoded at a cost
+// proportional to its size. Bytes behind the last field are ignored, as brokers
+// ignore them. The version must be served.
 func CheckRequest(key, version int16, body []byte) error {
 	api, ok := Lookup(key)
 	if !ok || !api.Serves(version) {
@@ -37,7 +38,7 @@ func CheckRequest(key, version int16, body []byte) error {
 func fits(shape string, version int16, flex bool, body []byte) bool {
 	c := checker{reader: reader{src: body, flex: flex}, version: version, shape: shape}
 	c.structure(0)
-	return !c.bad && c.off == len(body)
+	return !c.bad
 }
 
 // structure walks the fields from shape position pos up to the closing bracket

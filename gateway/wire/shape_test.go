@@ -15,14 +15,24 @@ func TestEveryRequestMatchesItsShape(t *testing.T) {
 			if err := CheckRequest(api.Key, v, body); err != nil {
 				t.Fatalf("%s v%d: %v\n%x", api.Name, v, err, body)
 			}
-			if err := CheckRequest(api.Key, v, append(body, 0)); err == nil {
-				t.Errorf("%s v%d: a byte too many was let through", api.Name, v)
+			if err := CheckRequest(api.Key, v, append(body, 0)); err != nil {
+				t.Errorf("%s v%d: a broker would not mind a byte too many: %v", api.Name, v, err)
+			}
+			if !consumed(api, v, body) {
+				t.Errorf("%s v%d: the shape ends before the request", api.Name, v)
 			}
 			if len(body) > 0 && CheckRequest(api.Key, v, body[:len(body)-1]) == nil {
 				t.Errorf("%s v%d: a byte too few was let through", api.Name, v)
 			}
 		})
 	}
+}
+
+// consumed reports whether the shape covers the body to its last byte.
+func consumed(api API, v int16, body []byte) bool {
+	c := checker{reader: reader{src: body, flex: api.IsFlexible(v)}, version: v, shape: api.Request}
+	c.structure(0)
+	return !c.bad && c.off == len(body)
 }
 
 // Eleven bytes that claim 4 billion tagged fields cost kmsg over a minute.

@@ -5,7 +5,7 @@
 // from clients are hostile until checked here: every length and count is held
 // against the bytes that are really there before anything is allocated or
 // looped over. Frames from the upstream cluster are trusted in what they say
-// and checked in how they say it; what must not pass on to a client (addresses
+// and checked in how they say it, to the last byte; what must not pass on to a client (addresses
 // of brokers, features that our table caps) is replaced here.
 //
 // table.go is the one list of what a client may send. Produce, the record walk
