@@ -222,7 +222,7 @@ func (r *refRule) edit(t *tree) (*tree, bool) {
 	case isNull:
 		return t, false
 	case r.Action == "hash":
-		sum, _ := mac(r.Key, []byte(t.text+t.raw))
+		sum := mac(r.Key, []byte(t.text+t.raw))
 		return &tree{kind: 's', text: hex.EncodeToString(sum)}, true
 	}
 	return &tree{kind: 's', text: r.mask(t)}, true

@@ -2,12 +2,15 @@ package modules_test
 
 import (
 	"bytes"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"github.com/guardlock/guardlock/transforms/modules"
+	"github.com/guardlock/guardlock/transforms/record"
 )
 
 const fuzzConfig = `{"rules":[
@@ -31,34 +34,25 @@ func example(tb testing.TB, name string) string {
 	return string(c)
 }
 
-func mustOpen(tb testing.TB, name, config string) *guest {
-	tb.Helper()
-	g, err := open(tb, name, config)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return g
-}
-
 // checkGDPR holds one value against the reference.
 func checkGDPR(tb testing.TB, g *guest, rules []refRule, value []byte) {
 	tb.Helper()
 	got := g.run(tb, input{value: value})[0]
 	in := parseTree(value)
 	if in == nil || in.depth() > 128 {
-		if got.verdict != "rejected" {
+		if got.verdict != record.Rejected {
 			tb.Fatalf("%s for a value that is not acceptable JSON: %q", got.verdict, value)
 		}
 		return
 	}
 	want, changed := apply(rules, in, nil)
 	if !changed {
-		if got.verdict != "passed" {
+		if got.verdict != record.Passed {
 			tb.Fatalf("%s (%s), nothing matches in %q", got.verdict, got.reason, value)
 		}
 		return
 	}
-	if got.verdict != "modified" {
+	if got.verdict != record.Modified {
 		tb.Fatalf("%s (%s), want modified: %q", got.verdict, got.reason, value)
 	}
 	out := parseTree(got.value)
@@ -222,7 +216,7 @@ func TestGDPRAgreesWithTheReferenceOnRandomValues(t *testing.T) {
 	g, rules := mustOpen(t, "gdpr", fuzzConfig), parseRules(fuzzConfig)
 	gen := &generator{r: rand.New(rand.NewPCG(1, 2))}
 	modified := 0
-	for range 20000 {
+	for range 6000 {
 		gen.b.Reset()
 		gen.value(5)
 		v := append([]byte{}, gen.b.Bytes()...)
@@ -231,7 +225,7 @@ func TestGDPRAgreesWithTheReferenceOnRandomValues(t *testing.T) {
 			modified++
 		}
 	}
-	if modified < 5000 {
+	if modified < 1500 {
 		t.Fatalf("only %d of the values were to be changed", modified)
 	}
 }
@@ -252,11 +246,11 @@ func TestNoPlantedSecretSurvivesGDPR(t *testing.T) {
 	gen := &generator{r: rand.New(rand.NewPCG(3, 4))}
 	paths := [][]string{{"customer", "email"}, {"customer", "full name"}, {"customer", "phone"}, {"m", "any"},
 		{"iban"}, {"q", "iban"}, {"x", "q", "y"}, {"q", "straße"}, {"customer", "ssn"}}
-	for range 5000 {
+	for range 3000 {
 		gen.b.Reset()
 		gen.plant(paths[gen.r.IntN(len(paths))])
 		out := g.run(t, input{value: append([]byte{}, gen.b.Bytes()...)})[0]
-		if out.verdict != "modified" || strings.Contains(decoded(out.value), secret) || bytes.Contains(out.value, []byte(secret)) {
+		if out.verdict != record.Modified || strings.Contains(decoded(out.value), secret) || bytes.Contains(out.value, []byte(secret)) {
 			t.Fatalf("%s: %q became %q", out.verdict, gen.b.Bytes(), out.value)
 		}
 	}
@@ -304,30 +298,63 @@ func customer(tb testing.TB, i int) []byte {
 		`"trace":{"id":"4bf92f3577b34da6a3ce929d0e0e4736","span":"00f067aa0ba902b7","sampled":true}}`, i, i, i%1000))
 }
 
-func BenchmarkGDPR(b *testing.B) {
-	config := example(b, "gdpr")
-	g, rules := mustOpen(b, "gdpr", config), parseRules(config)
+func customers(tb testing.TB) []input {
 	recs := make([]input, 200)
 	for i := range recs {
-		recs[i].value = customer(b, i)
+		recs[i].value = customer(tb, i)
 	}
-	b.Run("guest", func(b *testing.B) {
-		g.load(recs)
-		b.ReportAllocs()
+	return recs
+}
+
+// What the walk alone costs, what masking adds, and what the host's HMAC adds;
+// then two ways of doing it in Go.
+func BenchmarkGDPR(b *testing.B) {
+	config, recs := example(b, "gdpr"), customers(b)
+	unhashed := strings.Replace(config, `"hash", "key": 0`, `"mask"`, 1)
+	b.Run("guest-nothing-matches", func(b *testing.B) {
+		bench(b, "gdpr", `{"rules":[{"path":"$.customer.absent","action":"mask"},{"path":"$..void","action":"drop"}]}`, recs)
+	})
+	b.Run("guest-shallow", func(b *testing.B) {
+		bench(b, "gdpr", `{"rules":[{"path":"$.absent","action":"mask"}]}`, recs)
+	})
+	b.Run("guest-example-without-hash", func(b *testing.B) { bench(b, "gdpr", unhashed, recs) })
+	b.Run("guest-example", func(b *testing.B) { bench(b, "gdpr", config, recs) })
+	b.Run("go-json-valid-only", func(b *testing.B) {
 		b.SetBytes(int64(len(recs[0].value)))
-		for i := 0; i < b.N; i += len(recs) {
-			if rc := g.call(); rc != int32(len(recs)) {
-				b.Fatal(rc)
+		for i := 0; i < b.N; i++ {
+			if !json.Valid(recs[i%len(recs)].value) {
+				b.Fatal("invalid")
 			}
 		}
 	})
-	b.Run("go-tree", func(b *testing.B) {
-		b.ReportAllocs()
-		b.SetBytes(int64(len(recs[0].value)))
-		for i := 0; i < b.N; i++ {
-			var out strings.Builder
-			t, _ := apply(rules, parseTree(recs[i%len(recs)].value), nil)
-			t.print(&out)
+	b.Run("go-unmarshal-mask-marshal", func(b *testing.B) { benchNativeGDPR(b, recs) })
+}
+
+// benchNativeGDPR is what one would write in Go: the example's rules by hand.
+func benchNativeGDPR(b *testing.B, recs []input) {
+	b.ReportAllocs()
+	b.SetBytes(int64(len(recs[0].value)))
+	for i := 0; i < b.N; i++ {
+		var doc map[string]any
+		if err := json.Unmarshal(recs[i%len(recs)].value, &doc); err != nil {
+			b.Fatal(err)
 		}
-	})
+		c := doc["customer"].(map[string]any)
+		for field, keep := range map[string]int{"email": 4, "phone": 2} {
+			s := c[field].(string)
+			c[field] = strings.Repeat("*", len(s)-keep) + s[len(s)-keep:]
+		}
+		c["name"] = "[redacted]"
+		c["address"].(map[string]any)["street"] = "[redacted]"
+		delete(c, "birth_date")
+		for _, o := range doc["orders"].([]any) {
+			delete(o.(map[string]any), "notes")
+		}
+		account := doc["account"].(map[string]any)
+		sum := mac(0, []byte(account["iban"].(string)))
+		account["iban"] = hex.EncodeToString(sum)
+		if _, err := json.Marshal(doc); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

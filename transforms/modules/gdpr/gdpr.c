@@ -192,14 +192,30 @@ static inline const uint8_t *character(const uint8_t *p, const uint8_t *end) {
     return p;
 }
 
+// one_byte_each tells whether every byte of p[:n] is a character.
+static inline bool one_byte_each(const uint8_t *p, uint32_t n) {
+    for (uint32_t i = 0; i < n; i += 16) {
+        v128_t v = wasm_v128_load(p + i);
+        uint32_t other = wasm_i8x16_bitmask(wasm_v128_or(v, wasm_i8x16_eq(v, wasm_i8x16_splat('\\'))));
+        if (n - i < 16) other &= (1u << (n - i)) - 1;
+        if (other != 0) return false;
+    }
+    return true;
+}
+
 // put_masked writes the masked text p[:end], without quotes.
 static inline void put_masked(edit *e, const uint8_t *p, const uint8_t *end, uint32_t keep) {
-    uint32_t count = 0;
-    for (const uint8_t *q = p; q < end; q = character(q, end)) count++;
+    uint32_t count = (uint32_t)(end - p);
+    bool simple = one_byte_each(p, count);
+    if (!simple) {
+        count = 0;
+        for (const uint8_t *q = p; q < end; q = character(q, end)) count++;
+    }
     uint32_t stars = count > keep ? count - keep : count;
     put_stars(e->out, stars);
     e->out += stars;
-    for (uint32_t i = 0; i < stars; i++) p = character(p, end);
+    if (simple) p += stars;
+    else for (uint32_t i = 0; i < stars; i++) p = character(p, end);
     put(e->out, p, (uint32_t)(end - p));
     e->out += end - p;
 }
@@ -309,7 +325,7 @@ static int32_t transform(gl_call *c, gl_record *r) {
     // The sentinel of a value at the very end of the input may lie on the
     // arena's first byte.
     if (c->used < 16) c->used = c->cap < 16 ? c->cap : 16;
-    uint8_t saved, *value = r->value;
+    uint8_t saved = 0, *value = r->value;
     uint32_t len = r->value_len;
     edit e = {.call = c, .copied = value, .out = c->base + c->used, .limit = c->base + c->cap};
     const uint8_t *p = json_begin(value, len, &saved);

@@ -29,7 +29,7 @@ typedef struct config_iter {
 
 // config_open copies p[:n], since the host may reuse it, and validates it.
 GL_COLD bool config_open(const uint8_t *p, uint32_t n, config_value *out) {
-    uint8_t *copy = gl_alloc(n + 1, 16), saved;
+    uint8_t *copy = gl_alloc(n + 1, 16), saved = 0;
     if (copy == NULL) return false;
     gl_copy(copy, p, n);
     const uint8_t *start = json_begin(copy, n, &saved);
@@ -94,14 +94,14 @@ GL_COLD bool config_choice(config_value v, const char *const *words, uint32_t *o
     return false;
 }
 
-// config_string decodes a string of 1 to max bytes.
+// config_string decodes a string of at most max bytes.
 GL_COLD bool config_string(config_value v, uint32_t max, config_text *out) {
     if (*v.p != '"') return false;
     uint8_t *dst = gl_alloc((uint32_t)(v.end - v.p), 16);
     if (dst == NULL) return false;
     out->p = dst;
     out->len = json_decode(v.p + 1, v.end - 1, dst);
-    return out->len >= 1 && out->len <= max;
+    return out->len <= max;
 }
 
 // config_uint reads a plain whole number from min to max.

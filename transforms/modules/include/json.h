@@ -99,34 +99,55 @@ GL_COLD const uint8_t *json_escape(const uint8_t *p) {
     return NULL;
 }
 
-// json_string returns the closing quote of the string whose content starts at
-// p, and sets *escaped when the content has escapes.
-GL_INLINE const uint8_t *json_string(const uint8_t *p, bool *escaped) {
-    const v128_t quote = wasm_i8x16_splat('"'), slash = wasm_i8x16_splat('\\'), control = wasm_i8x16_splat(0x1f);
+// json_stops marks, among the 16 bytes at p, those at which a string's content
+// cannot just go on: a quote, a backslash, a control character.
+GL_INLINE uint32_t json_stops(const uint8_t *p) {
+    v128_t v = wasm_v128_load(p), control = wasm_i8x16_splat(0x1f);
+    v128_t hit = wasm_v128_or(wasm_i8x16_eq(v, wasm_i8x16_splat('"')), wasm_i8x16_eq(v, wasm_i8x16_splat('\\')));
+    return wasm_i8x16_bitmask(wasm_v128_or(hit, wasm_i8x16_eq(wasm_u8x16_min(v, control), v)));
+}
+
+// json_string_rest goes on where the fast paths below stop: in a string longer
+// than a vector, or at an escape.
+static __attribute__((noinline, unused)) const uint8_t *json_string_rest(const uint8_t *p) {
     for (;;) {
-        v128_t v = wasm_v128_load(p);
-        v128_t hit = wasm_v128_or(wasm_i8x16_eq(v, quote), wasm_i8x16_eq(v, slash));
-        hit = wasm_v128_or(hit, wasm_i8x16_eq(wasm_u8x16_min(v, control), v));
-        uint32_t mask = wasm_i8x16_bitmask(hit);
-        if (mask == 0) {
+        uint32_t stops = json_stops(p);
+        if (stops == 0) {
             p += 16;
             continue;
         }
-        p += __builtin_ctz(mask);
-        if (GL_LIKELY(*p == '"')) return p;
-        if (*p != '\\') return NULL;
-        *escaped = true;
-        p = json_escape(p);
-        if (p == NULL) return NULL;
+        p += __builtin_ctz(stops);
+        if (*p == '"') return p;
+        if (*p != '\\' || (p = json_escape(p)) == NULL) return NULL;
     }
 }
 
-GL_INLINE const uint8_t *json_digits(const uint8_t *p) {
-    for (;; p += 16) {
-        v128_t v = wasm_i8x16_sub(wasm_v128_load(p), wasm_i8x16_splat('0'));
-        uint32_t digits = wasm_i8x16_bitmask(wasm_i8x16_eq(wasm_u8x16_min(v, wasm_i8x16_splat(9)), v));
-        if (digits != 0xffff) return p + __builtin_ctz(~digits);
+// json_string returns the closing quote of the string whose content starts at
+// p. The usual short string costs one vector and no loop: the sandbox makes a
+// guest pay for every loop turn and call.
+GL_INLINE const uint8_t *json_string(const uint8_t *p) {
+    uint32_t stops = json_stops(p);
+    if (GL_LIKELY(stops != 0)) {
+        p += __builtin_ctz(stops);
+        return GL_LIKELY(*p == '"') ? p : json_string_rest(p);
     }
+    return json_string_rest(p + 16);
+}
+
+GL_INLINE uint32_t json_digit_run(const uint8_t *p) {
+    v128_t v = wasm_i8x16_sub(wasm_v128_load(p), wasm_i8x16_splat('0'));
+    uint32_t digits = wasm_i8x16_bitmask(wasm_i8x16_eq(wasm_u8x16_min(v, wasm_i8x16_splat(9)), v));
+    return (uint32_t)__builtin_ctz(~digits);
+}
+
+static __attribute__((noinline, unused)) const uint8_t *json_digits_rest(const uint8_t *p) {
+    for (uint32_t run = 16; run == 16; p += run) run = json_digit_run(p);
+    return p;
+}
+
+GL_INLINE const uint8_t *json_digits(const uint8_t *p) {
+    uint32_t run = json_digit_run(p);
+    return GL_LIKELY(run < 16) ? p + run : json_digits_rest(p + 16);
 }
 
 GL_INLINE const uint8_t *json_number(const uint8_t *p) {
@@ -161,9 +182,8 @@ GL_INLINE uint32_t json_word(const char *four) {
 }
 
 GL_INLINE const uint8_t *json_scalar(const uint8_t *p) {
-    bool escaped;
     if (GL_LIKELY(*p == '"')) {
-        p = json_string(p + 1, &escaped);
+        p = json_string(p + 1);
         return p ? p + 1 : NULL;
     }
     uint32_t word = json_word((const char *)p);
@@ -189,8 +209,7 @@ static __attribute__((noinline, unused)) const uint8_t *json_skip(const uint8_t 
     uint8_t closer = 0;
     for (;;) {
         if (closer == '}') {
-            bool escaped;
-            if (*p != '"' || (p = json_string(p + 1, &escaped)) == NULL) return NULL;
+            if (*p != '"' || (p = json_string(p + 1)) == NULL) return NULL;
             if ((p = json_colon(p)) == NULL) return NULL;
         }
         if (json_opens(*p)) {
@@ -285,9 +304,11 @@ GL_COLD uint32_t json_decode(const uint8_t *p, const uint8_t *end, uint8_t *dst)
 // ---- sentinel ----
 
 // json_begin checks the encoding of p[:n] and sets the sentinel behind it;
-// *saved is for json_end, which must follow before anything else is read.
+// *saved is for json_end, which must follow before anything else is read. An
+// empty text has no address.
 GL_INLINE const uint8_t *json_begin(uint8_t *p, uint32_t n, uint8_t *saved) {
     json_fault = JSON_INVALID;
+    if (n == 0) return NULL;
     *saved = p[n];
     if (!utf8_valid(p, p + n)) {
         json_fault = JSON_BAD_UTF8;
@@ -297,6 +318,8 @@ GL_INLINE const uint8_t *json_begin(uint8_t *p, uint32_t n, uint8_t *saved) {
     return json_space(p);
 }
 
-GL_INLINE void json_end(uint8_t *p, uint32_t n, uint8_t saved) { p[n] = saved; }
+GL_INLINE void json_end(uint8_t *p, uint32_t n, uint8_t saved) {
+    if (n != 0) p[n] = saved;
+}
 
 #endif

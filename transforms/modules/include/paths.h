@@ -69,14 +69,18 @@ static struct {
 
 // paths_hash may read the byte at p even when len is 0 (the closing quote).
 GL_INLINE uint8_t paths_hash(const uint8_t *p, uint32_t len) {
-    return (uint8_t)(p[0] * 7 + p[len - (len != 0)] * 31 + p[len >> 1] + len);
+    return (uint8_t)(p[0] * 7 + p[len - (len != 0)] * 31 + len);
 }
 
 // paths_find returns a name's id, 0 when no path has it.
 GL_INLINE uint32_t paths_find(const uint8_t *p, uint32_t len) {
     uint32_t id = paths.chain[paths_hash(p, len)];
-    while (id != 0 && !(paths.names[id].len == len && gl_equal(p, paths.names[id].p, len))) id = paths.names[id].next;
-    return id;
+    if (GL_LIKELY(id == 0)) return 0;
+    do {
+        if (paths.names[id].len == len && gl_equal(p, paths.names[id].p, len)) return id;
+        id = paths.names[id].next;
+    } while (id != 0);
+    return 0;
 }
 
 GL_COLD uint32_t paths_find_escaped(const uint8_t *p, const uint8_t *end) {
@@ -175,13 +179,23 @@ GL_COLD bool paths_add(config_value v) {
 GL_INLINE void paths_put(paths_set *s, uint32_t i) { s->bits[i / 64] |= 1ull << i % 64; }
 GL_INLINE bool paths_has(const paths_set *s, uint32_t i) { return s->bits[i / 64] >> i % 64 & 1; }
 
+// paths_next returns the first member of s from i on, PATHS_MAX_STEPS at the end.
+static inline uint32_t paths_next(const paths_set *s, uint32_t i) {
+    while (i < PATHS_MAX_STEPS) {
+        uint64_t rest = s->bits[i / 64] >> i % 64;
+        if (rest != 0) return i + (uint32_t)__builtin_ctzll(rest);
+        i = (i / 64 + 1) * 64;
+    }
+    return PATHS_MAX_STEPS;
+}
+
 // paths_child follows a set through a child: a name id (0: another name), or an
 // array element (by index; UINT32_MAX: another element) when name is -1.
 GL_COLD paths_set paths_child(const paths_set *from, int32_t name, uint32_t index) {
     paths_set to = {0};
-    for (uint32_t i = 0; i < paths.n_steps; i++) {
+    for (uint32_t i = paths_next(from, 0); i < PATHS_MAX_STEPS; i = paths_next(from, i + 1)) {
         const paths_step *s = &paths.steps[i];
-        if (!paths_has(from, i) || s->kind == STEP_END) continue;
+        if (s->kind == STEP_END) continue;
         if (s->deep) paths_put(&to, i);
         if (s->kind == STEP_ANY || (s->kind == STEP_NAME && name > 0 && s->name == name) ||
             (s->kind == STEP_INDEX && name < 0 && s->index == index))
@@ -201,8 +215,7 @@ GL_COLD bool paths_intern(const paths_set *s, uint16_t *out) {
     *out = (uint16_t)paths.n_nodes;
     paths_node *node = &paths.nodes[paths.n_nodes];
     node->dead = true;
-    for (uint32_t i = 0; i < paths.n_steps; i++) {
-        if (!paths_has(s, i)) continue;
+    for (uint32_t i = paths_next(s, 0); i < PATHS_MAX_STEPS; i = paths_next(s, i + 1)) {
         if (paths.steps[i].kind == STEP_END) node->accepts = true;
         else node->dead = false;
     }
@@ -219,22 +232,26 @@ GL_COLD bool paths_add_index(paths_node *node, const paths_set *from, uint32_t i
     return paths_intern(&to, &slot->node);
 }
 
+// paths_add_child sets where a step of the set leads; every other name and
+// element has been given its node before.
+GL_COLD bool paths_add_child(paths_node *node, const paths_set *from, const paths_step *s) {
+    if (s->kind == STEP_INDEX) return paths_add_index(node, from, s->index);
+    if (s->kind != STEP_NAME) return true;
+    paths_set to = paths_child(from, s->name, 0);
+    return paths_intern(&to, &node->by_name[s->name]);
+}
+
 GL_COLD bool paths_expand(uint32_t n) {
     paths_node *node = &paths.nodes[n];
     const paths_set *from = &paths.sets[n];
     node->by_name = gl_alloc((paths.n_names + 1) * sizeof(uint16_t), 16);
     node->indexes = gl_alloc(paths.n_rules * sizeof(paths_index), 16);
     if (node->by_name == NULL || node->indexes == NULL) return false;
-    for (uint32_t id = 0; id <= paths.n_names; id++) {
-        paths_set to = paths_child(from, (int32_t)id, 0);
-        if (!paths_intern(&to, &node->by_name[id])) return false;
-    }
-    paths_set to = paths_child(from, -1, UINT32_MAX);
-    if (!paths_intern(&to, &node->other)) return false;
-    for (uint32_t i = 0; i < paths.n_steps; i++) {
-        if (!paths_has(from, i) || paths.steps[i].kind != STEP_INDEX) continue;
-        if (!paths_add_index(node, from, paths.steps[i].index)) return false;
-    }
+    paths_set name = paths_child(from, 0, 0), element = paths_child(from, -1, UINT32_MAX);
+    if (!paths_intern(&name, &node->by_name[0]) || !paths_intern(&element, &node->other)) return false;
+    for (uint32_t id = 1; id <= paths.n_names; id++) node->by_name[id] = node->by_name[0];
+    for (uint32_t i = paths_next(from, 0); i < PATHS_MAX_STEPS; i = paths_next(from, i + 1))
+        if (!paths_add_child(node, from, &paths.steps[i])) return false;
     return true;
 }
 
@@ -276,15 +293,27 @@ GL_INLINE uint32_t paths_element(const paths_node *node, uint32_t index) {
     return node->other;
 }
 
-// paths_key reads the key at p, a quote, and returns the member's value.
-GL_INLINE const uint8_t *paths_key(const uint8_t *p, const paths_node *node, uint32_t *child) {
-    bool escaped = false;
-    if (*p != '"') return NULL;
-    const uint8_t *quote = json_string(p + 1, &escaped);
+// paths_key_rest is paths_key for keys of 16 bytes or more and for escaped ones.
+static __attribute__((noinline)) const uint8_t *paths_key_rest(const uint8_t *p, uint32_t *id) {
+    const uint8_t *quote = json_string_rest(p);
     if (quote == NULL) return NULL;
-    uint32_t id = GL_UNLIKELY(escaped) ? paths_find_escaped(p + 1, quote) : paths_find(p + 1, (uint32_t)(quote - p - 1));
-    *child = node->by_name[id];
+    uint32_t len = (uint32_t)(quote - p);
+    *id = gl_find(p, len, '\\') != NULL ? paths_find_escaped(p, quote) : paths_find(p, len);
     return json_colon(quote);
+}
+
+// paths_key reads the key at p, a quote, and returns the member's value.
+GL_INLINE const uint8_t *paths_key(const uint8_t *p, uint32_t *id) {
+    if (*p++ != '"') return NULL;
+    uint32_t stops = json_stops(p), len = (uint32_t)__builtin_ctz(stops | 0x10000);
+    if (GL_UNLIKELY(p[len] != '"' || stops == 0)) {
+        static uint32_t found;
+        const uint8_t *value = paths_key_rest(p, &found);
+        *id = found;
+        return value;
+    }
+    *id = paths_find(p, len);
+    return json_colon(p + len);
 }
 
 // paths_walk validates the value at p and shows each match to visit. It returns
@@ -301,7 +330,9 @@ GL_INLINE const uint8_t *paths_walk(const uint8_t *p, paths_visitor *visit, void
     for (;;) {
         const uint8_t *member = p;
         if (closer == '}') {
-            if ((p = paths_key(p, node, &child)) == NULL) return NULL;
+            uint32_t id;
+            if ((p = paths_key(p, &id)) == NULL) return NULL;
+            child = node->by_name[id];
         } else if (closer == ']') {
             child = paths_element(node, index++);
         }
