@@ -36,7 +36,7 @@ func refuse(req *kmsg.ProduceRequest) (*kmsg.ProduceResponse, bool) {
 		if bytes.Contains(record, []byte("refuse-me")) {
 			r := kmsg.NewProduceResponseTopicPartitionErrorRecord()
 			r.RelativeOffset = int32(i)
-			r.ErrorMessage = kmsg.StringPtr(fmt.Sprintf("rejected by fraud: score_too_high (decision gl-0a-7k-%d)", i))
+			r.ErrorMessage = kmsg.StringPtr(fmt.Sprintf("rejected by fraud: score_too_high (decision gl-0a0b0c0d-7k-%d)", i))
 			answer.ErrorRecords = append(answer.ErrorRecords, r)
 		}
 	}
@@ -45,7 +45,7 @@ func refuse(req *kmsg.ProduceRequest) (*kmsg.ProduceResponse, bool) {
 		answer.ErrorMessage = kmsg.StringPtr("a record of this batch was rejected")
 	case bytes.Contains(p.Records, []byte("batch-trap")):
 		answer.ErrorCode = kerr.PolicyViolation.Code
-		answer.ErrorMessage = kmsg.StringPtr("no approved module (decision gl-0a-7m-0)")
+		answer.ErrorMessage = kmsg.StringPtr("no approved module (decision gl-0a0b0c0d-7m-0)")
 	default:
 		return nil, false
 	}

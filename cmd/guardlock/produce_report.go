@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 )
@@ -37,7 +38,7 @@ type produceLine struct {
 }
 
 // decisionID is how decisions are printed by the audit room.
-var decisionID = regexp.MustCompile(`\bgl-[0-9a-f]+-[0-9a-z]+-[0-9]+\b`)
+var decisionID = regexp.MustCompile(`\bgl-[0-9a-f]{8}-[0-9a-z]{1,13}(-[0-9]+)?\b`)
 
 func (r *produceReport) stored(n numbered) {
 	r.ok++
@@ -113,8 +114,11 @@ func (r *produceReport) finish(done string) error {
 
 // count is a number with its noun.
 func count(n int, noun string) string {
-	if n == 1 {
+	switch {
+	case n == 1:
 		return "1 " + noun
+	case strings.HasSuffix(noun, "ch"):
+		noun += "e"
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -26,10 +26,18 @@ Exit codes:
 // newRootCommand puts the command tree together: one constructor per file.
 func newRootCommand() *cobra.Command {
 	root := newGroup("guardlock", "A gateway that checks every Kafka record before it is stored", rootHelp,
+		newDemoCommand(),
+		newServeCommand(),
+		newCheckCommand(),
+		newKeygenCommand(),
+		newModuleCommand(),
+		newPolicyCommand(),
+		newAuditCommand(),
 		newTopicCommand(),
 		newProduceCommand(),
 		newConsumeCommand(),
 		newVersionCommand(),
+		newBrokerCommand(),
 	)
 	root.SilenceErrors = true
 	root.SilenceUsage = true

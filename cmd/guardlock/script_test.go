@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -16,13 +18,16 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs testdata/script: one file per subcommand. Each script has a
-// broker of its own at $BOOTSTRAP.
+// broker of its own at $BOOTSTRAP, and the modules of the catalogue.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
+			if err := os.CopyFS(filepath.Join(env.WorkDir, "modules"), os.DirFS("../../transforms/modules")); err != nil {
+				return err
+			}
 			broker, err := startBroker()
 			if err != nil {
 				return err
@@ -32,7 +37,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GUARDLOCK_BOOTSTRAP", broker.ListenAddrs()[0])
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "flip": flip},
 	})
 }
 
@@ -54,4 +59,30 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// mode checks a file's permissions: mode 0600 FILE.
+func mode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mode MODE FILE")
+	}
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	want, err := strconv.ParseUint(args[0], 8, 32)
+	ts.Check(err)
+	if info.Mode().Perm() != os.FileMode(want) {
+		ts.Fatalf("mode %o, want %o", info.Mode().Perm(), want)
+	}
+}
+
+// flip changes the last byte of a file.
+func flip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: flip FILE")
+	}
+	path := ts.MkAbs(args[0])
+	content, err := os.ReadFile(path)
+	ts.Check(err)
+	content[len(content)-1] ^= 1
+	ts.Check(os.WriteFile(path, content, 0o644))
 }

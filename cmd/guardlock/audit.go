@@ -1,0 +1,54 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/audit"
+)
+
+const auditHelp = `The audit log holds what became of every record that met the gateway, and why:
+which modules with which digests judged it, under which policy and approvals,
+who sent it, and where it is stored. It holds nothing of the records.
+
+These commands read the log's files. They need no key, change nothing, and can
+run beside a gateway that is writing.`
+
+func newAuditCommand() *cobra.Command {
+	return newGroup("audit", "Look into the log of decisions", auditHelp,
+		newAuditQueryCommand(),
+		newAuditShowCommand(),
+		newAuditTailCommand(),
+		newAuditSummaryCommand(),
+		newAuditVerifyCommand(),
+	)
+}
+
+const defaultAuditDir = "data/audit"
+
+func registerAuditDir(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVarP(dir, "dir", "d", defaultAuditDir, "`DIRECTORY` of the audit log")
+}
+
+func openAudit(dir string) (*audit.Reader, error) {
+	r, err := audit.OpenReader(dir)
+	if err != nil {
+		return nil, auditError(dir, err)
+	}
+	return r, nil
+}
+
+// auditError gives the log's errors their exit codes and hints.
+func auditError(dir string, err error) error {
+	err = fmt.Errorf("reading the audit log in %s: %w", dir, err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return withHint(withCode(err, exitNotFound), "give its directory with --dir: audit.dir of the configuration, by default audit in data_dir")
+	case errors.Is(err, audit.ErrCorrupt):
+		return withHint(withCode(err, exitRefused), "keep the files as they are, and run `guardlock audit verify --dir %s`", dir)
+	}
+	return err
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/audit"
+)
+
+// auditFilterFlags choose decisions; they are shared by query, tail and summary.
+type auditFilterFlags struct {
+	dir       string
+	topic     string
+	partition int32
+	offset    int64
+	from, to  string
+	module    string
+	principal string
+	outcome   string
+	reason    string
+	kinds     []string
+}
+
+func (f *auditFilterFlags) register(cmd *cobra.Command) {
+	registerAuditDir(cmd, &f.dir)
+	fl := cmd.Flags()
+	fl.StringVarP(&f.topic, "topic", "t", "", "of this topic")
+	fl.Int32VarP(&f.partition, "partition", "p", 0, "of this partition")
+	fl.Int64VarP(&f.offset, "offset", "o", 0, "of the record at this offset; needs --topic and --partition")
+	fl.StringVar(&f.from, "from", "", "not before this day, time (RFC 3339), or so long ago (15m, 2d)")
+	fl.StringVar(&f.to, "to", "", "not after this day, time, or so long ago")
+	fl.StringVar(&f.module, "module", "", "decided by this module: a name, or a digest in hex")
+	fl.StringVar(&f.principal, "principal", "", "sent by this principal, as User:ada")
+	fl.StringVar(&f.outcome, "outcome", "", "with this outcome: "+strings.Join(audit.Outcomes(), ", "))
+	fl.StringVar(&f.reason, "reason", "", "with this reason")
+	fl.StringSliceVar(&f.kinds, "kind", nil, "of this kind: record, admission, config, start, stop, open")
+}
+
+func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (audit.Filter, error) {
+	out := audit.Filter{Topic: f.topic, Module: f.module, Principal: f.principal, Outcome: f.outcome, Reason: f.reason}
+	if cmd.Flags().Changed("partition") {
+		out.Partition = &f.partition
+	}
+	if cmd.Flags().Changed("offset") {
+		if out.Topic == "" || out.Partition == nil {
+			return out, withHint(usagef("%s: --offset needs --topic and --partition", commandName(cmd)),
+				"for example: --topic payments --partition 0 --offset %d", f.offset)
+		}
+		out.Offset = &f.offset
+	}
+	for _, name := range f.kinds {
+		kind, ok := audit.ParseKind(name)
+		if !ok {
+			return out, withHint(usagef("--kind %q is no kind of entry", name), "record, admission, config, start, stop or open")
+		}
+		out.Kinds = append(out.Kinds, kind)
+	}
+	var err error
+	if out.From, err = parseMoment(f.from, now, false); err != nil {
+		return out, fmt.Errorf("--from %w", err)
+	}
+	if out.To, err = parseMoment(f.to, now, true); err != nil {
+		return out, fmt.Errorf("--to %w", err)
+	}
+	return out, nil
+}
+
+// parseMoment reads a day, a time, or a period back from now; "" is zero.
+func parseMoment(s string, now time.Time, end bool) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := parsePeriod(s); err == nil {
+		return now.Add(-ago), nil
+	}
+	return parseDay(s, end)
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/guardlock/guardlock/audit"
+)
+
+// decisionPrinter writes decisions as they come, in columns of fixed width: a
+// log may be long, and a follower cannot wait to align.
+type decisionPrinter struct {
+	w       *bufio.Writer
+	p       palette
+	json    bool
+	printed int
+}
+
+const (
+	decisionTime   = "2006-01-02T15:04:05.000Z"
+	decisionFormat = "%-24s  %s  %-26s  %-16s  %-26s  %-16s  %s\n"
+)
+
+func newDecisionPrinter(w io.Writer, json bool) *decisionPrinter {
+	return &decisionPrinter{w: bufio.NewWriter(w), p: paletteFor(w), json: json}
+}
+
+func (o *decisionPrinter) flush() error { return o.w.Flush() }
+
+func (o *decisionPrinter) print(d audit.Decision) error {
+	o.printed++
+	if o.json {
+		return printJSONLine(o.w, d)
+	}
+	if o.printed == 1 {
+		header := fmt.Sprintf(decisionFormat, "TIME", fmt.Sprintf("%-13s", "OUTCOME"), "WHAT", "MODULE", "REASON", "PRINCIPAL", "DECISION")
+		if _, err := o.w.WriteString(o.p.bold(strings.TrimSuffix(header, "\n")) + "\n"); err != nil {
+			return err
+		}
+	}
+	module := "-"
+	if d.Module != nil {
+		module = d.Module.Name
+	}
+	_, err := fmt.Fprintf(o.w, decisionFormat, d.Time.UTC().Format(decisionTime), outcomeText(o.p, d.Outcome), printable(whatOf(d)),
+		printable(module), printable(orDash(d.Reason)), printable(orDash(d.Principal)), d.ID)
+	return err
+}
+
+// outcomeText pads before it colours: codes have no width.
+func outcomeText(p palette, outcome string) string {
+	padded := fmt.Sprintf("%-13s", printable(outcome))
+	switch outcome {
+	case "passed", "allowed", "applied":
+		return p.green(padded)
+	case "modified", "dropped", "routed":
+		return p.yellow(padded)
+	case "-", "":
+		return padded
+	}
+	return p.red(padded)
+}
+
+// whatOf is what a row is about: a record's place, a batch, or a subject.
+func whatOf(d audit.Decision) string {
+	if d.Control != nil {
+		return d.Kind.String() + " " + d.Control.Subject
+	}
+	place := coordinateText(d.Coordinate)
+	if d.Count > 1 {
+		place += fmt.Sprintf(" (%d)", d.Count)
+	}
+	return place
+}
+
+// coordinateText spells topic/partition@offset; the offset is left out where
+// the record has none.
+func coordinateText(c audit.Coordinate) string {
+	if c.Offset < 0 {
+		return fmt.Sprintf("%s/%d", c.Topic, c.Partition)
+	}
+	return fmt.Sprintf("%s/%d@%d", c.Topic, c.Partition, c.Offset)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+type auditQueryCommand struct {
+	filter  auditFilterFlags
+	limit   int
+	latest  bool
+	byBatch bool
+}
+
+func newAuditQueryCommand() *cobra.Command {
+	var c auditQueryCommand
+	cmd := &cobra.Command{
+		Use:   "query",
+		Short: "Find decisions by place, time, module, principal, outcome or reason",
+		Long: `Print the decisions that match, oldest first, one line each. Several flags
+narrow the choice. The last column is the decision's id, for audit show.`,
+		Example: `  guardlock audit query --topic payments --partition 0 --offset 42
+  guardlock audit query --outcome rejected --from 1h
+  guardlock audit query --module fraud --reason fraud.amount --latest --limit 20
+  guardlock audit query --kind admission --from 2030-01-01 --json | jq .`,
+		Args: needArgs(),
+		RunE: c.run,
+	}
+	c.filter.register(cmd)
+	fl := cmd.Flags()
+	fl.IntVarP(&c.limit, "limit", "n", 0, "print this many at most; 0 is all")
+	fl.BoolVar(&c.latest, "latest", false, "latest first")
+	fl.BoolVar(&c.byBatch, "by-batch", false, "one line for each batch instead of each record")
+	return cmd
+}
+
+func (c *auditQueryCommand) run(cmd *cobra.Command, _ []string) error {
+	f, err := c.filter.filter(cmd, time.Now())
+	if err != nil {
+		return err
+	}
+	f.Limit, f.Reverse, f.ByBatch = c.limit, c.latest, c.byBatch
+	r, err := openAudit(c.filter.dir)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	out := newDecisionPrinter(cmd.OutOrStdout(), wantsJSON(cmd))
+	for d, err := range r.Query(cmd.Context(), f) {
+		if err != nil {
+			return auditError(c.filter.dir, err)
+		}
+		if err := out.print(d); err != nil {
+			return fmt.Errorf("printing decisions: %w", err)
+		}
+	}
+	if out.printed == 0 && !wantsJSON(cmd) {
+		fmt.Fprintln(cmd.ErrOrStderr(), "no decision matches")
+	}
+	return out.flush()
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/audit"
+)
+
+func newAuditShowCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "show DECISION_ID",
+		Short: "Show everything about one decision",
+		Long: `Show everything that the log holds about one decision: of a record, of a whole
+batch (an id without the last number), of a module's admission, or of a
+configuration. Ids stand in the errors that producers get and in audit query.`,
+		Example: `  guardlock audit show gl-5c3a91f0-2k-0
+  guardlock audit show gl-5c3a91f0-2k --json`,
+		Args: needArgs("DECISION_ID"),
+		RunE: func(cmd *cobra.Command, args []string) error { return runAuditShow(cmd, dir, args[0]) },
+	}
+	registerAuditDir(cmd, &dir)
+	return cmd
+}
+
+func runAuditShow(cmd *cobra.Command, dir, id string) error {
+	if _, err := audit.ParseDecisionID(id); err != nil {
+		return withHint(withCode(err, exitUsage), "copy it whole from the producer's error, or from `guardlock audit query`")
+	}
+	r, err := openAudit(dir)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	d, err := r.Lookup(cmd.Context(), id)
+	if errors.Is(err, audit.ErrNotFound) {
+		return withHint(notFoundf("looking up %s: no such decision in %s", id, dir), "the part after gl- names the log: is it another gateway's?")
+	}
+	if err != nil {
+		return auditError(dir, err)
+	}
+	if wantsJSON(cmd) {
+		return printJSON(cmd.OutOrStdout(), d)
+	}
+	return writeDecision(cmd.OutOrStdout(), d)
+}
+
+// fieldWriter prints "name value" lines; empty values are left out.
+type fieldWriter struct {
+	w   io.Writer
+	p   palette
+	err error
+}
+
+func (f *fieldWriter) field(name, format string, args ...any) {
+	value := fmt.Sprintf(format, args...)
+	if f.err != nil || value == "" {
+		return
+	}
+	_, f.err = fmt.Fprintf(f.w, "%s %s\n", f.p.bold(fmt.Sprintf("%-10s", name)), printable(value))
+}
+
+func writeDecision(w io.Writer, d audit.Decision) error {
+	f := &fieldWriter{w: w, p: paletteFor(w)}
+	f.field("decision", "%s", d.ID)
+	f.field("kind", "%s", d.Kind)
+	f.field("time", "%s", d.Time.UTC().Format(time.RFC3339Nano))
+	f.field("outcome", "%s", d.Outcome)
+	f.field("reason", "%s", d.Reason)
+	if d.Control != nil {
+		writeControl(f, d.Control)
+	}
+	if d.Batch != nil {
+		writeRecord(f, d)
+	}
+	return f.err
+}
+
+func writeControl(f *fieldWriter, c *audit.ControlEntry) {
+	f.field("subject", "%s", c.Subject)
+	f.field("module", "%s", moduleText(&c.Module))
+	f.field("principal", "%s", c.Principal)
+	f.field("revision", "%s", c.Revision)
+	for _, s := range c.Steps {
+		f.field("  step", "%s: %s  %s", s.Name, s.Verdict, s.Detail)
+	}
+}
+
+func writeRecord(f *fieldWriter, d audit.Decision) {
+	b := d.Batch
+	f.field("record", "%s", coordinateText(d.Coordinate))
+	if d.Routed != nil {
+		f.field("routed to", "%s", coordinateText(*d.Routed))
+	}
+	f.field("decided by", "%s", moduleText(d.Module))
+	f.field("principal", "%s", d.Principal)
+	f.field("client", "%s", orDash(d.ClientID)+" from "+orDash(d.Source))
+	for i := range b.Modules {
+		f.field("chain", "%d. %s", i+1, moduleText(&b.Modules[i]))
+	}
+	f.field("policy", "%s", b.PolicyRevision)
+	f.field("grant", "%s", b.GrantDigest)
+	place := count(b.Records, "record")
+	if d.Index >= 0 {
+		place = fmt.Sprintf("record %d of %d", d.Index+1, b.Records)
+	}
+	f.field("batch", "%s, %s, %d bytes in, %d out, %s", place, b.Outcome, b.BytesIn, b.BytesOut, b.State)
+	f.field("", "%s", b.Reason)
+	if b.Producer.ProducerID >= 0 {
+		f.field("producer", "id %d, epoch %d, sequence %d", b.Producer.ProducerID, b.Producer.ProducerEpoch, b.Producer.BaseSequence)
+	}
+	if b.Recovered {
+		f.field("", "%s", "its offset was found again after a crash")
+	}
+}
+
+func moduleText(m *audit.ModuleRef) string {
+	if m == nil || m.Name == "" {
+		return ""
+	}
+	if m.Digest == (audit.Digest{}) {
+		return m.Name
+	}
+	return m.Name + "  " + m.Digest.String()
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/audit"
+)
+
+func newAuditSummaryCommand() *cobra.Command {
+	var filter auditFilterFlags
+	cmd := &cobra.Command{
+		Use:   "summary",
+		Short: "Count decisions by outcome, module, reason and topic",
+		Example: `  guardlock audit summary
+  guardlock audit summary --topic payments --from 1d --json`,
+		Args: needArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := filter.filter(cmd, time.Now())
+			if err != nil {
+				return err
+			}
+			r, err := openAudit(filter.dir)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			totals, err := r.Summarize(cmd.Context(), f)
+			if err != nil {
+				return auditError(filter.dir, err)
+			}
+			if wantsJSON(cmd) {
+				return printJSON(cmd.OutOrStdout(), totals)
+			}
+			return writeTotals(cmd.OutOrStdout(), totals)
+		},
+	}
+	filter.register(cmd)
+	return cmd
+}
+
+func writeTotals(w io.Writer, t audit.Totals) error {
+	fmt.Fprintf(w, "%s records in %s batches, %s other entries\n", humanize.Comma(t.Decisions), humanize.Comma(t.Batches), humanize.Comma(t.Controls))
+	for _, part := range []struct {
+		title  string
+		counts map[string]int64
+	}{{"OUTCOME", t.Outcomes}, {"MODULE", t.Modules}, {"REASON", t.Reasons}, {"TOPIC", t.Topics}} {
+		if len(part.counts) == 0 {
+			continue
+		}
+		fmt.Fprintln(w)
+		rows := newTable(part.title, "RECORDS")
+		for _, name := range byCount(part.counts) {
+			rows.add(orDash(name), humanize.Comma(part.counts[name]))
+		}
+		if err := rows.write(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byCount orders names by their counts, the largest first.
+func byCount(counts map[string]int64) []string {
+	return slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
+}

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// config is the whole configuration file. Every default is the safe one; what
+// is unsafe is spelled insecure and shown at start. Relative paths are relative
+// to the file. Secrets are never in the file itself, only the names of files
+// that hold them.
+type config struct {
+	// Node names this gateway in decisions and their ids. Letters, digits, '-'
+	// and '_', at most 32. Two gateways must not share one. Default: gateway.
+	Node string `yaml:"node"`
+	// DataDir holds the audit log and the embedded broker. Mode 0700. Default: data.
+	DataDir string `yaml:"data_dir"`
+
+	// Listen and Broker describe the one cluster, or use Clusters for several.
+	Listen   listenConfig    `yaml:"listen"`
+	Broker   brokerConfig    `yaml:"broker"`
+	Clusters []clusterConfig `yaml:"clusters"`
+
+	// Trust says whose signatures and approvals count.
+	Trust trustConfig `yaml:"trust"`
+	// Policy decides what approved modules may do. Default: the built-in bundle.
+	Policy policyConfig `yaml:"policy"`
+	// Keys are secrets that host functions use for modules. A module names a key
+	// and never sees it.
+	Keys []keyConfig `yaml:"keys"`
+	// Modules are the transforms that bindings may use.
+	Modules []moduleConfig `yaml:"modules"`
+	// Bindings say which modules run on what is produced to which topics, by
+	// whom. The first binding whose topic and principal match decides.
+	Bindings []bindingConfig `yaml:"bindings"`
+	// UnboundTopics says what happens to topics that no binding matches: refuse
+	// (default), record (pass, with a decision recorded), or insecure_pass
+	// (pass as bytes, with nothing recorded).
+	UnboundTopics string `yaml:"unbound_topics"`
+
+	// Audit is the decision log.
+	Audit auditConfig `yaml:"audit"`
+	// Limits bound what clients can make the gateway hold or wait for.
+	Limits limitsConfig `yaml:"limits"`
+	// Log is the gateway's own log, on standard error.
+	Log logConfig `yaml:"log"`
+
+	path string // of the file, for relative paths
+}
+
+type clusterConfig struct {
+	// Name tells clusters apart in bindings and decisions.
+	Name   string       `yaml:"name"`
+	Listen listenConfig `yaml:"listen"`
+	Broker brokerConfig `yaml:"broker"`
+}
+
+type listenConfig struct {
+	// Address is where clients bootstrap, host:port. Default: 127.0.0.1:9092.
+	Address string `yaml:"address"`
+	// AdvertisedHost is the name that clients are told to connect to. Default:
+	// the host of Address; must be set when that is a wildcard.
+	AdvertisedHost string `yaml:"advertised_host"`
+	// FirstNodePort is the port of the first broker of NodeIDs; each broker has
+	// its own. Default: the port of Address plus one.
+	FirstNodePort int `yaml:"first_node_port"`
+	// NodeIDs is the range of broker ids that may appear, "1-64". Default: 0-63.
+	NodeIDs string `yaml:"node_ids"`
+	// Telemetry lets clients push their metrics to the cluster (KIP-714).
+	// Danger: its payload is free-form, so records could leave that way.
+	Telemetry bool `yaml:"insecure_telemetry"`
+	// TLS makes the listeners speak TLS. Default: plaintext.
+	TLS *serverTLSConfig `yaml:"tls"`
+}
+
+type serverTLSConfig struct {
+	// CertFile and KeyFile are PEM; they are read again when they change.
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+	// ClientCAFile turns on mTLS: clients must show a certificate of this CA.
+	ClientCAFile string `yaml:"client_ca_file"`
+}
+
+type brokerConfig struct {
+	// Embedded runs the built-in broker: evaluation, development and CI only.
+	Embedded *embeddedConfig `yaml:"embedded"`
+	// Upstream is a real Kafka cluster.
+	Upstream *upstreamConfig `yaml:"upstream"`
+}
+
+type embeddedConfig struct {
+	// Dir holds the broker's data. Default: DataDir/broker.
+	Dir string `yaml:"dir"`
+	// NoSync stops syncing every write. Danger: a power loss loses records.
+	NoSync bool `yaml:"insecure_no_sync"`
+	// Partitions of topics made without a number. Default: 3.
+	Partitions int `yaml:"partitions"`
+}
+
+type upstreamConfig struct {
+	// Bootstrap is the cluster's own addresses. Clients must not be able to
+	// reach them: a client that can goes around every policy.
+	Bootstrap []string `yaml:"bootstrap"`
+	// TLS connects by TLS. Default: plaintext.
+	TLS *clientTLSConfig `yaml:"tls"`
+	// SASL is the gateway's own identity, for looking up topics and for copies
+	// to quarantine topics; clients keep their own.
+	SASL *saslConfig `yaml:"sasl"`
+}
+
+type clientTLSConfig struct {
+	// CAFile is the CA of the brokers. Default: the system's.
+	CAFile string `yaml:"ca_file"`
+	// CertFile and KeyFile show a client certificate.
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+	// ServerName overrides the name that broker certificates must have.
+	ServerName string `yaml:"server_name"`
+}
+
+type saslConfig struct {
+	// Mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+	Mechanism string `yaml:"mechanism"`
+	Username  string `yaml:"username"`
+	// PasswordFile holds the password, nothing else.
+	PasswordFile string `yaml:"password_file"`
+}
+
+type trustConfig struct {
+	// Root is the trust root: who may author, who may approve, what is revoked.
+	// It is read again when it changes. Required when there are modules.
+	Root string `yaml:"root"`
+}
+
+type policyConfig struct {
+	// Path is a directory of Rego and data, or a bundle (.tar.gz). It is read
+	// again when it changes; a bundle that does not load leaves the old one.
+	Path string `yaml:"path"`
+}
+
+type keyConfig struct {
+	Name string `yaml:"name"`
+	// File holds the secret: 32 bytes or more, raw or as base64 or hex text.
+	File string `yaml:"file"`
+}
+
+type moduleConfig struct {
+	Name string `yaml:"name"`
+	// Wasm, Config, Signature and Approvals are files. Config is handed to the
+	// module as it is, and is what was approved, byte for byte. Topics, host
+	// functions, keys and routes stand in the approvals, not here.
+	Wasm      string   `yaml:"wasm"`
+	Config    string   `yaml:"config"`
+	Signature string   `yaml:"signature"`
+	Approvals []string `yaml:"approvals"`
+}
+
+type bindingConfig struct {
+	Name string `yaml:"name"`
+	// Cluster names the cluster of Clusters. Default: every cluster.
+	Cluster string `yaml:"cluster"`
+	// Topics and Principals are names in which '*' stands for anything.
+	// Principals default to everyone; they look like User:alice.
+	Topics     []string `yaml:"topics"`
+	Principals []string `yaml:"principals"`
+	// Modules run in this order. Empty: records pass, each with its decision.
+	Modules []string `yaml:"modules"`
+	// DataClass is a fact for policy: public, internal, confidential, restricted.
+	// Default: restricted.
+	DataClass string `yaml:"data_class"`
+	// RejectWith is what producers see: invalid_record (default) or policy_violation.
+	RejectWith string `yaml:"reject_with"`
+	// Recompress: same (default), none, gzip, snappy, lz4 or zstd, for changed batches.
+	Recompress string `yaml:"recompress"`
+}
+
+type auditConfig struct {
+	// Dir holds the decision log. Default: DataDir/audit.
+	Dir string `yaml:"dir"`
+	// KeyFile holds the 32-byte key of the batch MACs. Default: DataDir/audit.key,
+	// made at first start.
+	KeyFile string `yaml:"key_file"`
+	// NoSync does not wait for the disk. Danger: a power loss loses decisions
+	// about records that are stored.
+	NoSync bool `yaml:"insecure_no_sync"`
+}
+
+type limitsConfig struct {
+	// MaxFrame is the largest request in bytes. Default: 100 MiB + 64 KiB.
+	MaxFrame int `yaml:"max_frame"`
+	// MaxBatch is the largest decompressed batch in bytes. Default: 64 MiB.
+	MaxBatch int `yaml:"max_batch"`
+	// Memory bounds the bytes of frames held at once. Default: 512 MiB.
+	Memory int64 `yaml:"memory"`
+	// MaxConnections per cluster. Default: 20000.
+	MaxConnections int `yaml:"max_connections"`
+}
+
+type logConfig struct {
+	// Level: debug, info (default), warn, error.
+	Level string `yaml:"level"`
+	// Format: console (default) or json.
+	Format string `yaml:"format"`
+}
+
+// parseConfig reads a configuration, strictly: unknown keys, wrong types and a
+// second document are errors. It returns every problem that it can see without
+// touching network or disk, joined, each beginning with its field's path.
+func parseConfig(raw []byte, path string) (*config, error) {
+	c := &config{path: path}
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	dec.KnownFields(true)
+	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		return nil, yamlProblems(err)
+	}
+	if err := dec.Decode(new(config)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("the file holds more than one YAML document")
+	}
+	c.setDefaults()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// yamlProblems keeps the line numbers of a decoding error but not the Go types
+// that the library names.
+func yamlProblems(err error) error {
+	var te *yaml.TypeError
+	if !errors.As(err, &te) {
+		return fmt.Errorf("reading YAML: %w", err)
+	}
+	var errs []error
+	for _, e := range te.Errors {
+		if before, _, found := strings.Cut(e, " in type "); found {
+			e = strings.Replace(before, "field ", "unknown key ", 1)
+			e = strings.TrimSuffix(e, " not found")
+		}
+		errs = append(errs, errors.New(e))
+	}
+	return errors.Join(errs...)
+}
+
+func loadConfig(path string) (*config, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading configuration: %w", err)
+	}
+	c, err := parseConfig(raw, path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration %s:\n%w", path, err)
+	}
+	return c, nil
+}
+
+func (c *config) setDefaults() {
+	setDefault(&c.Node, "gateway")
+	setDefault(&c.DataDir, "data")
+	setDefault(&c.UnboundTopics, "refuse")
+	setDefault(&c.Audit.Dir, filepath.Join(c.DataDir, "audit"))
+	setDefault(&c.Audit.KeyFile, filepath.Join(c.DataDir, "audit.key"))
+	setDefault(&c.Log.Level, "info")
+	setDefault(&c.Log.Format, "console")
+	setDefault(&c.Limits.MaxBatch, 64<<20)
+	if len(c.Clusters) == 0 {
+		c.Clusters = []clusterConfig{{Name: "main", Listen: c.Listen, Broker: c.Broker}}
+		c.Listen, c.Broker = listenConfig{}, brokerConfig{}
+	}
+	for i := range c.Clusters {
+		dir := filepath.Join(c.DataDir, "broker")
+		if len(c.Clusters) > 1 {
+			dir += "-" + c.Clusters[i].Name
+		}
+		c.Clusters[i].setDefaults(dir)
+	}
+	for i := range c.Bindings {
+		b := &c.Bindings[i]
+		setDefault(&b.Name, fmt.Sprintf("binding-%d", i+1))
+		setDefault(&b.DataClass, "restricted")
+		setDefault(&b.RejectWith, "invalid_record")
+		setDefault(&b.Recompress, "same")
+	}
+}
+
+func (c *clusterConfig) setDefaults(brokerDir string) {
+	setDefault(&c.Listen.Address, "127.0.0.1:9092")
+	setDefault(&c.Listen.NodeIDs, "0-63")
+	if e := c.Broker.Embedded; e != nil {
+		setDefault(&e.Dir, brokerDir)
+		setDefault(&e.Partitions, 3)
+	}
+}
+
+func setDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// file returns a path of the configuration relative to the file it stands in.
+func (c *config) file(name string) string {
+	if name == "" || filepath.IsAbs(name) || c.path == "" {
+		return name
+	}
+	return filepath.Join(filepath.Dir(c.path), name)
+}

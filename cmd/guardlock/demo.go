@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// demoOptions are the flags of guardlock demo.
+type demoOptions struct {
+	listen  string
+	dir     string
+	records int
+	seed    uint64
+	exit    bool
+}
+
+func newDemoCommand() *cobra.Command {
+	var o demoOptions
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Run a complete chain on this machine, with sample data",
+		Long: `Demo starts the embedded broker and the gateway on loopback, makes throw-away
+keys, signs and approves the bundled modules, and streams made-up customers,
+payments and sensor readings through them with a real Kafka client. It shows
+what was changed, what was rejected and why, and how the decision log answers.
+
+Then it keeps serving, so that you can try your own client; --exit ends it after
+the tour. Everything is written to a directory that is removed at the end,
+unless --dir names one to keep.`,
+		Example: `  guardlock demo
+  guardlock demo --exit --records 3000
+  guardlock demo --listen 127.0.0.1:19092 --dir ./demo`,
+		Args: needArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd, o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.listen, "listen", "127.0.0.1:9092", "`ADDRESS` for Kafka clients; brokers take the ports that follow")
+	f.StringVar(&o.dir, "dir", "", "`DIRECTORY` to write to and keep; default: one that is removed")
+	f.IntVar(&o.records, "records", 30_000, "`NUMBER` of records to stream")
+	f.Uint64Var(&o.seed, "seed", 1, "seed of the sample data")
+	f.BoolVar(&o.exit, "exit", false, "end after the tour")
+	return cmd
+}
+
+func runDemo(cmd *cobra.Command, o demoOptions) (err error) {
+	if o.records < 30 {
+		return usagef("demo: --records must be at least 30")
+	}
+	dir, remove, err := demoDir(o.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	path, err := setupDemo(cmd.Context(), dir, o.listen)
+	if err != nil {
+		return fmt.Errorf("preparing the demo: %w", err)
+	}
+	cfg, err := loadConfig(path)
+	if err != nil {
+		return err
+	}
+	s, err := openStack(cmd.Context(), cfg, newLogger(cfg.Log, cmd.ErrOrStderr()))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close(context.Background())) }()
+	return serveDemo(cmd, o, s, dir)
+}
+
+// demoDir returns the directory to work in and what to do with it at the end.
+func demoDir(name string) (dir string, remove func() error, err error) {
+	if name == "" {
+		dir, err = os.MkdirTemp("", "guardlock-demo-")
+		return dir, func() error { return os.RemoveAll(dir) }, err
+	}
+	if dir, err = filepath.Abs(name); err != nil {
+		return "", nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, fmt.Errorf("making the demo's directory: %w", err)
+	}
+	return dir, func() error { return nil }, nil
+}
+
+// serveDemo runs the stack and, beside it, the tour.
+func serveDemo(cmd *cobra.Command, o demoOptions, s *stack, dir string) error {
+	ctx, stop := context.WithCancel(cmd.Context())
+	defer stop()
+	ready, served := make(chan struct{}), make(chan error, 1)
+	go func() { served <- s.run(ctx, func() { close(ready) }) }()
+	select {
+	case err := <-served:
+		return demoHint(err)
+	case <-ready:
+	}
+	t := &tour{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), stack: s, dir: dir, options: o,
+		address: s.gateway.Cluster("main").Addr(), palette: paletteFor(cmd.OutOrStdout())}
+	tourErr := t.run(ctx)
+	if tourErr == nil && !o.exit {
+		t.nextSteps()
+		select {
+		case <-ctx.Done():
+		case err := <-served:
+			return err
+		}
+		fmt.Fprintln(t.out, "\nending: answering what is under way, then closing")
+	}
+	stop()
+	err := <-served
+	if cmd.Context().Err() != nil && errors.Is(tourErr, context.Canceled) {
+		tourErr = nil // Ctrl-C during the tour is a clean end, too
+	}
+	return errors.Join(tourErr, err)
+}
+
+func demoHint(err error) error {
+	if err == nil {
+		return nil
+	}
+	return withHint(err, "choose other ports: guardlock demo --listen 127.0.0.1:19092")
+}
+
+// client makes a Kafka client of the demo's gateway, as any producer would.
+func (t *tour) client(opts ...kgo.Opt) (*kgo.Client, error) {
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(t.address), kgo.ClientID("demo-shop")}, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("making a Kafka client: %w", err)
+	}
+	return c, nil
+}
+
+func (t *tour) createTopics(ctx context.Context) error {
+	c, err := t.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	admin := kadm.NewClient(c)
+	for name, partitions := range demoTopics {
+		resp, err := admin.CreateTopic(ctx, partitions, 1, nil, name)
+		if err == nil {
+			err = resp.Err
+		}
+		if err != nil && !isTopicExists(err) {
+			return fmt.Errorf("creating topic %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// tour shows what the gateway does, on real traffic.
+type tour struct {
+	out, err io.Writer
+	stack    *stack
+	dir      string
+	address  string
+	options  demoOptions
+	palette  palette
+
+	originals map[string][]byte // values as sent, by topic and key, of the records shown later
+	sent      int
+	bytes     int64
+	took      time.Duration
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/policy"
+)
+
+const policyHelp = `A policy decides, in Rego, which approved modules may run on which topics and
+what they may call there. It can narrow what the approvers granted, never widen
+it. PATH is a directory of .rego and data files or an OPA bundle (.tar.gz);
+without it the built-in policy is meant.`
+
+func newPolicyCommand() *cobra.Command {
+	return newGroup("policy", "Check, test and try out policies", policyHelp,
+		newPolicyCheckCommand(),
+		newPolicyTestCommand(),
+		newPolicyEvalCommand(),
+		newPolicyExportCommand(),
+	)
+}
+
+// openPolicy opens a policy for reading; "" is the built-in one.
+func openPolicy(path string) (fs.FS, error) {
+	if path == "" {
+		return policy.Default(), nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the policy: %w", err)
+	}
+	if info.IsDir() {
+		return os.DirFS(path), nil
+	}
+	if !strings.HasSuffix(path, ".tar.gz") {
+		return nil, usagef("opening the policy: %s is neither a directory nor a bundle (.tar.gz)", path)
+	}
+	return oneFile{dir: os.DirFS(filepath.Dir(path)), name: filepath.Base(path)}, nil
+}
+
+// oneFile is a directory of which only one file is there, for a bundle that
+// lies among other things.
+type oneFile struct {
+	dir  fs.FS
+	name string
+}
+
+func (o oneFile) Open(name string) (fs.File, error) {
+	if name == "." {
+		return o.dir.Open(name)
+	}
+	if name != o.name {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return o.dir.Open(name)
+}
+
+func (o oneFile) ReadDir(name string) ([]fs.DirEntry, error) {
+	if name != "." {
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrNotExist}
+	}
+	info, err := fs.Stat(o.dir, o.name)
+	if err != nil {
+		return nil, err
+	}
+	return []fs.DirEntry{fs.FileInfoToDirEntry(info)}, nil
+}
+
+// optionalPath is a positional argument that may be left out.
+func optionalPath(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return withHint(usagef("%s: unexpected argument %q", commandName(cmd), args[1]), "see `%s --help`", cmd.CommandPath())
+	}
+	return nil
+}
+
+func first(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}
+
+// policyName is how messages call a policy.
+func policyName(path string) string {
+	if path == "" {
+		return "the built-in policy"
+	}
+	return path
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/guardlock/guardlock/gateway/recordbatch"
+)
+
+// problems collects what is wrong with a configuration, each with its path.
+type problems []error
+
+func (p *problems) add(path, format string, args ...any) {
+	*p = append(*p, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
+}
+
+func (p *problems) oneOf(path, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		p.add(path, "%q is not one of %s", value, strings.Join(allowed, ", "))
+	}
+}
+
+var nameShape = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
+
+// validate checks everything that needs neither network nor disk and returns
+// all problems at once.
+func (c *config) validate() error {
+	var p problems
+	if !nameShape.MatchString(c.Node) {
+		p.add("node", "%q must be 1 to 32 letters, digits, '-' or '_'", c.Node)
+	}
+	p.oneOf("unbound_topics", c.UnboundTopics, "refuse", "record", "insecure_pass")
+	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	p.oneOf("log.format", c.Log.Format, "console", "json")
+	c.validateClusters(&p)
+	c.validateKeys(&p)
+	c.validateModules(&p)
+	c.validateBindings(&p)
+	c.validateLimits(&p)
+	return errors.Join(p...)
+}
+
+func (c *config) validateClusters(p *problems) {
+	if c.Listen != (listenConfig{}) || c.Broker != (brokerConfig{}) {
+		p.add("listen, broker", "give either these or clusters, not both")
+	}
+	seen := map[string]bool{}
+	for i, cl := range c.Clusters {
+		path := fmt.Sprintf("clusters[%d].", i)
+		if len(c.Clusters) == 1 && cl.Name == "main" {
+			path = ""
+		}
+		if !nameShape.MatchString(cl.Name) {
+			p.add(path+"name", "%q must be 1 to 32 letters, digits, '-' or '_'", cl.Name)
+		}
+		if seen[cl.Name] {
+			p.add(path+"name", "%q is used twice", cl.Name)
+		}
+		seen[cl.Name] = true
+		cl.Listen.validate(p, path+"listen")
+		cl.Broker.validate(p, path+"broker")
+	}
+}
+
+func (l listenConfig) validate(p *problems, path string) {
+	host, port, err := net.SplitHostPort(l.Address)
+	if err != nil {
+		p.add(path+".address", "%q is not host:port", l.Address)
+		return
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		p.add(path+".address", "%q is not a port", port)
+	}
+	if ip := net.ParseIP(host); l.AdvertisedHost == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
+		p.add(path+".advertised_host", "is needed, since %s listens on every address: clients must be told one", l.Address)
+	}
+	if _, _, err := parseNodeIDs(l.NodeIDs); err != nil {
+		p.add(path+".node_ids", "%v", err)
+	}
+	if l.FirstNodePort < 0 || l.FirstNodePort > 65535 {
+		p.add(path+".first_node_port", "%d is not a port", l.FirstNodePort)
+	}
+	if t := l.TLS; t != nil && (t.CertFile == "" || t.KeyFile == "") {
+		p.add(path+".tls", "needs cert_file and key_file")
+	}
+}
+
+func (b brokerConfig) validate(p *problems, path string) {
+	switch {
+	case b.Embedded == nil && b.Upstream == nil:
+		p.add(path, "say where records go: embedded: {} for the built-in broker, or upstream: {bootstrap: [host:port]}")
+	case b.Embedded != nil && b.Upstream != nil:
+		p.add(path, "give either embedded or upstream, not both")
+	case b.Embedded != nil:
+		if b.Embedded.Partitions < 1 || b.Embedded.Partitions > 1000 {
+			p.add(path+".embedded.partitions", "%d is not between 1 and 1000", b.Embedded.Partitions)
+		}
+	default:
+		b.Upstream.validate(p, path+".upstream")
+	}
+}
+
+func (u upstreamConfig) validate(p *problems, path string) {
+	if len(u.Bootstrap) == 0 {
+		p.add(path+".bootstrap", "needs at least one host:port")
+	}
+	for i, a := range u.Bootstrap {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			p.add(fmt.Sprintf("%s.bootstrap[%d]", path, i), "%q is not host:port", a)
+		}
+	}
+	if s := u.SASL; s != nil {
+		p.oneOf(path+".sasl.mechanism", s.Mechanism, "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+		if s.Username == "" || s.PasswordFile == "" {
+			p.add(path+".sasl", "needs username and password_file")
+		}
+	}
+	if t := u.TLS; t != nil && (t.CertFile == "") != (t.KeyFile == "") {
+		p.add(path+".tls", "cert_file and key_file go together")
+	}
+}
+
+// parseNodeIDs reads "0-63" or "5".
+func parseNodeIDs(s string) (lo, hi int32, err error) {
+	first, last, ranged := strings.Cut(s, "-")
+	if !ranged {
+		last = first
+	}
+	a, errA := strconv.ParseInt(first, 10, 32)
+	b, errB := strconv.ParseInt(last, 10, 32)
+	if errA != nil || errB != nil || a < 0 || b < a || b-a > 4095 {
+		return 0, 0, fmt.Errorf("%q is not a range of at most 4096 broker ids, like 0-63", s)
+	}
+	return int32(a), int32(b), nil
+}
+
+func (c *config) validateKeys(p *problems) {
+	seen := map[string]bool{}
+	for i, k := range c.Keys {
+		path := fmt.Sprintf("keys[%d]", i)
+		if !nameShape.MatchString(k.Name) || seen[k.Name] {
+			p.add(path+".name", "%q must be a name of its own", k.Name)
+		}
+		if k.File == "" {
+			p.add(path+".file", "is needed")
+		}
+		seen[k.Name] = true
+	}
+}
+
+func (c *config) validateModules(p *problems) {
+	if len(c.Modules) > 0 && c.Trust.Root == "" {
+		p.add("trust.root", "is needed: without it no module can be approved")
+	}
+	seen := map[string]bool{}
+	for i, m := range c.Modules {
+		path := fmt.Sprintf("modules[%d]", i)
+		if !nameShape.MatchString(m.Name) || seen[m.Name] {
+			p.add(path+".name", "%q must be a name of its own", m.Name)
+		}
+		seen[m.Name] = true
+		for field, v := range map[string]string{"wasm": m.Wasm, "signature": m.Signature} {
+			if v == "" {
+				p.add(path+"."+field, "is needed")
+			}
+		}
+		if len(m.Approvals) == 0 {
+			p.add(path+".approvals", "needs at least one approval file")
+		}
+	}
+}
+
+func (c *config) validateBindings(p *problems) {
+	for i, b := range c.Bindings {
+		path := fmt.Sprintf("bindings[%d]", i)
+		if len(b.Topics) == 0 {
+			p.add(path+".topics", "needs at least one topic; \"*\" is all")
+		}
+		for _, m := range b.Modules {
+			if !slices.ContainsFunc(c.Modules, func(mc moduleConfig) bool { return mc.Name == m }) {
+				p.add(path+".modules", "%q is not in modules", m)
+			}
+		}
+		if b.Cluster != "" && !slices.ContainsFunc(c.Clusters, func(cc clusterConfig) bool { return cc.Name == b.Cluster }) {
+			p.add(path+".cluster", "%q is not in clusters", b.Cluster)
+		}
+		p.oneOf(path+".data_class", b.DataClass, "public", "internal", "confidential", "restricted")
+		p.oneOf(path+".reject_with", b.RejectWith, "invalid_record", "policy_violation")
+		if _, err := recordbatch.ParseCompression(b.Recompress); err != nil && b.Recompress != "same" {
+			p.add(path+".recompress", "%q is not one of same, none, gzip, snappy, lz4, zstd", b.Recompress)
+		}
+	}
+}
+
+func (c *config) validateLimits(p *problems) {
+	l := c.Limits
+	if l.MaxFrame < 0 || l.MaxFrame > 127<<20 {
+		p.add("limits.max_frame", "%d is not between 0 and %d", l.MaxFrame, 127<<20)
+	}
+	if l.MaxBatch < 0 || l.Memory < 0 || l.MaxConnections < 0 {
+		p.add("limits", "negative values make no sense")
+	}
+}

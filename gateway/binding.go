@@ -1,0 +1,216 @@
+package gateway
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/transforms"
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+// Transformer runs the modules of one binding over one batch. It is called
+// concurrently by many connections, each with its own batch. On an error
+// nothing of the batch may be used, and the caller refuses it: an
+// implementation must never hand back a half-transformed batch without error.
+type Transformer interface {
+	Run(ctx context.Context, b *record.Batch, at transforms.Origin) error
+}
+
+// Grant is what a binding compiled to: everything the produce path needs to
+// know about a (topic, principal) pair, with all policy already decided.
+// It is immutable.
+type Grant struct {
+	Binding        string
+	Chain          Transformer // nil: records pass unchanged, but are recorded
+	Modules        []audit.ModuleRef
+	Reasons        [][]string // per module, its reason catalogue
+	Routes         [][]string // per module, the topics it may route to
+	PolicyRevision string
+	GrantDigest    [32]byte
+	RejectCode     int16 // Kafka error code of a rejected batch: 87 or 44
+	Recompress     recordbatch.Compression
+	KeepCodec      bool
+	Refusal        audit.Outcome // not OutcomePassed: nothing may be produced, with this outcome
+	Why            string        // closed-catalogue reason of the refusal
+	ValidUntil     time.Time
+	Unaudited      bool // insecure_pass: forwarded as bytes, no decision recorded
+}
+
+// Binding maps topic and principal patterns to a grant. A pattern is a literal
+// in which each '*' stands for any run of characters.
+type Binding struct {
+	Topics     []string
+	Principals []string // empty: everyone
+	Grant      *Grant
+}
+
+// Bindings is one immutable snapshot of all bindings. The first binding, in
+// configuration order, whose topic and principal match decides.
+type Bindings struct {
+	all      []Binding
+	exact    map[string][]int // literal topic → indices, ascending
+	prefixes map[string][]int // "orders." of "orders.*" → indices, ascending
+	globs    []int            // every other pattern
+	lengths  []int            // prefix lengths in use
+	unbound  *Grant
+	cache    sync.Map     // lookupKey → *Grant
+	drops    sync.Map     // topic → bool
+	cached   atomic.Int64 // entries of both caches
+	modules  bool         // some binding runs a module
+}
+
+type lookupKey struct{ topic, principal string }
+
+// maxCached bounds the look-up cache, since topic names come from clients.
+const maxCached = 1 << 16
+
+// NewBindings compiles a snapshot. unbound is the grant of a pair that no
+// binding matches.
+func NewBindings(all []Binding, unbound *Grant) *Bindings {
+	s := &Bindings{all: all, exact: map[string][]int{}, prefixes: map[string][]int{}, unbound: unbound}
+	for i, b := range all {
+		s.modules = s.modules || len(b.Grant.Modules) > 0
+		for _, t := range b.Topics {
+			s.index(t, i)
+		}
+	}
+	return s
+}
+
+func (s *Bindings) index(pattern string, i int) {
+	star := strings.IndexByte(pattern, '*')
+	switch {
+	case star < 0:
+		s.exact[pattern] = append(s.exact[pattern], i)
+	case star == len(pattern)-1:
+		p := pattern[:star]
+		if len(s.prefixes[p]) == 0 {
+			s.addLength(len(p))
+		}
+		s.prefixes[p] = append(s.prefixes[p], i)
+	default:
+		s.globs = append(s.globs, i)
+	}
+}
+
+func (s *Bindings) addLength(n int) {
+	for _, l := range s.lengths {
+		if l == n {
+			return
+		}
+	}
+	s.lengths = append(s.lengths, n)
+}
+
+// Lookup returns the grant that decides for the pair, never nil. Safe for
+// concurrent use; its cost does not grow with the number of bindings.
+func (s *Bindings) Lookup(topic, principal string) *Grant {
+	key := lookupKey{topic, principal}
+	if g, ok := s.cache.Load(key); ok {
+		return g.(*Grant)
+	}
+	g := s.find(topic, principal)
+	if s.cached.Load() < maxCached {
+		// The key outlives the frame that the strings may be views of.
+		key = lookupKey{strings.Clone(topic), strings.Clone(principal)}
+		if _, loaded := s.cache.LoadOrStore(key, g); !loaded {
+			s.cached.Add(1)
+		}
+	}
+	return g
+}
+
+func (s *Bindings) find(topic, principal string) *Grant {
+	best := s.first(s.exact[topic], principal, len(s.all))
+	for _, n := range s.lengths {
+		if n <= len(topic) {
+			best = s.first(s.prefixes[topic[:n]], principal, best)
+		}
+	}
+	for _, i := range s.globs {
+		if i < best && s.matchesPrincipal(i, principal) && matchesAny(s.all[i].Topics, topic) {
+			best = i
+		}
+	}
+	if best == len(s.all) {
+		return s.unbound
+	}
+	return s.all[best].Grant
+}
+
+// first returns the lowest index of list, below limit, that takes principal.
+func (s *Bindings) first(list []int, principal string, limit int) int {
+	for _, i := range list {
+		if i >= limit {
+			break
+		}
+		if s.matchesPrincipal(i, principal) {
+			return i
+		}
+	}
+	return limit
+}
+
+func (s *Bindings) matchesPrincipal(i int, principal string) bool {
+	return len(s.all[i].Principals) == 0 || matchesAny(s.all[i].Principals, principal)
+}
+
+func matchesAny(patterns []string, name string) bool {
+	for _, p := range patterns {
+		if Match(p, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayDrop reports whether placeholders of dropped records may be in a topic:
+// some binding, for any principal, runs modules on it. An unknown name may.
+func (s *Bindings) mayDrop(topic string) bool {
+	if topic == "" {
+		return true
+	}
+	if v, ok := s.drops.Load(topic); ok {
+		return v.(bool)
+	}
+	may := false
+	for i := range s.all {
+		may = may || len(s.all[i].Grant.Modules) > 0 && matchesAny(s.all[i].Topics, topic)
+	}
+	if s.cached.Load() < maxCached {
+		s.cached.Add(1)
+		s.drops.Store(strings.Clone(topic), may)
+	}
+	return may
+}
+
+// Match reports whether name matches pattern, in which each '*' stands for any
+// run of characters, and everything else for itself. It runs in
+// O(len(pattern)·len(name)): a hostile pattern cannot make it exponential.
+func Match(pattern, name string) bool {
+	p, n, star, mark := 0, 0, -1, 0
+	for n < len(name) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, mark = p, n
+			p++
+		case p < len(pattern) && pattern[p] == name[n]:
+			p++
+			n++
+		case star >= 0:
+			mark++
+			p, n = star+1, mark
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == '*' {
+		p++
+	}
+	return p == len(pattern)
+}

@@ -1,0 +1,275 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/broker"
+	"github.com/guardlock/guardlock/gateway/wire"
+)
+
+// Upstream makes connections to the brokers of one cluster. Dial must honour
+// ctx and be safe for concurrent use; addr is a broker's own host:port, which
+// an implementation may ignore where there is only one way to go.
+type Upstream interface {
+	Bootstrap() []broker.HostPort
+	DialNode(ctx context.Context, addr broker.HostPort) (net.Conn, error)
+}
+
+// ClusterConfig describes one virtual cluster: where clients come in, and where
+// their requests go.
+type ClusterConfig struct {
+	Name     string
+	Upstream Upstream
+	Service  []kgo.Opt // identity of the gateway's own requests (SASL); dialing is set by us
+	Embedded bool      // the broker is kfake: its limits are enforced here (compaction)
+
+	Host           string // address to listen on
+	Port           int    // bootstrap port; 0 picks one (tests)
+	AdvertisedHost string // what clients are told; empty: Host
+	FirstNodePort  int    // port of broker MinNode; 0 picks free ports (tests)
+	MinNode        int32
+	MaxNode        int32       // brokers outside MinNode..MaxNode cannot be advertised
+	TLS            *tls.Config // nil: plaintext
+
+	Telemetry bool // let KIP-714 client metrics through
+}
+
+// Cluster is one virtual cluster. Safe for concurrent use.
+type Cluster struct {
+	// fixed after newCluster
+	gw     *Gateway
+	cfg    ClusterConfig
+	log    *zap.Logger
+	admin  *kgo.Client // the gateway's own requests
+	topics *topicNames
+	api    wire.ApiOptions
+
+	bindings atomic.Pointer[Bindings]
+	resolver *resolver
+	limits   topicLimits
+
+	mu       sync.Mutex
+	nodes    map[int32]*node
+	boot     net.Listener
+	conns    map[*conn]struct{}
+	draining bool
+	accepts  sync.WaitGroup
+	serving  sync.WaitGroup
+	ctx      context.Context // of run: what connections made later belong to
+}
+
+// node is one upstream broker and the listener that stands for it.
+type node struct {
+	upstream atomic.Pointer[broker.HostPort] // as the cluster last reported it
+	listener net.Listener
+	port     int
+}
+
+func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
+	if cfg.AdvertisedHost == "" {
+		cfg.AdvertisedHost = cfg.Host
+	}
+	c := &Cluster{gw: g, cfg: cfg, log: g.cfg.Log.Named(cfg.Name), topics: &topicNames{},
+		api: wire.ApiOptions{Telemetry: cfg.Telemetry}, nodes: map[int32]*node{}, conns: map[*conn]struct{}{}}
+	c.bindings.Store(NewBindings(nil, refuseUnbound))
+	var seeds []string
+	for _, a := range cfg.Upstream.Bootstrap() {
+		seeds = append(seeds, a.String())
+	}
+	opts := append([]kgo.Opt{
+		kgo.SeedBrokers(seeds...),
+		kgo.Dialer(cfg.dial),
+		kgo.ClientID("guardlock"),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
+		kgo.MetadataMinAge(100 * time.Millisecond),
+	}, cfg.Service...)
+	admin, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("building the gateway's own client: %w", err)
+	}
+	c.admin = admin
+	c.resolver = newResolver(c)
+	return c, nil
+}
+
+// dial is how the gateway's own client connects.
+func (c ClusterConfig) dial(ctx context.Context, _, host string) (net.Conn, error) {
+	addr, err := broker.ParseHostPort(host)
+	if err != nil {
+		return nil, err
+	}
+	return c.Upstream.DialNode(ctx, addr)
+}
+
+// refuseUnbound is the grant of everything before bindings were set, and of
+// what no binding matches unless the configuration says otherwise.
+var refuseUnbound = &Grant{Binding: "", Refusal: audit.OutcomePolicyDenied, Why: "unbound_topic", RejectCode: codePolicyViolation}
+
+// RefuseUnbound returns the grant that refuses what no binding matches.
+func RefuseUnbound() *Grant { return refuseUnbound }
+
+// SetBindings swaps the snapshot. Batches already being decided finish under
+// the old one; every later one sees the new.
+func (c *Cluster) SetBindings(b *Bindings) { c.bindings.Store(b) }
+
+// Resolve hands over decisions whose fate is unknown, from a crash or a lost
+// connection: they are looked for in the topic itself.
+func (c *Cluster) Resolve(refs []audit.BatchRef) {
+	seqs := make([]uint64, len(refs))
+	for i, r := range refs {
+		seqs[i] = r.Seq
+	}
+	c.resolver.add(seqs)
+}
+
+// Unresolved returns how many decisions still wait to be matched to the topic.
+func (c *Cluster) Unresolved() int { return c.resolver.len() }
+
+// Addr returns the bootstrap listener's address, once Listen has succeeded.
+func (c *Cluster) Addr() string { return c.boot.Addr().String() }
+
+func (c *Cluster) listen(ctx context.Context) error {
+	addr := net.JoinHostPort(c.cfg.Host, strconv.Itoa(c.cfg.Port))
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listening for clients of cluster %s on %s: %w", c.cfg.Name, addr, err)
+	}
+	c.boot = ln
+	return nil
+}
+
+func (c *Cluster) closeListeners() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	if c.boot != nil {
+		c.boot.Close()
+	}
+	for _, n := range c.nodes {
+		n.listener.Close()
+	}
+}
+
+// run serves the cluster until ctx ends and everything is drained.
+func (c *Cluster) run(ctx context.Context) error {
+	serveCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	c.mu.Lock()
+	c.ctx = serveCtx
+	c.mu.Unlock()
+	c.accepts.Go(func() { c.accept(c.boot, c.bootstrapTarget()) })
+	c.accepts.Go(func() { c.discover(ctx) })
+	c.accepts.Go(func() { c.resolver.run(ctx) })
+
+	<-ctx.Done()
+	c.closeListeners()
+	c.accepts.Wait()
+	c.drain(cancel)
+	c.admin.Close()
+	return nil
+}
+
+// drain lets connections finish what they have read, then ends them.
+func (c *Cluster) drain(cancel context.CancelFunc) {
+	c.mu.Lock()
+	for conn := range c.conns {
+		conn.drain()
+	}
+	c.mu.Unlock()
+	done := make(chan struct{})
+	go func() { c.serving.Wait(); close(done) }()
+	timer := time.NewTimer(c.gw.cfg.DrainTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return
+	case <-timer.C:
+		c.log.Warn("drain deadline passed; closing the remaining connections")
+	}
+	cancel()
+	c.mu.Lock()
+	for conn := range c.conns {
+		conn.kill(errDrainDeadline)
+	}
+	c.mu.Unlock()
+	<-done
+}
+
+var errDrainDeadline = errors.New("drain deadline passed")
+
+// target names the broker that a listener stands for.
+type target struct {
+	node int32 // -1: any bootstrap server
+	addr func() (broker.HostPort, bool)
+}
+
+func (c *Cluster) bootstrapTarget() target {
+	servers := c.cfg.Upstream.Bootstrap()
+	var next atomic.Uint32
+	return target{node: -1, addr: func() (broker.HostPort, bool) { return servers[int(next.Add(1)-1)%len(servers)], true }}
+}
+
+// accept serves one listener until it is closed.
+func (c *Cluster) accept(ln net.Listener, to target) {
+	for {
+		client, err := ln.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// Out of descriptors, say: back off instead of spinning.
+			c.log.Warn("accepting a connection failed", zap.Error(err))
+			if !sleep(c.ctx, 50*time.Millisecond) {
+				return
+			}
+			continue
+		}
+		c.serve(client, to)
+	}
+}
+
+// serve starts a connection's goroutines, unless there are too many.
+func (c *Cluster) serve(client net.Conn, to target) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.draining || len(c.conns) >= c.gw.cfg.MaxConnections {
+		client.Close()
+		return
+	}
+	if c.cfg.TLS != nil {
+		client = tls.Server(client, c.cfg.TLS)
+	}
+	conn := newConn(c, client)
+	c.conns[conn] = struct{}{}
+	c.serving.Go(func() {
+		err := conn.run(c.ctx, to)
+		c.mu.Lock()
+		delete(c.conns, conn)
+		c.mu.Unlock()
+		conn.logEnd(err)
+	})
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

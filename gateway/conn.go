@@ -1,0 +1,217 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// conn is one client connection and its one upstream connection.
+type conn struct {
+	// fixed after newConn; upstream is set by run before the goroutines start
+	cluster  *Cluster
+	log      *zap.Logger
+	client   net.Conn
+	upstream net.Conn
+	source   string // host of the client, for decisions
+	id       uint64
+
+	// owned by the reader
+	in    *inbox
+	guard sequenceGuard
+	steps []step
+	out   outbox
+	spare [][]byte // buffers to give back after the flush
+
+	// set by whoever authenticates, read by the reader
+	principal atomic.Pointer[string]
+
+	// writeMu serialises writes to the client; held before mu
+	writeMu sync.Mutex
+	gone    bool // the client cannot be written to any more; guarded by writeMu
+
+	mu       sync.Mutex
+	queue    queue
+	reading  bool          // the reader may still add to the queue
+	idle     chan struct{} // closed when reading is over and nothing is owed
+	draining bool
+}
+
+const anonymous = "User:ANONYMOUS" // Kafka's name for an unauthenticated principal
+
+func newConn(c *Cluster, client net.Conn) *conn {
+	conn := &conn{cluster: c, client: client, id: c.gw.lastConn.Add(1), source: hostOf(client), reading: true, idle: make(chan struct{})}
+	conn.log = c.log.With(zap.String("client", client.RemoteAddr().String()))
+	p := anonymous
+	conn.principal.Store(&p)
+	return conn
+}
+
+func hostOf(c net.Conn) string {
+	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+var errNoBroker = errors.New("broker has not been seen yet")
+
+// run serves the connection until either side ends. It returns after both of
+// its goroutines have ended and both sockets are closed.
+func (c *conn) run(ctx context.Context, to target) error {
+	defer c.client.Close()
+	if err := c.handshake(ctx); err != nil {
+		return err
+	}
+	up, err := c.dial(ctx, to)
+	if err != nil {
+		return err
+	}
+	defer up.Close()
+	c.mu.Lock()
+	c.upstream = up
+	c.mu.Unlock()
+	cfg := &c.cluster.gw.cfg
+	c.in = newInbox(c.client, c.cluster.gw.buffers, cfg.MaxFrame, cfg.FrameTimeout)
+	defer c.in.release()
+
+	var wg sync.WaitGroup
+	var writeErr error
+	wg.Go(func() {
+		writeErr = c.write(ctx)
+		c.client.Close() // no answers will come: the reader has nothing to do
+	})
+	readErr := c.read(ctx)
+	c.endReading()
+	c.lingerForAnswers(ctx, cfg.DrainTimeout)
+	up.Close()
+	wg.Wait()
+	c.abandonPending()
+	return firstReal(readErr, writeErr)
+}
+
+// handshake ends within a deadline: before it nothing is known of the client.
+func (c *conn) handshake(ctx context.Context) error {
+	t, ok := c.client.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cluster.gw.cfg.DialTimeout)
+	defer cancel()
+	if err := t.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("%w: %w", errHandshake, err)
+	}
+	return nil
+}
+
+var errHandshake = errors.New("TLS handshake failed")
+
+func (c *conn) dial(ctx context.Context, to target) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cluster.gw.cfg.DialTimeout)
+	defer cancel()
+	var last error
+	for range c.cluster.cfg.Upstream.Bootstrap() {
+		addr, known := to.addr()
+		if !known {
+			return nil, fmt.Errorf("dialing broker %d: %w", to.node, errNoBroker)
+		}
+		up, err := c.cluster.cfg.Upstream.DialNode(ctx, addr)
+		if err == nil {
+			return up, nil
+		}
+		last = err
+		if to.node >= 0 {
+			break // there is no other address for this broker
+		}
+	}
+	return nil, fmt.Errorf("dialing the cluster: %w", last)
+}
+
+// endReading says that nothing will be added to the queue any more.
+func (c *conn) endReading() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reading = false
+	if c.queue.empty() {
+		close(c.idle)
+	}
+}
+
+// lingerForAnswers waits until everything forwarded has been answered: even
+// when the client has gone, the answers say where its records are.
+func (c *conn) lingerForAnswers(ctx context.Context, limit time.Duration) {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-c.idle:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// abandonPending hands the decisions that will get no answer any more to the
+// resolver. Both goroutines have ended.
+func (c *conn) abandonPending() {
+	for !c.queue.empty() {
+		if p := c.queue.pop(); p.produce != nil {
+			c.cluster.resolver.add(p.produce.unbound())
+		}
+	}
+}
+
+// drain makes the reader stop after the requests that it has read.
+func (c *conn) drain() {
+	c.mu.Lock()
+	c.draining = true
+	c.mu.Unlock()
+	// A blocked read returns at once; bytes not read yet stay unread, and the
+	// client sends them again elsewhere.
+	c.client.SetReadDeadline(time.Unix(1, 0))
+}
+
+func (c *conn) isDraining() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.draining
+}
+
+// kill ends both sides now.
+func (c *conn) kill(error) {
+	c.client.Close()
+	c.mu.Lock()
+	up := c.upstream
+	c.mu.Unlock()
+	if up != nil {
+		up.Close()
+	}
+}
+
+// firstReal picks the error worth telling: the end of a peer is none.
+func firstReal(errs ...error) error {
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *conn) logEnd(err error) {
+	switch {
+	case err == nil:
+		c.log.Debug("connection closed")
+	case errors.Is(err, errFrame) || isClientFault(err):
+		c.log.Warn("connection refused", zap.Error(err))
+	default:
+		c.log.Info("connection ended", zap.Error(err))
+	}
+}

@@ -1,0 +1,247 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/guardlock/guardlock/broker"
+	"github.com/guardlock/guardlock/gateway/wire"
+)
+
+// Kafka API keys that dispatch names; wire.Table has them all.
+const (
+	keyProduce         = 0
+	keyFetch           = 1
+	keyListOffsets     = 2
+	keyApiVersions     = 18
+	keyCreateTopics    = 19
+	keyOffsetForLeader = 23
+	keyAlterConfigs    = 33
+	keyIncrementalAlt  = 44
+	keyShareFetch      = 78
+)
+
+// step is what one request became: something for upstream, an answer of our
+// own, or both to come once its decisions are durable.
+type step struct {
+	pend    pending
+	owed    bool   // pend goes into the queue
+	raw     []byte // for upstream, length included
+	header  wire.RequestHeader
+	produce *produce
+}
+
+// read is the reader goroutine: it takes every request that is ready, decides,
+// makes the decisions durable, and forwards, until the client ends.
+func (c *conn) read(ctx context.Context) error {
+	for !c.isDraining() {
+		if err := c.in.fill(ctx); err != nil {
+			return err
+		}
+		err := c.takeReady(ctx)
+		// What was decided before the bad request still goes its way.
+		if flushErr := c.flush(ctx); flushErr != nil {
+			return flushErr
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxReady bounds the requests that one flush waits for together.
+const maxReady = 64
+
+func (c *conn) takeReady(ctx context.Context) error {
+	for {
+		frame, ok, err := c.in.next()
+		if err != nil || !ok {
+			return err
+		}
+		if err := c.dispatch(ctx, frame); err != nil {
+			return err
+		}
+		if len(c.steps) == maxReady {
+			if err := c.flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// isClientFault: the peer sent what no stock client sends, or what is not
+// served; worth a warning, not an alarm.
+func isClientFault(err error) bool {
+	return errors.Is(err, wire.ErrMalformed) || errors.Is(err, wire.ErrRefused) || errors.Is(err, wire.ErrUnsupportedVersion) ||
+		errors.Is(err, wire.ErrDuplicate) || errors.Is(err, wire.ErrTooLarge)
+}
+
+// dispatch decides what one request needs. An error closes the connection, as a
+// Kafka broker does for requests that it cannot read.
+func (c *conn) dispatch(ctx context.Context, frame []byte) error {
+	h, err := wire.ParseRequestHeader(frame)
+	if h.Key == keyApiVersions && errors.Is(err, wire.ErrUnsupportedVersion) {
+		c.answerLocally(h, func(dst []byte) []byte { return wire.UnsupportedApiVersions(dst, h.CorrelationID) })
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !c.cluster.api.Serves(h.Key, h.Version) {
+		return fmt.Errorf("checking API key %d: %w", h.Key, wire.ErrRefused)
+	}
+	body := frame[h.BodyOffset:]
+	if err := c.checkBody(h, body); err != nil {
+		return err
+	}
+	switch h.Key {
+	case keyProduce:
+		return c.produceRequest(ctx, h, frame)
+	case keyApiVersions:
+		return c.apiVersions(h, frame)
+	case keyCreateTopics, keyAlterConfigs, keyIncrementalAlt:
+		if c.cluster.cfg.Embedded {
+			return c.refuseCompaction(h, frame)
+		}
+	}
+	c.forward(h, frame)
+	return nil
+}
+
+// checkBody holds what is refused whatever it says: requests of replicas, and
+// bytes that the embedded broker might not survive.
+func (c *conn) checkBody(h wire.RequestHeader, body []byte) error {
+	switch h.Key {
+	case keyFetch, keyListOffsets, keyOffsetForLeader:
+		if err := wire.CheckFollower(h.Key, h.Version, body); err != nil {
+			return err
+		}
+	case keyProduce:
+		return nil // parsed in full
+	}
+	if c.cluster.cfg.Embedded {
+		return wire.CheckRequest(h.Key, h.Version, body)
+	}
+	return nil
+}
+
+// withLength returns the frame with its four length bytes, which lie before it
+// in the inbox.
+func (c *conn) withLength(frame []byte) []byte {
+	return c.in.buf[c.in.r-4-len(frame) : c.in.r]
+}
+
+func pendingFor(h wire.RequestHeader) pending {
+	return pending{key: h.Key, version: h.Version, correlation: h.CorrelationID}
+}
+
+func (c *conn) forward(h wire.RequestHeader, frame []byte) {
+	c.steps = append(c.steps, step{pend: pendingFor(h), owed: true, raw: c.withLength(frame)})
+}
+
+// answerLocally queues an answer of our own behind everything asked before.
+func (c *conn) answerLocally(h wire.RequestHeader, build func(dst []byte) []byte) {
+	p := pendingFor(h)
+	p.local = ownFrame(build)
+	c.steps = append(c.steps, step{pend: p, owed: true})
+}
+
+// ownFrame builds a frame in memory of its own, since it may wait in the queue.
+func ownFrame(build func(dst []byte) []byte) []byte {
+	var o outbox
+	f, _, _ := o.frame(func(dst []byte) ([]byte, bool, error) { return build(dst), true, nil })
+	return f
+}
+
+func (c *conn) apiVersions(h wire.RequestHeader, frame []byte) error {
+	if h.Version < 5 {
+		c.forward(h, frame)
+		return nil
+	}
+	out, _, err := c.out.frame(func(dst []byte) ([]byte, bool, error) {
+		dst, err := wire.RewriteApiVersionsRequest(dst, h, frame)
+		return dst, true, err
+	})
+	if err != nil {
+		return err
+	}
+	c.steps = append(c.steps, step{pend: pendingFor(h), owed: true, raw: out})
+	return nil
+}
+
+// refuseCompaction answers requests that would make the embedded broker
+// compact: it loses acknowledged records when it is killed meanwhile.
+func (c *conn) refuseCompaction(h wire.RequestHeader, frame []byte) error {
+	body := frame[h.BodyOffset:]
+	if len(body) > wire.MaxDecoded {
+		return fmt.Errorf("checking API key %d: %w", h.Key, wire.ErrTooLarge)
+	}
+	req := kmsg.RequestForKey(h.Key)
+	req.SetVersion(h.Version)
+	if err := req.ReadFrom(body); err != nil {
+		return fmt.Errorf("reading API key %d: %w", h.Key, wire.ErrMalformed)
+	}
+	reason, refuse := broker.RefuseCompaction(req)
+	if !refuse {
+		c.forward(h, frame)
+		return nil
+	}
+	var err error
+	c.answerLocally(h, func(dst []byte) []byte {
+		dst, err = wire.ErrorResponse(dst, h, body, codeInvalidConfig, reason)
+		return dst
+	})
+	return err
+}
+
+// flush makes the decisions of all steps durable, queues what is owed to the
+// client in request order, and forwards what may go upstream.
+func (c *conn) flush(ctx context.Context) error {
+	if len(c.steps) == 0 {
+		return nil
+	}
+	var closing error
+	for i := range c.steps {
+		if s := &c.steps[i]; s.produce != nil {
+			if err := c.settle(ctx, s); err != nil && closing == nil {
+				closing = err
+			}
+		}
+	}
+	// Queued before written: the answer may be back before Write returns.
+	c.mu.Lock()
+	for i := range c.steps {
+		if c.steps[i].owed {
+			c.queue.push(c.steps[i].pend)
+		}
+	}
+	c.mu.Unlock()
+	for i := range c.steps {
+		if raw := c.steps[i].raw; raw != nil {
+			c.out.add(raw)
+		}
+	}
+	err := c.out.flush(c.upstream)
+	c.releaseSteps()
+	if err != nil {
+		return err
+	}
+	if err := c.deliverLocals(); err != nil {
+		return err
+	}
+	return closing
+}
+
+func (c *conn) releaseSteps() {
+	clear(c.steps)
+	c.steps = c.steps[:0]
+	for i, b := range c.spare {
+		c.cluster.gw.buffers.put(b)
+		c.spare[i] = nil
+	}
+	c.spare = c.spare[:0]
+}

@@ -1,0 +1,144 @@
+// Package gateway is the Kafka listener of Guardlock: it speaks the Kafka
+// protocol to stock clients, forwards what it need not understand as frames,
+// and sends every produced batch through decide-record-forward.
+//
+// One client connection has one upstream connection, one reader goroutine
+// (client to broker) and one writer goroutine (broker to client). Answers leave
+// in request order. The reader never forwards a batch before its decision is in
+// the journal.
+//
+// Trust: bytes from clients are hostile until parsed; bytes from brokers are
+// trusted to be Kafka, but their addresses must never reach a client, which
+// would go around us. Nothing in here decides policy: a Bindings snapshot says
+// what each (topic, principal) may do.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/recordbatch"
+)
+
+// Journal is where decisions become durable. Append must keep the order of
+// calls, return at once, and give a ticket whose Wait returns nil only when the
+// entry survives a crash; after one failure every later Append must fail too.
+// It must not keep batch. Bind may be lazy: what it says can be found again.
+// Both are called concurrently.
+type Journal interface {
+	Append(e *audit.BatchEntry, batch []byte) audit.Ticket
+	Bind(seq uint64, b audit.Binding)
+	ID(seq uint64, index int) audit.DecisionID
+}
+
+// Config is what a Gateway is built from; every value is already checked.
+type Config struct {
+	Clusters []ClusterConfig
+	Journal  Journal
+	Ledger   Ledger
+	Log      *zap.Logger
+
+	MaxFrame       int                // bytes; 0: 100 MiB + 64 KiB, above Kafka's own default
+	Memory         int64              // bytes of frames held at once over all connections; 0: 512 MiB
+	Batch          recordbatch.Limits // bounds of one decompressed batch
+	MaxConnections int                // per cluster; 0: 20,000
+	FrameTimeout   time.Duration      // for a frame that has begun, and for buffer memory; 0: 30 s
+	DialTimeout    time.Duration      // 0: 10 s
+	WriteTimeout   time.Duration      // for a client to take its answers; 0: 2 min
+	DrainTimeout   time.Duration      // at shutdown, for answers that are owed; 0: 20 s
+}
+
+func (c *Config) setDefaults() {
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	c.MaxFrame = orDefault(c.MaxFrame, 100<<20+64<<10)
+	c.Memory = orDefault(c.Memory, 512<<20)
+	c.MaxConnections = orDefault(c.MaxConnections, 20_000)
+	c.FrameTimeout = orDefault(c.FrameTimeout, 30*time.Second)
+	c.DialTimeout = orDefault(c.DialTimeout, 10*time.Second)
+	c.WriteTimeout = orDefault(c.WriteTimeout, 2*time.Minute)
+	c.DrainTimeout = orDefault(c.DrainTimeout, 20*time.Second)
+}
+
+func orDefault[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// Gateway serves one or more virtual clusters. Its methods are safe for
+// concurrent use.
+type Gateway struct {
+	// fixed after New
+	cfg      Config
+	clusters []*Cluster
+	buffers  *buffers
+	workers  *workers
+	lastConn atomic.Uint64
+}
+
+// New builds a gateway; it opens nothing.
+func New(cfg Config) (*Gateway, error) {
+	cfg.setDefaults()
+	if cfg.Memory < 2*int64(cfg.MaxFrame) {
+		// One frame being moved to a larger buffer holds both.
+		return nil, fmt.Errorf("limits.memory (%d bytes) must be at least twice limits.max_frame (%d bytes)", cfg.Memory, cfg.MaxFrame)
+	}
+	g := &Gateway{cfg: cfg, buffers: newBuffers(cfg.Memory), workers: newWorkers(2*runtime.GOMAXPROCS(0), cfg.Batch)}
+	for _, cc := range cfg.Clusters {
+		c, err := newCluster(g, cc)
+		if err != nil {
+			return nil, fmt.Errorf("cluster %s: %w", cc.Name, err)
+		}
+		g.clusters = append(g.clusters, c)
+	}
+	return g, nil
+}
+
+// Cluster returns the virtual cluster with that name, or nil.
+func (g *Gateway) Cluster(name string) *Cluster {
+	for _, c := range g.clusters {
+		if c.cfg.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// Listen binds every bootstrap listener, so that a busy port is an error
+// before anything else happens.
+func (g *Gateway) Listen(ctx context.Context) error {
+	for _, c := range g.clusters {
+		if err := c.listen(ctx); err != nil {
+			for _, other := range g.clusters {
+				other.closeListeners()
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// Run serves until ctx ends, then drains: no new connections, requests already
+// read are answered, until DrainTimeout. Listen must have succeeded. It returns
+// after every goroutine it started has ended.
+func (g *Gateway) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(g.clusters))
+	for i, c := range g.clusters {
+		wg.Go(func() { errs[i] = c.run(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}

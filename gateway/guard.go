@@ -1,0 +1,70 @@
+package gateway
+
+// sequenceGuard keeps the promise that Kafka clients build on: after a batch
+// of a producer is refused, nothing of that producer that was already in
+// flight behind it may be stored (proxy trap 22).
+//
+// A broker that has no state yet for a producer accepts any first sequence
+// number. If the gateway refused sequence 0-9 and let 10-19 pass, the client
+// would renumber its next batch to 10-19, and the broker would acknowledge it
+// as a duplicate without storing it: silent loss. So whatever follows a refused
+// batch is answered OUT_OF_ORDER_SEQUENCE_NUMBER, as a broker with state does,
+// until the client comes back with the refused sequence or a new epoch.
+//
+// It lives on one connection, like the requests in flight it speaks about, and
+// is owned by the connection's reader.
+type sequenceGuard struct {
+	holes map[guardKey]hole
+}
+
+type guardKey struct {
+	topic     string
+	partition int32
+}
+
+type hole struct {
+	producer int64
+	epoch    int16
+	sequence int32 // the first sequence number that was not stored
+}
+
+// maxHoles bounds what one connection can make us remember.
+const maxHoles = 1 << 14
+
+// blocks reports whether the batch follows a refused one, and forgets the hole
+// when the client has come back to it. Batches without a producer id have no
+// order to keep.
+func (g *sequenceGuard) blocks(k guardKey, producer int64, epoch int16, sequence int32) bool {
+	if len(g.holes) == 0 || producer < 0 {
+		return false
+	}
+	h, ok := g.holes[k]
+	if !ok {
+		return false
+	}
+	if h.producer != producer || h.epoch != epoch || sequence == h.sequence {
+		delete(g.holes, k)
+		return false
+	}
+	// Sequence numbers wrap after 2^31-1, so compare their distance.
+	return sequence-h.sequence > 0 || h.sequence-sequence > 1<<30
+}
+
+// refuse remembers a batch that was not stored. It reports false when the
+// connection has too many open holes and must be closed.
+func (g *sequenceGuard) refuse(k guardKey, producer int64, epoch int16, sequence int32) bool {
+	if producer < 0 {
+		return true
+	}
+	if _, ok := g.holes[k]; ok {
+		return true // the first hole is the one the client must come back to
+	}
+	if len(g.holes) >= maxHoles {
+		return false
+	}
+	if g.holes == nil {
+		g.holes = map[guardKey]hole{}
+	}
+	g.holes[k] = hole{producer: producer, epoch: epoch, sequence: sequence}
+	return true
+}

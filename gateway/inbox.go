@@ -1,0 +1,229 @@
+package gateway
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+	"time"
+)
+
+// errFrame marks bytes that cannot be a Kafka frame; the connection is closed,
+// since nothing after a wrong length can be trusted.
+var errFrame = errors.New("malformed frame")
+
+// inbox turns one direction of a connection into whole frames. While the peer
+// is silent it holds no buffer, so an idle connection costs two stacks and
+// nothing more. Owned by one goroutine.
+type inbox struct {
+	conn     net.Conn
+	raw      syscall.RawConn // nil where reads go through TLS
+	pool     *buffers
+	maxFrame int
+	patience time.Duration // for memory, and for the rest of a frame that has begun
+
+	buf   []byte
+	first [1]byte
+	r, w  int
+	want  int       // size of the last frame: the next buffer starts that large
+	began time.Time // when the incomplete frame at r began to arrive
+}
+
+func newInbox(conn net.Conn, pool *buffers, maxFrame int, patience time.Duration) *inbox {
+	in := &inbox{conn: conn, pool: pool, maxFrame: maxFrame, patience: patience}
+	if sc, ok := conn.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			in.raw = raw
+		}
+	}
+	return in
+}
+
+// next returns the next whole frame, without its length prefix, if one is
+// buffered. The frame aliases the buffer until the next fill.
+func (in *inbox) next() (frame []byte, ok bool, err error) {
+	size, known, err := in.frameSize()
+	if err != nil || !known || in.w-in.r < 4+size {
+		return nil, false, err
+	}
+	frame = in.buf[in.r+4 : in.r+4+size : in.r+4+size]
+	in.r += 4 + size
+	in.want, in.began = 4+size, time.Time{}
+	return frame, true, nil
+}
+
+// frameSize reads the length prefix at r. It is judged before anything is
+// allocated for it.
+func (in *inbox) frameSize() (size int, known bool, err error) {
+	if in.w-in.r < 4 {
+		return 0, false, nil
+	}
+	n := binary.BigEndian.Uint32(in.buf[in.r:])
+	if n < 4 || n > uint32(in.maxFrame) {
+		return 0, false, fmt.Errorf("%w: length %d is not between 4 and %d (limits.max_frame)", errFrame, n, in.maxFrame)
+	}
+	return int(n), true, nil
+}
+
+// fill blocks until more bytes have arrived. Frames handed out before are
+// invalid afterwards. It returns io.EOF at the peer's orderly end between
+// frames, and io.ErrUnexpectedEOF inside one.
+func (in *inbox) fill(ctx context.Context) error {
+	if in.r == in.w {
+		return in.fillEmpty(ctx)
+	}
+	if err := in.makeRoom(ctx); err != nil {
+		return err
+	}
+	if in.began.IsZero() {
+		// A frame that has begun must end: a slow loris holds memory.
+		in.began = time.Now()
+		if err := in.conn.SetReadDeadline(in.began.Add(in.patience)); err != nil {
+			return fmt.Errorf("setting deadline of a frame: %w", err)
+		}
+	}
+	n, err := in.conn.Read(in.buf[in.w:])
+	in.w += n
+	if n > 0 {
+		return in.maybeClearDeadline()
+	}
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// maybeClearDeadline lifts the frame's deadline once the frame is whole.
+func (in *inbox) maybeClearDeadline() error {
+	size, known, err := in.frameSize()
+	if err != nil || !known || in.w-in.r < 4+size {
+		return err
+	}
+	return in.conn.SetReadDeadline(time.Time{})
+}
+
+// fillEmpty waits for bytes without holding a buffer.
+func (in *inbox) fillEmpty(ctx context.Context) error {
+	in.r, in.w = 0, 0
+	if in.raw == nil {
+		return in.fillEmptyTLS(ctx)
+	}
+	for {
+		n, err := in.readReady()
+		switch {
+		case errors.Is(err, errStarved):
+			if err := in.ensure(ctx); err != nil {
+				return err
+			}
+		case err != nil:
+			return fmt.Errorf("reading from connection: %w", err)
+		case n == 0:
+			return io.EOF
+		default:
+			in.w = n
+			return nil
+		}
+	}
+}
+
+// errStarved: bytes are waiting but there is no memory to read them into. The
+// wait for memory must not happen inside RawConn.Read, which would block Close.
+var errStarved = errors.New("no buffer memory is free")
+
+// readReady parks until the socket is readable, takes a buffer only then, and
+// reads once.
+func (in *inbox) readReady() (n int, err error) {
+	waitErr := in.raw.Read(func(fd uintptr) bool {
+		if in.buf == nil {
+			in.buf = in.pool.tryGet(in.bufferSize())
+		}
+		if in.buf == nil {
+			err = errStarved
+			return true
+		}
+		n, err = ignoringEINTR(func() (int, error) { return syscall.Read(int(fd), in.buf) })
+		if err == syscall.EAGAIN {
+			in.release()
+			return false
+		}
+		return true
+	})
+	if waitErr != nil {
+		return 0, waitErr
+	}
+	return n, err
+}
+
+// fillEmptyTLS waits with one byte: the records that TLS holds back are its own.
+func (in *inbox) fillEmptyTLS(ctx context.Context) error {
+	in.release()
+	n, err := in.conn.Read(in.first[:])
+	if n == 0 {
+		return err
+	}
+	if err := in.ensure(ctx); err != nil {
+		return err
+	}
+	in.w = copy(in.buf, in.first[:])
+	return nil
+}
+
+func ignoringEINTR(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if err != syscall.EINTR {
+			return n, err
+		}
+	}
+}
+
+func (in *inbox) bufferSize() int { return min(in.want, in.maxFrame+4) }
+
+func (in *inbox) ensure(ctx context.Context) error {
+	if in.buf != nil {
+		return nil
+	}
+	buf, err := in.pool.get(ctx, in.bufferSize(), in.patience)
+	if err != nil {
+		return err
+	}
+	in.buf = buf
+	return nil
+}
+
+// makeRoom makes the buffer large enough for the frame that has begun, and
+// moves that frame to its start.
+func (in *inbox) makeRoom(ctx context.Context) error {
+	size, known, err := in.frameSize()
+	if err != nil {
+		return err
+	}
+	if !known {
+		size = 0
+	}
+	if need := 4 + size; need > len(in.buf) {
+		next, err := in.pool.get(ctx, need, in.patience)
+		if err != nil {
+			return err
+		}
+		in.w = copy(next, in.buf[in.r:in.w])
+		in.r = 0
+		in.pool.put(in.buf)
+		in.buf = next
+		return nil
+	}
+	if in.r+4+size > len(in.buf) || in.w == len(in.buf) {
+		in.w = copy(in.buf, in.buf[in.r:in.w])
+		in.r = 0
+	}
+	return nil
+}
+
+// release gives the buffer back; only whole frames may have been in it.
+func (in *inbox) release() {
+	in.pool.put(in.buf)
+	in.buf, in.r, in.w = nil, 0, 0
+}

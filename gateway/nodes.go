@@ -1,0 +1,155 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/zap"
+
+	"github.com/guardlock/guardlock/broker"
+)
+
+// errNode: a broker outside the configured range cannot be shown to clients.
+// The answer that names it is not forwarded: an upstream address in a client's
+// hands is a way around every policy.
+var errNode = errors.New("broker has no listener")
+
+// Advertise returns the address under which clients reach a broker through us,
+// and makes sure that it is listened on before a client can hear of it (proxy
+// trap 11). It implements wire.Addresses and is called for every address in
+// every answer.
+func (c *Cluster) Advertise(id int32, host string, port int32) (string, int32, error) {
+	n, err := c.node(id)
+	if err != nil {
+		return "", 0, err
+	}
+	if host != "" {
+		n.report(broker.HostPort{Host: host, Port: port})
+	}
+	return c.cfg.AdvertisedHost, int32(n.port), nil
+}
+
+// report remembers where the broker is now.
+func (n *node) report(addr broker.HostPort) {
+	if p := n.upstream.Load(); p == nil || *p != addr {
+		n.upstream.Store(&addr)
+	}
+}
+
+// node returns the listener for a broker, opening it on first sight.
+func (c *Cluster) node(id int32) (*node, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n, ok := c.nodes[id]; ok {
+		return n, nil
+	}
+	if c.draining {
+		return nil, fmt.Errorf("broker %d: %w: shutting down", id, errNode)
+	}
+	if id < c.cfg.MinNode || id > c.cfg.MaxNode {
+		return nil, fmt.Errorf("broker %d: %w: listen.node_ids is %d-%d", id, errNode, c.cfg.MinNode, c.cfg.MaxNode)
+	}
+	port := 0
+	if c.cfg.FirstNodePort != 0 {
+		port = c.cfg.FirstNodePort + int(id-c.cfg.MinNode)
+	}
+	addr := net.JoinHostPort(c.cfg.Host, strconv.Itoa(port))
+	ln, err := new(net.ListenConfig).Listen(c.ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("broker %d: %w: listening on %s: %w", id, errNode, addr, err)
+	}
+	n := &node{listener: ln, port: ln.Addr().(*net.TCPAddr).Port}
+	c.nodes[id] = n
+	c.accepts.Go(func() { c.accept(ln, c.nodeTarget(id, n)) })
+	c.log.Info("listening for broker", zap.Int32("node", id), zap.String("address", ln.Addr().String()))
+	return n, nil
+}
+
+// nodeTarget dials the broker where it was last reported to be, and nowhere
+// else: the client asked for this very broker.
+func (c *Cluster) nodeTarget(id int32, n *node) target {
+	return target{node: id, addr: func() (broker.HostPort, bool) {
+		if p := n.upstream.Load(); p != nil {
+			return *p, true
+		}
+		return broker.HostPort{}, false
+	}}
+}
+
+// discover learns the brokers at start and from time to time, so that their
+// listeners are open before any client asks: a client that reconnects to a
+// broker after our restart must find its port.
+func (c *Cluster) discover(ctx context.Context) {
+	wait := 100 * time.Millisecond
+	for {
+		err := c.learnBrokers(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			c.log.Warn("learning the cluster's brokers failed", zap.Error(err))
+			wait = min(2*wait, 5*time.Second)
+		default:
+			wait = 30 * time.Second
+		}
+		if !sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
+func (c *Cluster) learnBrokers(ctx context.Context) error {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{}
+	resp, err := c.metadata(ctx, req)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, b := range resp.Brokers {
+		if _, _, err := c.Advertise(b.NodeID, b.Host, b.Port); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Cluster) metadata(ctx context.Context, req *kmsg.MetadataRequest) (*kmsg.MetadataResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.gw.cfg.DialTimeout)
+	defer cancel()
+	resp, err := req.RequestWith(ctx, c.admin)
+	if err != nil {
+		return nil, fmt.Errorf("asking for metadata: %w", err)
+	}
+	for _, t := range resp.Topics {
+		if t.Topic != nil {
+			c.topics.Learn(t.TopicID, *t.Topic)
+		}
+	}
+	return resp, nil
+}
+
+// topicName resolves a topic id, asking the cluster when the cache lacks it.
+func (c *Cluster) topicName(ctx context.Context, id [16]byte) (string, error) {
+	return c.topics.resolve(ctx, id, func(ctx context.Context, id [16]byte) (string, error) {
+		req := kmsg.NewPtrMetadataRequest()
+		t := kmsg.NewMetadataRequestTopic()
+		t.TopicID = id
+		req.Topics = append(req.Topics, t)
+		resp, err := c.metadata(ctx, req)
+		if err != nil {
+			return "", err
+		}
+		for _, t := range resp.Topics {
+			if t.TopicID == id && t.Topic != nil && t.ErrorCode == 0 {
+				return *t.Topic, nil
+			}
+		}
+		return "", errUnknownTopicID
+	})
+}

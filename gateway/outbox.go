@@ -1,0 +1,70 @@
+package gateway
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"unsafe"
+)
+
+// outbox collects frames for one write. Frames that lie side by side in memory
+// become one piece, so that forwarding what one read brought costs one write.
+// Owned by one goroutine.
+type outbox struct {
+	bufs    net.Buffers
+	scratch []byte // frames of our own making; pieces of bufs may alias it
+}
+
+// add queues bytes that stay valid until flush.
+func (o *outbox) add(p []byte) {
+	if n := len(o.bufs); n > 0 {
+		last := o.bufs[n-1]
+		if len(last)+len(p) <= cap(last) && unsafe.SliceData(last[:cap(last)][len(last):]) == unsafe.SliceData(p) {
+			o.bufs[n-1] = last[:len(last)+len(p)]
+			return
+		}
+	}
+	o.bufs = append(o.bufs, p)
+}
+
+// frame makes a frame of our own: build appends it to the slice that it is
+// given; ok false leaves nothing behind.
+func (o *outbox) frame(build func(dst []byte) (out []byte, ok bool, err error)) (frame []byte, ok bool, err error) {
+	start := len(o.scratch)
+	out, ok, err := build(append(o.scratch, 0, 0, 0, 0))
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	o.scratch = out
+	binary.BigEndian.PutUint32(out[start:], uint32(len(out)-start-4))
+	return out[start:], true, nil
+}
+
+// maxScratch is the scratch memory that an active connection may keep.
+const maxScratch = 256 << 10
+
+// flush writes everything in as few system calls as the connection allows.
+func (o *outbox) flush(to net.Conn) error {
+	var err error
+	switch len(o.bufs) {
+	case 0:
+	case 1:
+		_, err = to.Write(o.bufs[0])
+	default:
+		pieces := o.bufs
+		_, err = pieces.WriteTo(to)
+	}
+	o.reset()
+	if err != nil {
+		return fmt.Errorf("writing to connection: %w", err)
+	}
+	return nil
+}
+
+func (o *outbox) reset() {
+	clear(o.bufs)
+	o.bufs = o.bufs[:0]
+	if o.scratch = o.scratch[:0]; cap(o.scratch) > maxScratch {
+		o.scratch = nil
+	}
+}

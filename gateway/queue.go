@@ -1,0 +1,47 @@
+package gateway
+
+// pending is one request that owes the client an answer, in request order.
+type pending struct {
+	key, version int16
+	correlation  int32
+	local        []byte   // a whole answer made by us, length included; nothing comes from upstream
+	produce      *produce // decisions to bind when the answer comes
+	swallow      bool     // acks=0 sent on as acks=1: the answer is for us alone
+}
+
+// queue is a first-in first-out ring of pending answers. It is not safe for
+// concurrent use; conn guards it. It starts empty and keeps its memory small,
+// because an idle connection must cost little.
+type queue struct {
+	ring  []pending
+	head  int
+	count int
+}
+
+func (q *queue) empty() bool { return q.count == 0 }
+
+func (q *queue) push(p pending) {
+	if q.count == len(q.ring) {
+		q.grow()
+	}
+	q.ring[(q.head+q.count)%len(q.ring)] = p
+	q.count++
+}
+
+func (q *queue) peek() *pending { return &q.ring[q.head] }
+
+func (q *queue) pop() pending {
+	p := q.ring[q.head]
+	q.ring[q.head] = pending{}
+	q.head = (q.head + 1) % len(q.ring)
+	q.count--
+	return p
+}
+
+func (q *queue) grow() {
+	next := make([]pending, max(4, 2*len(q.ring)))
+	for i := range q.count {
+		next[i] = q.ring[(q.head+i)%len(q.ring)]
+	}
+	q.ring, q.head = next, 0
+}

@@ -1,0 +1,264 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/zap"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/recordbatch"
+)
+
+// Ledger is the part of the decision log that remembers which forwarded batches
+// have no answer yet, and recognises their bytes. Safe for concurrent use.
+type Ledger interface {
+	Unbound() []audit.BatchRef
+	Matches(r audit.BatchRef, batch []byte) bool
+}
+
+// resolver finds out what became of batches that were forwarded but whose
+// answer was lost, in a crash or with a connection. The topic itself knows: a
+// batch is recognised by its producer's sequence numbers, or by its MAC where
+// it has none. One that is not there after settleAge never will be, since its
+// connection is gone.
+type resolver struct {
+	cluster *Cluster
+	wake    chan struct{}
+
+	mu   sync.Mutex
+	seqs map[uint64]time.Time // when the answer was given up
+}
+
+// settleAge is how long a broker may still be working on a request whose
+// connection was lost.
+const settleAge = 5 * time.Second
+
+func newResolver(c *Cluster) *resolver {
+	return &resolver{cluster: c, wake: make(chan struct{}, 1), seqs: map[uint64]time.Time{}}
+}
+
+func (r *resolver) add(seqs []uint64) {
+	if len(seqs) == 0 {
+		return
+	}
+	r.mu.Lock()
+	for _, s := range seqs {
+		r.seqs[s] = time.Now()
+	}
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (r *resolver) len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.seqs)
+}
+
+// run resolves until ctx ends. What is left then is found again after the next
+// start, because it is still unbound.
+func (r *resolver) run(ctx context.Context) {
+	for {
+		if r.len() == 0 {
+			select {
+			case <-r.wake:
+			case <-ctx.Done():
+				return
+			}
+		}
+		r.pass(ctx)
+		if !sleep(ctx, time.Second) {
+			return
+		}
+	}
+}
+
+type partitionKey struct {
+	topic     string
+	partition int32
+}
+
+// pass looks once at every partition that has open decisions.
+func (r *resolver) pass(ctx context.Context) {
+	groups := map[partitionKey][]audit.BatchRef{}
+	open := map[uint64]bool{}
+	for _, ref := range r.cluster.gw.cfg.Ledger.Unbound() {
+		open[ref.Seq] = true
+		if _, ours := r.givenUp(ref.Seq); ours {
+			k := partitionKey{ref.Topic, ref.Partition}
+			groups[k] = append(groups[k], ref)
+		}
+	}
+	r.forgetExcept(open)
+	for k, refs := range groups {
+		if err := r.partition(ctx, k, refs); err != nil && ctx.Err() == nil {
+			r.cluster.log.Warn("looking for batches without an answer failed; trying again",
+				zap.String("topic", k.topic), zap.Int32("partition", k.partition), zap.Error(err))
+		}
+	}
+}
+
+func (r *resolver) givenUp(seq uint64) (time.Time, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t, ok := r.seqs[seq]
+	return t, ok
+}
+
+func (r *resolver) forgetExcept(open map[uint64]bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for s := range r.seqs {
+		if !open[s] {
+			delete(r.seqs, s)
+		}
+	}
+}
+
+// partition reads the end of one partition and binds what it finds. The search
+// starts a while before the oldest decision by record time; producers set those
+// times, so what is not found there is looked for from the beginning.
+func (r *resolver) partition(ctx context.Context, k partitionKey, refs []audit.BatchRef) error {
+	admin := kadm.NewClient(r.cluster.admin)
+	oldest := refs[0].Time
+	for _, ref := range refs {
+		if ref.Time.Before(oldest) {
+			oldest = ref.Time
+		}
+	}
+	near, err := offsetOf(admin.ListOffsetsAfterMilli(ctx, oldest.Add(-10*time.Minute).UnixMilli(), k.topic))(k)
+	if err != nil {
+		return err
+	}
+	left, err := r.scan(ctx, k, near, refs)
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	start, err := offsetOf(admin.ListStartOffsets(ctx, k.topic))(k)
+	if err != nil {
+		return err
+	}
+	if start < near {
+		if left, err = r.scan(ctx, k, start, left); err != nil {
+			return err
+		}
+	}
+	for _, ref := range left {
+		if since, ok := r.givenUp(ref.Seq); ok && time.Since(since) > settleAge {
+			r.cluster.gw.cfg.Journal.Bind(ref.Seq, audit.Binding{BaseOffset: -1, ErrorCode: codeUnknownServer, Recovered: true})
+		}
+	}
+	return nil
+}
+
+func offsetOf(l kadm.ListedOffsets, err error) func(partitionKey) (int64, error) {
+	return func(k partitionKey) (int64, error) {
+		if err != nil {
+			return 0, fmt.Errorf("listing offsets: %w", err)
+		}
+		o, ok := l.Lookup(k.topic, k.partition)
+		if !ok {
+			return 0, fmt.Errorf("listing offsets: the partition is not there")
+		}
+		if o.Err != nil {
+			return 0, fmt.Errorf("listing offsets: %w", o.Err)
+		}
+		return o.Offset, nil
+	}
+}
+
+// scan reads batches from offset to the end of the partition and returns the
+// decisions that none of them belongs to.
+func (r *resolver) scan(ctx context.Context, k partitionKey, offset int64, refs []audit.BatchRef) ([]audit.BatchRef, error) {
+	leader, id, err := r.cluster.leaderOf(ctx, k)
+	if err != nil {
+		return refs, err
+	}
+	for len(refs) > 0 {
+		records, end, err := r.fetch(ctx, k, id, leader, offset)
+		if err != nil {
+			return refs, err
+		}
+		before := offset
+		for batch, splitErr := range recordbatch.SplitBatches(records) {
+			h, err := recordbatch.ParseHeader(batch)
+			if splitErr != nil || err != nil {
+				break
+			}
+			refs = r.match(h, batch, refs)
+			offset = max(offset, h.BaseOffset+int64(h.LastOffsetDelta)+1)
+		}
+		if offset >= end || offset == before {
+			break
+		}
+	}
+	return refs, nil
+}
+
+func (r *resolver) match(h recordbatch.Header, batch []byte, refs []audit.BatchRef) []audit.BatchRef {
+	for i, ref := range refs {
+		if ref.Stored != int(h.NumRecords) || ref.ProducerID != h.ProducerID {
+			continue
+		}
+		same := h.ProducerID >= 0 && ref.ProducerEpoch == h.ProducerEpoch && ref.BaseSequence == h.BaseSequence
+		if same || h.ProducerID < 0 && r.cluster.gw.cfg.Ledger.Matches(ref, batch[attributesAt:]) {
+			r.cluster.gw.cfg.Journal.Bind(ref.Seq, audit.Binding{BaseOffset: h.BaseOffset, Recovered: true})
+			return append(refs[:i:i], refs[i+1:]...)
+		}
+	}
+	return refs
+}
+
+// fetch reads one chunk of a partition as it is stored.
+func (r *resolver) fetch(ctx context.Context, k partitionKey, id [16]byte, leader int32, offset int64) (records []byte, end int64, err error) {
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 100, 0, 4<<20
+	t := kmsg.NewFetchRequestTopic()
+	t.Topic, t.TopicID = k.topic, id
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.Partition, p.FetchOffset, p.PartitionMaxBytes = k.partition, offset, 4<<20
+	t.Partitions = append(t.Partitions, p)
+	req.Topics = append(req.Topics, t)
+	ctx, cancel := context.WithTimeout(ctx, r.cluster.gw.cfg.DialTimeout)
+	defer cancel()
+	resp, err := req.RequestWith(ctx, r.cluster.admin.Broker(int(leader)))
+	if err != nil {
+		return nil, 0, fmt.Errorf("fetching: %w", err)
+	}
+	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return nil, 0, fmt.Errorf("fetching: the broker answered with error %d", resp.ErrorCode)
+	}
+	got := resp.Topics[0].Partitions[0]
+	if got.ErrorCode != 0 {
+		return nil, 0, fmt.Errorf("fetching: the broker answered with error %d", got.ErrorCode)
+	}
+	return got.RecordBatches, got.HighWatermark, nil
+}
+
+// leaderOf returns who leads a partition, and the topic's id.
+func (c *Cluster) leaderOf(ctx context.Context, k partitionKey) (leader int32, id [16]byte, err error) {
+	req := kmsg.NewPtrMetadataRequest()
+	t := kmsg.NewMetadataRequestTopic()
+	t.Topic = kmsg.StringPtr(k.topic)
+	req.Topics = append(req.Topics, t)
+	resp, err := c.metadata(ctx, req)
+	if err != nil {
+		return 0, id, err
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if p.Partition == k.partition && p.ErrorCode == 0 {
+				return p.Leader, t.TopicID, nil
+			}
+		}
+	}
+	return 0, id, fmt.Errorf("finding the leader: the partition is not there")
+}

@@ -1,0 +1,177 @@
+package gateway
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+// routed are the records of one batch that go to one other topic. They are
+// copies: the batch's memory is reused before they are sent.
+type routed struct {
+	topic   string
+	records []byte // framed, deltas from 0
+	count   int
+	first   int64 // timestamps, milliseconds
+	last    int64
+}
+
+// copies collects the routed records by destination.
+func (r *rulings) copies(b *record.Batch) []routed {
+	var out []routed
+	at := map[string]int{}
+	for i := range b.Records {
+		rec := &b.Records[i]
+		if rec.Verdict != record.Routed {
+			continue
+		}
+		topic := catalogued(r.grant.Routes, rec.Module, int(rec.Route))
+		n, ok := at[topic]
+		if !ok {
+			n = len(out)
+			at[topic] = n
+			out = append(out, routed{topic: topic, first: rec.Timestamp})
+		}
+		out[n].add(b, rec)
+	}
+	return out
+}
+
+func (d *routed) add(b *record.Batch, rec *record.Record) {
+	var body []byte
+	body = append(body, 0) // record attributes, unused
+	body = kmsgVarint(body, rec.Timestamp-d.first)
+	body = kmsgVarint(body, int64(d.count))
+	body = appendField(body, b, rec.Key)
+	body = appendField(body, b, rec.Value)
+	body = append(body, b.Bytes(rec.Headers)...)
+	d.records = kmsgVarint(d.records, int64(len(body)))
+	d.records = append(d.records, body...)
+	d.last = max(d.last, rec.Timestamp)
+	d.count++
+}
+
+func appendField(dst []byte, b *record.Batch, s record.Span) []byte {
+	if s.IsNull() {
+		return kmsgVarint(dst, -1)
+	}
+	dst = kmsgVarint(dst, int64(s.Len))
+	return append(dst, b.Bytes(s)...)
+}
+
+// kmsgVarint appends a zigzag varint (KIP-98).
+func kmsgVarint(dst []byte, v int64) []byte {
+	u := uint64(v<<1) ^ uint64(v>>63)
+	for u >= 0x80 {
+		dst = append(dst, byte(u)|0x80)
+		u >>= 7
+	}
+	return append(dst, byte(u))
+}
+
+// routeAttempts bounds how often a copy is tried before the producer is told
+// to try again.
+const routeAttempts = 3
+
+// sendRoutes stores the copies with acks=all and binds each, before the batch
+// that they came with goes its way.
+func (c *Cluster) sendRoutes(ctx context.Context, d *decided) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*c.gw.cfg.DialTimeout)
+	defer cancel()
+	for i := range d.routes {
+		partition, offset, err := c.sendRoute(ctx, &d.routes[i], d.key)
+		if err != nil {
+			return err
+		}
+		c.gw.cfg.Journal.Bind(d.ticket.Seq(), audit.Binding{Route: d.routes[i].topic, Partition: partition, BaseOffset: offset})
+	}
+	return nil
+}
+
+func (c *Cluster) sendRoute(ctx context.Context, r *routed, from guardKey) (partition int32, offset int64, err error) {
+	for attempt := range routeAttempts {
+		if attempt > 0 && !sleep(ctx, 100*time.Millisecond) {
+			return 0, 0, ctx.Err()
+		}
+		if partition, offset, err = c.trySendRoute(ctx, r, from); err == nil {
+			return partition, offset, nil
+		}
+	}
+	return 0, 0, fmt.Errorf("sending copies to topic %s: %w", r.topic, err)
+}
+
+// trySendRoute keeps the order of one source partition by sending all of it to
+// one partition of the destination.
+func (c *Cluster) trySendRoute(ctx context.Context, r *routed, from guardKey) (int32, int64, error) {
+	n, err := c.partitionsOf(ctx, r.topic)
+	if err != nil {
+		return 0, 0, err
+	}
+	k := partitionKey{r.topic, int32(crc32.ChecksumIEEE([]byte(from.topic))+uint32(from.partition)) & 0x7fffffff % n}
+	leader, id, err := c.leaderOf(ctx, k)
+	if err != nil {
+		return 0, 0, err
+	}
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks, req.TimeoutMillis = -1, int32(c.gw.cfg.DialTimeout.Milliseconds())
+	t := kmsg.NewProduceRequestTopic()
+	t.Topic, t.TopicID = r.topic, id
+	p := kmsg.NewProduceRequestTopicPartition()
+	p.Partition, p.Records = k.partition, r.batch()
+	t.Partitions = append(t.Partitions, p)
+	req.Topics = append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, c.admin.Broker(int(leader)))
+	if err != nil {
+		return 0, 0, err
+	}
+	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return 0, 0, errProtocol
+	}
+	got := resp.Topics[0].Partitions[0]
+	if got.ErrorCode != 0 {
+		return 0, 0, fmt.Errorf("the broker answered with error %d", got.ErrorCode)
+	}
+	return k.partition, got.BaseOffset, nil
+}
+
+func (c *Cluster) partitionsOf(ctx context.Context, topic string) (int32, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	t := kmsg.NewMetadataRequestTopic()
+	t.Topic = kmsg.StringPtr(topic)
+	req.Topics = append(req.Topics, t)
+	resp, err := c.metadata(ctx, req)
+	if err != nil {
+		return 0, err
+	}
+	if len(resp.Topics) != 1 || resp.Topics[0].ErrorCode != 0 || len(resp.Topics[0].Partitions) == 0 {
+		return 0, fmt.Errorf("topic %s is not there; create it", topic)
+	}
+	return int32(len(resp.Topics[0].Partitions)), nil
+}
+
+// Places in a record batch (KIP-98).
+const (
+	lengthAt     = 8
+	crcAt        = 17
+	attributesAt = 21 // from here on brokers leave a batch alone
+)
+
+// batch frames the copies as a batch of nobody: no producer id, no codec.
+func (r *routed) batch() []byte {
+	b := kmsg.RecordBatch{
+		Magic: 2, LastOffsetDelta: int32(r.count - 1), FirstTimestamp: r.first, MaxTimestamp: r.last,
+		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: int32(r.count), Records: r.records,
+		PartitionLeaderEpoch: -1,
+	}
+	raw := b.AppendTo(nil)
+	binary.BigEndian.PutUint32(raw[lengthAt:], uint32(len(raw)-lengthAt-4))
+	binary.BigEndian.PutUint32(raw[crcAt:], crc32.Checksum(raw[attributesAt:], crc32.MakeTable(crc32.Castagnoli)))
+	return raw
+}

@@ -1,0 +1,67 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// errUnknownTopicID: neither the cache nor the cluster knows the id. The
+// caller answers UNKNOWN_TOPIC_ID; it never lets the request pass, since policy
+// is by name (proxy trap 12).
+var errUnknownTopicID = errors.New("topic id is not known to the cluster")
+
+// topicNames resolves topic ids (KIP-516) to names. Ids are never reused, so
+// an entry cannot go stale: a topic that is made again has a new id. Safe for
+// concurrent use.
+type topicNames struct {
+	mu    sync.RWMutex
+	names map[[16]byte]string
+
+	strings map[string]string // see intern
+}
+
+// maxTopicIDs bounds the cache; a cluster with more topics than this makes the
+// gateway resolve again, never fail open.
+const maxTopicIDs = 1 << 18
+
+// Learn remembers a pair seen in a broker's answer.
+func (t *topicNames) Learn(id [16]byte, name string) {
+	if id == ([16]byte{}) || name == "" {
+		return
+	}
+	t.mu.RLock()
+	known := t.names[id] == name
+	t.mu.RUnlock()
+	if known {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.names == nil || len(t.names) >= maxTopicIDs {
+		t.names = map[[16]byte]string{}
+	}
+	t.names[id] = name
+}
+
+// Name returns the name of an id from the cache.
+func (t *topicNames) Name(id [16]byte) (string, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	n, ok := t.names[id]
+	return n, ok
+}
+
+// resolve asks lookup for an id that the cache lacks.
+func (t *topicNames) resolve(ctx context.Context, id [16]byte, lookup func(context.Context, [16]byte) (string, error)) (string, error) {
+	if n, ok := t.Name(id); ok {
+		return n, nil
+	}
+	n, err := lookup(ctx, id)
+	if err != nil {
+		return "", fmt.Errorf("resolving topic id: %w", err)
+	}
+	t.Learn(id, n)
+	return n, nil
+}
