@@ -2,6 +2,7 @@ package transforms
 
 // metered is one function body on its way through the rewriter.
 type metered struct {
+	taken   int32 // of the stack budget, between entry and exit
 	w       *rewriter
 	typ     funcType
 	r       reader
@@ -124,8 +125,9 @@ func (f *metered) frame() int32 {
 }
 
 func (f *metered) writeEntry() {
+	f.taken = f.frame() // once: it depends on how much code is still to be read
 	if f.calls {
-		f.takeStack(-f.frame())
+		f.takeStack(-f.taken)
 		f.global(opGlobalGet, f.w.stack)
 		f.ifNegative()
 		f.callYield(yieldStack)
@@ -143,7 +145,7 @@ func (f *metered) writeEntry() {
 
 func (f *metered) writeExit() {
 	if f.calls { // the body's own end closed the wrapper
-		f.takeStack(f.frame())
+		f.takeStack(f.taken)
 		f.out = append(f.out, opEnd)
 	}
 }
