@@ -104,10 +104,10 @@ type Decision struct {
 	Kind Kind
 	Time time.Time
 	Coordinate
-	Index   int    // in the batch; -1 for a whole batch
-	Count   int    // records that the row stands for
-	Outcome string // what became of the record
-	Verdict Verdict
+	Index   int     // in the batch; -1 for a whole batch
+	Count   int     // records that the row stands for; as claimed, where the batch was refused unread
+	Outcome string  // what became of the record
+	Verdict Verdict // on the record; means nothing for a whole batch
 	Reason  string
 	Module  *ModuleRef  // that decided; nil if none did, or more than one passed the record
 	Routed  *Coordinate // where a routed record went
@@ -140,8 +140,8 @@ func (b *BatchInfo) CheckMAC(key [32]byte, batch []byte) bool { return checkMAC(
 // HasMAC reports whether the entry has a MAC.
 func (b *BatchInfo) HasMAC() bool { return b.mac.nonce != 0 }
 
-// ErrMixedRow means that a row is neither of a batch nor of a control entry.
-var errMixedRow = errors.New("decision has neither batch nor control entry")
+// errEmptyRow means that a row is neither of a batch nor of a control entry.
+var errEmptyRow = errors.New("decision has neither batch nor control entry")
 
 // MarshalJSON gives the stable form that --json prints.
 func (d Decision) MarshalJSON() ([]byte, error) {
@@ -152,7 +152,7 @@ func (d Decision) MarshalJSON() ([]byte, error) {
 	case d.Batch != nil:
 		return json.Marshal(d.record())
 	}
-	return nil, errMixedRow
+	return nil, errEmptyRow
 }
 
 func optionalModule(m ModuleRef) *ModuleRef {
@@ -185,7 +185,7 @@ type recordJSON struct {
 	Index     *int            `json:"index"`
 	Count     int             `json:"count"`
 	Outcome   string          `json:"outcome"`
-	Verdict   Verdict         `json:"verdict"`
+	Verdict   *Verdict        `json:"verdict,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
 	Module    *ModuleRef      `json:"module"`
 	Routed    *coordinateJSON `json:"routed,omitempty"`
@@ -227,11 +227,11 @@ type batchJSON struct {
 
 func (d *Decision) record() recordJSON {
 	r := recordJSON{ID: d.ID, Kind: d.Kind, Time: d.Time, Topic: d.Topic, Partition: d.Partition,
-		Offset: orNull(d.Offset), Count: d.Count, Outcome: d.Outcome, Verdict: d.Verdict, Reason: d.Reason,
+		Offset: orNull(d.Offset), Count: d.Count, Outcome: d.Outcome, Reason: d.Reason,
 		Module: d.Module, Principal: d.Principal, ClientID: d.ClientID, Source: d.Source, ConnID: d.ConnID,
 		Policy: d.Batch.PolicyRevision, Grant: d.Batch.GrantDigest, Batch: d.Batch.json()}
 	if d.Index >= 0 {
-		r.Index = &d.Index
+		r.Index, r.Verdict = &d.Index, &d.Verdict
 	}
 	if d.Routed != nil {
 		r.Routed = &coordinateJSON{d.Routed.Topic, d.Routed.Partition, orNull(d.Routed.Offset)}

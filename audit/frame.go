@@ -31,8 +31,8 @@ import (
 //	 0  [8] marker of the segment
 //	 8  u32 length of payload, at least 1
 //	12  u32 flags: 1 = seal
-//	16  [32] chain value: SHA-256(chain before ‖ bytes 8-15 ‖ payload)
-//	48  u32 CRC32C of bytes 8-47 and the payload
+//	16  [32] chain value: SHA-256(chain before ‖ bytes 8-15 ‖ bytes from 52)
+//	48  u32 CRC32C of bytes 8-47 and of those from 52
 //	52  payload, then zeros to a multiple of 8
 //
 // A sealed segment ends with a footer of footerSize bytes behind its seal:
@@ -136,20 +136,21 @@ func appendFrame(dst []byte, marker [8]byte, prev chainValue, flags uint32, part
 	for _, p := range parts {
 		dst = append(dst, p...)
 	}
+	payload := len(dst) - start - frameOverhead
+	for len(dst)-start < int(frameSize(payload)) {
+		dst = append(dst, 0)
+	}
 	f := dst[start:]
 	copy(f, marker[:])
-	binary.LittleEndian.PutUint32(f[8:], uint32(len(f)-frameOverhead))
+	binary.LittleEndian.PutUint32(f[8:], uint32(payload))
 	binary.LittleEndian.PutUint32(f[12:], flags)
 	chain := nextChain(prev, f)
 	copy(f[16:], chain[:])
 	binary.LittleEndian.PutUint32(f[48:], frameCRC(f))
-	for len(dst)-start < int(frameSize(len(f)-frameOverhead)) {
-		dst = append(dst, 0)
-	}
 	return dst, chain
 }
 
-// nextChain computes the chain value of frame f, which has no padding.
+// nextChain computes the chain value of frame f.
 func nextChain(prev chainValue, f []byte) (c chainValue) {
 	h := sha256.New()
 	h.Write(prev[:])
@@ -166,13 +167,13 @@ func frameCRC(f []byte) uint32 {
 // frame is a view of one complete frame.
 type frame struct {
 	off     int64
-	raw     []byte // without padding
+	raw     []byte
 	flags   uint32
 	chain   chainValue
 	payload []byte
 }
 
-func (f *frame) end() int64   { return f.off + frameSize(len(f.payload)) }
+func (f *frame) end() int64   { return f.off + int64(len(f.raw)) }
 func (f *frame) sealed() bool { return f.flags&flagSeal != 0 }
 
 // errNoFrame means that the bytes at a position are not a complete frame.
@@ -188,17 +189,18 @@ func readFrame(w *window, marker [8]byte, off int64) (frame, error) {
 		return frame{}, errNoFrame
 	}
 	n := binary.LittleEndian.Uint32(head[8:])
-	if n == 0 || n > maxFramePayload || off+int64(frameOverhead)+int64(n) > w.size {
+	if n == 0 || n > maxFramePayload || off+frameSize(int(n)) > w.size {
 		return frame{}, errNoFrame
 	}
-	raw, err := w.at(off, frameOverhead+int(n))
+	size := int(frameSize(int(n)))
+	raw, err := w.at(off, size)
 	if err != nil {
 		return frame{}, err
 	}
-	if len(raw) < frameOverhead+int(n) || frameCRC(raw) != binary.LittleEndian.Uint32(raw[48:]) {
+	if len(raw) < size || frameCRC(raw) != binary.LittleEndian.Uint32(raw[48:]) {
 		return frame{}, errNoFrame
 	}
-	f := frame{off: off, raw: raw, flags: binary.LittleEndian.Uint32(raw[12:]), payload: raw[frameOverhead:]}
+	f := frame{off: off, raw: raw, flags: binary.LittleEndian.Uint32(raw[12:]), payload: raw[frameOverhead : frameOverhead+int(n)]}
 	copy(f.chain[:], raw[16:48])
 	return f, nil
 }

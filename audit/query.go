@@ -136,7 +136,7 @@ func (d *Decision) stands(b *bind, offset int64) bool {
 
 // Totals counts decisions.
 type Totals struct {
-	Decisions int64            `json:"decisions"` // records
+	Decisions int64            `json:"decisions"` // records; a batch that was refused as a whole counts once
 	Batches   int64            `json:"batches"`
 	Controls  int64            `json:"controls"`
 	Outcomes  map[string]int64 `json:"outcomes"`
@@ -196,7 +196,7 @@ func (t *Totals) item(m *matcher, it *item) {
 		counts[r.Ruling] += int64(r.Count)
 	}
 	if len(e.Runs) == 0 {
-		counts[0] = int64(e.Records)
+		counts[0] = int64(e.decisions())
 	}
 	before := t.Decisions
 	for i, f := range e.fates() {

@@ -49,11 +49,33 @@ func (e *BatchEntry) fate(r *Ruling) fate {
 	f.outcome = e.Outcome.String()
 	if r.Verdict != Rejected {
 		f.reason = e.Reason
-		if e.Outcome == OutcomeRejected {
+		if e.rejects() {
 			f.reason = ReasonOtherRecord
 		}
 	}
 	return f
+}
+
+// rejects reports whether a module rejected any record.
+func (e *BatchEntry) rejects() bool {
+	for i := range e.Rulings {
+		if e.Rulings[i].Verdict == Rejected {
+			return true
+		}
+	}
+	return false
+}
+
+// refusedWhole reports whether the batch was refused before its records were
+// judged. Their number is then only what the sender claims.
+func (e *BatchEntry) refusedWhole() bool { return len(e.Runs) == 0 && !e.Outcome.Forwards() }
+
+// decisions is how many decisions the entry counts for.
+func (e *BatchEntry) decisions() int {
+	if e.refusedWhole() {
+		return 1
+	}
+	return e.Records
 }
 
 func (e *BatchEntry) soleModule() *ModuleRef {
@@ -66,9 +88,6 @@ func (e *BatchEntry) soleModule() *ModuleRef {
 // stretches lays the runs out.
 func (e *BatchEntry) stretches(fates []fate) []stretch {
 	if len(e.Runs) == 0 {
-		if e.Records == 0 {
-			return nil
-		}
 		return []stretch{{fate: &fates[0], count: e.Records}}
 	}
 	out := make([]stretch, 0, len(e.Runs))
@@ -103,7 +122,7 @@ func (m *matcher) rows(it *item, yield func(Decision) bool) bool {
 	e := it.batch.clone()
 	b := batchRows{it: it, e: e, info: it.info(e)}
 	stretches := e.stretches(e.fates())
-	if m.f.ByBatch {
+	if m.f.ByBatch || e.refusedWhole() && !(m.hasID && m.id.Index >= 0) {
 		return b.whole(m, stretches, yield)
 	}
 	return b.each(m, stretches, yield)
@@ -174,6 +193,9 @@ func (b *batchRows) whole(m *matcher, all []stretch, yield func(Decision) bool) 
 	}
 	d := b.row(best)
 	d.Count, d.Outcome, d.Offset = n, b.e.Outcome.String(), b.info.BaseOffset
+	if b.e.Reason != "" {
+		d.Reason = b.e.Reason
+	}
 	return yield(d)
 }
 

@@ -52,7 +52,7 @@ func (s *summary) noteBatch(b *BatchEntry) {
 		s.outcomes |= 1 << b.Rulings[i].Verdict
 	}
 	s.batches++
-	s.decisions += uint64(b.Records)
+	s.decisions += uint64(b.decisions())
 }
 
 func (s *summary) noteControl(c *ControlEntry) {

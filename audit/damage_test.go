@@ -1,0 +1,199 @@
+package audit
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func openMem(t testing.TB, d *memFiles, o Options) *Log {
+	t.Helper()
+	o.Key = testKey
+	l, err := open(d, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// smallLog has two sealed segments and a last one with a few frames.
+func smallLog(t testing.TB) *memFiles {
+	t.Helper()
+	d := newMemFiles()
+	l := openMem(t, d, Options{SegmentBytes: minSegmentBytes})
+	for i := 0; len(segmentsOf(d)) < 3 || i%4 != 0; i++ {
+		seq := mustAppend(t, l, batchOf("cards", 0, 300+i), []byte{byte(i)})
+		l.Bind(seq, Binding{BaseOffset: int64(1000 * i)})
+	}
+	mustClose(t, l)
+	return d
+}
+
+func segmentsOf(d *memFiles) (out []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for n := range d.live {
+		if _, ok := parseSegmentName(n); ok {
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// ends lists where the frames of a segment end.
+func ends(t testing.TB, f *memFile) (out []int64) {
+	t.Helper()
+	w := newWindow(f, int64(len(f.cache)))
+	h, err := parseHeader(f.cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for off := int64(headerSize); ; {
+		fr, err := readFrame(w, h.marker, off)
+		if err != nil {
+			return out
+		}
+		off = fr.end()
+		out = append(out, off)
+	}
+}
+
+func reopens(d *memFiles) error {
+	l, err := open(d, Options{Key: testKey, SegmentBytes: minSegmentBytes})
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+func TestTornTailIsCutAtEveryByte(t *testing.T) {
+	base := smallLog(t)
+	name := segmentsOf(base)[2]
+	at := ends(t, base.live[name])
+	from, to := at[len(at)-2], at[len(at)-1]
+	for cut := from; cut < to; cut++ {
+		for _, rest := range []byte{0x00, 0xff} { // what the disk held where the frame was not written
+			d := base.killed()
+			delete(d.live, markName) // as after a power cut: the mark is older than the frame
+			f := d.live[name]
+			if rest == 0 && onlyZeros(f.cache[cut:to]) {
+				continue // the frame is whole: what is cut is its padding
+			}
+			for i := cut; i < to; i++ {
+				f.cache[i] = rest
+			}
+			if _, err := verify(d.killed()); err != nil {
+				t.Fatalf("cut at %d: verifying: %v", cut-from, err)
+			}
+			if err := reopens(d); err != nil {
+				t.Fatalf("cut at %d: %v", cut-from, err)
+			}
+			if got := ends(t, f); len(got) != len(at) || got[len(got)-2] != from {
+				t.Fatalf("cut at %d: frames end at %v, want the torn one replaced", cut-from, got)
+			}
+			if rep, err := verify(d); err != nil || rep.TornBytes != 0 {
+				t.Fatalf("cut at %d: %+v, %v", cut-from, rep, err)
+			}
+		}
+	}
+}
+
+func onlyZeros(b []byte) bool { return strings.Trim(string(b), "\x00") == "" }
+
+func TestFramesMissingBelowTheMarkAreRefused(t *testing.T) {
+	d := smallLog(t)
+	f := d.live[segmentsOf(d)[2]]
+	at := ends(t, f)
+	clear(f.cache[at[len(at)-2]:])
+	if err := reopens(d); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("got %v, want ErrCorrupt", err)
+	}
+	if _, err := verify(d); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("verifying: got %v, want ErrCorrupt", err)
+	}
+}
+
+// TestEveryFlippedByteIsFound flips each byte of each segment.
+func TestEveryFlippedByteIsFound(t *testing.T) {
+	base := smallLog(t)
+	for i, name := range segmentsOf(base) {
+		size := len(base.live[name].cache)
+		if i == 2 {
+			at := ends(t, base.live[name])
+			size = int(at[len(at)-1])
+		}
+		for pos := range size {
+			d := base.killed()
+			d.live[name].cache[pos] ^= 0x20
+			if _, err := verify(d); !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("%s, byte %d: verifying: got %v, want ErrCorrupt", name, pos, err)
+			}
+			if i == 2 && !errors.Is(reopens(d), ErrCorrupt) {
+				t.Fatalf("%s, byte %d: Open took it", name, pos)
+			}
+		}
+	}
+}
+
+func TestBadFrameBeforeGoodOnesIsCorruption(t *testing.T) {
+	d := smallLog(t)
+	delete(d.live, markName)
+	f := d.live[segmentsOf(d)[2]]
+	f.cache[ends(t, f)[0]+60] ^= 1
+	err := reopens(d)
+	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "a good one follows") {
+		t.Fatalf("got %v, want ErrCorrupt that says a good frame follows", err)
+	}
+	r := newReader(d, func() (*mark, error) { return committedMark(d) })
+	if _, err := r.Summarize(t.Context(), Filter{}); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("reader: got %v, want ErrCorrupt", err)
+	}
+}
+
+func TestMissingAndSwappedSegmentsAreFound(t *testing.T) {
+	other := smallLog(t)
+	names := segmentsOf(other)
+	for what, damage := range map[string]func(*memFiles){
+		"first missing":  func(d *memFiles) { delete(d.live, names[0]) },
+		"middle missing": func(d *memFiles) { delete(d.live, names[1]) },
+		"last missing":   func(d *memFiles) { delete(d.live, names[2]) },
+		"all missing":    func(d *memFiles) { clear(d.live); d.live[markName] = other.live[markName] },
+		"swapped":        func(d *memFiles) { d.live[names[0]], d.live[names[1]] = d.live[names[1]], d.live[names[0]] },
+		"of another log": func(d *memFiles) { d.live[names[1]] = other.live[names[1]] },
+		"last of another": func(d *memFiles) {
+			d.live[names[2]] = other.live[names[2]]
+		},
+		"copy of another": func(d *memFiles) { d.live[names[1]] = d.live[names[0]] },
+		"seal cut off":    func(d *memFiles) { f := d.live[names[0]]; f.cache = f.cache[:len(f.cache)-footerSize] },
+		"bytes appended":  func(d *memFiles) { f := d.live[names[0]]; f.cache = append(f.cache, 1) },
+	} {
+		d := smallLog(t)
+		damage(d)
+		if _, err := verify(d); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: verifying: got %v, want ErrCorrupt", what, err)
+		}
+		if err := reopens(d); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: opening: got %v, want ErrCorrupt", what, err)
+		}
+	}
+}
+
+// TestRewrittenEntryBreaksTheChain edits an entry and mends the checksum.
+func TestRewrittenEntryBreaksTheChain(t *testing.T) {
+	d := smallLog(t)
+	f := d.live[segmentsOf(d)[0]]
+	h, _ := parseHeader(f.cache)
+	w := newWindow(f, int64(len(f.cache)))
+	fr, err := readFrame(w, h.marker, headerSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited, _ := appendFrame(nil, h.marker, h.chain(), fr.flags, fr.payload[:len(fr.payload)-1], []byte{fr.payload[len(fr.payload)-1] ^ 1})
+	copy(f.cache[headerSize:], edited)
+	if _, err := verify(d); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("got %v, want ErrCorrupt", err)
+	}
+}

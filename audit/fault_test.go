@@ -1,0 +1,235 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+)
+
+// history is what a client of the log knows for certain.
+type history struct {
+	resolved map[uint64]int   // records of batches whose ticket resolved
+	bound    map[uint64]int64 // bindings that a resolved ticket followed
+	unbound  map[uint64]bool  // resolved and never bound
+	openErr  error
+	failure  error
+}
+
+// work opens a log and appends until something fails.
+func work(d *memFiles, n int) history {
+	h := history{resolved: map[uint64]int{}, bound: map[uint64]int64{}, unbound: map[uint64]bool{}}
+	l, err := open(d, Options{Key: testKey, SegmentBytes: minSegmentBytes})
+	if err != nil {
+		h.openErr = err
+		return h
+	}
+	defer func() { h.failure = errors.Join(h.failure, l.Close()) }()
+	pending := map[uint64]int64{}
+	for i := range n {
+		e := batchOf(fmt.Sprintf("topic-%d", i), 0, 40+i)
+		e.Principal = fmt.Sprintf("%d%0400d", i, i) // segments fill fast
+		ticket := l.Append(e, []byte{byte(i)})
+		if h.failure = ticket.Wait(context.Background()); h.failure != nil {
+			return h
+		}
+		h.resolved[ticket.Seq()] = 40 + i
+		for seq, base := range pending {
+			h.bound[seq] = base
+		}
+		clear(pending)
+		if i%3 == 0 {
+			h.unbound[ticket.Seq()] = true
+			continue
+		}
+		l.Bind(ticket.Seq(), Binding{BaseOffset: int64(1000 * i)})
+		pending[ticket.Seq()] = int64(1000 * i)
+	}
+	return h
+}
+
+// kept checks that a directory still holds all that the history knows, is one
+// chain, and takes entries again.
+func (h *history) kept(d *memFiles) error {
+	l, err := open(d, Options{Key: testKey, SegmentBytes: minSegmentBytes})
+	if err != nil {
+		return fmt.Errorf("reopening: %w", err)
+	}
+	unbound := map[uint64]bool{}
+	for _, r := range l.Unbound() {
+		unbound[r.Seq] = true
+	}
+	for seq := range h.unbound {
+		if !unbound[seq] {
+			return fmt.Errorf("batch %d is not unbound", seq)
+		}
+	}
+	if err := h.found(l); err != nil {
+		return err
+	}
+	if err := l.Append(batchOf("after", 0, 3), nil).Wait(context.Background()); err != nil {
+		return fmt.Errorf("appending after reopening: %w", err)
+	}
+	if err := l.Close(); err != nil {
+		return fmt.Errorf("closing: %w", err)
+	}
+	_, err = verify(d)
+	return err
+}
+
+func (h *history) found(l *Log) error {
+	got := map[uint64]*BatchInfo{}
+	for d, err := range l.Query(context.Background(), Filter{ByBatch: true, Kinds: []Kind{KindBatch}}) {
+		if err != nil {
+			return fmt.Errorf("querying: %w", err)
+		}
+		got[d.Batch.Seq] = d.Batch
+	}
+	for seq, records := range h.resolved {
+		b := got[seq]
+		if b == nil || b.Records != records {
+			return fmt.Errorf("batch %d is lost: %+v", seq, b)
+		}
+		if base, ok := h.bound[seq]; ok && b.BaseOffset != base {
+			return fmt.Errorf("binding of batch %d is lost: offset %d, want %d", seq, b.BaseOffset, base)
+		}
+	}
+	return nil
+}
+
+const faultBatches = 24
+
+// TestEveryFailureKeepsWhatWasAcknowledged fails each file operation in turn, in
+// each flavour, and looks at what a killed process and a power cut leave.
+func TestEveryFailureKeepsWhatWasAcknowledged(t *testing.T) {
+	clean := newMemFiles()
+	h := work(clean, faultBatches)
+	if h.failure != nil || h.openErr != nil || len(clean.live) < 4 {
+		t.Fatalf("without faults: %v, %v, %d files", h.openErr, h.failure, len(clean.live))
+	}
+	total := clean.ops
+	for _, fl := range []flavour{failed, persisted, gated} {
+		for at := 1; at <= total; at++ {
+			d := newMemFiles()
+			d.failAt, d.flavour = at, fl
+			h := work(d, faultBatches)
+			if h.openErr == nil && h.failure == nil && d.ops >= at {
+				continue // the failure hit nothing that mattered, such as the list of a reader
+			}
+			checkCrashes(t, d, &h, fmt.Sprintf("flavour %d, operation %d", fl, at), uint64(at))
+		}
+	}
+}
+
+func checkCrashes(t *testing.T, d *memFiles, h *history, name string, seed uint64) {
+	t.Helper()
+	if h.failure != nil && !errors.Is(h.failure, ErrUnavailable) && !errors.Is(h.failure, errInjected) {
+		t.Fatalf("%s: failed with %v", name, h.failure)
+	}
+	if err := h.kept(d.killed()); err != nil {
+		t.Errorf("%s, killed: %v", name, err)
+	}
+	if err := h.kept(d.powerCut(nil)); err != nil {
+		t.Errorf("%s, power cut: %v", name, err)
+	}
+	for i := range uint64(4) {
+		if err := h.kept(d.powerCut(rand.New(rand.NewPCG(seed, i)))); err != nil {
+			t.Errorf("%s, power cut %d: %v", name, i, err)
+		}
+	}
+	// A frame whose flush failed is adopted by the next process from the page
+	// cache; the power cut after that must not find a hole under newer frames.
+	next := d.killed()
+	if err := h.kept(next); err != nil {
+		t.Errorf("%s, killed: %v", name, err)
+	}
+	if err := h.kept(next.powerCut(nil)); err != nil {
+		t.Errorf("%s, killed, then power cut: %v", name, err)
+	}
+}
+
+// TestCrashAnywhereKeepsWhatWasAcknowledged stops the world before each
+// operation: everything from there on fails.
+func TestCrashAnywhereKeepsWhatWasAcknowledged(t *testing.T) {
+	clean := newMemFiles()
+	work(clean, faultBatches)
+	for at := 1; at <= clean.ops; at++ {
+		d := newMemFiles()
+		d.failAt, d.from = at, true
+		h := work(d, faultBatches)
+		d.mu.Lock()
+		d.failAt = 0
+		d.mu.Unlock()
+		checkCrashes(t, d, &h, fmt.Sprintf("operation %d", at), uint64(at))
+	}
+}
+
+// TestFailureDuringReplayKeepsWhatWasAcknowledged fails each file operation of
+// the Open that follows a crash.
+func TestFailureDuringReplayKeepsWhatWasAcknowledged(t *testing.T) {
+	clean := newMemFiles()
+	work(clean, faultBatches)
+	for crash := 9; crash <= clean.ops; crash += 7 {
+		d := newMemFiles()
+		d.failAt, d.from, d.flavour = crash, true, flavour(crash%3)
+		h := work(d, faultBatches)
+		crashed := d.powerCut(rand.New(rand.NewPCG(uint64(crash), 1)))
+		for at := 1; at <= 16; at++ {
+			again := crashed.killed()
+			again.failAt, again.flavour = at, flavour(at%3)
+			work(again, 2)
+			again.failAt = 0
+			name := fmt.Sprintf("crash at %d, then operation %d", crash, at)
+			if err := h.kept(again.killed()); err != nil {
+				t.Errorf("%s, killed: %v", name, err)
+			}
+			if err := h.kept(again.powerCut(nil)); err != nil {
+				t.Errorf("%s, power cut: %v", name, err)
+			}
+		}
+	}
+}
+
+func TestFailedLogRefusesEverythingForGood(t *testing.T) {
+	d := newMemFiles()
+	l, err := open(d, Options{Key: testKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Append(batchOf("a", 0, 3), nil).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.mu.Lock()
+	d.failAt, d.err = d.ops+1, syscall.ENOSPC // once: the log must not try again
+	d.mu.Unlock()
+	for range 3 {
+		ticket := l.Append(batchOf("a", 0, 3), nil)
+		if err := ticket.Wait(t.Context()); !errors.Is(err, ErrUnavailable) || !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("got %v, want ErrUnavailable for a full disk", err)
+		}
+	}
+	if err := l.Record(t.Context(), ControlEntry{Kind: KindStop}); !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("got %v, want ErrUnavailable", err)
+	}
+	if err := l.Err(); !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("got %v, want ErrUnavailable", err)
+	}
+	if err := l.Close(); !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("closing: got %v, want ErrUnavailable", err)
+	}
+}
+
+func TestClosedLogRefuses(t *testing.T) {
+	l := mustOpen(t, t.TempDir(), Options{})
+	ticket := l.Append(batchOf("a", 0, 3), nil)
+	mustClose(t, l)
+	if err := ticket.Wait(t.Context()); err != nil {
+		t.Fatalf("what was pending at Close: %v", err)
+	}
+	err := l.Append(batchOf("a", 0, 3), nil).Wait(t.Context())
+	if !errors.Is(err, ErrClosed) || !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("got %v, want ErrClosed and ErrUnavailable", err)
+	}
+}
