@@ -1,0 +1,208 @@
+package bench
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/guardlock/guardlock/gateway/recordbatch"
+)
+
+// childArg makes the test binary serve as a proxy.
+const childArg = "serve-as-proxy"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 5 && os.Args[1] == childArg {
+		if err := runChild(os.Args[2], os.Args[3], os.Args[4]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// proxy is a child process under test.
+type proxy struct {
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Scanner
+	addr string
+}
+
+func startProxy(tb testing.TB, mode, upstream string) *proxy {
+	tb.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p := &proxy{cmd: exec.Command(exe, childArg, mode, upstream, tb.TempDir())}
+	p.cmd.Stderr = os.Stderr
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		tb.Fatal(err)
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { p.in.Close(); p.cmd.Wait() })
+	p.out = bufio.NewScanner(out)
+	if !p.out.Scan() {
+		tb.Fatal("the proxy did not start")
+	}
+	p.addr = p.out.Text()
+	return p
+}
+
+// usage asks the proxy for its CPU time in microseconds and its memory in KiB.
+func (p *proxy) usage(tb testing.TB) (cpu, kib int) {
+	tb.Helper()
+	if _, err := io.WriteString(p.in, "usage\n"); err != nil {
+		tb.Fatal(err)
+	}
+	if !p.out.Scan() {
+		tb.Fatal("the proxy has ended")
+	}
+	f := strings.Fields(p.out.Text())
+	cpu, err1 := strconv.Atoi(f[0])
+	kib, err2 := strconv.Atoi(f[1])
+	if err1 != nil || err2 != nil {
+		tb.Fatalf("reading usage from %q", p.out.Text())
+	}
+	return cpu, kib
+}
+
+// BenchmarkGateway sends Produce requests of 1 KiB records, 4 connections with 5
+// in flight each. MB/s and ms/MB are of raw record bytes; ms/MB is the proxy's
+// CPU alone.
+func BenchmarkGateway(b *testing.B) {
+	for _, size := range []struct {
+		name    string
+		records int
+	}{{"16KiB", 15}, {"256KiB", 245}} {
+		for _, codec := range []recordbatch.Compression{recordbatch.None, recordbatch.LZ4} {
+			for _, mode := range []string{"direct", modeSplice, modePass, modeRecord, modeNative, modeUppercase} {
+				b.Run(fmt.Sprintf("%s/%s/%s", size.name, codec, mode), func(b *testing.B) {
+					benchmarkMode(b, mode, size.records, codec)
+				})
+			}
+		}
+	}
+}
+
+func benchmarkMode(b *testing.B, mode string, records int, codec recordbatch.Compression) {
+	f, err := makeFrame(records, codec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	broker, err := newNullBroker()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer broker.close()
+	addr := broker.addr()
+	var p *proxy
+	if mode != "direct" {
+		p = startProxy(b, mode, addr)
+		addr = p.addr
+	}
+	l, err := newLoader(addr, 4, 5)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.close()
+	if err := l.send(f, 200); err != nil { // warm-up
+		b.Fatal(err)
+	}
+	cpu := 0
+	if p != nil {
+		cpu, _ = p.usage(b)
+	}
+	b.SetBytes(int64(f.raw))
+	b.ResetTimer()
+	if err := l.send(f, b.N); err != nil {
+		b.Fatal(err)
+	}
+	b.StopTimer()
+	if p == nil {
+		return
+	}
+	after, kib := p.usage(b)
+	mb := float64(b.N) * float64(f.raw) / 1e6
+	b.ReportMetric(float64(after-cpu)/1e3/mb, "cpu-ms/MB")
+	b.ReportMetric(float64(kib)/1024, "RSS-MiB")
+}
+
+// BenchmarkLatency is one 1 KiB record at a time over one connection.
+func BenchmarkLatency(b *testing.B) {
+	for _, mode := range []string{"direct", modeSplice, modePass, modeRecord, modeUppercase} {
+		b.Run(mode, func(b *testing.B) { benchmarkLatency(b, mode) })
+	}
+}
+
+func benchmarkLatency(b *testing.B, mode string) {
+	f, err := makeFrame(1, recordbatch.None)
+	if err != nil {
+		b.Fatal(err)
+	}
+	broker, err := newNullBroker()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer broker.close()
+	addr := broker.addr()
+	if mode != "direct" {
+		addr = startProxy(b, mode, addr).addr
+	}
+	l, err := newLoader(addr, 1, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.close()
+	if _, err := l.closedLoop(f, 100); err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	took, err := l.closedLoop(f, b.N)
+	if err != nil {
+		b.Fatal(err)
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1e3, "p50-us")
+	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1e3, "p99-us")
+}
+
+// TestEveryModeAcknowledges keeps the benchmark honest: each proxy must bring
+// every batch through.
+func TestEveryModeAcknowledges(t *testing.T) {
+	for _, codec := range []recordbatch.Compression{recordbatch.None, recordbatch.LZ4} {
+		f, err := makeFrame(15, codec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		broker, err := newNullBroker()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer broker.close()
+		for _, mode := range []string{modeSplice, modePass, modeRecord, modeNative, modeUppercase} {
+			l, err := newLoader(startProxy(t, mode, broker.addr()).addr, 2, 5)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.send(f, 40); err != nil {
+				t.Errorf("%s, %s: %v", mode, codec, err)
+			}
+			l.close()
+		}
+	}
+}

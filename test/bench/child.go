@@ -1,0 +1,163 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/broker"
+	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/transforms"
+	"github.com/guardlock/guardlock/transforms/modules"
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+// The proxies that a child can be.
+const (
+	modeSplice    = "splice"    // two io.Copy, which is splice(2) on Linux
+	modePass      = "pass"      // the gateway, topics not bound: frames
+	modeRecord    = "record"    // decoded, recorded, forwarded unchanged
+	modeNative    = "native"    // every record changed by Go code, recorded
+	modeUppercase = "uppercase" // every record changed by the uppercase module, recorded
+)
+
+// runChild serves as one proxy in front of upstream until stdin ends. It prints
+// its address, then for each line read its CPU time in microseconds and its
+// resident set in KiB.
+func runChild(mode, upstream, dir string) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	serve := serveGateway
+	if mode == modeSplice {
+		serve = serveSplice
+	}
+	addr, err := serve(ctx, mode, upstream, dir)
+	if err != nil {
+		return err
+	}
+	fmt.Println(addr)
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			return err
+		}
+		cpu := u.Utime.Sec*1e6 + u.Utime.Usec + u.Stime.Sec*1e6 + u.Stime.Usec
+		fmt.Println(cpu, residentKiB())
+	}
+	return lines.Err()
+}
+
+func residentKiB() int {
+	raw, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var total, resident int
+	fmt.Sscan(string(raw), &total, &resident)
+	return resident * os.Getpagesize() / 1024
+}
+
+func serveSplice(_ context.Context, _, upstream, _ string) (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			up, err := net.Dial("tcp", upstream)
+			if err != nil {
+				c.Close()
+				continue
+			}
+			go func() { io.Copy(up, c); up.Close() }()
+			go func() { io.Copy(c, up); c.Close() }()
+		}
+	}()
+	return ln.Addr().String(), nil
+}
+
+func serveGateway(ctx context.Context, mode, upstream, dir string) (string, error) {
+	journal, err := audit.Open(dir, audit.Options{Node: "bench"})
+	if err != nil {
+		return "", err
+	}
+	at, err := broker.ParseHostPort(upstream)
+	if err != nil {
+		return "", err
+	}
+	cluster, err := broker.NewCluster(broker.ClusterConfig{Bootstrap: []broker.HostPort{at}})
+	if err != nil {
+		return "", err
+	}
+	g, err := gateway.New(gateway.Config{Journal: journal, Ledger: journal, Clusters: []gateway.ClusterConfig{{
+		Name: "bench", Upstream: cluster, Host: "127.0.0.1", MaxNode: 10}}})
+	if err != nil {
+		return "", err
+	}
+	if err := g.Listen(ctx); err != nil {
+		return "", err
+	}
+	bindings, err := bindingsFor(ctx, mode)
+	if err != nil {
+		return "", err
+	}
+	g.Cluster("bench").SetBindings(bindings)
+	go g.Run(ctx)
+	return g.Cluster("bench").Addr(), nil
+}
+
+func bindingsFor(ctx context.Context, mode string) (*gateway.Bindings, error) {
+	grant := &gateway.Grant{Binding: "bench", RejectCode: gateway.CodeInvalidRecord, KeepCodec: true}
+	switch mode {
+	case modePass:
+		grant.Unaudited = true
+	case modeNative:
+		grant.Chain = native{}
+		grant.Modules, grant.Reasons, grant.Routes = []audit.ModuleRef{{Name: "native"}}, [][]string{{"unspecified"}}, [][]string{nil}
+	case modeUppercase:
+		m, err := uppercase(ctx)
+		if err != nil {
+			return nil, err
+		}
+		grant.Chain = transforms.NewChain(m)
+		grant.Modules, grant.Reasons, grant.Routes = []audit.ModuleRef{{Name: "uppercase", Digest: m.Digest()}}, [][]string{m.Reasons()}, [][]string{nil}
+	}
+	return gateway.NewBindings([]gateway.Binding{{Topics: []string{benchTopic}, Grant: grant}}, gateway.RefuseUnbound()), nil
+}
+
+func uppercase(ctx context.Context) (*transforms.Module, error) {
+	runtime, err := transforms.New(transforms.Config{})
+	if err != nil {
+		return nil, err
+	}
+	wasm, ok := modules.Wasm("uppercase")
+	if !ok {
+		return nil, fmt.Errorf("module uppercase is not bundled")
+	}
+	return runtime.Load(ctx, transforms.Spec{Name: "uppercase", Wasm: wasm})
+}
+
+// native changes one byte of every record: the least that a transform can do,
+// so that what is measured is the gateway's own work on changed batches.
+type native struct{}
+
+// Run implements gateway.Transformer.
+func (native) Run(_ context.Context, b *record.Batch, _ transforms.Origin) error {
+	for i := range b.Records {
+		r := &b.Records[i]
+		b.Data[r.Value.Off] ^= 0x20
+		r.Verdict = record.Modified
+	}
+	b.Changed = true
+	return nil
+}
