@@ -82,13 +82,20 @@ func readRecord(data []byte, at int, baseTimestamp int64, r *record.Record) int 
 	return end
 }
 
-// readSpan reads a length and that many bytes; -1 is null.
+// readSpan reads a length and that many bytes; -1 is null. Lengths of one byte,
+// the most, are read here: varint is too long to be inlined.
 func readSpan(data []byte, i int) (record.Span, int) {
-	n, i := varint(data, i)
-	if n == -1 {
-		return record.Null, i
+	var n int32
+	if i < len(data) && data[i] < 0x80 {
+		n = int32(data[i]>>1) ^ -int32(data[i]&1)
+		i++
+	} else {
+		n, i = longVarint(data, i)
 	}
 	if n < 0 || i > len(data) || int(n) > len(data)-i {
+		if n == -1 {
+			return record.Null, i
+		}
 		return record.Null, past
 	}
 	return record.Span{Off: uint32(i), Len: n}, i + int(n)

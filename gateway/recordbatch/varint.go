@@ -32,6 +32,10 @@ func varlong(b []byte, i int) (int64, int) {
 	if i < len(b) && b[i] < 0x80 {
 		return int64(b[i]>>1) ^ -int64(b[i]&1), i + 1
 	}
+	if i+1 < len(b) && b[i+1] < 0x80 {
+		u := int64(b[i]&0x7f) | int64(b[i+1])<<7
+		return u>>1 ^ -(u & 1), i + 2
+	}
 	u, next := uvarint(b, i, 10)
 	return int64(u>>1) ^ -int64(u&1), next
 }
