@@ -72,7 +72,7 @@ func (m *Module) run(ctx context.Context, b *record.Batch, at Origin, stage uint
 	}
 	c := &i.chunk
 	c.begin(b, at, stage, m.limits)
-	for err == nil && !refused && len(c.live) > 0 {
+	for err == nil && !refused && c.given < len(c.live) {
 		refused, err = i.runChunk(ctx, deadline)
 	}
 	c.batch = nil
@@ -81,11 +81,7 @@ func (m *Module) run(ctx context.Context, b *record.Batch, at Origin, stage uint
 }
 
 // runChunk gives the guest as many of the live records as fit in one call.
-func (i *instance) runChunk(ctx context.Context, batchDeadline time.Time) (refused bool, err error) {
-	deadline := time.Now().Add(i.module.limits.Deadline)
-	if deadline.After(batchDeadline) {
-		deadline = batchDeadline
-	}
+func (i *instance) runChunk(ctx context.Context, deadline time.Time) (refused bool, err error) {
 	i.arm(ctx, deadline)
 	c := &i.chunk
 	c.take()
@@ -96,7 +92,7 @@ func (i *instance) runChunk(ctx context.Context, batchDeadline time.Time) (refus
 		result, err := i.callTransform()
 		switch {
 		case err != nil:
-			return false, i.blameBatch(err, batchDeadline)
+			return false, err
 		case result >= 0:
 			return false, i.readOutput(uint32(result))
 		case result == guestArenaTooSmall:
@@ -109,12 +105,4 @@ func (i *instance) runChunk(ctx context.Context, batchDeadline time.Time) (refus
 			return false, i.failed(GuestFailed, guestError(result))
 		}
 	}
-}
-
-// blameBatch says in the error which deadline it was.
-func (i *instance) blameBatch(err error, batchDeadline time.Time) error {
-	if errors.Is(err, errDeadline) && i.deadline.Equal(batchDeadline) {
-		return i.failed(Timeout, errBatchDeadline)
-	}
-	return err
 }

@@ -79,8 +79,9 @@ type chunk struct {
 	topic uint32
 	stage uint8
 
-	live    []uint32 // records still to be given to the guest
-	current []uint32 // those of this call, the head of live
+	live    []uint32 // records that no earlier module took out
+	given   int      // how many of them were given to the guest
+	current []uint32 // those of this call
 	bytes   int      // the size of their input
 	runs    []run
 	descs   []byte // the input descriptors as the guest got them
@@ -90,7 +91,7 @@ type chunk struct {
 // begin collects the records that no earlier module took out.
 func (c *chunk) begin(b *record.Batch, at Origin, stage uint8, limits Limits) {
 	c.batch, c.at, c.topic, c.stage = b, at, at.hash(), stage
-	c.live = c.live[:0]
+	c.live, c.given = c.live[:0], 0
 	total := 0
 	for n := range b.Records {
 		if r := &b.Records[n]; r.Verdict <= record.Modified {
@@ -114,18 +115,19 @@ func whole(r *record.Record) bool { return r.Verdict == record.Passed && r.Whole
 
 func spanLen(s record.Span) int { return int(max(s.Len, 0)) }
 
-// take sets current to the longest head of live that one call may be given: a
-// record larger than a chunk goes alone.
+// take sets current to the live records of the next call: a record larger than
+// a chunk goes alone.
 func (c *chunk) take() {
-	n, size := 0, 0
-	for n < len(c.live) && n < chunkRecords {
-		s := inputSize(&c.batch.Records[c.live[n]])
+	rest, n, size := c.live[c.given:], 0, 0
+	for n < len(rest) && n < chunkRecords {
+		s := inputSize(&c.batch.Records[rest[n]])
 		if n > 0 && size+s > chunkBytes {
 			break
 		}
 		n, size = n+1, size+s
 	}
-	c.current, c.live, c.bytes = c.live[:n], c.live[n:], size
+	c.given += n
+	c.current, c.bytes = rest[:n], size
 }
 
 // reserveInput makes the input block hold n bytes.

@@ -94,6 +94,7 @@ func (yield) Call(ctx context.Context, _ api.Module, stack []uint64) {
 	if uint32(stack[0]) == yieldStack {
 		i.stop(errStackBudget)
 	}
+	i.slices++
 	i.checkTime()
 }
 
@@ -164,15 +165,17 @@ func (i *instance) input(ptr, length uint64) ([]byte, bool) {
 	return i.mem.Read(uint32(ptr), uint32(length))
 }
 
-// checkTime stops the guest when the call's deadline passed or its batch was
-// given up.
+// checkTime stops the guest when its time is up or its batch was given up.
 func (i *instance) checkTime() {
 	select {
 	case <-i.done:
 		i.stop(context.Canceled)
 	default:
 	}
-	if time.Now().After(i.deadline) {
+	switch now := time.Now(); {
+	case now.After(i.batchDeadline):
+		i.stop(errBatchDeadline)
+	case i.slices >= i.module.minSlices && now.After(i.deadline):
 		i.stop(errDeadline)
 	}
 }

@@ -77,7 +77,7 @@ type hashers struct {
 	sum   [sha256.Size]byte
 }
 
-// hostSHA256 is sha256(ptr, len, out): 32 bytes at out.
+// hostSHA256 is sha256(ptr, len, out): 32 bytes at out; the result is 32.
 func hostSHA256(i *instance, a []uint64) int32 {
 	data, ok := i.input(a[0], a[1])
 	if !ok {
@@ -89,7 +89,7 @@ func hostSHA256(i *instance, a []uint64) int32 {
 	return i.writeSum(i.hashers.plain, data, a[2])
 }
 
-// hostHMAC is hmac_sha256(key, ptr, len, out): 32 bytes at out.
+// hostHMAC is hmac_sha256(key, ptr, len, out): 32 bytes at out; the result is 32.
 func hostHMAC(i *instance, a []uint64) int32 {
 	key := int64(uint32(a[0]))
 	if key >= int64(len(i.module.keys)) {
@@ -114,7 +114,7 @@ func (i *instance) writeSum(h hash.Hash, data []byte, out uint64) int32 {
 	if !i.mem.Write(uint32(out), h.Sum(i.hashers.sum[:0])) {
 		return hostBadArguments
 	}
-	return 0
+	return sha256.Size
 }
 
 // hostSeal is aes_gcm_seal(key, ptr, len, aad_ptr, aad_len, out, out_cap):

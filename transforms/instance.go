@@ -2,7 +2,6 @@ package transforms
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -30,9 +29,11 @@ type instance struct {
 	stack     [2]uint64
 
 	// The running call.
-	deadline time.Time
-	done     <-chan struct{} // of the batch's context
-	cause    error           // why the host stopped the guest
+	deadline      time.Time
+	batchDeadline time.Time
+	slices        int             // of fuel used up
+	done          <-chan struct{} // of the batch's context
+	cause         error           // why the host stopped the guest
 
 	layout layout
 	chunk  chunk
@@ -50,7 +51,7 @@ type layout struct {
 }
 
 // Deadline implements context.Context.
-func (i *instance) Deadline() (time.Time, bool) { return i.deadline, true }
+func (i *instance) Deadline() (time.Time, bool) { return i.batchDeadline, true }
 
 // Done implements context.Context. The engine is not to watch it: deadlines are
 // kept by yield.
@@ -83,7 +84,7 @@ func (m *Module) newInstance(ctx context.Context) (*instance, error) {
 }
 
 func (i *instance) initialise(ctx context.Context) error {
-	i.arm(ctx, time.Now().Add(i.module.limits.Deadline))
+	i.arm(ctx, time.Now().Add(i.module.limits.BatchDeadline))
 	if start := i.guest.ExportedFunction(exportStart); start != nil {
 		if err := i.call(start, i.stack[:0]); err != nil {
 			return err
@@ -150,8 +151,9 @@ func (i *instance) allocate(size int) (uint32, error) {
 }
 
 // arm sets what ends the calls to come.
-func (i *instance) arm(ctx context.Context, deadline time.Time) {
-	i.done, i.deadline = ctx.Done(), deadline
+func (i *instance) arm(ctx context.Context, batchDeadline time.Time) {
+	i.done, i.batchDeadline, i.slices = ctx.Done(), batchDeadline, 0
+	i.deadline = time.Now().Add(i.module.limits.Deadline)
 }
 
 // call runs a guest function under the deadline that was armed.
@@ -162,7 +164,7 @@ func (i *instance) call(f api.Function, stack []uint64) error {
 		return nil
 	}
 	switch cause := i.cause; {
-	case errors.Is(cause, errDeadline), errors.Is(cause, context.Canceled):
+	case cause == errDeadline, cause == errBatchDeadline, cause == context.Canceled:
 		return i.failed(Timeout, cause)
 	case cause != nil:
 		return i.failed(Trap, cause)

@@ -12,6 +12,10 @@ const (
 	defaultDeadline    = 50 * time.Millisecond
 	defaultStackBytes  = 1 << 20
 	minSecretBytes     = 16
+
+	// slowest is the time for an instruction above which a guest counts as
+	// waiting for a processor and not as running.
+	slowest = time.Nanosecond
 )
 
 // Limits bounds one module. A zero field takes the safe default.
@@ -20,7 +24,9 @@ type Limits struct {
 	// rounded down to whole pages of 64 KiB.
 	MemoryBytes uint32
 	// Deadline bounds one call, which is one chunk of at most 256 KiB; default
-	// 50 ms of wall time.
+	// 50 ms of wall time. A guest that ran less than one instruction a nanosecond
+	// of it was kept from running by a busy machine, and goes on until
+	// BatchDeadline.
 	Deadline time.Duration
 	// BatchDeadline bounds all of this module's work on one batch, the wait for
 	// a free instance included; default five times Deadline.

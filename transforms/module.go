@@ -20,18 +20,21 @@ const unspecified = "unspecified"
 // concurrent use; each batch has an instance to itself.
 type Module struct {
 	// Fixed after Load.
-	name     string
-	digest   [32]byte
-	info     Info
-	routes   []string
-	limits   Limits
-	keys     []guestKey
-	config   []byte
-	log      func(LogEvent)
-	gate     logGate
-	runtime  *Runtime
-	engine   wazero.Runtime
-	compiled wazero.CompiledModule
+	name   string
+	digest [32]byte
+	info   Info
+	routes []string
+	limits Limits
+	// minSlices is the work that a call must have done before its deadline
+	// counts: see Limits.Deadline.
+	minSlices int
+	keys      []guestKey
+	config    []byte
+	log       func(LogEvent)
+	gate      logGate
+	runtime   *Runtime
+	engine    wazero.Runtime
+	compiled  wazero.CompiledModule
 
 	tokens chan struct{} // one for each instance that may exist
 	closed chan struct{}
@@ -63,6 +66,7 @@ func (r *Runtime) Load(ctx context.Context, spec Spec) (*Module, error) {
 		runtime: r,
 		closed:  make(chan struct{}),
 	}
+	m.minSlices = int(m.limits.Deadline / (fuelSlice * slowest))
 	if m.keys, err = r.keys(spec.Grant.Keys); err != nil {
 		return nil, fmt.Errorf("loading module %q: %w", spec.Name, err)
 	}
@@ -125,7 +129,7 @@ func (m *Module) compile(ctx context.Context, scanned *module) error {
 	}
 	defer func() { m.runtime.compiling <- struct{}{} }()
 	// With two workers the engine looks at ctx between functions.
-	compiled, err := m.engine.CompileModule(experimental.WithCompilationWorkers(ctx, 2), scanned.rewrite(m.limits.StackBytes))
+	compiled, err := m.engine.CompileModule(experimental.WithCompilationWorkers(ctx, 2), m.runtime.rewrite(scanned, m.limits.StackBytes))
 	if err != nil {
 		return fmt.Errorf("compiling: %w", trapText(err))
 	}

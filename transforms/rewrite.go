@@ -10,9 +10,8 @@ import "slices"
 //
 //   - A loop pays for each turn out of a local variable, which the engine keeps
 //     in a register; the local is refilled from the global every localFuel units.
-//   - A function that calls others, or is long, pays at its entry. A short
-//     function that calls nothing and has no loop pays nothing: its callers
-//     are charged for it with the call.
+//   - A function that calls others, or is long, pays at its entry for the code
+//     outside of its loops. For a short one that calls nothing its callers pay.
 //   - Instructions whose cost depends on an operand (memory.fill and its kind)
 //     pay by that operand before they run.
 //   - When the global falls below zero the guest calls yield, where Go looks at
@@ -28,6 +27,7 @@ const (
 	fuelSlice = 1 << 18
 	localFuel = 512
 
+	callCost  = 4    // of a call, on top of what a callee does not pay itself
 	leafCost  = 64   // the most that a function may cost and not pay itself
 	rareCost  = 1024 // of table operations, which are bounded by maxTable
 	growCost  = 4096 // of memory.grow
@@ -67,6 +67,7 @@ type rewriter struct {
 	newTypes int
 	yieldTyp int // index+1 of the type of yield
 	blocks   map[string]int
+	unpaid   []int32 // by function: what its callers pay for it
 
 	fuel, stack, yield uint32 // indices of what was added
 }

@@ -2,18 +2,19 @@ package transforms
 
 // metered is one function body on its way through the rewriter.
 type metered struct {
-	taken   int32 // of the stack budget, between entry and exit
-	w       *rewriter
-	typ     funcType
-	r       reader
-	space   space
-	costs   []int32 // of the entry, then of each loop in the order of the code
-	loops   int     // how many loops were written
-	calls   bool
-	bulk    bool
-	counter uint32 // local: fuel of the loops
-	operand uint32 // local: the length of a bulk instruction
-	out     []byte
+	taken          int32 // of the stack budget, between entry and exit
+	w              *rewriter
+	typ            funcType
+	r              reader
+	declared, code int // where the declarations and the instructions begin
+	space          space
+	costs          []int32 // of the entry, then of each loop in the order of the code
+	loops          int     // how many loops were written
+	calls          bool
+	bulk           bool
+	counter        uint32 // local: fuel of the loops
+	operand        uint32 // local: the length of a bulk instruction
+	out            []byte
 }
 
 // code writes the code section.
@@ -22,24 +23,39 @@ func (w *rewriter) code() []byte {
 	w.yieldTyp = w.addType([]byte{0x7f}, nil)
 	contents := appendU32(nil, uint32(len(w.m.bodies)))
 	f := metered{w: w}
-	for i, body := range w.m.bodies {
-		f.typ = w.m.types[w.m.funcs[w.m.imported+i]]
-		f.r = reader{b: w.m.wasm, pos: body.start, end: body.end}
+	w.unpaid = make([]int32, len(w.m.funcs))
+	for i := range w.m.bodies {
+		f.open(i)
+		if f.measure(); f.free() {
+			w.unpaid[w.m.imported+i] = f.costs[0]
+		}
+	}
+	for i := range w.m.bodies {
+		f.open(i)
 		f.rewrite()
 		contents = append(appendU32(contents, uint32(len(f.out))), f.out...)
 	}
 	return contents
 }
 
-func (f *metered) rewrite() {
+// open begins with body i and reads its declarations.
+func (f *metered) open(i int) {
+	body := f.w.m.bodies[i]
+	f.typ = f.w.m.types[f.w.m.funcs[f.w.m.imported+i]]
+	f.r = reader{b: f.w.m.wasm, pos: body.start, end: body.end}
 	f.out, f.costs, f.loops, f.calls, f.bulk = f.out[:0], f.costs[:0], 0, false, false
-	start := f.r.pos
 	f.space = f.w.m.space()
 	f.space.locals = f.r.locals(f.typ, f.w.m.lim.Locals)
-	code := f.r.pos
+	f.declared, f.code = body.start, f.r.pos
+}
+
+// free reports whether the function's callers pay for its entry.
+func (f *metered) free() bool { return !f.calls && f.costs[0] <= leafCost }
+
+func (f *metered) rewrite() {
 	f.measure()
-	f.writeLocals(start, code)
-	f.r.pos = code
+	f.writeLocals(f.declared, f.code)
+	f.r.pos = f.code
 	f.writeEntry()
 	f.writeBody()
 	f.writeExit()
@@ -76,9 +92,12 @@ func (f *metered) measure() {
 // cost is the fuel of one instruction, and notes what the function needs.
 func (f *metered) cost(in *instr) int32 {
 	switch in.op {
-	case opCall, opCallIndirect:
+	case opCall:
 		f.calls = true
-		return leafCost
+		return callCost + f.w.unpaid[in.index]
+	case opCallIndirect:
+		f.calls = true
+		return callCost + leafCost
 	case opMemoryGrow:
 		return growCost
 	case opRefFunc, opTableGet, opTableSet:
@@ -133,7 +152,7 @@ func (f *metered) writeEntry() {
 		f.callYield(yieldStack)
 		f.out = append(f.out, opEnd)
 	}
-	if f.calls || f.costs[0] > leafCost {
+	if !f.free() {
 		f.burn(f.costs[0])
 	}
 	if f.calls {

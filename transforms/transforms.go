@@ -52,6 +52,7 @@ type Runtime struct {
 	config    Config
 	cache     wazero.CompilationCache
 	compiling chan struct{} // holds one token: compilation is costly, so one at a time
+	rewrite   func(*module, int) []byte
 
 	mu      sync.Mutex
 	closed  bool
@@ -65,6 +66,7 @@ func New(config Config) (*Runtime, error) {
 		config:    config,
 		cache:     wazero.NewCompilationCache(),
 		compiling: make(chan struct{}, 1),
+		rewrite:   (*module).rewrite,
 		modules:   make(map[*Module]struct{}),
 		seals:     make(map[[32]byte]*sealCounter),
 	}

@@ -1,0 +1,118 @@
+package transforms
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+func testdata(tb testing.TB, name string) []byte {
+	tb.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+func newRuntime(tb testing.TB, config Config) *Runtime {
+	tb.Helper()
+	r, err := New(config)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := r.Close(tb.Context()); err != nil && tb.Context().Err() == nil {
+			tb.Error(err)
+		}
+	})
+	return r
+}
+
+func load(tb testing.TB, r *Runtime, spec Spec) *Module {
+	tb.Helper()
+	if spec.Name == "" {
+		spec.Name = "guest"
+	}
+	m, err := r.Load(tb.Context(), spec)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return m
+}
+
+// testRecord is a record in a form that is easy to write down.
+type testRecord struct {
+	key, value []byte // nil is null
+	headers    []byte // nil is none
+}
+
+// newBatch lays records out as Kafka does: one behind the other, each with its
+// framing, which for these tests is just some bytes.
+func newBatch(records ...testRecord) *record.Batch {
+	b := &record.Batch{}
+	for n, r := range records {
+		if r.headers == nil {
+			r.headers = []byte{0}
+		}
+		start := len(b.Data)
+		b.Append([]byte{0xAA, 0xBB, byte(n)})
+		rec := record.Record{Key: record.Null, Value: record.Null, Timestamp: 1_700_000_000_000 + int64(n), OffsetDelta: int32(n)}
+		if r.key != nil {
+			rec.Key = b.Append(r.key)
+		}
+		if r.value != nil {
+			rec.Value = b.Append(r.value)
+		}
+		rec.Headers = b.Append(r.headers)
+		rec.Whole = record.Span{Off: uint32(start), Len: int32(len(b.Data) - start)}
+		b.Records = append(b.Records, rec)
+	}
+	b.InputLen = len(b.Data)
+	return b
+}
+
+func values(values ...string) *record.Batch {
+	var records []testRecord
+	for n, v := range values {
+		records = append(records, testRecord{key: fmt.Appendf(nil, "key-%04d", n), value: []byte(v)})
+	}
+	return newBatch(records...)
+}
+
+// rewind undoes what a chain did to a batch.
+func rewind(b *record.Batch) {
+	b.Data, b.Changed = b.Data[:b.InputLen], false
+	at := uint32(0)
+	for n := range b.Records {
+		r := &b.Records[n]
+		if r.Verdict != record.Passed {
+			key, value := r.Key, r.Value
+			head := r.Whole.Off + 3
+			if key.Off >= uint32(b.InputLen) || value.Off >= uint32(b.InputLen) {
+				r.Key = record.Span{Off: head, Len: key.Len}
+				r.Value = record.Span{Off: head + uint32(key.Len), Len: value.Len}
+			}
+			r.Verdict, r.Module, r.Reason, r.Route = record.Passed, 0, 0, 0
+		}
+		at += uint32(r.Whole.Len)
+	}
+}
+
+func sized(count, size int) *record.Batch {
+	records := make([]testRecord, count)
+	for n := range records {
+		key := make([]byte, 16)
+		binary.BigEndian.PutUint64(key, uint64(n))
+		value := make([]byte, size)
+		for i := range value {
+			value[i] = "abcdefghijklmnopqrstuvwxyz {\"}:,0123456789"[(i*7+n)%42]
+		}
+		records[n] = testRecord{key: key, value: value}
+	}
+	return newBatch(records...)
+}
