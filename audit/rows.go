@@ -116,7 +116,7 @@ func (m *matcher) rows(it *item, yield func(Decision) bool) bool {
 			Coordinate: Coordinate{Offset: -1}, Index: -1, Outcome: it.control.Outcome, Reason: it.control.Reason,
 			Module: optionalModule(it.control.Module), Caller: Caller{Principal: it.control.Principal}, Control: it.control})
 	}
-	if !m.batch(it.batch) {
+	if !m.batch(it.batch) || !m.anyFate(it.batch) {
 		return true
 	}
 	e := it.batch.clone()
@@ -126,6 +126,19 @@ func (m *matcher) rows(it *item, yield func(Decision) bool) bool {
 		return b.whole(m, stretches, yield)
 	}
 	return b.each(m, stretches, yield)
+}
+
+// anyFate reports whether any record of the batch matches.
+func (m *matcher) anyFate(e *BatchEntry) bool {
+	if m.f.Outcome == "" && m.f.Reason == "" && m.f.Module == "" {
+		return true
+	}
+	for _, f := range e.fates() {
+		if m.fate(&f) {
+			return true
+		}
+	}
+	return false
 }
 
 // clone copies what rows will point to: the scanner reuses its entry.

@@ -45,24 +45,9 @@ func (sc *scanner) close() error { return sc.file.Close() }
 
 // frame gives fn the entries of the i-th frame; false ends it.
 func (sc *scanner) frame(i int, reverse bool, fn func(*item) (bool, error)) (bool, error) {
-	at := sc.view.frames[i]
-	f, err := readFrame(sc.win, sc.idx.hdr.marker, at.off)
+	p, err := sc.load(i)
 	if err != nil {
-		return false, corrupt(sc.idx.hdr.number, at.off, "%w", err)
-	}
-	p, err := parsePayload(f.payload)
-	if err != nil {
-		return false, corrupt(sc.idx.hdr.number, at.off, "%w", err)
-	}
-	sc.raws = sc.raws[:0]
-	err = p.each(func(e rawEntry) error {
-		if e.seq != 0 {
-			sc.raws = append(sc.raws, e)
-		}
-		return nil
-	})
-	if err != nil {
-		return false, corrupt(sc.idx.hdr.number, at.off, "%w", err)
+		return false, err
 	}
 	if reverse {
 		slices.Reverse(sc.raws)
@@ -70,13 +55,55 @@ func (sc *scanner) frame(i int, reverse bool, fn func(*item) (bool, error)) (boo
 	for _, e := range sc.raws {
 		it, err := sc.item(e, p.base)
 		if err != nil {
-			return false, corrupt(sc.idx.hdr.number, at.off, "%w", err)
+			return false, corrupt(sc.idx.hdr.number, sc.view.frames[i].off, "%w", err)
 		}
 		if more, err := fn(it); err != nil || !more {
 			return false, err
 		}
 	}
 	return true, nil
+}
+
+// one gives fn the entry with a sequence number, which the i-th frame holds.
+func (sc *scanner) one(i int, seq uint64, fn func(*item)) error {
+	p, err := sc.load(i)
+	if err != nil {
+		return err
+	}
+	n := seq - p.firstSeq
+	if seq < p.firstSeq || n >= uint64(len(sc.raws)) {
+		return ErrNotFound
+	}
+	it, err := sc.item(sc.raws[n], p.base)
+	if err != nil {
+		return corrupt(sc.idx.hdr.number, sc.view.frames[i].off, "%w", err)
+	}
+	fn(it)
+	return nil
+}
+
+// load reads the i-th frame and finds the entries in it that have sequence
+// numbers.
+func (sc *scanner) load(i int) (payload, error) {
+	at := sc.view.frames[i]
+	f, err := readFrame(sc.win, sc.idx.hdr.marker, at.off)
+	if err != nil {
+		return payload{}, corrupt(sc.idx.hdr.number, at.off, "%w", err)
+	}
+	sc.raws = sc.raws[:0]
+	p, err := parsePayload(f.payload)
+	if err == nil {
+		err = p.each(func(e rawEntry) error {
+			if e.seq != 0 {
+				sc.raws = append(sc.raws, e)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return payload{}, corrupt(sc.idx.hdr.number, at.off, "%w", err)
+	}
+	return p, nil
 }
 
 func (sc *scanner) item(e rawEntry, base int64) (*item, error) {
@@ -158,11 +185,5 @@ func (r *Reader) atIn(segs []*segment, seq uint64, fn func(*item)) error {
 	if n < 0 || seq >= sc.view.next {
 		return ErrNotFound
 	}
-	_, err = sc.frame(n, false, func(it *item) (bool, error) {
-		if it.seq == seq {
-			fn(it)
-		}
-		return it.seq < seq, nil
-	})
-	return err
+	return sc.one(n, seq, fn)
 }
