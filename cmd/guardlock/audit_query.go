@@ -10,7 +10,7 @@ import (
 type auditQueryCommand struct {
 	filter  auditFilterFlags
 	limit   int
-	latest  bool
+	latest  int
 	byBatch bool
 }
 
@@ -23,15 +23,15 @@ func newAuditQueryCommand() *cobra.Command {
 narrow the choice. The last column is the decision's id, for audit show.`,
 		Example: `  guardlock audit query --topic payments --partition 0 --offset 42
   guardlock audit query --outcome rejected --from 1h
-  guardlock audit query --module fraud --reason fraud.amount --latest --limit 20
+  guardlock audit query --module fraud --reason fraud.amount --latest 20
   guardlock audit query --kind admission --from 2030-01-01 --json | jq .`,
 		Args: needArgs(),
 		RunE: c.run,
 	}
 	c.filter.register(cmd)
 	fl := cmd.Flags()
-	fl.IntVarP(&c.limit, "limit", "n", 0, "print this many at most; 0 is all")
-	fl.BoolVar(&c.latest, "latest", false, "latest first")
+	fl.IntVarP(&c.limit, "limit", "n", 0, "print this `NUMBER` at most; 0 is all")
+	fl.IntVar(&c.latest, "latest", 0, "print only this `NUMBER` of the latest, latest first")
 	fl.BoolVar(&c.byBatch, "by-batch", false, "one line for each batch instead of each record")
 	return cmd
 }
@@ -41,7 +41,13 @@ func (c *auditQueryCommand) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	f.Limit, f.Reverse, f.ByBatch = c.limit, c.latest, c.byBatch
+	if c.limit < 0 || c.latest < 0 || c.limit > 0 && c.latest > 0 {
+		return usagef("audit query: give one of --limit and --latest, as a positive number")
+	}
+	f.Limit, f.ByBatch = c.limit, c.byBatch
+	if c.latest > 0 {
+		f.Limit, f.Reverse = c.latest, true
+	}
 	r, err := openAudit(c.filter.dir)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ func (c *auditTailCommand) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	defer r.Close()
-	t := tail{reader: r, filter: f, out: newDecisionPrinter(cmd.OutOrStdout(), wantsJSON(cmd)), since: time.Now(), shown: map[audit.DecisionID]bool{}}
+	t := tail{reader: r, filter: f, out: newDecisionPrinter(cmd.OutOrStdout(), wantsJSON(cmd)), since: time.Now()}
 	if err := t.past(cmd.Context(), c.lines); err != nil {
 		return auditError(c.filter.dir, err)
 	}
@@ -64,13 +65,14 @@ func (c *auditTailCommand) run(cmd *cobra.Command, _ []string) error {
 }
 
 // tail shows the past, then the present from where the past ended, so that
-// nothing is lost in between; what both hold is shown once.
+// nothing is lost in between. Times may repeat and ids do not: the last id
+// tells what was shown already.
 type tail struct {
 	reader *audit.Reader
 	filter audit.Filter
 	out    *decisionPrinter
 	since  time.Time
-	shown  map[audit.DecisionID]bool
+	last   audit.DecisionID
 }
 
 func (t *tail) past(ctx context.Context, lines int) error {
@@ -88,7 +90,7 @@ func (t *tail) past(ctx context.Context, lines int) error {
 	}
 	slices.Reverse(rows)
 	for _, d := range rows {
-		t.shown[d.ID], t.since = true, d.Time
+		t.last, t.since = d.ID, d.Time
 		if err := t.out.print(d); err != nil {
 			return fmt.Errorf("printing decisions: %w", err)
 		}
@@ -103,7 +105,7 @@ func (t *tail) present(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if t.shown[d.ID] {
+		if cmp.Or(cmp.Compare(d.ID.Seq, t.last.Seq), cmp.Compare(d.ID.Index, t.last.Index)) <= 0 {
 			continue
 		}
 		if err := errors.Join(t.out.print(d), t.out.flush()); err != nil {

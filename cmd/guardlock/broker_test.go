@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -36,16 +35,16 @@ func refuse(req *kmsg.ProduceRequest) (*kmsg.ProduceResponse, bool) {
 		if bytes.Contains(record, []byte("refuse-me")) {
 			r := kmsg.NewProduceResponseTopicPartitionErrorRecord()
 			r.RelativeOffset = int32(i)
-			r.ErrorMessage = kmsg.StringPtr(fmt.Sprintf("rejected by fraud: score_too_high (decision gl-0a0b0c0d-7k-%d)", i))
+			r.ErrorMessage = kmsg.StringPtr("fraud.score_too_high")
 			answer.ErrorRecords = append(answer.ErrorRecords, r)
 		}
 	}
 	switch {
 	case len(answer.ErrorRecords) > 0:
-		answer.ErrorMessage = kmsg.StringPtr("a record of this batch was rejected")
+		answer.ErrorMessage = kmsg.StringPtr("guardlock: a record was rejected (fraud.score_too_high, decision gl-0a0b0c0d-7k)")
 	case bytes.Contains(p.Records, []byte("batch-trap")):
 		answer.ErrorCode = kerr.PolicyViolation.Code
-		answer.ErrorMessage = kmsg.StringPtr("no approved module (decision gl-0a0b0c0d-7m-0)")
+		answer.ErrorMessage = kmsg.StringPtr("guardlock: no approved module (no_module, decision gl-0a0b0c0d-7m)")
 	default:
 		return nil, false
 	}

@@ -22,6 +22,8 @@ A module and what vouches for it lie together in a directory of their own:
   config.json                   its configuration, if it has one
   gdpr.sigstore.json            the author's signature       (module sign)
   approval.NAME.sigstore.json   one person's approval each   (module approve)
+Where several modules share a directory, gdpr.json and gdpr.approval….sigstore.json
+are those of gdpr.wasm.
 
 All are Sigstore bundles: cosign can make and check them too.`
 
@@ -55,12 +57,21 @@ func findModule(path string) (moduleFiles, error) {
 	if err != nil {
 		return moduleFiles{}, err
 	}
-	dir := filepath.Dir(wasm)
-	m := moduleFiles{wasm: wasm, signature: strings.TrimSuffix(wasm, ".wasm") + bundleSuffix}
-	if config := filepath.Join(dir, "config.json"); exists(config) {
-		m.config = config
+	dir, stem := filepath.Dir(wasm), strings.TrimSuffix(wasm, ".wasm")
+	m := moduleFiles{wasm: wasm, signature: stem + bundleSuffix}
+	for _, config := range []string{stem + ".json", filepath.Join(dir, "config.json")} {
+		if exists(config) {
+			m.config = config
+			break
+		}
 	}
-	m.approvals, err = filepath.Glob(filepath.Join(escapeGlob(dir), approvalPrefix+"*"+bundleSuffix))
+	// Where modules share a directory, NAME.approval… are those of one.
+	for _, prefix := range []string{stem + ".approval", filepath.Join(dir, approvalPrefix)} {
+		m.approvals, err = filepath.Glob(escapeGlob(prefix) + "*" + bundleSuffix)
+		if err != nil || len(m.approvals) > 0 {
+			break
+		}
+	}
 	slices.Sort(m.approvals)
 	return m, err
 }
@@ -83,9 +94,9 @@ func findWasm(path string) (string, error) {
 	return found[0], nil
 }
 
-// escapeGlob makes a directory's name stand for itself in a pattern.
-func escapeGlob(dir string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
+// escapeGlob makes a path stand for itself in a pattern.
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 func exists(path string) bool {

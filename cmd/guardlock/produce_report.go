@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/guardlock/guardlock/audit"
 )
 
 // produceReport tells the user about each record and, at the end, about all.
@@ -19,11 +21,41 @@ type produceReport struct {
 	ok       int
 	refused  int
 	broken   int
+	unsent   int
 	decision string // of the first refusal that carried one
 }
 
 func newProduceReport(out, err io.Writer, topic string, json bool, size int64) *produceReport {
 	return &produceReport{out: out, err: err, topic: topic, json: json, progress: newProgress(err, size)}
+}
+
+// said is a server's explanation. It comes from a closed catalogue and holds
+// nothing of the record.
+type said struct {
+	message  string
+	decision string
+}
+
+// decisionID is how the audit room prints ids.
+var decisionID = regexp.MustCompile(`\bgl-[0-9a-f]{8}-[0-9a-z]{1,13}(-[0-9]+)?\b`)
+
+// newSaid joins what was said about a batch and about the record at index i of
+// it. A gateway names the decision on the batch once; the record's own is that
+// with the index.
+func newSaid(batch, record string, i int) said {
+	s := said{message: record, decision: decisionID.FindString(record)}
+	if s.message == "" {
+		s.message = batch
+	}
+	if s.decision != "" {
+		return s
+	}
+	s.decision = decisionID.FindString(batch)
+	if id, err := audit.ParseDecisionID(s.decision); err == nil && id.Index < 0 && record != "" {
+		id.Index = i
+		s.decision = id.String()
+	}
+	return s
 }
 
 // produceLine is the JSON form of one record's fate.
@@ -37,9 +69,6 @@ type produceLine struct {
 	Decision  string `json:"decision,omitempty"`
 }
 
-// decisionID is how decisions are printed by the audit room.
-var decisionID = regexp.MustCompile(`\bgl-[0-9a-f]{8}-[0-9a-z]{1,13}(-[0-9]+)?\b`)
-
 func (r *produceReport) stored(n numbered) {
 	r.ok++
 	r.progress.add(1, len(n.record.Value))
@@ -52,9 +81,8 @@ func (r *produceReport) stored(n numbered) {
 	}
 }
 
-// refuse reports a record that is not stored. The message is the server's and
-// comes from a closed catalogue: it holds nothing of the record.
-func (r *produceReport) refuse(n numbered, message string) {
+// refuse reports a record that is not stored.
+func (r *produceReport) refuse(n numbered, why said) {
 	word := "failed"
 	if isRefusal(n.err) {
 		r.refused++
@@ -62,21 +90,33 @@ func (r *produceReport) refuse(n numbered, message string) {
 	} else {
 		r.broken++
 	}
-	name := errorName(n.err)
-	decision := decisionID.FindString(message)
 	if r.decision == "" {
-		r.decision = decision
+		r.decision = why.decision
 	}
+	text := errorName(n.err)
+	if why.message != "" {
+		text += ": " + why.message
+	}
+	if why.decision != "" && !strings.Contains(why.message, why.decision) {
+		text += " (decision " + why.decision + ")"
+	}
+	r.tell(n, word, text, why)
+}
+
+// held reports a record that nobody objected to, and that was not sent again.
+func (r *produceReport) held(n numbered) {
+	r.unsent++
+	r.tell(n, "not sent", "another record was refused", said{message: "another record was refused"})
+}
+
+func (r *produceReport) tell(n numbered, word, text string, why said) {
 	if r.json {
-		_ = printJSONLine(r.out, produceLine{Line: n.line, Topic: r.topic, Partition: n.record.Partition, Error: name, Message: message, Decision: decision})
+		_ = printJSONLine(r.out, produceLine{Line: n.line, Topic: r.topic, Partition: n.record.Partition,
+			Error: errorName(n.err), Message: why.message, Decision: why.decision})
 		return
 	}
 	r.progress.clear()
-	p := paletteFor(r.err)
-	if message != "" {
-		name += ": " + message
-	}
-	fmt.Fprintf(r.err, "line %d %s: %s\n", n.line, p.red(word), printable(name))
+	fmt.Fprintf(r.err, "line %d %s: %s\n", n.line, paletteFor(r.err).red(word), printable(text))
 }
 
 func errorName(err error) string {
@@ -94,8 +134,13 @@ func (r *produceReport) finish(done string) error {
 	r.progress.finish()
 	if !r.json {
 		fmt.Fprintf(r.err, "%s %s in topic %s", count(r.ok, "record"), done, printable(r.topic))
-		if r.failed() > 0 {
-			fmt.Fprintf(r.err, ", %d not", r.failed())
+		for _, part := range []struct {
+			n    int
+			word string
+		}{{r.refused, "refused"}, {r.broken, "failed"}, {r.unsent, "not sent"}} {
+			if part.n > 0 {
+				fmt.Fprintf(r.err, ", %d %s", part.n, part.word)
+			}
 		}
 		fmt.Fprintln(r.err)
 	}

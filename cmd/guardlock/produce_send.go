@@ -162,11 +162,14 @@ func (s *sender) round(ctx context.Context, round []numbered) ([]numbered, error
 		}
 		i := position[n.record.Partition]
 		position[n.record.Partition]++
-		if s.innocent(n, i) && !s.stopOnReject {
+		switch innocent := s.innocent(n, i); {
+		case innocent && !s.stopOnReject:
 			again = append(again, numbered{line: n.line, record: s.resend(n.record)})
-			continue
+		case innocent:
+			s.report.held(n)
+		default:
+			s.report.refuse(n, s.said(n, i))
 		}
-		s.report.refuse(n, s.message(n, i))
 	}
 	if s.report.failed() > 0 && s.stopOnReject {
 		return nil, errStopped
@@ -194,19 +197,13 @@ func (s *sender) innocent(n numbered, i int) bool {
 	return len(f.named) > 0 && !named
 }
 
-// message is what the server said about the i-th failure of a partition.
-func (s *sender) message(n numbered, i int) string {
+// said is what the server told about the i-th failure of a partition.
+func (s *sender) said(n numbered, i int) said {
 	f, ok := s.tap.failure(n.record.Partition)
-	if !ok {
-		return ""
+	if !ok || i >= f.records {
+		return said{}
 	}
-	if m := f.named[int32(i)]; m != "" && i < f.records {
-		return m
-	}
-	if s.innocent(n, i) {
-		return "not sent: another record was refused"
-	}
-	return f.message
+	return newSaid(f.message, f.named[int32(i)], i)
 }
 
 // isRefusal is true of the errors by which a gateway or a broker says no to a

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 
@@ -28,6 +29,9 @@ func TestScripts(t *testing.T) {
 			if err := os.CopyFS(filepath.Join(env.WorkDir, "modules"), os.DirFS("../../transforms/modules")); err != nil {
 				return err
 			}
+			if err := writeAuditLog(filepath.Join(env.WorkDir, "data", "audit")); err != nil {
+				return err
+			}
 			broker, err := startBroker()
 			if err != nil {
 				return err
@@ -37,7 +41,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GUARDLOCK_BOOTSTRAP", broker.ListenAddrs()[0])
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "flip": flip},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "flip": flip, "capture": capture},
 	})
 }
 
@@ -75,14 +79,31 @@ func mode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// flip changes the last byte of a file.
+// flip changes one byte of a file, the last one if no offset is given.
 func flip(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: flip FILE")
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: flip FILE [OFFSET]")
 	}
 	path := ts.MkAbs(args[0])
 	content, err := os.ReadFile(path)
 	ts.Check(err)
-	content[len(content)-1] ^= 1
-	ts.Check(os.WriteFile(path, content, 0o644))
+	at := len(content) - 1
+	if len(args) == 2 {
+		at, err = strconv.Atoi(args[1])
+		ts.Check(err)
+	}
+	content[at] ^= 1
+	ts.Check(os.WriteFile(path, content, 0o600))
+}
+
+// capture keeps the first match of a pattern in the last output as a variable.
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture NAME REGEXP")
+	}
+	found := regexp.MustCompile(args[1]).FindString(ts.ReadFile("stdout"))
+	if found == "" {
+		ts.Fatalf("no match for %q", args[1])
+	}
+	ts.Setenv(args[0], found)
 }

@@ -93,8 +93,7 @@ func (c *topicCreateCommand) create(cmd *cobra.Command, admin *kadm.Client, topi
 	case errors.Is(r.Err, kerr.TopicAlreadyExists):
 		return false, withHint(topicError("creating topic", topic, r.Err), "--if-not-exists makes this no error")
 	case r.ErrMessage != "":
-		err := topicError("creating topic", topic, r.Err)
-		return false, withCode(fmt.Errorf("%w: %s", err, r.ErrMessage), codeOf(err))
+		return false, withCode(fmt.Errorf("creating topic %q: %s: %s", topic, errorName(r.Err), r.ErrMessage), codeOf(topicError("", topic, r.Err)))
 	}
 	return false, topicError("creating topic", topic, r.Err)
 }
