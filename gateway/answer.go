@@ -222,7 +222,7 @@ func (c *conn) send(out *outbox) error {
 func (c *conn) checkIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.reading && c.queue.empty() {
+	if c.settled() {
 		select {
 		case <-c.idle:
 		default:

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/guardlock/guardlock/gateway/wire"
 )
 
 // conn is one client connection and its one upstream connection.
@@ -29,6 +31,7 @@ type conn struct {
 	guard sequenceGuard
 	steps []step
 	out   outbox
+	cuts  []wire.Cut
 	spare [][]byte // buffers to give back after the flush
 
 	// set by whoever authenticates, read by the reader
@@ -139,15 +142,19 @@ func (c *conn) dial(ctx context.Context, to target) (net.Conn, error) {
 // endReading says that nothing will be added to the queue any more.
 func (c *conn) endReading() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.reading = false
-	if c.queue.empty() {
-		close(c.idle)
-	}
+	c.mu.Unlock()
+	c.checkIdle()
 }
 
-// lingerForAnswers waits until everything forwarded has been answered: even
-// when the client has gone, the answers say where its records are.
+// settled reports whether nothing is owed that is worth waiting for. While
+// draining that is every answer; once the client has gone, only those that say
+// where its records are. Called with mu held.
+func (c *conn) settled() bool {
+	return !c.reading && (c.queue.empty() || !c.draining && c.queue.produces == 0)
+}
+
+// lingerForAnswers waits until what was forwarded has been answered.
 func (c *conn) lingerForAnswers(ctx context.Context, limit time.Duration) {
 	t := time.NewTimer(limit)
 	defer t.Stop()

@@ -29,7 +29,8 @@ const (
 type step struct {
 	pend    pending
 	owed    bool   // pend goes into the queue
-	raw     []byte // for upstream, length included
+	raw     []byte   // for upstream, length included
+	pieces  [][]byte // the same in pieces, instead of raw
 	header  wire.RequestHeader
 	produce *produce
 }
@@ -223,6 +224,9 @@ func (c *conn) flush(ctx context.Context) error {
 	for i := range c.steps {
 		if raw := c.steps[i].raw; raw != nil {
 			c.out.add(raw)
+		}
+		for _, p := range c.steps[i].pieces {
+			c.out.add(p)
 		}
 	}
 	err := c.out.flush(c.upstream)

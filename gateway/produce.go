@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"strings"
 	"sync"
@@ -399,9 +400,7 @@ func (c *conn) settle(ctx context.Context, s *step) error {
 		s.owed, s.pend.swallow = true, true
 	}
 	if skipped || p.rebuilt || p.acks0 {
-		if err := c.rebuild(ctx, s); err != nil {
-			return err
-		}
+		c.rebuild(s)
 	}
 	p.detach()
 	s.pend.produce = p
@@ -431,26 +430,22 @@ func (c *conn) settlePart(ctx context.Context, p *produce, d *decided) {
 	}
 }
 
-// rebuild writes the request anew, without what is answered here.
-func (c *conn) rebuild(ctx context.Context, s *step) error {
-	size := 1 << 10
-	for i := range s.produce.req.Topics {
-		t := &s.produce.req.Topics[i]
-		size += len(t.Name) + 64
-		for j := range t.Partitions {
-			size += len(t.Partitions[j].Records) + 32
-		}
+// rebuild writes the request anew, without what is answered here. The records
+// stay where they are and go out with the same write.
+func (c *conn) rebuild(s *step) {
+	start := len(c.out.scratch)
+	dst, cuts := wire.AppendProduceAround(append(c.out.scratch, 0, 0, 0, 0), s.header, &s.produce.req, c.cuts[:0])
+	c.out.scratch, c.cuts = dst, cuts
+	size := len(dst) - start - 4
+	at := start
+	for _, cut := range cuts {
+		s.pieces = append(s.pieces, dst[at:cut.At], cut.Records)
+		at = cut.At
+		size += len(cut.Records)
 	}
-	buf, err := c.cluster.gw.buffers.get(ctx, size, c.cluster.gw.cfg.FrameTimeout)
-	if err != nil {
-		return err
-	}
-	c.spare = append(c.spare, buf)
-	o := outbox{scratch: buf[:0]}
-	s.raw, _, err = o.frame(func(dst []byte) ([]byte, bool, error) {
-		return wire.AppendProduce(dst, s.header, &s.produce.req), true, nil
-	})
-	return err
+	s.pieces = append(s.pieces, dst[at:])
+	binary.BigEndian.PutUint32(dst[start:], uint32(size))
+	s.raw = nil
 }
 
 // detach copies what the answer needs out of the frame, whose memory is about

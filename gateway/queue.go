@@ -16,6 +16,8 @@ type queue struct {
 	ring  []pending
 	head  int
 	count int
+	// produces counts the entries whose answer binds decisions.
+	produces int
 }
 
 func (q *queue) empty() bool { return q.count == 0 }
@@ -26,6 +28,9 @@ func (q *queue) push(p pending) {
 	}
 	q.ring[(q.head+q.count)%len(q.ring)] = p
 	q.count++
+	if p.produce != nil {
+		q.produces++
+	}
 }
 
 func (q *queue) peek() *pending { return &q.ring[q.head] }
@@ -35,6 +40,9 @@ func (q *queue) pop() pending {
 	q.ring[q.head] = pending{}
 	q.head = (q.head + 1) % len(q.ring)
 	q.count--
+	if p.produce != nil {
+		q.produces--
+	}
 	return p
 }
 

@@ -25,6 +25,23 @@ func (t *ProduceTopic) forwarded() int {
 // skipped, each with its current Records. A header that was not parsed from a
 // frame is written anew.
 func AppendProduce(dst []byte, h RequestHeader, p *Produce) []byte {
+	dst, _ = appendProduce(dst, h, p, nil, false)
+	return dst
+}
+
+// Cut is a place in bytes written by AppendProduceAround where records belong.
+type Cut struct {
+	At      int // index in the returned slice
+	Records []byte
+}
+
+// AppendProduceAround is AppendProduce without the records: it says where they
+// belong, so that they need not be copied to be sent.
+func AppendProduceAround(dst []byte, h RequestHeader, p *Produce, cuts []Cut) ([]byte, []Cut) {
+	return appendProduce(dst, h, p, cuts, true)
+}
+
+func appendProduce(dst []byte, h RequestHeader, p *Produce, cuts []Cut, around bool) ([]byte, []Cut) {
 	flex := flexible(keyProduce, p.Version)
 	if h.raw != nil {
 		dst = append(dst, h.raw...)
@@ -43,13 +60,14 @@ func AppendProduce(dst []byte, h RequestHeader, p *Produce) []byte {
 	dst = appendArrayLen(dst, topics, flex)
 	for i := range p.Topics {
 		if n := p.Topics[i].forwarded(); n > 0 {
-			dst = p.Topics[i].append(dst, p.Version, n, flex)
+			dst, cuts = p.Topics[i].append(dst, p.Version, n, cuts, around)
 		}
 	}
-	return appendTags(dst, p.tags, flex)
+	return appendTags(dst, p.tags, flex), cuts
 }
 
-func (t *ProduceTopic) append(dst []byte, version int16, forwarded int, flex bool) []byte {
+func (t *ProduceTopic) append(dst []byte, version int16, forwarded int, cuts []Cut, around bool) ([]byte, []Cut) {
+	flex := flexible(keyProduce, version)
 	if version >= produceByID {
 		dst = append(dst, t.ID[:]...)
 	} else {
@@ -62,10 +80,15 @@ func (t *ProduceTopic) append(dst []byte, version int16, forwarded int, flex boo
 			continue
 		}
 		dst = appendI32(dst, q.Index)
-		dst = appendBytes(dst, q.Records, flex)
+		if around && q.Records != nil {
+			dst = appendBytesLen(dst, len(q.Records), flex)
+			cuts = append(cuts, Cut{len(dst), q.Records})
+		} else {
+			dst = appendBytes(dst, q.Records, flex)
+		}
 		dst = appendTags(dst, q.tags, flex)
 	}
-	return appendTags(dst, t.tags, flex)
+	return appendTags(dst, t.tags, flex), cuts
 }
 
 // appendTags copies a section kept by rawTags, or writes an empty one.

@@ -455,3 +455,25 @@ func FuzzProduceResponse(f *testing.F) {
 		_, _, _ = RewriteResponse(nil, keyProduce, v, frame, advertiser{}, nil)
 	})
 }
+
+// TestCutsAreWhereRecordsBelong: the pieces put together are the frame.
+func TestCutsAreWhereRecordsBelong(t *testing.T) {
+	for version := int16(3); version <= 13; version++ {
+		var p Produce
+		p.Version, p.Acks = version, -1
+		p.Topics = []ProduceTopic{{Name: []byte("a"), Partitions: []ProducePartition{{Index: 1, Records: []byte("one")}, {Index: 2, Skip: true}, {Index: 3}}},
+			{Name: []byte("b"), Partitions: []ProducePartition{{Index: 0, Records: []byte("two")}}}}
+		h := RequestHeader{Key: 0, Version: version, CorrelationID: 9}
+		whole := AppendProduce([]byte("x"), h, &p)
+		around, cuts := AppendProduceAround([]byte("x"), h, &p, nil)
+		var joined []byte
+		at := 0
+		for _, c := range cuts {
+			joined = append(append(joined, around[at:c.At]...), c.Records...)
+			at = c.At
+		}
+		if joined = append(joined, around[at:]...); string(joined) != string(whole) {
+			t.Errorf("v%d: pieces differ from the frame", version)
+		}
+	}
+}
