@@ -40,8 +40,8 @@ type said struct {
 var decisionID = regexp.MustCompile(`\bgl-[0-9a-f]{8}-[0-9a-z]{1,13}(-[0-9]+)?\b`)
 
 // newSaid joins what was said about a batch and about the record at index i of
-// it. A gateway names the decision on the batch once; the record's own is that
-// with the index.
+// it. A gateway names one decision for the batch, its own or that of the first
+// refused record; this record's is the same with its index.
 func newSaid(batch, record string, i int) said {
 	s := said{message: record, decision: decisionID.FindString(record)}
 	if s.message == "" {
@@ -51,7 +51,7 @@ func newSaid(batch, record string, i int) said {
 		return s
 	}
 	s.decision = decisionID.FindString(batch)
-	if id, err := audit.ParseDecisionID(s.decision); err == nil && id.Index < 0 && record != "" {
+	if id, err := audit.ParseDecisionID(s.decision); err == nil && record != "" {
 		id.Index = i
 		s.decision = id.String()
 	}
