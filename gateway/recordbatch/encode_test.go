@@ -226,6 +226,37 @@ func TestControlBatchIsNeverAltered(t *testing.T) {
 	}
 }
 
+func TestMalformedHeadersOfATransformAreRefused(t *testing.T) {
+	for _, block := range [][]byte{{2}, {0, 0}, {2, 1, 0}, {1}, {2, 2, 'a', 9}} {
+		h, b := decode(t, kgoBatch(t, produced(1), None, jsonRecords(1, 50)))
+		b.Records[0].Headers, b.Records[0].Verdict = b.Append(block), record.Modified
+		if out, err := NewCodec(Limits{}).Encode(nil, h, b, EncodeOptions{}); !errors.Is(err, ErrCorrupt) || out != nil {
+			t.Errorf("headers % x: got %d bytes and %v", block, len(out), err)
+		}
+	}
+}
+
+func TestHugeBatchIsNotRetained(t *testing.T) {
+	c := NewCodec(Limits{})
+	h, b := decode(t, kgoBatch(t, produced(3), LZ4, jsonRecords(3, maxRetained/2)))
+	upper(b, 0)
+	drop(b, 1)
+	raw, err := c.Encode(nil, h, b, EncodeOptions{KeepCompression: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, n, err := c.Strip(nil, raw)
+	if err != nil || n != 1 {
+		t.Fatalf("stripped %d: %v", n, err)
+	}
+	if head, _ := kgoRecords(t, out); head.NumRecords != 2 {
+		t.Fatalf("header is %+v", head)
+	}
+	if cap(c.plain) > maxRetained || cap(c.strip.Data) > maxRetained {
+		t.Fatalf("%d and %d bytes are kept", cap(c.plain), cap(c.strip.Data))
+	}
+}
+
 func TestUnknownCodecIsNotEncoded(t *testing.T) {
 	h, b := decode(t, kgoBatch(t, produced(1), None, jsonRecords(1, 50)))
 	for _, codec := range []Compression{-1, 5, 7} {

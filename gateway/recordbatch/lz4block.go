@@ -84,12 +84,12 @@ func (z *lz4Block) compress(dst, src []byte) int {
 				break
 			}
 			// A match often follows at once: try without searching.
-			v := in.load64(uint16(at - 2))
-			table[lz4Hash(v)] = uint16(at - 2)
-			h := lz4Hash(v >> 16)
+			// Positions within it are not entered, which costs no density here.
+			v := in.load64(uint16(at))
+			h := lz4Hash(v)
 			ref = int(table[h])
 			table[h] = uint16(at)
-			more = uint32(v>>16) == in.load32(uint16(ref))
+			more = uint32(v) == in.load32(uint16(ref))
 		}
 		at++
 	}

@@ -1,6 +1,7 @@
 package recordbatch
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/guardlock/guardlock/transforms/record"
@@ -34,6 +35,9 @@ func (e *encoder) count() error {
 		switch r.Verdict {
 		case record.Passed:
 		case record.Modified:
+			if !e.headersHold(r) {
+				return fmt.Errorf("headers of modified record %d: %w", i, ErrCorrupt)
+			}
 			size += frameOverhead + len(e.batch.Bytes(r.Key)) + len(e.batch.Bytes(r.Value)) + len(e.batch.Bytes(r.Headers))
 		case record.Dropped, record.Routed:
 			if !e.placeholders {
@@ -55,6 +59,16 @@ func (e *encoder) count() error {
 		return e.remove(kept, maxTimestamp)
 	}
 	return nil
+}
+
+// headersHold checks a header block that a transform made: it is written as it
+// is, and a malformed one would make the whole batch unreadable.
+func (e *encoder) headersHold(r *record.Record) bool {
+	block := e.batch.Bytes(r.Headers)
+	if len(block) == 0 || int(r.Headers.Off) < e.batch.InputLen {
+		return true // none, or as sent
+	}
+	return skipHeaders(block, 0) == len(block)
 }
 
 // remove settles the header after records were taken out.
