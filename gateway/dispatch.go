@@ -28,7 +28,7 @@ const (
 // own, or both to come once its decisions are durable.
 type step struct {
 	pend    pending
-	owed    bool   // pend goes into the queue
+	owed    bool     // pend goes into the queue
 	raw     []byte   // for upstream, length included
 	pieces  [][]byte // the same in pieces, instead of raw
 	header  wire.RequestHeader
@@ -46,6 +46,9 @@ func (c *conn) read(ctx context.Context) error {
 		// What was decided before the bad request still goes its way.
 		if flushErr := c.flush(ctx); flushErr != nil {
 			return flushErr
+		}
+		if err == nil {
+			err = c.stream(ctx)
 		}
 		if err != nil {
 			return err

@@ -29,6 +29,7 @@ type inbox struct {
 	first [1]byte
 	r, w  int
 	want  int       // size of the last frame: the next buffer starts that large
+	sip   bool      // the last frame was streamed: take little of the next
 	began time.Time // when the incomplete frame at r began to arrive
 }
 
@@ -51,7 +52,7 @@ func (in *inbox) next() (frame []byte, ok bool, err error) {
 	}
 	frame = in.buf[in.r+4 : in.r+4+size : in.r+4+size]
 	in.r += 4 + size
-	in.want, in.began = 4+size, time.Time{}
+	in.want, in.began, in.sip = 4+size, time.Time{}, false
 	return frame, true, nil
 }
 
@@ -144,7 +145,7 @@ func (in *inbox) readReady() (n int, err error) {
 			err = errStarved
 			return true
 		}
-		n, err = ignoringEINTR(func() (int, error) { return syscall.Read(int(fd), in.buf) })
+		n, err = ignoringEINTR(func() (int, error) { return syscall.Read(int(fd), in.window()) })
 		if err == syscall.EAGAIN {
 			in.release()
 			return false
@@ -178,6 +179,15 @@ func ignoringEINTR(f func() (int, error)) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// window is where the next bytes go. A connection whose frames are streamed
+// only needs to see how each begins.
+func (in *inbox) window() []byte {
+	if in.sip {
+		return in.buf[:sipSize]
+	}
+	return in.buf
 }
 
 func (in *inbox) bufferSize() int { return min(in.want, in.maxFrame+4) }
