@@ -1,0 +1,242 @@
+package e2e
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/admission"
+	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/signing"
+)
+
+const (
+	codeNone            = 0
+	codeUnknown         = -1
+	codeTimedOut        = 7
+	codeNotEnough       = 19
+	codePolicyViolation = 44
+	codeOutOfOrder      = 45
+	codeInvalidRecord   = 87
+)
+
+// produce sends one batch of nobody with acks=all and returns its answer.
+func (w *world) produce(c *wire, topic string, values ...string) kmsgPartition {
+	w.t.Helper()
+	return results(c.request(produceOf(-1, part{topic, 0, batchOf(nobody, values...)})))[0]
+}
+
+func (w *world) holdsNothing(topic string) {
+	w.t.Helper()
+	if got := w.stored(topic, 0); len(got) != 0 {
+		w.t.Errorf("%s holds %v; it must hold nothing", topic, values(got))
+	}
+}
+
+func (w *world) taken(got kmsgPartition, offset int64) {
+	w.t.Helper()
+	if got.ErrorCode != codeNone || got.BaseOffset != offset {
+		w.t.Fatalf("the answer is code %d at offset %d, want success at %d", got.ErrorCode, got.BaseOffset, offset)
+	}
+}
+
+func TestPassedRecordsAreStoredByteForByte(t *testing.T) {
+	w := judged(t, 1)
+	c := dial(t, w.addr())
+	sent := batchOf(nobody, "a", "b")
+	w.taken(results(c.request(produceOf(-1, part{"in", 0, sent})))[0], 0)
+	got := w.rawBatches("in", 0)
+	// Brokers set the base offset and the leader's epoch, and nothing else.
+	if len(got) != 1 || !bytes.Equal(got[0][16:], sent[16:]) {
+		t.Errorf("the stored batch is not the one that was sent")
+	}
+	w.decided("in", 0, 0, "passed", "")
+	w.decided("in", 0, 1, "passed", "")
+}
+
+func TestModifiedRecordsAreStoredAsTheModuleMadeThem(t *testing.T) {
+	w := judged(t, 1)
+	w.taken(w.produce(dial(t, w.addr()), "in", "a", "make", "b"), 0)
+	equal(t, "stored", values(w.stored("in", 0)), []string{"a", "Make", "b"})
+	w.decided("in", 0, 0, "passed", "")
+	w.decided("in", 0, 1, "modified", "unspecified")
+	if m := w.at("in", 0, 1).Module; m == nil || m.Name != "judge" {
+		t.Errorf("the log does not say which module changed the record: %v", m)
+	}
+}
+
+func TestRejectedRecordFailsItsWholeBatchWithReasonAndDecision(t *testing.T) {
+	w := judged(t, 1)
+	got := w.produce(dial(t, w.addr()), "in", "a", "reject", "b", "rr")
+	d := w.refused(got, refusal{codeInvalidRecord, "rejected", "judge.no", []int32{1, 3}})
+	if d.Index != 1 || d.Module == nil || d.Module.Name != "judge" || d.Principal != "User:ANONYMOUS" || d.ClientID != "e2e" {
+		t.Errorf("the decision does not say what, who and by whom: %+v", d)
+	}
+	w.holdsNothing("in")
+}
+
+func TestBindingChoosesTheCodeOfRejections(t *testing.T) {
+	rule := bind("in", "judge")
+	rule.RejectCode = codePolicyViolation
+	w := newWorld(t, setup{topics: map[string]int32{"in": 1}, modules: []module{judgeModule("in")}, bindings: []admission.Rule{rule}})
+	w.refused(w.produce(dial(t, w.addr()), "in", "r"), refusal{codePolicyViolation, "rejected", "judge.no", []int32{0}})
+}
+
+func TestDroppedRecordsOfAPlainProducerAreTakenOut(t *testing.T) {
+	w := judged(t, 1)
+	w.taken(w.produce(dial(t, w.addr()), "in", "a", "drop", "b"), 0)
+	equal(t, "stored", values(w.stored("in", 0)), []string{"a", "b"})
+	w.decided("in", 0, 1, "passed", "") // the third of the batch
+	if d := decisions(t, w.logDir, audit.Filter{Outcome: "dropped"}); len(d) != 1 || d[0].Reason != "judge.drop" || d[0].Index != 1 {
+		t.Errorf("the log says of the dropped record: %+v", d)
+	}
+}
+
+func TestDroppedRecordsOfAnIdempotentProducerLeavePlaceholdersThatConsumersNeverSee(t *testing.T) {
+	w := judged(t, 1)
+	c := dial(t, w.addr())
+	p := c.newProducer()
+	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "a", "drop", "b")})))[0], 0)
+	p.sequence = 3
+	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "dd", "d")})))[0], 3)
+	p.sequence = 5
+	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "c")})))[0], 5)
+	raw := w.stored("in", 0)
+	if len(raw) != 6 || !strings.Contains(raw[1].key, "guardlock.dropped") || raw[1].value != "" {
+		t.Errorf("the topic itself holds %q, want a placeholder for each dropped record", values(raw))
+	}
+	equal(t, "consumed", values(readAll(t, w.addr(), "in", 0)), []string{"a", "b", "c"})
+	w.decided("in", 0, 1, "dropped", "judge.drop")
+	w.decided("in", 0, 4, "dropped", "judge.drop")
+}
+
+func TestBatchOfOnlyDroppedRecordsIsAcknowledged(t *testing.T) {
+	w := judged(t, 1)
+	w.taken(w.produce(dial(t, w.addr()), "in", "d", "dd"), 0)
+	if got := readAll(t, w.addr(), "in", 0); len(got) != 0 {
+		t.Errorf("a consumer sees %q", values(got))
+	}
+	if d := decisions(t, w.logDir, audit.Filter{Topic: "in", ByBatch: true}); len(d) != 1 || d[0].Outcome != "dropped" {
+		t.Errorf("the log says: %+v", d)
+	}
+}
+
+func TestRoutedRecordIsStoredElsewhereBeforeTheAcknowledgement(t *testing.T) {
+	w := judged(t, 1)
+	w.taken(w.produce(dial(t, w.addr()), "in", "a", "quarantine me", "b"), 0)
+	equal(t, "quarantine", values(w.stored("quarantine", 0)), []string{"quarantine me"})
+	equal(t, "topic", values(w.stored("in", 0)), []string{"a", "b"})
+	w.decided("quarantine", 0, 0, "routed", "judge.route")
+	d := w.at("quarantine", 0, 0)
+	if d.Topic != "in" || d.Routed == nil || d.Routed.Topic != "quarantine" {
+		t.Errorf("the log does not say where the record came from: %+v", d)
+	}
+}
+
+func TestRecordThatCannotBeRoutedFailsItsBatch(t *testing.T) {
+	w := newWorld(t, setup{topics: map[string]int32{"in": 1}, modules: []module{judgeModule("in")}, bindings: []admission.Rule{bind("in", "judge")}})
+	got := w.produce(dial(t, w.addr()), "in", "a", "q")
+	if got.ErrorCode == codeNone {
+		t.Fatal("a record that is nowhere was acknowledged")
+	}
+	if id := decisionID.FindStringSubmatch(deref(got.ErrorMessage)); id == nil {
+		t.Errorf("%q names no decision", deref(got.ErrorMessage))
+	}
+	w.holdsNothing("in")
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func TestTrapFailsTheBatch(t *testing.T) {
+	w := judged(t, 1)
+	c := dial(t, w.addr())
+	w.refused(w.produce(c, "in", "a", "trap"), refusal{codeUnknown, "trap", "trap", nil})
+	w.holdsNothing("in")
+	w.taken(w.produce(c, "in", "next"), 0)
+}
+
+func TestEndlessLoopTimesOutAndFailsTheBatch(t *testing.T) {
+	w := judged(t, 1)
+	c := dial(t, w.addr())
+	w.refused(w.produce(c, "in", "a", "loop"), refusal{codeTimedOut, "timeout", "timeout", nil})
+	w.holdsNothing("in")
+	w.taken(w.produce(c, "in", "next"), 0)
+}
+
+func TestTopicWithoutApprovedModuleTakesNothing(t *testing.T) {
+	w := newWorld(t, setup{topics: map[string]int32{"in": 1}, modules: []module{judgeModule("in")},
+		bindings: []admission.Rule{bind("in", "judge")},
+		tamper:   func(_ string, p *signing.Package) { p.Signature = nil }})
+	w.refused(w.produce(dial(t, w.addr()), "in", "a"), refusal{codePolicyViolation, "no_module", "unsigned", nil})
+	w.holdsNothing("in")
+}
+
+func TestTopicThatPolicyDeniesTakesNothing(t *testing.T) {
+	w := newWorld(t, setup{topics: map[string]int32{"in": 1}, modules: []module{judgeModule("other")},
+		bindings: []admission.Rule{bind("in", "judge")}})
+	w.refused(w.produce(dial(t, w.addr()), "in", "a"), refusal{codePolicyViolation, "policy_denied", "topic_not_granted", nil})
+	w.holdsNothing("in")
+}
+
+func TestTopicWithoutBindingTakesNothing(t *testing.T) {
+	w := newWorld(t, setup{topics: map[string]int32{"in": 1}})
+	w.refused(w.produce(dial(t, w.addr()), "in", "a"), refusal{codePolicyViolation, "policy_denied", "unbound_topic", nil})
+	w.holdsNothing("in")
+}
+
+func TestGrantThatEndsWhileRunningStopsItsTopic(t *testing.T) {
+	m := judgeModule("in")
+	m.lasts = 2e9
+	w := newWorld(t, setup{topics: map[string]int32{"in": 1}, modules: []module{m}, bindings: []admission.Rule{bind("in", "judge")}})
+	c := dial(t, w.addr())
+	w.taken(w.produce(c, "in", "a"), 0)
+	var last kmsgPartition
+	eventually(t, "the grant ends", func() bool {
+		last = w.produce(c, "in", "more")
+		return last.ErrorCode != codeNone
+	})
+	w.refused(last, refusal{codePolicyViolation, "policy_denied", "grant_expired", nil})
+	before := len(w.stored("in", 0))
+	w.refused(w.produce(c, "in", "late"), refusal{codePolicyViolation, "policy_denied", "grant_expired", nil})
+	if got := w.stored("in", 0); len(got) != before || slices.Contains(values(got), "late") {
+		t.Error("something was stored after the grant had ended")
+	}
+}
+
+func TestMalformedBatchesAreRefusedAndRecorded(t *testing.T) {
+	w := judged(t, 1)
+	c := dial(t, w.addr())
+	good := batchOf(nobody, "a", "b")
+	broken := slices.Clone(good)
+	broken[len(broken)-1] ^= 1
+	twice := slices.Concat(good, good)
+	short := good[:40]
+	for what, batch := range map[string][]byte{"a wrong checksum": broken, "two batches": twice, "half a header": short, "nothing": {}} {
+		got := results(c.request(produceOf(-1, part{"in", 0, batch})))[0]
+		if got.ErrorCode == codeNone || decisionID.FindString(deref(got.ErrorMessage)) == "" {
+			t.Errorf("%s was answered with code %d, %q", what, got.ErrorCode, deref(got.ErrorMessage))
+		}
+	}
+	w.holdsNothing("in")
+	if got := decisions(t, w.logDir, audit.Filter{Outcome: "invalid", ByBatch: true}); len(got) != 4 {
+		t.Errorf("the log has %d refusals of malformed batches, want 4", len(got))
+	}
+}
+
+func TestCountsOfABatchStayInTheHeaderThatTheBrokerSees(t *testing.T) {
+	w := judged(t, 1)
+	c := dial(t, w.addr())
+	p := c.newProducer()
+	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "m", "d", "a")})))[0], 0)
+	h := must(recordbatch.ParseHeader(w.rawBatches("in", 0)[0]))(t)
+	if h.ProducerID != p.id || h.ProducerEpoch != p.epoch || h.BaseSequence != 0 || h.NumRecords != 3 || h.LastOffsetDelta != 2 {
+		t.Errorf("the stored batch has producer %d/%d, sequence %d, %d records", h.ProducerID, h.ProducerEpoch, h.BaseSequence, h.NumRecords)
+	}
+}
