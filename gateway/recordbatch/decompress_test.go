@@ -33,7 +33,7 @@ func checkContent(t *testing.T, raw, plain []byte) {
 }
 
 func TestLZ4FrameOptionsAreRead(t *testing.T) {
-	plain := plainRecords(jsonRecords(600, 1000))
+	plain := plainRecords(jsonRecords(150, 1000))
 	for _, size := range []lz4.BlockSize{lz4.Block64Kb, lz4.Block256Kb, lz4.Block1Mb, lz4.Block4Mb} {
 		for flags := range 8 {
 			t.Run(fmt.Sprintf("%d/%03b", size, flags), func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestLZ4FrameOptionsAreRead(t *testing.T) {
 				if err := w.Close(); err != nil {
 					t.Fatal(err)
 				}
-				checkContent(t, compressed(LZ4, 600, buf.Bytes()), plain)
+				checkContent(t, compressed(LZ4, 150, buf.Bytes()), plain)
 			})
 		}
 	}

@@ -238,7 +238,11 @@ func TestMalformedHeadersOfATransformAreRefused(t *testing.T) {
 
 func TestHugeBatchIsNotRetained(t *testing.T) {
 	c := NewCodec(Limits{})
-	h, b := decode(t, kgoBatch(t, produced(3), LZ4, jsonRecords(3, maxRetained/2)))
+	records := jsonRecords(3, 50)
+	for i := range records {
+		records[i].Value = bytes.Repeat([]byte("large "), maxRetained/12)
+	}
+	h, b := decode(t, kgoBatch(t, produced(3), LZ4, records))
 	upper(b, 0)
 	drop(b, 1)
 	raw, err := c.Encode(nil, h, b, EncodeOptions{KeepCompression: true})
@@ -279,7 +283,7 @@ func TestEncodeAppends(t *testing.T) {
 }
 
 func TestDensestLevelIsDenserThanTheFastOne(t *testing.T) {
-	h, b := decode(t, kgoBatch(t, produced(200), None, jsonRecords(200, 1000)))
+	h, b := decode(t, kgoBatch(t, produced(80), None, jsonRecords(80, 1000)))
 	for _, codec := range allCodecs[1:] {
 		fast := encode(t, h, b, EncodeOptions{Compression: codec})
 		dense := encode(t, h, b, EncodeOptions{Compression: codec, Level: maxLevel})

@@ -30,7 +30,7 @@ func sameRecords(t *testing.T, got, want []kmsg.Record) {
 
 func TestBatchesOfOtherClientsAreReadWithEveryCodec(t *testing.T) {
 	for _, codec := range allCodecs {
-		for _, n := range []int{1, 2, 100, 2000} {
+		for _, n := range []int{1, 2, 100, 700} {
 			t.Run(fmt.Sprintf("%s/%d", codec, n), func(t *testing.T) {
 				records := jsonRecords(n, 300)
 				h, b := decode(t, kgoBatch(t, produced(n), codec, records))
@@ -53,15 +53,15 @@ func TestBatchesOfOtherClientsAreReadWithEveryCodec(t *testing.T) {
 }
 
 func TestEncodedBatchesAreReadByOtherClientsWithEveryCodecAndLevel(t *testing.T) {
-	records := jsonRecords(500, 700)
-	want := jsonRecords(500, 700)
+	records := jsonRecords(200, 700)
+	want := jsonRecords(200, 700)
 	for i := 0; i < len(want); i += 3 {
 		want[i].Value = bytes.ToUpper(want[i].Value)
 	}
 	for _, codec := range allCodecs {
 		for level := range maxLevel + 1 {
 			t.Run(fmt.Sprintf("%s/%d", codec, level), func(t *testing.T) {
-				h, b := decode(t, kgoBatch(t, produced(500), Zstd, records))
+				h, b := decode(t, kgoBatch(t, produced(200), Zstd, records))
 				for i := 0; i < len(records); i += 3 {
 					upper(b, i)
 				}
