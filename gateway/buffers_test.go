@@ -1,0 +1,96 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestMemoryBudgetIsNeverExceeded(t *testing.T) {
+	const budget = 1 << 20
+	b := newBuffers(budget)
+	var mu sync.Mutex
+	held, most := 0, 0
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			for n := range 200 {
+				buf, err := b.get(t.Context(), 1+(i*7919+n*104729)%(300<<10), time.Minute)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				held += len(buf)
+				most = max(most, held)
+				held -= len(buf)
+				mu.Unlock()
+				b.put(buf)
+			}
+		})
+	}
+	wg.Wait()
+	if b.free != budget {
+		t.Errorf("%d bytes of the budget are free at the end, want all %d", b.free, budget)
+	}
+	if most > budget {
+		t.Errorf("%d bytes were held of %d", most, budget)
+	}
+}
+
+func TestWaitingForMemoryEndsWithPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBuffers(1 << 16)
+		held, err := b.get(t.Context(), 1, time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.get(t.Context(), 1, time.Second); !errors.Is(err, errBudget) {
+			t.Errorf("got %v, want errBudget", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := b.get(ctx, 1, time.Second); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want the context's error", err)
+		}
+		b.put(held)
+		if _, err := b.get(t.Context(), 1, time.Second); err != nil {
+			t.Errorf("after the memory was given back: %v", err)
+		}
+	})
+}
+
+func TestLargeFrameIsNotStarvedBySmallOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBuffers(4 << 16)
+		var small [][]byte
+		for range 4 {
+			buf, err := b.get(t.Context(), 1, time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			small = append(small, buf)
+		}
+		got := make(chan error, 1)
+		go func() {
+			_, err := b.get(t.Context(), 4<<16, time.Hour)
+			got <- err
+		}()
+		synctest.Wait()
+		if b.tryGet(1) != nil {
+			t.Error("a small frame passed the waiting large one")
+		}
+		for _, buf := range small {
+			if b.tryGet(1) != nil {
+				t.Error("a small frame passed the waiting large one")
+			}
+			b.put(buf)
+		}
+		if err := <-got; err != nil {
+			t.Error(err)
+		}
+	})
+}
