@@ -159,14 +159,11 @@ static inline const uint8_t *edit_fail(edit *e, int32_t rc) {
     return NULL;
 }
 
-// Short runs are the rule between two edits: copying them by vectors, a little
-// too far into the room that the caller checked, beats a bulk copy's call.
+// put copies n bytes, 16 at once when that is enough: beyond them the engine's
+// own bulk copy is the faster one. The caller checked for 16 bytes more room.
 GL_INLINE void put(uint8_t *dst, const uint8_t *src, uint32_t n) {
-    if (n > 256) {
-        gl_copy(dst, src, n);
-        return;
-    }
-    for (uint32_t i = 0; i < n; i += 16) wasm_v128_store(dst + i, wasm_v128_load(src + i));
+    if (n > 16) gl_copy(dst, src, n);
+    else wasm_v128_store(dst, wasm_v128_load(src));
 }
 
 GL_INLINE void put_stars(uint8_t *dst, uint32_t n) {

@@ -57,8 +57,9 @@ GL_COLD bool utf8_valid_from(const uint8_t *p, const uint8_t *end) {
 // utf8_valid takes the ASCII prefix 64 bytes at a time.
 static inline bool utf8_valid(const uint8_t *p, const uint8_t *end) {
     for (; end - p >= 64; p += 64) {
-        v128_t a = wasm_v128_or(wasm_v128_load(p), wasm_v128_load(p + 16));
-        v128_t b = wasm_v128_or(wasm_v128_load(p + 32), wasm_v128_load(p + 48));
+        // From the far end: the engine's bounds check of it covers the others.
+        v128_t b = wasm_v128_or(wasm_v128_load(p + 48), wasm_v128_load(p + 32));
+        v128_t a = wasm_v128_or(wasm_v128_load(p + 16), wasm_v128_load(p));
         if (wasm_i8x16_bitmask(wasm_v128_or(a, b)) != 0) break;
     }
     return utf8_valid_from(p, end);
@@ -85,7 +86,7 @@ GL_INLINE const uint8_t *json_space(const uint8_t *p) {
 }
 
 // json_escape steps over the escape at p (a backslash).
-GL_COLD const uint8_t *json_escape(const uint8_t *p) {
+GL_INLINE const uint8_t *json_escape(const uint8_t *p) {
     switch (p[1]) {
     case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't':
         return p + 2;
@@ -100,11 +101,14 @@ GL_COLD const uint8_t *json_escape(const uint8_t *p) {
 }
 
 // json_stops marks, among the 16 bytes at p, those at which a string's content
-// cannot just go on: a quote, a backslash, a control character.
+// cannot just go on: a quote, a backslash, a control character. Flipping bit 1
+// puts the quote (0x22) right above the control characters, so that one
+// comparison finds both.
 GL_INLINE uint32_t json_stops(const uint8_t *p) {
-    v128_t v = wasm_v128_load(p), control = wasm_i8x16_splat(0x1f);
-    v128_t hit = wasm_v128_or(wasm_i8x16_eq(v, wasm_i8x16_splat('"')), wasm_i8x16_eq(v, wasm_i8x16_splat('\\')));
-    return wasm_i8x16_bitmask(wasm_v128_or(hit, wasm_i8x16_eq(wasm_u8x16_min(v, control), v)));
+    v128_t v = wasm_v128_load(p), limit = wasm_i8x16_splat(0x20);
+    v128_t flipped = wasm_v128_xor(v, wasm_i8x16_splat(2));
+    v128_t low = wasm_i8x16_eq(wasm_u8x16_min(flipped, limit), flipped);
+    return wasm_i8x16_bitmask(wasm_v128_or(low, wasm_i8x16_eq(v, wasm_i8x16_splat('\\'))));
 }
 
 // json_string_rest goes on where the fast paths below stop: in a string longer
@@ -127,11 +131,12 @@ static __attribute__((noinline, unused)) const uint8_t *json_string_rest(const u
 // guest pay for every loop turn and call.
 GL_INLINE const uint8_t *json_string(const uint8_t *p) {
     uint32_t stops = json_stops(p);
-    if (GL_LIKELY(stops != 0)) {
-        p += __builtin_ctz(stops);
-        return GL_LIKELY(*p == '"') ? p : json_string_rest(p);
+    if (stops == 0) {
+        p += 16;
+        stops = json_stops(p);
     }
-    return json_string_rest(p + 16);
+    p += __builtin_ctz(stops | 0x10000);
+    return GL_LIKELY(*p == '"') && stops != 0 ? p : json_string_rest(p);
 }
 
 GL_INLINE uint32_t json_digit_run(const uint8_t *p) {
@@ -175,9 +180,15 @@ GL_INLINE const uint8_t *json_number(const uint8_t *p) {
     return p;
 }
 
-GL_INLINE uint32_t json_word(const char *four) {
+// json_load2 and json_load4 read the next bytes at once, the first one lowest.
+GL_INLINE uint32_t json_load2(const uint8_t *p) {
+    uint16_t w;
+    __builtin_memcpy(&w, p, 2);
+    return w;
+}
+GL_INLINE uint32_t json_load4(const void *p) {
     uint32_t w;
-    __builtin_memcpy(&w, four, 4);
+    __builtin_memcpy(&w, p, 4);
     return w;
 }
 
@@ -186,25 +197,38 @@ GL_INLINE const uint8_t *json_scalar(const uint8_t *p) {
         p = json_string(p + 1);
         return p ? p + 1 : NULL;
     }
-    uint32_t word = json_word((const char *)p);
-    if (word == json_word("true") || word == json_word("null")) return p + 4;
-    if (word == json_word("fals") && p[4] == 'e') return p + 5;
-    return json_number(p);
+    if (*p <= '9') return json_number(p);
+    uint32_t word = json_load4(p);
+    if (word == json_load4("true") || word == json_load4("null")) return p + 4;
+    return word == json_load4("fals") && p[4] == 'e' ? p + 5 : NULL;
 }
 
 GL_INLINE bool json_opens(uint8_t c) { return (c | 0x20) == '{'; }
 
-// json_colon steps from a key's closing quote to the member's value.
-GL_INLINE const uint8_t *json_colon(const uint8_t *quote) {
+// json_colon_spaced steps from a key's closing quote to the member's value.
+static __attribute__((noinline, unused)) const uint8_t *json_colon_spaced(const uint8_t *quote) {
     const uint8_t *p = json_space(quote + 1);
     return *p == ':' ? json_space(p + 1) : NULL;
 }
 
+GL_INLINE const uint8_t *json_colon(const uint8_t *quote) {
+    uint32_t next = json_load4(quote) >> 8;
+    if (GL_LIKELY((next & 0xff) == ':' && (next >> 8 & 0xff) > ' ')) return quote + 2;
+    return json_colon_spaced(quote);
+}
+
+// json_comma tells whether a comma and then neither white space nor the end
+// stand at p: the usual way from one member to the next.
+GL_INLINE bool json_comma(const uint8_t *p) {
+    uint32_t w = json_load2(p);
+    return (w & 0xff) == ',' && w >> 8 > ' ';
+}
+
 // ---- whole values ----
 
-// json_skip validates the value at p, which lies inside depth containers.
-static __attribute__((noinline, unused)) const uint8_t *json_skip(const uint8_t *p, uint32_t depth) {
-    static uint8_t outer[JSON_MAX_DEPTH];
+// json_skip_container validates the container at p, inside depth others.
+static __attribute__((noinline, unused)) const uint8_t *json_skip_container(const uint8_t *p, uint32_t depth) {
+    static uint8_t outer[JSON_MAX_DEPTH + 1];
     uint32_t floor = depth;
     uint8_t closer = 0;
     for (;;) {
@@ -213,7 +237,7 @@ static __attribute__((noinline, unused)) const uint8_t *json_skip(const uint8_t 
             if ((p = json_colon(p)) == NULL) return NULL;
         }
         if (json_opens(*p)) {
-            if (depth >= JSON_MAX_DEPTH) return json_fail(JSON_TOO_DEEP);
+            if (depth == JSON_MAX_DEPTH) return json_fail(JSON_TOO_DEEP);
             outer[depth++] = closer;
             closer = *p + 2;
             p = json_space(p + 1);
@@ -221,16 +245,23 @@ static __attribute__((noinline, unused)) const uint8_t *json_skip(const uint8_t 
         } else if ((p = json_scalar(p)) == NULL) {
             return NULL;
         }
-        for (;;) {
-            if (depth == floor) return p;
-            p = json_space(p);
-            if (*p == ',') break;
+        if (GL_LIKELY(json_comma(p))) {
+            p++;
+            continue;
+        }
+        while (*(p = json_space(p)) != ',') {
             if (*p != closer) return NULL;
             p++;
-            closer = outer[--depth];
+            if (--depth == floor) return p;
+            closer = outer[depth];
         }
         p = json_space(p + 1);
     }
+}
+
+// json_skip validates the value at p, which lies inside depth containers.
+GL_INLINE const uint8_t *json_skip(const uint8_t *p, uint32_t depth) {
+    return json_opens(*p) ? json_skip_container(p, depth) : json_scalar(p);
 }
 
 // json_decode writes the text of the valid string content p[:end] to dst, which

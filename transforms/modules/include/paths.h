@@ -67,9 +67,10 @@ static struct {
 
 // ---- names ----
 
-// paths_hash may read the byte at p even when len is 0 (the closing quote).
+// paths_hash takes the first two bytes, of which the second may be the closing
+// quote: every name is followed by one, in the text and in our copies.
 GL_INLINE uint8_t paths_hash(const uint8_t *p, uint32_t len) {
-    return (uint8_t)(p[0] * 7 + p[len - (len != 0)] * 31 + len);
+    return (uint8_t)(json_load2(p) * 0x9e37 >> 8 ^ len * 8);
 }
 
 // paths_find returns a name's id, 0 when no path has it.
@@ -86,18 +87,22 @@ GL_INLINE uint32_t paths_find(const uint8_t *p, uint32_t len) {
 GL_COLD uint32_t paths_find_escaped(const uint8_t *p, const uint8_t *end) {
     static uint8_t text[PATHS_MAX_NAME * 6 + GL_SLACK];
     if (end - p > PATHS_MAX_NAME * 6) return 0;
-    return paths_find(text, json_decode(p, end, text));
+    uint32_t len = json_decode(p, end, text);
+    text[len] = '"';
+    return paths_find(text, len);
 }
 
 // paths_add_name copies the name, so that it has its own slack.
 GL_COLD bool paths_add_name(const uint8_t *p, uint32_t len, uint16_t *id) {
     if (len == 0 || len > PATHS_MAX_NAME) return false;
-    *id = (uint16_t)paths_find(p, len);
-    if (*id != 0) return true;
-    uint8_t *copy = gl_alloc(len, 16);
-    if (paths.n_names == PATHS_MAX_NAMES || copy == NULL) return false;
+    uint8_t *copy = gl_alloc(len + 1, 16);
+    if (copy == NULL) return false;
     gl_copy(copy, p, len);
-    uint8_t *head = &paths.chain[paths_hash(p, len)];
+    copy[len] = '"';
+    *id = (uint16_t)paths_find(copy, len);
+    if (*id != 0) return true;
+    if (paths.n_names == PATHS_MAX_NAMES) return false;
+    uint8_t *head = &paths.chain[paths_hash(copy, len)];
     *id = (uint16_t)++paths.n_names;
     paths.names[*id] = (paths_name){copy, (uint16_t)len, *head};
     *head = (uint8_t)*id;
@@ -287,10 +292,24 @@ typedef struct paths_match {
 // the value to have it skipped (already validated), or NULL to stop.
 typedef const uint8_t *paths_visitor(void *self, const paths_match *m);
 
-GL_INLINE uint32_t paths_element(const paths_node *node, uint32_t index) {
-    for (uint32_t i = 0; i < node->n_indexes; i++)
-        if (node->indexes[i].index == index) return node->indexes[i].node;
-    return node->other;
+// paths_level is the container that the walk is in: its node, what a child of
+// no special name or index leads to, and the index of the next element.
+typedef struct paths_level {
+    const paths_node *node, *other;
+    uint32_t index;
+    uint8_t closer;
+} paths_level;
+
+GL_INLINE paths_level paths_enter(const paths_node *node, uint8_t opener) {
+    uint32_t other = opener == '{' ? node->by_name[0] : node->other;
+    return (paths_level){node, &paths.nodes[other], 0, opener + 2};
+}
+
+GL_INLINE const paths_node *paths_element(paths_level *l) {
+    uint32_t index = l->index++;
+    for (uint32_t i = 0; i < l->node->n_indexes; i++)
+        if (l->node->indexes[i].index == index) return &paths.nodes[l->node->indexes[i].node];
+    return l->other;
 }
 
 // paths_key_rest is paths_key for keys of 16 bytes or more and for escaped ones.
@@ -319,57 +338,54 @@ GL_INLINE const uint8_t *paths_key(const uint8_t *p, uint32_t *id) {
 // paths_walk validates the value at p and shows each match to visit. It returns
 // the end of the value, or NULL.
 GL_INLINE const uint8_t *paths_walk(const uint8_t *p, paths_visitor *visit, void *self) {
-    static struct {
-        const paths_node *node;
-        uint32_t index;
-        uint8_t closer;
-    } outer[JSON_MAX_DEPTH];
-    const paths_node *node = NULL;
-    uint32_t depth = 0, index = 0, child = 1;
-    uint8_t closer = 0;
+    static paths_level outer[JSON_MAX_DEPTH];
+    if (!json_opens(*p)) return json_scalar(p);  // a path has a step at least
+    paths_level in = paths_enter(&paths.nodes[1], *p);
+    uint32_t depth = 1;
+    p = json_space(p + 1);
+    bool empty = *p == in.closer;
     for (;;) {
         const uint8_t *member = p;
-        if (closer == '}') {
+        const paths_node *below = in.other;
+        if (empty) goto closing;
+        if (in.closer == '}') {
             uint32_t id;
             if ((p = paths_key(p, &id)) == NULL) return NULL;
-            child = node->by_name[id];
-        } else if (closer == ']') {
-            child = paths_element(node, index++);
+            if (id != 0) below = &paths.nodes[in.node->by_name[id]];
+        } else if (in.node->n_indexes != 0) {
+            below = paths_element(&in);
         }
-        const paths_node *below = &paths.nodes[child];
         const uint8_t *value = p;
         if (GL_UNLIKELY(below->accepts)) {
-            paths_match m = {child, member, value, depth};
+            paths_match m = {(uint32_t)(below - paths.nodes), member, value, depth};
             if ((p = visit(self, &m)) == NULL) return NULL;
         }
         if (p == value) {
             if (!json_opens(*p)) {
                 p = json_scalar(p);
             } else if (below->dead) {
-                p = json_skip(p, depth);
+                p = json_skip_container(p, depth);
             } else {
                 if (depth == JSON_MAX_DEPTH) return json_fail(JSON_TOO_DEEP);
-                outer[depth].node = node;
-                outer[depth].index = index;
-                outer[depth++].closer = closer;
-                node = below;
-                index = 0;
-                closer = *p + 2;
+                outer[depth++] = in;
+                in = paths_enter(below, *p);
                 p = json_space(p + 1);
-                if (*p != closer) continue;
+                empty = *p == in.closer;
+                continue;
             }
             if (p == NULL) return NULL;
         }
-        for (;;) {
-            if (depth == 0) return p;
-            p = json_space(p);
-            if (*p == ',') break;
-            if (*p != closer) return NULL;
+        if (GL_LIKELY(json_comma(p))) {
             p++;
-            depth--;
-            node = outer[depth].node;
-            index = outer[depth].index;
-            closer = outer[depth].closer;
+            continue;
+        }
+    closing:
+        empty = false;
+        while (*(p = json_space(p)) != ',') {
+            if (*p != in.closer) return NULL;
+            p++;
+            if (--depth == 0) return p;
+            in = outer[depth];
         }
         p = json_space(p + 1);
     }
