@@ -52,6 +52,7 @@ var (
 	refuseTxnRoute     = refusal{audit.OutcomeRejected, "route_in_transaction", codeInvalidRecord, "a record must go to another topic, which a transaction cannot promise"}
 	refuseUnavailable  = refusal{audit.OutcomeUnavailable, "audit_unavailable", codeNotEnoughReplicas, "the decision cannot be recorded, so nothing is stored; try again"}
 	refuseRoute        = refusal{audit.OutcomeError, "route_failed", codeKafkaStorage, "a record must go to another topic, which did not take it; try again"}
+	refuseForged       = refusal{audit.OutcomeInvalid, "forged_placeholder", codeInvalidRecord, "a record has the form that stands for dropped records"}
 	refuseTooLarge     = refusal{audit.OutcomeError, "too_large", codeMessageTooLarge, "the batch grew past the limits of the gateway"}
 )
 

@@ -230,6 +230,9 @@ func (c *conn) transform(ctx context.Context, w *worker, q *wire.ProducePartitio
 			return chainRefusal(err), true
 		}
 	}
+	if forged(b) {
+		return refuseForged, true
+	}
 	if !b.Changed {
 		w.entry.Add(audit.Ruling{}, len(b.Records))
 		return refusal{}, false
@@ -248,6 +251,18 @@ func (c *conn) transform(ctx context.Context, w *worker, q *wire.ProducePartitio
 	}
 	w.entry.Outcome = r.outcome(len(b.Records))
 	return c.encode(ctx, w, q, d, g)
+}
+
+// forged reports whether a record has the form of a placeholder: consumers
+// behind us would never see it, those beside us would.
+func forged(b *record.Batch) bool {
+	for i := range b.Records {
+		r := &b.Records[i]
+		if r.Value.IsNull() && r.Verdict <= record.Modified && recordbatch.IsPlaceholder(b, r) {
+			return true
+		}
+	}
+	return false
 }
 
 // transactionalBit of a batch's attributes (KIP-98).
