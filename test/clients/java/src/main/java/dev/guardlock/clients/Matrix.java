@@ -15,7 +15,7 @@ import java.util.concurrent.Callable;
 import java.util.function.BooleanSupplier;
 import java.util.stream.IntStream;
 
-/** The client matrix's cases for Java. README.md, four directories up, says what each is. */
+/** The client matrix's cases for Java. README.md, at test/clients, says what each is. */
 public final class Matrix {
     /** What is read from standard input. */
     record Job(String bootstrap, String run, Map<String, String> topics, List<String> cases) {}
