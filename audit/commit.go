@@ -72,7 +72,7 @@ func (c *committer) put() error {
 func (c *committer) fill(end int64) error {
 	upTo := max(end, min(end+fillStep, c.limit))
 	if c.zeros == nil {
-		c.zeros = make([]byte, fillStep)
+		c.zeros = make([]byte, min(fillStep, c.limit))
 	}
 	for at := end; at < upTo; {
 		n := min(upTo-at, int64(len(c.zeros)))

@@ -10,6 +10,9 @@ import (
 func openMem(t testing.TB, d *memFiles, o Options) *Log {
 	t.Helper()
 	o.Key = testKey
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = 256 << 10 // space that is set aside takes memory here
+	}
 	l, err := open(d, o)
 	if err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func randomBatch(r *rand.Rand) *BatchEntry {
 func TestEntriesReadBackAsWritten(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	d := newDict()
-	for i := range 3000 {
+	for i := range 1000 {
 		want := randomBatch(r)
 		if err := want.validate(); err != nil {
 			t.Fatal(err)

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -22,6 +21,8 @@ type memFiles struct {
 	flavour flavour
 	err     error // what it fails with
 	from    bool  // every operation from failAt on fails
+	syncs   int
+	gate    chan struct{} // not nil: datasync waits for it to be closed
 }
 
 // flavour says how an operation fails.
@@ -211,6 +212,13 @@ func (f *memFile) reserve(n int64) error {
 }
 
 func (f *memFile) datasync() error {
+	f.dir.mu.Lock()
+	f.dir.syncs++
+	gate := f.dir.gate
+	f.dir.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
 	return f.dir.op(func() error { f.persist(func(int) bool { return true }, true); return nil }, f.clean)
 }
 
@@ -282,4 +290,21 @@ func (d *memFiles) powerCut(r *rand.Rand) *memFiles {
 	return n
 }
 
-func (d *memFiles) String() string { return fmt.Sprintf("%d operations", d.ops) }
+// hang makes every flush wait until the result is called.
+func (d *memFiles) hang() (release func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.gate = make(chan struct{})
+	return sync.OnceFunc(func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		close(d.gate)
+		d.gate = nil
+	})
+}
+
+func (d *memFiles) flushes() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.syncs
+}
