@@ -67,7 +67,7 @@ func TestCertificateNamesAreThoseOfKafka(t *testing.T) {
 			`CN=\ \#lead,O=Acme\, \"Inc\" \+ \<x\>\; a\=b \#1 \\\ `},
 		{pkix.RDNSequence{attribute(oidDC, asn1.RawValue{Tag: asn1.TagIA5String, Bytes: []byte("example")}), attribute(oidCN, "Jürgen")},
 			"CN=Jürgen,DC=example"},
-		{pkix.RDNSequence{both}, "CN=svc+OU=a"},
+		{pkix.RDNSequence{both}, "OU=a+CN=svc"},
 		{pkix.RDNSequence{attribute(oidSerial, "42"), attribute(oidEmail, asn1.RawValue{Tag: asn1.TagIA5String, Bytes: []byte("a@b")}), attribute(oidCN, "x")},
 			"CN=x,1.2.840.113549.1.9.1=#1603614062,2.5.4.5=#13023432"},
 	} {
