@@ -75,10 +75,6 @@ func flushed(t testing.TB, l *Log) {
 	}
 }
 
-type querier interface {
-	Summarize(context.Context, Filter) (Totals, error)
-}
-
 func collect(t testing.TB, l interface {
 	Lookup(context.Context, string) (Decision, error)
 }, f Filter) []Decision {
