@@ -208,7 +208,7 @@ func (c *conn) send(out *outbox) error {
 		out.reset()
 		return nil
 	}
-	if err := c.client.SetWriteDeadline(time.Now().Add(c.cluster.gw.cfg.WriteTimeout)); err != nil {
+	if err := c.armWrites(); err != nil {
 		c.gone = true
 	}
 	if err := out.flush(c.client); err != nil {
@@ -216,6 +216,18 @@ func (c *conn) send(out *outbox) error {
 		c.client.Close() // ends the reader
 	}
 	return nil
+}
+
+// armWrites keeps a deadline ahead of every write. It is moved only now and
+// then, because moving it costs more than a small write.
+func (c *conn) armWrites() error {
+	patience := c.cluster.gw.cfg.WriteTimeout
+	now := time.Now()
+	if c.writesUntil.Sub(now) > patience/2 {
+		return nil
+	}
+	c.writesUntil = now.Add(patience)
+	return c.client.SetWriteDeadline(c.writesUntil)
 }
 
 // checkIdle wakes whoever waits for the last answer.

@@ -38,8 +38,9 @@ type conn struct {
 	principal atomic.Pointer[string]
 
 	// writeMu serialises writes to the client; held before mu
-	writeMu sync.Mutex
-	gone    bool // the client cannot be written to any more; guarded by writeMu
+	writeMu     sync.Mutex
+	writesUntil time.Time // the write deadline that is set; guarded by writeMu
+	gone        bool      // the client cannot be written to any more; guarded by writeMu
 
 	mu       sync.Mutex
 	queue    queue
@@ -53,6 +54,7 @@ const anonymous = "User:ANONYMOUS" // Kafka's name for an unauthenticated princi
 func newConn(c *Cluster, client net.Conn) *conn {
 	conn := &conn{cluster: c, client: client, id: c.gw.lastConn.Add(1), source: hostOf(client), reading: true, idle: make(chan struct{})}
 	conn.log = c.log.With(zap.String("client", client.RemoteAddr().String()))
+	conn.in = newInbox(client, c.gw.buffers, c.gw.cfg.MaxFrame, c.gw.cfg.FrameTimeout)
 	p := anonymous
 	conn.principal.Store(&p)
 	return conn
@@ -84,7 +86,6 @@ func (c *conn) run(ctx context.Context, to target) error {
 	c.upstream = up
 	c.mu.Unlock()
 	cfg := &c.cluster.gw.cfg
-	c.in = newInbox(c.client, c.cluster.gw.buffers, cfg.MaxFrame, cfg.FrameTimeout)
 	defer c.in.release()
 
 	var wg sync.WaitGroup
@@ -182,7 +183,7 @@ func (c *conn) drain() {
 	c.mu.Unlock()
 	// A blocked read returns at once; bytes not read yet stay unread, and the
 	// client sends them again elsewhere.
-	c.client.SetReadDeadline(time.Unix(1, 0))
+	c.in.stop()
 }
 
 func (c *conn) isDraining() bool {

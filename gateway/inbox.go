@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -25,11 +27,14 @@ type inbox struct {
 	maxFrame int
 	patience time.Duration // for memory, and for the rest of a frame that has begun
 
+	stopped atomic.Bool
+
 	buf   []byte
 	first [1]byte
 	r, w  int
 	want  int       // size of the last frame: the next buffer starts that large
 	sip   bool      // the last frame was streamed: take little of the next
+	armed time.Time // the deadline that is set on the socket, perhaps for an earlier frame
 	began time.Time // when the incomplete frame at r began to arrive
 }
 
@@ -52,7 +57,7 @@ func (in *inbox) next() (frame []byte, ok bool, err error) {
 	}
 	frame = in.buf[in.r+4 : in.r+4+size : in.r+4+size]
 	in.r += 4 + size
-	in.want, in.began, in.sip = 4+size, time.Time{}, false
+	in.want, in.began, in.sip = max(4+size, min(in.want, maxWindow)), time.Time{}, false
 	return frame, true, nil
 }
 
@@ -80,30 +85,72 @@ func (in *inbox) fill(ctx context.Context) error {
 		return err
 	}
 	if in.began.IsZero() {
-		// A frame that has begun must end: a slow loris holds memory.
 		in.began = time.Now()
-		if err := in.conn.SetReadDeadline(in.began.Add(in.patience)); err != nil {
-			return fmt.Errorf("setting deadline of a frame: %w", err)
+	}
+	for {
+		if err := in.arm(in.began.Add(in.patience)); err != nil {
+			return err
+		}
+		n, err := in.conn.Read(in.buf[in.w:])
+		in.w += n
+		switch {
+		case n > 0:
+			in.widen(in.w == len(in.buf))
+			return nil
+		case errors.Is(err, io.EOF):
+			return io.ErrUnexpectedEOF
+		case !in.rearm(err):
+			return err
 		}
 	}
-	n, err := in.conn.Read(in.buf[in.w:])
-	in.w += n
-	if n > 0 {
-		return in.maybeClearDeadline()
-	}
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }
 
-// maybeClearDeadline lifts the frame's deadline once the frame is whole.
-func (in *inbox) maybeClearDeadline() error {
-	size, known, err := in.frameSize()
-	if err != nil || !known || in.w-in.r < 4+size {
-		return err
+// arm makes sure that some deadline is set, so that a frame that has begun must
+// end: a slow loris holds memory. Setting a deadline costs more than reading a
+// small frame, so one that was set for an earlier frame is left as it is; if it
+// fires too early, rearm makes it right.
+func (in *inbox) arm(until time.Time) error {
+	if !in.armed.IsZero() {
+		return nil
 	}
-	return in.conn.SetReadDeadline(time.Time{})
+	in.armed = until
+	if err := in.conn.SetReadDeadline(until); err != nil {
+		return fmt.Errorf("setting deadline of a frame: %w", err)
+	}
+	return nil
+}
+
+// rearm reports whether err is a deadline that was set for an earlier frame, in
+// which case reading may go on.
+func (in *inbox) rearm(err error) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || in.stopped.Load() {
+		return false
+	}
+	if !in.began.IsZero() && time.Since(in.began) >= in.patience {
+		return false
+	}
+	in.armed = time.Time{}
+	if in.conn.SetReadDeadline(time.Time{}) != nil {
+		return false
+	}
+	return !in.stopped.Load() // stop may have set its deadline just before
+}
+
+// stop makes reads fail from now on. Any goroutine may call it.
+func (in *inbox) stop() {
+	in.stopped.Store(true)
+	in.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+// maxWindow is how far the buffer of a busy connection grows beyond its frames,
+// so that one read takes many.
+const maxWindow = 256 << 10
+
+// widen makes the next buffer larger when this one was filled to the brim.
+func (in *inbox) widen(full bool) {
+	if full && !in.sip && in.want < maxWindow {
+		in.want = min(2*len(in.buf), maxWindow)
+	}
 }
 
 // fillEmpty waits for bytes without holding a buffer.
@@ -119,12 +166,14 @@ func (in *inbox) fillEmpty(ctx context.Context) error {
 			if err := in.ensure(ctx); err != nil {
 				return err
 			}
+		case err != nil && in.rearm(err):
 		case err != nil:
 			return fmt.Errorf("reading from connection: %w", err)
 		case n == 0:
 			return io.EOF
 		default:
 			in.w = n
+			in.widen(n == len(in.buf))
 			return nil
 		}
 	}
@@ -162,6 +211,9 @@ func (in *inbox) readReady() (n int, err error) {
 func (in *inbox) fillEmptyTLS(ctx context.Context) error {
 	in.release()
 	n, err := in.conn.Read(in.first[:])
+	for n == 0 && err != nil && in.rearm(err) {
+		n, err = in.conn.Read(in.first[:])
+	}
 	if n == 0 {
 		return err
 	}

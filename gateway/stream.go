@@ -44,14 +44,7 @@ func (c *conn) stream(ctx context.Context) error {
 		c.queue.push(pendingFor(h))
 		c.mu.Unlock()
 	}
-	deadline := time.Now().Add(c.in.patience)
-	if err := client.SetReadDeadline(deadline); err != nil {
-		return fmt.Errorf("setting deadline of a frame: %w", err)
-	}
-	if err := c.in.streamTo(upstream, client, size); err != nil {
-		return err
-	}
-	return client.SetReadDeadline(time.Time{})
+	return c.in.streamTo(upstream, client, size)
 }
 
 // partial returns what has arrived of an incomplete frame, without its length,
@@ -68,9 +61,17 @@ func (in *inbox) partial() (prefix []byte, size int, ok bool) {
 // straight from the socket.
 func (in *inbox) streamTo(to *net.TCPConn, from *net.TCPConn, size int) error {
 	rest := int64(size - (in.w - in.r - 4))
-	_, err := to.Write(in.buf[in.r:in.w])
+	in.began = time.Now()
+	err := in.arm(in.began.Add(in.patience))
 	if err == nil {
-		_, err = io.CopyN(to, from, rest)
+		_, err = to.Write(in.buf[in.r:in.w])
+	}
+	for err == nil && rest > 0 {
+		var n int64
+		n, err = io.CopyN(to, from, rest)
+		if rest -= n; err != nil && in.rearm(err) {
+			err = in.arm(in.began.Add(in.patience))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("streaming a frame of %d bytes: %w", binary.BigEndian.Uint32(in.buf[in.r:]), err)
