@@ -31,8 +31,10 @@ func FuzzMessages(f *testing.F) {
 			}
 			_, err = e.Next(t.Context(), first)
 			i := NewInspector(m, "")
-			if read := i.Client(first); (read == nil) != (err == nil || errors.Is(err, ErrFailed)) {
-				t.Fatalf("%s: inspector %v, server %v", m, read, err)
+			// The inspector may refuse more: a token that it cannot read for an
+			// identity that is given beside it. It never takes more.
+			if read := i.Client(first); read == nil && err != nil && !errors.Is(err, ErrFailed) {
+				t.Fatalf("%s: the inspector takes what the server refuses: %v", m, err)
 			}
 			if err != nil {
 				continue
