@@ -104,7 +104,7 @@ func TestFraudAgreesWithTheReferenceOnRandomValues(t *testing.T) {
 	c.Rules[0].Reason = "fraud.score"
 	gen := &generator{r: rand.New(rand.NewPCG(5, 6))}
 	seen := map[record.Verdict]int{}
-	for range 4000 {
+	for range 800 {
 		gen.b.Reset()
 		gen.value(5)
 		v := append([]byte{}, gen.b.Bytes()...)
@@ -127,7 +127,7 @@ func TestFraudAgreesWithTheReferenceOnRandomValues(t *testing.T) {
 			t.Fatalf("headers %q, want %s for %s", out.headers, text, v)
 		}
 	}
-	if seen[record.Rejected] < 200 || seen[record.Routed] < 200 || seen[record.Modified] < 200 {
+	if seen[record.Rejected] < 40 || seen[record.Routed] < 40 || seen[record.Modified] < 40 {
 		t.Fatalf("the values do not try all verdicts: %v", seen)
 	}
 }
@@ -145,11 +145,15 @@ func TestFraudComparesNumbersExactly(t *testing.T) {
 		}
 		return s
 	}
+	r := newRuntime(t)
 	for range 40 {
 		limit := number()
 		bound, _ := new(big.Rat).SetString(limit)
-		g := mustOpen(t, "fraud", `{"threshold":3,"rules":[{"path":"$.x","op":"gt","value":`+limit+`,"weight":3},
+		g, err := open(t, r, "fraud", `{"threshold":3,"rules":[{"path":"$.x","op":"gt","value":`+limit+`,"weight":3},
 			{"path":"$.x","op":"ge","value":`+limit+`,"weight":1},{"path":"$.x","op":"eq","value":`+limit+`,"weight":1}]}`)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for range 200 {
 			x := number()
 			v, _ := new(big.Rat).SetString(x)

@@ -1,6 +1,7 @@
 package modules_test
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
@@ -45,17 +46,24 @@ type guest struct {
 // grants are the host functions that each module may call, and no more.
 var grants = map[string][]string{"gdpr": {"guardlock_crypto.hmac_sha256"}}
 
-func open(tb testing.TB, name, config string) (*guest, error) {
+// newRuntime makes a runtime, in which a module is compiled once however often
+// it is opened.
+func newRuntime(tb testing.TB) *transforms.Runtime {
+	tb.Helper()
+	r, err := transforms.New(transforms.Config{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = r.Close(context.Background()) })
+	return r
+}
+
+func open(tb testing.TB, r *transforms.Runtime, name, config string) (*guest, error) {
 	tb.Helper()
 	wasm, ok := modules.Wasm(name)
 	if !ok {
 		tb.Fatalf("no module %q", name)
 	}
-	r, err := transforms.New(transforms.Config{})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = r.Close(tb.Context()) })
 	grant := transforms.Grant{
 		HostFunctions: grants[name],
 		Routes:        testRoutes,
@@ -73,7 +81,7 @@ func open(tb testing.TB, name, config string) (*guest, error) {
 
 func mustOpen(tb testing.TB, name, config string) *guest {
 	tb.Helper()
-	g, err := open(tb, name, config)
+	g, err := open(tb, newRuntime(tb), name, config)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -94,6 +94,7 @@ func (v *vector) check(t *testing.T, got output) {
 }
 
 func TestVectors(t *testing.T) {
+	r := newRuntime(t)
 	for _, name := range modules.Names() {
 		file, err := os.ReadFile(name + "/vectors.json")
 		if err != nil {
@@ -104,12 +105,11 @@ func TestVectors(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		var g *guest
-		all := t // the next vector may go on in the same instance
 		for _, v := range vectors {
 			t.Run(name+"/"+v.Name, func(t *testing.T) {
 				if !v.Continues {
 					var err error
-					g, err = open(all, name, v.config())
+					g, err = open(t, r, name, v.config())
 					if refused := v.Expect.Verdict == "config_refused"; refused || err != nil {
 						if !refused || err == nil || !strings.Contains(err.Error(), "refused its configuration") {
 							t.Fatalf("opening: %v, want %s", err, v.Expect.Verdict)
