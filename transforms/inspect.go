@@ -11,8 +11,11 @@ type ScanLimits struct {
 	Locals      int // 10,000, one function
 	Nesting     int // 1024 blocks
 	BranchTable int // 4096 entries
-	// CompileWork bounds blocks times locals of one function: the engine's
-	// compile time grows with the product. 4,000,000.
+	// Branches bounds the blocks, branches and bulk instructions of one
+	// function, loops counted four times: the engine's compile time grows with
+	// their square. 4096.
+	Branches int
+	// CompileWork bounds the sum of those squares. 2^27: some seconds.
 	CompileWork int
 }
 
@@ -29,6 +32,7 @@ const (
 	maxReasons    = 256
 	maxReason     = 64
 	maxPages      = 64 << 10
+	maxMerges     = 1_000_000 // blocks times locals of a function: the values to merge
 	reasonSection = "guardlock.reasons"
 )
 
@@ -44,7 +48,8 @@ func (l ScanLimits) withDefaults() ScanLimits {
 	fill(&l.Locals, 10_000)
 	fill(&l.Nesting, 1024)
 	fill(&l.BranchTable, 4096)
-	fill(&l.CompileWork, 4_000_000)
+	fill(&l.Branches, 4096)
+	fill(&l.CompileWork, 1<<27)
 	return l
 }
 

@@ -14,7 +14,11 @@ import (
 	"github.com/tetratelabs/wazero/experimental"
 )
 
-const unspecified = "unspecified"
+const (
+	unspecified = "unspecified"
+
+	compileTimeout = 30 * time.Second
+)
 
 // Module is a loaded module and its pool of instances. It is safe for
 // concurrent use; each batch has an instance to itself.
@@ -128,6 +132,8 @@ func (m *Module) compile(ctx context.Context, scanned *module) error {
 		return fmt.Errorf("compiling: %w", ctx.Err())
 	}
 	defer func() { m.runtime.compiling <- struct{}{} }()
+	ctx, cancel := context.WithTimeout(ctx, compileTimeout)
+	defer cancel()
 	// With two workers the engine looks at ctx between functions.
 	compiled, err := m.engine.CompileModule(experimental.WithCompilationWorkers(ctx, 2), m.runtime.rewrite(scanned, m.limits.StackBytes))
 	if err != nil {

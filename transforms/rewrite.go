@@ -4,9 +4,10 @@ import "slices"
 
 // The rewriter makes a guest pay for what it runs.
 //
-// It adds to the module one imported function, guardlock_runtime.yield, and two
-// globals that no export names: fuel and stack. One unit of fuel is about one
-// instruction.
+// It adds to the module one imported function, guardlock_runtime.yield, a
+// function burn that takes fuel, and two globals, fuel and stack. No export
+// names them, and the scan refused every index that could reach them. One unit of
+// fuel is about one instruction.
 //
 //   - A loop pays for each turn out of a local variable, which the engine keeps
 //     in a register; the local is refilled from the global every localFuel units.
@@ -46,13 +47,15 @@ const (
 // rewrite returns the metered module, without custom sections. stackBytes is
 // the budget of the call stack.
 func (m *module) rewrite(stackBytes int) []byte {
-	w := &rewriter{m: m, fuel: uint32(m.globals), stack: uint32(m.globals) + 1, yield: uint32(m.imported)}
+	w := &rewriter{m: m, fuel: uint32(m.globals), stack: uint32(m.globals) + 1, yield: uint32(m.imported),
+		burn: uint32(len(m.funcs)) + 1}
 	code := w.code() // first: it adds block types
 	out := make([]byte, 0, len(code)+len(m.wasm)-m.info.CodeBytes+256)
 	out = append(out, m.wasm[:8]...)
 	out = w.extend(out, secType, w.types, w.newTypes)
 	out = w.extend(out, secImport, w.yieldImport(), 1)
-	out = w.copied(out, secFunction, secTable, secMemory)
+	out = w.extend(out, secFunction, appendU32(nil, uint32(w.yieldTyp)), 1)
+	out = w.copied(out, secTable, secMemory)
 	out = w.globals(out, stackBytes)
 	out = w.patched(out, secExport)
 	out = w.patched(out, secElement)
@@ -69,7 +72,7 @@ type rewriter struct {
 	blocks   map[string]int
 	unpaid   []int32 // by function: what its callers pay for it
 
-	fuel, stack, yield uint32 // indices of what was added
+	fuel, stack, yield, burn uint32 // indices of what was added
 }
 
 // function is the index of function i in the rewritten module: yield is the

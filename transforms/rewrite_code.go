@@ -21,7 +21,7 @@ type metered struct {
 func (w *rewriter) code() []byte {
 	w.blocks = make(map[string]int)
 	w.yieldTyp = w.addType([]byte{0x7f}, nil)
-	contents := appendU32(nil, uint32(len(w.m.bodies)))
+	contents := appendU32(nil, uint32(len(w.m.bodies))+1)
 	f := metered{w: w}
 	w.unpaid = make([]int32, len(w.m.funcs))
 	for i := range w.m.bodies {
@@ -35,7 +35,19 @@ func (w *rewriter) code() []byte {
 		f.rewrite()
 		contents = append(appendU32(contents, uint32(len(f.out))), f.out...)
 	}
-	return contents
+	f.writeBurn()
+	return append(appendU32(contents, uint32(len(f.out))), f.out...)
+}
+
+// writeBurn writes the function burn(units). Loops and bulk instructions call it
+// to keep their code short: the engine's compile time grows with the square of
+// the branches in a function.
+func (f *metered) writeBurn() {
+	f.out = append(f.out[:0], 0)
+	f.global(opGlobalGet, f.w.fuel)
+	f.local(opLocalGet, 0)
+	f.take()
+	f.out = append(f.out, opEnd)
 }
 
 // open begins with body i and reads its declarations.
@@ -153,7 +165,9 @@ func (f *metered) writeEntry() {
 		f.out = append(f.out, opEnd)
 	}
 	if !f.free() {
-		f.burn(f.costs[0])
+		f.global(opGlobalGet, f.w.fuel)
+		f.constant(f.costs[0])
+		f.take()
 	}
 	if f.calls {
 		// The wrapper takes the place of the function's own label: a branch to
@@ -221,29 +235,25 @@ func (f *metered) turn(cost int32) {
 	f.constant(cost + localFuel)
 	f.out = append(f.out, opI32Add)
 	f.local(opLocalSet, f.counter)
-	f.burn(cost + localFuel)
+	f.constant(cost + localFuel)
+	f.callBurn()
 	f.out = append(f.out, opEnd)
-}
-
-// burn takes fuel from the global and yields when it is used up.
-func (f *metered) burn(cost int32) {
-	f.global(opGlobalGet, f.w.fuel)
-	f.constant(cost)
-	f.burnStacked()
 }
 
 // burnOperand pays for a bulk instruction, whose length is on the stack.
 func (f *metered) burnOperand() {
-	f.local(opLocalSet, f.operand)
-	f.global(opGlobalGet, f.w.fuel)
-	f.local(opLocalGet, f.operand)
+	f.local(opLocalTee, f.operand)
 	f.constant(bulkShift)
 	f.out = append(f.out, opI32ShrU)
-	f.burnStacked()
+	f.callBurn()
 	f.local(opLocalGet, f.operand)
 }
 
-func (f *metered) burnStacked() {
+func (f *metered) callBurn() { f.out = appendU32(append(f.out, opCall), f.w.burn) }
+
+// take lowers the fuel, which is on the stack, by the units above it, and yields
+// when it is used up.
+func (f *metered) take() {
 	f.out = append(f.out, opI32Sub)
 	f.global(opGlobalSet, f.w.fuel)
 	f.global(opGlobalGet, f.w.fuel)

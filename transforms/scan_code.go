@@ -152,10 +152,11 @@ func (r *reader) locals(t funcType, limit int) int {
 func (m *module) body(r *reader, t funcType) {
 	s := m.space()
 	s.locals = r.locals(t, m.lim.Locals)
-	blocks := 1
+	blocks, branches := 1, 0
 	var in instr
 	for s.depth > 0 && r.err == nil {
 		r.instr(&in, &s)
+		branches += in.branches()
 		switch in.op {
 		case opBlock, opLoop, opIf:
 			s.depth++
@@ -170,9 +171,33 @@ func (m *module) body(r *reader, t funcType) {
 	if r.err == nil && r.left() > 0 {
 		r.refuse("a function body has %d bytes behind its end", r.left())
 	}
-	if blocks*(s.locals+1) > m.lim.CompileWork {
+	m.work += branches * branches
+	switch {
+	case branches > m.lim.Branches:
+		r.refuse("%d branches in a function exceed the limit of %d", branches, m.lim.Branches)
+	case m.work > m.lim.CompileWork:
+		r.refuse("so many functions with many branches would take too long to compile")
+	case blocks*(s.locals+1) > maxMerges:
 		r.refuse("%d blocks over %d locals would take too long to compile", blocks, s.locals)
 	}
+}
+
+// branches is what an instruction counts towards ScanLimits.Branches, with what
+// the rewriter adds to it.
+func (in *instr) branches() int {
+	switch in.op {
+	case opBlock, opBrIf, opCallIndirect:
+		return 1
+	case opIf:
+		return 2
+	case opLoop:
+		return 4
+	case opMisc:
+		if in.sub >= miscMemoryInit {
+			return 2
+		}
+	}
+	return 0
 }
 
 // finish checks what no single section can.
