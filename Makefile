@@ -47,9 +47,11 @@ test-kafka: kafka-jars clients
 # Rebuilds the WebAssembly modules; needs python3 with pip. modules-check fails where one differs from what is committed.
 modules:
 	transforms/modules/build.sh
+	test/clients/dropping/build.sh
 
 modules-check:
 	transforms/modules/build.sh --check
+	test/clients/dropping/build.sh --check
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

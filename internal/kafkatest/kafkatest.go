@@ -220,26 +220,51 @@ func (c *Cluster) command(jvm []string, class string, args ...string) *exec.Cmd 
 
 // tools are the classes of the kafka-*.sh programs, under the names that those have.
 var tools = map[string]string{
-	"topics": "TopicCommand", "configs": "ConfigCommand", "consumer-groups": "consumer.group.ConsumerGroupCommand",
-	"share-groups": "consumer.group.ShareGroupCommand", "groups": "GroupsCommand", "acls": "AclCommand",
-	"console-producer": "ConsoleProducer", "console-consumer": "consumer.ConsoleConsumer",
-	"console-share-consumer": "consumer.ConsoleShareConsumer", "verifiable-producer": "VerifiableProducer",
-	"verifiable-consumer": "VerifiableConsumer", "producer-perf-test": "ProducerPerformance",
-	"consumer-perf-test": "ConsumerPerformance", "transactions": "TransactionsCommand", "get-offsets": "GetOffsetShell",
-	"features": "FeatureCommand", "delete-records": "DeleteRecordsCommand", "leader-election": "LeaderElectionCommand",
-	"reassign-partitions": "reassign.ReassignPartitionsCommand", "broker-api-versions": "BrokerApiVersionsCommand",
-	"log-dirs": "LogDirsCommand", "cluster": "ClusterTool", "client-metrics": "ClientMetricsCommand",
-	"metadata-quorum": "MetadataQuorumCommand",
+	"acls":                   "AclCommand",
+	"broker-api-versions":    "BrokerApiVersionsCommand",
+	"client-metrics":         "ClientMetricsCommand",
+	"cluster":                "ClusterTool",
+	"console-consumer":       "consumer.ConsoleConsumer",
+	"console-producer":       "ConsoleProducer",
+	"console-share-consumer": "consumer.ConsoleShareConsumer",
+	"consumer-groups":        "consumer.group.ConsumerGroupCommand",
+	"consumer-perf-test":     "ConsumerPerformance",
+	"delete-records":         "DeleteRecordsCommand",
+	"features":               "FeatureCommand",
+	"get-offsets":            "GetOffsetShell",
+	"groups":                 "GroupsCommand",
+	"leader-election":        "LeaderElectionCommand",
+	"log-dirs":               "LogDirsCommand",
+	"metadata-quorum":        "MetadataQuorumCommand",
+	"producer-perf-test":     "ProducerPerformance",
+	"reassign-partitions":    "reassign.ReassignPartitionsCommand",
+	"share-groups":           "consumer.group.ShareGroupCommand",
+	"topics":                 "TopicCommand",
+	"transactions":           "TransactionsCommand",
+	"verifiable-consumer":    "VerifiableConsumer",
+	"verifiable-producer":    "VerifiableProducer",
+}
+
+// toolClass is the class to run for a tool; "" means that there is none.
+func toolClass(name string) string {
+	switch class := tools[name]; {
+	case name == "configs": // the one that stayed where it was
+		return "kafka.admin.ConfigCommand"
+	case class == "":
+		return ""
+	default:
+		return "org.apache.kafka.tools." + class
+	}
 }
 
 // Tool runs one of Kafka's own programs ("topics" is kafka-topics.sh) and returns what it prints. It adds no address.
 func (c *Cluster) Tool(ctx context.Context, name string, args ...string) (string, error) {
-	class, ok := tools[name]
-	if !ok {
+	class := toolClass(name)
+	if class == "" {
 		return "", fmt.Errorf("running kafka-%s: no such tool", name)
 	}
 	proto := c.command([]string{"-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"},
-		"org.apache.kafka.tools."+class, args...)
+		class, args...)
 	cmd := exec.CommandContext(ctx, proto.Path, proto.Args[1:]...)
 	var errs strings.Builder
 	cmd.Stderr = &errs

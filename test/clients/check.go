@@ -3,6 +3,7 @@ package clients
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 )
 
@@ -27,7 +28,7 @@ func (c Client) Check(r Report, gateway bool) (problems []string) {
 			problems = append(problems, fmt.Sprintf("%s: unsupported is %v", name, got.Unsupported))
 		case unable:
 		default:
-			if p := problem(name, got, gateway); p != "" {
+			if p := c.problem(name, got, gateway); p != "" {
 				problems = append(problems, name+": "+p)
 			}
 		}
@@ -35,9 +36,9 @@ func (c Client) Check(r Report, gateway bool) (problems []string) {
 	return problems
 }
 
-func problem(name string, got Result, gateway bool) string {
+func (c Client) problem(name string, got Result, gateway bool) string {
 	if name == "reject/plain" || name == "reject/idempotent" {
-		return rejection(got, gateway)
+		return c.rejection(got, gateway)
 	}
 	if want := expected(name, gateway); !reflect.DeepEqual(got, want) {
 		return fmt.Sprintf("got %+v, want %+v", got, want)
@@ -68,9 +69,12 @@ func expected(name string, gateway bool) Result {
 	return Result{Acked: 20, Read: 20, Intact: true}
 }
 
+// decision is how a rejected record's message must name what to look up: the module's reason, and the decision's id.
+var decision = regexp.MustCompile(`reject_uppercase\.capital_letter.*\bgl-[0-9a-f]+-[0-9A-Za-z]+`)
+
 // rejection checks the three batches of which the middle one has a bad record in its middle. Its neighbours fail with it
 // where the client sent them in one batch; whatever was acknowledged is stored, and nothing else.
-func rejection(got Result, gateway bool) string {
+func (c Client) rejection(got Result, gateway bool) string {
 	batches := [][]string{{"fine 0"}, {"fine 1", "BAD 2", "fine 3"}, {"fine 4"}}
 	if len(got.Outcomes) != len(batches) {
 		return fmt.Sprintf("outcomes %v", got.Outcomes)
@@ -84,7 +88,7 @@ func rejection(got Result, gateway bool) string {
 			outcome := got.Outcomes[i][j]
 			switch {
 			case value == "BAD 2" && gateway:
-				if outcome != "INVALID_RECORD" {
+				if outcome != c.Rejection {
 					return fmt.Sprintf("the bad record's outcome is %q", outcome)
 				}
 			case outcome == "ok":
@@ -93,6 +97,9 @@ func rejection(got Result, gateway bool) string {
 				return fmt.Sprintf("the outcome of %q is %q", value, outcome)
 			}
 		}
+	}
+	if gateway && c.Messages && !slices.ContainsFunc(got.Messages, decision.MatchString) {
+		return fmt.Sprintf("no message names reason and decision: %q", got.Messages)
 	}
 	if !slices.Equal(stored, got.Values) {
 		return fmt.Sprintf("%q is stored, %q was acknowledged", got.Values, stored)

@@ -94,6 +94,8 @@ type Client struct {
 	Name        string
 	Unsupported []string // cases that it cannot do
 	Extra       []string // cases that only it has
+	Rejection   string   // the error that it gives for INVALID_RECORD
+	Messages    bool     // it gives the text of a record's error too (KIP-467)
 	command     []string
 }
 
@@ -129,10 +131,12 @@ func All(ctx context.Context, dir, goDir string) ([]Client, error) {
 	}
 	var all []Client
 	for _, name := range names {
-		c := Client{Name: name, command: commands[name]}
+		c := Client{Name: name, command: commands[name], Rejection: "INVALID_RECORD"}
 		switch name {
 		case "java":
-			c.Extra = []string{"group/consumer"}
+			c.Extra, c.Messages = []string{"group/consumer"}, true
+		case "aiokafka": // its table of error codes ends before 87
+			c.Rejection = "UNKNOWN_SERVER_ERROR"
 		case "kcat":
 			c.Unsupported = []string{"transaction"}
 		}

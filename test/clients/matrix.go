@@ -21,8 +21,7 @@ const perClient = 4 * time.Minute
 // whether a gateway that keeps the topics' policies is in between. The topics must exist.
 func Matrix(t *testing.T, bootstrap string, topics Topics, gateway bool) {
 	t.Helper()
-	_, file, _, _ := runtime.Caller(0)
-	all, err := All(t.Context(), filepath.Dir(file), t.TempDir())
+	all, err := All(t.Context(), packageDir(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,6 +43,12 @@ func Matrix(t *testing.T, bootstrap string, topics Topics, gateway bool) {
 			})
 		}
 	})
+}
+
+// packageDir is where this package's files are, from whatever package's test it is asked.
+func packageDir() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Dir(file)
 }
 
 // CreateTopics makes every client's topics, with three replicas.
