@@ -59,6 +59,7 @@ type module struct {
 	dataCount int // -1 without the section
 	datas     int
 	bodies    []section
+	work      int       // sum of the squares of the functions' branches
 	refs      []funcRef // in file order
 }
 
