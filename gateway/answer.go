@@ -23,8 +23,11 @@ const maxResponse = 1<<maxBufferBits - 4
 // rewrites what a client must not see, and sends them in request order.
 func (c *conn) write(ctx context.Context) error {
 	cfg := &c.cluster.gw.cfg
-	in := newInbox(c.upstream, c.cluster.gw.buffers, maxResponse, cfg.FrameTimeout)
+	in := newInbox(c.upstream, c.cluster.gw.memory.answers, maxResponse, cfg.FrameTimeout)
 	defer in.release()
+	if !c.cluster.cfg.Access.Terminate {
+		in.minFrame = 0 // an answer to a bare SASL token may be empty
+	}
 	a := answers{conn: c, in: in, strip: recordbatch.NewCodec(cfg.Batch)}
 	for {
 		if err := in.fill(ctx); err != nil {
@@ -80,10 +83,14 @@ func (a *answers) one(frame []byte) error {
 	}
 	p := c.queue.pop()
 	c.mu.Unlock()
-	if correlation := int32(binary.BigEndian.Uint32(frame)); correlation != p.correlation {
+	if !p.bare && (len(frame) < minFrame || int32(binary.BigEndian.Uint32(frame)) != p.correlation) {
 		return fmt.Errorf("matching answer to request of API key %d: %w", p.key, errProtocol)
 	}
 	raw := a.in.buf[a.in.r-4-len(frame) : a.in.r]
+	if p.sasl {
+		a.out.add(raw)
+		return c.brokerSaid(&p, frame)
+	}
 	out, changed, err := a.out.frame(func(dst []byte) ([]byte, bool, error) { return a.rewrite(dst, frame, &p) })
 	if err != nil {
 		return fmt.Errorf("rewriting answer of API key %d v%d: %w", p.key, p.version, err)
@@ -211,7 +218,10 @@ func (c *conn) send(out *outbox) error {
 	if err := c.armWrites(); err != nil {
 		c.gone = true
 	}
-	if err := out.flush(c.client); err != nil {
+	c.blockedSince.Store(time.Now().UnixNano())
+	err := out.flush(c.client)
+	c.blockedSince.Store(0)
+	if err != nil {
 		c.gone = true
 		c.client.Close() // ends the reader
 	}

@@ -16,11 +16,28 @@ const (
 	maxBufferBits = 27 // 128 MiB: above the largest frame that can be configured
 )
 
+// memory is limits.memory, split by what it is waited for while holding what, so
+// that no circle of waiting can form: a reader waits for request memory holding
+// none; it waits for encode memory holding request memory; writers wait for
+// answer memory only. What holds answer memory is bounded by the client taking
+// its answers, what holds the others by the broker and the journal.
+type memory struct {
+	requests, encodes, answers *buffers
+}
+
+func newMemory(total int64) *memory {
+	return &memory{requests: newBuffers(total / 2), encodes: newBuffers(total / 4), answers: newBuffers(total / 4)}
+}
+
 // buffers hands out byte buffers by size class and bounds their sum. Waiting
 // for memory is the gateway's back-pressure: a reader that waits does not read,
 // so TCP slows its client down. Safe for concurrent use.
 type buffers struct {
 	pools [maxBufferBits - minBufferBits + 1]sync.Pool
+
+	// starving is called by whoever has waited for a second, and again each
+	// second, to make others give memory back; nil: nobody can.
+	starving func()
 
 	mu    sync.Mutex
 	free  int64
@@ -64,15 +81,22 @@ func (b *buffers) get(ctx context.Context, n int, wait time.Duration) ([]byte, e
 	b.queue = append(b.queue, w)
 	b.grant()
 	b.mu.Unlock()
-	timer := time.NewTimer(wait)
+	timer, alarm := time.NewTimer(wait), time.NewTicker(time.Second)
 	defer timer.Stop()
-	select {
-	case <-w.ready:
-		return b.take(classOf(n)), nil
-	case <-timer.C:
-		return nil, b.abandon(w, errBudget)
-	case <-ctx.Done():
-		return nil, b.abandon(w, ctx.Err())
+	defer alarm.Stop()
+	for {
+		select {
+		case <-w.ready:
+			return b.take(classOf(n)), nil
+		case <-timer.C:
+			return nil, b.abandon(w, errBudget)
+		case <-ctx.Done():
+			return nil, b.abandon(w, ctx.Err())
+		case <-alarm.C:
+			if b.starving != nil {
+				b.starving()
+			}
+		}
 	}
 }
 

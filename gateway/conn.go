@@ -34,13 +34,23 @@ type conn struct {
 	cuts  []wire.Cut
 	spare [][]byte // buffers to give back after the flush
 
+	bareTokens bool // SASL tokens come without Kafka's headers; owned by the reader
+
 	// set by whoever authenticates, read by the reader
 	principal atomic.Pointer[string]
+	session   atomic.Pointer[session] // nil: the client must authenticate first
+	exchange  exchange
+	life      lifeline // of the client's session
+	service   lifeline // of our own session at the broker
 
 	// writeMu serialises writes to the client; held before mu
 	writeMu     sync.Mutex
 	writesUntil time.Time // the write deadline that is set; guarded by writeMu
 	gone        bool      // the client cannot be written to any more; guarded by writeMu
+
+	// blockedSince is when the write to the client that is under way began, in
+	// nanoseconds since the epoch; 0 if there is none
+	blockedSince atomic.Int64
 
 	mu       sync.Mutex
 	queue    queue
@@ -54,7 +64,7 @@ const anonymous = "User:ANONYMOUS" // Kafka's name for an unauthenticated princi
 func newConn(c *Cluster, client net.Conn) *conn {
 	conn := &conn{cluster: c, client: client, id: c.gw.lastConn.Add(1), source: hostOf(client), reading: true, idle: make(chan struct{})}
 	conn.log = c.log.With(zap.String("client", client.RemoteAddr().String()))
-	conn.in = newInbox(client, c.gw.buffers, c.gw.cfg.MaxFrame, c.gw.cfg.FrameTimeout)
+	conn.in = newInbox(client, c.gw.memory.requests, c.gw.cfg.MaxFrame, c.gw.cfg.FrameTimeout)
 	p := anonymous
 	conn.principal.Store(&p)
 	return conn
@@ -68,6 +78,8 @@ func hostOf(c net.Conn) string {
 	return host
 }
 
+var errStalled = errors.New("the client does not take its answers, and others wait for the memory")
+
 var errNoBroker = errors.New("broker has not been seen yet")
 
 // run serves the connection until either side ends. It returns after both of
@@ -77,11 +89,20 @@ func (c *conn) run(ctx context.Context, to target) error {
 	if err := c.handshake(ctx); err != nil {
 		return err
 	}
+	if err := c.identify(); err != nil {
+		return err
+	}
+	defer c.life.set(0, nil)
+	to, err := c.chosen(ctx, to)
+	if err != nil {
+		return err
+	}
 	up, err := c.dial(ctx, to)
 	if err != nil {
 		return err
 	}
 	defer up.Close()
+	defer c.service.set(0, nil)
 	c.mu.Lock()
 	c.upstream = up
 	c.mu.Unlock()
@@ -100,7 +121,7 @@ func (c *conn) run(ctx context.Context, to target) error {
 	up.Close()
 	wg.Wait()
 	c.abandonPending()
-	return firstReal(readErr, writeErr)
+	return firstReal(c.life.why(), readErr, writeErr)
 }
 
 // handshake ends within a deadline: before it nothing is known of the client.
@@ -129,6 +150,9 @@ func (c *conn) dial(ctx context.Context, to target) (net.Conn, error) {
 			return nil, fmt.Errorf("dialing broker %d: %w", to.node, errNoBroker)
 		}
 		up, err := c.cluster.cfg.Upstream.DialNode(ctx, addr)
+		if err == nil {
+			err = c.asService(ctx, up, addr.String())
+		}
 		if err == nil {
 			return up, nil
 		}
@@ -217,7 +241,7 @@ func (c *conn) logEnd(err error) {
 	switch {
 	case err == nil:
 		c.log.Debug("connection closed")
-	case errors.Is(err, errFrame) || isClientFault(err):
+	case errors.Is(err, errFrame) || isClientFault(err) || isAccessFault(err):
 		c.log.Warn("connection refused", zap.Error(err))
 	default:
 		c.log.Info("connection ended", zap.Error(err))

@@ -62,6 +62,7 @@ const maxReady = 64
 
 func (c *conn) takeReady(ctx context.Context) error {
 	for {
+		c.bound()
 		frame, ok, err := c.in.next()
 		if err != nil || !ok {
 			return err
@@ -87,6 +88,11 @@ func isClientFault(err error) bool {
 // dispatch decides what one request needs. An error closes the connection, as a
 // Kafka broker does for requests that it cannot read.
 func (c *conn) dispatch(ctx context.Context, frame []byte) error {
+	if c.bareTokens {
+		if taken, err := c.bareToken(ctx, frame); taken {
+			return err
+		}
+	}
 	h, err := wire.ParseRequestHeader(frame)
 	if h.Key == keyApiVersions && errors.Is(err, wire.ErrUnsupportedVersion) {
 		c.answerLocally(h, func(dst []byte) []byte { return wire.UnsupportedApiVersions(dst, h.CorrelationID) })
@@ -98,6 +104,9 @@ func (c *conn) dispatch(ctx context.Context, frame []byte) error {
 	if !c.cluster.api.Serves(h.Key, h.Version) {
 		return fmt.Errorf("checking API key %d: %w", h.Key, wire.ErrRefused)
 	}
+	if err := c.admit(h.Key); err != nil {
+		return err
+	}
 	body := frame[h.BodyOffset:]
 	if err := c.checkBody(h, body); err != nil {
 		return err
@@ -107,6 +116,8 @@ func (c *conn) dispatch(ctx context.Context, frame []byte) error {
 		return c.produceRequest(ctx, h, frame)
 	case keyApiVersions:
 		return c.apiVersions(h, frame)
+	case keySaslHandshake, keySaslAuthenticate:
+		return c.saslRequest(ctx, h, frame)
 	case keyCreateTopics, keyAlterConfigs, keyIncrementalAlt:
 		if c.cluster.cfg.Embedded {
 			return c.refuseCompaction(h, frame)
@@ -247,7 +258,7 @@ func (c *conn) releaseSteps() {
 	clear(c.steps)
 	c.steps = c.steps[:0]
 	for i, b := range c.spare {
-		c.cluster.gw.buffers.put(b)
+		c.cluster.gw.memory.encodes.put(b)
 		c.spare[i] = nil
 	}
 	c.spare = c.spare[:0]

@@ -47,11 +47,12 @@ type Config struct {
 	Log      *zap.Logger
 
 	MaxFrame       int                // bytes; 0: 100 MiB + 64 KiB, above Kafka's own default
-	Memory         int64              // bytes of frames held at once over all connections; 0: 512 MiB
+	Memory         int64              // bytes of frames held at once over all connections; 0: 1 GiB
 	Batch          recordbatch.Limits // bounds of one decompressed batch
 	MaxConnections int                // per cluster; 0: 20,000
 	FrameTimeout   time.Duration      // for a frame that has begun, and for buffer memory; 0: 30 s
 	DialTimeout    time.Duration      // 0: 10 s
+	AuthTimeout    time.Duration      // for a client to authenticate; 0: 10 s
 	WriteTimeout   time.Duration      // for a client to take its answers; 0: 2 min
 	DrainTimeout   time.Duration      // at shutdown, for answers that are owed; 0: 20 s
 }
@@ -61,10 +62,11 @@ func (c *Config) setDefaults() {
 		c.Log = zap.NewNop()
 	}
 	c.MaxFrame = orDefault(c.MaxFrame, 100<<20+64<<10)
-	c.Memory = orDefault(c.Memory, 512<<20)
+	c.Memory = orDefault(c.Memory, 1<<30)
 	c.MaxConnections = orDefault(c.MaxConnections, 20_000)
 	c.FrameTimeout = orDefault(c.FrameTimeout, 30*time.Second)
 	c.DialTimeout = orDefault(c.DialTimeout, 10*time.Second)
+	c.AuthTimeout = orDefault(c.AuthTimeout, 10*time.Second)
 	c.WriteTimeout = orDefault(c.WriteTimeout, 2*time.Minute)
 	c.DrainTimeout = orDefault(c.DrainTimeout, 20*time.Second)
 }
@@ -83,7 +85,7 @@ type Gateway struct {
 	// fixed after New
 	cfg      Config
 	clusters []*Cluster
-	buffers  *buffers
+	memory   *memory
 	workers  *workers
 	lastConn atomic.Uint64
 }
@@ -91,11 +93,12 @@ type Gateway struct {
 // New builds a gateway; it opens nothing.
 func New(cfg Config) (*Gateway, error) {
 	cfg.setDefaults()
-	if cfg.Memory < 2*int64(cfg.MaxFrame) {
-		// One frame being moved to a larger buffer holds both.
-		return nil, fmt.Errorf("limits.memory (%d bytes) must be at least twice limits.max_frame (%d bytes)", cfg.Memory, cfg.MaxFrame)
+	if cfg.Memory < 4*int64(cfg.MaxFrame) {
+		// A quarter is for answers, and one may be as large as a request.
+		return nil, fmt.Errorf("limits.memory (%d bytes) must be at least four times limits.max_frame (%d bytes)", cfg.Memory, cfg.MaxFrame)
 	}
-	g := &Gateway{cfg: cfg, buffers: newBuffers(cfg.Memory), workers: newWorkers(2*runtime.GOMAXPROCS(0), cfg.Batch)}
+	g := &Gateway{cfg: cfg, memory: newMemory(cfg.Memory), workers: newWorkers(2*runtime.GOMAXPROCS(0), cfg.Batch)}
+	g.memory.answers.starving = g.closeStalled
 	for _, cc := range cfg.Clusters {
 		c, err := newCluster(g, cc)
 		if err != nil {
@@ -114,6 +117,23 @@ func (g *Gateway) Cluster(name string) *Cluster {
 		}
 	}
 	return nil
+}
+
+// stallLimit is how long a client may leave an answer unread while others wait
+// for the memory that it takes.
+const stallLimit = 5 * time.Second
+
+// closeStalled ends connections whose clients do not take their answers.
+func (g *Gateway) closeStalled() {
+	for _, c := range g.clusters {
+		c.mu.Lock()
+		for conn := range c.conns {
+			if since := conn.blockedSince.Load(); since != 0 && time.Since(time.Unix(0, since)) > stallLimit {
+				conn.kill(errStalled)
+			}
+		}
+		c.mu.Unlock()
+	}
 }
 
 // Listen binds every bootstrap listener, so that a busy port is an error

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -17,6 +18,9 @@ import (
 // since nothing after a wrong length can be trusted.
 var errFrame = errors.New("malformed frame")
 
+// minFrame is the least that a Kafka frame holds: a correlation id.
+const minFrame = 4
+
 // inbox turns one direction of a connection into whole frames. While the peer
 // is silent it holds no buffer, so an idle connection costs two stacks and
 // nothing more. Owned by one goroutine.
@@ -25,6 +29,7 @@ type inbox struct {
 	raw      syscall.RawConn // nil where reads go through TLS
 	pool     *buffers
 	maxFrame int
+	minFrame int
 	patience time.Duration // for memory, and for the rest of a frame that has begun
 
 	stopped atomic.Bool
@@ -39,7 +44,7 @@ type inbox struct {
 }
 
 func newInbox(conn net.Conn, pool *buffers, maxFrame int, patience time.Duration) *inbox {
-	in := &inbox{conn: conn, pool: pool, maxFrame: maxFrame, patience: patience}
+	in := &inbox{conn: conn, pool: pool, maxFrame: maxFrame, minFrame: minFrame, patience: patience}
 	if sc, ok := conn.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			in.raw = raw
@@ -68,8 +73,8 @@ func (in *inbox) frameSize() (size int, known bool, err error) {
 		return 0, false, nil
 	}
 	n := binary.BigEndian.Uint32(in.buf[in.r:])
-	if n < 4 || n > uint32(in.maxFrame) {
-		return 0, false, fmt.Errorf("%w: length %d is not between 4 and %d (limits.max_frame)", errFrame, n, in.maxFrame)
+	if n < uint32(in.minFrame) || n > uint32(in.maxFrame) {
+		return 0, false, fmt.Errorf("%w: length %d is not between %d and %d (limits.max_frame)", errFrame, n, in.minFrame, in.maxFrame)
 	}
 	return int(n), true, nil
 }
@@ -267,20 +272,35 @@ func (in *inbox) makeRoom(ctx context.Context) error {
 		size = 0
 	}
 	if need := 4 + size; need > len(in.buf) {
-		next, err := in.pool.get(ctx, need, in.patience)
-		if err != nil {
-			return err
-		}
-		in.w = copy(next, in.buf[in.r:in.w])
-		in.r = 0
-		in.pool.put(in.buf)
-		in.buf = next
-		return nil
+		return in.move(ctx, need)
 	}
 	if in.r+4+size > len(in.buf) || in.w == len(in.buf) {
 		in.w = copy(in.buf, in.buf[in.r:in.w])
 		in.r = 0
 	}
+	return nil
+}
+
+// move takes a larger buffer. If that must be waited for, the smaller one is
+// given back first: what has arrived waits in memory of its own, at most a
+// small buffer's worth, so that connections cannot wait for each other.
+func (in *inbox) move(ctx context.Context, need int) error {
+	next := in.pool.tryGet(need)
+	begun := in.buf[in.r:in.w]
+	if next == nil {
+		begun = bytes.Clone(begun)
+		in.pool.put(in.buf)
+		in.buf = nil
+		var err error
+		if next, err = in.pool.get(ctx, need, in.patience); err != nil {
+			in.r, in.w = 0, 0
+			return err
+		}
+	}
+	in.w = copy(next, begun)
+	in.r = 0
+	in.pool.put(in.buf)
+	in.buf = next
 	return nil
 }
 

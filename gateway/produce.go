@@ -274,11 +274,10 @@ func isTransactional(h recordbatch.Header) bool { return h.Attributes&transactio
 // topic takes is compressed harder before the producer hears of it (trap 17).
 func (c *conn) encode(ctx context.Context, w *worker, q *wire.ProducePartition, d *decided, g *Grant) (refusal, bool) {
 	before := len(q.Records)
-	buf, err := c.cluster.gw.buffers.get(ctx, before+before/4, c.cluster.gw.cfg.FrameTimeout)
+	buf, err := c.encodeBuffer(ctx, before+before/4)
 	if err != nil {
 		return refusal{audit.OutcomeTimeout, "no_memory", codeRequestTimedOut, "the gateway is out of buffer memory; try again"}, true
 	}
-	c.spare = append(c.spare, buf)
 	o := recordbatch.EncodeOptions{Compression: g.Recompress, KeepCompression: g.KeepCodec, PlaceholderNote: placeholderNote(g)}
 	for ; o.Level <= 2; o.Level++ {
 		out, err := w.codec.Encode(buf[:0], d.header, &w.batch, o)
@@ -295,6 +294,25 @@ func (c *conn) encode(ctx context.Context, w *worker, q *wire.ProducePartition, 
 		}
 	}
 	return refuseTooLarge, true
+}
+
+// encodeBuffer returns memory for one encoded batch until the flush. Only the
+// first of a flush is waited for: who holds one already would wait for others
+// that wait for it. Those further ones may exceed the budget.
+func (c *conn) encodeBuffer(ctx context.Context, size int) ([]byte, error) {
+	pool := c.cluster.gw.memory.encodes
+	buf := pool.tryGet(size)
+	if buf == nil && len(c.spare) > 0 {
+		return make([]byte, 0, size), nil
+	}
+	if buf == nil {
+		var err error
+		if buf, err = pool.get(ctx, size, c.cluster.gw.cfg.FrameTimeout); err != nil {
+			return nil, err
+		}
+	}
+	c.spare = append(c.spare, buf)
+	return buf, nil
 }
 
 // placeholderNote says which binding dropped a record, never what record.

@@ -197,7 +197,8 @@ type limitsConfig struct {
 	MaxFrame int `yaml:"max_frame"`
 	// MaxBatch is the largest decompressed batch in bytes. Default: 64 MiB.
 	MaxBatch int `yaml:"max_batch"`
-	// Memory bounds the bytes of frames held at once. Default: 512 MiB.
+	// Memory bounds the bytes of frames held at once: half for requests, a
+	// quarter for changed batches, a quarter for answers. Default: 1 GiB.
 	Memory int64 `yaml:"memory"`
 	// MaxConnections per cluster. Default: 20000.
 	MaxConnections int `yaml:"max_connections"`
