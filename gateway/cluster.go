@@ -42,6 +42,8 @@ type ClusterConfig struct {
 	MinNode        int32
 	MaxNode        int32       // brokers outside MinNode..MaxNode cannot be advertised
 	TLS            *tls.Config // nil: plaintext
+	SNI            *SNI        // nil: a port per broker; needs TLS
+	Access         AccessConfig
 
 	Telemetry bool // let KIP-714 client metrics through
 }
@@ -68,12 +70,14 @@ type Cluster struct {
 	accepts  sync.WaitGroup
 	serving  sync.WaitGroup
 	ctx      context.Context // of run: what connections made later belong to
+	looked   time.Time       // when a client's wish made us learn the brokers
 }
 
 // node is one upstream broker and the listener that stands for it.
 type node struct {
 	upstream atomic.Pointer[broker.HostPort] // as the cluster last reported it
-	listener net.Listener
+	listener net.Listener                    // nil: it shares the bootstrap listener (SNI)
+	host     string                          // what clients are told; empty: AdvertisedHost
 	port     int
 }
 
@@ -82,7 +86,7 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 		cfg.AdvertisedHost = cfg.Host
 	}
 	c := &Cluster{gw: g, cfg: cfg, log: g.cfg.Log.Named(cfg.Name), topics: &topicNames{},
-		api: wire.ApiOptions{Telemetry: cfg.Telemetry}, nodes: map[int32]*node{}, conns: map[*conn]struct{}{}}
+		api: apiOptions(cfg), nodes: map[int32]*node{}, conns: map[*conn]struct{}{}}
 	c.bindings.Store(NewBindings(nil, refuseUnbound))
 	var seeds []string
 	for _, a := range cfg.Upstream.Bootstrap() {
@@ -159,7 +163,9 @@ func (c *Cluster) closeListeners() {
 		c.boot.Close()
 	}
 	for _, n := range c.nodes {
-		n.listener.Close()
+		if n.listener != nil {
+			n.listener.Close()
+		}
 	}
 }
 

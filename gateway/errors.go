@@ -13,18 +13,21 @@ import (
 // Kafka error codes that the gateway answers with. This file is the only one
 // that knows which failure is which code.
 const (
-	codeCorruptMessage    = 2
-	codeRequestTimedOut   = 7
-	codeMessageTooLarge   = 10
-	codeNotEnoughReplicas = 19
-	codeInvalidConfig     = 40
-	codePolicyViolation   = 44
-	codeOutOfOrder        = 45
-	codeUnknownServer     = -1
-	codeKafkaStorage      = 56
-	codeUnsupportedCodec  = 76
-	codeInvalidRecord     = 87
-	codeUnknownTopicID    = 100
+	codeCorruptMessage       = 2
+	codeRequestTimedOut      = 7
+	codeMessageTooLarge      = 10
+	codeNotEnoughReplicas    = 19
+	codeInvalidConfig        = 40
+	codePolicyViolation      = 44
+	codeOutOfOrder           = 45
+	codeUnknownServer        = -1
+	codeKafkaStorage         = 56
+	codeUnsupportedMechanism = 33
+	codeIllegalSASLState     = 34
+	codeAuthenticationFailed = 58
+	codeUnsupportedCodec     = 76
+	codeInvalidRecord        = 87
+	codeUnknownTopicID       = 100
 )
 
 // CodeInvalidRecord and CodePolicyViolation are what a binding may answer

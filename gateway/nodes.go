@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ func (c *Cluster) Advertise(id int32, host string, port int32) (string, int32, e
 	if host != "" {
 		n.report(broker.HostPort{Host: host, Port: port})
 	}
-	return c.cfg.AdvertisedHost, int32(n.port), nil
+	return cmp.Or(n.host, c.cfg.AdvertisedHost), int32(n.port), nil
 }
 
 // report remembers where the broker is now.
@@ -53,6 +54,9 @@ func (c *Cluster) node(id int32) (*node, error) {
 	}
 	if id < c.cfg.MinNode || id > c.cfg.MaxNode {
 		return nil, fmt.Errorf("broker %d: %w: listen.node_ids is %d-%d", id, errNode, c.cfg.MinNode, c.cfg.MaxNode)
+	}
+	if c.cfg.SNI != nil {
+		return c.sniNode(id), nil
 	}
 	port := 0
 	if c.cfg.FirstNodePort != 0 {

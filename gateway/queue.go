@@ -7,6 +7,8 @@ type pending struct {
 	local        []byte   // a whole answer made by us, length included; nothing comes from upstream
 	produce      *produce // decisions to bind when the answer comes
 	swallow      bool     // acks=0 sent on as acks=1: the answer is for us alone
+	sasl         bool     // the answer may say who the client is
+	bare         bool     // a SASL token without Kafka's headers (SaslHandshake v0)
 }
 
 // queue is a first-in first-out ring of pending answers. It is not safe for

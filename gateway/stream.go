@@ -32,6 +32,9 @@ func (c *conn) stream(ctx context.Context) error {
 	if err != nil || h.Key != keyProduce || !plainIn || !plainOut {
 		return nil // said in full once the frame is whole
 	}
+	if err := c.admit(h.Key); err != nil {
+		return err
+	}
 	topic, acks, ok := wire.PeekProduce(h.Version, prefix[h.BodyOffset:])
 	if !ok {
 		return nil
