@@ -66,34 +66,43 @@ type credentialFile struct {
 // Credentials is one immutable state of the credentials file. Its changing
 // methods return a new one.
 type Credentials struct {
-	file  credentialFile
-	names []string // sorted
+	file   credentialFile
+	names  []string            // sorted
+	stamps map[string][32]byte // by name
 }
 
 // NewCredentials makes an empty set.
 func NewCredentials() *Credentials {
 	key := make([]byte, 32)
 	rand.Read(key)
-	return &Credentials{file: credentialFile{DecoyKey: key, Users: map[string][]Record{}}}
+	return newCredentials(credentialFile{DecoyKey: key, Users: map[string][]Record{}})
+}
+
+func newCredentials(file credentialFile) *Credentials {
+	c := &Credentials{file: file, names: slices.Sorted(maps.Keys(file.Users)), stamps: make(map[string][32]byte, len(file.Users))}
+	for name, records := range file.Users {
+		c.stamps[name] = stampOf(records)
+	}
+	return c
 }
 
 // ParseCredentials reads a credentials file, strictly. It returns every problem
 // at once.
 func ParseCredentials(raw []byte) (*Credentials, error) {
-	c := &Credentials{}
+	var file credentialFile
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	dec.KnownFields(true)
-	if err := dec.Decode(&c.file); err != nil {
+	if err := dec.Decode(&file); err != nil {
 		if errors.Is(err, io.EOF) {
 			return nil, errors.New("reading credentials: the file is empty")
 		}
 		return nil, fmt.Errorf("reading credentials: %w", err)
 	}
+	c := newCredentials(file)
 	var errs []error
 	if len(c.file.DecoyKey) < 16 {
 		errs = append(errs, errors.New("decoy_key: needs 16 bytes or more, in base64"))
 	}
-	c.names = slices.Sorted(maps.Keys(c.file.Users))
 	for _, name := range c.names {
 		if err := checkName(name); err != nil {
 			errs = append(errs, fmt.Errorf("users: %q is not a user name", name))
@@ -165,7 +174,7 @@ func (c *Credentials) Without(name string) *Credentials {
 }
 
 func (c *Credentials) replaced(users map[string][]Record) *Credentials {
-	return &Credentials{file: credentialFile{DecoyKey: c.file.DecoyKey, Users: users}, names: slices.Sorted(maps.Keys(users))}
+	return newCredentials(credentialFile{DecoyKey: c.file.DecoyKey, Users: users})
 }
 
 // NewRecord hashes a password under a fresh salt. Like Kafka, and unlike RFC
@@ -267,13 +276,18 @@ func (c *Credentials) plainMechanism(name string) string {
 	return ScramSHA256
 }
 
-// stamp changes whenever anything that is kept of a user changes.
+// stamp changes whenever anything that is kept of a user changes. It is asked
+// for on every request.
 func (c *Credentials) stamp(name string) (stamp [32]byte, known bool) {
-	records, known := c.file.Users[name]
+	stamp, known = c.stamps[name]
+	return stamp, known
+}
+
+func stampOf(records []Record) (stamp [32]byte) {
 	h := sha256.New()
 	for _, r := range records {
 		fmt.Fprintf(h, "%s %d %x %x\n", r.Mechanism, r.Iterations, r.Salt, r.StoredKey)
 	}
 	h.Sum(stamp[:0])
-	return stamp, known
+	return stamp
 }
