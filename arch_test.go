@@ -1,0 +1,261 @@
+// Package guardlock_test holds the rules of the house that no single room can
+// keep for itself: who may import whom, what every package and function looks
+// like, and that the documents in this directory say what is so.
+package guardlock_test
+
+import (
+	"bytes"
+	"go/ast"
+	"go/format"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const modulePath = "github.com/guardlock/guardlock"
+
+// source is one parsed Go file of the tree.
+type source struct {
+	path string // with slashes, relative to the root
+	dir  string // "." is the root
+	test bool
+	raw  []byte
+	file *ast.File
+	fset *token.FileSet
+}
+
+func (s *source) lines(n ast.Node) int {
+	return s.fset.Position(n.End()).Line - s.fset.Position(n.Pos()).Line + 1
+}
+
+// sources parses every Go file, whatever its build tags.
+func sources(t *testing.T) []*source {
+	t.Helper()
+	var all []*source
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && p != "." && (strings.HasPrefix(d.Name(), ".") || slices.Contains([]string{"testdata", "node_modules", "target", "dist", "warm"}, d.Name())) {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(p, ".go") {
+			return nil
+		}
+		raw, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		f, err := parser.ParseFile(fset, p, raw, parser.ParseComments)
+		p = filepath.ToSlash(p)
+		all = append(all, &source{p, path.Dir(p), strings.HasSuffix(p, "_test.go"), raw, f, fset})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// rooms are the imports inside this module that each room's own code may have.
+// A room that is not listed may have none.
+var rooms = map[string][]string{
+	"audit":               {},
+	"broker":              {},
+	"policy":              {},
+	"signing":             {},
+	"transforms":          {"transforms/record"},
+	"transforms/record":   {},
+	"transforms/modules":  {},
+	"gateway/recordbatch": {"transforms/record"},
+	"gateway/wire":        {},
+	"gateway/auth":        {},
+	"gateway":             {"gateway/auth", "gateway/recordbatch", "gateway/wire", "transforms", "transforms/record", "audit", "broker"},
+	"gateway/admission":   {"gateway", "gateway/recordbatch", "transforms", "policy", "signing", "audit"},
+	"cmd/guardlock": {"gateway", "gateway/admission", "gateway/auth", "gateway/recordbatch", "transforms", "transforms/modules",
+		"policy", "signing", "audit", "broker"},
+}
+
+// engines are libraries that decide about trust. Each has one room.
+var engines = map[string]string{
+	"github.com/open-policy-agent/": "policy",
+	"github.com/sigstore/":          "signing",
+	"github.com/tetratelabs/wazero": "transforms",
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test || strings.HasPrefix(s.dir, "test/") || strings.HasPrefix(s.dir, "internal/") || s.dir == "deploy" {
+			continue
+		}
+		allowed, known := rooms[s.dir]
+		if !known {
+			t.Errorf("%s: %s is not a room; add it to rooms here and to the code map of ARCHITECTURE.md", s.path, s.dir)
+			continue
+		}
+		for _, i := range s.file.Imports {
+			p, _ := strconv.Unquote(i.Path.Value)
+			if inside, ok := strings.CutPrefix(p, modulePath+"/"); ok && !slices.Contains(allowed, inside) {
+				t.Errorf("%s imports %s, which %s may not", s.path, inside, s.dir)
+			}
+		}
+	}
+}
+
+func TestEachEngineHasOneRoom(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, i := range s.file.Imports {
+			p, _ := strconv.Unquote(i.Path.Value)
+			for engine, room := range engines {
+				if strings.HasPrefix(p, engine) && s.dir != room {
+					t.Errorf("%s imports %s; only %s may", s.path, p, room)
+				}
+			}
+		}
+	}
+}
+
+// A package says once what it is for: in the file named as the package, main.go
+// of a command, or the first test file of a package that is nothing but tests.
+func TestEachPackageHasOnePackageComment(t *testing.T) {
+	type pkg struct{ files, docs []string }
+	packages := map[string]*pkg{}
+	tested := map[string]bool{}
+	for _, s := range sources(t) {
+		if s.test {
+			tested[s.dir] = true
+			continue
+		}
+		if packages[s.dir] == nil {
+			packages[s.dir] = &pkg{}
+		}
+		packages[s.dir].files = append(packages[s.dir].files, path.Base(s.path))
+		if s.file.Doc == nil {
+			continue
+		}
+		packages[s.dir].docs = append(packages[s.dir].docs, path.Base(s.path))
+		want := "Package " + s.file.Name.Name + " "
+		if s.file.Name.Name == "main" {
+			want = "Command " + path.Base(s.dir) + " "
+		}
+		if !strings.HasPrefix(s.file.Doc.Text(), want) {
+			t.Errorf("%s: the package comment does not begin with %q", s.path, want)
+		}
+	}
+	for dir, p := range packages {
+		if !slices.Equal(p.docs, []string{path.Base(dir) + ".go"}) && !slices.Equal(p.docs, []string{"main.go"}) {
+			t.Errorf("%s: package comments in %v; want one, in %s.go or main.go", dir, p.docs, path.Base(dir))
+		}
+	}
+	for _, s := range sources(t) {
+		if s.test && packages[s.dir] != nil && s.file.Doc != nil && !strings.HasSuffix(s.file.Name.Name, "_test") {
+			t.Errorf("%s: a test file has a package comment", s.path)
+		}
+	}
+	if len(tested) == 0 {
+		t.Error("found no test at all")
+	}
+}
+
+func TestNoPackageIsADrawerForAnything(t *testing.T) {
+	drawers := []string{"util", "utils", "common", "helper", "helpers", "misc", "shared", "base", "impl", "types", "lib"}
+	for _, s := range sources(t) {
+		if slices.Contains(drawers, path.Base(s.dir)) || slices.Contains(drawers, s.file.Name.Name) {
+			t.Errorf("%s: %s says nothing about what is in it", s.path, s.file.Name.Name)
+		}
+	}
+}
+
+func TestNothingRunsAtImport(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
+				t.Errorf("%s has an init function", s.path)
+			}
+		}
+	}
+}
+
+// Rooms get parsed values: only the command and tests look at the environment.
+func TestRoomsDoNotReadTheEnvironment(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test || strings.HasPrefix(s.dir, "cmd/") || strings.HasPrefix(s.dir, "test/") {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if x, ok := sel.X.(*ast.Ident); ok && x.Name == "os" && slices.Contains([]string{"Getenv", "LookupEnv", "Environ", "ExpandEnv"}, sel.Sel.Name) {
+				t.Errorf("%s reads the environment: os.%s", s.path, sel.Sel.Name)
+			}
+			return true
+		})
+	}
+}
+
+// longFunctions may exceed the limit, each for the reason given.
+var longFunctions = map[string]string{}
+
+func TestFunctionsAndFilesAreShort(t *testing.T) {
+	const maxFunction, maxFile = 100, 600
+	for _, s := range sources(t) {
+		if n := s.fset.Position(s.file.End()).Line; n > maxFile {
+			t.Errorf("%s has %d lines, over %d", s.path, n, maxFile)
+		}
+		for _, d := range s.file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if ok && s.lines(f) > maxFunction && longFunctions[s.dir+"."+f.Name.Name] == "" {
+				t.Errorf("%s: %s has %d lines, over %d", s.path, f.Name.Name, s.lines(f), maxFunction)
+			}
+		}
+	}
+}
+
+func TestEveryFileIsFormatted(t *testing.T) {
+	for _, s := range sources(t) {
+		if want, err := format.Source(s.raw); err != nil || !bytes.Equal(want, s.raw) {
+			t.Errorf("%s is not formatted: run gofmt -w %s", s.path, s.path)
+		}
+	}
+}
+
+// Tests wait for conditions, and none is switched off. Where testing/synctest
+// makes the time, sleeping is how it passes.
+func TestNoTestSleepsOrIsSkipped(t *testing.T) {
+	banned := regexp.MustCompile(`\btime\.Sleep\(|\bt\.Skip(f|Now)?\(|\bb\.Skip(f|Now)?\(`)
+	for _, s := range sources(t) {
+		if !s.test || s.path == "arch_test.go" {
+			continue
+		}
+		fakeTime := bytes.Contains(s.raw, []byte(`"testing/synctest"`))
+		for _, m := range banned.FindAll(s.raw, -1) {
+			if !fakeTime || !bytes.HasPrefix(m, []byte("time.")) {
+				t.Errorf("%s: %s", s.path, m)
+			}
+		}
+	}
+}
+
+// declared are the names of all tests of the tree.
+func declared(t *testing.T) map[string]bool {
+	names := map[string]bool{}
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && s.test && f.Recv == nil {
+				names[f.Name.Name] = true
+			}
+		}
+	}
+	return names
+}
