@@ -139,10 +139,12 @@ func memoryCopy() []byte             { return op(opMisc, miscMemoryCopy, 0, 0) }
 func memoryFill() []byte             { return op(opMisc, miscMemoryFill, 0) }
 func loopForever(body []byte) []byte { return cat(op(opLoop, 0x40), body, op(opBr, 0, opEnd)) }
 
-// bumpAlloc returns global 0 and moves it behind the block, to a multiple of 16.
+// bumpAlloc returns global 0 and moves it behind the block, to a multiple of 16;
+// or 0 when the memory ends before.
 func bumpAlloc() []byte {
-	return cat(op(opGlobalGet, 0), op(opGlobalGet, 0), lget(0), op(opI32Add), i32c(15), op(opI32Add), i32c(-16),
-		op(0x71), op(opGlobalSet, 0))
+	return cat(op(opGlobalGet, 0), lget(0), op(opI32Add), i32c(15), op(opI32Add), i32c(-16), op(0x71), lset(1),
+		lget(1), op(0x3f, 0), i32c(16), op(0x74, 0x4b), op(opIf, 0x7f), i32c(0), op(opElse, opGlobalGet, 0),
+		lget(1), op(opGlobalSet, 0, opEnd))
 }
 
 // frameField pushes a field of the frame, which is transform's parameter.
@@ -151,6 +153,12 @@ func frameField(off uint32) []byte { return cat(lget(0), load32(off)) }
 // copyDescs copies the input descriptors to the output table.
 func copyDescs() []byte {
 	return cat(frameField(frameOutDescs), frameField(frameInDescs), frameField(frameInCount), i32c(descriptorSize), op(0x6c), memoryCopy())
+}
+
+// copyDesc copies input descriptor from to output descriptor to.
+func copyDesc(to, from int32) []byte {
+	return cat(frameField(frameOutDescs), i32c(to*descriptorSize), op(opI32Add),
+		frameField(frameInDescs), i32c(from*descriptorSize), op(opI32Add), i32c(descriptorSize), memoryCopy())
 }
 
 // count pushes in_count.

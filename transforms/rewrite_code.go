@@ -2,7 +2,6 @@ package transforms
 
 // metered is one function body on its way through the rewriter.
 type metered struct {
-	taken          int32 // of the stack budget, between entry and exit
 	w              *rewriter
 	typ            funcType
 	r              reader
@@ -150,15 +149,14 @@ func (f *metered) writeLocals(start, code int) {
 }
 
 // frame estimates the bytes of the function's frame: its locals, and
-// temporaries in proportion to its code.
+// temporaries in proportion to its code. Entry and exit must agree on it.
 func (f *metered) frame() int32 {
-	return int32(frameBytes + 8*f.space.locals + (f.r.end-f.r.pos)/4)
+	return int32(frameBytes + 8*f.space.locals + (f.r.end-f.code)/4)
 }
 
 func (f *metered) writeEntry() {
-	f.taken = f.frame() // once: it depends on how much code is still to be read
 	if f.calls {
-		f.takeStack(-f.taken)
+		f.takeStack(-f.frame())
 		f.global(opGlobalGet, f.w.stack)
 		f.ifNegative()
 		f.callYield(yieldStack)
@@ -178,7 +176,7 @@ func (f *metered) writeEntry() {
 
 func (f *metered) writeExit() {
 	if f.calls { // the body's own end closed the wrapper
-		f.takeStack(f.taken)
+		f.takeStack(f.frame())
 		f.out = append(f.out, opEnd)
 	}
 }
