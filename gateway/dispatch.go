@@ -39,6 +39,12 @@ type step struct {
 // makes the decisions durable, and forwards, until the client ends.
 func (c *conn) read(ctx context.Context) error {
 	for !c.isDraining() {
+		if streamed, err := c.streamAhead(ctx); streamed || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		if err := c.in.fill(ctx); err != nil {
 			return err
 		}

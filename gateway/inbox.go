@@ -38,7 +38,8 @@ type inbox struct {
 	first [1]byte
 	r, w  int
 	want  int       // size of the last frame: the next buffer starts that large
-	sip   bool      // the last frame was streamed: take little of the next
+	sip   bool      // the last frame was streamed: look at the next before taking it
+	ahead []byte    // what peek looks into
 	armed time.Time // the deadline that is set on the socket, perhaps for an earlier frame
 	began time.Time // when the incomplete frame at r began to arrive
 }
@@ -153,7 +154,7 @@ const maxWindow = 256 << 10
 
 // widen makes the next buffer larger when this one was filled to the brim.
 func (in *inbox) widen(full bool) {
-	if full && !in.sip && in.want < maxWindow {
+	if full && in.want < maxWindow {
 		in.want = min(2*len(in.buf), maxWindow)
 	}
 }
@@ -199,7 +200,7 @@ func (in *inbox) readReady() (n int, err error) {
 			err = errStarved
 			return true
 		}
-		n, err = ignoringEINTR(func() (int, error) { return syscall.Read(int(fd), in.window()) })
+		n, err = ignoringEINTR(func() (int, error) { return syscall.Read(int(fd), in.buf) })
 		if err == syscall.EAGAIN {
 			in.release()
 			return false
@@ -236,15 +237,6 @@ func ignoringEINTR(f func() (int, error)) (int, error) {
 			return n, err
 		}
 	}
-}
-
-// window is where the next bytes go. A connection whose frames are streamed
-// only needs to see how each begins.
-func (in *inbox) window() []byte {
-	if in.sip {
-		return in.buf[:sipSize]
-	}
-	return in.buf
 }
 
 func (in *inbox) bufferSize() int { return min(in.want, in.maxFrame+4) }

@@ -184,25 +184,27 @@ func benchmarkLatency(b *testing.B, mode string) {
 // TestEveryModeAcknowledges keeps the benchmark honest: each proxy must bring
 // every batch through.
 func TestEveryModeAcknowledges(t *testing.T) {
-	for _, codec := range []recordbatch.Compression{recordbatch.None, recordbatch.LZ4} {
-		f, err := makeFrame(15, codec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		broker, err := newNullBroker()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer broker.close()
-		for _, mode := range []string{modeSplice, modePass, modeRecord, modeNative, modeUppercase} {
-			l, err := newLoader(startProxy(t, mode, broker.addr()).addr, 2, 5)
+	broker, err := newNullBroker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broker.close()
+	for _, records := range []int{15, 245} {
+		for _, codec := range []recordbatch.Compression{recordbatch.None, recordbatch.LZ4} {
+			f, err := makeFrame(records, codec)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := l.send(f, 40); err != nil {
-				t.Errorf("%s, %s: %v", mode, codec, err)
+			for _, mode := range []string{modeSplice, modePass, modeRecord, modeNative, modeUppercase} {
+				l, err := newLoader(startProxy(t, mode, broker.addr()).addr, 2, 5)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := l.send(f, 40); err != nil {
+					t.Errorf("%s, %s, %d records: %v", mode, codec, records, err)
+				}
+				l.close()
 			}
-			l.close()
 		}
 	}
 }
