@@ -4,9 +4,11 @@
 //
 // # Order
 //
-// One entry stands for one produce batch. Its ticket resolves when the entry is
-// durable; the gateway forwards the batch only then. The broker's answer is
-// appended later as a binding. The crash points, in order:
+// One entry stands for one produce batch of one cluster: a gateway may serve
+// several, so a record's place is cluster, topic, partition and offset. Its
+// ticket resolves when the entry is durable; the gateway forwards the batch
+// only then. The broker's answer is appended later as a binding. The crash
+// points, in order:
 //
 //  1. before the frame is durable: nothing was forwarded, nothing is lost;
 //  2. durable, not forwarded: the entry is found in Unbound, and the partition

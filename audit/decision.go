@@ -92,6 +92,7 @@ const (
 
 // Coordinate is a record's place. Offset is -1 where it has none or none is known.
 type Coordinate struct {
+	Cluster   string
 	Topic     string
 	Partition int32
 	Offset    int64
@@ -179,6 +180,7 @@ type recordJSON struct {
 	ID        DecisionID      `json:"decision_id"`
 	Kind      Kind            `json:"kind"`
 	Time      time.Time       `json:"time"`
+	Cluster   string          `json:"cluster"`
 	Topic     string          `json:"topic"`
 	Partition int32           `json:"partition"`
 	Offset    *int64          `json:"offset"`
@@ -199,6 +201,7 @@ type recordJSON struct {
 }
 
 type coordinateJSON struct {
+	Cluster   string `json:"cluster"`
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Offset    *int64 `json:"offset"`
@@ -226,7 +229,7 @@ type batchJSON struct {
 }
 
 func (d *Decision) record() recordJSON {
-	r := recordJSON{ID: d.ID, Kind: d.Kind, Time: d.Time, Topic: d.Topic, Partition: d.Partition,
+	r := recordJSON{ID: d.ID, Kind: d.Kind, Time: d.Time, Cluster: d.Cluster, Topic: d.Topic, Partition: d.Partition,
 		Offset: orNull(d.Offset), Count: d.Count, Outcome: d.Outcome, Reason: d.Reason,
 		Module: d.Module, Principal: d.Principal, ClientID: d.ClientID, Source: d.Source, ConnID: d.ConnID,
 		Policy: d.Batch.PolicyRevision, Grant: d.Batch.GrantDigest, Batch: d.Batch.json()}
@@ -234,7 +237,7 @@ func (d *Decision) record() recordJSON {
 		r.Index, r.Verdict = &d.Index, &d.Verdict
 	}
 	if d.Routed != nil {
-		r.Routed = &coordinateJSON{d.Routed.Topic, d.Routed.Partition, orNull(d.Routed.Offset)}
+		r.Routed = &coordinateJSON{d.Routed.Cluster, d.Routed.Topic, d.Routed.Partition, orNull(d.Routed.Offset)}
 	}
 	return r
 }

@@ -96,6 +96,10 @@ func (c *cursor) batch(b *BatchEntry, base int64) error {
 	return nil
 }
 
+func (c *cursor) coord() coord {
+	return coord{cluster: c.str(roleCluster), topic: c.str(roleTopic), partition: int32(c.number())}
+}
+
 // number reads a count that must fit an int32.
 func (c *cursor) number() int {
 	v := c.uvarint()
@@ -107,6 +111,7 @@ func (c *cursor) number() int {
 }
 
 func (c *cursor) caller(b *BatchEntry, flags byte) {
+	b.Cluster = c.str(roleCluster)
 	b.Topic = c.str(roleTopic)
 	if flags&batchHasTopicID != 0 {
 		c.fixed(roleTopicID, b.TopicID[:])
@@ -180,7 +185,7 @@ func (c *cursor) control(e *ControlEntry, kind Kind, base int64) error {
 }
 
 func (c *cursor) bind(b *bind, base int64) error {
-	*b = bind{seq: c.uvarint(), topic: c.str(roleTopic), partition: int32(c.number()), route: c.str(roleRoute)}
+	*b = bind{seq: c.uvarint(), coord: c.coord(), route: c.str(roleRoute)}
 	b.base = int64(c.uvarint()) - 1
 	b.count = c.number()
 	if t := c.uvarint(); t != 0 {

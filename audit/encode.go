@@ -48,6 +48,7 @@ func (e *encoder) batch(b *BatchEntry, base int64) {
 }
 
 func (e *encoder) caller(b *BatchEntry) {
+	e.str(roleCluster, b.Cluster)
 	e.str(roleTopic, b.Topic)
 	if b.TopicID != [16]byte{} {
 		e.fixed(roleTopicID, b.TopicID[:])
@@ -123,9 +124,8 @@ func (e *encoder) control(c *ControlEntry, base int64) {
 
 // bind is a binding with what a reader needs to find its batch.
 type bind struct {
-	seq        uint64
-	topic      string
-	partition  int32
+	seq uint64
+	coord
 	route      string // empty for the batch itself
 	base       int64
 	count      int   // records stored from base on
@@ -142,6 +142,7 @@ func (b *bind) contains(offset int64) bool {
 func (e *encoder) bind(b *bind, base int64) {
 	e.byte(byte(kindBind))
 	e.uvarint(b.seq)
+	e.str(roleCluster, b.cluster)
 	e.str(roleTopic, b.topic)
 	e.uvarint(uint64(uint32(b.partition)))
 	e.str(roleRoute, b.route)
@@ -189,7 +190,7 @@ func (e *BatchEntry) validate() error {
 }
 
 func (e *BatchEntry) validateStrings() error {
-	long := max(len(e.Topic), len(e.Principal), len(e.ClientID), len(e.Source), len(e.PolicyRevision), len(e.Reason))
+	long := max(len(e.Cluster), len(e.Topic), len(e.Principal), len(e.ClientID), len(e.Source), len(e.PolicyRevision), len(e.Reason))
 	for i := range e.Modules {
 		long = max(long, len(e.Modules[i].Name))
 	}
@@ -204,7 +205,7 @@ func (e *BatchEntry) validateStrings() error {
 
 // sizeBound is at least the bytes that the entry and its definitions take.
 func (e *BatchEntry) sizeBound() int {
-	n := 192 + len(e.Topic) + len(e.Principal) + len(e.ClientID) + len(e.Source) + len(e.PolicyRevision) + len(e.Reason)
+	n := 192 + len(e.Cluster) + len(e.Topic) + len(e.Principal) + len(e.ClientID) + len(e.Source) + len(e.PolicyRevision) + len(e.Reason)
 	for i := range e.Modules {
 		n += 64 + len(e.Modules[i].Name)
 	}

@@ -141,8 +141,10 @@ type Caller struct {
 	Source    string // host, without port
 }
 
-// Target is where a batch was to go.
+// Target is where a batch was to go. Topics of the same name in two clusters
+// have nothing to do with each other.
 type Target struct {
+	Cluster   string // virtual cluster of the gateway
 	Topic     string
 	TopicID   [16]byte
 	Partition int32

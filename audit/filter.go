@@ -11,9 +11,10 @@ import (
 // Filter chooses decisions. Its zero value chooses all; each field that is set
 // narrows the choice.
 type Filter struct {
+	Cluster    string
 	Topic      string
 	Partition  *int32
-	Offset     *int64 // needs Topic and Partition; finds routed records where they went, too
+	Offset     *int64 // needs Topic and Partition, but no Cluster; finds routed records where they went, too
 	From, To   time.Time
 	Module     string // name, or digest as hex with or without "sha256:"
 	Principal  string
@@ -65,6 +66,7 @@ func (m *matcher) segment(s *summary) bool {
 	case m.kinds != 0 && m.kinds&s.kinds == 0,
 		!f.From.IsZero() && s.maxTime < f.From.UnixMicro(),
 		!f.To.IsZero() && s.minTime >= f.To.UnixMicro(),
+		f.Cluster != "" && !s.has(roleCluster, f.Cluster),
 		f.Topic != "" && !s.has(roleTopic, f.Topic),
 		f.Principal != "" && !s.has(rolePrincipal, f.Principal),
 		f.Reason != "" && f.Reason != ReasonOtherRecord && !s.has(roleReason, f.Reason),
@@ -96,6 +98,7 @@ func (m *matcher) module(ref *ModuleRef) bool {
 func (m *matcher) batch(e *BatchEntry) bool {
 	f := &m.f
 	return m.kind(KindBatch) && m.time(e.Time) &&
+		(f.Cluster == "" || f.Cluster == e.Cluster) &&
 		(f.Topic == "" || f.Topic == e.Topic || f.Offset != nil) &&
 		(f.Partition == nil || *f.Partition == e.Partition || f.Offset != nil) &&
 		(f.Principal == "" || f.Principal == e.Principal) &&
@@ -106,7 +109,7 @@ func (m *matcher) batch(e *BatchEntry) bool {
 // it out.
 func (m *matcher) control(c *ControlEntry) bool {
 	f := &m.f
-	return m.kind(c.Kind) && m.time(c.Time) && f.Topic == "" && f.Partition == nil && f.Offset == nil &&
+	return m.kind(c.Kind) && m.time(c.Time) && f.Cluster == "" && f.Topic == "" && f.Partition == nil && f.Offset == nil &&
 		(f.Principal == "" || f.Principal == c.Principal) &&
 		(f.Outcome == "" || f.Outcome == c.Outcome) &&
 		(f.Reason == "" || f.Reason == c.Reason) && m.module(&c.Module)

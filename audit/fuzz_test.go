@@ -14,7 +14,7 @@ func randomBatch(r *rand.Rand) *BatchEntry {
 	text := func(n int) string { return strings.Repeat(string(rune('a'+r.IntN(26))), r.IntN(n)) }
 	e := &BatchEntry{Time: time.UnixMicro(r.Int64N(1 << 52)).UTC(),
 		Caller:  Caller{ConnID: r.Uint64(), Principal: text(400), ClientID: text(20), Source: text(20)},
-		Target:  Target{Topic: text(9), TopicID: [16]byte{byte(r.IntN(2))}, Partition: r.Int32()},
+		Target:  Target{Cluster: text(3), Topic: text(9), TopicID: [16]byte{byte(r.IntN(2))}, Partition: r.Int32()},
 		Outcome: Outcome(r.IntN(12)), Reason: text(5), nonce: r.Uint64N(3),
 		Payload:  Payload{Codec: uint8(r.IntN(5)), BytesIn: int(r.Int32()), BytesOut: int(r.Int32())},
 		Producer: Producer{ProducerID: r.Int64(), ProducerEpoch: int16(r.Uint32()), BaseSequence: int32(r.Uint32())}}
@@ -69,10 +69,10 @@ func TestEntriesReadBackAsWritten(t *testing.T) {
 func TestBindingsReadBackAsWritten(t *testing.T) {
 	d := newDict()
 	for _, want := range []bind{
-		{seq: 1, topic: "a", base: 0, count: 1},
-		{seq: 1 << 40, topic: "a", partition: 1 << 30, base: 1 << 50, count: 1 << 30, appendTime: 1 << 51, recovered: true},
-		{seq: 7, topic: "b", base: -1, errorCode: -1},
-		{seq: 7, topic: "c", route: "c", base: 9, count: 2, errorCode: 87, appendTime: 5},
+		{seq: 1, coord: coord{"main", "a", 0}, base: 0, count: 1},
+		{seq: 1 << 40, coord: coord{"eu", "a", 1 << 30}, base: 1 << 50, count: 1 << 30, appendTime: 1 << 51, recovered: true},
+		{seq: 7, coord: coord{topic: "b"}, base: -1, errorCode: -1},
+		{seq: 7, coord: coord{topic: "c"}, route: "c", base: 9, count: 2, errorCode: 87, appendTime: 5},
 	} {
 		e := encoder{dict: d}
 		e.bind(&want, 1000)

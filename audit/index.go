@@ -134,7 +134,7 @@ func (x *index) covering(at coord, offset int64) []bind {
 	defer x.mu.Unlock()
 	var out []bind
 	for i := range x.binds {
-		if b := &x.binds[i]; b.partition == at.partition && b.contains(offset) && b.topic == at.topic {
+		if b := &x.binds[i]; b.contains(offset) && b.is(at) {
 			out = append(out, *b)
 		}
 	}

@@ -19,7 +19,7 @@ var (
 func batchOf(topic string, partition int32, n int) *BatchEntry {
 	e := &BatchEntry{
 		Caller:    Caller{ConnID: 7, Principal: "User:alice", ClientID: "payments-1", Source: "10.0.0.9"},
-		Target:    Target{Topic: topic, TopicID: [16]byte{9, 8, 7}, Partition: partition},
+		Target:    Target{Cluster: "main", Topic: topic, TopicID: [16]byte{9, 8, 7}, Partition: partition},
 		Authority: Authority{Modules: []ModuleRef{gdpr, fraud}, PolicyRevision: "sha256:00ff", GrantDigest: Digest{5}},
 		Producer:  Producer{ProducerID: 4000, ProducerEpoch: 1, BaseSequence: 17},
 		Payload:   Payload{Records: n, Codec: 3, BytesIn: 100 * n, BytesOut: 90 * n},

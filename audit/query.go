@@ -79,13 +79,14 @@ func (r *Reader) byID(m *matcher, yield func(Decision) bool) error {
 }
 
 // byCoordinate goes from the bindings that cover the offset to their batches.
-// There is more than one where a topic was made anew under its old name.
+// There is more than one where a topic was made anew under its old name, and
+// where clusters have topics of the same name.
 func (r *Reader) byCoordinate(m *matcher, yield func(Decision) bool) error {
 	segs, err := r.refresh()
 	if err != nil {
 		return err
 	}
-	found, err := r.covering(segs, coord{m.f.Topic, *m.f.Partition}, *m.f.Offset)
+	found, err := r.covering(segs, coord{m.f.Cluster, m.f.Topic, *m.f.Partition}, *m.f.Offset)
 	if err != nil {
 		return err
 	}
@@ -107,10 +108,8 @@ func (r *Reader) byCoordinate(m *matcher, yield func(Decision) bool) error {
 func (r *Reader) covering(segs []*segment, at coord, offset int64) ([]bind, error) {
 	var found []bind
 	for _, s := range segs {
-		if s.seal != nil {
-			if rg, ok := s.seal.ranges[at]; !ok || offset < rg.first || offset > rg.last {
-				continue
-			}
+		if s.seal != nil && !s.seal.covers(at, offset) {
+			continue
 		}
 		x, err := r.indexOf(s)
 		if err != nil {
@@ -142,14 +141,15 @@ type Totals struct {
 	Outcomes  map[string]int64 `json:"outcomes"`
 	Modules   map[string]int64 `json:"modules"` // by deciding module; "" if none or several
 	Reasons   map[string]int64 `json:"reasons"` // without records that have none
-	Topics    map[string]int64 `json:"topics"`
+	// Topics are by cluster, then by name.
+	Topics map[string]map[string]int64 `json:"topics"`
 }
 
 // Summarize counts the decisions that match. Limit, Reverse and ByBatch mean
 // nothing here.
 func (r *Reader) Summarize(ctx context.Context, f Filter) (Totals, error) {
 	t := Totals{Outcomes: make(map[string]int64), Modules: make(map[string]int64), Reasons: make(map[string]int64),
-		Topics: make(map[string]int64)}
+		Topics: make(map[string]map[string]int64)}
 	f.Limit, f.Reverse, f.ByBatch = 0, false, false
 	m, err := compile(f)
 	if err != nil {
@@ -176,7 +176,7 @@ func (t *Totals) row(d *Decision) {
 		return
 	}
 	t.Batches++
-	t.add(d.Topic, &fate{outcome: d.Outcome, reason: d.Reason, module: d.Module}, 1)
+	t.add(d.Cluster, d.Topic, &fate{outcome: d.Outcome, reason: d.Reason, module: d.Module}, 1)
 }
 
 // item counts an entry by its rulings, without looking at each record.
@@ -201,7 +201,7 @@ func (t *Totals) item(m *matcher, it *item) {
 	before := t.Decisions
 	for i, f := range e.fates() {
 		if counts[i] > 0 && m.fate(&f) {
-			t.add(e.Topic, &f, counts[i])
+			t.add(e.Cluster, e.Topic, &f, counts[i])
 		}
 	}
 	if t.Decisions > before {
@@ -209,10 +209,13 @@ func (t *Totals) item(m *matcher, it *item) {
 	}
 }
 
-func (t *Totals) add(topic string, f *fate, n int64) {
+func (t *Totals) add(cluster, topic string, f *fate, n int64) {
 	t.Decisions += n
 	t.Outcomes[f.outcome] += n
-	t.Topics[topic] += n
+	if t.Topics[cluster] == nil {
+		t.Topics[cluster] = make(map[string]int64)
+	}
+	t.Topics[cluster][topic] += n
 	if f.reason != "" {
 		t.Reasons[f.reason] += n
 	}

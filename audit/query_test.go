@@ -235,14 +235,16 @@ func TestFinishedSegmentsAreSkipped(t *testing.T) {
 	collect(t, l, Filter{Kinds: []Kind{KindStop}}) // learn the seals
 	d := l.reader.files.(*memFiles)
 	for name, f := range map[string]Filter{
-		"time":      {To: noon.Add(-time.Hour)},
-		"principal": {Principal: "User:nobody"},
-		"module":    {Module: "nobody"},
-		"reason":    {Reason: "nothing"},
-		"outcome":   {Outcome: "timeout"},
-		"kind":      {Kinds: []Kind{KindStop}},
-		"topic":     {Topic: "elsewhere"},
-		"offset":    {Topic: "cards", Partition: ptr(int32(1)), Offset: ptr(int64(1 << 40))},
+		"time":                      {To: noon.Add(-time.Hour)},
+		"principal":                 {Principal: "User:nobody"},
+		"module":                    {Module: "nobody"},
+		"reason":                    {Reason: "nothing"},
+		"outcome":                   {Outcome: "timeout"},
+		"kind":                      {Kinds: []Kind{KindStop}},
+		"cluster":                   {Cluster: "elsewhere"},
+		"topic":                     {Topic: "elsewhere"},
+		"offset":                    {Topic: "cards", Partition: ptr(int32(1)), Offset: ptr(int64(1 << 40))},
+		"offset of another cluster": {Cluster: "eu", Topic: "cards", Partition: ptr(int32(1)), Offset: ptr(int64(544))},
 	} {
 		before := d.ops
 		collect(t, l, f)

@@ -183,7 +183,7 @@ type batchRows struct {
 
 func (b *batchRows) row(t *fate) Decision {
 	return Decision{ID: DecisionID{b.it.node, b.it.seq, -1}, Kind: KindBatch, Time: b.e.Time,
-		Coordinate: Coordinate{b.e.Topic, b.e.Partition, -1}, Index: -1, Outcome: t.outcome, Verdict: t.verdict,
+		Coordinate: Coordinate{b.e.Cluster, b.e.Topic, b.e.Partition, -1}, Index: -1, Outcome: t.outcome, Verdict: t.verdict,
 		Reason: t.reason, Module: t.module, Caller: b.e.Caller, Batch: b.info}
 }
 
@@ -254,10 +254,10 @@ func (b *batchRows) record(s *stretch, n int) Decision {
 	return d
 }
 
-// routed says where a routed record went. Its place among the records of the
+// routed says where a routed record went, always in the same cluster. Its place among the records of the
 // same route is its place in their batch.
 func (b *batchRows) routed(s *stretch, n int) *Coordinate {
-	to := &Coordinate{Topic: s.fate.route, Partition: -1, Offset: -1}
+	to := &Coordinate{Cluster: b.e.Cluster, Topic: s.fate.route, Partition: -1, Offset: -1}
 	bound, ok := b.it.bound(s.fate.route)
 	if !ok {
 		return to

@@ -10,6 +10,7 @@ import (
 
 // coord names a partition.
 type coord struct {
+	cluster   string
 	topic     string
 	partition int32
 }
@@ -29,6 +30,7 @@ type summary struct {
 	batches   uint64
 	decisions uint64
 	ranges    map[coord]offsetRange // of bound offsets
+	clusters  []string              // of ranges, each once
 	late      []bind                // bindings of batches in earlier segments
 	open      []uint64              // batches without a binding, of this and earlier segments
 	dict      *dict
@@ -62,17 +64,40 @@ func (s *summary) noteControl(c *ControlEntry) {
 
 func (s *summary) noteBind(b *bind) {
 	if b.base >= 0 && b.count > 0 {
-		at := coord{b.topic, b.partition}
 		last := b.base + int64(b.count) - 1
-		r, ok := s.ranges[at]
-		if !ok {
-			r = offsetRange{b.base, last}
-		}
-		s.ranges[at] = offsetRange{min(r.first, b.base), max(r.last, last)}
+		s.extend(b.coord, offsetRange{b.base, last})
 	}
 	if b.seq < s.firstSeq {
 		s.late = append(s.late, *b)
 	}
+}
+
+func (s *summary) extend(at coord, r offsetRange) {
+	have, ok := s.ranges[at]
+	if ok {
+		r = offsetRange{min(r.first, have.first), max(r.last, have.last)}
+	} else if !slices.Contains(s.clusters, at.cluster) {
+		s.clusters = append(s.clusters, at.cluster)
+	}
+	s.ranges[at] = r
+}
+
+// covers reports whether a binding may cover the coordinate. No cluster stands
+// for any.
+func (s *summary) covers(at coord, offset int64) bool {
+	clusters := s.clusters
+	if at.cluster != "" {
+		clusters = []string{at.cluster}
+	}
+	return slices.ContainsFunc(clusters, func(cluster string) bool {
+		r, ok := s.ranges[coord{cluster, at.topic, at.partition}]
+		return ok && offset >= r.first && offset <= r.last
+	})
+}
+
+// is reports whether c is what at asks for: no cluster stands for any.
+func (c coord) is(at coord) bool {
+	return c.partition == at.partition && c.topic == at.topic && (at.cluster == "" || c.cluster == at.cluster)
 }
 
 // has reports whether a string may have been seen in the given place.
@@ -119,6 +144,10 @@ func (s *summary) seal() []byte {
 
 // plain writes a string without touching the dictionary, which is already out.
 func (e *encoder) plain(s string) {
+	if s == "" {
+		e.byte(refEmpty)
+		return
+	}
 	if id, ok := e.dict.ids[s]; ok {
 		e.uvarint(uint64(id) + refFirst)
 		return
@@ -127,15 +156,20 @@ func (e *encoder) plain(s string) {
 	e.inPlace(s)
 }
 
+func (e *encoder) coord(at coord) {
+	e.plain(at.cluster)
+	e.plain(at.topic)
+	e.uvarint(uint64(uint32(at.partition)))
+}
+
 func (e *encoder) partitions(ranges map[coord]offsetRange) {
 	keys := slices.SortedFunc(maps.Keys(ranges), func(a, b coord) int {
-		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition))
+		return cmp.Or(cmp.Compare(a.cluster, b.cluster), cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition))
 	})
 	e.uvarint(uint64(len(keys)))
 	for _, k := range keys {
 		r := ranges[k]
-		e.plain(k.topic)
-		e.uvarint(uint64(uint32(k.partition)))
+		e.coord(k)
 		e.uvarint(uint64(r.first))
 		e.uvarint(uint64(r.last - r.first))
 	}
@@ -153,17 +187,12 @@ func (e *encoder) openAndLate(s *summary) {
 	for i := range s.late {
 		l := &s.late[i]
 		e.uvarint(l.seq)
-		e.plain(l.topic)
-		e.uvarint(uint64(uint32(l.partition)))
+		e.coord(l.coord)
 		e.uvarint(uint64(l.base + 1))
 		e.uvarint(uint64(l.count))
 		e.varint(l.appendTime)
 		e.uvarint(uint64(uint16(l.errorCode)))
 		e.byte(boolByte(l.recovered))
-		if l.route == "" {
-			e.byte(refEmpty)
-			continue
-		}
 		e.plain(l.route)
 	}
 }
@@ -223,13 +252,13 @@ func parseSealBody(b []byte, nextSeq uint64) (*summary, error) {
 
 func (c *cursor) partitions(s *summary) {
 	for n := c.count(); n > 0 && !c.bad; n-- {
-		k := coord{c.str(roleTopic), int32(c.number())}
+		k := c.coord()
 		first, more := int64(c.uvarint()), int64(c.uvarint())
 		if first < 0 || more < 0 || first+more < first {
 			c.bad = true
 			return
 		}
-		s.ranges[k] = offsetRange{first, first + more}
+		s.extend(k, offsetRange{first, first + more})
 	}
 }
 
@@ -240,7 +269,7 @@ func (c *cursor) openAndLate(s *summary) {
 		s.open = append(s.open, prev)
 	}
 	for n := c.count(); n > 0 && !c.bad; n-- {
-		l := bind{seq: c.uvarint(), topic: c.str(roleTopic), partition: int32(c.number())}
+		l := bind{seq: c.uvarint(), coord: c.coord()}
 		l.base, l.count = int64(c.uvarint())-1, c.number()
 		l.appendTime, l.errorCode = c.varint(), int16(uint16(c.uvarint()))
 		l.recovered, l.route = c.byte() == 1, c.str(roleRoute)

@@ -7,7 +7,8 @@ import "encoding/binary"
 type role uint16
 
 const (
-	roleTopic role = 1 << iota
+	roleCluster role = 1 << iota
+	roleTopic
 	roleTopicID
 	rolePrincipal
 	roleClient

@@ -83,7 +83,7 @@ func (w *writer) addBinding(seq uint64, in Binding, now time.Time) bool {
 	if !ok {
 		return false
 	}
-	w.begin(256+len(b.topic)+len(b.route), now)
+	w.begin(256+len(b.cluster)+len(b.topic)+len(b.route), now)
 	w.enc.bind(&b, w.cur.base)
 	w.finish()
 	w.noteBind(&b)
@@ -92,7 +92,7 @@ func (w *writer) addBinding(seq uint64, in Binding, now time.Time) bool {
 
 // bind completes a binding; ok is false for a route that the batch did not take.
 func (r *BatchRef) bind(in Binding) (b bind, ok bool) {
-	b = bind{seq: r.Seq, topic: r.Topic, partition: r.Partition, route: in.Route, base: max(in.BaseOffset, -1),
+	b = bind{seq: r.Seq, coord: coord{r.Cluster, r.Topic, r.Partition}, route: in.Route, base: max(in.BaseOffset, -1),
 		count: r.Stored, errorCode: in.ErrorCode, recovered: in.Recovered}
 	if in.Route != "" {
 		b.topic, b.partition, b.count = in.Route, in.Partition, r.routed(in.Route)

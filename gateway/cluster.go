@@ -130,14 +130,21 @@ func RefuseUnbound() *Grant { return refuseUnbound }
 func (c *Cluster) SetBindings(b *Bindings) { c.bindings.Store(b) }
 
 // Resolve hands over decisions whose fate is unknown, from a crash or a lost
-// connection: they are looked for in the topic itself.
+// connection: they are looked for in the topic itself. Those of other clusters
+// are left to them.
 func (c *Cluster) Resolve(refs []audit.BatchRef) {
-	seqs := make([]uint64, len(refs))
-	for i, r := range refs {
-		seqs[i] = r.Seq
+	var seqs []uint64
+	for _, r := range refs {
+		if c.owns(r) {
+			seqs = append(seqs, r.Seq)
+		}
 	}
 	c.resolver.add(seqs)
 }
+
+// owns reports whether a decision was made in this cluster: another may have a
+// topic of the same name.
+func (c *Cluster) owns(r audit.BatchRef) bool { return r.Cluster == c.cfg.Name }
 
 // Unresolved returns how many decisions still wait to be matched to the topic.
 func (c *Cluster) Unresolved() int { return c.resolver.len() }

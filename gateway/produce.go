@@ -180,7 +180,7 @@ func (c *conn) describe(e *audit.BatchEntry, d *decided, g *Grant, id [16]byte, 
 	e.Reset()
 	e.ConnID, e.Principal, e.Source = c.id, *c.principal.Load(), c.source
 	e.ClientID = c.cluster.topics.intern(h.ClientID)
-	e.Topic, e.TopicID, e.Partition = d.key.topic, id, d.key.partition
+	e.Cluster, e.Topic, e.TopicID, e.Partition = c.cluster.cfg.Name, d.key.topic, id, d.key.partition
 	e.Modules = append(e.Modules, g.Modules...)
 	e.PolicyRevision, e.GrantDigest = g.PolicyRevision, g.GrantDigest
 	e.ProducerID = -1
@@ -441,26 +441,53 @@ func (c *conn) settle(ctx context.Context, s *step) error {
 }
 
 func (c *conn) settlePart(ctx context.Context, p *produce, d *decided) {
-	q := &p.req.Topics[d.topic].Partitions[d.part]
-	why, refused := d.why, d.refused
-	if err := d.ticket.Wait(ctx); err != nil {
-		why, refused = refuseUnavailable, true
-	} else if !refused && len(d.routes) > 0 {
-		if err := c.cluster.sendRoutes(ctx, d); err != nil {
-			why, refused = refuseRoute, true
-			c.cluster.gw.cfg.Journal.Bind(d.ticket.Seq(), audit.Binding{BaseOffset: -1, ErrorCode: refuseRoute.code})
-			d.bound = true
-		}
-	}
+	why, refused := c.verdict(ctx, d)
 	if !refused {
 		return
 	}
-	q.Skip = true
-	q.Result = why.result(c.cluster.gw.cfg.Journal.ID(d.ticket.Seq(), firstIndex(d)).String())
-	q.Result.Records = d.rejects
-	if !d.refused {
-		c.guard.refuse(d.key, d.header.ProducerID, d.header.ProducerEpoch, d.header.BaseSequence)
+	seq, id := d.ticket.Seq(), ""
+	if seq != 0 {
+		id = c.cluster.gw.cfg.Journal.ID(seq, firstIndex(d)).String()
 	}
+	q := &p.req.Topics[d.topic].Partitions[d.part]
+	q.Skip = true
+	q.Result = why.result(id)
+	q.Result.Records = d.rejects
+	for i := range d.rejects {
+		// Clients that show per-record errors show nothing else.
+		e := &d.rejects[i]
+		e.Message += " (decision " + c.cluster.gw.cfg.Journal.ID(d.ticket.Seq(), int(e.Index)).String() + ")"
+	}
+	if d.refused {
+		return
+	}
+	if !c.guard.refuse(d.key, d.header.ProducerID, d.header.ProducerEpoch, d.header.BaseSequence) {
+		c.upstream.Close() // what follows cannot be held back one by one
+	}
+	if seq != 0 {
+		// The entry says forwarded, and may be durable: it must not stay open.
+		c.cluster.gw.cfg.Journal.Bind(seq, audit.Binding{BaseOffset: -1, ErrorCode: why.code})
+		d.bound = true
+	}
+}
+
+// verdict is what holds for a partition once its decision is durable. Batches
+// behind one that is refused only now were decided before it was: the guard has
+// to be asked again.
+func (c *conn) verdict(ctx context.Context, d *decided) (refusal, bool) {
+	if err := d.ticket.Wait(ctx); err != nil {
+		return refuseUnavailable, true
+	}
+	if d.refused {
+		return d.why, true
+	}
+	if c.guard.follows(d.key, d.header.ProducerID, d.header.ProducerEpoch, d.header.BaseSequence) {
+		return refuseOutOfOrder, true
+	}
+	if len(d.routes) > 0 && c.cluster.sendRoutes(ctx, d) != nil {
+		return refuseRoute, true
+	}
+	return refusal{}, false
 }
 
 // rebuild writes the request anew, without what is answered here. The records

@@ -91,6 +91,9 @@ func (r *resolver) pass(ctx context.Context) {
 	groups := map[partitionKey][]audit.BatchRef{}
 	open := map[uint64]bool{}
 	for _, ref := range r.cluster.gw.cfg.Ledger.Unbound() {
+		if !r.cluster.owns(ref) {
+			continue
+		}
 		open[ref.Seq] = true
 		if _, ours := r.givenUp(ref.Seq); ours {
 			k := partitionKey{ref.Topic, ref.Partition}

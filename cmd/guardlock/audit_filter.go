@@ -13,6 +13,7 @@ import (
 // auditFilterFlags choose decisions; they are shared by query, tail and summary.
 type auditFilterFlags struct {
 	dir       string
+	cluster   string
 	topic     string
 	partition int32
 	offset    int64
@@ -27,6 +28,7 @@ type auditFilterFlags struct {
 func (f *auditFilterFlags) register(cmd *cobra.Command) {
 	registerAuditDir(cmd, &f.dir)
 	fl := cmd.Flags()
+	fl.StringVar(&f.cluster, "cluster", "", "of this `NAME` in clusters of the configuration; without, of every cluster")
 	fl.StringVarP(&f.topic, "topic", "t", "", "of this topic")
 	fl.Int32VarP(&f.partition, "partition", "p", 0, "of this partition")
 	fl.Int64VarP(&f.offset, "offset", "o", 0, "of the record at this offset; needs --topic and --partition")
@@ -40,7 +42,7 @@ func (f *auditFilterFlags) register(cmd *cobra.Command) {
 }
 
 func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (audit.Filter, error) {
-	out := audit.Filter{Topic: f.topic, Module: f.module, Principal: f.principal, Outcome: f.outcome, Reason: f.reason}
+	out := audit.Filter{Cluster: f.cluster, Topic: f.topic, Module: f.module, Principal: f.principal, Outcome: f.outcome, Reason: f.reason}
 	if cmd.Flags().Changed("partition") {
 		out.Partition = &f.partition
 	}

@@ -78,10 +78,20 @@ func whatOf(d audit.Decision) string {
 // coordinateText spells topic/partition@offset; the offset is left out where
 // the record has none.
 func coordinateText(c audit.Coordinate) string {
+	place := fmt.Sprintf("%s/%d", topicText(c.Cluster, c.Topic), c.Partition)
 	if c.Offset < 0 {
-		return fmt.Sprintf("%s/%d", c.Topic, c.Partition)
+		return place
 	}
-	return fmt.Sprintf("%s/%d@%d", c.Topic, c.Partition, c.Offset)
+	return fmt.Sprintf("%s@%d", place, c.Offset)
+}
+
+// topicText spells cluster:topic, without the cluster that a configuration of
+// one has.
+func topicText(cluster, topic string) string {
+	if cluster == mainCluster {
+		return topic
+	}
+	return cluster + ":" + topic
 }
 
 func orDash(s string) string {

@@ -93,6 +93,7 @@ func writeControl(f *fieldWriter, c *audit.ControlEntry) {
 
 func writeRecord(f *fieldWriter, d audit.Decision) {
 	b := d.Batch
+	f.field("cluster", "%s", d.Cluster)
 	f.field("record", "%s", coordinateText(d.Coordinate))
 	if d.Routed != nil {
 		f.field("routed to", "%s", coordinateText(*d.Routed))

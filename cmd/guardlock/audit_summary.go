@@ -51,7 +51,7 @@ func writeTotals(w io.Writer, t audit.Totals) error {
 	for _, part := range []struct {
 		title  string
 		counts map[string]int64
-	}{{"OUTCOME", t.Outcomes}, {"MODULE", t.Modules}, {"REASON", t.Reasons}, {"TOPIC", t.Topics}} {
+	}{{"OUTCOME", t.Outcomes}, {"MODULE", t.Modules}, {"REASON", t.Reasons}, {"TOPIC", topicCounts(t.Topics)}} {
 		if len(part.counts) == 0 {
 			continue
 		}
@@ -65,6 +65,17 @@ func writeTotals(w io.Writer, t audit.Totals) error {
 		}
 	}
 	return nil
+}
+
+// topicCounts names each topic as the other commands do.
+func topicCounts(byCluster map[string]map[string]int64) map[string]int64 {
+	counts := make(map[string]int64)
+	for cluster, topics := range byCluster {
+		for topic, n := range topics {
+			counts[topicText(cluster, topic)] += n
+		}
+	}
+	return counts
 }
 
 // byCount orders names by their counts, the largest first.

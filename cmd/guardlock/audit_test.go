@@ -42,6 +42,25 @@ func writeAuditLog(dir string) error {
 	return l.Close()
 }
 
+// writeClustersLog makes a closed log of two clusters, in which the same
+// coordinates exist twice.
+func writeClustersLog(dir string) error {
+	l, err := openTestLog(dir)
+	if err != nil {
+		return err
+	}
+	for _, cluster := range []string{mainCluster, "eu"} {
+		e := testBatch(auditStart, audit.OutcomeModified)
+		e.Cluster, e.Principal = cluster, "User:"+cluster
+		e.Add(audit.Ruling{}, 3)
+		e.Add(audit.Ruling{Verdict: audit.Routed, Reason: "score_high", Route: "alerts"}, 1)
+		if err := appendBatch(l, e, 40); err != nil {
+			return err
+		}
+	}
+	return l.Close()
+}
+
 func openTestLog(dir string) (*audit.Log, error) {
 	return audit.Open(dir, audit.Options{Key: [32]byte{1}, Node: "gw", Now: func() time.Time { return auditStart }})
 }
@@ -52,7 +71,7 @@ func testBatch(at time.Time, outcome audit.Outcome) *audit.BatchEntry {
 	return &audit.BatchEntry{
 		Time:      at,
 		Caller:    audit.Caller{ConnID: 1, Principal: "User:ada", ClientID: "till-4", Source: "10.0.0.9"},
-		Target:    audit.Target{Topic: "payments", Partition: 0},
+		Target:    audit.Target{Cluster: mainCluster, Topic: "payments", Partition: 0},
 		Authority: audit.Authority{Modules: []audit.ModuleRef{testModule()}, PolicyRevision: "rev1"},
 		Producer:  audit.Producer{ProducerID: -1},
 		Payload:   audit.Payload{Records: 4, BytesIn: 400, BytesOut: 400},

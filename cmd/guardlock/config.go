@@ -271,7 +271,7 @@ func (c *config) setDefaults() {
 	setDefault(&c.Log.Format, "console")
 	setDefault(&c.Limits.MaxBatch, 64<<20)
 	if len(c.Clusters) == 0 {
-		c.Clusters = []clusterConfig{{Name: "main", Listen: c.Listen, Broker: c.Broker}}
+		c.Clusters = []clusterConfig{{Name: mainCluster, Listen: c.Listen, Broker: c.Broker}}
 		c.Listen, c.Broker = listenConfig{}, brokerConfig{}
 	}
 	for i := range c.Clusters {
@@ -298,6 +298,9 @@ func (c *clusterConfig) setDefaults(brokerDir string) {
 		setDefault(&e.Partitions, 3)
 	}
 }
+
+// mainCluster is the name of the one cluster of a configuration without clusters.
+const mainCluster = "main"
 
 func setDefault[T comparable](p *T, v T) {
 	var zero T

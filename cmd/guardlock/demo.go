@@ -103,7 +103,7 @@ func serveDemo(cmd *cobra.Command, o demoOptions, s *stack, dir string) error {
 	case <-ready:
 	}
 	t := &tour{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), stack: s, dir: dir, options: o,
-		address: s.gateway.Cluster("main").Addr(), palette: paletteFor(cmd.OutOrStdout())}
+		address: s.gateway.Cluster(mainCluster).Addr(), palette: paletteFor(cmd.OutOrStdout())}
 	tourErr := t.run(ctx)
 	if tourErr == nil && !o.exit {
 		t.nextSteps()

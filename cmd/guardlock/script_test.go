@@ -13,8 +13,11 @@ import (
 )
 
 // TestMain lets the test binary be the command: the scripts run it as
-// "guardlock".
+// "guardlock", and a gateway in a test starts its broker from it.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == brokerCommand {
+		main()
+	}
 	testscript.Main(m, map[string]func(){"guardlock": main})
 }
 
@@ -30,6 +33,9 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			if err := writeAuditLog(filepath.Join(env.WorkDir, "data", "audit")); err != nil {
+				return err
+			}
+			if err := writeClustersLog(filepath.Join(env.WorkDir, "two-clusters")); err != nil {
 				return err
 			}
 			broker, err := startBroker()

@@ -52,7 +52,7 @@ func (c *config) validateClusters(p *problems) {
 	seen := map[string]bool{}
 	for i, cl := range c.Clusters {
 		path := fmt.Sprintf("clusters[%d].", i)
-		if len(c.Clusters) == 1 && cl.Name == "main" {
+		if len(c.Clusters) == 1 && cl.Name == mainCluster {
 			path = ""
 		}
 		if !nameShape.MatchString(cl.Name) {
