@@ -40,14 +40,15 @@ type said struct {
 var decisionID = regexp.MustCompile(`\bgl-[0-9a-f]{8}-[0-9a-z]{1,13}(-[0-9]+)?\b`)
 
 // newSaid joins what was said about a batch and about the record at index i of
-// it. A gateway names one decision for the batch, its own or that of the first
-// refused record; this record's is the same with its index.
+// it. Where the record's own text names no decision, the batch's does, and this
+// record's is the same with its index.
 func newSaid(batch, record string, i int) said {
 	s := said{message: record, decision: decisionID.FindString(record)}
 	if s.message == "" {
 		s.message = batch
 	}
 	if s.decision != "" {
+		s.message = strings.TrimSuffix(s.message, " (decision "+s.decision+")")
 		return s
 	}
 	s.decision = decisionID.FindString(batch)
