@@ -46,7 +46,18 @@ func (g *sequenceGuard) blocks(k guardKey, producer int64, epoch int16, sequence
 		delete(g.holes, k)
 		return false
 	}
-	// Sequence numbers wrap after 2^31-1, so compare their distance.
+	return h.before(sequence)
+}
+
+// follows reports whether the batch comes after a refused one, and changes
+// nothing.
+func (g *sequenceGuard) follows(k guardKey, producer int64, epoch int16, sequence int32) bool {
+	h, ok := g.holes[k]
+	return ok && h.producer == producer && h.epoch == epoch && h.before(sequence)
+}
+
+// before compares distances, since sequence numbers wrap after 2^31-1.
+func (h hole) before(sequence int32) bool {
 	return sequence-h.sequence > 0 || h.sequence-sequence > 1<<30
 }
 
@@ -56,10 +67,11 @@ func (g *sequenceGuard) refuse(k guardKey, producer int64, epoch int16, sequence
 	if producer < 0 {
 		return true
 	}
-	if _, ok := g.holes[k]; ok {
+	h, ok := g.holes[k]
+	if ok && h.producer == producer && h.epoch == epoch && !(hole{sequence: sequence}).before(h.sequence) {
 		return true // the first hole is the one the client must come back to
 	}
-	if len(g.holes) >= maxHoles {
+	if !ok && len(g.holes) >= maxHoles {
 		return false
 	}
 	if g.holes == nil {

@@ -35,6 +35,20 @@ func TestWhatFollowsARefusedBatchIsRefused(t *testing.T) {
 	}
 }
 
+func TestFirstHoleIsTheOneToComeBackTo(t *testing.T) {
+	var g sequenceGuard
+	k := guardKey{"t", 0}
+	g.refuse(k, 7, 0, 20) // when it was read
+	g.refuse(k, 7, 0, 10) // when its decision could not be kept
+	g.refuse(k, 7, 0, 30)
+	if !g.follows(k, 7, 0, 15) || g.follows(k, 7, 0, 10) || g.follows(k, 7, 1, 15) || g.follows(k, 8, 0, 15) {
+		t.Error("what follows the first refused batch is not told from the rest")
+	}
+	if !g.blocks(k, 7, 0, 20) {
+		t.Error("the client may leave out the first refused batch")
+	}
+}
+
 func TestNewEpochOrProducerStartsAfresh(t *testing.T) {
 	k := guardKey{"t", 0}
 	for _, tc := range []struct {

@@ -206,3 +206,17 @@ func metadataRequest(topics ...string) *kmsg.MetadataRequest {
 }
 
 type kmsgPartition = kmsg.ProduceResponseTopicPartition
+
+type produceRequest = kmsg.ProduceRequest
+
+// pipeline sends requests in one write.
+func (w *wire) pipeline(reqs ...*produceRequest) {
+	w.t.Helper()
+	var all []byte
+	for _, r := range reqs {
+		all = append(all, w.frame(r)...)
+	}
+	if _, err := w.Write(all); err != nil {
+		w.t.Fatalf("sending %d requests: %v", len(reqs), err)
+	}
+}

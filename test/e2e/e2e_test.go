@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait: far above what anything takes on a busy machine.
-const patience = 60 * time.Second
+const patience = 30 * time.Second
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()

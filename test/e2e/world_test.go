@@ -144,6 +144,10 @@ func (w *world) addr() string { return w.cluster.Addr() }
 // judged is a world with one topic under the judge, and its quarantine.
 func judged(t *testing.T, partitions int32) *world {
 	t.Helper()
-	return newWorld(t, setup{topics: map[string]int32{"in": partitions, "quarantine": 1},
-		modules: []module{judgeModule("in")}, bindings: []admission.Rule{bind("in", "judge")}})
+	return newWorld(t, judgeSetup(partitions, nil))
+}
+
+func judgeSetup(partitions int32, configure func(*gateway.Config)) setup {
+	return setup{topics: map[string]int32{"in": partitions, "quarantine": 1}, configure: configure,
+		modules: []module{judgeModule("in")}, bindings: []admission.Rule{bind("in", "judge")}}
 }
