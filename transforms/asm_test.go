@@ -1,5 +1,7 @@
 package transforms
 
+import "slices"
+
 // A small assembler: enough to write guests, and above all broken ones, byte by
 // byte. A guest's functions are: its imports, then transform, then alloc, then
 // what extra holds.
@@ -26,7 +28,8 @@ type asmFunc struct {
 }
 
 type asm struct {
-	imports   [][]byte
+	imports   [][]byte // of functions
+	others    [][]byte // imports of other kinds
 	transform []byte
 	locals    int // of transform, all i32, from index 1
 	alloc     []byte
@@ -116,8 +119,8 @@ func (a asm) wasm() []byte {
 		}
 	}
 	out := cat(asmMagic, a.before, sec(secType, types))
-	if n > 0 {
-		out = append(out, sec(secImport, vec(a.imports...))...)
+	if imports := slices.Concat(a.imports, a.others); len(imports) > 0 {
+		out = append(out, sec(secImport, vec(imports...))...)
 	}
 	globals := append([][]byte{cat([]byte{0x7f, 1}, i32c(4096), []byte{opEnd})}, a.globals...)
 	out = cat(out, sec(secFunction, vec(funcs...)), a.table, sec(secMemory, cat([]byte{1, 0}, u32(a.pages))),

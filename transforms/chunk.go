@@ -139,16 +139,11 @@ func (i *instance) reserveInput(n int) error {
 	if uint64(n) > uint64(i.module.limits.MemoryBytes) {
 		return i.failed(Memory, fmt.Errorf("a record of %d bytes exceeds the memory limit", n))
 	}
-	size := max(n, int(min(2*uint64(l.inputCap), uint64(i.module.limits.MemoryBytes))))
-	at, err := i.allocate(size)
-	if err != nil && size > n {
-		at, err = i.allocate(n)
-		size = n
-	}
+	at, err := i.allocate(n)
 	if err != nil {
 		return err
 	}
-	l.input, l.inputCap = at, uint32(size)
+	l.input, l.inputCap = at, uint32(n)
 	return nil
 }
 

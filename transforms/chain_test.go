@@ -1,0 +1,202 @@
+package transforms
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+// forEach runs body for every record; local 1 is its output descriptor, which
+// was copied from the input, and local 2 counts.
+func forEach(body []byte) asm {
+	return asm{locals: 2, transform: cat(copyDescs(), frameField(frameOutDescs), lset(1),
+		op(opBlock, 0x40, opLoop, 0x40), lget(2), count(), op(0x4f, opBrIf, 1), body,
+		lget(1), i32c(descriptorSize), op(opI32Add), lset(1), lget(2), i32c(1), op(opI32Add), lset(2),
+		op(opBr, 0, opEnd, opEnd), count())}
+}
+
+// firstByteUp adds one to the first byte of each value, in place.
+func firstByteUp() asm {
+	value := cat(lget(1), load32(descValue))
+	return forEach(cat(value, value, op(0x2d, 0, 0), i32c(1), op(opI32Add), op(0x3a, 0, 0)))
+}
+
+// verdictWhere gives records whose value begins with c a status and a topic.
+func verdictWhere(c byte, status, topic int32) asm {
+	return forEach(cat(lget(1), load32(descValue), op(0x2d, 0, 0), i32c(int32(c)), op(0x46, opIf, 0x40),
+		lget(1), i32c(status), store32(descStatus), lget(1), i32c(topic), store32(descTopic), op(opEnd)))
+}
+
+func valuesOf(b *record.Batch) []string {
+	var out []string
+	for _, r := range b.Records {
+		out = append(out, string(b.Bytes(r.Value)))
+	}
+	return out
+}
+
+func TestLaterModulesSeeWhatEarlierOnesMade(t *testing.T) {
+	r := newRuntime(t, Config{})
+	up := load(t, r, Spec{Name: "up", Wasm: firstByteUp().wasm()})
+	upper := load(t, r, Spec{Name: "upper", Wasm: testdata(t, "upper.wasm")})
+	pass := load(t, r, Spec{Name: "pass", Wasm: testdata(t, "copy.wasm")})
+	c := NewChain(pass, up, up, upper, pass)
+	b := values("alpha", "bravo", "4711")
+	if err := c.Run(t.Context(), b, Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := valuesOf(b); fmt.Sprint(got) != "[CLPHA DRAVO 6711]" {
+		t.Errorf("got %v", got)
+	}
+	for n, want := range []uint8{3, 3, 2} { // the module that changed it last
+		if r := b.Records[n]; r.Verdict != record.Modified || r.Module != want {
+			t.Errorf("record %d: %s by module %d, want %d", n, r.Verdict, r.Module, want)
+		}
+	}
+	if !bytes.Contains(b.Data[:b.InputLen], []byte("alpha")) {
+		t.Error("the producer's bytes were overwritten")
+	}
+}
+
+func TestDecidedRecordsAreNotGivenToLaterModules(t *testing.T) {
+	r := newRuntime(t, Config{})
+	grant := Grant{Routes: []string{"quarantine"}}
+	reject := load(t, r, Spec{Wasm: verdictWhere('r', 1, 0).wasm()})
+	drop := load(t, r, Spec{Wasm: verdictWhere('d', 2, 0).wasm()})
+	route := load(t, r, Spec{Wasm: verdictWhere('q', 3, 1).wasm(), Grant: grant})
+	up := load(t, r, Spec{Wasm: firstByteUp().wasm()})
+	b := values("reject", "drop", "quarantine", "pass")
+	if err := NewChain(reject, drop, route, up).Run(t.Context(), b, Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := valuesOf(b); fmt.Sprint(got) != "[reject drop quarantine qass]" {
+		t.Errorf("got %v", got)
+	}
+	want := []record.Verdict{record.Rejected, record.Dropped, record.Routed, record.Modified}
+	for n, r := range b.Records {
+		if r.Verdict != want[n] || r.Module != uint8(n) {
+			t.Errorf("record %d: %s by module %d", n, r.Verdict, r.Module)
+		}
+	}
+}
+
+func TestRejectedBatchEndsTheChain(t *testing.T) {
+	r := newRuntime(t, Config{})
+	refuse := load(t, r, Spec{Wasm: asm{transform: cat(lget(0), i32c(0), store32(frameErrIndex), i32c(guestRejectsBatch))}.wasm()})
+	trap := load(t, r, Spec{Wasm: asm{transform: op(opUnreachable)}.wasm()})
+	b := values("x", "y")
+	if err := NewChain(refuse, trap).Run(t.Context(), b, Origin{}); err != nil || b.Records[0].Verdict != record.Rejected {
+		t.Errorf("got %v, record 0 %s", err, b.Records[0].Verdict)
+	}
+}
+
+func TestLargeBatchIsGivenInChunks(t *testing.T) {
+	guest := firstByteUp()
+	guest.pages = 100
+	up := load(t, newRuntime(t, Config{}), Spec{Wasm: guest.wasm()})
+	for _, c := range []struct{ records, size int }{{3000, 10}, {700, 1024}, {3, 300 << 10}, {1, 1 << 20}} {
+		b := sized(c.records, c.size)
+		before := valuesOf(b)
+		if err := NewChain(up).Run(t.Context(), b, Origin{}); err != nil {
+			t.Fatalf("%d records of %d bytes: %v", c.records, c.size, err)
+		}
+		for n, r := range b.Records {
+			v := b.Bytes(r.Value)
+			if r.Verdict != record.Modified || v[0] != before[n][0]+1 || string(v[1:]) != before[n][1:] {
+				t.Fatalf("record %d of %d: %s", n, c.records, r.Verdict)
+			}
+		}
+	}
+}
+
+func TestSmallArenaGrowsUntilTheOutputFits(t *testing.T) {
+	// upper answers -2 while the arena is smaller than all values together.
+	upper := load(t, newRuntime(t, Config{}), Spec{Wasm: testdata(t, "upper.wasm")})
+	b := values(strings.Repeat("a", 1<<20))
+	if err := NewChain(upper).Run(t.Context(), b, Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := valuesOf(b)[0]; got != strings.Repeat("A", 1<<20) {
+		t.Errorf("got %d bytes, beginning %.10q", len(got), got)
+	}
+}
+
+func TestRecordLargerThanTheMemoryFails(t *testing.T) {
+	upper := load(t, newRuntime(t, Config{}), Spec{Wasm: testdata(t, "upper.wasm"), Grant: Grant{Limits: Limits{MemoryBytes: 4 << 20}}})
+	wantKind(t, NewChain(upper).Run(t.Context(), sized(1, 3<<20), Origin{}), Memory)
+	wantKind(t, NewChain(upper).Run(t.Context(), sized(1, 5<<20), Origin{}), Memory)
+	if err := NewChain(upper).Run(t.Context(), sized(1, 5000), Origin{}); err != nil {
+		t.Errorf("after the failures: %v", err)
+	}
+}
+
+func TestOutputLimitHoldsForTheWholeBatch(t *testing.T) {
+	// 2000 records of 1 KiB each turn into capitals: more than 1 MiB in two chunks or more.
+	upper := load(t, newRuntime(t, Config{}), Spec{Wasm: testdata(t, "upper.wasm"), Grant: Grant{Limits: Limits{OutputBytes: 1 << 20}}})
+	err := NewChain(upper).Run(t.Context(), sized(2000, 1024), Origin{})
+	wantKind(t, err, OutputInvalid)
+	if !errors.Is(err, errRoom) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestEmptyBatchAndEmptyChainPass(t *testing.T) {
+	trap := load(t, newRuntime(t, Config{}), Spec{Wasm: asm{transform: op(opUnreachable)}.wasm()})
+	if err := NewChain(trap).Run(t.Context(), newBatch(), Origin{}); err != nil {
+		t.Error(err)
+	}
+	if err := NewChain().Run(t.Context(), values("x"), Origin{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestChainIsSafeForConcurrentUse(t *testing.T) {
+	r := newRuntime(t, Config{})
+	up := load(t, r, Spec{Wasm: firstByteUp().wasm(), Grant: Grant{Limits: Limits{Instances: 3}}})
+	upper := load(t, r, Spec{Wasm: testdata(t, "upper.wasm"), Grant: Grant{Limits: Limits{Instances: 2}}})
+	c := NewChain(up, upper)
+	var running sync.WaitGroup
+	for g := range 8 {
+		running.Go(func() {
+			value := fmt.Sprintf("%c-goroutine", 'a'+g)
+			want := strings.ToUpper(fmt.Sprintf("%c-goroutine", 'b'+g))
+			for range 50 {
+				b := values(value, value, value)
+				if err := c.Run(t.Context(), b, Origin{}); err != nil {
+					t.Error(err)
+					return
+				}
+				if got := valuesOf(b); got[0] != want || got[2] != want {
+					t.Errorf("got %v, want %s", got, want)
+					return
+				}
+			}
+		})
+	}
+	running.Wait()
+	if len(up.idle) > 3 || len(upper.idle) > 2 {
+		t.Errorf("more instances than allowed: %d and %d", len(up.idle), len(upper.idle))
+	}
+}
+
+func TestSteadyStateAllocatesNothing(t *testing.T) {
+	r := newRuntime(t, Config{})
+	for _, guest := range []string{"copy.wasm", "upper.wasm"} {
+		c := NewChain(load(t, r, Spec{Wasm: testdata(t, guest)}))
+		b := sized(500, 1024)
+		allocs := testing.AllocsPerRun(20, func() {
+			rewind(b)
+			if err := c.Run(t.Context(), b, Origin{Topic: "t"}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if allocs > 0 {
+			t.Errorf("%s: %.1f allocations for a batch", guest, allocs)
+		}
+	}
+}

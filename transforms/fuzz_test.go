@@ -1,0 +1,123 @@
+package transforms
+
+import (
+	"context"
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// FuzzInspect checks that the scan never panics, and that what it accepts is
+// safe to give to the engine: compiling ends without a panic, and the rewritten
+// module is valid wherever the module is.
+func FuzzInspect(f *testing.F) {
+	for _, c := range refusals {
+		f.Add(c.wasm)
+	}
+	for _, name := range []string{"copy.wasm", "upper.wasm", "upper_simd.wasm", "parse.wasm"} {
+		f.Add(testdata(f, name))
+	}
+	f.Add(asm{extra: controlFlow(), reasons: testReasons}.wasm())
+	f.Add(exponential(5).wasm())
+	lim := ScanLimits{ModuleBytes: 64 << 10, Functions: 200, Locals: 200, Nesting: 50, BranchTable: 50, Branches: 200}.withDefaults()
+	engine := wazero.NewRuntimeWithConfig(context.Background(), wazero.NewRuntimeConfigCompiler().
+		WithCoreFeatures(api.CoreFeaturesV2).WithMemoryLimitPages(256).WithDebugInfoEnabled(false))
+	f.Fuzz(func(t *testing.T, wasm []byte) {
+		m, err := scan(wasm, lim)
+		if err != nil {
+			return
+		}
+		original, err := engine.CompileModule(t.Context(), m.withoutCustom())
+		if err == nil {
+			err = original.Close(t.Context())
+		}
+		valid := err == nil
+		rewritten, err := engine.CompileModule(t.Context(), m.rewrite(defaultStackBytes))
+		if valid && err != nil {
+			t.Fatalf("the rewriter broke a valid module: %v", err)
+		}
+		if err == nil && !valid {
+			t.Fatal("the rewriter made a valid module of an invalid one")
+		}
+		if err == nil {
+			_ = rewritten.Close(t.Context())
+		}
+	})
+}
+
+// withoutCustom is the module as it is, but for the custom sections.
+func (m *module) withoutCustom() []byte {
+	w := &rewriter{m: m}
+	return w.copied(m.wasm[:8:8], secType, secImport, secFunction, secTable, secMemory, secGlobal, secExport,
+		secElement, secDataCount, secCode, secData)
+}
+
+// FuzzOutput lets a guest return arbitrary descriptors. Whatever they are, the
+// host must not panic, and records must have views inside the batch.
+func FuzzOutput(f *testing.F) {
+	f.Add(int32(3), []byte{}, false)
+	f.Add(int32(2), make([]byte, 96), true)
+	f.Add(int32(-2), []byte{1, 2, 3}, false)
+	f.Fuzz(func(t *testing.T, result int32, descs []byte, dirty bool) {
+		i := fuzzInstance(descs, dirty)
+		var err error
+		if result < 0 {
+			err = i.readRejection()
+		} else {
+			err = i.readOutput(uint32(result))
+		}
+		if err != nil {
+			return
+		}
+		b := i.chunk.batch
+		for n := range b.Records {
+			r := &b.Records[n]
+			_, _ = b.Bytes(r.Key), b.Bytes(r.Value)
+			if !validHeaders(b.Bytes(r.Headers)) {
+				t.Fatalf("record %d has malformed headers", n)
+			}
+		}
+	})
+}
+
+// fuzzInstance is an instance whose guest just returned descs, over what it was
+// given.
+func fuzzInstance(descs []byte, dirty bool) *instance {
+	mem := make([]byte, 8192)
+	m := &Module{info: Info{Reasons: []string{"a", "b"}}, routes: []string{"q"}, limits: Limits{}.withDefaults()}
+	i := &instance{module: m, mem: fakeMemory{b: mem}, layout: layout{frame: 64, inDescs: 1024, outDescs: 2048, input: 4096, inputCap: 1024}}
+	i.arm(context.Background(), time.Now())
+	i.chunk.begin(threeRecords(), Origin{}, 0, m.limits)
+	i.chunk.take()
+	i.chunk.fill(i.layout.input, mem[i.layout.input:])
+	copy(mem[i.layout.outDescs:], i.chunk.descs)
+	copy(mem[i.layout.outDescs:i.layout.input], descs)
+	copy(mem[i.layout.frame+frameErrIndex:][:8], descs)
+	if dirty {
+		mem[i.layout.input+7]++
+	}
+	return i
+}
+
+// fakeMemory is a guest memory of fixed size.
+type fakeMemory struct {
+	api.Memory
+	b []byte
+}
+
+func (m fakeMemory) Size() uint32 { return uint32(len(m.b)) }
+
+func (m fakeMemory) Read(at, n uint32) ([]byte, bool) {
+	return view(m.b, at, uint64(n))
+}
+
+func (m fakeMemory) ReadUint32Le(at uint32) (uint32, bool) {
+	p, ok := view(m.b, at, 4)
+	if !ok {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint32(p), true
+}

@@ -1,0 +1,321 @@
+package transforms
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/snappy"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+)
+
+var testSecret = []byte("a secret of enough bytes")
+
+// hostGuest replaces the first record's value by what a host function wrote to
+// 1 MiB: function 0, its arguments made by args, its result at 1 MiB - 4. The
+// value's length is size, or the result where size is 0.
+func hostGuest(name string, typ uint32, args []byte, size int32) asm {
+	length := i32c(size)
+	if size == 0 {
+		length = cat(i32c(hostOut-4), load32(0))
+	}
+	module, function, _ := strings.Cut(name, ".")
+	return asm{imports: [][]byte{importFunc(module, function, typ)}, pages: 64, transform: tampered(
+		i32c(hostOut-4), args, call(0), store32(0), setOut(0, descValue, hostOut),
+		frameField(frameOutDescs), length, store32(descValue+4))}
+}
+
+const hostOut = 3 << 20
+
+// firstValue pushes pointer and length of the first input value.
+func firstValue() []byte {
+	return cat(frameField(frameInDescs), load32(descValue), frameField(frameInDescs), load32(descValue+4))
+}
+
+func runHost(t *testing.T, name string, a asm, value string) ([]byte, error) {
+	t.Helper()
+	m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{HostFunctions: []string{name}, Keys: []Key{{"k0", []byte(strings.Repeat("x", 16))}, {"k1", testSecret}}}})
+	b := values(value)
+	if err := NewChain(m).Run(t.Context(), b, Origin{}); err != nil {
+		return nil, err
+	}
+	return b.Bytes(b.Records[0].Value), nil
+}
+
+func TestHashingHostFunctions(t *testing.T) {
+	got, err := runHost(t, "guardlock_crypto.sha256", hostGuest("guardlock_crypto.sha256", typThree, cat(firstValue(), i32c(hostOut)), 32), "value")
+	want := sha256.Sum256([]byte("value"))
+	if err != nil || !bytes.Equal(got, want[:]) {
+		t.Errorf("sha256: %x, %v", got, err)
+	}
+	got, err = runHost(t, "guardlock_crypto.hmac_sha256", hostGuest("guardlock_crypto.hmac_sha256", typFour, cat(i32c(1), firstValue(), i32c(hostOut)), 0), "value")
+	mac := hmac.New(sha256.New, testSecret)
+	mac.Write([]byte("value"))
+	if err != nil || !bytes.Equal(got, mac.Sum(nil)) {
+		t.Errorf("hmac_sha256: %x, %v", got, err)
+	}
+}
+
+func sealArgs(key int32) []byte {
+	return cat(i32c(key), firstValue(), firstValue(), i32c(hostOut), i32c(1000))
+}
+
+func TestSealedValueOpensWithTheDerivedKey(t *testing.T) {
+	const name = "guardlock_crypto.aes_gcm_seal"
+	seal := func() []byte {
+		sealed, err := runHost(t, name, hostGuest(name, typSeal, sealArgs(1), 0), "value")
+		if err != nil || len(sealed) != 12+5+16 {
+			t.Fatalf("got %d bytes, %v", len(sealed), err)
+		}
+		return sealed
+	}
+	sealed := seal()
+	key, err := hkdf.Key(sha256.New, testSecret, nil, "guardlock aes-256-gcm v1", 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := aead.Open(nil, sealed[:12], sealed[12:], []byte("value"))
+	if err != nil || string(plain) != "value" {
+		t.Errorf("got %q, %v", plain, err)
+	}
+	if bytes.Equal(seal()[:12], sealed[:12]) {
+		t.Error("two messages have the same nonce")
+	}
+}
+
+func TestCompressingHostFunctions(t *testing.T) {
+	value := strings.Repeat("compress me, ", 100)
+	for name, open := range map[string]func([]byte) ([]byte, error){
+		"gzip": func(p []byte) ([]byte, error) {
+			r, err := gzip.NewReader(bytes.NewReader(p))
+			if err != nil {
+				return nil, err
+			}
+			return io.ReadAll(r)
+		},
+		"lz4":    func(p []byte) ([]byte, error) { return io.ReadAll(lz4.NewReader(bytes.NewReader(p))) },
+		"snappy": func(p []byte) ([]byte, error) { return snappy.Decode(nil, p) },
+		"zstd": func(p []byte) ([]byte, error) {
+			d, err := zstd.NewReader(bytes.NewReader(p))
+			if err != nil {
+				return nil, err
+			}
+			defer d.Close()
+			return io.ReadAll(d)
+		},
+	} {
+		name = "guardlock_compress." + name
+		packed, err := runHost(t, name, hostGuest(name, typFour, cat(firstValue(), i32c(hostOut), i32c(4096)), 0), value)
+		if err != nil || len(packed) >= len(value) {
+			t.Errorf("%s: %d bytes, %v", name, len(packed), err)
+			continue
+		}
+		if got, err := open(packed); err != nil || string(got) != value {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+}
+
+// expectResult is a guest that traps unless the host function answers want.
+func expectResult(name string, typ uint32, args []byte, want int32) asm {
+	module, function, _ := strings.Cut(name, ".")
+	return asm{imports: [][]byte{importFunc(module, function, typ)}, pages: 64,
+		transform: tampered(args, call(0), i32c(want), op(0x47, opIf, 0x40, opUnreachable, opEnd))}
+}
+
+func TestHostFunctionsCheckTheirArguments(t *testing.T) {
+	const seal, sha, mac, zst = "guardlock_crypto.aes_gcm_seal", "guardlock_crypto.sha256", "guardlock_crypto.hmac_sha256", "guardlock_compress.zstd"
+	for _, c := range []struct {
+		rule, name string
+		typ        uint32
+		args       []byte
+		want       int32
+	}{
+		{"InputOutOfMemory", sha, typThree, cat(i32c(-8), i32c(16), i32c(0)), hostBadArguments},
+		{"InputTooLong", sha, typThree, cat(i32c(0), i32c(maxHostBytes+1), i32c(0)), hostBadArguments},
+		{"InputLengthNegative", sha, typThree, cat(i32c(0), i32c(-1), i32c(0)), hostBadArguments},
+		{"OutputOutOfMemory", sha, typThree, cat(i32c(0), i32c(1), i32c(-4)), hostBadArguments},
+		{"UnknownKey", mac, typFour, cat(i32c(2), i32c(0), i32c(1), i32c(0)), hostUnknownKey},
+		{"NegativeKey", mac, typFour, cat(i32c(-1), i32c(0), i32c(1), i32c(0)), hostUnknownKey},
+		{"UnknownSealKey", seal, typSeal, sealArgs(2), hostUnknownKey},
+		{"SealTooSmall", seal, typSeal, cat(i32c(0), i32c(0), i32c(10), i32c(0), i32c(0), i32c(0), i32c(37)), hostTooSmall},
+		{"SealInputOutOfMemory", seal, typSeal, cat(i32c(0), i32c(-1), i32c(10), i32c(0), i32c(0), i32c(0), i32c(99)), hostBadArguments},
+		{"SealDataOutOfMemory", seal, typSeal, cat(i32c(0), i32c(0), i32c(10), i32c(-1), i32c(5), i32c(0), i32c(99)), hostBadArguments},
+		{"SealOutputOutOfMemory", seal, typSeal, cat(i32c(0), i32c(0), i32c(10), i32c(0), i32c(0), i32c(-1), i32c(99)), hostBadArguments},
+		{"CompressTooSmall", zst, typFour, cat(i32c(0), i32c(100), i32c(0), i32c(3)), hostTooSmall},
+		{"CompressOutputOutOfMemory", zst, typFour, cat(i32c(0), i32c(100), i32c(-1), i32c(-1)), hostBadArguments},
+		{"CompressInputTooLong", zst, typFour, cat(i32c(0), i32c(maxHostBytes+1), i32c(0), i32c(3)), hostBadArguments},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			if _, err := runHost(t, c.name, expectResult(c.name, c.typ, c.args, c.want), "v"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestUsedUpSealKeyIsRefused(t *testing.T) {
+	const seal = "guardlock_crypto.aes_gcm_seal"
+	r := newRuntime(t, Config{})
+	grant := Grant{HostFunctions: []string{seal}, Keys: []Key{{"k", testSecret}}}
+	m := load(t, r, Spec{Wasm: expectResult(seal, typSeal, sealArgs(0), hostKeyUsedUp).wasm(), Grant: grant})
+	other := load(t, r, Spec{Name: "other", Wasm: asm{}.wasm(), Grant: grant})
+	other.keys[0].seals.used.Store(maxSeals) // the same secret: one count for both modules
+	if err := NewChain(m).Run(t.Context(), values("x"), Origin{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A counter that wrapped would allow another 2^32 messages.
+func TestSealCounterStopsAtItsLimit(t *testing.T) {
+	c := new(sealCounter)
+	c.used.Store(maxSeals - 1)
+	if !c.take() || c.take() || c.take() {
+		t.Error("the limit is not exact")
+	}
+}
+
+func TestSecretIsNotInGuestMemory(t *testing.T) {
+	const name = "guardlock_crypto.hmac_sha256"
+	m := load(t, newRuntime(t, Config{}), Spec{Wasm: hostGuest(name, typFour, cat(i32c(0), firstValue(), i32c(hostOut)), 32).wasm(),
+		Grant: Grant{HostFunctions: []string{name}, Keys: []Key{{"k", testSecret}}}})
+	if err := NewChain(m).Run(t.Context(), values("x"), Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(m.idle[0].memory(), testSecret) {
+		t.Error("the secret is in guest memory")
+	}
+}
+
+func TestImportOutsideTheGrantIsRefused(t *testing.T) {
+	wasm := func(imports ...[]byte) []byte { return asm{imports: imports}.wasm() }
+	global := cat(str("env"), str("secret"), op(3, 0x7f, 0))
+	for rule, c := range map[string]struct {
+		wasm  []byte
+		grant []string
+		want  string
+	}{
+		"NotGranted":      {wasm(importFunc("guardlock_crypto", "sha256", typThree)), []string{"guardlock_log.log"}, `the func "guardlock_crypto.sha256" is not granted`},
+		"OneOfTwo":        {wasm(importFunc("guardlock_log", "log", typLog), importFunc("guardlock_crypto", "sha256", typThree)), []string{"guardlock_log.log"}, `the func "guardlock_crypto.sha256" is not granted`},
+		"WASI":            {wasm(importFunc("wasi_snapshot_preview1", "fd_write", typFour)), nil, `the func "wasi_snapshot_preview1.fd_write" is not granted`},
+		"Unknown":         {wasm(importFunc("guardlock_net", "dial", typFour)), nil, `the func "guardlock_net.dial" is not granted`},
+		"Yield":           {wasm(importFunc(yieldModule, yieldName, typVoid)), nil, `the func "guardlock_runtime.yield" is not granted`},
+		"Global":          {asm{others: [][]byte{global}}.wasm(), nil, `the global "env.secret" is not granted`},
+		"NotAFunction":    {asm{others: [][]byte{cat(str("guardlock_crypto"), str("sha256"), op(3, 0x7f, 0))}}.wasm(), []string{"guardlock_crypto.sha256"}, `the global "guardlock_crypto.sha256" is not granted`},
+		"WrongType":       {wasm(importFunc("guardlock_crypto", "sha256", typFour)), []string{"guardlock_crypto.sha256"}, `is declared as (i32,i32,i32,i32)->i32, but is (i32,i32,i32)->i32`},
+		"UnknownInGrant":  {wasm(), []string{"guardlock_net.dial"}, `"guardlock_net.dial" is not a host function`},
+		"AbortInTheGrant": {wasm(), []string{"env.abort"}, `"env.abort" is not a host function`},
+	} {
+		_, err := newRuntime(t, Config{}).Load(t.Context(), Spec{Name: "m", Wasm: c.wasm, Grant: Grant{HostFunctions: c.grant}})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %s", rule, err, c.want)
+		}
+	}
+}
+
+// What is granted but not imported is not there either.
+func TestEngineHoldsOnlyWhatIsImported(t *testing.T) {
+	m := load(t, newRuntime(t, Config{}), Spec{Wasm: asm{imports: [][]byte{importFunc("guardlock_crypto", "sha256", typThree)}}.wasm(),
+		Grant: Grant{HostFunctions: AllHostFunctions()}})
+	host := m.engine.Module("guardlock_crypto")
+	if got := len(host.ExportedFunctionDefinitions()); got != 1 {
+		t.Errorf("%d functions", got)
+	}
+	if m.engine.Module("guardlock_log") != nil || m.engine.Module("guardlock_compress") != nil {
+		t.Error("host modules that nothing imports")
+	}
+}
+
+func TestShortSecretIsRefused(t *testing.T) {
+	_, err := newRuntime(t, Config{}).Load(t.Context(), Spec{Name: "m", Wasm: asm{}.wasm(), Grant: Grant{Keys: []Key{{"weak", []byte("hunter2")}}}})
+	if err == nil || !strings.Contains(err.Error(), `the secret of key "weak" is shorter than 16 bytes`) || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRegistryIsSortedAndComplete(t *testing.T) {
+	want := []string{"guardlock_compress.gzip", "guardlock_compress.lz4", "guardlock_compress.snappy", "guardlock_compress.zstd",
+		"guardlock_crypto.aes_gcm_seal", "guardlock_crypto.hmac_sha256", "guardlock_crypto.sha256", "guardlock_log.log"}
+	if got := AllHostFunctions(); !slices.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
+	if KnownHostFunction("guardlock_crypto.sha512") || !KnownHostFunction("guardlock_log.log") {
+		t.Error("KnownHostFunction is wrong")
+	}
+}
+
+func TestAbortIsATrap(t *testing.T) {
+	a := asm{imports: [][]byte{importFunc("env", "abort", typAbort)}, transform: cat(i32c(0), i32c(0), i32c(0), i32c(0), call(0), i32c(0))}
+	_, err := runOne(t, a, quick)
+	wantKind(t, err, Trap)
+	if !errors.Is(err, errAbort) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLogTakesOnlyCatalogueReasons(t *testing.T) {
+	var events []LogEvent
+	r := newRuntime(t, Config{Log: func(e LogEvent) { events = append(events, e) }})
+	say := func(level, reason int32) []byte { return cat(i32c(level), i32c(reason), call(0)) }
+	a := asm{reasons: "card.seen", imports: [][]byte{importFunc("guardlock_log", "log", typLog)},
+		transform: tampered(say(1, 1), say(2, 0), say(3, 2), say(4, 1), say(-1, 1), say(0, -1))}
+	m := load(t, r, Spec{Name: "talker", Wasm: a.wasm(), Grant: Grant{HostFunctions: []string{"guardlock_log.log"}}})
+	if err := NewChain(m).Run(t.Context(), values("x"), Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	want := []LogEvent{{Module: "talker", Level: 1, Reason: "card.seen"}, {Module: "talker", Level: 2, Reason: "unspecified"}}
+	if !slices.Equal(events, want) {
+		t.Errorf("got %v", events)
+	}
+}
+
+func TestLogIsRateLimitedAndSaysSo(t *testing.T) {
+	var g logGate
+	now := time.Unix(1_700_000_000, 0)
+	passed := 0
+	for range 100 {
+		if _, ok := g.allow(now); ok {
+			passed++
+		}
+	}
+	if passed != logBurst {
+		t.Errorf("%d events passed at once", passed)
+	}
+	suppressed, ok := g.allow(now.Add(logInterval))
+	if !ok || suppressed != 100-logBurst {
+		t.Errorf("got %v with %d suppressed", ok, suppressed)
+	}
+	if _, ok := g.allow(now.Add(logInterval)); ok {
+		t.Error("two events passed where one was due")
+	}
+}
+
+func TestConfigurationIsHandedToInit(t *testing.T) {
+	check := cat(lget(1), i32c(9), op(0x47, opIf, 0x7f), i32c(7), op(opElse), lget(0), op(0x2d, 0, 0), i32c('{'), op(0x47, opEnd))
+	wasm := asm{extra: []asmFunc{{typ: typAlloc, export: exportInit, code: check}}}.wasm()
+	load(t, newRuntime(t, Config{}), Spec{Wasm: wasm, Config: []byte(`{"a":"b"}`)})
+	_, err := newRuntime(t, Config{}).Load(t.Context(), Spec{Name: "m", Wasm: wasm, Config: []byte("[]")})
+	wantKind(t, err, GuestFailed)
+	if !strings.Contains(err.Error(), "guardlock_init_v1 refused its configuration with code 7") {
+		t.Errorf("got %v", err)
+	}
+}
