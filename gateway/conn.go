@@ -111,13 +111,15 @@ func (c *conn) run(ctx context.Context, to target) error {
 
 	var wg sync.WaitGroup
 	var writeErr error
+	upstreamEnded := make(chan struct{})
 	wg.Go(func() {
+		defer close(upstreamEnded)
 		writeErr = c.write(ctx)
 		c.client.Close() // no answers will come: the reader has nothing to do
 	})
 	readErr := c.read(ctx)
 	c.endReading()
-	c.lingerForAnswers(ctx, cfg.DrainTimeout)
+	c.lingerForAnswers(ctx, cfg.DrainTimeout, upstreamEnded)
 	up.Close()
 	wg.Wait()
 	c.abandonPending()
@@ -180,11 +182,12 @@ func (c *conn) settled() bool {
 }
 
 // lingerForAnswers waits until what was forwarded has been answered.
-func (c *conn) lingerForAnswers(ctx context.Context, limit time.Duration) {
+func (c *conn) lingerForAnswers(ctx context.Context, limit time.Duration, upstreamEnded <-chan struct{}) {
 	t := time.NewTimer(limit)
 	defer t.Stop()
 	select {
 	case <-c.idle:
+	case <-upstreamEnded:
 	case <-t.C:
 	case <-ctx.Done():
 	}
