@@ -61,6 +61,7 @@ func terminating(t *testing.T, u *users, lifetime time.Duration, change ...func(
 }
 
 func TestTerminatedClientsAreJudgedByTheirNames(t *testing.T) {
+	t.Parallel()
 	w := terminating(t, newUsers(t, map[string]string{"alice": "a", "bob": "b"}), 0)
 	for _, m := range mechanisms("alice", "a") {
 		w.allowed(kgo.SASL(m))
@@ -74,6 +75,7 @@ func TestTerminatedClientsAreJudgedByTheirNames(t *testing.T) {
 }
 
 func TestWrongPasswordsAndUnknownUsersAreNotLetIn(t *testing.T) {
+	t.Parallel()
 	w := terminating(t, newUsers(t, map[string]string{"alice": "a"}), 0)
 	for _, user := range []string{"alice", "nobody", "guardlock"} {
 		for _, m := range mechanisms(user, "service") {
@@ -89,6 +91,7 @@ func TestWrongPasswordsAndUnknownUsersAreNotLetIn(t *testing.T) {
 }
 
 func TestTokensAreTakenOverTheGateway(t *testing.T) {
+	t.Parallel()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -126,6 +129,7 @@ func TestTokensAreTakenOverTheGateway(t *testing.T) {
 }
 
 func TestNothingButAuthenticationPassesBeforeIt(t *testing.T) {
+	t.Parallel()
 	w := terminating(t, newUsers(t, map[string]string{"alice": "a"}), 0)
 	for _, req := range []kmsg.Request{metadata(), kmsg.NewPtrFindCoordinatorRequest(), kmsg.NewPtrInitProducerIDRequest(), kmsg.NewPtrListGroupsRequest()} {
 		p := w.peer()
@@ -160,6 +164,7 @@ func TestNothingButAuthenticationPassesBeforeIt(t *testing.T) {
 }
 
 func TestSASLOutOfTurnIsRefused(t *testing.T) {
+	t.Parallel()
 	w := terminating(t, newUsers(t, map[string]string{"alice": "a"}), 0)
 	p := w.peer()
 	if r := p.token("\x00alice\x00a"); r.ErrorCode != illegalState {
@@ -182,6 +187,7 @@ func TestSASLOutOfTurnIsRefused(t *testing.T) {
 }
 
 func TestHandshakeV0TakesBareTokens(t *testing.T) {
+	t.Parallel()
 	w := terminating(t, newUsers(t, map[string]string{"alice": "a"}), 0)
 	hello := func(p *peer) {
 		req := kmsg.NewPtrSASLHandshakeRequest()
@@ -215,7 +221,8 @@ func TestHandshakeV0TakesBareTokens(t *testing.T) {
 }
 
 func TestUnauthenticatedClientsHaveLittleTimeAndRoom(t *testing.T) {
-	w := terminating(t, newUsers(t, map[string]string{"alice": "a"}), 0, func(c *gateway.Config) { c.AuthTimeout = 300 * time.Millisecond })
+	t.Parallel()
+	w := terminating(t, newUsers(t, map[string]string{"alice": "a"}), 0, func(c *gateway.Config) { c.AuthTimeout = time.Second })
 	silent, begun, slow := w.peer(), w.peer(), w.peer()
 	if code := begun.handshake(auth.Plain); code != 0 {
 		t.Fatal(code)
@@ -231,6 +238,7 @@ func TestUnauthenticatedClientsHaveLittleTimeAndRoom(t *testing.T) {
 	begun.closed()
 	slow.closed()
 
+	w = terminating(t, newUsers(t, map[string]string{"alice": "a"}), 0)
 	large := w.peer()
 	large.Write(binary.BigEndian.AppendUint32(nil, 64<<10+1))
 	large.closed()
@@ -247,14 +255,15 @@ func TestUnauthenticatedClientsHaveLittleTimeAndRoom(t *testing.T) {
 }
 
 func TestSessionsEndUnlessRenewed(t *testing.T) {
+	t.Parallel()
 	u := newUsers(t, map[string]string{"alice": "a", "bob": "b"})
-	w := terminating(t, u, 500*time.Millisecond)
+	w := terminating(t, u, 2*time.Second)
 	p := w.peer()
-	if r := p.login("alice", "a", 0); r.SessionLifetimeMillis != 500 {
+	if r := p.login("alice", "a", 0); r.SessionLifetimeMillis != 2000 {
 		t.Errorf("the client is told of %d ms", r.SessionLifetimeMillis)
 	}
 	began := time.Now()
-	for time.Since(began) < time.Second { // past the first end: renewed each time
+	for time.Since(began) < 2200*time.Millisecond { // past the first end: renewed each time
 		p.login("alice", "a", 0)
 		p.ask(metadata())
 	}
@@ -267,6 +276,7 @@ func TestSessionsEndUnlessRenewed(t *testing.T) {
 }
 
 func TestStockClientRenewsItsSession(t *testing.T) {
+	t.Parallel()
 	u := newUsers(t, map[string]string{"alice": "a"})
 	logins := 0
 	mechanism := plain.Plain(func(context.Context) (plain.Auth, error) { logins++; return plain.Auth{User: "alice", Pass: "a"}, nil })
@@ -283,6 +293,7 @@ func TestStockClientRenewsItsSession(t *testing.T) {
 }
 
 func TestRemovedUserIsCutOffAtOnce(t *testing.T) {
+	t.Parallel()
 	u := newUsers(t, map[string]string{"alice": "a", "bob": "b"})
 	w := terminating(t, u, 0)
 	alice, bob := w.peer(), w.peer()
@@ -298,6 +309,7 @@ func TestRemovedUserIsCutOffAtOnce(t *testing.T) {
 }
 
 func TestGatewayLogsInBeforeItsClients(t *testing.T) {
+	t.Parallel()
 	u := newUsers(t, map[string]string{"alice": "a"})
 	server := must(auth.NewServer(auth.Config{Mechanisms: []string{auth.Plain}, Credentials: u.now.Load}))
 	w := newWorld(t, setup{
@@ -312,6 +324,7 @@ func TestGatewayLogsInBeforeItsClients(t *testing.T) {
 }
 
 func TestEndOfTheGatewaysOwnSessionDrainsItsClient(t *testing.T) {
+	t.Parallel()
 	u := newUsers(t, map[string]string{"alice": "a"})
 	server := must(auth.NewServer(auth.Config{Mechanisms: []string{auth.Plain}, Credentials: u.now.Load}))
 	service := plain.Auth{User: "guardlock", Pass: "service"}.AsMechanism()
