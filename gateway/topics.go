@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 )
 
@@ -65,3 +66,28 @@ func (t *topicNames) resolve(ctx context.Context, id [16]byte, lookup func(conte
 	t.Learn(id, n)
 	return n, nil
 }
+
+// intern returns a string for bytes that come again and again, without
+// allocating for those seen before.
+func (t *topicNames) intern(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	t.mu.RLock()
+	s, ok := t.strings[string(b)]
+	t.mu.RUnlock()
+	if ok {
+		return s
+	}
+	s = strings.Clone(string(b))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.strings == nil || len(t.strings) >= maxInterned {
+		t.strings = map[string]string{}
+	}
+	t.strings[s] = s
+	return s
+}
+
+// maxInterned bounds names that come from clients.
+const maxInterned = 1 << 14

@@ -1,0 +1,91 @@
+package gateway
+
+import (
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/wire"
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+// rulings turns a batch's verdicts into the decision entry.
+type rulings struct {
+	grant    *Grant
+	entry    *audit.BatchEntry
+	errors   []wire.RecordError
+	rejected int
+	dropped  int
+	routed   int
+	changed  int
+	first    string // reason of the first rejected record
+	by       uint8  // module that rejected it
+}
+
+// maxRecordErrors bounds the KIP-467 list of one answer.
+const maxRecordErrors = 100
+
+func (r *rulings) add(b *record.Batch) {
+	for i := 0; i < len(b.Records); {
+		// Neighbours mostly share their ruling: look it up once for each run.
+		rec, n := &b.Records[i], 1
+		for i+n < len(b.Records) && sameRuling(rec, &b.Records[i+n]) {
+			n++
+		}
+		ruling := r.ruling(rec)
+		r.entry.Add(ruling, n)
+		r.count(rec, ruling, i, n)
+		i += n
+	}
+}
+
+func sameRuling(a, b *record.Record) bool {
+	return a.Verdict == b.Verdict && a.Module == b.Module && a.Reason == b.Reason && a.Route == b.Route
+}
+
+func (r *rulings) ruling(rec *record.Record) audit.Ruling {
+	out := audit.Ruling{Verdict: audit.Verdict(rec.Verdict), Module: rec.Module}
+	if rec.Verdict == record.Passed {
+		return audit.Ruling{}
+	}
+	out.Reason = catalogued(r.grant.Reasons, rec.Module, int(rec.Reason))
+	if rec.Verdict == record.Routed {
+		out.Route = catalogued(r.grant.Routes, rec.Module, int(rec.Route))
+	}
+	return out
+}
+
+func catalogued(lists [][]string, module uint8, i int) string {
+	if int(module) < len(lists) && i < len(lists[module]) {
+		return lists[module][i]
+	}
+	return "unspecified"
+}
+
+func (r *rulings) count(rec *record.Record, ruling audit.Ruling, at, n int) {
+	switch rec.Verdict {
+	case record.Modified:
+		r.changed += n
+	case record.Dropped:
+		r.dropped += n
+	case record.Routed:
+		r.routed += n
+	case record.Rejected:
+		if r.rejected == 0 {
+			r.first, r.by = ruling.Reason, rec.Module
+		}
+		r.rejected += n
+		for i := 0; i < n && len(r.errors) < maxRecordErrors; i++ {
+			r.errors = append(r.errors, wire.RecordError{Index: int32(at + i), Message: ruling.Reason})
+		}
+	}
+}
+
+// outcome sums up a batch that is forwarded.
+func (r *rulings) outcome(records int) audit.Outcome {
+	switch {
+	case r.dropped == records:
+		return audit.OutcomeDropped
+	case r.routed == records:
+		return audit.OutcomeRouted
+	default:
+		return audit.OutcomeModified
+	}
+}
