@@ -65,21 +65,25 @@ type refusal struct {
 func (w *world) refused(got kmsgPartition, want refusal) audit.Decision {
 	w.t.Helper()
 	if got.ErrorCode != want.code || got.BaseOffset != -1 || got.ErrorMessage == nil {
-		w.t.Fatalf("the answer is code %d, offset %d, message %v; want code %d", got.ErrorCode, got.BaseOffset, got.ErrorMessage, want.code)
+		w.t.Fatalf("the answer is code %d, offset %d, message %q; want code %d", got.ErrorCode, got.BaseOffset, deref(got.ErrorMessage), want.code)
 	}
 	var records []int32
 	for _, e := range got.ErrorRecords {
 		records = append(records, e.RelativeOffset)
-		if e.ErrorMessage == nil || *e.ErrorMessage != want.reason {
-			w.t.Errorf("record %d is refused with %v, want %s", e.RelativeOffset, e.ErrorMessage, want.reason)
+		if d := w.lookup(deref(e.ErrorMessage)); d.Index != int(e.RelativeOffset) || d.Outcome != want.outcome || d.Reason != want.reason {
+			w.t.Errorf("record %d is refused with %q, of which the log says %s (%s)", e.RelativeOffset, *e.ErrorMessage, d.Outcome, d.Reason)
 		}
 	}
 	equal(w.t, "records refused", records, want.records)
-	return w.named(*got.ErrorMessage, want)
+	d := w.lookup(*got.ErrorMessage)
+	if d.Batch == nil || d.Batch.Outcome.String() != want.outcome || d.Reason != want.reason || d.Offset != -1 {
+		w.t.Errorf("the log says %s (%s) at offset %d of %s, want %s (%s) at none", d.Outcome, d.Reason, d.Offset, d.ID, want.outcome, want.reason)
+	}
+	return d
 }
 
-// named looks up the decision that a producer's error names.
-func (w *world) named(message string, want refusal) audit.Decision {
+// lookup is the decision that a producer's error names.
+func (w *world) lookup(message string) audit.Decision {
 	w.t.Helper()
 	id := decisionID.FindStringSubmatch(message)
 	if id == nil {
@@ -87,9 +91,5 @@ func (w *world) named(message string, want refusal) audit.Decision {
 	}
 	r := must(audit.OpenReader(w.logDir))(w.t)
 	defer r.Close()
-	d := must(r.Lookup(w.t.Context(), id[1]))(w.t)
-	if d.Batch == nil || d.Batch.Outcome.String() != want.outcome || d.Reason != want.reason || d.Offset != -1 {
-		w.t.Errorf("the log says %s (%s) at offset %d of %s, want %s (%s) at none", d.Outcome, d.Reason, d.Offset, id[1], want.outcome, want.reason)
-	}
-	return d
+	return must(r.Lookup(w.t.Context(), id[1]))(w.t)
 }
