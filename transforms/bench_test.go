@@ -36,10 +36,11 @@ func benchGuest(b *testing.B, guest string, size int, metered bool) {
 	}
 	c := NewChain(load(b, r, Spec{Wasm: testdata(b, guest+".wasm")}))
 	batch := sized(benchRecords, size)
+	rewind := rewinder(batch)
 	b.ReportAllocs()
 	b.SetBytes(int64(benchRecords * size))
 	for b.Loop() {
-		rewind(batch)
+		rewind()
 		if err := c.Run(b.Context(), batch, Origin{Topic: "bench"}); err != nil {
 			b.Fatal(err)
 		}
@@ -49,10 +50,11 @@ func benchGuest(b *testing.B, guest string, size int, metered bool) {
 
 func benchNative(b *testing.B, size int, work func(*record.Batch)) {
 	batch := sized(benchRecords, size)
+	rewind := rewinder(batch)
 	b.ReportAllocs()
 	b.SetBytes(int64(benchRecords * size))
 	for b.Loop() {
-		rewind(batch)
+		rewind()
 		work(batch)
 	}
 	perRecord(b)

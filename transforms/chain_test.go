@@ -189,8 +189,9 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	for _, guest := range []string{"copy.wasm", "upper.wasm"} {
 		c := NewChain(load(t, r, Spec{Wasm: testdata(t, guest)}))
 		b := sized(500, 1024)
+		rewind := rewinder(b)
 		allocs := testing.AllocsPerRun(20, func() {
-			rewind(b)
+			rewind()
 			if err := c.Run(t.Context(), b, Origin{Topic: "t"}); err != nil {
 				t.Fatal(err)
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/guardlock/guardlock/transforms/record"
@@ -84,22 +85,12 @@ func values(values ...string) *record.Batch {
 	return newBatch(records...)
 }
 
-// rewind undoes what a chain did to a batch.
-func rewind(b *record.Batch) {
-	b.Data, b.Changed = b.Data[:b.InputLen], false
-	at := uint32(0)
-	for n := range b.Records {
-		r := &b.Records[n]
-		if r.Verdict != record.Passed {
-			key, value := r.Key, r.Value
-			head := r.Whole.Off + 3
-			if key.Off >= uint32(b.InputLen) || value.Off >= uint32(b.InputLen) {
-				r.Key = record.Span{Off: head, Len: key.Len}
-				r.Value = record.Span{Off: head + uint32(key.Len), Len: value.Len}
-			}
-			r.Verdict, r.Module, r.Reason, r.Route = record.Passed, 0, 0, 0
-		}
-		at += uint32(r.Whole.Len)
+// rewinder returns a function that undoes what a chain did to a batch.
+func rewinder(b *record.Batch) func() {
+	records := slices.Clone(b.Records)
+	return func() {
+		b.Data, b.Changed = b.Data[:b.InputLen], false
+		copy(b.Records, records)
 	}
 }
 

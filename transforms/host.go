@@ -119,7 +119,9 @@ func (m *module) granted(grant Grant) ([]hostFunction, error) {
 		case im.Type != f.signature():
 			return nil, fmt.Errorf("checking imports: %q is declared as %s, but is %s", im, im.Type, f.signature())
 		}
-		functions = append(functions, f)
+		if _, twice := find(functions, im); !twice {
+			functions = append(functions, f)
+		}
 	}
 	return functions, nil
 }
@@ -157,11 +159,13 @@ func i32s(n int) []api.ValueType {
 	return slices.Repeat([]api.ValueType{api.ValueTypeI32}, n)
 }
 
-// input is the guest's view ptr, len: valid until guest code runs again.
+// input is the guest's view ptr, len: valid until guest code runs again. The
+// work on it counts as the guest's, as if 16 instructions a byte.
 func (i *instance) input(ptr, length uint64) ([]byte, bool) {
 	if uint32(length) > maxHostBytes {
 		return nil, false
 	}
+	i.slices += int(uint32(length) / (fuelSlice / 16))
 	return i.mem.Read(uint32(ptr), uint32(length))
 }
 

@@ -245,6 +245,34 @@ func TestEngineHoldsOnlyWhatIsImported(t *testing.T) {
 	}
 }
 
+func TestFunctionImportedTwiceIsOneFunction(t *testing.T) {
+	log := importFunc("guardlock_log", "log", typLog)
+	load(t, newRuntime(t, Config{}), Spec{Wasm: asm{imports: [][]byte{log, log}}.wasm(), Grant: Grant{HostFunctions: AllHostFunctions()}})
+}
+
+func TestHostFunctionsAllocateNothingInSteadyState(t *testing.T) {
+	for name, a := range map[string]asm{
+		"guardlock_crypto.sha256":       hostGuest("guardlock_crypto.sha256", typThree, cat(firstValue(), i32c(hostOut)), 32),
+		"guardlock_crypto.hmac_sha256":  hostGuest("guardlock_crypto.hmac_sha256", typFour, cat(i32c(0), firstValue(), i32c(hostOut)), 32),
+		"guardlock_crypto.aes_gcm_seal": hostGuest("guardlock_crypto.aes_gcm_seal", typSeal, sealArgs(0), 0),
+		"guardlock_compress.snappy":     hostGuest("guardlock_compress.snappy", typFour, cat(firstValue(), i32c(hostOut), i32c(4096)), 0),
+		"guardlock_compress.zstd":       hostGuest("guardlock_compress.zstd", typFour, cat(firstValue(), i32c(hostOut), i32c(4096)), 0),
+	} {
+		m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{HostFunctions: []string{name}, Keys: []Key{{"k", testSecret}}}})
+		c, b := NewChain(m), values(strings.Repeat("value ", 40))
+		rewind := rewinder(b)
+		allocs := testing.AllocsPerRun(20, func() {
+			rewind()
+			if err := c.Run(t.Context(), b, Origin{}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if allocs > 0 {
+			t.Errorf("%s: %.1f allocations for a batch", name, allocs)
+		}
+	}
+}
+
 func TestShortSecretIsRefused(t *testing.T) {
 	_, err := newRuntime(t, Config{}).Load(t.Context(), Spec{Name: "m", Wasm: asm{}.wasm(), Grant: Grant{Keys: []Key{{"weak", []byte("hunter2")}}}})
 	if err == nil || !strings.Contains(err.Error(), `the secret of key "weak" is shorter than 16 bytes`) || strings.Contains(err.Error(), "hunter2") {

@@ -125,13 +125,18 @@ func (m *Module) start(ctx context.Context, scanned *module, functions []hostFun
 	return m.runtime.adopt(m)
 }
 
-func (m *Module) compile(ctx context.Context, scanned *module) error {
+func (m *Module) compile(ctx context.Context, scanned *module) (err error) {
 	select {
 	case <-m.runtime.compiling:
 	case <-ctx.Done():
 		return fmt.Errorf("compiling: %w", ctx.Err())
 	}
-	defer func() { m.runtime.compiling <- struct{}{} }()
+	defer func() {
+		m.runtime.compiling <- struct{}{}
+		if r := recover(); r != nil { // a fault of the engine must not end the gateway
+			err = fmt.Errorf("compiling: the engine failed: %v", r)
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, compileTimeout)
 	defer cancel()
 	// With two workers the engine looks at ctx between functions.
