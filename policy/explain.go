@@ -103,7 +103,7 @@ func annotated(c *ast.Compiler) map[string]Rule {
 		}
 		id, _ := a.Custom["id"].(string)
 		rules[place(rule.Location)] = Rule{
-			Name: strings.TrimPrefix(rule.Path().String(), "data."), ID: id,
+			Name: strings.TrimPrefix(rule.Module.Package.Path.Extend(rule.Ref().GroundPrefix()).String(), "data."), ID: id,
 			Title: a.Title, Description: a.Description,
 			File: rule.Location.File, Line: rule.Location.Row,
 		}
