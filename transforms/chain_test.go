@@ -126,6 +126,16 @@ func TestSmallArenaGrowsUntilTheOutputFits(t *testing.T) {
 	}
 }
 
+// Guests do not free blocks: a new one for each size would use the memory up.
+func TestLargeRecordsOfManySizesFit(t *testing.T) {
+	upper := load(t, newRuntime(t, Config{}), Spec{Wasm: testdata(t, "upper.wasm"), Grant: Grant{Limits: Limits{Instances: 1}}})
+	for n := range 100 {
+		if err := NewChain(upper).Run(t.Context(), sized(1, 257<<10+n<<12), Origin{}); err != nil {
+			t.Fatalf("record %d: %v", n, err)
+		}
+	}
+}
+
 func TestRecordLargerThanTheMemoryFails(t *testing.T) {
 	upper := load(t, newRuntime(t, Config{}), Spec{Wasm: testdata(t, "upper.wasm"), Grant: Grant{Limits: Limits{MemoryBytes: 4 << 20}}})
 	wantKind(t, NewChain(upper).Run(t.Context(), sized(1, 3<<20), Origin{}), Memory)

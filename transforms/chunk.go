@@ -3,7 +3,9 @@ package transforms
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"math/bits"
 
 	"github.com/guardlock/guardlock/transforms/record"
 )
@@ -139,11 +141,18 @@ func (i *instance) reserveInput(n int) error {
 	if uint64(n) > uint64(i.module.limits.MemoryBytes) {
 		return i.failed(Memory, fmt.Errorf("a record of %d bytes exceeds the memory limit", n))
 	}
-	at, err := i.allocate(n)
+	// Blocks are never freed: powers of two, so that all of them together stay
+	// below twice the largest, and the exact size only where that does not fit.
+	size := 1 << bits.Len(uint(n-1))
+	at, err := i.allocate(size)
+	if failed, ok := errors.AsType[*Error](err); ok && failed.Kind == Memory {
+		size = n
+		at, err = i.allocate(size)
+	}
 	if err != nil {
 		return err
 	}
-	l.input, l.inputCap = at, uint32(n)
+	l.input, l.inputCap = at, uint32(size)
 	return nil
 }
 
