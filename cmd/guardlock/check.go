@@ -81,6 +81,9 @@ func checkTLS(cfg *config) []error {
 				found = append(found, fmt.Errorf("%s: listen.tls: %w", cl.Name, err))
 			}
 		}
+		if _, err := s.access(cl); err != nil {
+			found = append(found, fmt.Errorf("%s: %w", cl.Name, err))
+		}
 		if u := cl.Broker.Upstream; u != nil {
 			if _, _, err := s.realCluster(u); err != nil {
 				found = append(found, fmt.Errorf("%s: %w", cl.Name, err))

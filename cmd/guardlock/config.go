@@ -78,14 +78,24 @@ type listenConfig struct {
 	Telemetry bool `yaml:"insecure_telemetry"`
 	// TLS makes the listeners speak TLS. Default: plaintext.
 	TLS *serverTLSConfig `yaml:"tls"`
+	// SNI puts all brokers on the one port of Address. Default: a port each.
+	SNI *sniConfig `yaml:"sni"`
+	// SASL says how clients authenticate. Default: they need not.
+	SASL *clientSASLConfig `yaml:"sasl"`
 }
 
 type serverTLSConfig struct {
 	// CertFile and KeyFile are PEM; they are read again when they change.
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
-	// ClientCAFile turns on mTLS: clients must show a certificate of this CA.
+	// ClientCAFile turns on mTLS: clients must show a certificate of this CA. It
+	// is read again when it changes.
 	ClientCAFile string `yaml:"client_ca_file"`
+	// PrincipalMapping makes names of certificates' subjects, as Kafka's
+	// ssl.principal.mapping.rules do: DEFAULT, or RULE:pattern/replacement/[LU].
+	// The first that matches the whole subject counts; one that none takes is
+	// refused. Default: the subject itself, User:CN=alice,O=Example.
+	PrincipalMapping []string `yaml:"principal_mapping"`
 }
 
 type brokerConfig struct {
@@ -111,7 +121,8 @@ type upstreamConfig struct {
 	// TLS connects by TLS. Default: plaintext.
 	TLS *clientTLSConfig `yaml:"tls"`
 	// SASL is the gateway's own identity, for looking up topics and for copies
-	// to quarantine topics; clients keep their own.
+	// to quarantine topics. Clients keep their own, unless listen.sasl.mode is
+	// terminate: then it is the identity of all of them.
 	SASL *saslConfig `yaml:"sasl"`
 }
 
@@ -293,6 +304,9 @@ func (c *config) setDefaults() {
 func (c *clusterConfig) setDefaults(brokerDir string) {
 	setDefault(&c.Listen.Address, "127.0.0.1:9092")
 	setDefault(&c.Listen.NodeIDs, "0-63")
+	if c.Listen.SASL != nil {
+		c.Listen.SASL.setDefaults()
+	}
 	if e := c.Broker.Embedded; e != nil {
 		setDefault(&e.Dir, brokerDir)
 		setDefault(&e.Partitions, 3)

@@ -181,6 +181,7 @@ func (s *stack) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		s.refreshFiles()
 		now := s.stamp()
 		if now == seen && !s.grantEnded() {
 			continue

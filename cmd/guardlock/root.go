@@ -33,6 +33,7 @@ func newRootCommand() *cobra.Command {
 		newModuleCommand(),
 		newPolicyCommand(),
 		newAuditCommand(),
+		newUserCommand(),
 		newTopicCommand(),
 		newProduceCommand(),
 		newConsumeCommand(),

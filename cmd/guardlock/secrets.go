@@ -157,11 +157,9 @@ func (s *stack) serverTLS(c *serverTLSConfig) (*tls.Config, error) {
 	out := &tls.Config{MinVersion: tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.current() }}
 	if c.ClientCAFile != "" {
-		pool, err := certPool(s.cfg.file(c.ClientCAFile))
-		if err != nil {
-			return nil, fmt.Errorf("client_ca_file: %w", err)
+		if err := s.clientAuthorities(out, s.cfg.file(c.ClientCAFile)); err != nil {
+			return nil, err
 		}
-		out.ClientCAs, out.ClientAuth = pool, tls.RequireAndVerifyClientCert
 	}
 	return out, nil
 }

@@ -79,6 +79,9 @@ func (c *config) insecure() []string {
 		if cl.Listen.Telemetry {
 			out = append(out, cl.Name+": listen.insecure_telemetry")
 		}
+		if s := cl.Listen.SASL; s != nil && s.Plaintext {
+			out = append(out, cl.Name+": listen.sasl.insecure_plaintext")
+		}
 		if e := cl.Broker.Embedded; e != nil && e.NoSync {
 			out = append(out, cl.Name+": broker.embedded.insecure_no_sync")
 		}

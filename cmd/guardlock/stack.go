@@ -17,6 +17,7 @@ import (
 	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/admission"
+	"github.com/guardlock/guardlock/gateway/auth"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/transforms"
 )
@@ -24,13 +25,15 @@ import (
 // stack is everything that one serving process holds, in the order in which it
 // is opened. It is closed in the reverse order.
 type stack struct {
-	cfg     *config
-	log     *zap.Logger
-	journal *audit.Log
-	runtime *transforms.Runtime
-	keys    map[string][]byte
-	brokers map[string]*broker.Embedded
-	gateway *gateway.Gateway
+	cfg      *config
+	log      *zap.Logger
+	journal  *audit.Log
+	runtime  *transforms.Runtime
+	keys     map[string][]byte
+	brokers  map[string]*broker.Embedded
+	gateway  *gateway.Gateway
+	files    []func() (changed bool, err error) // read again while serving
+	fetchers []*auth.Fetcher
 
 	mu  sync.Mutex
 	set map[string]*admission.Set // by cluster; replaced by reload
@@ -123,6 +126,14 @@ func (s *stack) clusterConfig(cl clusterConfig) (gateway.ClusterConfig, error) {
 			return cc, fmt.Errorf("listen.tls: %w", err)
 		}
 	}
+	if sni := cl.Listen.SNI; sni != nil {
+		if cc.SNI, err = gateway.ParseSNI(sni.Bootstrap, sni.Pattern); err != nil {
+			return cc, fmt.Errorf("listen.sni: %w", err)
+		}
+	}
+	if cc.Access, err = s.access(cl); err != nil {
+		return cc, err
+	}
 	cc.Upstream, cc.Service, err = s.upstream(cl)
 	return cc, err
 }
@@ -201,6 +212,9 @@ func (s *stack) run(ctx context.Context, ready func()) error {
 		s.gateway.Cluster(cl.Name).Resolve(s.journal.Unbound())
 	}
 	wg.Go(func() { s.watch(work) })
+	for _, f := range s.fetchers {
+		wg.Go(func() { f.Run(work) })
+	}
 	ready()
 	err := s.gateway.Run(ctx)
 	return errors.Join(err, s.recordStop())

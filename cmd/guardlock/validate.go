@@ -64,6 +64,9 @@ func (c *config) validateClusters(p *problems) {
 		seen[cl.Name] = true
 		cl.Listen.validate(p, path+"listen")
 		cl.Broker.validate(p, path+"broker")
+		if s := cl.Listen.SASL; s != nil && s.Mode == modePassthrough && cl.Broker.Embedded != nil {
+			p.add(path+"listen.sasl.mode", "the embedded broker knows no users; use terminate")
+		}
 	}
 }
 
@@ -76,7 +79,7 @@ func (l listenConfig) validate(p *problems, path string) {
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 		p.add(path+".address", "%q is not a port", port)
 	}
-	if ip := net.ParseIP(host); l.AdvertisedHost == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
+	if ip := net.ParseIP(host); l.AdvertisedHost == "" && l.SNI == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
 		p.add(path+".advertised_host", "is needed, since %s listens on every address: clients must be told one", l.Address)
 	}
 	if _, _, err := parseNodeIDs(l.NodeIDs); err != nil {
@@ -88,6 +91,7 @@ func (l listenConfig) validate(p *problems, path string) {
 	if t := l.TLS; t != nil && (t.CertFile == "" || t.KeyFile == "") {
 		p.add(path+".tls", "needs cert_file and key_file")
 	}
+	l.validateAccess(p, path)
 }
 
 func (b brokerConfig) validate(p *problems, path string) {

@@ -121,6 +121,7 @@ type Fetcher struct {
 	// fixed after NewFetcher
 	client *http.Client
 	url    string
+	failed func(error)
 	now    func() time.Time
 	turn   chan struct{} // held by whoever fetches
 
@@ -141,14 +142,11 @@ const (
 
 // NewFetcher makes a fetcher; it does not fetch. client must verify the server's
 // certificate. Redirects are not followed: keys come from where the operator
-// said, or not at all. now may be nil.
-func NewFetcher(client *http.Client, url string, now func() time.Time) *Fetcher {
-	if now == nil {
-		now = time.Now
-	}
+// said, or not at all. failed is told why fetching failed.
+func NewFetcher(client *http.Client, url string, failed func(error)) *Fetcher {
 	c := *client
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Fetcher{client: &c, url: url, now: now, turn: make(chan struct{}, 1)}
+	return &Fetcher{client: &c, url: url, failed: failed, now: time.Now, turn: make(chan struct{}, 1)}
 }
 
 // Run fetches now and then until ctx ends.
@@ -195,19 +193,15 @@ func (f *Fetcher) Refresh(ctx context.Context) {
 		return
 	}
 	keys, err := f.fetch(ctx)
+	if err != nil && ctx.Err() == nil {
+		f.failed(err)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tried = f.now()
 	if err == nil {
 		f.keys, f.got = keys, f.tried
 	}
-}
-
-// Fetch gets the keys and returns why it could not; for checking a
-// configuration.
-func (f *Fetcher) Fetch(ctx context.Context) error {
-	_, err := f.fetch(ctx)
-	return err
 }
 
 func (f *Fetcher) fetch(ctx context.Context) (*KeySet, error) {

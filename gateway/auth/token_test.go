@@ -312,7 +312,9 @@ func TestFetcherAsksRarelyAndBelievesKeysForADay(t *testing.T) {
 	}))
 	defer server.Close()
 	now := time.Now()
-	f := NewFetcher(server.Client(), server.URL, func() time.Time { return now })
+	failures := 0
+	f := NewFetcher(server.Client(), server.URL, func(error) { failures++ })
+	f.now = func() time.Time { return now }
 	if f.Keys() != nil {
 		t.Fatal("keys before any were fetched")
 	}
@@ -336,6 +338,9 @@ func TestFetcherAsksRarelyAndBelievesKeysForADay(t *testing.T) {
 	if f.Refresh(t.Context()); f.Keys() == nil {
 		t.Fatal("keys did not come back")
 	}
+	if failures != 2 {
+		t.Errorf("%d failures were told", failures)
+	}
 }
 
 func TestFetcherTrustsNobodyElse(t *testing.T) {
@@ -354,8 +359,10 @@ func TestFetcherTrustsNobodyElse(t *testing.T) {
 		client *http.Client
 		ok     bool
 	}{{"/keys", server.Client(), true}, {"/moved", server.Client(), false}, {"/huge", server.Client(), false}, {"/keys", &http.Client{}, false}} {
-		if err := NewFetcher(c.client, server.URL+c.path, nil).Fetch(t.Context()); (err == nil) != c.ok {
-			t.Errorf("%s: %v", c.path, err)
+		var failure error
+		f := NewFetcher(c.client, server.URL+c.path, func(err error) { failure = err })
+		if f.Refresh(t.Context()); (f.Keys() != nil) != c.ok || (failure == nil) != c.ok {
+			t.Errorf("%s: %v", c.path, failure)
 		}
 	}
 }
@@ -365,7 +372,7 @@ func TestFetcherEndsWithItsContext(t *testing.T) {
 	i := newIssuer(t)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(i.published()); cancel() }))
 	defer server.Close()
-	NewFetcher(server.Client(), server.URL, nil).Run(ctx)
+	NewFetcher(server.Client(), server.URL, func(error) {}).Run(ctx)
 }
 
 func TestBearerMessagesAreReadStrictly(t *testing.T) {

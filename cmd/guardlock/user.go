@@ -1,0 +1,233 @@
+package main
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/gateway/auth"
+)
+
+const userHelp = `Users of a gateway that authenticates clients itself (listen.sasl.mode:
+terminate). Their file is listen.sasl.credentials_file; it holds salted hashes
+and no passwords, and a gateway that serves reads it again when it changes.`
+
+func newUserCommand() *cobra.Command {
+	return newGroup("user", "Add, list and remove the users of a gateway", userHelp,
+		newUserAddCommand(),
+		newUserListCommand(),
+		newUserRemoveCommand(),
+	)
+}
+
+// userFile is the --file flag of every user command.
+type userFile struct{ path string }
+
+func (f *userFile) register(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&f.path, "file", "f", "", "credentials `FILE` (listen.sasl.credentials_file)")
+}
+
+// load reads the file; a missing one is fs.ErrNotExist.
+func (f *userFile) load(cmd *cobra.Command) (*auth.Credentials, error) {
+	if f.path == "" {
+		return nil, needFlag(cmd, "file", "guardlock "+commandName(cmd)+" --file users.yaml")
+	}
+	raw, err := readBounded(f.path, maxWatched)
+	if err != nil {
+		return nil, fmt.Errorf("reading users: %w", err)
+	}
+	c, err := auth.ParseCredentials(raw)
+	if err != nil {
+		return nil, fmt.Errorf("reading users from %s: %w", f.path, err)
+	}
+	return c, nil
+}
+
+func (f *userFile) save(c *auth.Credentials) error {
+	raw, err := c.Marshal()
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(f.path, raw, 0o600); err != nil {
+		return fmt.Errorf("writing users: %w", err)
+	}
+	return nil
+}
+
+type userAddCommand struct {
+	file       userFile
+	mechanisms []string
+	iterations int
+	replace    bool
+}
+
+const userAddHelp = `Add a user, or set a new password with --replace. The password comes from a
+prompt or from the environment variable GUARDLOCK_PASSWORD. Keep to ASCII:
+Kafka clients do not agree on how other characters are prepared.
+
+PLAIN is checked against the same hashes, so any mechanism works for any user.`
+
+func newUserAddCommand() *cobra.Command {
+	var c userAddCommand
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Add a user, or set a new password",
+		Long:  userAddHelp,
+		Example: `  guardlock user add alice --file users.yaml
+  GUARDLOCK_PASSWORD=... guardlock user add alice --file users.yaml --replace`,
+		Args: needArgs("NAME"),
+		RunE: c.run,
+	}
+	c.file.register(cmd)
+	cmd.Flags().StringSliceVar(&c.mechanisms, "mechanisms", []string{auth.ScramSHA256, auth.ScramSHA512}, "`SCRAM` mechanisms that the user can log in with")
+	cmd.Flags().IntVar(&c.iterations, "iterations", auth.DefaultIterations, "`HASHES` that guessing a password costs; clients compute them at each login")
+	cmd.Flags().BoolVar(&c.replace, "replace", false, "set a new password for a user that exists")
+	return cmd
+}
+
+func (c *userAddCommand) run(cmd *cobra.Command, args []string) error {
+	name := args[0]
+	users, err := c.file.load(cmd)
+	if errors.Is(err, fs.ErrNotExist) {
+		users, err = auth.NewCredentials(), nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(users.Records(name)) > 0 && !c.replace {
+		return withHint(fmt.Errorf("adding a user: %s exists already", name), "set a new password with --replace")
+	}
+	password, err := userPassword(cmd, name)
+	if err != nil {
+		return err
+	}
+	var records []auth.Record
+	for _, m := range c.mechanisms {
+		r, err := auth.NewRecord(m, password, c.iterations)
+		if err != nil {
+			return withCode(fmt.Errorf("adding a user: %w", err), exitUsage)
+		}
+		records = append(records, r)
+	}
+	if users, err = users.With(name, records); err != nil {
+		return withCode(fmt.Errorf("adding a user: %w", err), exitUsage)
+	}
+	if err := c.file.save(users); err != nil {
+		return err
+	}
+	if wantsJSON(cmd) {
+		return printJSON(cmd.OutOrStdout(), lineOf(users, name))
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "user %s  %s\n", name, strings.Join(c.mechanisms, ", "))
+	return err
+}
+
+// userPassword is the new user's password: from the environment, or typed twice.
+func userPassword(cmd *cobra.Command, name string) ([]byte, error) {
+	password, given := os.LookupEnv(passwordVariable)
+	typed := []byte(password)
+	if !given {
+		if in, ok := cmd.InOrStdin().(*os.File); !ok || !isTerminal(in) {
+			return nil, withHint(usagef("a password is needed, and there is no terminal to ask on"), "set %s", passwordVariable)
+		}
+		var err error
+		if typed, err = askPassword(cmd, "Password for "+name+": "); err != nil {
+			return nil, err
+		}
+		again, err := askPassword(cmd, "Once more: ")
+		if err != nil {
+			return nil, err
+		}
+		if subtle.ConstantTimeCompare(typed, again) != 1 {
+			return nil, usagef("adding a user: the two passwords differ")
+		}
+	}
+	if len(typed) == 0 || bytes.IndexByte(typed, 0) >= 0 {
+		return nil, usagef("adding a user: a password has one byte or more, none of them zero")
+	}
+	return typed, nil
+}
+
+// userLine is one row of `user list`.
+type userLine struct {
+	User       string   `json:"user"`
+	Mechanisms []string `json:"mechanisms"`
+	Iterations int      `json:"iterations"` // the least of any mechanism
+}
+
+func lineOf(users *auth.Credentials, name string) userLine {
+	l := userLine{User: name}
+	for _, r := range users.Records(name) {
+		l.Mechanisms = append(l.Mechanisms, r.Mechanism)
+		if l.Iterations == 0 || r.Iterations < l.Iterations {
+			l.Iterations = r.Iterations
+		}
+	}
+	return l
+}
+
+func newUserListCommand() *cobra.Command {
+	var file userFile
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the users",
+		Example: "  guardlock user list --file users.yaml",
+		Args:    needArgs(),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return listUsers(cmd, &file) },
+	}
+	file.register(cmd)
+	return cmd
+}
+
+func listUsers(cmd *cobra.Command, file *userFile) error {
+	users, err := file.load(cmd)
+	if err != nil {
+		return err
+	}
+	lines := []userLine{}
+	for _, name := range users.Names() {
+		lines = append(lines, lineOf(users, name))
+	}
+	if wantsJSON(cmd) {
+		return printJSON(cmd.OutOrStdout(), lines)
+	}
+	t := newTable("USER", "MECHANISMS", "ITERATIONS")
+	for _, l := range lines {
+		t.add(l.User, strings.Join(l.Mechanisms, ", "), l.Iterations)
+	}
+	return t.write(cmd.OutOrStdout())
+}
+
+func newUserRemoveCommand() *cobra.Command {
+	var file userFile
+	cmd := &cobra.Command{
+		Use:     "remove NAME",
+		Short:   "Remove a user, who is cut off with the next request",
+		Example: "  guardlock user remove alice --file users.yaml",
+		Args:    needArgs("NAME"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return removeUser(cmd, &file, args[0]) },
+	}
+	file.register(cmd)
+	return cmd
+}
+
+func removeUser(cmd *cobra.Command, file *userFile, name string) error {
+	users, err := file.load(cmd)
+	if err != nil {
+		return err
+	}
+	if len(users.Records(name)) == 0 {
+		return notFoundf("removing a user: %s is not in %s", name, file.path)
+	}
+	if err := file.save(users.Without(name)); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", name)
+	return err
+}
