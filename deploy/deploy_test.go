@@ -21,11 +21,17 @@ import (
 )
 
 // guardlock runs the built binary in dir and returns what it printed.
-type guardlock struct{ binary string }
+type guardlock struct {
+	binary   string
+	password string // in its environment, unless empty
+}
 
 func (g guardlock) run(dir string, args ...string) (string, error) {
 	cmd := exec.Command(g.binary, args...)
 	cmd.Dir = dir
+	if g.password != "" {
+		cmd.Env = append(os.Environ(), "GUARDLOCK_PASSWORD="+g.password)
+	}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -103,6 +109,9 @@ func installation(t *testing.T, g guardlock, dir string) {
 	}
 	write(t, filepath.Join(dir, "keys/upstream.password"), "s3cret\n", 0o600)
 	write(t, filepath.Join(dir, "keys/pseudonyms.key"), strings.Repeat("5a", 32), 0o600)
+	g.password = "s3cret"
+	g.must(t, dir, "user", "add", "alice", "--file", "users.yaml")
+	g.password = ""
 	for _, person := range []string{"ada", "grace", "linus"} {
 		g.must(t, dir, "keygen", "--no-password", "--out", person)
 	}
