@@ -99,6 +99,7 @@ func (c *conn) run(ctx context.Context, to target) error {
 	}
 	up, err := c.dial(ctx, to)
 	if err != nil {
+		c.reset()
 		return err
 	}
 	defer up.Close()
@@ -164,6 +165,20 @@ func (c *conn) dial(ctx context.Context, to target) (net.Conn, error) {
 		}
 	}
 	return nil, fmt.Errorf("dialing the cluster: %w", last)
+}
+
+// reset ends the client's connection the way that a host without a broker does:
+// clients take an orderly end before the first answer for a TLS mismatch, and
+// some give up for good.
+func (c *conn) reset() {
+	raw := c.client
+	if t, ok := raw.(*tls.Conn); ok {
+		raw = t.NetConn()
+	}
+	if t, ok := raw.(*net.TCPConn); ok {
+		t.SetLinger(0)
+		t.Close()
+	}
 }
 
 // endReading says that nothing will be added to the queue any more.
