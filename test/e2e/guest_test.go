@@ -70,35 +70,54 @@ func body(locals byte, c code) []byte {
 
 // guest is a module of guest ABI v1 (docs/abi.md).
 type guest struct {
-	imports   []string // "module.field" of functions without parameters
-	reasons   string
-	locals    byte
-	transform code
-	extra     [][]byte // sections behind the memory section, whole
+	imports    []string // "module.field" of functions
+	importType byte     // index in the types below; 0: the module's own choice
+	reasons    string
+	locals     byte
+	transform  code
+	more       []code   // further functions, without parameters or results
+	extra      [][]byte // sections before the memory section, whole
 }
 
 var wasmMagic = []byte("\x00asm\x01\x00\x00\x00")
 
+// The types of every guest.
+const (
+	typeTransform = iota
+	typeAlloc
+	typeNothing
+	typeLog
+)
+
 func (g guest) wasm() []byte {
-	var imports [][]byte
+	if g.importType == 0 {
+		g.importType = typeNothing
+	}
+	var imports, functions, bodies [][]byte
 	for _, i := range g.imports {
 		mod, field, _ := cut(i)
-		imports = append(imports, slices.Concat(name(mod), name(field), []byte{0, 2}))
+		imports = append(imports, slices.Concat(name(mod), name(field), []byte{0, g.importType}))
+	}
+	functions = append(functions, []byte{typeTransform}, []byte{typeAlloc})
+	bodies = append(bodies, body(g.locals, g.transform), body(2, allocator()))
+	for _, c := range g.more {
+		functions, bodies = append(functions, []byte{typeNothing}), append(bodies, body(0, c))
 	}
 	first := byte(len(imports))
-	types := vec([]byte{0x60, 1, 0x7f, 1, 0x7f}, []byte{0x60, 2, 0x7f, 0x7f, 1, 0x7f}, []byte{0x60, 0, 0})
-	out := slices.Concat(wasmMagic, section(1, types))
+	out := slices.Concat(wasmMagic, section(1, vec([]byte{0x60, 1, 0x7f, 1, 0x7f}, []byte{0x60, 2, 0x7f, 0x7f, 1, 0x7f},
+		[]byte{0x60, 0, 0}, []byte{0x60, 2, 0x7f, 0x7f, 0})))
 	if first > 0 {
 		out = append(out, section(2, vec(imports...))...)
 	}
-	out = append(out, section(3, vec([]byte{0}, []byte{1}))...)
+	out = append(out, section(3, vec(functions...))...)
+	out = append(out, slices.Concat(g.extra...)...)
 	out = append(out, section(5, vec([]byte{0, 2}))...)
 	out = append(out, section(6, vec(append([]byte{0x7f, 1, 0x41}, append(appendSigned(nil, 1024), opEnd)...)))...)
 	out = append(out, section(7, vec(
 		append(name("memory"), 2, 0),
 		append(name("guardlock_transform_v1"), 0, first),
 		append(name("guardlock_alloc"), 0, first+1)))...)
-	out = append(out, section(10, vec(body(g.locals, g.transform), body(2, allocator())))...)
+	out = append(out, section(10, vec(bodies...))...)
 	if g.reasons != "" {
 		out = append(out, section(0, append(name("guardlock.reasons"), g.reasons...))...)
 	}
@@ -207,8 +226,8 @@ func judge() []byte {
 	return guest{reasons: "judge.no\njudge.drop\njudge.route", locals: 6, transform: c}.wasm()
 }
 
-// passer passes everything, and may import what it likes.
-func passer(imports ...string) []byte {
+// pass copies every descriptor as it is.
+func pass() code {
 	const frame = 0
 	var c code
 	c.get(frame)
@@ -221,5 +240,8 @@ func passer(imports ...string) []byte {
 	c.op(0x6c, 0xfc, 10, 0, 0)
 	c.get(frame)
 	c.load(12)
-	return guest{imports: imports, locals: 0, transform: c}.wasm()
+	return c
 }
+
+// passer passes everything, and imports what it likes.
+func passer(imports ...string) []byte { return guest{imports: imports, transform: pass()}.wasm() }

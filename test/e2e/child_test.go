@@ -1,0 +1,35 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// killBroker kills the embedded broker of a gateway, its only child.
+func (p *process) killBroker() {
+	p.t.Helper()
+	before := p.child()
+	if err := syscall.Kill(before, syscall.SIGKILL); err != nil {
+		p.t.Fatalf("killing the embedded broker: %v", err)
+	}
+	eventually(p.t, "the broker is started again", func() bool { now := p.child(); return now != 0 && now != before })
+}
+
+// child is the process id of the gateway's child, 0 if it has none.
+func (p *process) child() int {
+	p.t.Helper()
+	var found string
+	tasks, err := filepath.Glob("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/task/*/children")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, task := range tasks {
+		text, _ := os.ReadFile(task) // a thread may have ended
+		found += string(text)
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(found))
+	return pid
+}

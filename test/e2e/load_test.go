@@ -1,0 +1,139 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// load is a producer that sends numbered records until it is stopped, and
+// remembers which were acknowledged.
+type load struct {
+	client *kgo.Client
+	topic  string
+	stop   context.CancelFunc
+	ended  chan struct{}
+
+	mu           sync.Mutex
+	acknowledged map[string]int32 // value → partition
+	failed       error
+}
+
+const loadPartitions = 2
+
+// startLoad produces "a…" and "m…" in turn, which the judge passes and changes,
+// over both partitions. Retries have no end: only what can never work fails.
+func startLoad(t *testing.T, topic string, addrs []string, opts ...kgo.Opt) *load {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	l := &load{topic: topic, stop: stop, ended: make(chan struct{}), acknowledged: map[string]int32{}}
+	l.client = client(t, addrs[0], append([]kgo.Opt{kgo.SeedBrokers(addrs...), kgo.AllowAutoTopicCreation(), kgo.MaxBufferedRecords(300),
+		kgo.ProducerLinger(0), kgo.ProducerBatchMaxBytes(2000), kgo.UnknownTopicRetries(-1), kgo.DialTimeout(2 * time.Second),
+		kgo.ProduceRequestTimeout(5 * time.Second)}, opts...)...)
+	go l.run(ctx)
+	t.Cleanup(func() { stop(); <-l.ended; l.client.Close() })
+	return l
+}
+
+func (l *load) run(ctx context.Context) {
+	defer close(l.ended)
+	tick := time.NewTicker(2 * time.Millisecond) // a load, not a flood: what is stored is read again at every start
+	defer tick.Stop()
+	for i := 0; ctx.Err() == nil; i++ {
+		if i%4 == 0 {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		r := &kgo.Record{Topic: l.topic, Partition: int32(i % loadPartitions), Value: fmt.Appendf(nil, "%c%d", "am"[i%2], i)}
+		l.client.Produce(context.WithoutCancel(ctx), r, l.landed)
+	}
+}
+
+func (l *load) landed(r *kgo.Record, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var ended *kgo.ErrFirstReadEOF // the connection ended before its first answer: this client gives up
+	if err != nil {
+		if !errors.As(err, &ended) {
+			l.failed = fmt.Errorf("%s: %w", r.Value, err)
+		}
+		return
+	}
+	l.acknowledged[string(r.Value)] = r.Partition
+}
+
+func (l *load) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.acknowledged)
+}
+
+// more waits until n further records have been acknowledged.
+func (l *load) more(t *testing.T, n int) {
+	t.Helper()
+	n += l.count()
+	if !within(patience, func() bool { return l.count() >= n }) {
+		t.Fatalf("%s: %d records are acknowledged, and no %d after %s (last error: %v)", l.topic, l.count(), n, patience, l.error())
+	}
+}
+
+func (l *load) error() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+// finish stops producing and waits for every acknowledgement that is owed.
+func (l *load) finish(t *testing.T) {
+	t.Helper()
+	l.stop()
+	<-l.ended
+	if err := l.client.Flush(testContext(t)); err != nil {
+		t.Fatalf("%s: waiting for the last acknowledgements: %v", l.topic, err)
+	}
+	if err := l.error(); err != nil {
+		t.Errorf("%s: a record failed for good: %v", l.topic, err)
+	}
+}
+
+// compare fails unless every acknowledged record is stored, as the module made
+// it, and, where once says so, nothing is stored twice.
+func (l *load) compare(t *testing.T, stored map[int32][]entry, once bool) {
+	t.Helper()
+	seen := map[string]int{}
+	for _, records := range stored {
+		for _, v := range values(records) {
+			seen[v]++
+		}
+	}
+	lost, twice := 0, 0
+	for v := range l.acknowledged {
+		if seen[afterJudge(v)] == 0 {
+			lost++
+		}
+	}
+	for _, n := range seen {
+		if n > 1 {
+			twice++
+		}
+	}
+	if lost > 0 || once && twice > 0 {
+		t.Errorf("%s: of %d acknowledged records %d are lost; %d are stored twice", l.topic, len(l.acknowledged), lost, twice)
+	}
+	t.Logf("%s: %d acknowledged, %d stored, %d twice", l.topic, len(l.acknowledged), len(seen), twice)
+}
+
+func afterJudge(v string) string {
+	if v[0] == 'm' {
+		return "M" + v[1:]
+	}
+	return v
+}

@@ -1,0 +1,12 @@
+//go:build slow
+
+package e2e
+
+import "testing"
+
+func killRounds() int {
+	if testing.Short() {
+		return 5
+	}
+	return 50
+}
