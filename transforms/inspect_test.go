@@ -24,6 +24,10 @@ func bodyOnly(body []byte) []byte {
 
 func instruction(code ...byte) []byte { return bodyOnly(cat(vec(), code, op(opEnd))) }
 
+func withMemory(code ...byte) []byte {
+	return header(typesOnly(), sec(secFunction, vec(u32(0))), sec(secMemory, vec(op(0, 1))), sec(secCode, vec(function(0, code))))
+}
+
 var refusals = []struct {
 	rule string
 	wasm []byte
@@ -83,6 +87,11 @@ var refusals = []struct {
 	{"TailCall", instruction(0x12, 0), "tail calls"},
 	{"Exceptions", instruction(0x08, 0), "exceptions are not allowed"},
 	{"RelaxedSIMD", instruction(opVector, 0x80, 0x02), "relaxed SIMD"},
+	{"HiddenCodeBehindVector", instruction(opVector, 0x8c, 0), "more bytes than it needs"},
+	{"HiddenCodeBehindBulk", instruction(opMisc, 0x8b, 0), "more bytes than it needs"},
+	{"HiddenCodeBehindMemory", withMemory(0x3f, 0x80, 0), "operand 0x80 of an instruction on a memory"},
+	{"HiddenCodeBehindCopy", withMemory(opMisc, miscMemoryCopy, 0, 0x80, 0), "operand 0x80 of an instruction on a memory"},
+	{"HiddenCodeBehindSelect", instruction(opSelectTyped, 0x81, 0, 0x7f), "operand 0x81 of select"},
 	{"UnknownInstruction", instruction(0xff), "instruction 0xff"},
 	{"GarbageCollection", instruction(0xfb, 0), "instruction 0xfb"},
 	{"UnknownLocal", instruction(opLocalGet, 0), "local 0 does not exist"},
@@ -92,8 +101,7 @@ var refusals = []struct {
 	{"UnknownBlockType", instruction(opBlock, 1, opEnd), "block type 1 does not exist"},
 	{"NegativeBlockType", instruction(opBlock, 0x41, opEnd), "block type 0x41"},
 	{"NoMemory", instruction(0x28, 0, 0), "memory 0 does not exist"},
-	{"SecondMemory", header(typesOnly(), sec(secFunction, vec(u32(0))), sec(secMemory, vec(op(0, 1))),
-		sec(secCode, vec(function(0, op(0x28, 0x40, 0, 0))))), "names a second memory"},
+	{"SecondMemory", withMemory(0x28, 0x40, 0, 0), "names a second memory"},
 	{"ComputedInitialiser", header(sec(secGlobal, vec(cat(op(0x7f, 0), i32c(1), i32c(1), op(opI32Add, opEnd))))), "more than one instruction"},
 	{"CallInInitialiser", header(sec(secGlobal, vec(op(0x7f, 0, opCall, 0, opEnd)))), "not a constant"},
 	{"ElementIndex", header(sec(secTable, vec(op(0x70, 0, 1))), sec(secElement, vec(cat(op(0), i32c(0), op(opEnd, 1, 7))))), "function 7 does not exist"},

@@ -87,7 +87,7 @@ func (r *reader) instr(in *instr, s *space) {
 		in.index = r.index("function", s.funcs)
 	case op == opCallIndirect:
 		r.index("type", s.types)
-		r.index("table", s.tables)
+		r.zero("table", s.tables)
 	case op == opGlobalGet, op == opGlobalSet:
 		in.index = r.index("global", s.globals)
 	default:
@@ -98,13 +98,12 @@ func (r *reader) instr(in *instr, s *space) {
 func (r *reader) rareInstr(in *instr, s *space) {
 	switch in.op {
 	case opSelectTyped:
-		for range r.count("selected types", 1) {
-			r.valType()
-		}
+		r.one("select", 1)
+		r.valType()
 	case opTableGet, opTableSet:
-		r.index("table", s.tables)
+		r.zero("table", s.tables)
 	case 0x3f, opMemoryGrow:
-		r.index("memory", s.memories)
+		r.zero("memory", s.memories)
 	case opI32Const:
 		r.signed(5)
 	case opI64Const:
@@ -130,39 +129,66 @@ func (r *reader) rareInstr(in *instr, s *space) {
 	}
 }
 
+// The engine reads some immediates as one byte where others, or its own
+// validator, read a number of any length. What they would disagree on is
+// refused: behind it, code could stand that the one sees and the other does not,
+// and that would then be neither validated nor metered.
+
+// one reads a byte that must be want.
+func (r *reader) one(what string, want byte) {
+	if got := r.byte(); r.err == nil && got != want {
+		r.refuse("the operand 0x%02x of %s is not allowed", got, what)
+	}
+}
+
+// zero reads the index of the only memory or table.
+func (r *reader) zero(what string, n int) {
+	r.need(what+" 0", n)
+	r.one("an instruction on a "+what, 0)
+}
+
 func (r *reader) miscInstr(in *instr, s *space) {
-	in.sub = r.u32()
+	in.sub = uint32(r.byte())
 	switch {
+	case in.sub >= 0x80:
+		r.refuse("an instruction is encoded in more bytes than it needs")
 	case in.sub < 8:
 	case in.sub == miscMemoryInit:
 		r.index("data segment", s.datas)
-		r.index("memory", s.memories)
+		r.zero("memory", s.memories)
 	case in.sub == 9:
 		r.index("data segment", s.datas)
 	case in.sub == miscMemoryCopy:
-		r.index("memory", s.memories)
-		r.index("memory", s.memories)
+		r.zero("memory", s.memories)
+		r.zero("memory", s.memories)
 	case in.sub == miscMemoryFill:
-		r.index("memory", s.memories)
+		r.zero("memory", s.memories)
 	case in.sub == miscTableInit:
 		r.index("element segment", s.elems)
-		r.index("table", s.tables)
+		r.zero("table", s.tables)
 	case in.sub == 13:
 		r.index("element segment", s.elems)
 	case in.sub == 14:
-		r.index("table", s.tables)
-		r.index("table", s.tables)
+		r.zero("table", s.tables)
+		r.zero("table", s.tables)
 	case in.sub == miscTableGrow:
 		r.refuse("table.grow is not allowed: the engine does not bound tables")
 	case in.sub == 16, in.sub == miscTableFill:
-		r.index("table", s.tables)
+		r.zero("table", s.tables)
 	default:
 		r.refuse("instruction 0xfc %d is not allowed", in.sub)
 	}
 }
 
 func (r *reader) vectorInstr(in *instr, s *space) {
-	in.sub = r.u32()
+	in.sub = uint32(r.byte())
+	if in.sub >= 0x80 { // two bytes, the second of them 1 up to number 255
+		if more := r.byte(); r.err == nil && more == 0 {
+			r.refuse("an instruction is encoded in more bytes than it needs")
+		} else if r.err == nil && more != 1 {
+			r.refuse("relaxed SIMD is not allowed")
+		}
+	}
 	switch sub := in.sub; {
 	case sub <= 11, sub == 92, sub == 93:
 		r.memArg(s)
@@ -173,8 +199,6 @@ func (r *reader) vectorInstr(in *instr, s *space) {
 	case sub >= 84 && sub <= 91:
 		r.memArg(s)
 		r.skip(1)
-	case sub > 255:
-		r.refuse("relaxed SIMD is not allowed")
 	}
 }
 
@@ -183,9 +207,7 @@ func (r *reader) memArg(s *space) {
 		r.refuse("a memory access is aligned to more than 16 bytes or names a second memory")
 	}
 	r.u32()
-	if s.memories == 0 {
-		r.refuse("memory 0 does not exist")
-	}
+	r.need("memory 0", s.memories)
 }
 
 func (r *reader) blockType(s *space) {

@@ -18,9 +18,7 @@ func (m *module) constExpr(r *reader) {
 	case opRefFunc:
 		m.funcRef(r)
 	case opVector:
-		if r.u32() != 12 {
-			r.refuse("an initialiser is not a constant")
-		}
+		r.one("an initialiser", 12)
 		r.skip(16)
 	default:
 		r.refuse("an initialiser is not a constant")
