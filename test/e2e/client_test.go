@@ -220,3 +220,12 @@ func (w *wire) pipeline(reqs ...*produceRequest) {
 		w.t.Fatalf("sending %d requests: %v", len(reqs), err)
 	}
 }
+
+// refusedNow reports whether nobody listens at addr.
+func refusedNow(addr string) bool {
+	c, err := net.DialTimeout("tcp", addr, time.Second)
+	if err == nil {
+		c.Close()
+	}
+	return err != nil
+}

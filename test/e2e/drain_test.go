@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/guardlock/guardlock/audit"
+)
+
+// realCluster is a cluster that several gateways can stand in front of.
+func realCluster(t *testing.T, topics ...string) (*kfake.Cluster, string) {
+	t.Helper()
+	s := setup{topics: map[string]int32{}}
+	for _, topic := range topics {
+		s.topics[topic] = loadPartitions
+	}
+	k := startKafka(t, s)
+	return k, fmt.Sprintf("  upstream: {bootstrap: [%q]}\n", k.ListenAddrs()[0])
+}
+
+// slowly makes the cluster answer nothing of kind until the returned function
+// is called.
+func slowly(k *kfake.Cluster, kind kmsg.Key) (arrived chan struct{}, release func()) {
+	arrived, gate := make(chan struct{}, 1000), make(chan struct{})
+	k.ControlKey(int16(kind), func(kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		arrived <- struct{}{}
+		k.SleepControl(func() { <-gate })
+		return nil, nil, false
+	})
+	return arrived, func() { close(gate) }
+}
+
+// What was read before SIGTERM is produced and answered; nobody new is let in.
+func TestTerminatedGatewayAnswersWhatIsInFlight(t *testing.T) {
+	kafka, upstream := realCluster(t, "in")
+	d := deploy(t, plan{modules: []module{judgeModule("in")}, bindings: map[string]string{"in": "judge"}, broker: upstream})
+	gateway := serve(t, d)
+	c := dial(t, d.address)
+	c.request(metadataRequest("in"))
+	arrived, release := slowly(kafka, kmsg.Produce)
+	req := produceOf(-1, part{"in", 0, batchOf(nobody, "a")})
+	c.send(req)
+	<-arrived
+	go gateway.terminate()
+	eventually(t, "the listener closes", func() bool { return refusedNow(d.address) })
+	release()
+	if got := results(c.receive(req, c.last))[0]; got.ErrorCode != codeNone || got.BaseOffset != 0 {
+		t.Errorf("the answer is code %d at offset %d", got.ErrorCode, got.BaseOffset)
+	}
+	if !c.closed() {
+		t.Error("the connection stays open after the drain")
+	}
+	<-gateway.ended
+	if got := decisionAt(t, d.audit(), "in", 0, 0); got.Outcome != "passed" || got.Batch.Recovered {
+		t.Errorf("the log says: %+v", got)
+	}
+	if stops := decisions(t, d.audit(), audit.Filter{Kinds: []audit.Kind{audit.KindStop}}); len(stops) != 1 {
+		t.Errorf("the log has %d orderly ends, want one", len(stops))
+	}
+}
+
+// SIGTERM under load, again and again: each time the program ends in order,
+// and nothing is lost or, with a producer id, stored twice.
+func TestDrainUnderLoadLosesAndDuplicatesNothing(t *testing.T) {
+	d := deploy(t, crashPlan())
+	gateway := serve(t, d)
+	idempotent, plain := startLoads(t, d.address)
+	for range 3 {
+		idempotent.more(t, 100)
+		plain.more(t, 100)
+		gateway.terminate()
+		gateway = serve(t, d)
+	}
+	idempotent.finish(t)
+	plain.finish(t)
+	idempotent.compare(t, d.everyRecordHasItsDecision("idempotent"), true)
+	plain.compare(t, d.everyRecordHasItsDecision("plain"), false)
+	gateway.terminate()
+}
+
+// Two gateways in front of one cluster are restarted in turn under load.
+func TestRollingRestartOfTwoGatewaysLosesAndDuplicatesNothing(t *testing.T) {
+	kafka, upstream := realCluster(t, "idempotent", "plain")
+	who := newPeople(t)
+	var ds [2]*deployment
+	var gateways [2]*process
+	for i := range ds {
+		p := crashPlan()
+		p.node, p.people, p.broker = fmt.Sprintf("node%d", i), &who, upstream
+		ds[i] = deploy(t, p)
+		gateways[i] = serve(t, ds[i])
+	}
+	// A client sees the nodes of the gateway that it asked last: it must be able
+	// to go to either.
+	addrs := []string{ds[0].address, ds[1].address}
+	idempotent, plain := startLoads(t, addrs...)
+	for range 2 {
+		for i := range gateways {
+			idempotent.more(t, 100)
+			plain.more(t, 100)
+			gateways[i].terminate()
+			gateways[i] = serve(t, ds[i])
+		}
+	}
+	idempotent.finish(t)
+	plain.finish(t)
+	for _, l := range []*load{idempotent, plain} {
+		stored := map[int32][]entry{}
+		for p := range int32(loadPartitions) {
+			stored[p] = readAll(t, kafka.ListenAddrs()[0], l.topic, p)
+		}
+		l.compare(t, stored, l == idempotent)
+		everyRecordHasADecisionIn(t, ds[:], l.topic, stored)
+	}
+	for _, g := range gateways {
+		g.terminate()
+	}
+}
+
+// everyRecordHasADecisionIn asks the logs of several gateways.
+func everyRecordHasADecisionIn(t *testing.T, ds []*deployment, topic string, stored map[int32][]entry) {
+	t.Helper()
+	for partition, records := range stored {
+		known := map[int64]bool{}
+		eventually(t, "every stored record has its decision", func() bool {
+			for _, d := range ds {
+				for _, got := range decisions(t, d.audit(), audit.Filter{Topic: topic, Partition: &partition}) {
+					known[got.Offset] = true
+				}
+			}
+			for _, r := range records {
+				if !known[r.offset] {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
