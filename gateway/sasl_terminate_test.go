@@ -240,6 +240,7 @@ func TestUnauthenticatedClientsHaveLittleTimeAndRoom(t *testing.T) {
 
 	w = terminating(t, newUsers(t, map[string]string{"alice": "a"}), 0)
 	large := w.peer()
+	large.SetDeadline(time.Now().Add(5 * time.Second)) // half of the time that is left to authenticate
 	large.Write(binary.BigEndian.AppendUint32(nil, 64<<10+1))
 	large.closed()
 	p := w.peer()
