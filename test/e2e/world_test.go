@@ -93,8 +93,13 @@ func startKafka(t *testing.T, s setup) *kfake.Cluster {
 
 func upstream(t *testing.T, k *kfake.Cluster) gateway.Upstream {
 	t.Helper()
+	return upstreamAt(t, k.ListenAddrs()...)
+}
+
+func upstreamAt(t *testing.T, bootstrap ...string) gateway.Upstream {
+	t.Helper()
 	var addrs []broker.HostPort
-	for _, a := range k.ListenAddrs() {
+	for _, a := range bootstrap {
 		addrs = append(addrs, must(broker.ParseHostPort(a))(t))
 	}
 	return must(broker.NewCluster(broker.ClusterConfig{Bootstrap: addrs}))(t)
