@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,30 +46,42 @@ func (g guardlock) must(t *testing.T, dir string, args ...string) string {
 	return out
 }
 
-// built is the binary of this tree, which TestMain makes once.
-var built guardlock
+// directory holds the binary for all tests.
+var directory string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "guardlock-deploy")
-	if err != nil {
+	var err error
+	if directory, err = os.MkdirTemp("", "guardlock-deploy"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	built.binary = filepath.Join(dir, "guardlock")
-	code := 1
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", built.binary, "../cmd/guardlock").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building: %v\n%s", err, out)
-	} else {
-		code = m.Run()
-	}
-	os.RemoveAll(dir)
+	code := m.Run()
+	os.RemoveAll(directory)
 	os.Exit(code)
+}
+
+// build makes the binary of this tree, once.
+var build = sync.OnceValues(func() (guardlock, error) {
+	g := guardlock{binary: filepath.Join(directory, "guardlock")}
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", g.binary, "../cmd/guardlock").CombinedOutput(); err != nil {
+		return g, fmt.Errorf("building: %w\n%s", err, out)
+	}
+	return g, nil
+})
+
+func built(t *testing.T) guardlock {
+	t.Helper()
+	g, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
 }
 
 // Every sample must be accepted, with every file that it names in place: the
 // way README.md describes them, made by the commands that it names.
 func TestSamplesAreAcceptedByCheck(t *testing.T) {
-	g, dir := built, t.TempDir()
+	g, dir := built(t), t.TempDir()
 	installation(t, g, dir)
 	samples, err := filepath.Glob("samples/*.yaml")
 	if err != nil || len(samples) < 4 {
@@ -87,7 +100,7 @@ func TestSamplesAreAcceptedByCheck(t *testing.T) {
 
 // The check above proves nothing if check accepts anything.
 func TestSampleWithAChangedModuleIsRefused(t *testing.T) {
-	g, dir := built, t.TempDir()
+	g, dir := built(t), t.TempDir()
 	installation(t, g, dir)
 	copyFile(t, "samples/embedded.yaml", filepath.Join(dir, "guardlock.yaml"))
 	config := filepath.Join(dir, "modules/gdpr/config.json")
@@ -253,7 +266,7 @@ func TestComposeLetsNobodyAroundTheGateway(t *testing.T) {
 // What the unit runs must be commands of the binary, and, where systemd is at
 // hand, it must find nothing wrong with the unit.
 func TestUnitIsValid(t *testing.T) {
-	g := built
+	g := built(t)
 	unit := read(t, "guardlock.service")
 	starts := regexp.MustCompile(`(?m)^ExecStart(?:Pre)?=/usr/local/bin/guardlock (\w+)(?: (--\w+))?`).FindAllStringSubmatch(unit, -1)
 	if len(starts) != 2 {
