@@ -240,7 +240,7 @@ func inYAML(doc string, fields []field, all map[string][]field) string {
 	}
 	for _, f := range fields {
 		for i, n := range f.names {
-			if strings.ToUpper(n) != n {
+			if strings.ToUpper(n) != n || strings.Contains(f.keys[i], "_") {
 				keys[n] = f.keys[i]
 			}
 		}
