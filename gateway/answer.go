@@ -240,8 +240,12 @@ func (c *conn) armWrites() error {
 	return c.client.SetWriteDeadline(c.writesUntil)
 }
 
-// checkIdle wakes whoever waits for the last answer.
+// checkIdle wakes whoever waits for the last answer, or for any.
 func (c *conn) checkIdle() {
+	select {
+	case c.room <- struct{}{}:
+	default:
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.settled() {

@@ -56,13 +56,16 @@ type conn struct {
 	queue    queue
 	reading  bool          // the reader may still add to the queue
 	idle     chan struct{} // closed when reading is over and nothing is owed
+	room     chan struct{} // told when answers have left the queue
+	ended    chan struct{} // closed when no more answers will come from upstream
 	draining bool
 }
 
 const anonymous = "User:ANONYMOUS" // Kafka's name for an unauthenticated principal
 
 func newConn(c *Cluster, client net.Conn) *conn {
-	conn := &conn{cluster: c, client: client, id: c.gw.lastConn.Add(1), source: hostOf(client), reading: true, idle: make(chan struct{})}
+	conn := &conn{cluster: c, client: client, id: c.gw.lastConn.Add(1), source: hostOf(client), reading: true,
+		idle: make(chan struct{}), room: make(chan struct{}, 1), ended: make(chan struct{})}
 	conn.log = c.log.With(zap.String("client", client.RemoteAddr().String()))
 	conn.in = newInbox(client, c.gw.memory.requests, c.gw.cfg.MaxFrame, c.gw.cfg.FrameTimeout)
 	p := anonymous
@@ -112,15 +115,14 @@ func (c *conn) run(ctx context.Context, to target) error {
 
 	var wg sync.WaitGroup
 	var writeErr error
-	upstreamEnded := make(chan struct{})
 	wg.Go(func() {
-		defer close(upstreamEnded)
+		defer close(c.ended)
 		writeErr = c.write(ctx)
 		c.client.Close() // no answers will come: the reader has nothing to do
 	})
 	readErr := c.read(ctx)
 	c.endReading()
-	c.lingerForAnswers(ctx, cfg.DrainTimeout, upstreamEnded)
+	c.lingerForAnswers(ctx, cfg.DrainTimeout)
 	up.Close()
 	wg.Wait()
 	c.abandonPending()
@@ -197,12 +199,12 @@ func (c *conn) settled() bool {
 }
 
 // lingerForAnswers waits until what was forwarded has been answered.
-func (c *conn) lingerForAnswers(ctx context.Context, limit time.Duration, upstreamEnded <-chan struct{}) {
+func (c *conn) lingerForAnswers(ctx context.Context, limit time.Duration) {
 	t := time.NewTimer(limit)
 	defer t.Stop()
 	select {
 	case <-c.idle:
-	case <-upstreamEnded:
+	case <-c.ended:
 	case <-t.C:
 	case <-ctx.Done():
 	}

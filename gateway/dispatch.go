@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -257,7 +258,34 @@ func (c *conn) flush(ctx context.Context) error {
 	if err := c.deliverLocals(); err != nil {
 		return err
 	}
-	return closing
+	if closing != nil {
+		return closing
+	}
+	return c.awaitRoom(ctx)
+}
+
+// maxOwed bounds the answers that one connection waits for. Brokers take one
+// request at a time, so that no client is faster for having more under way; but
+// answers of our own pile up here while the broker is slow.
+const maxOwed = 1024
+
+// awaitRoom returns when the client may ask for more.
+func (c *conn) awaitRoom(ctx context.Context) error {
+	for {
+		c.mu.Lock()
+		full := c.queue.count >= maxOwed
+		c.mu.Unlock()
+		if !full {
+			return nil
+		}
+		select {
+		case <-c.room:
+		case <-c.ended:
+			return io.EOF
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (c *conn) releaseSteps() {
