@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -229,3 +230,5 @@ func refusedNow(addr string) bool {
 	}
 	return err != nil
 }
+
+func contains(frame []byte, text string) bool { return bytes.Contains(frame, []byte(text)) }
