@@ -91,10 +91,10 @@ func (e *BatchEntry) stretches(fates []fate) []stretch {
 		return []stretch{{fate: &fates[0], count: e.Records}}
 	}
 	out := make([]stretch, 0, len(e.Runs))
-	index, stored := 0, 0
+	index, stored, takesOut := 0, 0, e.takesOut()
 	for _, r := range e.Runs {
 		s := stretch{fate: &fates[r.Ruling], first: index, count: int(r.Count), stored: stored}
-		if s.fate.verdict.removes(e.ProducerID) {
+		if takesOut && s.fate.verdict.withdraws() {
 			s.stored = -1
 		} else {
 			stored += s.count

@@ -63,9 +63,10 @@ func (s *state) noteBind(b *bind) {
 func (e *BatchEntry) ref(seq uint64, at epoch) *BatchRef {
 	r := &BatchRef{Seq: seq, Time: e.Time, Target: e.Target, Producer: e.Producer, Records: e.Records,
 		Stored: e.Records, Outcome: e.Outcome, mac: macID{at, e.nonce, e.mac}}
+	takesOut := e.takesOut()
 	for _, run := range e.Runs {
 		ruling := &e.Rulings[run.Ruling]
-		if ruling.Verdict.removes(e.ProducerID) {
+		if takesOut && ruling.Verdict.withdraws() {
 			r.Stored -= int(run.Count)
 		}
 		if ruling.Verdict == Routed {
@@ -75,12 +76,16 @@ func (e *BatchEntry) ref(seq uint64, at epoch) *BatchRef {
 	return r
 }
 
-// removes reports whether records with this verdict are taken out of the
-// stored batch, so that later ones move up. With a producer id they leave a
-// placeholder behind: counts and sequence numbers must survive.
-func (v Verdict) removes(producerID int64) bool {
-	return producerID < 0 && (v == Dropped || v == Routed)
+// takesOut reports whether withdrawn records are taken out of the stored batch,
+// so that later ones move up. With a producer id each leaves a placeholder
+// behind, since counts and sequence numbers must survive; and so does each of
+// a batch of nothing else, since no broker stores a batch without records.
+func (e *BatchEntry) takesOut() bool {
+	return e.ProducerID < 0 && slices.ContainsFunc(e.Runs, func(r Run) bool { return !e.Rulings[r.Ruling].Verdict.withdraws() })
 }
+
+// withdraws reports whether a record with this verdict is not in its place.
+func (v Verdict) withdraws() bool { return v == Dropped || v == Routed }
 
 func (r *BatchRef) addRoute(topic string, n int) {
 	for i := range r.routes {
