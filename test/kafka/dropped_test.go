@@ -1,0 +1,118 @@
+//go:build kafka
+
+package kafka
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// dropped makes a topic in which records were dropped at the start, in the middle, in a batch of their own and at the end.
+func dropped(t *testing.T, w way, opts ...kgo.Opt) string {
+	t.Helper()
+	to := topic(t, w, "dropping", 1)
+	c := w.client(t, opts...)
+	for _, batch := range [][]string{{"drop 0", "keep 1", "drop 2", "keep 3"}, {"drop 4", "drop 5"}, {"keep 6", "drop 7"}, {"drop 8"}} {
+		mustSend(t, c, records(to, 0, batch...)...)
+	}
+	return to
+}
+
+// TestPlaceholdersAreSeenOnlyBesideTheGateway: an idempotent producer's dropped records keep their places.
+func TestPlaceholdersAreSeenOnlyBesideTheGateway(t *testing.T) {
+	w := through(shared)
+	to := dropped(t, w)
+	if got := consume(t, w, to)[0]; !slices.Equal(got, []string{"keep 1", "keep 3", "keep 6"}) {
+		t.Errorf("seen through the gateway: %q", got)
+	}
+	kept := map[int64]string{1: "keep 1", 3: "keep 3", 6: "keep 6"}
+	stored := storedIn(t, to)
+	if len(stored) != 9 {
+		t.Errorf("%d records are stored", len(stored))
+	}
+	for at, r := range stored {
+		if kept[at.offset] != "" && string(r.Value) == kept[at.offset] {
+			continue
+		}
+		if string(r.Key) != "\x00guardlock.dropped.v1" || r.Value != nil || len(r.Headers) != 1 || r.Headers[0].Key != "guardlock.dropped" ||
+			string(r.Headers[0].Value) != "dropping" {
+			t.Errorf("at %d stands %q = %q, headers %v", at.offset, r.Key, r.Value, r.Headers)
+		}
+	}
+	everyRecordIsDecided(t, to, shared)
+}
+
+// TestDroppedRecordsOfNobodyLeaveNoTrace: without a producer id records are taken out, but for a batch of nothing else.
+func TestDroppedRecordsOfNobodyLeaveNoTrace(t *testing.T) {
+	w := through(shared)
+	to := dropped(t, w, kgo.DisableIdempotentWrite())
+	if got := consume(t, w, to)[0]; !slices.Equal(got, []string{"keep 1", "keep 3", "keep 6"}) {
+		t.Errorf("seen through the gateway: %q", got)
+	}
+	if n := len(storedIn(t, to)); n != 6 {
+		t.Errorf("%d records are stored; 3 kept and 3 that stand for batches", n)
+	}
+	everyRecordIsDecided(t, to, shared)
+}
+
+// TestOffsetsAreTheSameOverHoles: wherever a consumer begins, it gets the next record that is there and goes on behind it.
+func TestOffsetsAreTheSameOverHoles(t *testing.T) {
+	w := through(shared)
+	to := dropped(t, w)
+	want := map[int64]string{0: "1 3", 1: "1 3", 2: "3", 3: "3", 4: "", 5: "", 6: "6", 7: "", 8: ""}
+	ends := map[int64]int64{0: 4, 1: 4, 2: 4, 3: 4, 4: 6, 5: 6, 6: 8, 7: 8, 8: 9}
+	for offset := range int64(9) {
+		beside, besideNext := fetchOne(t, direct().client(t), to, offset)
+		got, next := fetchOne(t, w.client(t), to, offset)
+		if got.HighWatermark != beside.HighWatermark || got.LogStartOffset != beside.LogStartOffset || got.LastStableOffset != beside.LastStableOffset {
+			t.Errorf("at %d: %+v, beside the gateway %+v", offset, got, beside)
+		}
+		var seen string
+		for _, r := range got.Records {
+			if r.Offset < ends[offset] { // brokers give what follows, too
+				seen += fmt.Sprintf(" %d", r.Offset)
+			}
+		}
+		if seen != "" {
+			seen = seen[1:]
+		}
+		if seen != want[offset] || next != besideNext {
+			t.Errorf("at %d: saw %q and goes on at %d; want %q and %d", offset, seen, next, want[offset], besideNext)
+		}
+	}
+}
+
+func fetchOne(t *testing.T, cl *kgo.Client, topic string, offset int64) (kgo.FetchPartition, int64) {
+	t.Helper()
+	return fetch(t, cl, topic, 0, offset)
+}
+
+// TestAGroupsLagIsTheSameThroughTheGateway: holes count as records do, since offsets do.
+func TestAGroupsLagIsTheSameThroughTheGateway(t *testing.T) {
+	w := through(shared)
+	to := dropped(t, w)
+	c := w.client(t, kgo.ConsumerGroup(to), kgo.ConsumeTopics(to), kgo.DisableAutoCommit(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	var last *kgo.Record
+	for ctx := patient(t); last == nil || string(last.Value) != "keep 6"; {
+		fetches := c.PollFetches(ctx)
+		if ctx.Err() != nil {
+			t.Fatal(ctx.Err())
+		}
+		for _, r := range fetches.Records() {
+			last = r
+		}
+	}
+	if err := c.CommitRecords(patient(t), last); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []way{direct(), w} {
+		lags := must(kadm.NewClient(w.client(t)).Lag(patient(t), to))(t)
+		if lag, _ := lags[to].Lag.Lookup(to, 0); lag.Lag != 2 || lag.Commit.At != 7 {
+			t.Errorf("%s: lag %d at %d", w.name, lag.Lag, lag.Commit.At)
+		}
+	}
+}
