@@ -2,8 +2,10 @@ package guardlock_test
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -94,19 +96,22 @@ func newReader(t *testing.T) *reader {
 	return r
 }
 
-// freeAddress is one on loopback of which the next port, the broker's, is free too.
+// freeAddress is one on loopback of which the next port, the broker's, is free
+// too. It lies below the ports that the kernel gives to whoever asks for any,
+// so that it is still free when the gateway listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 50 {
-		first, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+		port := 20000 + 2*rand.IntN(5000)
+		first, errFirst := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		second, errSecond := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
+		if errFirst == nil {
+			first.Close()
 		}
-		port := first.Addr().(*net.TCPAddr).Port
-		second, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
-		first.Close()
-		if err == nil {
+		if errSecond == nil {
 			second.Close()
+		}
+		if errFirst == nil && errSecond == nil {
 			return fmt.Sprintf("127.0.0.1:%d", port)
 		}
 	}
@@ -152,6 +157,8 @@ func (r *reader) serve(b block) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	var log bytes.Buffer
+	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
@@ -160,6 +167,9 @@ func (r *reader) serve(b block) {
 		cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil || !killer.Stop() {
 			r.t.Errorf("README.md:%d: %v", b.line, err)
+		}
+		if r.t.Failed() {
+			r.t.Logf("the gateway's log:\n%s", log.String())
 		}
 	})
 	lines := bufio.NewScanner(stdout)
