@@ -9,7 +9,9 @@ import (
 )
 
 // scram returns the steps of a SCRAM exchange. The server's nonce is 24 random
-// bytes, so no proof that was overheard is worth anything twice.
+// bytes, so no proof that was overheard is worth anything twice. The nonce that
+// comes back must be the one that was sent: clients that repeat their own part
+// before it (librdkafka 2.0) are refused, as by Kafka since CVE-2024-56128.
 func (s *Server) scram(mechanism string) (func(context.Context, []byte) (Result, error), error) {
 	c := s.cfg.Credentials()
 	server, err := scramHash(mechanism).NewServer(func(name string) (scram.StoredCredentials, error) {
