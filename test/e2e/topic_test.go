@@ -128,9 +128,18 @@ func fetchRaw(t *testing.T, c *kgo.Client, topic string, partition int32, offset
 	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes = partition, offset, 4<<20
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
-	resp := must(req.RequestWith(ctx, c.Broker(int(meta.Topics[0].Partitions[0].Leader))))(t)
+	resp := must(req.RequestWith(ctx, c.Broker(leaderIn(meta, partition))))(t)
 	if len(resp.Topics) != 1 || resp.Topics[0].Partitions[0].ErrorCode != 0 {
 		t.Fatalf("fetching %s/%d at %d: %+v", topic, partition, offset, resp)
 	}
 	return resp.Topics[0].Partitions[0].RecordBatches
+}
+
+func leaderIn(meta *kmsg.MetadataResponse, partition int32) int {
+	for _, p := range meta.Topics[0].Partitions {
+		if p.Partition == partition {
+			return int(p.Leader)
+		}
+	}
+	return -1
 }

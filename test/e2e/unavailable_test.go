@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -150,10 +151,13 @@ func TestBrokerThatIsGoneIsAnErrorAndNeverAnAcknowledgement(t *testing.T) {
 	if err := c.ProduceSync(ctx, &kgo.Record{Topic: "in", Value: []byte("after")}).FirstErr(); err == nil {
 		t.Fatal("a record was acknowledged without a broker")
 	}
-	raw := dial(t, w.addr())
-	raw.Write(raw.frame(produceOf(-1, part{"in", 0, batchOf(nobody, "a")})))
-	if !raw.closed() {
-		t.Error("a connection without a broker was answered")
+	if raw, err := net.Dial("tcp", w.addr()); err == nil { // else it was reset at once
+		c := &wire{Conn: raw, t: t}
+		c.Write(c.frame(produceOf(-1, part{"in", 0, batchOf(nobody, "a")})))
+		if !c.closed() {
+			t.Error("a connection without a broker was answered")
+		}
+		c.Close()
 	}
 	w.decided("in", 0, 0, "passed", "")
 }
