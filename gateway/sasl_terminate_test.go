@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -319,8 +320,14 @@ func TestGatewayLogsInBeforeItsClients(t *testing.T) {
 			c.Access = gateway.AccessConfig{Terminate: true, Server: server, Service: plain.Auth{User: "guardlock", Pass: "wrong"}.AsMechanism()}
 		},
 	})
-	p := w.peer()
-	p.send(kmsg.NewPtrApiVersionsRequest())
+	conn, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		return // hung up on before connect had returned
+	}
+	p := &peer{Conn: conn, t: t}
+	defer p.Close()
+	p.SetDeadline(time.Now().Add(patience))
+	p.Write(kmsg.NewRequestFormatter().AppendRequest(nil, kmsg.NewPtrApiVersionsRequest(), 1)) // it may be too late for that
 	p.closed()
 }
 
