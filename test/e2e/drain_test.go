@@ -3,11 +3,13 @@ package e2e
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway"
 )
 
 // realCluster is a cluster that several gateways can stand in front of.
@@ -61,6 +63,42 @@ func TestTerminatedGatewayAnswersWhatIsInFlight(t *testing.T) {
 	if stops := decisions(t, d.audit(), audit.Filter{Kinds: []audit.Kind{audit.KindStop}}); len(stops) != 1 {
 		t.Errorf("the log has %d orderly ends, want one", len(stops))
 	}
+}
+
+// endsWithin fails unless the gateway ends well before its drain deadline.
+func (w *world) endsWithin(d time.Duration) {
+	w.t.Helper()
+	began := time.Now()
+	w.stop()
+	if took := time.Since(began); took > d {
+		w.t.Errorf("the gateway took %s to end", took)
+	}
+}
+
+// The gateway's own requests hang with the broker; its clients' end does not
+// wait for them.
+func TestHangingBrokerDoesNotDelayTheEnd(t *testing.T) {
+	addr, open := startSink(t)
+	w := newWorld(t, setup{configure: func(c *gateway.Config) { c.Clusters[0].Upstream = upstreamAt(t, addr); c.DrainTimeout = patience }})
+	c := dial(t, w.addr())
+	eventually(t, "client and gateway wait for the broker", func() bool { return open() >= 2 })
+	w.endsWithin(5 * time.Second)
+	if !c.closed() {
+		t.Error("a connection outlives its gateway")
+	}
+}
+
+// Nobody waits for the answers of a broker that is gone.
+func TestDeadBrokerDoesNotDelayTheEnd(t *testing.T) {
+	w := newWorld(t, judgeSetup(1, func(c *gateway.Config) { c.DrainTimeout = patience }))
+	arrived, release := slowly(w.kafka, kmsg.Produce)
+	c := dial(t, w.addr())
+	c.send(produceOf(-1, part{"in", 0, batchOf(nobody, "a")}))
+	<-arrived
+	go w.kafka.Close()
+	release()
+	c.answer() // or its end: whichever was first
+	w.endsWithin(5 * time.Second)
 }
 
 // SIGTERM under load, again and again: each time the program ends in order,
