@@ -118,6 +118,8 @@ func question(key, version int16, topic string, id [16]byte) kmsg.Request {
 	switch r := req.(type) {
 	case *kmsg.ApiVersionsRequest:
 		r.ClientSoftwareName, r.ClientSoftwareVersion = "kafka-test", "1"
+	case *kmsg.ProduceRequest:
+		r.Acks = -1 // 0 has no answer
 	case *kmsg.MetadataRequest:
 		r.Topics = nil // all
 	case *kmsg.FindCoordinatorRequest:

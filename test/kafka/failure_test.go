@@ -1,0 +1,186 @@
+//go:build kafka
+
+package kafka
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// loads are the same load both ways at once, so that both live through the same things.
+func loads(t *testing.T, kind string, parts int32, opts ...kgo.Opt) []*load {
+	t.Helper()
+	var all []*load
+	for _, w := range []way{direct(), through(shared)} {
+		all = append(all, startLoad(t, w, topic(t, w, kind, parts), parts, opts...))
+	}
+	return all
+}
+
+func advance(all []*load, n int64) {
+	for _, l := range all {
+		l.t.Helper()
+		l.advance(n)
+	}
+}
+
+// startNode starts a node again, and waits until it has caught up with the topics.
+func startNode(t *testing.T, id int, all []*load) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	if err := cluster.StartNode(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range all {
+		awaitTopic(t, l.topic, int(l.parts))
+	}
+}
+
+// quorumLeader is the active controller.
+func quorumLeader(t *testing.T) int {
+	t.Helper()
+	req := kmsg.NewPtrDescribeQuorumRequest()
+	rt := kmsg.NewDescribeQuorumRequestTopic()
+	rt.Topic = "__cluster_metadata"
+	rt.Partitions = append(rt.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
+	req.Topics = append(req.Topics, rt)
+	id := int32(-1)
+	eventually(t, "there is an active controller", func() bool {
+		resp, err := req.RequestWith(patient(t), direct().client(t))
+		if err == nil && len(resp.Topics) == 1 && len(resp.Topics[0].Partitions) == 1 {
+			id = resp.Topics[0].Partitions[0].LeaderID
+		}
+		return id > 0
+	})
+	return int(id)
+}
+
+// TestNothingAcknowledgedIsLostWhenNodesDie: leaders move in order, the active controller dies hard, and so does a leader;
+// clients of the cluster and of the gateway go on meanwhile, and again when the nodes are back.
+func TestNothingAcknowledgedIsLostWhenNodesDie(t *testing.T) {
+	idempotent := loads(t, "plain", 3)
+	others := loads(t, "upper", 3, kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.MaxProduceRequestsInflightPerBroker(1))
+	all := slices.Concat(idempotent, others)
+	for _, step := range []struct {
+		name string
+		end  func(id int)
+		node func() int
+	}{
+		{"the leader of a partition stops", cluster.StopNode, func() int { return int(leader(t, idempotent[1].topic, 0)) }},
+		{"the active controller dies", cluster.KillNode, func() int { return quorumLeader(t) }},
+	} {
+		id := step.node()
+		t.Logf("%s: node %d", step.name, id)
+		step.end(id)
+		advance(all, 100)
+		startNode(t, id, all)
+		advance(all, 100)
+	}
+	for _, l := range idempotent {
+		l.finish(true)
+	}
+	for _, l := range others {
+		l.finish(false)
+	}
+	everyRecordIsDecided(t, idempotent[1].topic, shared)
+	everyRecordIsDecided(t, others[1].topic, shared)
+}
+
+// TestLeadersThatMoveAreFollowed: every leader moves to another node and back, without a node that fails.
+func TestLeadersThatMoveAreFollowed(t *testing.T) {
+	all := loads(t, "plain", 3)
+	for range 2 {
+		for _, l := range all {
+			var req kadm.AlterPartitionAssignmentsReq
+			for p := range l.parts {
+				replicas := []int32{1, 2, 3}
+				at := slices.Index(replicas, leader(t, l.topic, p))
+				req.Assign(l.topic, p, append(replicas[(at+1)%3:], replicas[:(at+1)%3]...))
+			}
+			must(direct().admin(t).AlterPartitionAssignments(patient(t), req))(t)
+			eventually(t, "the new order of replicas is known", func() bool {
+				r := must(direct().admin(t).ListPartitionReassignments(patient(t), kadm.TopicsSet{l.topic: {0: {}, 1: {}, 2: {}}}))(t)
+				return len(r) == 0
+			})
+			must(direct().admin(t).ElectLeaders(patient(t), kadm.ElectPreferredReplica, kadm.TopicsSet{l.topic: {0: {}, 1: {}, 2: {}}}))(t)
+		}
+		advance(all, 150)
+	}
+	for _, l := range all {
+		l.finish(true)
+	}
+	everyRecordIsDecided(t, all[1].topic, shared)
+}
+
+// TestPartitionsAddedMeanwhileAreUsed: running clients find them.
+func TestPartitionsAddedMeanwhileAreUsed(t *testing.T) {
+	same(t, func(t *testing.T, w way) int {
+		to := topic(t, w, "plain", 1)
+		producer := w.client(t, kgo.RecordPartitioner(kgo.RoundRobinPartitioner()), kgo.MetadataMaxAge(time.Second))
+		consumer := w.client(t, kgo.ConsumeTopics(to), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMaxAge(time.Second))
+		mustSend(t, producer, &kgo.Record{Topic: to, Value: []byte("before")})
+		must(w.admin(t).UpdatePartitions(patient(t), 3, to))(t)
+		awaitTopic(t, to, 3)
+		used := map[int32]bool{}
+		eventually(t, "the new partitions are produced to", func() bool {
+			r := &kgo.Record{Topic: to, Value: []byte("after")}
+			mustSend(t, producer, r)
+			used[r.Partition] = true
+			return len(used) == 3
+		})
+		read := map[int32]bool{}
+		for ctx := patient(t); len(read) < 3; {
+			consumer.PollFetches(ctx).EachRecord(func(r *kgo.Record) { read[r.Partition] = true })
+			if ctx.Err() != nil {
+				t.Fatalf("only %v are read", read)
+			}
+		}
+		return len(read)
+	})
+}
+
+// TestATopicMadeAgainIsAnotherTopic: running clients recover from a topic that is deleted and made again under its name; the
+// old one's id is known no more.
+func TestATopicMadeAgainIsAnotherTopic(t *testing.T) {
+	type outcome struct {
+		Old, Gone, OldFetched int16
+		Again                 []string
+	}
+	same(t, func(t *testing.T, w way) outcome {
+		to := topic(t, w, "plain", 1)
+		cl := w.client(t)
+		old := metadataOf(t, cl, to).TopicID
+		l := startLoad(t, w, to, 1)
+		must(w.admin(t).DeleteTopic(patient(t), to))(t)
+		var got outcome
+		eventually(t, "the old id is known no more", func() bool {
+			got.Old = produced(t, cl, 1, to, old)
+			return got.Old == 100
+		})
+		got.Gone = produced(t, cl, 2, to, old)
+		makeTopic(t, to, 1, nil)
+		l.advance(100)
+		l.stop()
+		l.done.Wait()
+		got.Old = produced(t, cl, int(leader(t, to, 0)), to, old)
+		fetched := must(question(1, 17, to, old).(*kmsg.FetchRequest).RequestWith(patient(t), cl.Broker(int(leader(t, to, 0)))))(t)
+		got.OldFetched = fetched.Topics[0].Partitions[0].ErrorCode
+		if w.name == "gateway" {
+			everyRecordIsDecided(t, to, shared)
+		}
+		return got
+	})
+}
+
+// produced is the answer of one node to a batch for a topic's id.
+func produced(t *testing.T, cl *kgo.Client, node int, topic string, id [16]byte) int16 {
+	t.Helper()
+	return must(produceOf(part{topic, id, 0, batchOf("by id")}).RequestWith(patient(t), cl.Broker(node)))(t).Topics[0].Partitions[0].ErrorCode
+}
