@@ -27,6 +27,9 @@ type certificates struct {
 // CAFile is the path of the certificate that signed the nodes' and the client's.
 func (c *Cluster) CAFile() string { return c.certs.ca }
 
+// NodeFile is the path of the key and certificate for 127.0.0.1 and localhost that the nodes show, in one PEM file.
+func (c *Cluster) NodeFile() string { return c.certs.node }
+
 // ClientFile is the path of a client's key and certificate (CN=client), in one PEM file.
 func (c *Cluster) ClientFile() string { return c.certs.client }
 
