@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -15,6 +16,7 @@ import (
 const (
 	roundRecords = 10_000
 	roundBytes   = 8 << 20
+	lineGrace    = 50 * time.Millisecond // for the next line of a round that has begun
 	maxLine      = 16 << 20
 )
 
@@ -95,7 +97,8 @@ func (s *sender) sendAll(ctx context.Context, in io.Reader) error {
 }
 
 // gather takes the lines that are there, and at least one: a person who types
-// is answered line by line, a file is sent in large batches.
+// is answered line by line, a file is sent in large batches. A moment's patience
+// keeps a program's output together.
 func (s *sender) gather(ctx context.Context, lines <-chan inputLine) (round []numbered, more bool, err error) {
 	for size := 0; len(round) < roundRecords && size < roundBytes; {
 		line, ok, waited := nextLine(ctx, lines, len(round) == 0)
@@ -114,13 +117,18 @@ func (s *sender) gather(ctx context.Context, lines <-chan inputLine) (round []nu
 }
 
 // nextLine waits for a line if asked to, and else takes one only if it is
-// there. The last result tells that there will be no more.
+// there or follows at once. The last result tells that there will be no more.
 func nextLine(ctx context.Context, lines <-chan inputLine, wait bool) (line inputLine, ok, ended bool) {
 	if !wait {
 		select {
 		case line, ok = <-lines:
 			return line, ok, !ok
 		default:
+		}
+		select {
+		case line, ok = <-lines:
+			return line, ok, !ok
+		case <-time.After(lineGrace):
 			return inputLine{}, false, false
 		}
 	}
