@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -146,37 +147,53 @@ func TestPartitionsAddedMeanwhileAreUsed(t *testing.T) {
 	})
 }
 
-// TestATopicMadeAgainIsAnotherTopic: running clients recover from a topic that is deleted and made again under its name; the
-// old one's id is known no more.
+// TestATopicMadeAgainIsAnotherTopic: a topic is deleted and made again under its name while clients run. The old one's id is
+// known no more, to whichever node; the clients are told, and go on when they take the new one.
 func TestATopicMadeAgainIsAnotherTopic(t *testing.T) {
-	type outcome struct {
-		Old, Gone, OldFetched int16
-		Again                 []string
+	type seen struct {
+		Gone, Fetched   int16
+		Running, Purged string
+		Read            []string
 	}
-	same(t, func(t *testing.T, w way) outcome {
+	same(t, func(t *testing.T, w way) seen {
 		to := topic(t, w, "plain", 1)
-		cl := w.client(t)
-		old := metadataOf(t, cl, to).TopicID
-		l := startLoad(t, w, to, 1)
+		producer := w.client(t)
+		consumer := w.client(t, kgo.ConsumeTopics(to), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		old := metadataOf(t, producer, to).TopicID
+		mustSend(t, producer, records(to, 0, "before")...)
+		got := seen{Read: readOne(t, consumer)}
 		must(w.admin(t).DeleteTopic(patient(t), to))(t)
-		var got outcome
 		eventually(t, "the old id is known no more", func() bool {
-			got.Old = produced(t, cl, 1, to, old)
-			return got.Old == 100
+			got.Gone = produced(t, producer, 1, to, old)
+			return got.Gone == kerr.UnknownTopicID.Code
 		})
-		got.Gone = produced(t, cl, 2, to, old)
 		makeTopic(t, to, 1, nil)
-		l.advance(100)
-		l.stop()
-		l.done.Wait()
-		got.Old = produced(t, cl, int(leader(t, to, 0)), to, old)
-		fetched := must(question(1, 17, to, old).(*kmsg.FetchRequest).RequestWith(patient(t), cl.Broker(int(leader(t, to, 0)))))(t)
-		got.OldFetched = fetched.Topics[0].Partitions[0].ErrorCode
+		got.Gone = produced(t, producer, int(leader(t, to, 0)), to, old)
+		fetched := must(question(1, 17, to, old).(*kmsg.FetchRequest).RequestWith(patient(t), producer.Broker(int(leader(t, to, 0)))))(t)
+		got.Fetched = fetched.Topics[0].Partitions[0].ErrorCode
+		got.Running = send(t, producer, records(to, 0, "still the old id")...)[0]
+		producer.PurgeTopicsFromClient(to)
+		consumer.PurgeTopicsFromClient(to)
+		consumer.AddConsumeTopics(to)
+		got.Purged = send(t, producer, records(to, 0, "after")...)[0]
+		got.Read = append(got.Read, readOne(t, consumer)...)
 		if w.name == "gateway" {
 			everyRecordIsDecided(t, to, shared)
 		}
 		return got
 	})
+}
+
+// readOne reads until there is a record.
+func readOne(t *testing.T, c *kgo.Client) (read []string) {
+	t.Helper()
+	for ctx := patient(t); len(read) == 0; {
+		c.PollFetches(ctx).EachRecord(func(r *kgo.Record) { read = append(read, string(r.Value)) })
+		if ctx.Err() != nil {
+			t.Fatal("nothing came")
+		}
+	}
+	return read
 }
 
 // produced is the answer of one node to a batch for a topic's id.
