@@ -108,10 +108,11 @@ func (l *load) finish(t *testing.T) {
 // it, and, where once says so, nothing is stored twice.
 func (l *load) compare(t *testing.T, stored map[int32][]entry, once bool) {
 	t.Helper()
-	seen := map[string]int{}
+	seen, places := map[string]int{}, map[string][]entry{}
 	for _, records := range stored {
-		for _, v := range values(records) {
-			seen[v]++
+		for _, r := range records {
+			seen[r.value]++
+			places[r.value] = append(places[r.value], r)
 		}
 	}
 	lost, twice := 0, 0
@@ -120,9 +121,12 @@ func (l *load) compare(t *testing.T, stored map[int32][]entry, once bool) {
 			lost++
 		}
 	}
-	for _, n := range seen {
+	for v, n := range seen {
 		if n > 1 {
 			twice++
+		}
+		if n > 1 && l.topic == "idempotent" {
+			t.Logf("%s is stored at %+v", v, places[v])
 		}
 	}
 	if lost > 0 || once && twice > 0 {
