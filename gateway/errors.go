@@ -14,6 +14,7 @@ import (
 // that knows which failure is which code.
 const (
 	codeCorruptMessage       = 2
+	codeUnknownTopic         = 3
 	codeRequestTimedOut      = 7
 	codeMessageTooLarge      = 10
 	codeNotEnoughReplicas    = 19

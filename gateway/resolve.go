@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -130,6 +131,10 @@ func (r *resolver) forgetExcept(open map[uint64]bool) {
 // starts a while before the oldest decision by record time; producers set those
 // times, so what is not found there is looked for from the beginning.
 func (r *resolver) partition(ctx context.Context, k partitionKey, refs []audit.BatchRef) error {
+	refs, err := r.ofThisTopic(ctx, k, refs)
+	if err != nil || len(refs) == 0 {
+		return err
+	}
 	admin := kadm.NewClient(r.cluster.admin)
 	oldest := refs[0].Time
 	for _, ref := range refs {
@@ -154,12 +159,41 @@ func (r *resolver) partition(ctx context.Context, k partitionKey, refs []audit.B
 			return err
 		}
 	}
-	for _, ref := range left {
+	r.settle(left, codeUnknownServer)
+	return nil
+}
+
+// settle writes down that batches are nowhere, once nothing can still be on its
+// way.
+func (r *resolver) settle(refs []audit.BatchRef, code int16) {
+	for _, ref := range refs {
 		if since, ok := r.givenUp(ref.Seq); ok && time.Since(since) > settleAge {
-			r.cluster.gw.cfg.Journal.Bind(ref.Seq, audit.Binding{BaseOffset: -1, ErrorCode: codeUnknownServer, Recovered: true})
+			r.cluster.gw.cfg.Journal.Bind(ref.Seq, audit.Binding{BaseOffset: -1, ErrorCode: code, Recovered: true})
 		}
 	}
-	return nil
+}
+
+// ofThisTopic leaves out batches whose topic was deleted, and maybe made again
+// under its name: their records went with it. It returns the others.
+func (r *resolver) ofThisTopic(ctx context.Context, k partitionKey, refs []audit.BatchRef) ([]audit.BatchRef, error) {
+	_, id, err := r.cluster.leaderOf(ctx, k)
+	if errors.Is(err, errNoTopic) {
+		r.settle(refs, codeUnknownTopic)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var here, gone []audit.BatchRef
+	for _, ref := range refs {
+		if ref.TopicID == id || ref.TopicID == ([16]byte{}) { // versions before 13 say no id
+			here = append(here, ref)
+		} else {
+			gone = append(gone, ref)
+		}
+	}
+	r.settle(gone, codeUnknownTopicID)
+	return here, nil
 }
 
 func offsetOf(l kadm.ListedOffsets, err error) func(partitionKey) (int64, error) {
@@ -246,6 +280,8 @@ func (r *resolver) fetch(ctx context.Context, k partitionKey, id [16]byte, leade
 	return got.RecordBatches, got.HighWatermark, nil
 }
 
+var errNoTopic = errors.New("the topic is not there")
+
 // leaderOf returns who leads a partition, and the topic's id.
 func (c *Cluster) leaderOf(ctx context.Context, k partitionKey) (leader int32, id [16]byte, err error) {
 	req := kmsg.NewPtrMetadataRequest()
@@ -257,6 +293,9 @@ func (c *Cluster) leaderOf(ctx context.Context, k partitionKey) (leader int32, i
 		return 0, id, err
 	}
 	for _, t := range resp.Topics {
+		if t.ErrorCode == codeUnknownTopic {
+			return 0, id, fmt.Errorf("finding the leader: %w", errNoTopic)
+		}
 		for _, p := range t.Partitions {
 			if p.Partition == k.partition && p.ErrorCode == 0 {
 				return p.Leader, t.TopicID, nil
