@@ -4,6 +4,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -22,9 +23,10 @@ type load struct {
 	acked atomic.Int64
 	read  atomic.Int64
 
-	ctx  context.Context
-	stop func()
-	done sync.WaitGroup
+	ctx    context.Context
+	stop   func()
+	client *kgo.Client // the producer
+	done   sync.WaitGroup
 
 	mu     sync.Mutex
 	stored map[string]int // acknowledged values
@@ -39,9 +41,9 @@ func startLoad(t *testing.T, w way, topic string, parts int32, opts ...kgo.Opt) 
 	l.ctx, l.stop = context.WithCancel(t.Context())
 	t.Cleanup(l.stop)
 	all := append([]kgo.Opt{kgo.MaxBufferedRecords(60), kgo.ProducerBatchMaxBytes(2000), kgo.UnknownTopicRetries(-1)}, opts...)
-	producer := w.client(t, all...)
+	l.client = w.client(t, all...)
 	consumer := w.client(t, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(500*time.Millisecond))
-	l.done.Go(func() { l.produce(producer) })
+	l.done.Go(func() { l.produce(l.client) })
 	l.done.Go(func() { l.consume(consumer) })
 	l.advance(30)
 	return l
@@ -66,7 +68,7 @@ func (l *load) produce(c *kgo.Client) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := c.Flush(ctx); err != nil {
+	if err := c.Flush(ctx); err != nil && !errors.Is(err, kgo.ErrClientClosed) {
 		l.t.Errorf("%s: producing to the end: %v", l.topic, err)
 	}
 }
@@ -89,6 +91,13 @@ func (l *load) advance(n int64) {
 	eventually(l.t, fmt.Sprintf("clients of %s go on", l.topic), func() bool {
 		return l.acked.Load() >= acked+n && l.read.Load() >= read+n
 	})
+}
+
+// abandon ends the load, whatever is still to be acknowledged.
+func (l *load) abandon() {
+	l.stop()
+	l.client.Close()
+	l.done.Wait()
 }
 
 // finish ends the load and compares what was acknowledged with what is stored: all of it, in order, and once where the
