@@ -31,11 +31,19 @@ class Run {
     return { acked: acked(outcomes), read: got.length, intact }
   }
 
+  // The commit is answered before its markers are in every partition, so what it holds may take a moment to be readable.
+  async committed(name, n) {
+    for (const end = Date.now() + 20000; ; ) {
+      const got = (await this.stored('plain', name, true)).length
+      if (got >= n || Date.now() > end) return got
+    }
+  }
+
   async transaction() {
     const count = {}
     for (const [name, commit] of [['tx-kept', true], ['tx-undone', false]]) {
       await this.a.transact(`${this.id}-tx`, this.topics.plain, this.records(name, Array(10).fill(name)), commit)
-      count[name] = (await this.stored('plain', name, true)).length
+      count[name] = await this.committed(name, commit ? 10 : 0)
     }
     return { kept: count['tx-kept'], undone: count['tx-undone'] }
   }

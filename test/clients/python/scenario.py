@@ -50,13 +50,21 @@ class Run:
     def idempotence(self):
         return self.round_trip("idempotent", "none", True) if self.a.idempotent else UNSUPPORTED
 
+    def committed(self, name, n):
+        """The commit is answered before its markers are in every partition: what it holds may take a moment to be readable."""
+        end = time.monotonic() + 20
+        while True:
+            got = len(self.stored("plain", name, True))
+            if got >= n or time.monotonic() > end:
+                return got
+
     def transaction(self):
         if not self.a.transactional:
             return UNSUPPORTED
         topic, txid = self.topics["plain"], self.id + "-tx"
         self.a.transact(txid, topic, self.records("tx-kept", ["kept"] * 10), True)
         self.a.transact(txid, topic, self.records("tx-undone", ["undone"] * 10), False)
-        return {"kept": len(self.stored("plain", "tx-kept", True)), "undone": len(self.stored("plain", "tx-undone", True))}
+        return {"kept": self.committed("tx-kept", 10), "undone": len(self.stored("plain", "tx-undone", True))}
 
     def group(self):
         if not self.a.groups:

@@ -183,6 +183,17 @@ func (r *run) roundTrip(ctx context.Context, name, codec string, idempotent bool
 	return Result{"acked": acked(outcomes), "read": len(got), "intact": reflect.DeepEqual(bare, sent)}, nil
 }
 
+// committed counts what a transaction left. The commit is answered before its
+// markers are in every partition: what it holds may take a moment to be readable.
+func (r *run) committed(ctx context.Context, name string, want int) (int, error) {
+	for end := time.Now().Add(20 * time.Second); ; {
+		got, err := r.stored(ctx, "plain", name, true)
+		if err != nil || len(got) >= want || time.Now().After(end) {
+			return len(got), err
+		}
+	}
+}
+
 func (r *run) transaction(ctx context.Context) (Result, error) {
 	count := make(map[bool]int)
 	for commit, name := range map[bool]string{true: "tx-kept", false: "tx-undone"} {
@@ -190,11 +201,15 @@ func (r *run) transaction(ctx context.Context) (Result, error) {
 		if err := r.a.Transact(ctx, r.id+"-tx", Batch{Topic: r.topics["plain"], Records: recs, Partition: -1}, commit); err != nil {
 			return nil, err
 		}
-		got, err := r.stored(ctx, "plain", name, true)
+		want := 0
+		if commit {
+			want = len(recs)
+		}
+		got, err := r.committed(ctx, name, want)
 		if err != nil {
 			return nil, err
 		}
-		count[commit] = len(got)
+		count[commit] = got
 	}
 	return Result{"kept": count[true], "undone": count[false]}, nil
 }
