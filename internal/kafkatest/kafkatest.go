@@ -213,9 +213,7 @@ func (c *Cluster) heapArgs() []string {
 func (c *Cluster) command(jvm []string, class string, args ...string) *exec.Cmd {
 	all := append(jvm, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
 		"-cp", filepath.Join(c.jars, "*"), class)
-	cmd := exec.Command(c.java, append(all, args...)...)
-	cmd.SysProcAttr = processAttributes()
-	return cmd
+	return exec.Command(c.java, append(all, args...)...)
 }
 
 // tools are the classes of the kafka-*.sh programs, under the names that those have.

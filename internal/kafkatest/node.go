@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -44,8 +43,7 @@ func (n *node) alive() bool {
 	}
 }
 
-// start starts cmd as the node. The goroutine keeps its thread for as long as the node lives, since the kernel ties the
-// parent-death signal to it.
+// start starts cmd as the node.
 func (n *node) start(cmd *exec.Cmd) error {
 	if n.alive() {
 		return fmt.Errorf("node %d runs already", n.id)
@@ -55,21 +53,17 @@ func (n *node) start(cmd *exec.Cmd) error {
 		return err
 	}
 	cmd.Stdout, cmd.Stderr = out, out
-	gone, started := make(chan struct{}), make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(gone)
-		defer out.Close()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			cmd.Wait() // how it ended is in its log
-		}
-	}()
-	if err := <-started; err != nil {
+	ended, err := StartProcess(cmd)
+	if err != nil {
+		out.Close()
 		return fmt.Errorf("starting node %d: %w", n.id, err)
 	}
+	gone := make(chan struct{})
+	go func() {
+		<-ended // how it ended is in its log
+		out.Close()
+		close(gone)
+	}()
 	n.process, n.gone = cmd.Process, gone
 	return nil
 }

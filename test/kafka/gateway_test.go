@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/internal/kafkatest"
 )
 
 // program is the built program with signed and approved modules, in a directory of its own.
@@ -121,32 +123,27 @@ func (p *program) serve(o options) (*gateway, error) {
 		return nil, err
 	}
 	cmd := exec.Command(filepath.Join(p.dir, "guardlock"), "serve", "--config", config)
-	cmd.Stderr = log
-	out, err := cmd.StdoutPipe()
+	out, stdout := io.Pipe()
+	cmd.Stdout, cmd.Stderr = stdout, log
+	ended, err := kafkatest.StartProcess(cmd)
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
 	g.process = cmd.Process
-	ready := make(chan string, 1)
 	go func() {
-		defer log.Close()
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if _, addr, ok := strings.Cut(lines.Text(), " is ready on "); ok {
-				ready <- strings.TrimSpace(addr)
-			}
-		}
-		close(ready)
-		g.ended <- cmd.Wait()
+		err := <-ended
+		log.Close()
+		stdout.Close()
+		g.ended <- err
 	}()
-	addr, ok := <-ready
-	if !ok {
-		return nil, fmt.Errorf("the gateway is not ready: %w: %s", <-g.ended, g.said())
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if _, addr, ok := strings.Cut(lines.Text(), " is ready on "); ok {
+			g.addr = strings.TrimSpace(addr)
+			return g, nil // it says nothing more
+		}
 	}
-	g.addr = addr
-	return g, nil
+	return nil, fmt.Errorf("the gateway is not ready: %w: %s", <-g.ended, g.said())
 }
 
 // start serves until the test ends.
