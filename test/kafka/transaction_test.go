@@ -84,7 +84,7 @@ func TestOffsetsAreCommittedWithTheirTransaction(t *testing.T) {
 func pass(t *testing.T, w way, in, out string, end kgo.TransactionEndTry) (read []string) {
 	t.Helper()
 	opts := []kgo.Opt{kgo.SeedBrokers(w.seeds...), kgo.TransactionalID(in), kgo.ConsumerGroup(in), kgo.ConsumeTopics(in),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RequireStableFetchOffsets(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RecordPartitioner(kgo.ManualPartitioner())}
 	s := must(kgo.NewGroupTransactSession(append(opts, w.opts...)...))(t)
 	defer s.Close()
