@@ -155,8 +155,8 @@ func defaultOf(req kmsg.Request) {
 	}
 }
 
-// TestLeadersAreNamedWithTheGatewaysAddresses: asked of a node that does not lead, Produce, Fetch, ShareFetch and
-// ShareAcknowledge name the leader and where it is (KIP-951).
+// TestLeadersAreNamedWithTheGatewaysAddresses: asked of a node that does not lead, Produce, Fetch and ShareFetch
+// name the leader and where it is (KIP-951).
 func TestLeadersAreNamedWithTheGatewaysAddresses(t *testing.T) {
 	w := through(shared)
 	to := name(w, "plain")
