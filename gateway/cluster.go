@@ -69,8 +69,9 @@ type Cluster struct {
 	draining bool
 	accepts  sync.WaitGroup
 	serving  sync.WaitGroup
-	ctx      context.Context // of run: what connections made later belong to
-	looked   time.Time       // when a client's wish made us learn the brokers
+	ctx      context.Context // of everything served; set by listen
+	cancel   context.CancelFunc
+	looked   time.Time // when a client's wish made us learn the brokers
 }
 
 // node is one upstream broker and the listener that stands for it.
@@ -159,6 +160,7 @@ func (c *Cluster) listen(ctx context.Context) error {
 		return fmt.Errorf("listening for clients of cluster %s on %s: %w", c.cfg.Name, addr, err)
 	}
 	c.boot = ln
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return nil
 }
 
@@ -178,19 +180,15 @@ func (c *Cluster) closeListeners() {
 
 // run serves the cluster until ctx ends and everything is drained.
 func (c *Cluster) run(ctx context.Context) error {
-	serveCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	c.mu.Lock()
-	c.ctx = serveCtx
-	c.mu.Unlock()
+	defer c.cancel()
 	c.accepts.Go(func() { c.accept(c.boot, c.bootstrapTarget()) })
 	c.accepts.Go(func() { c.discover(ctx) })
 	c.accepts.Go(func() { c.resolver.run(ctx) })
 
 	<-ctx.Done()
 	c.closeListeners()
-	c.drain(cancel)
-	cancel()
+	c.drain(c.cancel)
+	c.cancel()
 	// Our own requests to a broker that hangs end only with their client; the
 	// clients' answers must not wait for them.
 	c.admin.Close()

@@ -26,9 +26,13 @@ import (
 func (s *stack) reload(ctx context.Context) error {
 	a, err := s.admitter(ctx)
 	if err != nil {
-		s.recordConfig(ctx, "refused", "unreadable")
+		if s.refused != err.Error() { // once, however often it is tried
+			s.refused = err.Error()
+			err = errors.Join(err, s.recordConfig(ctx, "refused", "unreadable"))
+		}
 		return err
 	}
+	s.refused = ""
 	modules := map[string]admission.Module{}
 	for _, m := range s.cfg.Modules {
 		modules[m.Name] = s.readModule(m)
@@ -169,10 +173,14 @@ func (s *stack) rules(cluster string) []admission.Rule {
 // within a second on every topic.
 const watchEvery = 250 * time.Millisecond
 
+// retryAfter is the pause after a failed reload: short, since what waits may be
+// a revocation.
+const retryAfter = 500 * time.Millisecond
+
 // watch reloads when a file that admission reads has changed, or when the first
 // grant ends, until ctx ends.
 func (s *stack) watch(ctx context.Context) {
-	seen := s.stamp()
+	seen, failed := s.stamp(), time.Time{}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -183,14 +191,17 @@ func (s *stack) watch(ctx context.Context) {
 		}
 		s.refreshFiles()
 		now := s.stamp()
-		if now == seen && !s.grantEnded() {
+		if now == seen && !s.grantEnded() || time.Since(failed) < retryAfter {
+			continue
+		}
+		if err := s.reload(ctx); err != nil {
+			// A file that is half written is whole a moment later, perhaps with
+			// the same size and time.
+			failed = time.Now()
+			s.log.Error("reloading failed; the bindings stay as they are; trying again", zap.Error(err))
 			continue
 		}
 		seen = now
-		if err := s.reload(ctx); err != nil {
-			s.log.Error("reloading failed; the bindings stay as they are", zap.Error(err))
-			continue
-		}
 		s.log.Info("reloaded trust, policy and modules")
 	}
 }

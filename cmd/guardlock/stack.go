@@ -35,6 +35,8 @@ type stack struct {
 	files    []func() (changed bool, err error) // read again while serving
 	fetchers []*auth.Fetcher
 
+	refused string // what the last failed reload said; reload's own
+
 	mu  sync.Mutex
 	set map[string]*admission.Set // by cluster; replaced by reload
 }
@@ -205,6 +207,9 @@ func (s *stack) run(ctx context.Context, ready func()) error {
 	if err := s.reload(ctx); err != nil {
 		return err
 	}
+	if err := s.discover(ctx); err != nil {
+		return err
+	}
 	if err := s.journal.Record(ctx, audit.ControlEntry{Kind: audit.KindStart, Subject: s.cfg.Node, Outcome: "started", Revision: readBuildInfo().Version}); err != nil {
 		return fmt.Errorf("recording the start: %w", err)
 	}
@@ -218,6 +223,21 @@ func (s *stack) run(ctx context.Context, ready func()) error {
 	ready()
 	err := s.gateway.Run(ctx)
 	return errors.Join(err, s.recordStop())
+}
+
+// discover opens the brokers' ports before anybody is told that we are ready. A
+// cluster that does not answer yet is waited for while serving.
+func (s *stack) discover(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	err := s.gateway.Discover(ctx)
+	if errors.Is(err, gateway.ErrNoListener) {
+		return withHint(err, "each broker has a port of its own, from listen.first_node_port on: choose ports that are free")
+	}
+	if err != nil {
+		s.log.Warn("the cluster does not answer yet; clients can connect once it does", zap.Error(err))
+	}
+	return nil
 }
 
 // recordStop notes the orderly end; a log without it ended in a crash.
