@@ -14,6 +14,8 @@ import (
 // that knows which failure is which code.
 const (
 	codeCorruptMessage       = 2
+	codeNotLeader            = 6
+	codeNotEnoughAfterAppend = 20
 	codeUnknownTopic         = 3
 	codeRequestTimedOut      = 7
 	codeMessageTooLarge      = 10
@@ -37,6 +39,17 @@ const (
 	CodeInvalidRecord   = codeInvalidRecord
 	CodePolicyViolation = codePolicyViolation
 )
+
+// mayBeStored reports whether a broker that answers a Produce with this code may
+// have stored the batch all the same: it answers so when it stops leading, or
+// waits for replicas in vain, after it has written. Only the topic knows then.
+func mayBeStored(code int16) bool {
+	switch code {
+	case codeNotLeader, codeRequestTimedOut, codeNotEnoughAfterAppend, codeKafkaStorage, codeUnknownServer:
+		return true
+	}
+	return false
+}
 
 // refusal is why a batch is not stored: what the log says, and what the
 // producer is told. Texts come from this file and from closed catalogues.

@@ -142,11 +142,17 @@ func (r *resolver) partition(ctx context.Context, k partitionKey, refs []audit.B
 			oldest = ref.Time
 		}
 	}
+	// Asked before looking: everything up to here must have been seen before a
+	// batch counts as not stored.
+	end, err := r.cluster.logEnd(ctx, k)
+	if err != nil {
+		return err
+	}
 	near, err := offsetOf(admin.ListOffsetsAfterMilli(ctx, oldest.Add(-10*time.Minute).UnixMilli(), k.topic))(k)
 	if err != nil {
 		return err
 	}
-	left, err := r.scan(ctx, k, near, refs)
+	left, seen, err := r.scan(ctx, k, near, refs)
 	if err != nil || len(left) == 0 {
 		return err
 	}
@@ -155,12 +161,67 @@ func (r *resolver) partition(ctx context.Context, k partitionKey, refs []audit.B
 		return err
 	}
 	if start < near {
-		if left, err = r.scan(ctx, k, start, left); err != nil {
+		if left, seen, err = r.scan(ctx, k, start, left); err != nil {
 			return err
 		}
 	}
+	if seen < end {
+		// While a replica that died still counts as in sync, what its leader has
+		// is shown to nobody, yet may be later. Look again.
+		return nil
+	}
 	r.settle(left, codeUnknownServer)
 	return nil
+}
+
+// logEnd returns where the leader's log ends, which is beyond what consumers are
+// shown while replicas lag: the end of its current epoch (KIP-101, KIP-320).
+func (c *Cluster) logEnd(ctx context.Context, k partitionKey) (int64, error) {
+	leader, epoch, err := c.leaderEpoch(ctx, k)
+	if err != nil {
+		return 0, err
+	}
+	req := kmsg.NewPtrOffsetForLeaderEpochRequest()
+	req.ReplicaID = -1
+	t := kmsg.NewOffsetForLeaderEpochRequestTopic()
+	t.Topic = k.topic
+	p := kmsg.NewOffsetForLeaderEpochRequestTopicPartition()
+	p.Partition, p.CurrentLeaderEpoch, p.LeaderEpoch = k.partition, epoch, epoch
+	t.Partitions = append(t.Partitions, p)
+	req.Topics = append(req.Topics, t)
+	ctx, cancel := context.WithTimeout(ctx, c.gw.cfg.DialTimeout)
+	defer cancel()
+	resp, err := req.RequestWith(ctx, c.admin.Broker(int(leader)))
+	if err != nil {
+		return 0, fmt.Errorf("asking for the log's end: %w", err)
+	}
+	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return 0, fmt.Errorf("asking for the log's end: %w", errProtocol)
+	}
+	got := resp.Topics[0].Partitions[0]
+	if got.ErrorCode != 0 {
+		return 0, fmt.Errorf("asking for the log's end: the broker answered with error %d", got.ErrorCode)
+	}
+	return got.EndOffset, nil
+}
+
+func (c *Cluster) leaderEpoch(ctx context.Context, k partitionKey) (leader, epoch int32, err error) {
+	req := kmsg.NewPtrMetadataRequest()
+	t := kmsg.NewMetadataRequestTopic()
+	t.Topic = kmsg.StringPtr(k.topic)
+	req.Topics = append(req.Topics, t)
+	resp, err := c.metadata(ctx, req)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if p.Partition == k.partition && p.ErrorCode == 0 {
+				return p.Leader, p.LeaderEpoch, nil
+			}
+		}
+	}
+	return 0, 0, fmt.Errorf("finding the leader: the partition is not there")
 }
 
 // settle writes down that batches are nowhere, once nothing can still be on its
@@ -213,16 +274,20 @@ func offsetOf(l kadm.ListedOffsets, err error) func(partitionKey) (int64, error)
 }
 
 // scan reads batches from offset to the end of the partition and returns the
-// decisions that none of them belongs to.
-func (r *resolver) scan(ctx context.Context, k partitionKey, offset int64, refs []audit.BatchRef) ([]audit.BatchRef, error) {
+// decisions that none of them belongs to, and how far it came.
+func (r *resolver) scan(ctx context.Context, k partitionKey, offset int64, refs []audit.BatchRef) ([]audit.BatchRef, int64, error) {
 	leader, id, err := r.cluster.leaderOf(ctx, k)
 	if err != nil {
-		return refs, err
+		return refs, offset, err
 	}
 	for len(refs) > 0 {
 		records, end, err := r.fetch(ctx, k, id, leader, offset)
 		if err != nil {
-			return refs, err
+			return refs, offset, err
+		}
+		if len(records) == 0 {
+			offset = max(offset, end) // nothing lies between
+			break
 		}
 		before := offset
 		for batch, splitErr := range recordbatch.SplitBatches(records) {
@@ -237,7 +302,7 @@ func (r *resolver) scan(ctx context.Context, k partitionKey, offset int64, refs 
 			break
 		}
 	}
-	return refs, nil
+	return refs, offset, nil
 }
 
 func (r *resolver) match(h recordbatch.Header, batch []byte, refs []audit.BatchRef) []audit.BatchRef {

@@ -178,6 +178,10 @@ func (c *conn) bind(p *pending, frame []byte) error {
 			return nil // not ours to record, or bound already
 		}
 		d.bound = true
+		if mayBeStored(a.ErrorCode) {
+			c.cluster.resolver.add([]uint64{d.ticket.Seq()})
+			return nil
+		}
 		b := audit.Binding{BaseOffset: a.BaseOffset, ErrorCode: a.ErrorCode}
 		if a.LogAppendTime > 0 {
 			b.AppendTime = time.UnixMilli(a.LogAppendTime)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/guardlock/guardlock/transforms/record"
 )
@@ -38,6 +39,9 @@ func load(tb testing.TB, r *Runtime, spec Spec) *Module {
 	tb.Helper()
 	if spec.Name == "" {
 		spec.Name = "guest"
+	}
+	if l := &spec.Grant.Limits; l.Deadline == 0 && l.BatchDeadline == 0 {
+		l.Deadline = 10 * time.Second // tests of deadlines set their own
 	}
 	m, err := r.Load(tb.Context(), spec)
 	if err != nil {
