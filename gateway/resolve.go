@@ -177,7 +177,7 @@ func (r *resolver) partition(ctx context.Context, k partitionKey, refs []audit.B
 // logEnd returns where the leader's log ends, which is beyond what consumers are
 // shown while replicas lag: the end of its current epoch (KIP-101, KIP-320).
 func (c *Cluster) logEnd(ctx context.Context, k partitionKey) (int64, error) {
-	leader, epoch, err := c.leaderEpoch(ctx, k)
+	leader, err := c.leaderOf(ctx, k)
 	if err != nil {
 		return 0, err
 	}
@@ -186,12 +186,12 @@ func (c *Cluster) logEnd(ctx context.Context, k partitionKey) (int64, error) {
 	t := kmsg.NewOffsetForLeaderEpochRequestTopic()
 	t.Topic = k.topic
 	p := kmsg.NewOffsetForLeaderEpochRequestTopicPartition()
-	p.Partition, p.CurrentLeaderEpoch, p.LeaderEpoch = k.partition, epoch, epoch
+	p.Partition, p.CurrentLeaderEpoch, p.LeaderEpoch = k.partition, leader.epoch, leader.epoch
 	t.Partitions = append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
 	ctx, cancel := context.WithTimeout(ctx, c.gw.cfg.DialTimeout)
 	defer cancel()
-	resp, err := req.RequestWith(ctx, c.admin.Broker(int(leader)))
+	resp, err := req.RequestWith(ctx, c.admin.Broker(int(leader.node)))
 	if err != nil {
 		return 0, fmt.Errorf("asking for the log's end: %w", err)
 	}
@@ -203,25 +203,6 @@ func (c *Cluster) logEnd(ctx context.Context, k partitionKey) (int64, error) {
 		return 0, fmt.Errorf("asking for the log's end: the broker answered with error %d", got.ErrorCode)
 	}
 	return got.EndOffset, nil
-}
-
-func (c *Cluster) leaderEpoch(ctx context.Context, k partitionKey) (leader, epoch int32, err error) {
-	req := kmsg.NewPtrMetadataRequest()
-	t := kmsg.NewMetadataRequestTopic()
-	t.Topic = kmsg.StringPtr(k.topic)
-	req.Topics = append(req.Topics, t)
-	resp, err := c.metadata(ctx, req)
-	if err != nil {
-		return 0, 0, err
-	}
-	for _, t := range resp.Topics {
-		for _, p := range t.Partitions {
-			if p.Partition == k.partition && p.ErrorCode == 0 {
-				return p.Leader, p.LeaderEpoch, nil
-			}
-		}
-	}
-	return 0, 0, fmt.Errorf("finding the leader: the partition is not there")
 }
 
 // settle writes down that batches are nowhere, once nothing can still be on its
@@ -237,7 +218,7 @@ func (r *resolver) settle(refs []audit.BatchRef, code int16) {
 // ofThisTopic leaves out batches whose topic was deleted, and maybe made again
 // under its name: their records went with it. It returns the others.
 func (r *resolver) ofThisTopic(ctx context.Context, k partitionKey, refs []audit.BatchRef) ([]audit.BatchRef, error) {
-	_, id, err := r.cluster.leaderOf(ctx, k)
+	leader, err := r.cluster.leaderOf(ctx, k)
 	if errors.Is(err, errNoTopic) {
 		r.settle(refs, codeUnknownTopic)
 		return nil, nil
@@ -247,7 +228,7 @@ func (r *resolver) ofThisTopic(ctx context.Context, k partitionKey, refs []audit
 	}
 	var here, gone []audit.BatchRef
 	for _, ref := range refs {
-		if ref.TopicID == id || ref.TopicID == ([16]byte{}) { // versions before 13 say no id
+		if ref.TopicID == leader.topic || ref.TopicID == ([16]byte{}) { // versions before 13 say no id
 			here = append(here, ref)
 		} else {
 			gone = append(gone, ref)
@@ -276,12 +257,12 @@ func offsetOf(l kadm.ListedOffsets, err error) func(partitionKey) (int64, error)
 // scan reads batches from offset to the end of the partition and returns the
 // decisions that none of them belongs to, and how far it came.
 func (r *resolver) scan(ctx context.Context, k partitionKey, offset int64, refs []audit.BatchRef) ([]audit.BatchRef, int64, error) {
-	leader, id, err := r.cluster.leaderOf(ctx, k)
+	leader, err := r.cluster.leaderOf(ctx, k)
 	if err != nil {
 		return refs, offset, err
 	}
 	for len(refs) > 0 {
-		records, end, err := r.fetch(ctx, k, id, leader, offset)
+		records, end, err := r.fetch(ctx, k, leader, offset)
 		if err != nil {
 			return refs, offset, err
 		}
@@ -320,18 +301,18 @@ func (r *resolver) match(h recordbatch.Header, batch []byte, refs []audit.BatchR
 }
 
 // fetch reads one chunk of a partition as it is stored.
-func (r *resolver) fetch(ctx context.Context, k partitionKey, id [16]byte, leader int32, offset int64) (records []byte, end int64, err error) {
+func (r *resolver) fetch(ctx context.Context, k partitionKey, leader leadership, offset int64) (records []byte, end int64, err error) {
 	req := kmsg.NewPtrFetchRequest()
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 100, 0, 4<<20
 	t := kmsg.NewFetchRequestTopic()
-	t.Topic, t.TopicID = k.topic, id
+	t.Topic, t.TopicID = k.topic, leader.topic
 	p := kmsg.NewFetchRequestTopicPartition()
 	p.Partition, p.FetchOffset, p.PartitionMaxBytes = k.partition, offset, 4<<20
 	t.Partitions = append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
 	ctx, cancel := context.WithTimeout(ctx, r.cluster.gw.cfg.DialTimeout)
 	defer cancel()
-	resp, err := req.RequestWith(ctx, r.cluster.admin.Broker(int(leader)))
+	resp, err := req.RequestWith(ctx, r.cluster.admin.Broker(int(leader.node)))
 	if err != nil {
 		return nil, 0, fmt.Errorf("fetching: %w", err)
 	}
@@ -347,25 +328,41 @@ func (r *resolver) fetch(ctx context.Context, k partitionKey, id [16]byte, leade
 
 var errNoTopic = errors.New("the topic is not there")
 
-// leaderOf returns who leads a partition, and the topic's id.
-func (c *Cluster) leaderOf(ctx context.Context, k partitionKey) (leader int32, id [16]byte, err error) {
-	req := kmsg.NewPtrMetadataRequest()
-	t := kmsg.NewMetadataRequestTopic()
-	t.Topic = kmsg.StringPtr(k.topic)
-	req.Topics = append(req.Topics, t)
-	resp, err := c.metadata(ctx, req)
+// leadership is who leads a partition, in which epoch, of which topic.
+type leadership struct {
+	node, epoch int32
+	topic       [16]byte
+}
+
+// leaderOf asks who leads a partition.
+func (c *Cluster) leaderOf(ctx context.Context, k partitionKey) (leadership, error) {
+	t, err := c.topicMetadata(ctx, k.topic)
 	if err != nil {
-		return 0, id, err
+		return leadership{}, fmt.Errorf("finding the leader: %w", err)
 	}
-	for _, t := range resp.Topics {
-		if t.ErrorCode == codeUnknownTopic {
-			return 0, id, fmt.Errorf("finding the leader: %w", errNoTopic)
-		}
-		for _, p := range t.Partitions {
-			if p.Partition == k.partition && p.ErrorCode == 0 {
-				return p.Leader, t.TopicID, nil
-			}
+	for _, p := range t.Partitions {
+		if p.Partition == k.partition && p.ErrorCode == 0 {
+			return leadership{p.Leader, p.LeaderEpoch, t.TopicID}, nil
 		}
 	}
-	return 0, id, fmt.Errorf("finding the leader: the partition is not there")
+	return leadership{}, errors.New("finding the leader: the partition is not there")
+}
+
+// topicMetadata asks about one topic; errNoTopic if the cluster has none of
+// that name.
+func (c *Cluster) topicMetadata(ctx context.Context, topic string) (t kmsg.MetadataResponseTopic, err error) {
+	req := kmsg.NewPtrMetadataRequest()
+	asked := kmsg.NewMetadataRequestTopic()
+	asked.Topic = kmsg.StringPtr(topic)
+	req.Topics = append(req.Topics, asked)
+	resp, err := c.metadata(ctx, req)
+	switch {
+	case err != nil:
+		return t, err
+	case len(resp.Topics) != 1:
+		return t, errProtocol
+	case resp.Topics[0].ErrorCode == codeUnknownTopic:
+		return t, errNoTopic
+	}
+	return resp.Topics[0], nil
 }

@@ -115,19 +115,19 @@ func (c *Cluster) trySendRoute(ctx context.Context, r *routed, from guardKey) (i
 		return 0, 0, err
 	}
 	k := partitionKey{r.topic, int32(crc32.ChecksumIEEE([]byte(from.topic))+uint32(from.partition)) & 0x7fffffff % n}
-	leader, id, err := c.leaderOf(ctx, k)
+	leader, err := c.leaderOf(ctx, k)
 	if err != nil {
 		return 0, 0, err
 	}
 	req := kmsg.NewPtrProduceRequest()
 	req.Acks, req.TimeoutMillis = -1, int32(c.gw.cfg.DialTimeout.Milliseconds())
 	t := kmsg.NewProduceRequestTopic()
-	t.Topic, t.TopicID = r.topic, id
+	t.Topic, t.TopicID = r.topic, leader.topic
 	p := kmsg.NewProduceRequestTopicPartition()
 	p.Partition, p.Records = k.partition, r.batch()
 	t.Partitions = append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
-	resp, err := req.RequestWith(ctx, c.admin.Broker(int(leader)))
+	resp, err := req.RequestWith(ctx, c.admin.Broker(int(leader.node)))
 	if err != nil {
 		return 0, 0, err
 	}
@@ -142,18 +142,14 @@ func (c *Cluster) trySendRoute(ctx context.Context, r *routed, from guardKey) (i
 }
 
 func (c *Cluster) partitionsOf(ctx context.Context, topic string) (int32, error) {
-	req := kmsg.NewPtrMetadataRequest()
-	t := kmsg.NewMetadataRequestTopic()
-	t.Topic = kmsg.StringPtr(topic)
-	req.Topics = append(req.Topics, t)
-	resp, err := c.metadata(ctx, req)
+	t, err := c.topicMetadata(ctx, topic)
 	if err != nil {
 		return 0, err
 	}
-	if len(resp.Topics) != 1 || resp.Topics[0].ErrorCode != 0 || len(resp.Topics[0].Partitions) == 0 {
+	if t.ErrorCode != 0 || len(t.Partitions) == 0 {
 		return 0, fmt.Errorf("topic %s is not there; create it", topic)
 	}
-	return int32(len(resp.Topics[0].Partitions)), nil
+	return int32(len(t.Partitions)), nil
 }
 
 // Places in a record batch (KIP-98).
