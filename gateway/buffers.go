@@ -39,6 +39,8 @@ type buffers struct {
 	// second, to make others give memory back; nil: nobody can.
 	starving func()
 
+	ample int64 // fixed: what must stay free for a buffer to be larger than it need be
+
 	mu    sync.Mutex
 	free  int64
 	queue []waiter // first come, first served, so that no large frame starves
@@ -49,7 +51,7 @@ type waiter struct {
 	ready chan struct{}
 }
 
-func newBuffers(budget int64) *buffers { return &buffers{free: budget} }
+func newBuffers(budget int64) *buffers { return &buffers{free: budget, ample: budget / 2} }
 
 func classOf(n int) int {
 	return max(0, bits.Len(uint(max(n, 1)-1))-minBufferBits)
@@ -57,9 +59,22 @@ func classOf(n int) int {
 
 // tryGet returns a buffer of at least n bytes if the budget has room now.
 func (b *buffers) tryGet(n int) []byte {
+	return b.tryLeaving(n, 0)
+}
+
+// tryWindow returns a buffer of n bytes while memory is ample, or else the
+// smallest there is, which its owner exchanges when a frame needs more.
+func (b *buffers) tryWindow(n int) []byte {
+	if buf := b.tryLeaving(n, b.ample); buf != nil {
+		return buf
+	}
+	return b.tryGet(1 << minBufferBits)
+}
+
+func (b *buffers) tryLeaving(n int, rest int64) []byte {
 	size := int64(1) << (classOf(n) + minBufferBits)
 	b.mu.Lock()
-	ok := len(b.queue) == 0 && b.free >= size
+	ok := len(b.queue) == 0 && b.free >= size+rest
 	if ok {
 		b.free -= size
 	}

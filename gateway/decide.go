@@ -40,7 +40,10 @@ func newWorkers(n int, limits recordbatch.Limits) *workers {
 func (c *conn) decide(ctx context.Context, p *produce, d decided, g *Grant, h wire.RequestHeader) error {
 	q := &p.req.Topics[d.topic].Partitions[d.part]
 	w := <-c.cluster.gw.workers.free
-	defer func() { c.cluster.gw.workers.free <- w }()
+	defer func() {
+		w.batch.Reset() // it refers to the frame
+		c.cluster.gw.workers.free <- w
+	}()
 	c.describe(&w.entry, &d, g, p.req.Topics[d.topic].ID, h)
 
 	in := q.Records
@@ -171,11 +174,14 @@ func isTransactional(h recordbatch.Header) bool { return h.Attributes&transactio
 // topic takes is compressed harder before the producer hears of it (trap 17).
 func (c *conn) encode(ctx context.Context, w *worker, q *wire.ProducePartition, d *decided, g *Grant) (refusal, bool) {
 	before := len(q.Records)
+	o := recordbatch.EncodeOptions{Compression: g.Recompress, KeepCompression: g.KeepCodec, PlaceholderNote: placeholderNote(g)}
+	if w.codec.Patch(q.Records, d.header, &w.batch, o) {
+		return refusal{}, false
+	}
 	buf, err := c.encodeBuffer(ctx, before+before/4)
 	if err != nil {
 		return refusal{audit.OutcomeTimeout, "no_memory", codeRequestTimedOut, "the gateway is out of buffer memory; try again"}, true
 	}
-	o := recordbatch.EncodeOptions{Compression: g.Recompress, KeepCompression: g.KeepCodec, PlaceholderNote: placeholderNote(g)}
 	for ; o.Level <= 2; o.Level++ {
 		out, err := w.codec.Encode(buf[:0], d.header, &w.batch, o)
 		if errors.Is(err, recordbatch.ErrEmpty) && !o.Placeholders {

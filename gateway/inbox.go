@@ -149,8 +149,8 @@ func (in *inbox) stop() {
 }
 
 // maxWindow is how far the buffer of a busy connection grows beyond its frames,
-// so that one read takes many.
-const maxWindow = 256 << 10
+// so that one read takes many, and one flush of the journal covers them.
+const maxWindow = 1 << 20
 
 // widen makes the next buffer larger when this one was filled to the brim.
 func (in *inbox) widen(full bool) {
@@ -194,7 +194,7 @@ var errStarved = errors.New("no buffer memory is free")
 func (in *inbox) readReady() (n int, err error) {
 	waitErr := in.raw.Read(func(fd uintptr) bool {
 		if in.buf == nil {
-			in.buf = in.pool.tryGet(in.bufferSize())
+			in.buf = in.pool.tryWindow(in.bufferSize())
 		}
 		if in.buf == nil {
 			err = errStarved
@@ -245,7 +245,10 @@ func (in *inbox) ensure(ctx context.Context) error {
 	if in.buf != nil {
 		return nil
 	}
-	buf, err := in.pool.get(ctx, in.bufferSize(), in.patience)
+	if in.buf = in.pool.tryWindow(in.bufferSize()); in.buf != nil {
+		return nil
+	}
+	buf, err := in.pool.get(ctx, 1<<minBufferBits, in.patience)
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func perRecord(b *testing.B) {
 
 // nativeCopy passes a batch on: a copy of its bytes and a look at each record.
 func nativeCopy(b *record.Batch) {
-	b.Data = append(b.Data, b.Data[:b.InputLen]...)
+	b.Out = append(b.Out, b.Data...)
 	for n := range b.Records {
 		b.Records[n].Verdict = record.Passed
 	}
@@ -76,12 +76,12 @@ func nativeCopy(b *record.Batch) {
 func nativeUpper(b *record.Batch) {
 	for n := range b.Records {
 		r := &b.Records[n]
-		at := len(b.Data)
+		at := b.Size()
 		for _, c := range b.Bytes(r.Value) {
 			if c-'a' < 26 {
 				c -= 32
 			}
-			b.Data = append(b.Data, c)
+			b.Out = append(b.Out, c)
 		}
 		r.Value, r.Verdict = record.Span{Off: uint32(at), Len: r.Value.Len}, record.Modified
 	}

@@ -44,8 +44,9 @@ func NewChain(modules ...*Module) *Chain {
 func (c *Chain) Modules() []*Module { return c.modules }
 
 // Run gives every record of b to the first module, what passes to the second,
-// and so on, and sets each record's verdict. Changed bytes are appended to
-// b.Data. On an error, an *Error, nothing of b may be used.
+// and so on, and sets each record's verdict. A key or value that keeps its length
+// is overwritten, other changed bytes are appended to b.Out. On an error, an
+// *Error, nothing of b may be used.
 func (c *Chain) Run(ctx context.Context, b *record.Batch, at Origin) error {
 	if len(c.modules) > maxChain {
 		return &Error{Closed, "", errChainTooLong}

@@ -1,7 +1,6 @@
 package transforms
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -58,8 +57,8 @@ func TestLaterModulesSeeWhatEarlierOnesMade(t *testing.T) {
 			t.Errorf("record %d: %s by module %d, want %d", n, r.Verdict, r.Module, want)
 		}
 	}
-	if !bytes.Contains(b.Data[:b.InputLen], []byte("alpha")) {
-		t.Error("the producer's bytes were overwritten")
+	if len(b.Out) > 0 {
+		t.Error("bytes that kept their length were copied")
 	}
 }
 

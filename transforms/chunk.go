@@ -65,13 +65,15 @@ const (
 	flagHeaders   = 4
 )
 
-// run is a stretch of Batch.Data that was copied into the guest's input block.
+// run is a stretch of the batch's bytes that was copied into the guest's input
+// block.
 type run struct {
-	from  uint32 // in Batch.Data
-	to    uint32 // in the input block
-	n     uint32
-	whole bool // of whole records
+	from uint32 // as in a record.Span
+	to   uint32 // in the input block
+	n    uint32
 }
+
+func (c *chunk) source(r run) []byte { return c.batch.Bytes(record.Span{Off: r.from, Len: int32(r.n)}) }
 
 // chunk is the part of a batch that one call works on. Its slices are kept from
 // batch to batch.
@@ -112,8 +114,11 @@ func inputSize(r *record.Record) int {
 	return spanLen(r.Key) + spanLen(r.Value) + spanLen(r.Headers)
 }
 
-// whole reports whether a record can be copied as the producer sent it.
-func whole(r *record.Record) bool { return r.Verdict == record.Passed && r.Whole.Len > 0 }
+// whole reports whether a record can be copied in one piece, framed as the
+// producer sent it.
+func whole(r *record.Record) bool { return framed(r) && r.Whole.Len > 0 }
+
+func framed(r *record.Record) bool { return r.Verdict == record.Passed || r.InPlace() }
 
 func spanLen(s record.Span) int { return int(max(s.Len, 0)) }
 
@@ -224,7 +229,7 @@ func (c *chunk) fill(base uint32, input []byte) {
 		at = c.place((*[descriptorSize]byte)(c.descs[n*descriptorSize:]), uint32(n), &c.batch.Records[index], base, at)
 	}
 	for _, r := range c.runs {
-		copy(input[r.to:r.to+r.n], c.batch.Data[r.from:])
+		copy(input[r.to:r.to+r.n], c.source(r))
 	}
 }
 
@@ -248,7 +253,7 @@ func (c *chunk) place(d *[descriptorSize]byte, n uint32, r *record.Record, base,
 		putSpan(d[descKey:], r.Key, shift)
 		putSpan(d[descValue:], r.Value, shift)
 		putSpan(d[descHeaders:], r.Headers, shift)
-		c.addRun(run{r.Whole.Off, at, uint32(r.Whole.Len), true})
+		c.addRun(run{r.Whole.Off, at, uint32(r.Whole.Len)})
 		return at + uint32(r.Whole.Len)
 	}
 	at = c.placeSpan(d[descKey:], r.Key, base, at)
@@ -261,7 +266,7 @@ func (c *chunk) placeSpan(d []byte, s record.Span, base, at uint32) uint32 {
 	if s.Len <= 0 {
 		return at
 	}
-	c.addRun(run{s.Off, at, uint32(s.Len), false})
+	c.addRun(run{s.Off, at, uint32(s.Len)})
 	return at + uint32(s.Len)
 }
 
@@ -275,9 +280,10 @@ func putSpan(d []byte, s record.Span, shift uint32) {
 	binary.LittleEndian.PutUint64(d, v)
 }
 
-// addRun joins a run to the last one where both ends meet.
+// addRun joins a run to the last one where both ends meet, in the input or in
+// what modules made.
 func (c *chunk) addRun(r run) {
-	if n := len(c.runs); n > 0 {
+	if n := len(c.runs); n > 0 && int(r.from) != len(c.batch.Data) {
 		if last := &c.runs[n-1]; last.from+last.n == r.from && last.to+last.n == r.to {
 			last.n += r.n
 			return
@@ -289,7 +295,7 @@ func (c *chunk) addRun(r run) {
 // untouched reports whether the guest left the bytes of its input as they were.
 func (c *chunk) untouched(input []byte) bool {
 	for _, r := range c.runs {
-		if !bytes.Equal(input[r.to:r.to+r.n], c.batch.Data[r.from:r.from+r.n]) {
+		if !bytes.Equal(input[r.to:r.to+r.n], c.source(r)) {
 			return false
 		}
 	}

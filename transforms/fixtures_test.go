@@ -65,20 +65,26 @@ func newBatch(records ...testRecord) *record.Batch {
 			r.headers = []byte{0}
 		}
 		start := len(b.Data)
-		b.Append([]byte{0xAA, 0xBB, byte(n)})
+		sent(b, []byte{0xAA, 0xBB, byte(n)})
 		rec := record.Record{Key: record.Null, Value: record.Null, Timestamp: 1_700_000_000_000 + int64(n), OffsetDelta: int32(n)}
 		if r.key != nil {
-			rec.Key = b.Append(r.key)
+			rec.Key = sent(b, r.key)
 		}
 		if r.value != nil {
-			rec.Value = b.Append(r.value)
+			rec.Value = sent(b, r.value)
 		}
-		rec.Headers = b.Append(r.headers)
+		rec.Headers = sent(b, r.headers)
 		rec.Whole = record.Span{Off: uint32(start), Len: int32(len(b.Data) - start)}
 		b.Records = append(b.Records, rec)
 	}
-	b.InputLen = len(b.Data)
 	return b
+}
+
+// sent appends to what the producer sent.
+func sent(b *record.Batch, p []byte) record.Span {
+	s := record.Span{Off: uint32(len(b.Data)), Len: int32(len(p))}
+	b.Data = append(b.Data, p...)
+	return s
 }
 
 func values(values ...string) *record.Batch {
@@ -91,9 +97,10 @@ func values(values ...string) *record.Batch {
 
 // rewinder returns a function that undoes what a chain did to a batch.
 func rewinder(b *record.Batch) func() {
-	records := slices.Clone(b.Records)
+	data, records := slices.Clone(b.Data), slices.Clone(b.Records)
 	return func() {
-		b.Data, b.Changed = b.Data[:b.InputLen], false
+		b.Out, b.Changed = b.Out[:0], false
+		copy(b.Data, data)
 		copy(b.Records, records)
 	}
 }

@@ -138,9 +138,9 @@ func (i *instance) readRecord(memory []byte, d *[descriptorSize]byte, source uin
 // readFields takes over key, value and headers and reports whether any differs.
 func (c *chunk) readFields(memory []byte, d, given *[descriptorSize]byte, untouched bool) (bool, error) {
 	r := &c.batch.Records[c.current[binary.LittleEndian.Uint32(given[descSource:])]]
-	key, err1 := c.readField(memory, d, given, field{descKey, flagKeyNull, r.Key, untouched})
-	value, err2 := c.readField(memory, d, given, field{descValue, flagValueNull, r.Value, untouched})
-	headers, err3 := c.readField(memory, d, given, field{descHeaders, 0, r.Headers, untouched})
+	key, touched1, err1 := c.readField(memory, d, given, field{descKey, flagKeyNull, r.Key, untouched})
+	value, touched2, err2 := c.readField(memory, d, given, field{descValue, flagValueNull, r.Value, untouched})
+	headers, _, err3 := c.readField(memory, d, given, field{descHeaders, 0, r.Headers, untouched})
 	if err := firstError(err1, err2, err3); err != nil {
 		return false, err
 	}
@@ -152,9 +152,15 @@ func (c *chunk) readFields(memory []byte, d, given *[descriptorSize]byte, untouc
 			return false, errHeaders
 		}
 	}
-	changed := key != r.Key || value != r.Value || headers != r.Headers
+	moved, touched := key != r.Key || value != r.Value || headers != r.Headers, touched1.Join(touched2)
+	switch {
+	case moved:
+		r.Touched = record.Span{}
+	case touched.Len > 0 && framed(r):
+		r.Touched = r.Touched.Join(touched)
+	}
 	r.Key, r.Value, r.Headers = key, value, headers
-	return changed, nil
+	return moved || touched.Len > 0, nil
 }
 
 func firstError(a, b, c error) error {
@@ -176,29 +182,32 @@ type field struct {
 }
 
 // readField returns the view of a field: the one it was when the bytes are the
-// same, or else one of a copy behind the batch's data.
-func (c *chunk) readField(memory []byte, d, given *[descriptorSize]byte, f field) (record.Span, error) {
+// same or were overwritten, or else one of a copy behind the batch's bytes.
+// Header blocks are checked later, so they are never overwritten.
+func (c *chunk) readField(memory []byte, d, given *[descriptorSize]byte, f field) (s, touched record.Span, err error) {
 	if d[descFlags]&f.null != 0 {
-		if f.was.IsNull() {
-			return f.was, nil
-		}
-		return record.Null, nil
+		return record.Null, touched, nil
 	}
 	if f.untouched && !f.was.IsNull() && [8]byte(d[f.at:]) == [8]byte(given[f.at:]) {
-		return f.was, nil
+		return f.was, touched, nil
 	}
 	data, ok := view(memory, binary.LittleEndian.Uint32(d[f.at:]), uint64(binary.LittleEndian.Uint32(d[f.at+4:])))
 	if !ok {
-		return f.was, errPointer
+		return f.was, touched, errPointer
 	}
 	if !f.was.IsNull() && bytes.Equal(data, c.batch.Bytes(f.was)) {
-		return f.was, nil
+		return f.was, touched, nil
 	}
-	if len(data) > c.room || uint64(len(c.batch.Data))+uint64(len(data)) > math.MaxUint32 {
-		return f.was, errRoom
+	if len(data) > c.room || uint64(c.batch.Size())+uint64(len(data)) > math.MaxUint32 {
+		return f.was, touched, errRoom
 	}
 	c.room -= len(data)
-	return c.batch.Append(data), nil
+	if f.at != descHeaders {
+		if touched, ok = c.batch.Overwrite(f.was, data); ok {
+			return f.was, touched, nil
+		}
+	}
+	return c.batch.Append(data), touched, nil
 }
 
 // readRejection marks the record for which the guest refused the whole batch.

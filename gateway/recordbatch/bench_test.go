@@ -106,7 +106,30 @@ func BenchmarkChanged(b *testing.B) {
 	})
 }
 
-// BenchmarkChangedKmsg does the same with kmsg and franz-go's codecs.
+// BenchmarkOverwritten decodes, overwrites a byte of every record and encodes.
+func BenchmarkOverwritten(b *testing.B) {
+	benchEach(b, func(b *testing.B, _ Compression, raw []byte) func() {
+		c, batch, o := NewCodec(Limits{}), new(record.Batch), EncodeOptions{KeepCompression: true}
+		var out []byte
+		return func() {
+			h, err := c.Decode(raw, batch)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for i := range batch.Records {
+				overwriteByte(batch, i, 0)
+			}
+			if c.Patch(raw, h, batch, o) {
+				return
+			}
+			if out, err = c.Encode(out[:0], h, batch, o); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkChangedKmsg does what BenchmarkChanged does, with kmsg and franz-go's codecs.
 func BenchmarkChangedKmsg(b *testing.B) {
 	benchEach(b, func(b *testing.B, codec Compression, raw []byte) func() {
 		d := kgo.DefaultDecompressor()

@@ -12,12 +12,15 @@ import (
 const minRecordSize = 7
 
 // Decode verifies raw, which must be one whole batch, and fills b with its
-// records; whatever b held is gone, its memory is used again. On an error b
+// records; whatever b held is gone, its memory is used again. b refers to raw,
+// which must stay as it is while b is in use, and without compression a chain
+// that overwrites records writes to raw. On an error b
 // holds nothing of use. A record's Timestamp is base plus delta, as the
 // producer set it, also where the broker's append time (in the header's
 // MaxTimestamp) is what consumers see.
 func (c *Codec) Decode(raw []byte, b *record.Batch) (Header, error) {
 	b.Reset()
+	c.lz4.frame.of = nil
 	h, err := verify(raw)
 	if err != nil {
 		return h, err
@@ -31,7 +34,6 @@ func (c *Codec) Decode(raw []byte, b *record.Batch) (Header, error) {
 // readRecords fills b.Records from b.Data.
 func (c *Codec) readRecords(h Header, b *record.Batch) error {
 	data, n := b.Data, int(h.NumRecords)
-	b.InputLen = len(data)
 	switch {
 	case n > len(data)/minRecordSize:
 		return fmt.Errorf("reading records: %d records in %d bytes: %w", n, len(data), ErrCorrupt)

@@ -6,9 +6,9 @@ import (
 	"github.com/guardlock/guardlock/transforms/record"
 )
 
-// decompress fills b.Data from the compressed records of a verified batch.
+// decompress sets b.Data to the records of a verified batch.
 func (c *Codec) decompress(h Header, src []byte, b *record.Batch) (err error) {
-	dst, limit := b.Data[:0], c.limits.MaxDecompressed
+	limit := c.limits.MaxDecompressed
 	if h.NumRecords == 0 {
 		// What compaction leaves of a batch is its header alone.
 		if len(src) > 0 {
@@ -16,33 +16,30 @@ func (c *Codec) decompress(h Header, src []byte, b *record.Batch) (err error) {
 		}
 		return nil
 	}
-	codec := h.Compression()
+	codec, dst := h.Compression(), b.Memory[:0]
 	switch codec {
 	case None:
-		dst, err = copyPlain(dst, src, limit)
+		if len(src) > limit {
+			return fmt.Errorf("reading records: %w", ErrTooLarge)
+		}
+		b.Data = src[:len(src):len(src)]
+		return nil
 	case Gzip:
 		dst, err = c.gzip.decode(dst, src, limit)
 	case Snappy:
 		dst, err = decodeSnappy(dst, src, limit)
 	case LZ4:
-		dst, err = decodeLZ4(dst, src, limit)
+		dst, err = c.lz4.decode(dst, src, limit)
 	case Zstd:
 		dst, err = c.zstd.decode(dst, src, limit)
 	default:
 		err = ErrUnsupportedCompression
 	}
-	b.Data = dst
+	b.Memory, b.Data, b.Sent = dst, dst, src
 	if err != nil {
 		return fmt.Errorf("decompressing %s: %w", codec, err)
 	}
 	return nil
-}
-
-func copyPlain(dst, src []byte, limit int) ([]byte, error) {
-	if len(src) > limit {
-		return dst, ErrTooLarge
-	}
-	return append(dst, src...), nil
 }
 
 // room returns dst with space for n more bytes, and n cut to what the limit

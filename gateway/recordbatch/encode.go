@@ -52,6 +52,23 @@ func (c *Codec) Encode(dst []byte, h Header, b *record.Batch, o EncodeOptions) (
 	return out, nil
 }
 
+// Patch seals raw, the batch that b was decoded from, again after a chain has
+// overwritten records of it where they lie. It returns false, and leaves raw as
+// it is, where that does not make the batch that Encode would: it came
+// compressed or is to be, or some record changed in another way.
+func (c *Codec) Patch(raw []byte, h Header, b *record.Batch, o EncodeOptions) bool {
+	if h.IsControl() || h.Compression() != None || !o.KeepCompression && o.Compression != None {
+		return false
+	}
+	for i := range b.Records {
+		if !asFramed(&b.Records[i]) {
+			return false
+		}
+	}
+	seal(raw)
+	return true
+}
+
 // assemble appends header and records, compressed with codec.
 func (c *Codec) assemble(dst []byte, e *encoder, codec Compression) ([]byte, error) {
 	if err := e.count(); err != nil {
@@ -64,8 +81,13 @@ func (c *Codec) assemble(dst []byte, e *encoder, codec Compression) ([]byte, err
 		dst = e.records(e.header.append(dst))
 		return sealFrom(dst, start)
 	}
-	plain := e.batch.Data[:e.batch.InputLen]
-	if e.changed {
+	if codec == LZ4 && e.options.Level == 0 && !e.reframed {
+		if out, ok := c.lz4.again(e.header.append(dst), e.batch); ok {
+			return sealFrom(out, start)
+		}
+	}
+	plain := e.batch.Data
+	if e.reframed {
 		plain = e.records(slices.Grow(c.plain[:0], e.size))
 		if c.plain = plain; cap(plain) > maxRetained {
 			c.plain = nil

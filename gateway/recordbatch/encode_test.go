@@ -256,8 +256,8 @@ func TestHugeBatchIsNotRetained(t *testing.T) {
 	if head, _ := kgoRecords(t, out); head.NumRecords != 2 {
 		t.Fatalf("header is %+v", head)
 	}
-	if cap(c.plain) > maxRetained || cap(c.strip.Data) > maxRetained {
-		t.Fatalf("%d and %d bytes are kept", cap(c.plain), cap(c.strip.Data))
+	if cap(c.plain) > maxRetained || cap(c.strip.Memory) > maxRetained {
+		t.Fatalf("%d and %d bytes are kept", cap(c.plain), cap(c.strip.Memory))
 	}
 }
 

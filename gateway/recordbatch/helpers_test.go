@@ -174,3 +174,15 @@ func touch(b *record.Batch, r *record.Record) {
 	r.Value = b.Append(b.Bytes(r.Value))
 	r.Verdict = record.Modified
 }
+
+// overwriteByte overwrites one byte of record i's value where it lies.
+func overwriteByte(b *record.Batch, i, at int) {
+	r := &b.Records[i]
+	if r.Value.Len <= 0 {
+		return
+	}
+	s := record.Span{Off: r.Value.Off + uint32(at%int(r.Value.Len)), Len: 1}
+	b.Data[s.Off] ^= 0x20
+	r.Touched = r.Touched.Join(s)
+	r.Verdict, b.Changed = record.Modified, true
+}

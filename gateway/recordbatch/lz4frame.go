@@ -33,22 +33,30 @@ const (
 type lz4State struct {
 	fast  *lz4Block
 	dense *lz4.CompressorHC
+	frame lz4Frame // that was decoded last
+
+	touched []lz4Range // of the block at hand
+	stale   lz4Stale
 }
 
 // encode appends a frame of independent blocks of 64 KiB: the one form that
 // every client reads, Java's refuses linked blocks.
 func (l *lz4State) encode(dst, src []byte, level int) []byte {
-	le := binary.LittleEndian
-	at := len(dst)
-	dst = le.AppendUint32(dst, lz4Magic)
-	dst = append(dst, lz4Version|lz4BlockIndependent, 4<<4)
-	dst = append(dst, byte(xxh32(dst[at+4:at+6])>>8))
+	dst = appendLZ4Descriptor(dst, 4)
 	for len(src) > 0 {
 		block := src[:min(len(src), lz4BlockSize)]
 		src = src[len(block):]
 		dst = l.appendBlock(dst, block, level)
 	}
-	return le.AppendUint32(dst, 0)
+	return binary.LittleEndian.AppendUint32(dst, 0)
+}
+
+// appendLZ4Descriptor begins a frame of independent blocks without checksums.
+func appendLZ4Descriptor(dst []byte, blockSize byte) []byte {
+	at := len(dst)
+	dst = binary.LittleEndian.AppendUint32(dst, lz4Magic)
+	dst = append(dst, lz4Version|lz4BlockIndependent, blockSize<<4)
+	return append(dst, byte(xxh32(dst[at+4:at+6])>>8))
 }
 
 // appendBlock appends one block with its length, as it is where compressing
@@ -92,20 +100,44 @@ func (l *lz4State) compressBlock(dst, src []byte, level int) int {
 
 var errLZ4Frame = fmt.Errorf("reading frame descriptor: %w", ErrCorrupt)
 
-// lz4Frame is a frame descriptor.
+// lz4Frame is a frame descriptor, and where the frame's blocks are.
 type lz4Frame struct {
 	flags       byte
+	blockSize   byte // as the descriptor has it
 	blockMax    int
 	contentSize uint64
+
+	of     []byte // the whole frame, once it was found good
+	start  int    // of the content in what it was appended to
+	blocks []lz4Extent
 }
 
-// decodeLZ4 appends the content of src, which must be exactly one frame.
-func decodeLZ4(dst, src []byte, limit int) ([]byte, error) {
-	f, src, err := readLZ4Frame(src)
+// lz4Extent is a block of a frame that was decoded: its body in the frame, and
+// the end of its content in the frame's.
+type lz4Extent struct {
+	body  []byte
+	plain bool // not compressed
+	end   int
+}
+
+// maxLZ4Extents bounds what is remembered of a frame of tiny blocks.
+const maxLZ4Extents = 1 << 12
+
+func (f *lz4Frame) note(body []byte, plain bool, end int) {
+	if len(f.blocks) < maxLZ4Extents {
+		f.blocks = append(f.blocks, lz4Extent{body, plain, end - f.start})
+	}
+}
+
+// decode appends the content of src, which must be exactly one frame.
+func (l *lz4State) decode(dst, src []byte, limit int) ([]byte, error) {
+	f := &l.frame
+	of := src
+	src, err := f.read(src)
 	if err != nil {
 		return dst, err
 	}
-	start := len(dst)
+	f.start = len(dst)
 	for {
 		if len(src) < 4 {
 			return dst, fmt.Errorf("reading block length: %w", ErrCorrupt)
@@ -118,35 +150,40 @@ func decodeLZ4(dst, src []byte, limit int) ([]byte, error) {
 			return dst, fmt.Errorf("reading block: %w", err)
 		}
 	}
-	return dst, f.end(dst[start:], src)
+	if err := f.check(dst[f.start:], src); err != nil {
+		return dst, err
+	}
+	f.of = of
+	return dst, nil
 }
 
-// readLZ4Frame reads the descriptor and returns what is behind it.
-func readLZ4Frame(src []byte) (f lz4Frame, rest []byte, err error) {
+// read reads the descriptor and returns what is behind it.
+func (f *lz4Frame) read(src []byte) (rest []byte, err error) {
+	*f = lz4Frame{blocks: f.blocks[:0]}
 	le := binary.LittleEndian
 	if len(src) < 7 || le.Uint32(src) != lz4Magic {
-		return f, nil, errLZ4Frame
+		return nil, errLZ4Frame
 	}
 	f.flags = src[4]
-	blockSize := src[5] >> 4
-	if f.flags&lz4VersionMask != lz4Version || f.flags&lz4Reserved != 0 || src[5]&0x8F != 0 || blockSize < 4 {
-		return f, nil, errLZ4Frame
+	f.blockSize = src[5] >> 4
+	if f.flags&lz4VersionMask != lz4Version || f.flags&lz4Reserved != 0 || src[5]&0x8F != 0 || f.blockSize < 4 {
+		return nil, errLZ4Frame
 	}
 	if f.flags&lz4DictionaryID != 0 {
-		return f, nil, fmt.Errorf("reading frame descriptor: dictionary: %w", ErrUnsupportedCompression)
+		return nil, fmt.Errorf("reading frame descriptor: dictionary: %w", ErrUnsupportedCompression)
 	}
-	f.blockMax = 1 << (8 + 2*blockSize)
+	f.blockMax = 1 << (8 + 2*f.blockSize)
 	end := 6
 	if f.flags&lz4ContentSize != 0 {
 		if end += 8; len(src) <= end {
-			return f, nil, errLZ4Frame
+			return nil, errLZ4Frame
 		}
 		f.contentSize = le.Uint64(src[6:])
 	}
 	if byte(xxh32(src[4:end])>>8) != src[end] {
-		return f, nil, errLZ4Frame
+		return nil, errLZ4Frame
 	}
-	return f, src[end+1:], nil
+	return src[end+1:], nil
 }
 
 // block appends one block and returns what is behind it.
@@ -166,9 +203,12 @@ func (f *lz4Frame) block(dst, src []byte, length uint32, limit int) ([]byte, []b
 		if size > limit-len(dst) {
 			return dst, src, ErrTooLarge
 		}
-		return append(dst, body...), rest, nil
+		dst = append(dst, body...)
+		f.note(body, true, len(dst))
+		return dst, rest, nil
 	}
 	dst, err := f.expand(dst, body, limit)
+	f.note(body, false, len(dst))
 	return dst, rest, err
 }
 
@@ -192,8 +232,8 @@ func (f *lz4Frame) expand(dst, body []byte, limit int) ([]byte, error) {
 	return dst[:at+written], nil
 }
 
-// end checks what follows the last block.
-func (f *lz4Frame) end(content, src []byte) error {
+// check checks what follows the last block.
+func (f *lz4Frame) check(content, src []byte) error {
 	if f.flags&lz4ContentChecksum != 0 {
 		if len(src) < 4 || binary.LittleEndian.Uint32(src) != xxh32(content) {
 			return fmt.Errorf("reading content checksum: %w", ErrCorrupt)

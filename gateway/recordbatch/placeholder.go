@@ -114,7 +114,8 @@ func (c *Codec) withoutDropped(dst []byte, h Header, b *record.Batch) ([]byte, e
 
 // releaseStrip lets go of scratch that one huge batch grew.
 func (c *Codec) releaseStrip() {
-	if cap(c.strip.Data) > maxRetained {
+	c.strip.Reset()
+	if cap(c.strip.Memory) > maxRetained {
 		c.strip = record.Batch{}
 	}
 }

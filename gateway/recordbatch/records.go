@@ -22,24 +22,26 @@ type encoder struct {
 	placeholders bool // in place of dropped and routed records
 	keepDeltas   bool // after a removal: gaps in the log stay gaps (Strip)
 
-	changed  bool // any record differs from what was sent
+	reframed bool // some record differs from what was sent by more than bytes in place
 	renumber bool // records were removed and deltas close up
 	size     int  // bytes that records writes, at most
 }
 
 // count walks the verdicts: it bounds the size and settles the header.
 func (e *encoder) count() error {
-	kept, maxTimestamp, size := 0, int64(math.MinInt64), e.batch.InputLen
+	kept, maxTimestamp, size := 0, int64(math.MinInt64), len(e.batch.Data)
 	for i := range e.batch.Records {
 		r := &e.batch.Records[i]
-		switch r.Verdict {
-		case record.Passed:
-		case record.Modified:
+		switch {
+		case asFramed(r):
+		case r.Verdict == record.Modified:
+			e.reframed = true
 			if !e.headersHold(r) {
 				return fmt.Errorf("headers of modified record %d: %w", i, ErrCorrupt)
 			}
 			size += frameOverhead + len(e.batch.Bytes(r.Key)) + len(e.batch.Bytes(r.Value)) + len(e.batch.Bytes(r.Headers))
-		case record.Dropped, record.Routed:
+		case r.Verdict == record.Dropped || r.Verdict == record.Routed:
+			e.reframed = true
 			if !e.placeholders {
 				continue
 			}
@@ -47,7 +49,6 @@ func (e *encoder) count() error {
 		default:
 			return ErrRejected
 		}
-		e.changed = e.changed || r.Verdict != record.Passed
 		kept++
 		maxTimestamp = max(maxTimestamp, r.Timestamp)
 	}
@@ -65,7 +66,7 @@ func (e *encoder) count() error {
 // is, and a malformed one would make the whole batch unreadable.
 func (e *encoder) headersHold(r *record.Record) bool {
 	block := e.batch.Bytes(r.Headers)
-	if len(block) == 0 || int(r.Headers.Off) < e.batch.InputLen {
+	if len(block) == 0 || int(r.Headers.Off) < len(e.batch.Data) {
 		return true // none, or as sent
 	}
 	return skipHeaders(block, 0) == len(block)
@@ -73,7 +74,6 @@ func (e *encoder) headersHold(r *record.Record) bool {
 
 // remove settles the header after records were taken out.
 func (e *encoder) remove(kept int, maxTimestamp int64) error {
-	e.changed = true
 	e.header.NumRecords = int32(kept)
 	if kept > 0 && e.header.Attributes&logAppendTimeBit == 0 {
 		e.header.MaxTimestamp = maxTimestamp
@@ -101,11 +101,11 @@ func (e *encoder) records(dst []byte) []byte {
 		}
 		end := i + 1
 		switch {
-		case r.Verdict == record.Modified:
+		case r.Verdict == record.Modified && !r.InPlace():
 			dst = e.modified(dst, r, delta)
-		case r.Verdict != record.Passed && e.placeholders:
+		case !asFramed(r) && e.placeholders:
 			dst = e.placeholder(dst, r)
-		case r.Verdict != record.Passed:
+		case !asFramed(r):
 			i = end
 			continue
 		case delta != r.OffsetDelta:
@@ -121,12 +121,17 @@ func (e *encoder) records(dst []byte) []byte {
 	return dst
 }
 
-// run returns the end of the run of passed records that starts at i. They lie
-// side by side in the input, so one copy moves all.
+// asFramed reports whether a record is stored in the frame that it came in.
+func asFramed(r *record.Record) bool {
+	return r.Verdict == record.Passed || r.InPlace()
+}
+
+// run returns the end of the run of records that starts at i and are as framed.
+// They lie side by side in the input, so one copy moves all.
 func (e *encoder) run(i int) int {
 	all := e.batch.Records
 	first := all[i].OffsetDelta - int32(i)
-	for i++; i < len(all) && all[i].Verdict == record.Passed; i++ {
+	for i++; i < len(all) && asFramed(&all[i]); i++ {
 		if e.renumber && all[i].OffsetDelta-int32(i) != first {
 			break
 		}
@@ -152,7 +157,7 @@ func (e *encoder) modified(dst []byte, r *record.Record, delta int32) []byte {
 	return append(dst, headers...)
 }
 
-// renumbered copies a passed record but for its offset delta.
+// renumbered copies a record as framed but for its offset delta.
 func (e *encoder) renumbered(dst []byte, r *record.Record, delta int32) []byte {
 	whole := e.batch.Bytes(r.Whole)
 	_, i := varint(whole, 0)

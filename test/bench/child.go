@@ -156,7 +156,7 @@ func (native) Run(_ context.Context, b *record.Batch, _ transforms.Origin) error
 	for i := range b.Records {
 		r := &b.Records[i]
 		b.Data[r.Value.Off] ^= 0x20
-		r.Verdict = record.Modified
+		r.Verdict, r.Touched = record.Modified, record.Span{Off: r.Value.Off, Len: 1}
 	}
 	b.Changed = true
 	return nil

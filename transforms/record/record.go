@@ -1,14 +1,16 @@
 // Package record holds the value types that the batch codec, the transform
 // chain and the produce pipeline hand to each other.
 //
-// A Batch is one Kafka record batch (KIP-98, magic 2) after decompression: one
-// byte buffer and a table of views into it. Nothing here allocates per record:
-// a changed record is a view into bytes that were appended to the same buffer.
+// A Batch is one Kafka record batch (KIP-98, magic 2) after decompression: the
+// bytes that were sent, those that a chain made, and a table of views into both.
+// Nothing here allocates per record: a changed record is overwritten where it
+// lies, or is a view into bytes that were appended to one buffer.
 // The package imports nothing, so that the codec does not depend on the
 // sandbox nor the sandbox on the codec.
 package record
 
-// Span is a view into Batch.Data. A negative Len is Kafka's null.
+// Span is a view into Batch.Data or, from Off len(Data) on, into Batch.Out. A
+// negative Len is Kafka's null.
 type Span struct {
 	Off uint32
 	Len int32
@@ -44,12 +46,16 @@ func (v Verdict) String() string {
 
 // Record is one record of a batch. Before a chain runs, all views lie in the
 // bytes the producer sent; afterwards those of changed records may lie behind
-// them, in Data[Batch.InputLen:].
+// them, in Batch.Out.
 type Record struct {
 	Key     Span
 	Value   Span
 	Headers Span // the raw header block: varint count, then the entries
 	Whole   Span // the record as sent, from its length varint to its end
+	// Touched holds all bytes within Whole that a chain has overwritten. A
+	// Modified record of which it is not empty differs in nothing else: its
+	// views are as they came, and its framing holds.
+	Touched Span
 
 	Timestamp   int64 // milliseconds since the epoch, absolute
 	OffsetDelta int32
@@ -63,33 +69,77 @@ type Record struct {
 // Batch is the unit of work: the records of one topic-partition batch. It is
 // owned by one goroutine at a time.
 type Batch struct {
-	// Data starts with the decompressed record bytes as the producer sent
-	// them (InputLen of them); a chain appends the bytes of changed records.
-	Data     []byte
-	InputLen int
-	Records  []Record
+	// Data is the record bytes as the producer sent them, decompressed. Of a
+	// batch that came without compression they lie in the memory that was
+	// decoded, which then is the batch's to overwrite. A chain changes no byte
+	// of a record that does not end as Modified, Rejected, Dropped or Routed.
+	Data    []byte
+	Out     []byte // bytes of changed records
+	Records []Record
 	// Changed is set by the chain when any record's verdict is not Passed.
 	Changed bool
+
+	Sent   []byte // the records as they came, compressed; for the codec
+	Memory []byte // what the codec decompresses to, kept from batch to batch
 }
 
-// Bytes returns the bytes of a view, nil for null. The result aliases Data and
-// is valid until the next append to it.
+// Bytes returns the bytes of a view, nil for null. The result is valid until
+// the next Append.
 func (b *Batch) Bytes(s Span) []byte {
 	if s.Len < 0 {
 		return nil
 	}
-	return b.Data[s.Off : uint64(s.Off)+uint64(s.Len)]
+	from, end := uint64(s.Off), uint64(s.Off)+uint64(s.Len)
+	if n := uint64(len(b.Data)); end > n {
+		return b.Out[from-n : end-n]
+	}
+	return b.Data[from:end]
 }
 
-// Append copies p behind the batch's data and returns its view.
+// Append copies p behind the batch's bytes and returns its view.
 func (b *Batch) Append(p []byte) Span {
-	off := uint32(len(b.Data))
-	b.Data = append(b.Data, p...)
+	off := uint32(len(b.Data) + len(b.Out))
+	b.Out = append(b.Out, p...)
 	return Span{Off: off, Len: int32(len(p))}
 }
 
+// Overwrite replaces the bytes of a view by p where they lie, if it can: p is
+// as long, and the view is of bytes that were sent. It returns the bytes that
+// differ, first to last; the caller keeps them in Record.Touched.
+func (b *Batch) Overwrite(s Span, p []byte) (touched Span, ok bool) {
+	if len(p) == 0 || int(s.Len) != len(p) || uint64(s.Off)+uint64(len(p)) > uint64(len(b.Data)) {
+		return Span{}, false
+	}
+	old := b.Data[s.Off:][:len(p)]
+	from, end := 0, len(p)
+	for from < end && old[from] == p[from] {
+		from++
+	}
+	for end > from && old[end-1] == p[end-1] {
+		end--
+	}
+	copy(old[from:end], p[from:end])
+	return Span{Off: s.Off + uint32(from), Len: int32(end - from)}, true
+}
+
+// Join is the least span that holds both, which are not null.
+func (s Span) Join(o Span) Span {
+	if s.Len == 0 || o.Len == 0 {
+		return Span{Off: max(s.Off, o.Off), Len: max(s.Len, o.Len)}
+	}
+	from := min(s.Off, o.Off)
+	return Span{Off: from, Len: int32(max(s.Off+uint32(s.Len), o.Off+uint32(o.Len)) - from)}
+}
+
+// InPlace reports whether a record is Modified and its framing holds.
+func (r *Record) InPlace() bool { return r.Verdict == Modified && r.Touched.Len > 0 }
+
+// Size is how many bytes views can be of: the next Append starts there.
+func (b *Batch) Size() int { return len(b.Data) + len(b.Out) }
+
 // Reset empties the batch but keeps its memory.
 func (b *Batch) Reset() {
-	b.Data, b.Records = b.Data[:0], b.Records[:0]
-	b.InputLen, b.Changed = 0, false
+	b.Data, b.Sent = nil, nil
+	b.Out, b.Records = b.Out[:0], b.Records[:0]
+	b.Changed = false
 }
