@@ -74,29 +74,21 @@ type Bindings struct {
 	lengths  []int            // prefix lengths in use
 	unbound  *Grant
 	classes  classes
+	kinds    sync.Map     // kindKey → kind
+	numbered atomic.Int32 // kinds
 	cache    sync.Map     // lookupKey → *Grant
 	drops    sync.Map     // topic → bool
 	cached   atomic.Int64 // entries of both caches
 	modules  bool         // some binding runs a module
 }
 
-// snapshotID tells a snapshot from every other, also from one that is gone:
-// who holds the id alone does not hold the snapshot in memory.
-type snapshotID struct{ _ byte }
-
-// Known is a client as one snapshot sees it, good for look-ups in that snapshot.
-type Known struct {
-	by     *snapshotID
-	client Client
-	class  class
-}
-
 type lookupKey struct {
-	topic, principal string
-	class            class
+	topic string
+	kind  kind
 }
 
-// maxCached bounds the look-up cache, since topic names come from clients.
+// maxCached bounds the look-up cache, since topic names come from clients, and
+// the kinds.
 const maxCached = 1 << 16
 
 // NewBindings compiles a snapshot. unbound is the grant of what no binding
@@ -138,25 +130,17 @@ func (s *Bindings) addLength(n int) {
 	s.lengths = append(s.lengths, n)
 }
 
-// Know prepares look-ups for a client, whose strings are kept. Safe for
-// concurrent use.
-func (s *Bindings) Know(c Client) Known {
-	c.Source = c.Source.Unmap().WithZone("")
-	return Known{by: s.id, client: c, class: s.classes.of(&c)}
-}
-
 // Lookup returns the grant that decides for a topic and a client that this
 // snapshot knows, never nil. Safe for concurrent use; once a pair has been seen
 // its cost does not grow with the number of bindings.
 func (s *Bindings) Lookup(topic string, k *Known) *Grant {
-	key := lookupKey{topic, k.client.Principal, k.class}
+	key := lookupKey{topic, k.kind}
 	if g, ok := s.cache.Load(key); ok {
 		return g.(*Grant)
 	}
 	g := s.find(topic, &k.client)
-	if s.cached.Load() < maxCached {
-		// The key outlives the frame that the strings may be views of.
-		key.topic, key.principal = strings.Clone(topic), strings.Clone(key.principal)
+	if s.cached.Load() < maxCached && k.kind != unnumbered {
+		key.topic = strings.Clone(topic) // it may be a view of the frame
 		if _, loaded := s.cache.LoadOrStore(key, g); !loaded {
 			s.cached.Add(1)
 		}

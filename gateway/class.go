@@ -107,3 +107,47 @@ func (k *classes) source(a netip.Addr) int32 {
 	}
 	return 0
 }
+
+// snapshotID tells a snapshot from every other, also from one that is gone:
+// who holds the id alone does not hold the snapshot in memory.
+type snapshotID struct{ _ byte }
+
+// Known is a client as one snapshot sees it, good for look-ups in that snapshot.
+type Known struct {
+	by     *snapshotID
+	client Client
+	kind   kind
+}
+
+// kind numbers the pairs of principal and class that a snapshot has met: a key
+// of one name and one number is quick to hash.
+type kind int32
+
+// unnumbered is the kind of whoever comes when the numbers are used up: such
+// look-ups are not cached.
+const unnumbered kind = 0
+
+type kindKey struct {
+	principal string
+	class     class
+}
+
+// Know prepares look-ups for a client, whose strings are kept. Safe for
+// concurrent use.
+func (s *Bindings) Know(c Client) Known {
+	c.Source = c.Source.Unmap().WithZone("")
+	return Known{by: s.id, client: c, kind: s.kind(&c)}
+}
+
+func (s *Bindings) kind(c *Client) kind {
+	key := kindKey{c.Principal, s.classes.of(c)}
+	if k, ok := s.kinds.Load(key); ok {
+		return k.(kind)
+	}
+	if s.numbered.Load() >= maxCached {
+		return unnumbered
+	}
+	// Of two that number the same pair at once one is kept; a number is lost.
+	k, _ := s.kinds.LoadOrStore(key, kind(s.numbered.Add(1)))
+	return k.(kind)
+}

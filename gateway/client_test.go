@@ -105,6 +105,19 @@ func TestNamesThatClientsClaimDoNotFillTheCache(t *testing.T) {
 	}
 }
 
+func TestMorePrincipalsThanNumbersAreStillTold(t *testing.T) {
+	b := NewBindings(conditional(t), grant("unbound"))
+	b.numbered.Store(maxCached)
+	for principal, want := range map[string]string{"User:alice": "alice by TLS", "User:bob": "unbound"} {
+		if got := b.Lookup("t", known(b, Client{Principal: principal, TLS: ServerTLS})).Binding; got != want {
+			t.Errorf("%s: got %q, want %q", principal, got, want)
+		}
+	}
+	if n := b.cached.Load(); n != 0 {
+		t.Errorf("%d entries in the cache", n)
+	}
+}
+
 func TestLookupDoesNotAllocate(t *testing.T) {
 	b := NewBindings(conditional(t), grant("unbound"))
 	principal := "User:alice"
