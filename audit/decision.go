@@ -195,6 +195,7 @@ type recordJSON struct {
 	ClientID  string          `json:"client_id"`
 	Source    string          `json:"source"`
 	ConnID    uint64          `json:"connection"`
+	TLS       TLS             `json:"tls,omitzero"`
 	Policy    string          `json:"policy_revision"`
 	Grant     Digest          `json:"grant_digest"`
 	Batch     *batchJSON      `json:"batch"`
@@ -231,7 +232,7 @@ type batchJSON struct {
 func (d *Decision) record() recordJSON {
 	r := recordJSON{ID: d.ID, Kind: d.Kind, Time: d.Time, Cluster: d.Cluster, Topic: d.Topic, Partition: d.Partition,
 		Offset: orNull(d.Offset), Count: d.Count, Outcome: d.Outcome, Reason: d.Reason,
-		Module: d.Module, Principal: d.Principal, ClientID: d.ClientID, Source: d.Source, ConnID: d.ConnID,
+		Module: d.Module, Principal: d.Principal, ClientID: d.ClientID, Source: d.Source, ConnID: d.ConnID, TLS: d.TLS,
 		Policy: d.Batch.PolicyRevision, Grant: d.Batch.GrantDigest, Batch: d.Batch.json()}
 	if d.Index >= 0 {
 		r.Index, r.Verdict = &d.Index, &d.Verdict

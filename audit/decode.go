@@ -90,7 +90,7 @@ func (c *cursor) batch(b *BatchEntry, base int64) error {
 		c.bad = c.bad || b.nonce == 0
 	}
 	c.rulings(b)
-	if !c.ok() || flags > batchHasMAC|batchHasTopicID || b.validate() != nil {
+	if !c.ok() || flags&^batchFlags != 0 || b.validate() != nil {
 		return fmt.Errorf("reading batch entry: %w", errEntry)
 	}
 	return nil
@@ -121,6 +121,9 @@ func (c *cursor) caller(b *BatchEntry, flags byte) {
 	b.Principal = c.str(rolePrincipal)
 	b.ClientID = c.str(roleClient)
 	b.Source = c.str(roleSource)
+	if flags&batchHasTLS != 0 {
+		b.TLS = c.tls()
+	}
 }
 
 func (c *cursor) authority(b *BatchEntry) {

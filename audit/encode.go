@@ -15,9 +15,13 @@ import (
 //
 // The bodies are the field order of the functions below.
 
+// What older entries lack comes with a flag of its own: readers take logs from
+// before it, and a reader from before it refuses the entry, not misreads it.
 const (
 	batchHasMAC     = 1 << 0
 	batchHasTopicID = 1 << 1
+	batchHasTLS     = 1 << 2 // unset in every log from before these facts
+	batchFlags      = batchHasMAC | batchHasTopicID | batchHasTLS
 )
 
 func (e *encoder) batch(b *BatchEntry, base int64) {
@@ -27,6 +31,9 @@ func (e *encoder) batch(b *BatchEntry, base int64) {
 	}
 	if b.TopicID != [16]byte{} {
 		flags |= batchHasTopicID
+	}
+	if b.TLS != (TLS{}) {
+		flags |= batchHasTLS
 	}
 	e.byte(byte(KindBatch))
 	e.byte(flags)
@@ -58,6 +65,9 @@ func (e *encoder) caller(b *BatchEntry) {
 	e.str(rolePrincipal, b.Principal)
 	e.str(roleClient, b.ClientID)
 	e.str(roleSource, b.Source)
+	if b.TLS != (TLS{}) {
+		e.tls(&b.TLS)
+	}
 }
 
 func (e *encoder) authority(b *BatchEntry) {
@@ -190,7 +200,8 @@ func (e *BatchEntry) validate() error {
 }
 
 func (e *BatchEntry) validateStrings() error {
-	long := max(len(e.Cluster), len(e.Topic), len(e.Principal), len(e.ClientID), len(e.Source), len(e.PolicyRevision), len(e.Reason))
+	long := max(len(e.Cluster), len(e.Topic), len(e.Principal), len(e.ClientID), len(e.Source), len(e.TLS.Version), len(e.TLS.Cipher),
+		len(e.PolicyRevision), len(e.Reason))
 	for i := range e.Modules {
 		long = max(long, len(e.Modules[i].Name))
 	}
@@ -206,6 +217,9 @@ func (e *BatchEntry) validateStrings() error {
 // sizeBound is at least the bytes that the entry and its definitions take.
 func (e *BatchEntry) sizeBound() int {
 	n := 192 + len(e.Cluster) + len(e.Topic) + len(e.Principal) + len(e.ClientID) + len(e.Source) + len(e.PolicyRevision) + len(e.Reason)
+	if e.TLS != (TLS{}) {
+		n += 64 + len(e.TLS.Version) + len(e.TLS.Cipher)
+	}
 	for i := range e.Modules {
 		n += 64 + len(e.Modules[i].Name)
 	}

@@ -137,8 +137,9 @@ type ModuleRef struct {
 type Caller struct {
 	ConnID    uint64
 	Principal string
-	ClientID  string
+	ClientID  string // as the client claims
 	Source    string // host, without port
+	TLS       TLS
 }
 
 // Target is where a batch was to go. Topics of the same name in two clusters

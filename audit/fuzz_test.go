@@ -21,6 +21,9 @@ func randomBatch(r *rand.Rand) *BatchEntry {
 	if r.IntN(3) == 0 {
 		e.Producer = Producer{-1, -1, -1}
 	}
+	if r.IntN(2) == 0 {
+		e.TLS = TLS{Version: text(9), Cipher: text(40), Fingerprint: Fingerprint{byte(r.IntN(2))}}
+	}
 	if e.nonce != 0 {
 		e.mac = [16]byte{byte(r.Uint32())}
 	}

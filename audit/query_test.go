@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -13,6 +14,8 @@ import (
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
+
+var carol = Fingerprint{0xca, 0x01}
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
@@ -35,6 +38,7 @@ func mixed(t testing.TB) *Log {
 	plain := batchOf("cards", 1, 10)
 	plain.Outcome, plain.Rulings, plain.Runs, plain.Modules = OutcomePassed, nil, nil, []ModuleRef{gdpr}
 	plain.Add(Ruling{}, 10)
+	plain.Source, plain.TLS = "::ffff:192.0.2.7", TLS{"TLS 1.3", "TLS_AES_128_GCM_SHA256", carol}
 	add(plain, 600)
 	refused := batchOf("cards", 1, 3)
 	refused.Outcome, refused.Reason, refused.Runs, refused.Rulings = OutcomeRejected, "score_high", nil, nil
@@ -103,6 +107,12 @@ func TestFiltersChoose(t *testing.T) {
 		"refused by the broker":  {at(Filter{}, 9), 0},
 		"partition":              {Filter{Topic: "filler", Partition: ptr(int32(39))}, 200},
 		"partition of no record": {Filter{Topic: "filler", Partition: ptr(int32(40))}, 0},
+		"client":                 {Filter{ClientID: fmt.Sprintf("client-%0100d", 3)}, 200},
+		"address":                {Filter{Source: netip.MustParsePrefix("192.0.2.7/32")}, 10},
+		"network":                {Filter{Source: netip.MustParsePrefix("192.0.0.0/16"), Principal: "User:alice"}, 10},
+		"network of nobody":      {Filter{Source: netip.MustParsePrefix("::/0")}, 0},
+		"certificate":            {Filter{Fingerprint: carol}, 10},
+		"certificate of nobody":  {Filter{Fingerprint: Fingerprint{7}}, 0},
 	} {
 		got := collect(t, l, c.f)
 		if len(got) != c.want {

@@ -102,11 +102,16 @@ func (c coord) is(at coord) bool {
 
 // has reports whether a string may have been seen in the given place.
 func (s *summary) has(r role, str string) bool {
+	return s.any(r, func(have string) bool { return have == str })
+}
+
+// any reports whether a string that fits may have been seen in the given place.
+func (s *summary) any(r role, fits func(string) bool) bool {
 	if s.dict.overflow&r != 0 {
 		return true
 	}
 	for i, have := range s.dict.strs {
-		if have == str && s.dict.roles[i]&r != 0 {
+		if s.dict.roles[i]&r != 0 && fits(have) {
 			return true
 		}
 	}

@@ -19,8 +19,10 @@ const (
 	roleGrant
 	roleReason
 	roleRoute
-	roleOutcome // of control entries
-	roleText    // anything else
+	roleOutcome     // of control entries
+	roleText        // anything else
+	roleTLS         // version and cipher suite
+	roleFingerprint // of a client's certificate; the last that role has room for
 )
 
 // The dictionary is bounded: whoever can choose client ids must not be able to

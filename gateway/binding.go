@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,7 +24,7 @@ type Transformer interface {
 }
 
 // Grant is what a binding compiled to: everything the produce path needs to
-// know about a (topic, principal) pair, with all policy already decided.
+// know about a topic and a client, with all policy already decided.
 // It is immutable.
 type Grant struct {
 	Binding        string
@@ -41,38 +43,59 @@ type Grant struct {
 	Unaudited      bool // insecure_pass: forwarded as bytes, no decision recorded
 }
 
-// Binding maps topic and principal patterns to a grant. A pattern is a literal
-// in which each '*' stands for any run of characters.
+// Binding maps topics and clients to a grant. A pattern is a literal in which
+// each '*' stands for any run of characters. An empty condition holds for every
+// client; all that are there must hold.
 type Binding struct {
 	Topics     []string
-	Principals []string // empty: everyone
+	Principals []string
+	ClientIDs  []string
+	Sources    []netip.Prefix // as ParseSource gives them
+	TLS        TLSLevel       // at least
 	Grant      *Grant
 }
 
+// admits reports whether every condition on the client holds.
+func (b *Binding) admits(c *Client) bool {
+	return c.TLS >= b.TLS &&
+		(len(b.Principals) == 0 || matchesAny(b.Principals, c.Principal)) &&
+		(len(b.ClientIDs) == 0 || matchesAny(b.ClientIDs, c.ID)) &&
+		(len(b.Sources) == 0 || slices.ContainsFunc(b.Sources, func(p netip.Prefix) bool { return p.Contains(c.Source) }))
+}
+
 // Bindings is one immutable snapshot of all bindings. The first binding, in
-// configuration order, whose topic and principal match decides.
+// configuration order, whose topics and conditions match decides.
 type Bindings struct {
+	id       *snapshotID
 	all      []Binding
 	exact    map[string][]int // literal topic → indices, ascending
 	prefixes map[string][]int // "orders." of "orders.*" → indices, ascending
 	globs    []int            // every other pattern
 	lengths  []int            // prefix lengths in use
 	unbound  *Grant
+	classes  classes
+	kinds    sync.Map     // kindKey → kind
+	numbered atomic.Int32 // kinds
 	cache    sync.Map     // lookupKey → *Grant
 	drops    sync.Map     // topic → bool
 	cached   atomic.Int64 // entries of both caches
 	modules  bool         // some binding runs a module
 }
 
-type lookupKey struct{ topic, principal string }
+type lookupKey struct {
+	topic string
+	kind  kind
+}
 
-// maxCached bounds the look-up cache, since topic names come from clients.
+// maxCached bounds the look-up cache, since topic names come from clients, and
+// the kinds.
 const maxCached = 1 << 16
 
-// NewBindings compiles a snapshot. unbound is the grant of a pair that no
-// binding matches.
+// NewBindings compiles a snapshot. unbound is the grant of what no binding
+// matches.
 func NewBindings(all []Binding, unbound *Grant) *Bindings {
-	s := &Bindings{all: all, exact: map[string][]int{}, prefixes: map[string][]int{}, unbound: unbound}
+	s := &Bindings{id: new(snapshotID), all: all, exact: map[string][]int{}, prefixes: map[string][]int{}, unbound: unbound,
+		classes: newClasses(all)}
 	for i, b := range all {
 		s.modules = s.modules || len(b.Grant.Modules) > 0
 		for _, t := range b.Topics {
@@ -107,17 +130,17 @@ func (s *Bindings) addLength(n int) {
 	s.lengths = append(s.lengths, n)
 }
 
-// Lookup returns the grant that decides for the pair, never nil. Safe for
-// concurrent use; its cost does not grow with the number of bindings.
-func (s *Bindings) Lookup(topic, principal string) *Grant {
-	key := lookupKey{topic, principal}
+// Lookup returns the grant that decides for a topic and a client that this
+// snapshot knows, never nil. Safe for concurrent use; once a pair has been seen
+// its cost does not grow with the number of bindings.
+func (s *Bindings) Lookup(topic string, k *Known) *Grant {
+	key := lookupKey{topic, k.kind}
 	if g, ok := s.cache.Load(key); ok {
 		return g.(*Grant)
 	}
-	g := s.find(topic, principal)
-	if s.cached.Load() < maxCached {
-		// The key outlives the frame that the strings may be views of.
-		key = lookupKey{strings.Clone(topic), strings.Clone(principal)}
+	g := s.find(topic, &k.client)
+	if s.cached.Load() < maxCached && k.kind != unnumbered {
+		key.topic = strings.Clone(topic) // it may be a view of the frame
 		if _, loaded := s.cache.LoadOrStore(key, g); !loaded {
 			s.cached.Add(1)
 		}
@@ -125,15 +148,15 @@ func (s *Bindings) Lookup(topic, principal string) *Grant {
 	return g
 }
 
-func (s *Bindings) find(topic, principal string) *Grant {
-	best := s.first(s.exact[topic], principal, len(s.all))
+func (s *Bindings) find(topic string, c *Client) *Grant {
+	best := s.first(s.exact[topic], c, len(s.all))
 	for _, n := range s.lengths {
 		if n <= len(topic) {
-			best = s.first(s.prefixes[topic[:n]], principal, best)
+			best = s.first(s.prefixes[topic[:n]], c, best)
 		}
 	}
 	for _, i := range s.globs {
-		if i < best && s.matchesPrincipal(i, principal) && matchesAny(s.all[i].Topics, topic) {
+		if i < best && s.all[i].admits(c) && matchesAny(s.all[i].Topics, topic) {
 			best = i
 		}
 	}
@@ -143,21 +166,17 @@ func (s *Bindings) find(topic, principal string) *Grant {
 	return s.all[best].Grant
 }
 
-// first returns the lowest index of list, below limit, that takes principal.
-func (s *Bindings) first(list []int, principal string, limit int) int {
+// first returns the lowest index of list, below limit, that admits the client.
+func (s *Bindings) first(list []int, c *Client, limit int) int {
 	for _, i := range list {
 		if i >= limit {
 			break
 		}
-		if s.matchesPrincipal(i, principal) {
+		if s.all[i].admits(c) {
 			return i
 		}
 	}
 	return limit
-}
-
-func (s *Bindings) matchesPrincipal(i int, principal string) bool {
-	return len(s.all[i].Principals) == 0 || matchesAny(s.all[i].Principals, principal)
 }
 
 func matchesAny(patterns []string, name string) bool {
@@ -170,7 +189,7 @@ func matchesAny(patterns []string, name string) bool {
 }
 
 // mayDrop reports whether placeholders of dropped records may be in a topic:
-// some binding, for any principal, runs modules on it. An unknown name may.
+// some binding, for any client, runs modules on it. An unknown name may.
 func (s *Bindings) mayDrop(topic string) bool {
 	if topic == "" {
 		return true

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,11 @@ import (
 )
 
 func grant(name string) *Grant { return &Grant{Binding: name} }
+
+func known(b *Bindings, c Client) *Known {
+	k := b.Know(c)
+	return &k
+}
 
 func TestFirstMatchingBindingDecides(t *testing.T) {
 	b := NewBindings([]Binding{
@@ -32,7 +38,7 @@ func TestFirstMatchingBindingDecides(t *testing.T) {
 		{"", "", "unbound"},
 	} {
 		for range 2 { // found, then from the cache
-			if got := b.Lookup(tc.topic, tc.principal).Binding; got != tc.want {
+			if got := b.Lookup(tc.topic, known(b, Client{Principal: tc.principal})).Binding; got != tc.want {
 				t.Errorf("Lookup(%q, %q) = %q, want %q", tc.topic, tc.principal, got, tc.want)
 			}
 		}
@@ -43,8 +49,9 @@ func TestLookupKeepsNoBytesOfTheFrame(t *testing.T) {
 	b := NewBindings([]Binding{{Topics: []string{"t*"}, Grant: grant("t")}}, grant("unbound"))
 	frame := []byte("topic")
 	name := string(frame)
-	b.Lookup(name, "p")
-	if got := b.Lookup("other", "p").Binding; got != "unbound" {
+	p := known(b, Client{Principal: "p"})
+	b.Lookup(name, p)
+	if got := b.Lookup("other", p).Binding; got != "unbound" {
 		t.Fatalf("other topic found %q", got)
 	}
 }
@@ -88,27 +95,56 @@ func TestPlaceholdersAreLookedForWhereModulesRun(t *testing.T) {
 	}
 }
 
-// BenchmarkLookup shows that the look-up is flat in the number of bindings.
+// BenchmarkLookup shows that the look-up is flat in the number of bindings, with
+// conditions on clients and without, and that it allocates nothing.
 func BenchmarkLookup(b *testing.B) {
 	for _, n := range []int{1, 100, 10_000} {
-		var all []Binding
-		for i := range n {
-			all = append(all, Binding{Topics: []string{fmt.Sprintf("topic-%d", i), fmt.Sprintf("prefix-%d.*", i)}, Grant: grant("g")})
+		for name, conditions := range map[string]bool{"topics": false, "conditions": true} {
+			s := NewBindings(manyBindings(n, conditions), grant("unbound"))
+			exact, prefixed := fmt.Sprintf("topic-%d", n-1), fmt.Sprintf("prefix-%d.x", n-1)
+			alice := Client{Principal: "User:alice", ID: fmt.Sprintf("app-%d-7", n-1), Source: sourceNumber(n - 1), TLS: MutualTLS}
+			k := known(s, alice)
+			if s.Lookup(exact, k).Binding != "g" || s.Lookup(prefixed, k).Binding != "g" {
+				b.Fatal("no binding found")
+			}
+			b.Run(fmt.Sprintf("%s/cached/%d", name, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					s.Lookup(exact, k)
+				}
+			})
+			b.Run(fmt.Sprintf("%s/first/%d", name, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					s.find(exact, &k.client)
+					s.find(prefixed, &k.client)
+				}
+			})
+			b.Run(fmt.Sprintf("%s/connection/%d", name, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					s.Know(alice)
+				}
+			})
 		}
-		s := NewBindings(all, grant("unbound"))
-		exact, prefixed := fmt.Sprintf("topic-%d", n-1), fmt.Sprintf("prefix-%d.x", n-1)
-		b.Run(fmt.Sprintf("cached/%d", n), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				s.Lookup(exact, "User:alice")
-			}
-		})
-		b.Run(fmt.Sprintf("first/%d", n), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				s.find(exact, "User:alice")
-				s.find(prefixed, "User:alice")
-			}
-		})
 	}
+}
+
+// manyBindings are n bindings, each of topics and, if asked for, of clients of
+// its own.
+func manyBindings(n int, conditions bool) []Binding {
+	var all []Binding
+	for i := range n {
+		b := Binding{Topics: []string{fmt.Sprintf("topic-%d", i), fmt.Sprintf("prefix-%d.*", i)}, Grant: grant("g")}
+		if conditions {
+			b.Principals, b.ClientIDs, b.TLS = []string{"User:alice"}, []string{fmt.Sprintf("app-%d-*", i), fmt.Sprintf("job-%d", i)}, MutualTLS
+			b.Sources = []netip.Prefix{netip.PrefixFrom(sourceNumber(i), 32-i%4).Masked()}
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+func sourceNumber(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, byte(i >> 12), byte(i >> 4), byte(i << 4)})
 }

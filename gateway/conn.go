@@ -13,17 +13,21 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/wire"
 )
 
 // conn is one client connection and its one upstream connection.
 type conn struct {
-	// fixed after newConn; upstream is set by run before the goroutines start
+	// fixed after newConn; upstream, tls and level are set by run before the
+	// goroutines start
 	cluster  *Cluster
 	log      *zap.Logger
 	client   net.Conn
 	upstream net.Conn
-	source   string // host of the client, for decisions
+	source   string // host of the client
+	tls      audit.TLS
+	level    TLSLevel
 	id       uint64
 
 	// owned by the reader
@@ -33,6 +37,8 @@ type conn struct {
 	out   outbox
 	cuts  []wire.Cut
 	spare [][]byte // buffers to give back after the flush
+
+	known Known // the client, as the snapshot that was asked last sees it
 
 	bareTokens bool // SASL tokens come without Kafka's headers; owned by the reader
 
@@ -92,6 +98,7 @@ func (c *conn) run(ctx context.Context, to target) error {
 	if err := c.handshake(ctx); err != nil {
 		return err
 	}
+	c.noteTLS()
 	if err := c.identify(); err != nil {
 		return err
 	}

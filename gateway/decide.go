@@ -37,14 +37,14 @@ func newWorkers(n int, limits recordbatch.Limits) *workers {
 
 // decide judges one partition's batch and hands the decision to the journal. An
 // error closes the connection.
-func (c *conn) decide(ctx context.Context, p *produce, d decided, g *Grant, h wire.RequestHeader) error {
+func (c *conn) decide(ctx context.Context, p *produce, d decided, g *Grant) error {
 	q := &p.req.Topics[d.topic].Partitions[d.part]
 	w := <-c.cluster.gw.workers.free
 	defer func() {
 		w.batch.Reset() // it refers to the frame
 		c.cluster.gw.workers.free <- w
 	}()
-	c.describe(&w.entry, &d, g, p.req.Topics[d.topic].ID, h)
+	c.describe(&w.entry, &d, g, p.req.Topics[d.topic].ID)
 
 	in := q.Records
 	d.why, d.refused = c.judge(ctx, w, q, &d, g)
@@ -75,11 +75,12 @@ func brokerInvariant(batch []byte) []byte {
 
 var errTooManyHoles = errors.New("too many partitions with refused batches on one connection")
 
-// describe fills in who, where and by what authority.
-func (c *conn) describe(e *audit.BatchEntry, d *decided, g *Grant, id [16]byte, h wire.RequestHeader) {
+// describe fills in who, where and by what authority: the client as it was when
+// its grant was looked up.
+func (c *conn) describe(e *audit.BatchEntry, d *decided, g *Grant, id [16]byte) {
 	e.Reset()
-	e.ConnID, e.Principal, e.Source = c.id, *c.principal.Load(), c.source
-	e.ClientID = c.cluster.topics.intern(h.ClientID)
+	e.ConnID, e.Principal, e.ClientID = c.id, c.known.client.Principal, c.known.client.ID
+	e.Source, e.TLS = c.source, c.tls
 	e.Cluster, e.Topic, e.TopicID, e.Partition = c.cluster.cfg.Name, d.key.topic, id, d.key.partition
 	e.Modules = append(e.Modules, g.Modules...)
 	e.PolicyRevision, e.GrantDigest = g.PolicyRevision, g.GrantDigest

@@ -57,16 +57,17 @@ func (c *conn) produceRequest(ctx context.Context, h wire.RequestHeader, frame [
 		return err
 	}
 	p.acks0 = p.req.Acks == 0
-	bindings, principal := c.cluster.bindings.Load(), *c.principal.Load()
+	bindings := c.cluster.bindings.Load()
+	client := c.knownTo(bindings, h.ClientID)
 	audited := false
 	for i := range p.req.Topics {
-		name, g := c.grantFor(ctx, &p.req.Topics[i], bindings, principal)
+		name, g := c.grantFor(ctx, &p.req.Topics[i], bindings, client)
 		if g.Unaudited {
 			continue
 		}
 		audited = true
 		for j := range p.req.Topics[i].Partitions {
-			if err := c.decide(ctx, p, decided{topic: i, part: j, key: guardKey{name, p.req.Topics[i].Partitions[j].Index}}, g, h); err != nil {
+			if err := c.decide(ctx, p, decided{topic: i, part: j, key: guardKey{name, p.req.Topics[i].Partitions[j].Index}}, g); err != nil {
 				p.free()
 				return err
 			}
@@ -87,10 +88,10 @@ func (c *conn) produceRequest(ctx context.Context, h wire.RequestHeader, frame [
 var unknownTopicID = &Grant{Refusal: audit.OutcomeInvalid, Why: refuseUnknownTopic.reason}
 
 // grantFor names the topic and looks its grant up.
-func (c *conn) grantFor(ctx context.Context, t *wire.ProduceTopic, b *Bindings, principal string) (string, *Grant) {
+func (c *conn) grantFor(ctx context.Context, t *wire.ProduceTopic, b *Bindings, client *Known) (string, *Grant) {
 	if t.Name != nil || t.ID == ([16]byte{}) {
 		name := c.cluster.topics.intern(t.Name)
-		return name, b.Lookup(name, principal)
+		return name, b.Lookup(name, client)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cluster.gw.cfg.DialTimeout)
 	defer cancel()
@@ -98,5 +99,5 @@ func (c *conn) grantFor(ctx context.Context, t *wire.ProduceTopic, b *Bindings, 
 	if err != nil {
 		return "", unknownTopicID
 	}
-	return name, b.Lookup(name, principal)
+	return name, b.Lookup(name, client)
 }

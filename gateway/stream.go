@@ -61,7 +61,8 @@ func (c *conn) streamFrame(ctx context.Context, prefix []byte, size int) (bool, 
 	if !ok {
 		return false, nil
 	}
-	if _, g := c.grantFor(ctx, &topic, c.cluster.bindings.Load(), *c.principal.Load()); !g.Unaudited {
+	bindings := c.cluster.bindings.Load()
+	if _, g := c.grantFor(ctx, &topic, bindings, c.knownTo(bindings, h.ClientID)); !g.Unaudited {
 		return false, nil
 	}
 	if acks != 0 {

@@ -47,6 +47,9 @@ type Grant struct {
 type Binding struct {
 	Topics     []string `json:"topics"`     // patterns with '*'
 	Principals []string `json:"principals"` // empty: every principal
+	ClientIDs  []string `json:"client_ids"` // empty: every client; a client id is claimed, not proven
+	Sources    []string `json:"sources"`    // prefixes in CIDR form; empty: every address
+	TLS        string   `json:"tls"`        // what connections must have: "", "required" or "mutual"
 	DataClass  string   `json:"data_class"`
 }
 
@@ -107,7 +110,7 @@ func MarshalInput(in Input) ([]byte, error) {
 	for _, list := range []*[]string{
 		&in.Module.Imports, &in.Module.Approvers, &in.Module.Approvals,
 		&in.Grant.Topics, &in.Grant.HostFunctions, &in.Grant.Keys, &in.Grant.Routes,
-		&in.Binding.Topics, &in.Binding.Principals,
+		&in.Binding.Topics, &in.Binding.Principals, &in.Binding.ClientIDs, &in.Binding.Sources,
 	} {
 		if *list == nil {
 			*list = []string{}

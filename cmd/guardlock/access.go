@@ -169,10 +169,9 @@ func (s *stack) issuerKeys(c *oauthConfig) (auth.KeySource, error) {
 	return f, nil
 }
 
-// clientAuthorities makes a listener demand client certificates, and read its
+// clientAuthorities makes a listener verify client certificates, and read its
 // CA file again when it changes.
 func (s *stack) clientAuthorities(base *tls.Config, path string) error {
-	base.ClientAuth = tls.RequireAndVerifyClientCert
 	current, err := watch(s, path, false, func(raw []byte) (*tls.Config, error) {
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(raw) {

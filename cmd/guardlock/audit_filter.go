@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway"
 )
 
 // auditFilterFlags choose decisions; they are shared by query, tail and summary.
@@ -20,6 +21,9 @@ type auditFilterFlags struct {
 	from, to  string
 	module    string
 	principal string
+	clientID  string
+	source    string
+	cert      string
 	outcome   string
 	reason    string
 	kinds     []string
@@ -36,13 +40,20 @@ func (f *auditFilterFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.to, "to", "", "not after this day, time, or so long ago")
 	fl.StringVar(&f.module, "module", "", "decided by this module: a name, or a digest in hex")
 	fl.StringVar(&f.principal, "principal", "", "sent by this principal, as User:ada")
+	fl.StringVar(&f.clientID, "client-id", "", "sent by a client that called itself this")
+	fl.StringVar(&f.source, "source", "", "sent from this `ADDRESS`, or from a network like 10.0.0.0/8")
+	fl.StringVar(&f.cert, "tls-fingerprint", "", "sent with this client certificate: the SHA-256 of it, in `HEX`")
 	fl.StringVar(&f.outcome, "outcome", "", "with this outcome: "+strings.Join(audit.Outcomes(), ", "))
 	fl.StringVar(&f.reason, "reason", "", "with this reason")
 	fl.StringSliceVar(&f.kinds, "kind", nil, "of this kind: record, admission, config, start, stop, open")
 }
 
 func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (audit.Filter, error) {
-	out := audit.Filter{Cluster: f.cluster, Topic: f.topic, Module: f.module, Principal: f.principal, Outcome: f.outcome, Reason: f.reason}
+	out := audit.Filter{Cluster: f.cluster, Topic: f.topic, Module: f.module, Principal: f.principal, ClientID: f.clientID,
+		Outcome: f.outcome, Reason: f.reason}
+	if err := f.caller(&out); err != nil {
+		return out, err
+	}
 	if cmd.Flags().Changed("partition") {
 		out.Partition = &f.partition
 	}
@@ -68,6 +79,21 @@ func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (audit.Filt
 		return out, fmt.Errorf("--to %w", err)
 	}
 	return out, nil
+}
+
+// caller reads what is asked about the client's connection.
+func (f *auditFilterFlags) caller(out *audit.Filter) (err error) {
+	if f.source != "" {
+		if out.Source, err = gateway.ParseSource(f.source); err != nil {
+			return usagef("--source %w", err)
+		}
+	}
+	if f.cert != "" {
+		if out.Fingerprint, err = audit.ParseFingerprint(f.cert); err != nil {
+			return withHint(usagef("--tls-fingerprint: %w", err), "`openssl x509 -in client.pem -noout -fingerprint -sha256` prints it")
+		}
+	}
+	return nil
 }
 
 // parseMoment reads a day, a time, or a period back from now; "" is zero.

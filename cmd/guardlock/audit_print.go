@@ -20,7 +20,7 @@ type decisionPrinter struct {
 
 const (
 	decisionTime   = "2006-01-02T15:04:05.000Z"
-	decisionFormat = "%-24s  %s  %-26s  %-16s  %-26s  %-16s  %s\n"
+	decisionFormat = "%-24s  %s  %-26s  %-16s  %-26s  %-16s  %-12s  %s\n"
 )
 
 func newDecisionPrinter(w io.Writer, json bool) *decisionPrinter {
@@ -35,7 +35,7 @@ func (o *decisionPrinter) print(d audit.Decision) error {
 		return printJSONLine(o.w, d)
 	}
 	if o.printed == 1 {
-		header := fmt.Sprintf(decisionFormat, "TIME", fmt.Sprintf("%-13s", "OUTCOME"), "WHAT", "MODULE", "REASON", "PRINCIPAL", "DECISION")
+		header := fmt.Sprintf(decisionFormat, "TIME", fmt.Sprintf("%-13s", "OUTCOME"), "WHAT", "MODULE", "REASON", "PRINCIPAL", "TLS", "DECISION")
 		if _, err := o.w.WriteString(o.p.bold(strings.TrimSuffix(header, "\n")) + "\n"); err != nil {
 			return err
 		}
@@ -45,8 +45,19 @@ func (o *decisionPrinter) print(d audit.Decision) error {
 		module = d.Module.Name
 	}
 	_, err := fmt.Fprintf(o.w, decisionFormat, d.Time.UTC().Format(decisionTime), outcomeText(o.p, d.Outcome), printable(whatOf(d)),
-		printable(module), printable(orDash(d.Reason)), printable(orDash(d.Principal)), d.ID)
+		printable(module), printable(orDash(d.Reason)), printable(orDash(d.Principal)),
+		printable(orDash(tlsBrief(d.TLS))), d.ID)
 	return err
+}
+
+// tlsBrief spells the version and how the fingerprint of the client's
+// certificate begins: 1.3/5f3a91c2.
+func tlsBrief(t audit.TLS) string {
+	brief := strings.TrimPrefix(t.Version, "TLS ")
+	if f := t.Fingerprint.String(); f != "" {
+		brief += "/" + f[:8]
+	}
+	return brief
 }
 
 // outcomeText pads before it colours: codes have no width.

@@ -18,11 +18,13 @@ func newAuditQueryCommand() *cobra.Command {
 	var c auditQueryCommand
 	cmd := &cobra.Command{
 		Use:   "query",
-		Short: "Find decisions by place, time, module, principal, outcome or reason",
+		Short: "Find decisions by place, time, module, client, outcome or reason",
 		Long: `Print the decisions that match, oldest first, one line each. Several flags
-narrow the choice. The last column is the decision's id, for audit show.`,
+narrow the choice. The column TLS has the version and how the fingerprint of the
+client's certificate begins. The last is the decision's id, for audit show.`,
 		Example: `  guardlock audit query --topic payments --partition 0 --offset 42
   guardlock audit query --outcome rejected --from 1h
+  guardlock audit query --source 10.1.0.0/16 --client-id 'etl-7'
   guardlock audit query --module fraud --reason fraud.amount --latest 20
   guardlock audit query --kind admission --from 2030-01-01 --json | jq .`,
 		Args: needArgs(),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -101,6 +102,8 @@ func writeRecord(f *fieldWriter, d audit.Decision) {
 	f.field("decided by", "%s", moduleText(d.Module))
 	f.field("principal", "%s", d.Principal)
 	f.field("client", "%s", orDash(d.ClientID)+" from "+orDash(d.Source))
+	f.field("tls", "%s", tlsText(d.TLS))
+	f.field("tls cert", "%s", d.TLS.Fingerprint)
 	for i := range b.Modules {
 		f.field("chain", "%d. %s", i+1, moduleText(&b.Modules[i]))
 	}
@@ -118,6 +121,11 @@ func writeRecord(f *fieldWriter, d audit.Decision) {
 	if b.Recovered {
 		f.field("", "%s", "its offset was found again after a crash")
 	}
+}
+
+// tlsText spells version and cipher suite; nothing without TLS.
+func tlsText(t audit.TLS) string {
+	return strings.TrimSuffix(strings.Join([]string{t.Version, t.Cipher}, ", "), ", ")
 }
 
 func moduleText(m *audit.ModuleRef) string {

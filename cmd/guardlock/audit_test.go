@@ -69,8 +69,9 @@ func testModule() audit.ModuleRef { return audit.ModuleRef{Name: "fraud", Digest
 
 func testBatch(at time.Time, outcome audit.Outcome) *audit.BatchEntry {
 	return &audit.BatchEntry{
-		Time:      at,
-		Caller:    audit.Caller{ConnID: 1, Principal: "User:ada", ClientID: "till-4", Source: "10.0.0.9"},
+		Time: at,
+		Caller: audit.Caller{ConnID: 1, Principal: "User:ada", ClientID: "till-4", Source: "10.0.0.9",
+			TLS: audit.TLS{Version: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Fingerprint: audit.Fingerprint{0x5f, 0x3a, 0x91, 0xc2}}},
 		Target:    audit.Target{Cluster: mainCluster, Topic: "payments", Partition: 0},
 		Authority: audit.Authority{Modules: []audit.ModuleRef{testModule()}, PolicyRevision: "rev1"},
 		Producer:  audit.Producer{ProducerID: -1},

@@ -38,7 +38,8 @@ type config struct {
 	// Modules are the transforms that bindings may use.
 	Modules []moduleConfig `yaml:"modules"`
 	// Bindings say which modules run on what is produced to which topics, by
-	// whom. The first binding whose topic and principal match decides.
+	// whom. The first binding whose topics and conditions all match decides, so
+	// those for fewer clients come first.
 	Bindings []bindingConfig `yaml:"bindings"`
 	// UnboundTopics says what happens to topics that no binding matches: refuse
 	// (default), record (pass, with a decision recorded), or insecure_pass
@@ -88,9 +89,13 @@ type serverTLSConfig struct {
 	// CertFile and KeyFile are PEM; they are read again when they change.
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
-	// ClientCAFile turns on mTLS: clients must show a certificate of this CA. It
-	// is read again when it changes.
+	// ClientCAFile turns on mTLS: clients show a certificate of this CA. It is
+	// read again when it changes.
 	ClientCAFile string `yaml:"client_ca_file"`
+	// ClientCertificate, with ClientCAFile: required (default) lets nobody in
+	// without a certificate, optional lets bindings ask for one by tls: mutual. A
+	// client without one has no name until it has authenticated by SASL.
+	ClientCertificate string `yaml:"client_certificate"`
 	// PrincipalMapping makes names of certificates' subjects, as Kafka's
 	// ssl.principal.mapping.rules do: DEFAULT, or RULE:pattern/replacement/[LU].
 	// The first that matches the whole subject counts; one that none takes is
@@ -171,25 +176,6 @@ type moduleConfig struct {
 	Config    string   `yaml:"config"`
 	Signature string   `yaml:"signature"`
 	Approvals []string `yaml:"approvals"`
-}
-
-type bindingConfig struct {
-	Name string `yaml:"name"`
-	// Cluster names the cluster of Clusters. Default: every cluster.
-	Cluster string `yaml:"cluster"`
-	// Topics and Principals are names in which '*' stands for anything.
-	// Principals default to everyone; they look like User:alice.
-	Topics     []string `yaml:"topics"`
-	Principals []string `yaml:"principals"`
-	// Modules run in this order. Empty: records pass, each with its decision.
-	Modules []string `yaml:"modules"`
-	// DataClass is a fact for policy: public, internal, confidential, restricted.
-	// Default: restricted.
-	DataClass string `yaml:"data_class"`
-	// RejectWith is what producers see: invalid_record (default) or policy_violation.
-	RejectWith string `yaml:"reject_with"`
-	// Recompress: same (default), none, gzip, snappy, lz4 or zstd, for changed batches.
-	Recompress string `yaml:"recompress"`
 }
 
 type auditConfig struct {
@@ -304,6 +290,9 @@ func (c *config) setDefaults() {
 func (c *clusterConfig) setDefaults(brokerDir string) {
 	setDefault(&c.Listen.Address, "127.0.0.1:9092")
 	setDefault(&c.Listen.NodeIDs, "0-63")
+	if t := c.Listen.TLS; t != nil && t.ClientCAFile != "" {
+		setDefault(&t.ClientCertificate, certificateRequired)
+	}
 	if c.Listen.SASL != nil {
 		c.Listen.SASL.setDefaults()
 	}

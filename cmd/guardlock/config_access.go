@@ -77,6 +77,12 @@ const (
 	modeTerminate   = "terminate"
 )
 
+// Values of serverTLSConfig.ClientCertificate.
+const (
+	certificateRequired = "required"
+	certificateOptional = "optional"
+)
+
 func (s *clientSASLConfig) setDefaults() {
 	if s.Mode == modePassthrough && s.Require == nil {
 		yes := true
@@ -97,6 +103,12 @@ func (l listenConfig) validateAccess(p *problems, path string) {
 	if t := l.TLS; t != nil {
 		if _, err := auth.ParseMapping(t.PrincipalMapping); err != nil {
 			p.add(path+".tls.principal_mapping", "%v", err)
+		}
+		switch {
+		case t.ClientCAFile != "":
+			p.oneOf(path+".tls.client_certificate", t.ClientCertificate, certificateRequired, certificateOptional)
+		case t.ClientCertificate != "":
+			p.add(path+".tls.client_certificate", "needs client_ca_file: without it no client shows a certificate")
 		}
 		if len(t.PrincipalMapping) > 0 && t.ClientCAFile == "" {
 			p.add(path+".tls.principal_mapping", "needs client_ca_file: without it no client shows a certificate")
@@ -143,6 +155,9 @@ func (s *clientSASLConfig) validateTerminate(p *problems, path string, tls *serv
 	}
 	if len(s.Mechanisms) == 0 && (tls == nil || tls.ClientCAFile == "") {
 		p.add(path, "needs credentials_file, oauth, or listen.tls.client_ca_file: clients must prove who they are")
+	}
+	if len(s.Mechanisms) == 0 && tls != nil && tls.ClientCertificate == certificateOptional {
+		p.add(path+".mechanisms", "needs one where listen.tls.client_certificate is optional: clients without a certificate must prove who they are")
 	}
 	if s.SessionLifetime < 0 || s.SessionLifetime > 0 && s.SessionLifetime < 10*time.Second {
 		p.add(path+".session_lifetime", "%v is shorter than 10s", s.SessionLifetime)

@@ -26,6 +26,7 @@ func TestAccessConfigurationsThatMakeSenseAreTaken(t *testing.T) {
 		"plain in the clear":  accessConfig("sasl: {mode: terminate, credentials_file: u, mechanisms: [PLAIN], insecure_plaintext: true}", realUpstream),
 		"tokens":              accessConfig(someTLS+"sasl: {mode: terminate, "+goodOAuth+"}", realUpstream),
 		"certificates":        accessConfig("tls: {cert_file: c, key_file: k, client_ca_file: ca, principal_mapping: [\"RULE:CN=(.*?),.*/$1/\", DEFAULT]}\nsasl: {mode: terminate}", realUpstream),
+		"some certificates":   accessConfig("tls: {cert_file: c, key_file: k, client_ca_file: ca, client_certificate: optional}", realUpstream),
 		"server names":        accessConfig("address: \"0.0.0.0:9093\"\n"+someTLS+"sni: {bootstrap: kafka.example.com, pattern: \"b-$(node).example.com\"}", realUpstream),
 	} {
 		if _, err := parseConfig([]byte(text), ""); err != nil {
@@ -57,6 +58,9 @@ func TestAccessConfigurationsThatMakeNoneAreRefused(t *testing.T) {
 		{someTLS + "sni: {bootstrap: a, pattern: b}", realUpstream, "must hold $(node) once"},
 		{someTLS + "first_node_port: 9100\nsni: {bootstrap: a, pattern: \"$(node).b\"}", realUpstream, "goes without first_node_port"},
 		{"tls: {cert_file: c, key_file: k, principal_mapping: [DEFAULT]}", realUpstream, "needs client_ca_file"},
+		{"tls: {cert_file: c, key_file: k, client_certificate: optional}", realUpstream, "listen.tls.client_certificate: needs client_ca_file"},
+		{"tls: {cert_file: c, key_file: k, client_ca_file: ca, client_certificate: no}", realUpstream, "\"no\" is not one of required, optional"},
+		{"tls: {cert_file: c, key_file: k, client_ca_file: ca, client_certificate: optional}\nsasl: {mode: terminate}", realUpstream, "clients without a certificate must prove"},
 		{"tls: {cert_file: c, key_file: k, client_ca_file: ca, principal_mapping: [\"RULE:x\"]}", realUpstream, "principal_mapping: rule 1"},
 	} {
 		_, err := parseConfig([]byte(accessConfig(c.listen, c.broker)), "")

@@ -25,6 +25,7 @@ type verification struct {
 	policyPath string
 	topics     []string
 	dataClass  string
+	tls        string
 	now        time.Time
 
 	digest      [32]byte
@@ -176,7 +177,7 @@ func (v *verification) policyInput() policy.Input {
 			Topics: g.Topics, HostFunctions: g.HostFunctions, Keys: g.Keys, Routes: g.Routes, Limits: policy.Limits(g.Limits),
 			NotBefore: g.NotBefore, NotAfter: g.NotAfter, Digest: fmt.Sprintf("%x", v.verified.GrantDigest),
 		},
-		Binding: policy.Binding{Topics: topics, DataClass: v.dataClass},
+		Binding: policy.Binding{Topics: topics, TLS: v.tls, DataClass: v.dataClass},
 		Gateway: policy.Gateway{ID: "guardlock-cli", Version: readBuildInfo().Version},
 		Now:     v.now,
 	}

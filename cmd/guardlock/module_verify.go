@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/gateway"
 )
 
 type moduleVerifyCommand struct {
@@ -18,6 +20,7 @@ type moduleVerifyCommand struct {
 	policy    string
 	topics    []string
 	dataClass string
+	tls       string
 	at        string
 }
 
@@ -49,6 +52,7 @@ func newModuleVerifyCommand() *cobra.Command {
 	fl.StringVar(&c.policy, "policy", "", "policy directory or bundle `PATH` (default: the built-in policy)")
 	fl.StringSliceVarP(&c.topics, "topic", "t", nil, "topics it is to run on, for the policy (default: those approved)")
 	fl.StringVar(&c.dataClass, "data-class", "restricted", "class of the data, for the policy")
+	fl.StringVar(&c.tls, "tls", "", "what the binding asks of connections, for the policy: required or mutual")
 	fl.StringVar(&c.at, "at", "", "check as of this day or time (default: now)")
 	return cmd
 }
@@ -77,7 +81,10 @@ func (c *moduleVerifyCommand) run(cmd *cobra.Command, args []string) error {
 
 // verification gathers the inputs; nothing is judged yet.
 func (c *moduleVerifyCommand) verification(path string) (*verification, error) {
-	v := &verification{topics: c.topics, dataClass: c.dataClass, now: time.Now()}
+	v := &verification{topics: c.topics, dataClass: c.dataClass, tls: c.tls, now: time.Now()}
+	if _, err := gateway.ParseTLSLevel(c.tls); err != nil {
+		return nil, usagef("--tls %w", err)
+	}
 	var err error
 	if c.at != "" {
 		if v.now, err = parseDay(c.at, false); err != nil {

@@ -17,7 +17,9 @@ type policyEvalCommand struct {
 
 const policyEvalHelp = `Ask a policy about an input and show its decision and the rules that made it.
 Nothing is loaded and nothing changes. The input is the JSON that the gateway
-gives: module, grant, binding, gateway, now; ` + "`guardlock policy eval --example`" + `
+gives: module, grant, binding, gateway, now. What binding says of clients
+(principals, client_ids, sources, tls) is what the configuration asks of those
+that it is for; empty asks nothing. A client id is claimed, not proven. ` + "`guardlock policy eval --example`" + `
 prints one to start from.
 
 Exit code 3 if the gateway would refuse.`

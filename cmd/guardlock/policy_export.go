@@ -49,7 +49,8 @@ func printExampleInput(w io.Writer) error {
 		Module: policy.Module{Name: "uppercase", Digest: digest, Size: 4096, Author: "ada@example.com", Approvers: []string{"grace@example.com"}},
 		Grant: policy.Grant{Topics: []string{"customers*"}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(0, 0, 90), Digest: digest,
 			Limits: policy.Limits{MemoryBytes: 16 << 20, DeadlineMS: 50}},
-		Binding: policy.Binding{Topics: []string{"customers"}, DataClass: "confidential"},
+		Binding: policy.Binding{Topics: []string{"customers"}, ClientIDs: []string{"crm-*"}, Sources: []string{"10.0.0.0/8"}, TLS: "required",
+			DataClass: "confidential"},
 		Gateway: policy.Gateway{ID: "gateway", Version: readBuildInfo().Version},
 		Now:     now,
 	})

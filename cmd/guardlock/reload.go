@@ -157,7 +157,7 @@ func (s *stack) rules(cluster string) []admission.Rule {
 			continue
 		}
 		r := admission.Rule{Modules: b.Modules, RejectCode: gateway.CodeInvalidRecord, KeepCodec: b.Recompress == "same",
-			Place: admission.Place{Binding: b.Name, Topics: b.Topics, Principals: b.Principals, DataClass: b.DataClass}}
+			Place: b.place()}
 		if b.RejectWith == "policy_violation" {
 			r.RejectCode = gateway.CodePolicyViolation
 		}

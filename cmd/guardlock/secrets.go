@@ -157,6 +157,10 @@ func (s *stack) serverTLS(c *serverTLSConfig) (*tls.Config, error) {
 	out := &tls.Config{MinVersion: tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.current() }}
 	if c.ClientCAFile != "" {
+		out.ClientAuth = tls.RequireAndVerifyClientCert
+		if c.ClientCertificate == certificateOptional {
+			out.ClientAuth = tls.VerifyClientCertIfGiven
+		}
 		if err := s.clientAuthorities(out, s.cfg.file(c.ClientCAFile)); err != nil {
 			return nil, err
 		}

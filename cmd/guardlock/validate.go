@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/guardlock/guardlock/gateway/recordbatch"
 )
 
 // problems collects what is wrong with a configuration, each with its path.
@@ -175,28 +173,6 @@ func (c *config) validateModules(p *problems) {
 		}
 		if len(m.Approvals) == 0 {
 			p.add(path+".approvals", "needs at least one approval file")
-		}
-	}
-}
-
-func (c *config) validateBindings(p *problems) {
-	for i, b := range c.Bindings {
-		path := fmt.Sprintf("bindings[%d]", i)
-		if len(b.Topics) == 0 {
-			p.add(path+".topics", "needs at least one topic; \"*\" is all")
-		}
-		for _, m := range b.Modules {
-			if !slices.ContainsFunc(c.Modules, func(mc moduleConfig) bool { return mc.Name == m }) {
-				p.add(path+".modules", "%q is not in modules", m)
-			}
-		}
-		if b.Cluster != "" && !slices.ContainsFunc(c.Clusters, func(cc clusterConfig) bool { return cc.Name == b.Cluster }) {
-			p.add(path+".cluster", "%q is not in clusters", b.Cluster)
-		}
-		p.oneOf(path+".data_class", b.DataClass, "public", "internal", "confidential", "restricted")
-		p.oneOf(path+".reject_with", b.RejectWith, "invalid_record", "policy_violation")
-		if _, err := recordbatch.ParseCompression(b.Recompress); err != nil && b.Recompress != "same" {
-			p.add(path+".recompress", "%q is not one of same, none, gzip, snappy, lz4, zstd", b.Recompress)
 		}
 	}
 }

@@ -18,10 +18,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/policy"
 	"github.com/guardlock/guardlock/signing"
 	"github.com/guardlock/guardlock/transforms"
@@ -45,7 +47,19 @@ type Place struct {
 	Binding    string
 	Topics     []string
 	Principals []string
+	ClientIDs  []string
+	Sources    []netip.Prefix
+	TLS        gateway.TLSLevel
 	DataClass  string
+}
+
+// facts are the place as policy sees it.
+func (p Place) facts() policy.Binding {
+	b := policy.Binding{Topics: p.Topics, Principals: p.Principals, ClientIDs: p.ClientIDs, TLS: p.TLS.String(), DataClass: p.DataClass}
+	for _, s := range p.Sources {
+		b.Sources = append(b.Sources, s.String())
+	}
+	return b
 }
 
 // Admitter holds what admission is decided by. It is immutable; a change of
@@ -218,7 +232,7 @@ func (t *trial) askPolicy(ctx context.Context) *Refused {
 		Grant: policy.Grant{Topics: v.Grant.Topics, HostFunctions: v.Grant.HostFunctions, Keys: v.Grant.Keys, Routes: v.Grant.Routes,
 			Limits: policy.Limits(v.Grant.Limits), NotBefore: v.Grant.NotBefore, NotAfter: v.Grant.NotAfter,
 			Digest: hex.EncodeToString(v.GrantDigest[:])},
-		Binding: policy.Binding{Topics: t.place.Topics, Principals: t.place.Principals, DataClass: t.place.DataClass},
+		Binding: t.place.facts(),
 		Gateway: policy.Gateway{ID: t.Node, Version: t.Version, Limits: t.Limits},
 		Now:     t.now,
 	})

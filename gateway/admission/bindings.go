@@ -61,7 +61,8 @@ func (a *Admitter) Build(ctx context.Context, rules []Rule, modules map[string]M
 		if err != nil {
 			return nil, errors.Join(err, s.Close(ctx))
 		}
-		s.Bindings = append(s.Bindings, gateway.Binding{Topics: r.Topics, Principals: r.Principals, Grant: g})
+		s.Bindings = append(s.Bindings, gateway.Binding{Topics: r.Topics, Principals: r.Principals, ClientIDs: r.ClientIDs,
+			Sources: r.Sources, TLS: r.TLS, Grant: g})
 	}
 	return s, nil
 }

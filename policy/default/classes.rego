@@ -27,6 +27,13 @@ effective := data.config.data_classes[strictest] if {
 }
 
 # METADATA
+# description: Whether connections with this of TLS are enough for the class.
+# scope: document
+secure(tls) if levels[tls] >= levels[object.get(effective, "require_tls", "")]
+
+levels := {"": 0, "required": 1, "mutual": 2}
+
+# METADATA
 # description: Whether the class lets modules call the host function.
 # scope: document
 permits(name) if topics.covered(name, effective.host_functions)

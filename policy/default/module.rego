@@ -166,6 +166,15 @@ deny contains "grant_too_long" if not_after > now + (((classes.effective.max_day
 # custom: {id: GL014, reason: module_too_large}
 deny contains "module_too_large" if input.module.size > data.config.max_module_bytes
 
+# METADATA
+# title: The binding lets in connections that are not safe enough
+# description: Set tls of the binding. See require_tls of the class in data.config.data_classes.
+# custom: {id: GL015, reason: tls_too_weak}
+deny contains "tls_too_weak" if {
+	classes.effective
+	not classes.secure(input.binding.tls)
+}
+
 now := time.parse_rfc3339_ns(input.now)
 
 not_after := time.parse_rfc3339_ns(input.grant.not_after)

@@ -22,7 +22,14 @@ base := {
 		"not_after": "2026-06-01T00:00:00Z",
 		"digest": "",
 	},
-	"binding": {"topics": ["customers.eu"], "principals": [], "data_class": "confidential"},
+	"binding": {
+		"topics": ["customers.eu"],
+		"principals": [],
+		"client_ids": ["crm-*"],
+		"sources": ["10.0.0.0/8", "2001:db8::/32"],
+		"tls": "",
+		"data_class": "confidential",
+	},
 	"gateway": {
 		"id": "gw-1",
 		"version": "v0.1.0",
@@ -59,7 +66,7 @@ test_an_empty_input_is_denied if {
 }
 
 test_an_input_of_wrong_types_is_denied if {
-	every path in ["/module/imports", "/module/approvers", "/grant/topics", "/binding/topics", "/module/size"] {
+	every path in ["/module/imports", "/module/approvers", "/grant/topics", "/binding/topics", "/binding/client_ids", "/binding/sources", "/binding/tls", "/module/size"] {
 		r := module.reasons with input as with_(path, "x")
 		"input_malformed" in r
 	}
@@ -68,6 +75,13 @@ test_an_input_of_wrong_types_is_denied if {
 test_topics_with_other_wildcards_are_denied if {
 	r := module.reasons with input as with_("/binding/topics", ["customers.{eu,us}"])
 	"input_malformed" in r
+}
+
+test_a_source_that_is_no_prefix_is_denied if {
+	every source in ["10.0.0.1", "10.0.0.0/40", "localhost", "", 7] {
+		r := module.reasons with input as with_("/binding/sources", [source])
+		"input_malformed" in r
+	}
 }
 
 test_a_broken_configuration_is_denied if {
@@ -194,4 +208,38 @@ test_a_grant_that_runs_too_long_is_denied if {
 
 test_a_large_module_is_denied if {
 	module.deny == {"module_too_large"} with input as with_("/module/size", 16777217)
+}
+
+# requiring is the configuration with require_tls set for confidential data.
+requiring(level) := json.patch(data.config, [{"op": "add", "path": "/data_classes/confidential/require_tls", "value": level}])
+
+test_a_class_that_requires_tls_denies_a_binding_without if {
+	every level in ["required", "mutual"] {
+		r := module.reasons with input as base with data.config as requiring(level)
+		r == {"tls_too_weak"}
+	}
+}
+
+test_tls_without_a_certificate_is_not_mutual if {
+	r := module.reasons with input as with_("/binding/tls", "required") with data.config as requiring("mutual")
+	r == {"tls_too_weak"}
+}
+
+test_tls_that_is_enough_is_allowed if {
+	every pair in [["", ""], ["required", "required"], ["mutual", "required"], ["mutual", "mutual"]] {
+		module.allow with input as with_("/binding/tls", pair[0]) with data.config as requiring(pair[1])
+	}
+}
+
+test_a_class_that_says_nothing_of_tls_takes_any if {
+	every level in ["", "required", "mutual"] {
+		module.allow with input as with_("/binding/tls", level)
+	}
+}
+
+test_a_class_with_an_unknown_tls_level_is_a_broken_configuration if {
+	every level in ["always", true, null] {
+		r := module.reasons with input as base with data.config as requiring(level)
+		"config_malformed" in r
+	}
 }

@@ -50,6 +50,9 @@ since(t) := t if {
 binding_formed if {
 	patterns(input.binding.topics)
 	names(input.binding.principals)
+	names(input.binding.client_ids)
+	networks(input.binding.sources)
+	tls_level(input.binding.tls)
 	text(input.binding.data_class)
 }
 
@@ -79,7 +82,8 @@ well_configured if {
 }
 
 class_configured(class) if {
-	object.keys(class) == {"rank", "approvers", "crypto_approvers", "host_functions", "max_days", "limits"}
+	object.keys(class) - {"require_tls"} == {"rank", "approvers", "crypto_approvers", "host_functions", "max_days", "limits"}
+	tls_level(object.get(class, "require_tls", ""))
 	amount(class.rank)
 	class.approvers >= 1
 	amount(class.approvers)
@@ -107,6 +111,16 @@ names(xs) if {
 		name(x)
 	}
 }
+
+networks(xs) if {
+	is_array(xs)
+	every x in xs {
+		net.cidr_is_valid(x)
+	}
+}
+
+# What a connection must have; nothing, TLS, or TLS with a verified certificate.
+tls_level(x) if x in {"", "required", "mutual"}
 
 patterns(xs) if {
 	is_array(xs)

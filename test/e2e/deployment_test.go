@@ -25,6 +25,8 @@ type plan struct {
 	people   *people // nil: new ones
 	modules  []module
 	bindings map[string]string // topic → module, "" for none
+	rules    string            // YAML of bindings that go before those
+	listen   string            // YAML
 	broker   string            // YAML; empty: the embedded broker
 	more     string            // YAML
 }
@@ -45,7 +47,7 @@ func deploy(t *testing.T, p plan) *deployment {
 		p.broker = "  embedded: {partitions: 2}\n"
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "node: %s\nlisten:\n  address: %s\nbroker:\n%strust:\n  root: trust.json\nlog:\n  level: warn\n%s", p.node, d.address, p.broker, p.more)
+	fmt.Fprintf(&text, "node: %s\nlisten:\n  address: %s\n%sbroker:\n%strust:\n  root: trust.json\nlog:\n  level: warn\n%s", p.node, d.address, p.listen, p.broker, p.more)
 	if len(p.modules) > 0 {
 		text.WriteString("modules:\n")
 	}
@@ -53,7 +55,7 @@ func deploy(t *testing.T, p plan) *deployment {
 		d.writeModule(m)
 		fmt.Fprintf(&text, "  - {name: %[1]s, wasm: %[1]s.wasm, config: %[1]s.json, signature: %[1]s.sigstore.json, approvals: [%[1]s.approval.json]}\n", m.name)
 	}
-	text.WriteString("bindings:\n")
+	text.WriteString("bindings:\n" + p.rules)
 	for topic, name := range p.bindings {
 		fmt.Fprintf(&text, "  - {name: %q, topics: [%q], modules: [%s], data_class: internal}\n", topic, topic, name)
 	}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/gateway/admission"
+	"github.com/guardlock/guardlock/gateway/recordbatch"
+)
+
+type bindingConfig struct {
+	Name string `yaml:"name"`
+	// Cluster names the cluster of Clusters. Default: every cluster.
+	Cluster string `yaml:"cluster"`
+	// Topics and Principals are names in which '*' stands for anything.
+	// Principals default to everyone; they look like User:alice.
+	Topics     []string `yaml:"topics"`
+	Principals []string `yaml:"principals"`
+	// ClientIDs are names in which '*' stands for anything. A client id is what
+	// the client calls itself. It tells programs apart and proves nothing: who
+	// wants another binding claims another id. Default: every client.
+	ClientIDs []string `yaml:"client_ids"`
+	// Sources are addresses, or prefixes like 10.0.0.0/8 and 2001:db8::/32, that
+	// clients connect from. IPv4 in IPv6 form counts as IPv4. Behind a load
+	// balancer it is the balancer's address. Default: every address.
+	Sources []string `yaml:"sources"`
+	// TLS is what the client's connection must have: required is TLS, mutual is
+	// TLS with a certificate of listen.tls.client_ca_file. Default: any connection.
+	TLS string `yaml:"tls"`
+	// Modules run in this order. Empty: records pass, each with its decision.
+	Modules []string `yaml:"modules"`
+	// DataClass is a fact for policy: public, internal, confidential, restricted.
+	// Default: restricted.
+	DataClass string `yaml:"data_class"`
+	// RejectWith is what producers see: invalid_record (default) or policy_violation.
+	RejectWith string `yaml:"reject_with"`
+	// Recompress: same (default), none, gzip, snappy, lz4 or zstd, for changed batches.
+	Recompress string `yaml:"recompress"`
+}
+
+func (c *config) validateBindings(p *problems) {
+	for i, b := range c.Bindings {
+		path := fmt.Sprintf("bindings[%d]", i)
+		if len(b.Topics) == 0 {
+			p.add(path+".topics", "needs at least one topic; \"*\" is all")
+		}
+		for _, m := range b.Modules {
+			if !slices.ContainsFunc(c.Modules, func(mc moduleConfig) bool { return mc.Name == m }) {
+				p.add(path+".modules", "%q is not in modules", m)
+			}
+		}
+		if b.Cluster != "" && !slices.ContainsFunc(c.Clusters, func(cc clusterConfig) bool { return cc.Name == b.Cluster }) {
+			p.add(path+".cluster", "%q is not in clusters", b.Cluster)
+		}
+		b.validateClients(p, path)
+		c.validateReach(p, path+".tls", b)
+		p.oneOf(path+".data_class", b.DataClass, "public", "internal", "confidential", "restricted")
+		p.oneOf(path+".reject_with", b.RejectWith, "invalid_record", "policy_violation")
+		if _, err := recordbatch.ParseCompression(b.Recompress); err != nil && b.Recompress != "same" {
+			p.add(path+".recompress", "%q is not one of same, none, gzip, snappy, lz4, zstd", b.Recompress)
+		}
+	}
+}
+
+// maxPattern is longer than any sensible client id, in bytes.
+const maxPattern = 255
+
+func (b bindingConfig) validateClients(p *problems, path string) {
+	for i, id := range b.ClientIDs {
+		if id == "" || len(id) > maxPattern || !utf8.ValidString(id) || slices.ContainsFunc([]rune(id), unicode.IsControl) {
+			p.add(fmt.Sprintf("%s.client_ids[%d]", path, i), "%q must be 1 to %d bytes of printable text; \"*\" is any client", id, maxPattern)
+		}
+	}
+	for i, s := range b.Sources {
+		if _, err := gateway.ParseSource(s); err != nil {
+			p.add(fmt.Sprintf("%s.sources[%d]", path, i), "%v", err)
+		}
+	}
+	if _, err := gateway.ParseTLSLevel(b.TLS); err != nil {
+		p.add(path+".tls", "%v; leave it out for any connection", err)
+	}
+}
+
+// validateReach refuses a binding that no client can meet: it stands for a rule
+// that somebody believes in.
+func (c *config) validateReach(p *problems, path string, b bindingConfig) {
+	level, err := gateway.ParseTLSLevel(b.TLS)
+	if err != nil || level == gateway.NoTLS {
+		return
+	}
+	offers := func(cl clusterConfig) bool {
+		t := cl.Listen.TLS
+		return t != nil && (level < gateway.MutualTLS || t.ClientCAFile != "")
+	}
+	of := func(cl clusterConfig) bool { return b.Cluster == "" || b.Cluster == cl.Name }
+	if !slices.ContainsFunc(c.Clusters, of) || slices.ContainsFunc(c.Clusters, func(cl clusterConfig) bool { return of(cl) && offers(cl) }) {
+		return
+	}
+	needs := "listen.tls"
+	if level == gateway.MutualTLS {
+		needs += " with client_ca_file"
+	}
+	p.add(path, "%q can never match: no cluster of this binding has %s", b.TLS, needs)
+}
+
+// place is the binding as admission knows it. The configuration is valid.
+func (b bindingConfig) place() admission.Place {
+	at := admission.Place{Binding: b.Name, Topics: b.Topics, Principals: b.Principals, ClientIDs: b.ClientIDs, DataClass: b.DataClass}
+	at.TLS, _ = gateway.ParseTLSLevel(b.TLS)
+	for _, s := range b.Sources {
+		prefix, _ := gateway.ParseSource(s)
+		at.Sources = append(at.Sources, prefix)
+	}
+	return at
+}
