@@ -25,6 +25,7 @@ func (c *conn) write(ctx context.Context) error {
 	cfg := &c.cluster.gw.cfg
 	in := newInbox(c.upstream, c.cluster.gw.memory.answers, maxResponse, cfg.FrameTimeout)
 	defer in.release()
+	in.crowded = c.pipelined
 	if !c.cluster.cfg.Access.Terminate {
 		in.minFrame = 0 // an answer to a bare SASL token may be empty
 	}

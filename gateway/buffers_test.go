@@ -94,3 +94,24 @@ func TestLargeFrameIsNotStarvedBySmallOnes(t *testing.T) {
 		}
 	})
 }
+
+func TestBuffersAreLargerThanNeededOnlyWhileMemoryIsAmple(t *testing.T) {
+	b := newBuffers(4 << 20)
+	var held [][]byte
+	for range 2 {
+		held = append(held, b.tryWindow(maxWindow))
+	}
+	if len(held[0]) != maxWindow || len(held[1]) != maxWindow {
+		t.Fatalf("got %d and %d bytes while half of the memory was free", len(held[0]), len(held[1]))
+	}
+	small := b.tryWindow(maxWindow)
+	if len(small) != 1<<minBufferBits {
+		t.Errorf("got %d bytes where less than half is free", len(small))
+	}
+	for _, buf := range append(held, small) {
+		b.put(buf)
+	}
+	if b.free != 4<<20 {
+		t.Errorf("%d bytes are free at the end", b.free)
+	}
+}

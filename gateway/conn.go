@@ -74,6 +74,7 @@ func newConn(c *Cluster, client net.Conn) *conn {
 		idle: make(chan struct{}), room: make(chan struct{}, 1), ended: make(chan struct{})}
 	conn.log = c.log.With(zap.String("client", client.RemoteAddr().String()))
 	conn.in = newInbox(client, c.gw.memory.requests, c.gw.cfg.MaxFrame, c.gw.cfg.FrameTimeout)
+	conn.in.crowded = conn.pipelined
 	p := anonymous
 	conn.principal.Store(&p)
 	return conn
@@ -252,6 +253,15 @@ func (c *conn) kill(error) {
 	if up != nil {
 		up.Close()
 	}
+}
+
+// pipelined reports whether the client asks on before it is answered. Whoever
+// has one request under way waits for its answer, and is never made to wait for
+// the company of others.
+func (c *conn) pipelined() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queue.count > 1
 }
 
 // firstReal picks the error worth telling: the end of a peer is none.

@@ -31,13 +31,15 @@ type inbox struct {
 	maxFrame int
 	minFrame int
 	patience time.Duration // for memory, and for the rest of a frame that has begun
+	crowded  func() bool   // more is under way: what comes next may be read with what has come; nil: never
 
 	stopped atomic.Bool
 
 	buf   []byte
 	first [1]byte
 	r, w  int
-	want  int       // size of the last frame: the next buffer starts that large
+	last  int       // size of the last frame
+	want  int       // at least that: the next buffer starts that large
 	sip   bool      // the last frame was streamed: look at the next before taking it
 	ahead []byte    // what peek looks into
 	armed time.Time // the deadline that is set on the socket, perhaps for an earlier frame
@@ -63,6 +65,7 @@ func (in *inbox) next() (frame []byte, ok bool, err error) {
 	}
 	frame = in.buf[in.r+4 : in.r+4+size : in.r+4+size]
 	in.r += 4 + size
+	in.last = size
 	in.want, in.began, in.sip = max(4+size, min(in.want, maxWindow)), time.Time{}, false
 	return frame, true, nil
 }
@@ -192,7 +195,12 @@ var errStarved = errors.New("no buffer memory is free")
 // readReady parks until the socket is readable, takes a buffer only then, and
 // reads once.
 func (in *inbox) readReady() (n int, err error) {
+	waited := false
 	waitErr := in.raw.Read(func(fd uintptr) bool {
+		if waited && in.last < minStream && in.crowded != nil && in.crowded() {
+			yield() // a wake-up costs more than reading a frame: take all that is about to come
+		}
+		waited = true
 		if in.buf == nil {
 			in.buf = in.pool.tryWindow(in.bufferSize())
 		}

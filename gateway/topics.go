@@ -80,6 +80,9 @@ func (t *topicNames) intern(b []byte) string {
 		return s
 	}
 	s = strings.Clone(string(b))
+	if len(s) > maxInternedBytes {
+		return s
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.strings == nil || len(t.strings) >= maxInterned {
@@ -91,3 +94,7 @@ func (t *topicNames) intern(b []byte) string {
 
 // maxInterned bounds names that come from clients.
 const maxInterned = 1 << 14
+
+// maxInternedBytes: Kafka's topic names have 249 bytes at most. A client id can
+// be 32 KiB, and is then not kept.
+const maxInternedBytes = 255
