@@ -26,7 +26,7 @@ type watched[T any] struct {
 	stamp   string
 }
 
-// maxWatched bounds a file of users, keys or certificates.
+// maxWatched bounds a file of users, keys, passwords or certificates.
 const maxWatched = 16 << 20
 
 func watch[T any](s *stack, path string, private bool, parse func([]byte) (*T, error)) (*watched[T], error) {
@@ -41,14 +41,11 @@ func watch[T any](s *stack, path string, private bool, parse func([]byte) (*T, e
 func (w *watched[T]) now() *T { return w.content.Load() }
 
 func (w *watched[T]) load() error {
-	info, err := os.Stat(w.path)
-	if err != nil {
-		return err
+	read := readPrivate
+	if !w.private {
+		read = func(path string) ([]byte, error) { return readBounded(path, maxWatched) }
 	}
-	if w.private && info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("%s may be read by others (mode %04o); run: chmod 600 %s", w.path, info.Mode().Perm(), w.path)
-	}
-	raw, err := readBounded(w.path, maxWatched)
+	raw, err := read(w.path)
 	if err != nil {
 		return err
 	}

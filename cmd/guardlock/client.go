@@ -157,11 +157,11 @@ func (f *clientFlags) tlsConfig() (*tls.Config, error) {
 		return nil, usagef("--cert and --key go together")
 	}
 	if f.cert != "" {
-		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
+		pair, err := loadKeyPair(f.cert, f.key)
 		if err != nil {
 			return nil, fmt.Errorf("reading --cert and --key: %w", err)
 		}
-		config.Certificates = []tls.Certificate{pair}
+		config.Certificates = []tls.Certificate{*pair}
 	}
 	return config, nil
 }
@@ -204,7 +204,7 @@ func (f *clientFlags) password() (string, error) {
 		}
 		return "", withHint(usagef("no password for %s", f.username), "give --password-file, or set GUARDLOCK_SASL_PASSWORD")
 	}
-	raw, err := os.ReadFile(f.passwordFile)
+	raw, err := readPrivate(f.passwordFile)
 	if err != nil {
 		return "", fmt.Errorf("reading --password-file: %w", err)
 	}

@@ -85,7 +85,8 @@ type listenConfig struct {
 }
 
 type serverTLSConfig struct {
-	// CertFile and KeyFile are PEM; they are read again when they change.
+	// CertFile and KeyFile are PEM; they are read again when they change. KeyFile
+	// must be closed to others (mode 0600), as every file that holds a secret.
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
 	// ClientCAFile turns on mTLS: clients must show a certificate of this CA. It
@@ -129,7 +130,7 @@ type upstreamConfig struct {
 type clientTLSConfig struct {
 	// CAFile is the CA of the brokers. Default: the system's.
 	CAFile string `yaml:"ca_file"`
-	// CertFile and KeyFile show a client certificate.
+	// CertFile and KeyFile show a client certificate. KeyFile: mode 0600.
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
 	// ServerName overrides the name that broker certificates must have.
@@ -140,7 +141,7 @@ type saslConfig struct {
 	// Mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
 	Mechanism string `yaml:"mechanism"`
 	Username  string `yaml:"username"`
-	// PasswordFile holds the password, nothing else.
+	// PasswordFile holds the password, nothing else. Mode 0600.
 	PasswordFile string `yaml:"password_file"`
 }
 
@@ -158,7 +159,8 @@ type policyConfig struct {
 
 type keyConfig struct {
 	Name string `yaml:"name"`
-	// File holds the secret: 32 bytes or more, raw or as base64 or hex text.
+	// File holds the secret: 32 bytes or more, raw or as base64 or hex text. Mode
+	// 0600.
 	File string `yaml:"file"`
 }
 

@@ -40,14 +40,7 @@ const minSecret = 32
 // readSecret reads a key file: hex or base64 text, or raw bytes. Errors never
 // quote it.
 func readSecret(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s may be read by others (mode %04o); run: chmod 600 %s", path, info.Mode().Perm(), path)
-	}
-	raw, err := os.ReadFile(path)
+	raw, err := readPrivate(path)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +94,7 @@ func makeKey(path string) ([]byte, error) {
 
 // serviceIdentity is how the gateway itself authenticates to the cluster.
 func serviceIdentity(cfg *config, c *saslConfig) (sasl.Mechanism, error) {
-	raw, err := os.ReadFile(cfg.file(c.PasswordFile))
+	raw, err := readPrivate(cfg.file(c.PasswordFile))
 	if err != nil {
 		return nil, fmt.Errorf("password_file: %w", err)
 	}
@@ -194,11 +187,11 @@ func (r *reloadingCert) newest() time.Time {
 }
 
 func (r *reloadingCert) load(stamp time.Time) error {
-	cert, err := tls.LoadX509KeyPair(r.certFile, r.keyFile)
+	cert, err := loadKeyPair(r.certFile, r.keyFile)
 	if err != nil {
 		return err
 	}
-	r.cert, r.stamp = &cert, stamp
+	r.cert, r.stamp = cert, stamp
 	return nil
 }
 
