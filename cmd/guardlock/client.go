@@ -157,13 +157,25 @@ func (f *clientFlags) tlsConfig() (*tls.Config, error) {
 		return nil, usagef("--cert and --key go together")
 	}
 	if f.cert != "" {
-		pair, err := loadKeyPair(f.cert, f.key)
+		pair, err := f.keyPair()
 		if err != nil {
 			return nil, fmt.Errorf("reading --cert and --key: %w", err)
 		}
-		config.Certificates = []tls.Certificate{*pair}
+		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
+}
+
+func (f *clientFlags) keyPair() (tls.Certificate, error) {
+	cert, err := os.ReadFile(f.cert)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := readPrivate(f.key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
 }
 
 // sasl returns the mechanism that was asked for, or nil.

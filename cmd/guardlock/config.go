@@ -119,7 +119,8 @@ type upstreamConfig struct {
 	// Bootstrap is the cluster's own addresses. Clients must not be able to
 	// reach them: a client that can goes around every policy.
 	Bootstrap []string `yaml:"bootstrap"`
-	// TLS connects by TLS. Default: plaintext.
+	// TLS connects by TLS. Default: plaintext. Its files are read again when they
+	// change, for new connections.
 	TLS *clientTLSConfig `yaml:"tls"`
 	// SASL is the gateway's own identity, for looking up topics and for copies
 	// to quarantine topics. Clients keep their own, unless listen.sasl.mode is
@@ -141,7 +142,8 @@ type saslConfig struct {
 	// Mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
 	Mechanism string `yaml:"mechanism"`
 	Username  string `yaml:"username"`
-	// PasswordFile holds the password, nothing else. Mode 0600.
+	// PasswordFile holds the password, nothing else. Mode 0600. It is read again
+	// when it changes, for new connections.
 	PasswordFile string `yaml:"password_file"`
 }
 

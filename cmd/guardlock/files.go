@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -71,21 +70,4 @@ func readPrivate(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s may be read by others (mode %04o); run: chmod 600 %s", path, mode.Perm(), path)
 	}
 	return readAtMost(f, maxWatched)
-}
-
-// loadKeyPair reads a certificate and its private key, which may be one file.
-func loadKeyPair(certFile, keyFile string) (*tls.Certificate, error) {
-	cert, err := readBounded(certFile, maxWatched)
-	if err != nil {
-		return nil, err
-	}
-	key, err := readPrivate(keyFile)
-	if err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return nil, fmt.Errorf("%s, %s: %w", certFile, keyFile, err)
-	}
-	return &pair, nil
 }

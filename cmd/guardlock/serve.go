@@ -23,7 +23,9 @@ clients can connect, and ends cleanly on Ctrl-C or SIGTERM: new connections are
 refused and requests already received are answered.
 
 Trust root, policy and modules are read again when their files change; a module
-that is revoked stops within a second.`,
+that is revoked stops within a second. So are users, certificates, authorities
+and the password for the cluster, for new connections. A file that cannot be
+used changes nothing, and the log says so.`,
 		Example: `  guardlock check guardlock.yaml
   guardlock serve --config guardlock.yaml`,
 		Args: needArgs(),

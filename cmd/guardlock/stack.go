@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
@@ -136,11 +137,21 @@ func (s *stack) clusterConfig(cl clusterConfig) (gateway.ClusterConfig, error) {
 	if cc.Access, err = s.access(cl); err != nil {
 		return cc, err
 	}
-	cc.Upstream, cc.Service, err = s.upstream(cl)
-	return cc, err
+	var service sasl.Mechanism
+	if cc.Upstream, service, err = s.upstream(cl); err != nil {
+		return cc, err
+	}
+	if service != nil {
+		cc.Service = []kgo.Opt{kgo.SASL(service)}
+	}
+	if cc.Access.Terminate {
+		cc.Access.Service = service
+	}
+	return cc, nil
 }
 
-func (s *stack) upstream(cl clusterConfig) (gateway.Upstream, []kgo.Opt, error) {
+// upstream is where a cluster's records go, and who the gateway is there.
+func (s *stack) upstream(cl clusterConfig) (gateway.Upstream, sasl.Mechanism, error) {
 	if e := cl.Broker.Embedded; e != nil {
 		b, err := broker.OpenEmbedded(broker.EmbeddedConfig{
 			DataDir: s.cfg.file(e.Dir), Args: []string{brokerCommand}, InsecureNoSync: e.NoSync, AutoCreateTopics: true,
@@ -155,7 +166,7 @@ func (s *stack) upstream(cl clusterConfig) (gateway.Upstream, []kgo.Opt, error) 
 	return s.realCluster(cl.Broker.Upstream)
 }
 
-func (s *stack) realCluster(u *upstreamConfig) (gateway.Upstream, []kgo.Opt, error) {
+func (s *stack) realCluster(u *upstreamConfig) (gateway.Upstream, sasl.Mechanism, error) {
 	cc := broker.ClusterConfig{}
 	for _, a := range u.Bootstrap {
 		addr, err := broker.ParseHostPort(a)
@@ -166,17 +177,15 @@ func (s *stack) realCluster(u *upstreamConfig) (gateway.Upstream, []kgo.Opt, err
 	}
 	var err error
 	if u.TLS != nil {
-		if cc.TLS, err = clientTLS(s.cfg, u.TLS); err != nil {
+		if cc.TLS, err = s.clientTLS(u.TLS); err != nil {
 			return nil, nil, fmt.Errorf("broker.upstream.tls: %w", err)
 		}
 	}
-	var service []kgo.Opt
+	var service sasl.Mechanism
 	if u.SASL != nil {
-		mechanism, err := serviceIdentity(s.cfg, u.SASL)
-		if err != nil {
+		if service, err = s.serviceIdentity(u.SASL); err != nil {
 			return nil, nil, fmt.Errorf("broker.upstream.sasl: %w", err)
 		}
-		service = append(service, kgo.SASL(mechanism))
 	}
 	c, err := broker.NewCluster(cc)
 	if err != nil {
