@@ -27,7 +27,7 @@ import (
 // is opened. It is closed in the reverse order.
 type stack struct {
 	cfg      *config
-	log      *zap.Logger
+	log      *gatewayLogger
 	journal  *audit.Log
 	runtime  *transforms.Runtime
 	keys     map[string][]byte
@@ -43,7 +43,7 @@ type stack struct {
 }
 
 // openStack opens what serving needs. Nothing is listened on yet.
-func openStack(ctx context.Context, cfg *config, log *zap.Logger) (s *stack, err error) {
+func openStack(ctx context.Context, cfg *config, log *gatewayLogger) (s *stack, err error) {
 	s = &stack{cfg: cfg, log: log, brokers: map[string]*broker.Embedded{}, set: map[string]*admission.Set{}}
 	defer func() {
 		if err != nil {
@@ -93,7 +93,7 @@ func (s *stack) guestEvent(e transforms.LogEvent) {
 func (s *stack) newGateway() (*gateway.Gateway, error) {
 	l := s.cfg.Limits
 	gc := gateway.Config{
-		Journal: s.journal, Ledger: s.journal, Log: s.log,
+		Journal: s.journal, Ledger: s.journal, Log: s.log.Logger,
 		MaxFrame: l.MaxFrame, Memory: l.Memory, MaxConnections: l.MaxConnections,
 		Batch: recordbatch.Limits{MaxDecompressed: l.MaxBatch},
 	}
@@ -203,6 +203,7 @@ func (s *stack) run(ctx context.Context, ready func()) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
+	wg.Go(func() { s.log.run(work) })
 	for _, b := range s.brokers {
 		wg.Go(func() {
 			if err := b.Run(work); err != nil {
