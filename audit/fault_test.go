@@ -232,6 +232,9 @@ func TestFailedLogRefusesEverythingForGood(t *testing.T) {
 	if err := l.Err(); !errors.Is(err, ErrUnavailable) {
 		t.Fatalf("got %v, want ErrUnavailable", err)
 	}
+	if _, err := l.BoundAt(t.Context(), Target{}, 0); !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("who is at an offset is answered with %v, want ErrUnavailable", err)
+	}
 	if err := l.Close(); !errors.Is(err, ErrUnavailable) {
 		t.Fatalf("closing: got %v, want ErrUnavailable", err)
 	}

@@ -48,6 +48,7 @@ type writer struct {
 	start   int64 // where cur will lie in its segment
 	cur     *chunk
 	ready   []*chunk
+	taken   *flight // of the last chunk that the committer took; nil before the first
 	pending int
 	spare   []*chunk // for their memory
 }
@@ -183,7 +184,19 @@ func (w *writer) take() *chunk {
 	c := w.ready[0]
 	w.ready = append(w.ready[:0], w.ready[1:]...)
 	w.pending -= c.pending()
+	w.taken = c.flight
 	return c
+}
+
+// latest is the fate of what was added last, and with it of everything before.
+func (w *writer) latest() *flight {
+	switch {
+	case w.cur != nil && !w.cur.empty():
+		return w.cur.flight
+	case len(w.ready) > 0:
+		return w.ready[len(w.ready)-1].flight
+	}
+	return w.taken
 }
 
 // giveBack returns a committed chunk's memory.

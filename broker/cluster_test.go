@@ -125,7 +125,7 @@ func TestClusterVerifiesTheBrokersName(t *testing.T) {
 			return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}})
 		})
 		go func() { (<-conns).(*tls.Conn).HandshakeContext(context.Background()) }()
-		c, err := NewCluster(ClusterConfig{Bootstrap: []HostPort{addr}, TLS: &tls.Config{RootCAs: pool}})
+		c, err := NewCluster(ClusterConfig{Bootstrap: []HostPort{addr}, TLS: func() *tls.Config { return &tls.Config{RootCAs: pool} }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +141,7 @@ func TestClusterVerifiesTheBrokersName(t *testing.T) {
 
 func TestSilentBrokerTimesOutInHandshake(t *testing.T) {
 	addr, _ := listen(t, plain)
-	c, err := NewCluster(ClusterConfig{Bootstrap: []HostPort{addr}, TLS: &tls.Config{}, DialTimeout: 50 * time.Millisecond})
+	c, err := NewCluster(ClusterConfig{Bootstrap: []HostPort{addr}, TLS: func() *tls.Config { return &tls.Config{} }, DialTimeout: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,14 +60,43 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// build makes the binary of this tree, once.
+// build makes the binary of this tree, once, with the linker's flags of a
+// release build.
 var build = sync.OnceValues(func() (guardlock, error) {
 	g := guardlock{binary: filepath.Join(directory, "guardlock")}
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", g.binary, "../cmd/guardlock").CombinedOutput(); err != nil {
+	flags, err := linkerFlags("./build.sh", "GUARDLOCK_VERSION=v0.0.0-test", "GUARDLOCK_REVISION=0123456789abcdef0123456789abcdef01234567")
+	if err != nil {
+		return g, err
+	}
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-ldflags="+flags, "-o", g.binary, "../cmd/guardlock").CombinedOutput(); err != nil {
 		return g, fmt.Errorf("building: %w\n%s", err, out)
 	}
 	return g, nil
 })
+
+// linkerFlags runs a copy of build.sh with a Go command that builds nothing, and
+// returns what it hands to the linker.
+func linkerFlags(script string, environment ...string) (string, error) {
+	tools, err := os.MkdirTemp(directory, "tools")
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(tools, "go"), []byte("#!/bin/sh\nprintf '%s\\n' \"$@\"\n"), 0o700); err != nil {
+		return "", err
+	}
+	cmd := exec.Command(script, "out")
+	cmd.Env = append(os.Environ(), "PATH="+tools+string(os.PathListSeparator)+os.Getenv("PATH"))
+	cmd.Env = append(cmd.Env, environment...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("running %s: %w\n%s", script, err, out)
+	}
+	found := regexp.MustCompile(`(?m)^-ldflags=(.*)$`).FindSubmatch(out)
+	if found == nil {
+		return "", fmt.Errorf("%s hands nothing to the linker:\n%s", script, out)
+	}
+	return string(found[1]), nil
+}
 
 func built(t *testing.T) guardlock {
 	t.Helper()
@@ -96,6 +125,51 @@ func TestSamplesAreAcceptedByCheck(t *testing.T) {
 			t.Errorf("%s shows an insecure setting", sample)
 		}
 	}
+}
+
+// Whoever gets a release must be able to find its sources.
+func TestReleaseBuildSaysItsVersionAndRevision(t *testing.T) {
+	const want = "guardlock v0.0.0-test (revision 0123456789ab,"
+	if said := built(t).must(t, ".", "version"); !strings.HasPrefix(said, want) {
+		t.Errorf("the binary says %q, want %q", said, want)
+	}
+}
+
+func TestReleaseBuildAsksGitForVersionAndRevision(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		return // then there is nobody to ask
+	}
+	repository := t.TempDir()
+	script := filepath.Join(repository, "deploy", "build.sh")
+	if err := os.Mkdir(filepath.Dir(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, script, read(t, "build.sh"), 0o700)
+	says := func(version, revision string) {
+		t.Helper()
+		flags, err := linkerFlags(script, "GUARDLOCK_VERSION=", "GUARDLOCK_REVISION=")
+		if want := "-X main.version=" + version + " -X main.revision=" + revision; err != nil || !strings.HasSuffix(flags, want) {
+			t.Errorf("%q does not end in %q: %v", flags, want, err)
+		}
+	}
+	git := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-C", repository, "-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("git %s: %v", args[0], err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	says("", "")
+	git("init", "-q")
+	git("add", ".")
+	git("commit", "-q", "-m", "first")
+	says("", git("rev-parse", "HEAD"))
+	git("tag", "v1.2.3")
+	says("v1.2.3", git("rev-parse", "HEAD"))
+	write(t, script, read(t, "build.sh")+"\n", 0o700)
+	says("v1.2.3", git("rev-parse", "HEAD")+"+changes")
 }
 
 // The check above proves nothing if check accepts anything.

@@ -12,14 +12,16 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
-	"github.com/guardlock/guardlock/gateway/recordbatch"
 )
 
 // Ledger is the part of the decision log that remembers which forwarded batches
-// have no answer yet, and recognises their bytes. Safe for concurrent use.
+// have no answer yet and which stand where, and recognises their bytes. A batch
+// that Unbound no longer lists is known to every BoundAt that is called after.
+// Safe for concurrent use.
 type Ledger interface {
 	Unbound() []audit.BatchRef
 	Matches(r audit.BatchRef, batch []byte) bool
+	BoundAt(ctx context.Context, t audit.Target, offset int64) ([]audit.BatchRef, error)
 }
 
 // resolver finds out what became of batches that were forwarded but whose
@@ -152,8 +154,9 @@ func (r *resolver) partition(ctx context.Context, k partitionKey, refs []audit.B
 	if err != nil {
 		return err
 	}
-	left, seen, err := r.scan(ctx, k, near, refs)
-	if err != nil || len(left) == 0 {
+	s := newSearch(r, k, refs)
+	seen, err := s.scan(ctx, near)
+	if err != nil || len(s.left) == 0 {
 		return err
 	}
 	start, err := offsetOf(admin.ListStartOffsets(ctx, k.topic))(k)
@@ -161,7 +164,7 @@ func (r *resolver) partition(ctx context.Context, k partitionKey, refs []audit.B
 		return err
 	}
 	if start < near {
-		if left, seen, err = r.scan(ctx, k, start, left); err != nil {
+		if seen, err = s.scan(ctx, start); err != nil {
 			return err
 		}
 	}
@@ -170,7 +173,7 @@ func (r *resolver) partition(ctx context.Context, k partitionKey, refs []audit.B
 		// is shown to nobody, yet may be later. Look again.
 		return nil
 	}
-	r.settle(left, codeUnknownServer)
+	s.conclude()
 	return nil
 }
 
@@ -209,10 +212,16 @@ func (c *Cluster) logEnd(ctx context.Context, k partitionKey) (int64, error) {
 // way.
 func (r *resolver) settle(refs []audit.BatchRef, code int16) {
 	for _, ref := range refs {
-		if since, ok := r.givenUp(ref.Seq); ok && time.Since(since) > settleAge {
+		if r.over(ref) {
 			r.cluster.gw.cfg.Journal.Bind(ref.Seq, audit.Binding{BaseOffset: -1, ErrorCode: code, Recovered: true})
 		}
 	}
+}
+
+// over reports whether no broker can still be working on a batch.
+func (r *resolver) over(ref audit.BatchRef) bool {
+	since, ok := r.givenUp(ref.Seq)
+	return ok && time.Since(since) > settleAge
 }
 
 // ofThisTopic leaves out batches whose topic was deleted, and maybe made again
@@ -252,52 +261,6 @@ func offsetOf(l kadm.ListedOffsets, err error) func(partitionKey) (int64, error)
 		}
 		return o.Offset, nil
 	}
-}
-
-// scan reads batches from offset to the end of the partition and returns the
-// decisions that none of them belongs to, and how far it came.
-func (r *resolver) scan(ctx context.Context, k partitionKey, offset int64, refs []audit.BatchRef) ([]audit.BatchRef, int64, error) {
-	leader, err := r.cluster.leaderOf(ctx, k)
-	if err != nil {
-		return refs, offset, err
-	}
-	for len(refs) > 0 {
-		records, end, err := r.fetch(ctx, k, leader, offset)
-		if err != nil {
-			return refs, offset, err
-		}
-		if len(records) == 0 {
-			offset = max(offset, end) // nothing lies between
-			break
-		}
-		before := offset
-		for batch, splitErr := range recordbatch.SplitBatches(records) {
-			h, err := recordbatch.ParseHeader(batch)
-			if splitErr != nil || err != nil {
-				break
-			}
-			refs = r.match(h, batch, refs)
-			offset = max(offset, h.BaseOffset+int64(h.LastOffsetDelta)+1)
-		}
-		if offset >= end || offset == before {
-			break
-		}
-	}
-	return refs, offset, nil
-}
-
-func (r *resolver) match(h recordbatch.Header, batch []byte, refs []audit.BatchRef) []audit.BatchRef {
-	for i, ref := range refs {
-		if ref.Stored != int(h.NumRecords) || ref.ProducerID != h.ProducerID {
-			continue
-		}
-		same := h.ProducerID >= 0 && ref.ProducerEpoch == h.ProducerEpoch && ref.BaseSequence == h.BaseSequence
-		if same || h.ProducerID < 0 && r.cluster.gw.cfg.Ledger.Matches(ref, batch[attributesAt:]) {
-			r.cluster.gw.cfg.Journal.Bind(ref.Seq, audit.Binding{BaseOffset: h.BaseOffset, Recovered: true})
-			return append(refs[:i:i], refs[i+1:]...)
-		}
-	}
-	return refs
 }
 
 // fetch reads one chunk of a partition as it is stored.

@@ -157,13 +157,25 @@ func (f *clientFlags) tlsConfig() (*tls.Config, error) {
 		return nil, usagef("--cert and --key go together")
 	}
 	if f.cert != "" {
-		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
+		pair, err := f.keyPair()
 		if err != nil {
 			return nil, fmt.Errorf("reading --cert and --key: %w", err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
+}
+
+func (f *clientFlags) keyPair() (tls.Certificate, error) {
+	cert, err := os.ReadFile(f.cert)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := readPrivate(f.key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
 }
 
 // sasl returns the mechanism that was asked for, or nil.
@@ -204,7 +216,7 @@ func (f *clientFlags) password() (string, error) {
 		}
 		return "", withHint(usagef("no password for %s", f.username), "give --password-file, or set GUARDLOCK_SASL_PASSWORD")
 	}
-	raw, err := os.ReadFile(f.passwordFile)
+	raw, err := readPrivate(f.passwordFile)
 	if err != nil {
 		return "", fmt.Errorf("reading --password-file: %w", err)
 	}

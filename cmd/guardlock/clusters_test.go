@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,19 +39,38 @@ var readyLine = regexp.MustCompile(`^guardlock: cluster (\w+) is ready on (\S+)$
 type served struct {
 	addr map[string]string // by cluster
 	stop func() int        // returns the exit code
+	log  *gatewayLog
+}
+
+// gatewayLog is what a gateway writes to standard error while it serves.
+type gatewayLog struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *gatewayLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *gatewayLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func serveConfig(t *testing.T, path string, clusters int) *served {
 	t.Helper()
 	ctx, interrupt := context.WithCancel(context.WithoutCancel(t.Context()))
 	out, in := io.Pipe()
-	var errs bytes.Buffer
+	errs := new(gatewayLog)
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"serve", "--config", path}, nil, in, &errs)
+		code <- run(ctx, []string{"serve", "--config", path}, nil, in, errs)
 		in.Close()
 	}()
-	s := &served{addr: map[string]string{}, stop: func() int { interrupt(); return <-code }}
+	s := &served{addr: map[string]string{}, log: errs, stop: func() int { interrupt(); return <-code }}
 	lines := bufio.NewScanner(out)
 	for len(s.addr) < clusters && lines.Scan() {
 		if m := readyLine.FindStringSubmatch(lines.Text()); m != nil {
@@ -59,7 +79,7 @@ func serveConfig(t *testing.T, path string, clusters int) *served {
 	}
 	go io.Copy(io.Discard, out)
 	if len(s.addr) < clusters {
-		t.Fatalf("serve ended with code %d:\n%s", s.stop(), &errs)
+		t.Fatalf("serve ended with code %d:\n%s", s.stop(), errs)
 	}
 	return s
 }

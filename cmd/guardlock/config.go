@@ -86,7 +86,8 @@ type listenConfig struct {
 }
 
 type serverTLSConfig struct {
-	// CertFile and KeyFile are PEM; they are read again when they change.
+	// CertFile and KeyFile are PEM; they are read again when they change. KeyFile
+	// must be closed to others (mode 0600), as every file that holds a secret.
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
 	// ClientCAFile turns on mTLS: clients show a certificate of this CA. It is
@@ -123,7 +124,8 @@ type upstreamConfig struct {
 	// Bootstrap is the cluster's own addresses. Clients must not be able to
 	// reach them: a client that can goes around every policy.
 	Bootstrap []string `yaml:"bootstrap"`
-	// TLS connects by TLS. Default: plaintext.
+	// TLS connects by TLS. Default: plaintext. Its files are read again when they
+	// change, for new connections.
 	TLS *clientTLSConfig `yaml:"tls"`
 	// SASL is the gateway's own identity, for looking up topics and for copies
 	// to quarantine topics. Clients keep their own, unless listen.sasl.mode is
@@ -134,7 +136,7 @@ type upstreamConfig struct {
 type clientTLSConfig struct {
 	// CAFile is the CA of the brokers. Default: the system's.
 	CAFile string `yaml:"ca_file"`
-	// CertFile and KeyFile show a client certificate.
+	// CertFile and KeyFile show a client certificate. KeyFile: mode 0600.
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
 	// ServerName overrides the name that broker certificates must have.
@@ -145,7 +147,8 @@ type saslConfig struct {
 	// Mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
 	Mechanism string `yaml:"mechanism"`
 	Username  string `yaml:"username"`
-	// PasswordFile holds the password, nothing else.
+	// PasswordFile holds the password, nothing else. Mode 0600. It is read again
+	// when it changes, for new connections.
 	PasswordFile string `yaml:"password_file"`
 }
 
@@ -163,7 +166,8 @@ type policyConfig struct {
 
 type keyConfig struct {
 	Name string `yaml:"name"`
-	// File holds the secret: 32 bytes or more, raw or as base64 or hex text.
+	// File holds the secret: 32 bytes or more, raw or as base64 or hex text. Mode
+	// 0600.
 	File string `yaml:"file"`
 }
 

@@ -29,7 +29,7 @@ type clientSASLConfig struct {
 	Mechanisms []string `yaml:"mechanisms"`
 	// CredentialsFile holds users and salted hashes, for terminate; `guardlock
 	// user` keeps it. It is read again when it changes: who is removed or gets
-	// a new password is cut off with the next request.
+	// a new password is cut off with the next request. Mode 0600.
 	CredentialsFile string `yaml:"credentials_file"`
 	// OAuth says which tokens count. passthrough uses principal_claim alone.
 	OAuth *oauthConfig `yaml:"oauth"`

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -99,7 +102,7 @@ func serveDemo(cmd *cobra.Command, o demoOptions, s *stack, dir string) error {
 	go func() { served <- s.run(ctx, func() { close(ready) }) }()
 	select {
 	case err := <-served:
-		return demoHint(err)
+		return demoHint(err, o.listen)
 	case <-ready:
 	}
 	t := &tour{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), stack: s, dir: dir, options: o,
@@ -122,11 +125,35 @@ func serveDemo(cmd *cobra.Command, o demoOptions, s *stack, dir string) error {
 	return errors.Join(tourErr, err)
 }
 
-func demoHint(err error) error {
-	if err == nil {
-		return nil
+// demoHint names an address that can be taken instead of a busy one.
+func demoHint(err error, listen string) error {
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return err
 	}
-	return withHint(err, "choose other ports: guardlock demo --listen 127.0.0.1:19092")
+	return withHint(err, "choose other ports: guardlock demo --listen %s", freeAddress(listen))
+}
+
+// freeAddress is one like busy of which the next port, the broker's, is free
+// too; with port 0 if there is none, which takes whatever there is.
+func freeAddress(busy string) string {
+	host, _, err := net.SplitHostPort(busy)
+	if err != nil {
+		host = "127.0.0.1"
+	}
+	for port := 19092; port < 65535; port += 1000 {
+		if canListen(host, port) && canListen(host, port+1) {
+			return net.JoinHostPort(host, strconv.Itoa(port))
+		}
+	}
+	return net.JoinHostPort(host, "0")
+}
+
+func canListen(host string, port int) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
 }
 
 // client makes a Kafka client of the demo's gateway, as any producer would.

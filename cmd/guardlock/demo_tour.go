@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -165,30 +166,40 @@ func (t *tour) decisionAt(ctx context.Context, r *kgo.Record) (audit.Decision, e
 	}
 }
 
-// rejected sends one payment that the fraud module must refuse.
+// rejected sends one payment that the fraud module must refuse. The gateway says
+// why in its answer; kgo reports the error code alone, so the tap reads along.
 func (t *tour) rejected(ctx context.Context) error {
 	t.heading("4. A payment with a stolen card")
-	c, err := t.client()
+	tap := newProduceTap()
+	c, err := t.client(kgo.Dialer(tap.wrap(new(net.Dialer).DialContext)))
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	r := newGenerator(t.options.seed+1, time.Now()).payment(9_999_999, stolen)
 	fmt.Fprintf(t.out, "  sent       %s\n", r.value)
-	err = c.ProduceSync(ctx, &kgo.Record{Topic: r.topic, Key: []byte(r.key), Value: r.value}).FirstErr()
-	if err == nil {
+	sent := c.ProduceSync(ctx, &kgo.Record{Topic: r.topic, Key: []byte(r.key), Value: r.value})[0]
+	if sent.Err == nil {
 		return errors.New("the gateway took a payment that it must reject")
 	}
-	fmt.Fprintf(t.out, "  client got %s\n", t.palette.red(err.Error()))
+	answer, _ := tap.failure(sent.Record.Partition)
+	why := newSaid(answer.message, answer.named[0], 0)
+	fmt.Fprintf(t.out, "  client got %s\n", t.palette.red(fmt.Sprintf("%s: %s (decision %s)", errorName(sent.Err), why.message, why.decision)))
 	for d, err := range t.stack.journal.Query(ctx, audit.Filter{Topic: r.topic, Outcome: "rejected", Reverse: true, Limit: 1}) {
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(t.out, "  the log    %s: rejected by %s, reason %s; nothing was stored\n", t.palette.bold(d.ID.String()), d.Module.Name, t.palette.bold(d.Reason))
+		fmt.Fprintf(t.out, "  more       %s audit show %s --dir %s\n", demoCommand, d.ID, shellWord(t.logDir()))
 		return nil
 	}
 	return errors.New("the rejection is not in the decision log")
 }
+
+// demoCommand is how whoever follows README.md calls this program.
+const demoCommand = "go run ./cmd/guardlock"
+
+func (t *tour) logDir() string { return t.stack.cfg.file(t.stack.cfg.Audit.Dir) }
 
 // counts sums up by outcome and module.
 func (t *tour) counts(ctx context.Context) error {
@@ -209,8 +220,6 @@ func (t *tour) counts(ctx context.Context) error {
 // nextSteps prints lines that work as they stand, in another terminal.
 func (t *tour) nextSteps() {
 	t.heading("The gateway keeps serving. In another terminal:")
-	log := t.stack.cfg.file(t.stack.cfg.Audit.Dir)
-	g := "go run ./cmd/guardlock"
 	fmt.Fprintf(t.out, `  echo '{"customer":{"name":"Ada","email":"ada@example.com"},"payment":{"iban":"DE1"}}' | %[1]s produce --bootstrap %[2]s --topic customers
   echo '{"amount":900000,"currency":"EUR","country":"KP"}' | %[1]s produce --bootstrap %[2]s --topic payments
   echo '{"customer":{"email":"ada@example.com"}}' | kcat -b %[2]s -P -t customers
@@ -220,5 +229,5 @@ func (t *tour) nextSteps() {
   %[1]s audit tail --dir %[3]s
   %[1]s module inspect %[4]s/gdpr.wasm
 Ctrl-C ends it.
-`, g, t.address, log, t.dir)
+`, demoCommand, t.address, shellWord(t.logDir()), shellWord(t.dir))
 }

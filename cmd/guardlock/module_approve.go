@@ -23,6 +23,8 @@ type moduleApproveCommand struct {
 	name      string
 	out       string
 	trustRoot string
+	policy    string
+	dataClass string
 	yes       bool
 	predicate bool
 	grant     grantFlags
@@ -38,6 +40,9 @@ together only if they grant exactly the same.
 
 Without --host-function the module is granted what it imports; each is shown.
 With --trust-root the author's signature is checked before you are asked.
+
+Then it says how many people have approved this grant, how many must, and what
+the next one runs. How many must is for --policy to say, by --data-class.
 
 With --print-predicate nothing is signed: the statement is printed, to be signed
 with cosign attest-blob.`
@@ -60,6 +65,8 @@ func newModuleApproveCommand() *cobra.Command {
 	fl.StringVar(&c.name, "name", "", "name in the approval's file name (default: that of the key file)")
 	fl.StringVarP(&c.out, "out", "o", "", "write the approval to this `FILE`")
 	fl.StringVar(&c.trustRoot, "trust-root", "", "check the author's signature against this trust root `FILE` first")
+	fl.StringVar(&c.policy, "policy", "", "policy directory or bundle `PATH` that says how many must approve (default: the built-in policy)")
+	fl.StringVar(&c.dataClass, "data-class", "restricted", "class of the data, for the policy")
 	fl.BoolVarP(&c.yes, "yes", "y", false, "do not ask")
 	fl.BoolVar(&c.predicate, "print-predicate", false, "print the statement for cosign and sign nothing")
 	c.grant.register(cmd)
@@ -90,6 +97,10 @@ func (c *moduleApproveCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	// Before anything is signed, so that a policy that cannot be asked is known.
+	if _, err := c.count(cmd, files, approval, info); err != nil {
+		return err
+	}
 	review := approvalReview{files: files, approval: approval, info: info, author: author}
 	if err := review.write(cmd.ErrOrStderr()); err != nil {
 		return err
@@ -97,7 +108,15 @@ func (c *moduleApproveCommand) run(cmd *cobra.Command, args []string) error {
 	if err := c.confirm(cmd); err != nil {
 		return err
 	}
-	return c.sign(cmd, files, approval)
+	told, err := c.sign(cmd, files, approval)
+	if err != nil {
+		return err
+	}
+	counted, err := c.count(cmd, files, approval, info)
+	if err != nil {
+		return err
+	}
+	return told.write(cmd, counted)
 }
 
 func (c *moduleApproveCommand) load(path string) (moduleFiles, signing.Package, error) {
@@ -162,28 +181,23 @@ func readAnswer(r io.Reader) (string, error) {
 	return string(line), nil
 }
 
-func (c *moduleApproveCommand) sign(cmd *cobra.Command, files moduleFiles, approval signing.Approval) error {
+func (c *moduleApproveCommand) sign(cmd *cobra.Command, files moduleFiles, approval signing.Approval) (approved, error) {
 	key, err := loadPrivateKey(cmd, c.key)
 	if err != nil {
-		return err
+		return approved{}, err
 	}
 	bundle, err := signing.Approve(cmd.Context(), approval, key)
 	if err != nil {
-		return withCode(fmt.Errorf("approving %s: %w", files.wasm, err), exitUsage)
+		return approved{}, withCode(fmt.Errorf("approving %s: %w", files.wasm, err), exitUsage)
 	}
 	out, err := c.path(files)
 	if err != nil {
-		return err
+		return approved{}, err
 	}
 	if err := replaceFile(out, bundle, 0o644); err != nil {
-		return fmt.Errorf("writing the approval: %w", err)
+		return approved{}, fmt.Errorf("writing the approval: %w", err)
 	}
-	if wantsJSON(cmd) {
-		return printJSON(cmd.OutOrStdout(), map[string]string{"module": files.wasm, "approval": out, "key_id": key.ID(),
-			"not_after": approval.NotAfter.Format(time.RFC3339)})
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "approved with key %s until %s\nwrote %s\n", key.ID(), approval.NotAfter.Format(time.RFC3339), out)
-	return err
+	return approved{Module: files.wasm, Approval: out, KeyID: key.ID(), NotAfter: approval.NotAfter.Format(time.RFC3339)}, nil
 }
 
 var fileNamePart = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)

@@ -113,17 +113,25 @@ func (i inspection) write(w io.Writer) error {
 		if !im.Known {
 			note = p.dim("  (no host function: needs no grant, or is refused)")
 		}
-		fmt.Fprintf(w, "  %s %s%s\n", printable(im.Name), printable(im.Type), note)
+		fmt.Fprintf(w, "  %s%s%s\n", printable(im.Name), whatItIs(im.Kind, im.Type), note)
 	}
 	fmt.Fprintln(w, "\n"+p.bold("exports"))
 	for _, ex := range i.Exports {
-		fmt.Fprintf(w, "  %s %s %s\n", ex.Kind, printable(ex.Name), printable(ex.Type))
+		fmt.Fprintf(w, "  %s%s\n", printable(ex.Name), whatItIs(ex.Kind, ex.Type))
 	}
 	fmt.Fprintln(w, "\n"+p.bold("reasons it can give"))
 	for n, reason := range i.Reasons {
 		fmt.Fprintf(w, "  %d %s\n", n+1, printable(reason))
 	}
 	return nil
+}
+
+// whatItIs follows a name: a function's type, or the kind of anything else.
+func whatItIs(kind, typ string) string {
+	if kind == "func" {
+		return " " + printable(typ)
+	}
+	return ", a " + printable(kind)
 }
 
 // memoryMost is the module's own maximum; the address space is none.

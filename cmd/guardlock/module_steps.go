@@ -119,7 +119,7 @@ func (v *verification) checkPackage(ctx context.Context) (string, error) {
 	if v.verified, err = v.root.VerifyPackage(ctx, v.pkg, v.now); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d of %d needed approvals agree; topics %s", len(v.verified.Approvers), v.root.Threshold(),
+	return fmt.Sprintf("approved by %d, the trust root asks for %d; topics %s", len(v.verified.Approvers), v.root.Threshold(),
 		strings.Join(v.verified.Grant.Topics, ", ")), nil
 }
 
@@ -140,11 +140,7 @@ func (v *verification) checkImports(context.Context) (string, error) {
 }
 
 func (v *verification) checkPolicy(ctx context.Context) (string, error) {
-	fsys, err := openPolicy(v.policyPath)
-	if err != nil {
-		return "", err
-	}
-	engine, err := policy.Load(ctx, fsys)
+	engine, err := openEngine(ctx, v.policyPath)
 	if err != nil {
 		return "", err
 	}
@@ -152,9 +148,19 @@ func (v *verification) checkPolicy(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if !v.decision.Allow {
-		return "", fmt.Errorf("the policy says no: %s", strings.Join(v.decision.Reasons, ", "))
+		return "", fmt.Errorf("the policy says no: %s%s", strings.Join(v.decision.Reasons, ", "), v.missingApprovals(ctx, engine))
 	}
 	return fmt.Sprintf("allowed until %s, revision %.12s", v.decision.ValidUntil.Format(time.RFC3339), v.decision.PolicyRevision), nil
+}
+
+// missingApprovals says what to do if more people must approve. It explains a
+// refusal: where it cannot be told, the refusal stands without it.
+func (v *verification) missingApprovals(ctx context.Context, engine *policy.Engine) string {
+	c, err := countApprovals(ctx, v, engine)
+	if err != nil || c.enough() {
+		return ""
+	}
+	return fmt.Sprintf("\n%s; somebody else runs:\n  %s", c, c.next())
 }
 
 // policyInput is what a gateway would ask for these topics.

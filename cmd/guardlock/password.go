@@ -38,7 +38,7 @@ func newPassword(cmd *cobra.Command) ([]byte, error) {
 // loadPrivateKey reads a key file. A password is asked for only if the key
 // needs one.
 func loadPrivateKey(cmd *cobra.Command, path string) (*signing.PrivateKey, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := readPrivate(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the private key: %w", err)
 	}

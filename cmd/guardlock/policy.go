@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -42,6 +43,15 @@ func openPolicy(path string) (fs.FS, error) {
 		return nil, usagef("opening the policy: %s is neither a directory nor a bundle (.tar.gz)", path)
 	}
 	return oneFile{dir: os.DirFS(filepath.Dir(path)), name: filepath.Base(path)}, nil
+}
+
+// openEngine loads a policy; "" is the built-in one.
+func openEngine(ctx context.Context, path string) (*policy.Engine, error) {
+	fsys, err := openPolicy(path)
+	if err != nil {
+		return nil, err
+	}
+	return policy.Load(ctx, fsys)
 }
 
 // oneFile is a directory of which only one file is there, for a bundle that

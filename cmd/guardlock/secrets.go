@@ -1,9 +1,8 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -12,8 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
@@ -40,14 +37,7 @@ const minSecret = 32
 // readSecret reads a key file: hex or base64 text, or raw bytes. Errors never
 // quote it.
 func readSecret(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s may be read by others (mode %04o); run: chmod 600 %s", path, info.Mode().Perm(), path)
-	}
-	raw, err := os.ReadFile(path)
+	raw, err := readPrivate(path)
 	if err != nil {
 		return nil, err
 	}
@@ -99,123 +89,32 @@ func makeKey(path string) ([]byte, error) {
 	return secret, os.Rename(f.Name(), path)
 }
 
-// serviceIdentity is how the gateway itself authenticates to the cluster.
-func serviceIdentity(cfg *config, c *saslConfig) (sasl.Mechanism, error) {
-	raw, err := os.ReadFile(cfg.file(c.PasswordFile))
+// serviceIdentity is how the gateway itself authenticates to the cluster: each
+// new connection with the password that holds by then.
+func (s *stack) serviceIdentity(c *saslConfig) (sasl.Mechanism, error) {
+	password, err := watch(s, single(parsePassword), watchedFile{"password_file", s.cfg.file(c.PasswordFile), true})
 	if err != nil {
-		return nil, fmt.Errorf("password_file: %w", err)
+		return nil, err
 	}
-	password := strings.TrimRight(string(raw), "\r\n")
+	scramAuth := func(context.Context) (scram.Auth, error) {
+		return scram.Auth{User: c.Username, Pass: *password.now()}, nil
+	}
 	switch c.Mechanism {
 	case "PLAIN":
-		return plain.Auth{User: c.Username, Pass: password}.AsMechanism(), nil
+		return plain.Plain(func(context.Context) (plain.Auth, error) {
+			return plain.Auth{User: c.Username, Pass: *password.now()}, nil
+		}), nil
 	case "SCRAM-SHA-256":
-		return scram.Auth{User: c.Username, Pass: password}.AsSha256Mechanism(), nil
+		return scram.Sha256(scramAuth), nil
 	default:
-		return scram.Auth{User: c.Username, Pass: password}.AsSha512Mechanism(), nil
+		return scram.Sha512(scramAuth), nil
 	}
 }
 
-// clientTLS is how the gateway connects to the cluster.
-func clientTLS(cfg *config, c *clientTLSConfig) (*tls.Config, error) {
-	out := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
-	if c.CAFile != "" {
-		pool, err := certPool(cfg.file(c.CAFile))
-		if err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
-		}
-		out.RootCAs = pool
+func parsePassword(raw []byte) (*string, error) {
+	password := strings.TrimRight(string(raw), "\r\n")
+	if password == "" {
+		return nil, errors.New("it holds no password")
 	}
-	if c.CertFile != "" {
-		cert, err := newReloadingCert(cfg.file(c.CertFile), cfg.file(c.KeyFile))
-		if err != nil {
-			return nil, err
-		}
-		out.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert.current() }
-	}
-	return out, nil
-}
-
-func certPool(path string) (*x509.CertPool, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(raw) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", path)
-	}
-	return pool, nil
-}
-
-// serverTLS is how clients connect to the gateway.
-func (s *stack) serverTLS(c *serverTLSConfig) (*tls.Config, error) {
-	cert, err := newReloadingCert(s.cfg.file(c.CertFile), s.cfg.file(c.KeyFile))
-	if err != nil {
-		return nil, err
-	}
-	out := &tls.Config{MinVersion: tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.current() }}
-	if c.ClientCAFile != "" {
-		out.ClientAuth = tls.RequireAndVerifyClientCert
-		if c.ClientCertificate == certificateOptional {
-			out.ClientAuth = tls.VerifyClientCertIfGiven
-		}
-		if err := s.clientAuthorities(out, s.cfg.file(c.ClientCAFile)); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-// reloadingCert is a key pair that is read again when its files change. A pair
-// that does not load leaves the old one in use. Safe for concurrent use.
-type reloadingCert struct {
-	certFile, keyFile string
-
-	mu      sync.Mutex
-	cert    *tls.Certificate
-	stamp   time.Time // of the newer file
-	checked time.Time
-}
-
-func newReloadingCert(certFile, keyFile string) (*reloadingCert, error) {
-	r := &reloadingCert{certFile: certFile, keyFile: keyFile}
-	if err := r.load(r.newest()); err != nil {
-		return nil, fmt.Errorf("cert_file, key_file: %w", err)
-	}
-	return r, nil
-}
-
-func (r *reloadingCert) newest() time.Time {
-	var t time.Time
-	for _, f := range []string{r.certFile, r.keyFile} {
-		if info, err := os.Stat(f); err == nil && info.ModTime().After(t) {
-			t = info.ModTime()
-		}
-	}
-	return t
-}
-
-func (r *reloadingCert) load(stamp time.Time) error {
-	cert, err := tls.LoadX509KeyPair(r.certFile, r.keyFile)
-	if err != nil {
-		return err
-	}
-	r.cert, r.stamp = &cert, stamp
-	return nil
-}
-
-// current returns the key pair, looking at the files at most once a second.
-func (r *reloadingCert) current() (*tls.Certificate, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if now := time.Now(); now.Sub(r.checked) > time.Second {
-		r.checked = now
-		if stamp := r.newest(); stamp.After(r.stamp) {
-			// A pair that is half written fails here and loads the next time.
-			_ = r.load(stamp)
-		}
-	}
-	return r.cert, nil
+	return &password, nil
 }

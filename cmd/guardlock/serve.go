@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 )
 
 func newServeCommand() *cobra.Command {
@@ -23,7 +20,9 @@ clients can connect, and ends cleanly on Ctrl-C or SIGTERM: new connections are
 refused and requests already received are answered.
 
 Trust root, policy and modules are read again when their files change; a module
-that is revoked stops within a second.`,
+that is revoked stops within a second. So are users, certificates, authorities
+and the password for the cluster, for new connections. A file that cannot be
+used changes nothing, and the log says so.`,
 		Example: `  guardlock check guardlock.yaml
   guardlock serve --config guardlock.yaml`,
 		Args: needArgs(),
@@ -60,7 +59,7 @@ func serve(cmd *cobra.Command, path string) error {
 }
 
 // warnInsecure shows every unsafe choice at start (invariant 8).
-func warnInsecure(cfg *config, log *zap.Logger) {
+func warnInsecure(cfg *config, log *gatewayLogger) {
 	for _, name := range cfg.insecure() {
 		log.Warn("INSECURE setting in use", zap.String("setting", name))
 	}
@@ -88,23 +87,3 @@ func (c *config) insecure() []string {
 	}
 	return out
 }
-
-// newLogger writes to w; its fields never hold anything of a record.
-func newLogger(c logConfig, w io.Writer) *zap.Logger {
-	level, err := zapcore.ParseLevel(c.Level)
-	if err != nil {
-		level = zapcore.InfoLevel
-	}
-	enc := zap.NewProductionEncoderConfig()
-	enc.EncodeTime = zapcore.RFC3339TimeEncoder
-	encoder := zapcore.NewConsoleEncoder(enc)
-	if c.Format == "json" {
-		encoder = zapcore.NewJSONEncoder(enc)
-	}
-	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(writerOnly{w})), level)
-	// What clients can cause a thousand times a second must not fill the disk.
-	return zap.New(zapcore.NewSamplerWithOptions(core, time.Second, 10, 100))
-}
-
-// writerOnly hides os.File's Sync, which fails on terminals.
-type writerOnly struct{ io.Writer }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
@@ -26,7 +27,7 @@ import (
 // is opened. It is closed in the reverse order.
 type stack struct {
 	cfg      *config
-	log      *zap.Logger
+	log      *gatewayLogger
 	journal  *audit.Log
 	runtime  *transforms.Runtime
 	keys     map[string][]byte
@@ -42,7 +43,7 @@ type stack struct {
 }
 
 // openStack opens what serving needs. Nothing is listened on yet.
-func openStack(ctx context.Context, cfg *config, log *zap.Logger) (s *stack, err error) {
+func openStack(ctx context.Context, cfg *config, log *gatewayLogger) (s *stack, err error) {
 	s = &stack{cfg: cfg, log: log, brokers: map[string]*broker.Embedded{}, set: map[string]*admission.Set{}}
 	defer func() {
 		if err != nil {
@@ -92,7 +93,7 @@ func (s *stack) guestEvent(e transforms.LogEvent) {
 func (s *stack) newGateway() (*gateway.Gateway, error) {
 	l := s.cfg.Limits
 	gc := gateway.Config{
-		Journal: s.journal, Ledger: s.journal, Log: s.log,
+		Journal: s.journal, Ledger: s.journal, Log: s.log.Logger,
 		MaxFrame: l.MaxFrame, Memory: l.Memory, MaxConnections: l.MaxConnections,
 		Batch: recordbatch.Limits{MaxDecompressed: l.MaxBatch},
 	}
@@ -136,11 +137,21 @@ func (s *stack) clusterConfig(cl clusterConfig) (gateway.ClusterConfig, error) {
 	if cc.Access, err = s.access(cl); err != nil {
 		return cc, err
 	}
-	cc.Upstream, cc.Service, err = s.upstream(cl)
-	return cc, err
+	var service sasl.Mechanism
+	if cc.Upstream, service, err = s.upstream(cl); err != nil {
+		return cc, err
+	}
+	if service != nil {
+		cc.Service = []kgo.Opt{kgo.SASL(service)}
+	}
+	if cc.Access.Terminate {
+		cc.Access.Service = service
+	}
+	return cc, nil
 }
 
-func (s *stack) upstream(cl clusterConfig) (gateway.Upstream, []kgo.Opt, error) {
+// upstream is where a cluster's records go, and who the gateway is there.
+func (s *stack) upstream(cl clusterConfig) (gateway.Upstream, sasl.Mechanism, error) {
 	if e := cl.Broker.Embedded; e != nil {
 		b, err := broker.OpenEmbedded(broker.EmbeddedConfig{
 			DataDir: s.cfg.file(e.Dir), Args: []string{brokerCommand}, InsecureNoSync: e.NoSync, AutoCreateTopics: true,
@@ -155,7 +166,7 @@ func (s *stack) upstream(cl clusterConfig) (gateway.Upstream, []kgo.Opt, error) 
 	return s.realCluster(cl.Broker.Upstream)
 }
 
-func (s *stack) realCluster(u *upstreamConfig) (gateway.Upstream, []kgo.Opt, error) {
+func (s *stack) realCluster(u *upstreamConfig) (gateway.Upstream, sasl.Mechanism, error) {
 	cc := broker.ClusterConfig{}
 	for _, a := range u.Bootstrap {
 		addr, err := broker.ParseHostPort(a)
@@ -166,17 +177,15 @@ func (s *stack) realCluster(u *upstreamConfig) (gateway.Upstream, []kgo.Opt, err
 	}
 	var err error
 	if u.TLS != nil {
-		if cc.TLS, err = clientTLS(s.cfg, u.TLS); err != nil {
+		if cc.TLS, err = s.clientTLS(u.TLS); err != nil {
 			return nil, nil, fmt.Errorf("broker.upstream.tls: %w", err)
 		}
 	}
-	var service []kgo.Opt
+	var service sasl.Mechanism
 	if u.SASL != nil {
-		mechanism, err := serviceIdentity(s.cfg, u.SASL)
-		if err != nil {
+		if service, err = s.serviceIdentity(u.SASL); err != nil {
 			return nil, nil, fmt.Errorf("broker.upstream.sasl: %w", err)
 		}
-		service = append(service, kgo.SASL(mechanism))
 	}
 	c, err := broker.NewCluster(cc)
 	if err != nil {
@@ -194,6 +203,7 @@ func (s *stack) run(ctx context.Context, ready func()) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
+	wg.Go(func() { s.log.run(work) })
 	for _, b := range s.brokers {
 		wg.Go(func() {
 			if err := b.Run(work); err != nil {

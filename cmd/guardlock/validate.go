@@ -36,6 +36,7 @@ func (c *config) validate() error {
 	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	p.oneOf("log.format", c.Log.Format, "console", "json")
 	c.validateClusters(&p)
+	c.validatePorts(&p)
 	c.validateKeys(&p)
 	c.validateModules(&p)
 	c.validateBindings(&p)
@@ -49,10 +50,7 @@ func (c *config) validateClusters(p *problems) {
 	}
 	seen := map[string]bool{}
 	for i, cl := range c.Clusters {
-		path := fmt.Sprintf("clusters[%d].", i)
-		if len(c.Clusters) == 1 && cl.Name == mainCluster {
-			path = ""
-		}
+		path := c.clusterPath(i)
 		if !nameShape.MatchString(cl.Name) {
 			p.add(path+"name", "%q must be 1 to 32 letters, digits, '-' or '_'", cl.Name)
 		}

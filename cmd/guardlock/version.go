@@ -4,11 +4,17 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
 
-// buildInfo says which build this is, from what the Go tool recorded in it.
+// version and revision are set by deploy/build.sh, with the linker's -X: its
+// builds hold nothing of the directory that they are made in, so the Go tool
+// records neither.
+var version, revision string
+
+// buildInfo says which build this is, from what was recorded in it.
 type buildInfo struct {
 	Version  string `json:"version"`
 	Revision string `json:"revision"`
@@ -29,7 +35,7 @@ func newVersionCommand() *cobra.Command {
 			if wantsJSON(cmd) {
 				return printJSON(cmd.OutOrStdout(), b)
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "guardlock %s (revision %s, %s, %s)\n", b.Version, b.revision(), b.Go, b.Platform)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "guardlock %s (revision %s, %s, %s)\n", b.Version, b.shortRevision(), b.Go, b.Platform)
 			return err
 		},
 	}
@@ -54,18 +60,28 @@ func readBuildInfo() buildInfo {
 			b.Modified = s.Value == "true"
 		}
 	}
+	if version != "" {
+		b.Version = version
+	}
+	if revision != "" {
+		b.Revision, b.Modified = strings.CutSuffix(revision, changesMark)
+	}
 	return b
 }
 
-// revision is short, and says when the tree had changes that were not committed.
-func (b buildInfo) revision() string {
+// changesMark follows a revision that the sources differ from.
+const changesMark = "+changes"
+
+// shortRevision is for people, and says when the tree had changes that were not
+// committed.
+func (b buildInfo) shortRevision() string {
 	r := b.Revision
 	if r == "" {
 		return "unknown"
 	}
 	r = r[:min(12, len(r))]
 	if b.Modified {
-		r += "+changes"
+		r += changesMark
 	}
 	return r
 }

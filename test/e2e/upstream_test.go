@@ -88,6 +88,30 @@ func TestBatchThatTheBrokerNeverStoredIsSettled(t *testing.T) {
 	w.taken(w.produce(dial(t, w.addr()), "in", "next"), 0)
 }
 
+// A producer without an id sends the same bytes again. The copy is that of the
+// attempt that was acknowledged, and of no other.
+func TestRetryOfAPlainProducerKeepsItsOffsetFromTheLostAttempt(t *testing.T) {
+	w := judged(t, 1)
+	w.kafka.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		return nil, errors.New("the broker dies"), true
+	})
+	again := produceOf(-1, part{"in", 0, batchOf(nobody, "a")})
+	c := dial(t, w.addr())
+	c.send(again)
+	if !c.closed() {
+		t.Fatal("a request is answered that nobody has taken")
+	}
+	w.taken(results(dial(t, w.addr()).request(again))[0], 0)
+	eventually(t, "the lost attempt is settled", func() bool {
+		d := decisions(t, w.logDir, audit.Filter{Topic: "in", ByBatch: true})
+		return len(d) == 2 && d[0].Batch.State == audit.StateRefused
+	})
+	partition, offset := int32(0), int64(0)
+	if there := decisions(t, w.logDir, audit.Filter{Topic: "in", Partition: &partition, Offset: &offset}); len(there) != 1 || there[0].Batch.Recovered {
+		t.Errorf("at the offset stand %d decisions: %+v", len(there), there)
+	}
+}
+
 // One connection's slow request keeps its own answers waiting, in order, and
 // nobody else's.
 func TestSlowBrokerDelaysOnlyWhoAsked(t *testing.T) {

@@ -1,0 +1,52 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+)
+
+// BoundAt returns the batches that bindings put at an offset of a partition:
+// several, where a topic was made anew under its old name. What was bound
+// before the call counts, although a binding is lazy: it is waited for. Copies
+// of routed records are not looked at.
+func (l *Log) BoundAt(ctx context.Context, t Target, offset int64) ([]BatchRef, error) {
+	if err := l.flush(ctx); err != nil {
+		return nil, err
+	}
+	return l.reader.boundAt(coord{t.Cluster, t.Topic, t.Partition}, offset)
+}
+
+// flush returns when everything added before the call is durable.
+func (l *Log) flush(ctx context.Context) error {
+	l.mu.Lock()
+	f := l.w.latest()
+	l.wake(l.kick)
+	l.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	return Ticket{flight: f}.Wait(ctx)
+}
+
+func (r *Reader) boundAt(at coord, offset int64) ([]BatchRef, error) {
+	segs, err := r.refresh()
+	if err != nil {
+		return nil, err
+	}
+	found, err := r.covering(segs, at, offset)
+	if err != nil {
+		return nil, err
+	}
+	var refs []BatchRef
+	for _, b := range found {
+		if b.route != "" {
+			continue
+		}
+		ref, err := r.refOf(b.seq)
+		if err != nil {
+			return nil, fmt.Errorf("reading batch %d: %w", b.seq, err)
+		}
+		refs = append(refs, *ref)
+	}
+	return refs, nil
+}

@@ -1,0 +1,34 @@
+package audit
+
+import (
+	"testing"
+	"testing/synctest"
+)
+
+// Bindings wait for others to share a flush with; whoever asks who is at an
+// offset must see them all the same.
+func TestBoundAtSeesBindingsThatNobodyFlushed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := openMem(t, newMemFiles(), Options{})
+		defer l.Close()
+		at := batchOf("cards", 1, 4).Target
+		add := func(cluster, topic string, base int64) uint64 {
+			e := batchOf(topic, 1, 4)
+			e.Cluster, e.Outcome, e.Rulings, e.Runs = cluster, OutcomePassed, nil, nil
+			e.Add(Ruling{}, 4)
+			seq := mustAppend(t, l, e, nil)
+			l.Bind(seq, Binding{BaseOffset: base})
+			return seq
+		}
+		add("elsewhere", at.Topic, 100)
+		add(at.Cluster, "other", 100)
+		add(at.Cluster, at.Topic, -1)
+		want := add(at.Cluster, at.Topic, 100)
+		for offset, found := range map[int64]bool{99: false, 100: true, 103: true, 104: false} {
+			refs, err := l.BoundAt(t.Context(), at, offset)
+			if err != nil || (len(refs) == 1 && refs[0].Seq == want) != found || len(refs) > 1 {
+				t.Errorf("at %d: %+v, %v", offset, refs, err)
+			}
+		}
+	})
+}

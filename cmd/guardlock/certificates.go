@@ -1,0 +1,119 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// serverTLS is how clients connect to the gateway.
+func (s *stack) serverTLS(c *serverTLSConfig) (*tls.Config, error) {
+	pair, err := watch(s, parsePair, keyPair(s.cfg, c.CertFile, c.KeyFile)...)
+	if err != nil {
+		return nil, err
+	}
+	out := &tls.Config{MinVersion: tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.now(), nil }}
+	if c.ClientCAFile != "" {
+		out.ClientAuth = tls.RequireAndVerifyClientCert
+		if c.ClientCertificate == certificateOptional {
+			out.ClientAuth = tls.VerifyClientCertIfGiven
+		}
+		if err := s.clientAuthorities(out, s.cfg.file(c.ClientCAFile)); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// clientAuthorities makes a listener verify client certificates, and read its
+// CA file again when it changes.
+func (s *stack) clientAuthorities(base *tls.Config, path string) error {
+	current, err := watch(s, single(func(raw []byte) (*tls.Config, error) {
+		pool, err := parsePool(raw)
+		if err != nil {
+			return nil, err
+		}
+		c := base.Clone()
+		c.ClientCAs, c.GetConfigForClient = pool, nil
+		return c, nil
+	}), watchedFile{field: "client_ca_file", path: path})
+	if err != nil {
+		return err
+	}
+	base.ClientCAs = current.now().ClientCAs
+	base.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.now(), nil }
+	return nil
+}
+
+// clientTLS is how the gateway connects to the cluster: the function gives what
+// holds for a new connection. Sessions are resumed within one configuration
+// alone, since a resumed one is checked against no authority and shows no
+// certificate.
+func (s *stack) clientTLS(c *clientTLSConfig) (func() *tls.Config, error) {
+	var files []watchedFile
+	if c.CAFile != "" {
+		files = append(files, watchedFile{field: "ca_file", path: s.cfg.file(c.CAFile)})
+	}
+	if c.CertFile != "" {
+		files = append(files, keyPair(s.cfg, c.CertFile, c.KeyFile)...)
+	}
+	current, err := watch(s, func(contents [][]byte) (*tls.Config, error) {
+		out := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
+		var err error
+		if c.CAFile != "" {
+			if out.RootCAs, err = parsePool(contents[0]); err != nil {
+				return nil, err
+			}
+			contents = contents[1:]
+		}
+		if c.CertFile != "" {
+			pair, err := parsePair(contents)
+			if err != nil {
+				return nil, err
+			}
+			out.Certificates = []tls.Certificate{*pair}
+		}
+		return out, nil
+	}, files...)
+	if err != nil {
+		return nil, err
+	}
+	return current.now, nil
+}
+
+// keyPair names a certificate and its private key, which may be one file.
+func keyPair(cfg *config, cert, key string) []watchedFile {
+	return []watchedFile{{field: "cert_file", path: cfg.file(cert)}, {field: "key_file", path: cfg.file(key), private: true}}
+}
+
+func parsePair(contents [][]byte) (*tls.Certificate, error) {
+	pair, err := tls.X509KeyPair(contents[0], contents[1])
+	if err != nil {
+		return nil, err
+	}
+	return &pair, nil
+}
+
+func parsePool(raw []byte) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(raw) {
+		return nil, errors.New("no PEM certificate in it")
+	}
+	return pool, nil
+}
+
+// certPool reads authorities once.
+func certPool(path string) (*x509.CertPool, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := parsePool(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return pool, nil
+}

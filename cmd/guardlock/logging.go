@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// gatewayLogger is the gateway's own log. What clients can cause a thousand
+// times a second must not fill the disk, so that most of many lines alike are
+// left out; how many is told by run.
+type gatewayLogger struct {
+	*zap.Logger
+	whole *zap.Logger // leaves nothing out
+
+	mu      sync.Mutex
+	leftOut map[alike]uint64
+}
+
+// alike is what lines have in common that count as the same.
+type alike struct {
+	level   zapcore.Level
+	message string
+}
+
+const (
+	summaryEvery = 10 * time.Second
+	maxAlike     = 100 // the embedded broker's messages are not ours; the rest is one sum
+)
+
+// newLogger writes to w; its fields never hold anything of a record.
+func newLogger(c logConfig, w io.Writer) *gatewayLogger {
+	level, err := zapcore.ParseLevel(c.Level)
+	if err != nil {
+		level = zapcore.InfoLevel
+	}
+	enc := zap.NewProductionEncoderConfig()
+	enc.EncodeTime = zapcore.RFC3339TimeEncoder
+	encoder := zapcore.NewConsoleEncoder(enc)
+	if c.Format == "json" {
+		encoder = zapcore.NewJSONEncoder(enc)
+	}
+	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(writerOnly{w})), level)
+	l := &gatewayLogger{whole: zap.New(core), leftOut: map[alike]uint64{}}
+	l.Logger = zap.New(zapcore.NewSamplerWithOptions(core, time.Second, 10, 100, zapcore.SamplerHook(l.sampled)))
+	return l
+}
+
+// writerOnly hides os.File's Sync, which fails on terminals.
+type writerOnly struct{ io.Writer }
+
+func (l *gatewayLogger) sampled(e zapcore.Entry, d zapcore.SamplingDecision) {
+	if d&zapcore.LogDropped == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := alike{e.Level, e.Message}
+	if _, known := l.leftOut[key]; !known && len(l.leftOut) >= maxAlike {
+		key.message = "others"
+	}
+	l.leftOut[key]++
+}
+
+// run tells from time to time, and when ctx ends, what was left out.
+func (l *gatewayLogger) run(ctx context.Context) {
+	tick := time.NewTicker(summaryEvery)
+	defer tick.Stop()
+	defer l.summarize()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			l.summarize()
+		}
+	}
+}
+
+func (l *gatewayLogger) summarize() {
+	l.mu.Lock()
+	leftOut := l.leftOut
+	l.leftOut = map[alike]uint64{}
+	l.mu.Unlock()
+	for a, n := range leftOut {
+		l.whole.Log(a.level, "suppressed lines that differ at most in their fields", zap.String("message", a.message), zap.Uint64("suppressed", n))
+	}
+}

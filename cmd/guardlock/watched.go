@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+)
+
+// watched is what some files hold together, read again when one of them
+// changes. Files that do not parse leave the old content in force: what was
+// revoked before stays revoked. Readers may call now at any time; refresh is
+// for one goroutine.
+type watched[T any] struct {
+	files   []watchedFile
+	parse   func(contents [][]byte) (*T, error) // in the order of files
+	content atomic.Pointer[T]
+	stamp   string
+}
+
+// watchedFile is a file that a field of the configuration names.
+type watchedFile struct {
+	field, path string
+	private     bool // must not be readable by others
+}
+
+// maxWatched bounds a file of users, keys, passwords or certificates.
+const maxWatched = 16 << 20
+
+// watch reads files now, and again while s serves. Errors begin with the field.
+func watch[T any](s *stack, parse func(contents [][]byte) (*T, error), files ...watchedFile) (*watched[T], error) {
+	w := &watched[T]{files: files, parse: parse}
+	w.stamp = w.stampNow() // before reading: what changes meanwhile is read again
+	if err := w.load(); err != nil {
+		return nil, err
+	}
+	s.files = append(s.files, w.refresh)
+	return w, nil
+}
+
+// single makes a parser of one file's content one of a list.
+func single[T any](parse func([]byte) (*T, error)) func([][]byte) (*T, error) {
+	return func(contents [][]byte) (*T, error) { return parse(contents[0]) }
+}
+
+func (w *watched[T]) now() *T { return w.content.Load() }
+
+func (w *watched[T]) load() error {
+	contents := make([][]byte, len(w.files))
+	var fields, paths []string
+	for i, f := range w.files {
+		var err error
+		if contents[i], err = f.read(); err != nil {
+			return fmt.Errorf("%s: %w", f.field, err)
+		}
+		fields, paths = append(fields, f.field), append(paths, f.path)
+	}
+	content, err := w.parse(contents)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", strings.Join(fields, ", "), strings.Join(paths, ", "), err)
+	}
+	w.content.Store(content)
+	return nil
+}
+
+func (f watchedFile) read() ([]byte, error) {
+	if f.private {
+		return readPrivate(f.path)
+	}
+	return readBounded(f.path, maxWatched)
+}
+
+// refresh reports whether there was something new, and why it is not in force.
+func (w *watched[T]) refresh() (changed bool, err error) {
+	stamp := w.stampNow()
+	if stamp == w.stamp {
+		return false, nil
+	}
+	w.stamp = stamp
+	return true, w.load()
+}
+
+// stampNow changes when a file does.
+func (w *watched[T]) stampNow() string {
+	var b strings.Builder
+	for _, f := range w.files {
+		info, err := os.Stat(f.path)
+		if err != nil {
+			b.WriteString("missing\n")
+			continue
+		}
+		fmt.Fprintln(&b, info.Size(), info.ModTime().UnixNano(), info.Mode())
+	}
+	return b.String()
+}
+
+// refreshFiles reads users, keys, passwords and certificates again. What is
+// connected stays connected; new connections see the new content.
+func (s *stack) refreshFiles() {
+	for _, refresh := range s.files {
+		switch changed, err := refresh(); {
+		case err != nil:
+			s.log.Error("reading a changed file failed; the old content stays in force", zap.Error(err))
+		case changed:
+			s.log.Info("read a changed file of users, keys, passwords or certificates")
+		}
+	}
+}

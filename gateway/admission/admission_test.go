@@ -1,0 +1,184 @@
+package admission_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/admission"
+	"github.com/guardlock/guardlock/signing"
+)
+
+// attempt is one admission and what must come of it.
+type attempt struct {
+	name    string
+	module  admission.Module
+	policy  string // default: allows
+	trust   *signing.TrustRoot
+	noKeys  bool
+	outcome audit.Outcome
+	code    string // none: it is admitted
+	steps   string
+}
+
+func (a attempt) check(t *testing.T) {
+	t.Helper()
+	if a.policy == "" {
+		a.policy = allows
+	}
+	admitter, r := admitter(t, a.trust, a.policy)
+	if a.noKeys {
+		admitter.Keys = nil
+	}
+	a.module.Name = "gdpr"
+	got, err := admitter.Admit(t.Context(), a.module, customers)
+	var refused *admission.Refused
+	switch {
+	case a.code == "" && (err != nil || got.Module == nil):
+		t.Fatalf("%s: refused: %v", a.name, err)
+	case a.code == "":
+		got.Module.Close(t.Context())
+	case !errors.As(err, &refused):
+		t.Fatalf("%s: got %+v, %v", a.name, got, err)
+	case refused.Code != a.code || refused.Outcome != a.outcome || refused.Module != "gdpr" || refused.Err == nil:
+		t.Errorf("%s: refused with %+v, want %s (%v)", a.name, refused, a.code, a.outcome)
+	}
+	a.recorded(t, admitter, r)
+}
+
+// recorded checks the one entry that the log gets of an admission.
+func (a attempt) recorded(t *testing.T, by *admission.Admitter, r *recorder) {
+	t.Helper()
+	if len(r.entries) != 1 {
+		t.Fatalf("%s: %d entries are recorded", a.name, len(r.entries))
+	}
+	e, outcome := r.entries[0], "allowed"
+	if a.code != "" {
+		outcome = "denied"
+	}
+	if e.Kind != audit.KindAdmission || e.Subject != "b" || e.Outcome != outcome || e.Reason != a.code || e.Revision != by.Policy.Revision() ||
+		e.Module.Name != "gdpr" || e.Module.Digest != sha256.Sum256(a.module.Package.Wasm) {
+		t.Errorf("%s: recorded is %+v", a.name, e)
+	}
+	if got := steps(e); a.steps != "" && got != a.steps {
+		t.Errorf("%s: the steps are\n  %s, want\n  %s", a.name, got, a.steps)
+	}
+}
+
+// Each package has all the faults of those below it, and one more. Only the
+// first is looked at: no later step sees what an earlier one refused.
+func TestStepsRefuseInOrderAndNothingIsLookedAtAfterTheFirst(t *testing.T) {
+	p := newPeople()
+	trust := p.root(1)
+	wasm, config := gdpr()
+	garbage := []byte("\x00asm, but no more")
+	for _, a := range []attempt{
+		{name: "a file is missing", module: admission.Module{Package: signing.Package{Wasm: garbage}, Missing: errors.New("no such file")},
+			policy: denies, noKeys: true, outcome: audit.OutcomeNoModule, code: "package_unreadable", steps: "package refused package_unreadable"},
+		{name: "nobody signed it", module: admission.Module{Package: signing.Package{Wasm: garbage}},
+			policy: denies, noKeys: true, outcome: audit.OutcomeNoModule, code: "unsigned", steps: "package passed, signatures refused unsigned"},
+		{name: "it is no module", module: admission.Module{Package: p.signed(t, garbage, nil)},
+			policy: denies, noKeys: true, outcome: audit.OutcomeNoModule, code: "hostile_or_malformed", steps: "package passed, signatures passed, scan refused hostile_or_malformed"},
+		{name: "policy denies it", module: admission.Module{Package: p.signed(t, wasm, config)},
+			policy: denies, noKeys: true, outcome: audit.OutcomePolicyDenied, code: "not_today", steps: "package passed, signatures passed, scan passed, policy refused not_today"},
+		{name: "its key is not there", module: admission.Module{Package: p.signed(t, wasm, config)},
+			noKeys: true, outcome: audit.OutcomeNoModule, code: "key_missing", steps: "package passed, signatures passed, scan passed, policy passed, load refused key_missing"},
+		{name: "nothing is wrong", module: admission.Module{Package: p.signed(t, wasm, config)},
+			steps: "package passed, signatures passed, scan passed, policy passed, load passed"},
+	} {
+		a.trust = trust
+		a.check(t)
+	}
+}
+
+func TestEachFaultOfThePapersHasACodeOfItsOwn(t *testing.T) {
+	p := newPeople()
+	wasm, config := gdpr()
+	approved := func(by *signing.PrivateKey, change func(*signing.Approval)) admission.Module {
+		pkg, g := p.signed(t, wasm, config), grant(wasm, config)
+		change(&g)
+		pkg.Approvals = [][]byte{must(signing.Approve(t.Context(), g, by))}
+		return admission.Module{Package: pkg}
+	}
+	spoilt := func(change func(*signing.Package)) admission.Module {
+		pkg := p.signed(t, wasm, config)
+		change(&pkg)
+		return admission.Module{Package: pkg}
+	}
+	same := func(*signing.Approval) {}
+	for _, a := range []attempt{
+		{code: "digest_mismatch", module: spoilt(func(p *signing.Package) { p.Wasm = append(slices.Clone(p.Wasm), 0) })},
+		{code: "config_changed", module: spoilt(func(p *signing.Package) { p.Config = []byte("{}") })},
+		{code: "signature_invalid", module: spoilt(func(p *signing.Package) { p.Signature = []byte("{}") })},
+		{code: "too_large", module: spoilt(func(p *signing.Package) { p.Config = make([]byte, signing.MaxConfigBytes+1) })},
+		{code: "untrusted_key", module: approved(p.eve, same)},
+		{code: "author_approved", module: approved(p.ada, same)},
+		{code: "expired", module: approved(p.grace, func(g *signing.Approval) { g.NotAfter = now })},
+		{code: "not_yet_valid", module: approved(p.grace, func(g *signing.Approval) { g.NotBefore = now.Add(time.Minute) })},
+		{code: "approvals_missing", module: approved(p.grace, same), trust: p.root(2)},
+		{code: "revoked", module: approved(p.grace, same), trust: p.root(1, fmt.Sprintf("%x", sha256.Sum256(wasm)))},
+	} {
+		a.name, a.outcome, a.steps = a.code, audit.OutcomeNoModule, "package passed, signatures refused "+a.code
+		if a.trust == nil {
+			a.trust = p.root(1)
+		}
+		a.check(t)
+	}
+}
+
+func TestImportsMustBeKnownAndApproved(t *testing.T) {
+	p := newPeople()
+	wasm, config := gdpr()
+	unknown := bytes.ReplaceAll(wasm, []byte("guardlock_crypto"), []byte("guardlock_cryptx"))
+	unapproved := p.signed(t, wasm, config)
+	g := grant(wasm, config)
+	g.HostFunctions = []string{"guardlock_crypto.sha256"}
+	unapproved.Approvals = [][]byte{must(signing.Approve(t.Context(), g, p.grace))}
+	for _, a := range []attempt{
+		{code: "import_unknown", module: admission.Module{Package: p.signed(t, unknown, config)}},
+		{code: "import_not_approved", module: admission.Module{Package: unapproved}},
+	} {
+		a.name, a.trust, a.outcome, a.policy = a.code, p.root(1), audit.OutcomeNoModule, denies
+		a.steps = "package passed, signatures passed, scan refused " + a.code
+		a.check(t)
+	}
+}
+
+func TestPolicyThatDoesNotClearlyAllowDenies(t *testing.T) {
+	p := newPeople()
+	wasm, config := gdpr()
+	for _, a := range []attempt{
+		{policy: denies, code: "not_today", steps: "policy refused not_today"},
+		{policy: silent, code: "policy_denied", steps: "policy refused policy_denied"},
+		{policy: breaks, code: "policy_error", steps: "policy refused policy_error"},
+		{policy: narrows, code: "import_not_allowed", steps: "policy passed, load refused import_not_allowed"},
+	} {
+		a.name, a.trust, a.outcome, a.module = a.code, p.root(1), audit.OutcomePolicyDenied, admission.Module{Package: p.signed(t, wasm, config)}
+		a.steps = "package passed, signatures passed, scan passed, " + a.steps
+		a.check(t)
+	}
+}
+
+func TestModuleThatDoesNotStartWithItsConfigurationIsRefused(t *testing.T) {
+	p := newPeople()
+	wasm, _ := gdpr()
+	attempt{name: "rules of another kind", trust: p.root(1), module: admission.Module{Package: p.signed(t, wasm, []byte(`{"rules": 7}`))},
+		outcome: audit.OutcomeNoModule, code: "load_failed",
+		steps: "package passed, signatures passed, scan passed, policy passed, load refused load_failed"}.check(t)
+}
+
+func TestModuleWhoseVerdictCannotBeRecordedDoesNotRun(t *testing.T) {
+	p := newPeople()
+	wasm, config := gdpr()
+	a, r := admitter(t, p.root(1), allows)
+	r.fails = errors.New("the disk is full")
+	got, err := a.Admit(t.Context(), admission.Module{Name: "gdpr", Package: p.signed(t, wasm, config)}, customers)
+	if refused := new(admission.Refused); got.Module != nil || !errors.Is(err, r.fails) || errors.As(err, &refused) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
