@@ -20,6 +20,8 @@ type search struct {
 	left   []audit.BatchRef // what is not found yet, in the log's order
 	copies []*copies
 	looked map[int64]bool // offsets of copies that were seen: the scans overlap
+	codec  *recordbatch.Codec
+	sent   []byte // the batch at hand as its producer sent it
 }
 
 // copies are batches with equal bytes, and where such bytes are.
@@ -30,7 +32,7 @@ type copies struct {
 }
 
 func newSearch(r *resolver, k partitionKey, refs []audit.BatchRef) *search {
-	s := &search{resolver: r, key: k, left: refs, ours: map[uint64]bool{}, looked: map[int64]bool{}}
+	s := &search{resolver: r, key: k, left: refs, ours: map[uint64]bool{}, looked: map[int64]bool{}, codec: recordbatch.NewCodec(r.cluster.gw.cfg.Batch)}
 	for _, ref := range refs {
 		s.ours[ref.Seq] = true
 	}
@@ -72,7 +74,12 @@ func (s *search) scan(ctx context.Context, offset int64) (int64, error) {
 
 func (s *search) match(ctx context.Context, h recordbatch.Header, batch []byte) error {
 	if h.ProducerID < 0 {
-		return s.matchPlain(ctx, h, batch[attributesAt:])
+		sent, err := s.codec.AsProduced(s.sent[:0], batch)
+		if err != nil {
+			return nil // no reader could read it: it is none of ours
+		}
+		s.sent = sent
+		return s.matchPlain(ctx, h, sent[attributesAt:])
 	}
 	for _, ref := range s.left {
 		if ref.Stored == int(h.NumRecords) && ref.ProducerID == h.ProducerID && ref.ProducerEpoch == h.ProducerEpoch && ref.BaseSequence == h.BaseSequence {

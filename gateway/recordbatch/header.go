@@ -72,6 +72,10 @@ func (h Header) Compression() Compression { return Compression(h.Attributes & co
 // IsControl reports whether the batch holds transaction markers.
 func (h Header) IsControl() bool { return h.Attributes&controlBit != 0 }
 
+// HasAppendTime reports whether the broker has set the batch's time (a topic with
+// message.timestamp.type=LogAppendTime, KIP-32).
+func (h Header) HasAppendTime() bool { return h.Attributes&logAppendTimeBit != 0 }
+
 // CheckProduced checks what brokers demand of a batch that a client produces,
 // and what a transform relies on: records counted without gaps, no control
 // batch, times set by the producer, a sequence where there is a producer id.
@@ -81,7 +85,7 @@ func (h Header) CheckProduced() error {
 		return fmt.Errorf("checking produced batch: control batch: %w", ErrCorrupt)
 	case h.NumRecords <= 0 || int64(h.LastOffsetDelta)+1 != int64(h.NumRecords):
 		return fmt.Errorf("checking produced batch: %d records, last offset delta %d: %w", h.NumRecords, h.LastOffsetDelta, ErrCorrupt)
-	case h.Attributes&logAppendTimeBit != 0:
+	case h.HasAppendTime():
 		return fmt.Errorf("checking produced batch: log append time: %w", ErrCorrupt)
 	case h.ProducerID >= 0 && (h.BaseSequence < 0 || h.ProducerEpoch < 0):
 		return fmt.Errorf("checking produced batch: producer id without sequence: %w", ErrCorrupt)

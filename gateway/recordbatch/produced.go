@@ -1,0 +1,35 @@
+package recordbatch
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+const maxTimestampAt = 35
+
+// AsProduced appends a batch from a topic as its producer sent it: where the
+// broker has put its own time in the header (KIP-32), with the records' latest
+// again. Other batches are appended as they are.
+func (c *Codec) AsProduced(dst, raw []byte) ([]byte, error) {
+	h, err := ParseHeader(raw)
+	if err != nil || !h.HasAppendTime() {
+		return append(dst, raw...), err
+	}
+	var b record.Batch
+	if h, err = c.Decode(raw, &b); err != nil {
+		return dst, err
+	}
+	latest := h.BaseTimestamp
+	if len(b.Records) > 0 {
+		latest = slices.MaxFunc(b.Records, func(x, y record.Record) int { return int(x.Timestamp - y.Timestamp) }).Timestamp
+	}
+	start := len(dst)
+	dst = append(dst, raw...)
+	out := dst[start:]
+	binary.BigEndian.PutUint16(out[attributesAt:], uint16(h.Attributes&^logAppendTimeBit))
+	binary.BigEndian.PutUint64(out[maxTimestampAt:], uint64(latest))
+	seal(out)
+	return dst, nil
+}
