@@ -47,7 +47,7 @@ func runChild(mode, upstream, dir string) error {
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 			return err
 		}
-		cpu := u.Utime.Sec*1e6 + u.Utime.Usec + u.Stime.Sec*1e6 + u.Stime.Usec
+		cpu := (u.Utime.Nano() + u.Stime.Nano()) / 1e3
 		fmt.Println(cpu, residentKiB())
 	}
 	return lines.Err()
