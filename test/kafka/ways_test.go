@@ -80,7 +80,7 @@ func (w way) admin(t *testing.T) *kadm.Client {
 
 var lastName atomic.Int32
 
-// name is one that nothing else has. Kinds are plain, upper, strict and dropping.
+// name is one that nothing else has. Kinds are plain, and those of modules.
 func name(w way, kind string) string {
 	return fmt.Sprintf("%s-%s-%d", kind, w.name, lastName.Add(1))
 }
