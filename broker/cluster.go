@@ -13,9 +13,9 @@ import (
 type ClusterConfig struct {
 	// Bootstrap holds the addresses to try first.
 	Bootstrap []HostPort
-	// TLS, when set, gives the settings of the next connection, and is called for each; where they have no ServerName, the
-	// broker's host is verified. nil means plain TCP. It must be safe for concurrent use.
-	TLS func() *tls.Config
+	// TLS, when set, is used for every connection; where it has no ServerName, the broker's host is verified. nil means
+	// plain TCP.
+	TLS *tls.Config
 	// DialTimeout bounds connecting and the TLS handshake together; default 10 s.
 	DialTimeout time.Duration
 	// DeadPeer is how long a silent peer is believed to be alive: keep-alive probes, and on Linux unacknowledged bytes,
@@ -27,7 +27,7 @@ type ClusterConfig struct {
 type Cluster struct {
 	// Fixed after NewCluster.
 	bootstrap []HostPort
-	tls       func() *tls.Config
+	tls       *tls.Config
 	timeout   time.Duration
 	dialer    net.Dialer
 }
@@ -40,7 +40,10 @@ func NewCluster(cfg ClusterConfig) (*Cluster, error) {
 	c := &Cluster{
 		bootstrap: slices.Clone(cfg.Bootstrap),
 		timeout:   orDefault(cfg.DialTimeout, 10*time.Second),
-		tls:       cfg.TLS,
+		tls:       cfg.TLS.Clone(),
+	}
+	if c.tls != nil && c.tls.ClientSessionCache == nil {
+		c.tls.ClientSessionCache = tls.NewLRUClientSessionCache(0) // shared: one client connection is one of ours
 	}
 	dead := orDefault(cfg.DeadPeer, 30*time.Second)
 	c.dialer.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: dead / 2, Interval: max(dead/6, time.Second), Count: 3}
@@ -66,7 +69,7 @@ func (c *Cluster) DialNode(ctx context.Context, addr HostPort) (net.Conn, error)
 }
 
 func (c *Cluster) handshake(ctx context.Context, conn net.Conn, host string) (net.Conn, error) {
-	cfg := c.tls().Clone()
+	cfg := c.tls.Clone()
 	if cfg.ServerName == "" {
 		cfg.ServerName = host
 	}

@@ -118,8 +118,6 @@ func certificate(t *testing.T, host string) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }
 
-func fixed(c *tls.Config) func() *tls.Config { return func() *tls.Config { return c } }
-
 func TestClusterVerifiesTheBrokersName(t *testing.T) {
 	for host, ok := range map[string]bool{"127.0.0.1": true, "127.0.0.2": false} {
 		cert, pool := certificate(t, host)
@@ -127,7 +125,7 @@ func TestClusterVerifiesTheBrokersName(t *testing.T) {
 			return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}})
 		})
 		go func() { (<-conns).(*tls.Conn).HandshakeContext(context.Background()) }()
-		c, err := NewCluster(ClusterConfig{Bootstrap: []HostPort{addr}, TLS: fixed(&tls.Config{RootCAs: pool})})
+		c, err := NewCluster(ClusterConfig{Bootstrap: []HostPort{addr}, TLS: &tls.Config{RootCAs: pool}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +141,7 @@ func TestClusterVerifiesTheBrokersName(t *testing.T) {
 
 func TestSilentBrokerTimesOutInHandshake(t *testing.T) {
 	addr, _ := listen(t, plain)
-	c, err := NewCluster(ClusterConfig{Bootstrap: []HostPort{addr}, TLS: fixed(&tls.Config{}), DialTimeout: 50 * time.Millisecond})
+	c, err := NewCluster(ClusterConfig{Bootstrap: []HostPort{addr}, TLS: &tls.Config{}, DialTimeout: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -172,9 +174,9 @@ func (s *stack) issuerKeys(c *oauthConfig) (auth.KeySource, error) {
 func (s *stack) clientAuthorities(base *tls.Config, path string) error {
 	base.ClientAuth = tls.RequireAndVerifyClientCert
 	current, err := watch(s, path, false, func(raw []byte) (*tls.Config, error) {
-		pool, err := parsePool(raw)
-		if err != nil {
-			return nil, err
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(raw) {
+			return nil, errors.New("it holds no PEM certificate")
 		}
 		c := base.Clone()
 		c.ClientCAs, c.GetConfigForClient = pool, nil

@@ -127,8 +127,7 @@ type upstreamConfig struct {
 }
 
 type clientTLSConfig struct {
-	// CAFile is the CA of the brokers; it is read again when it changes.
-	// Default: the system's.
+	// CAFile is the CA of the brokers. Default: the system's.
 	CAFile string `yaml:"ca_file"`
 	// CertFile and KeyFile show a client certificate.
 	CertFile string `yaml:"cert_file"`

@@ -116,33 +116,24 @@ func serviceIdentity(cfg *config, c *saslConfig) (sasl.Mechanism, error) {
 	}
 }
 
-// clientTLS is how the gateway connects to the cluster, from one connection to
-// the next.
-func (s *stack) clientTLS(c *clientTLSConfig) (func() *tls.Config, error) {
-	base := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
+// clientTLS is how the gateway connects to the cluster.
+func clientTLS(cfg *config, c *clientTLSConfig) (*tls.Config, error) {
+	out := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
+	if c.CAFile != "" {
+		pool, err := certPool(cfg.file(c.CAFile))
+		if err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+		out.RootCAs = pool
+	}
 	if c.CertFile != "" {
-		cert, err := newReloadingCert(s.cfg.file(c.CertFile), s.cfg.file(c.KeyFile))
+		cert, err := newReloadingCert(cfg.file(c.CertFile), cfg.file(c.KeyFile))
 		if err != nil {
 			return nil, err
 		}
-		base.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert.current() }
+		out.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert.current() }
 	}
-	if c.CAFile == "" {
-		base.ClientSessionCache = tls.NewLRUClientSessionCache(0)
-		return func() *tls.Config { return base }, nil
-	}
-	current, err := watch(s, s.cfg.file(c.CAFile), false, func(raw []byte) (*tls.Config, error) {
-		out := base.Clone()
-		// A session that began under the old authority must not be resumed.
-		out.ClientSessionCache = tls.NewLRUClientSessionCache(0)
-		var err error
-		out.RootCAs, err = parsePool(raw)
-		return out, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("ca_file: %w", err)
-	}
-	return current.now, nil
+	return out, nil
 }
 
 func certPool(path string) (*x509.CertPool, error) {
@@ -150,17 +141,9 @@ func certPool(path string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, err := parsePool(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return pool, nil
-}
-
-func parsePool(raw []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(raw) {
-		return nil, errors.New("it holds no PEM certificate")
+		return nil, fmt.Errorf("%s holds no PEM certificate", path)
 	}
 	return pool, nil
 }
@@ -188,23 +171,29 @@ type reloadingCert struct {
 
 	mu      sync.Mutex
 	cert    *tls.Certificate
-	stamp   string // of both files
+	stamp   time.Time // of the newer file
 	checked time.Time
 }
 
 func newReloadingCert(certFile, keyFile string) (*reloadingCert, error) {
 	r := &reloadingCert{certFile: certFile, keyFile: keyFile}
-	if err := r.load(r.stamps()); err != nil {
+	if err := r.load(r.newest()); err != nil {
 		return nil, fmt.Errorf("cert_file, key_file: %w", err)
 	}
 	return r, nil
 }
 
-// stamps change when a file does, also to an older one: a file that is moved
-// here keeps its time.
-func (r *reloadingCert) stamps() string { return stampOf(r.certFile) + " " + stampOf(r.keyFile) }
+func (r *reloadingCert) newest() time.Time {
+	var t time.Time
+	for _, f := range []string{r.certFile, r.keyFile} {
+		if info, err := os.Stat(f); err == nil && info.ModTime().After(t) {
+			t = info.ModTime()
+		}
+	}
+	return t
+}
 
-func (r *reloadingCert) load(stamp string) error {
+func (r *reloadingCert) load(stamp time.Time) error {
 	cert, err := tls.LoadX509KeyPair(r.certFile, r.keyFile)
 	if err != nil {
 		return err
@@ -219,7 +208,7 @@ func (r *reloadingCert) current() (*tls.Certificate, error) {
 	defer r.mu.Unlock()
 	if now := time.Now(); now.Sub(r.checked) > time.Second {
 		r.checked = now
-		if stamp := r.stamps(); stamp != r.stamp {
+		if stamp := r.newest(); stamp.After(r.stamp) {
 			// A pair that is half written fails here and loads the next time.
 			_ = r.load(stamp)
 		}

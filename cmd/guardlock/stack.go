@@ -166,7 +166,7 @@ func (s *stack) realCluster(u *upstreamConfig) (gateway.Upstream, []kgo.Opt, err
 	}
 	var err error
 	if u.TLS != nil {
-		if cc.TLS, err = s.clientTLS(u.TLS); err != nil {
+		if cc.TLS, err = clientTLS(s.cfg, u.TLS); err != nil {
 			return nil, nil, fmt.Errorf("broker.upstream.tls: %w", err)
 		}
 	}
