@@ -40,9 +40,10 @@ kafka-jars:
 clients:
 	test/clients/install.sh
 
-# One package after another: each starts a cluster of three nodes.
+# One package after another: each starts a cluster of three nodes. The clients of the matrix wait more than they work, so that
+# more of them run at a time than there are cores.
 test-kafka: kafka-jars clients
-	$(GO) test -tags kafka -count=1 -p 1 -timeout 30m $(KAFKA_TESTS)
+	$(GO) test -tags kafka -count=1 -p 1 -parallel 4 -timeout 30m $(KAFKA_TESTS)
 
 # Rebuilds the WebAssembly modules; needs python3 with pip. modules-check fails where one differs from what is committed.
 modules:

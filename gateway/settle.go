@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/wire"
 )
@@ -100,8 +102,11 @@ func (c *conn) verdict(ctx context.Context, d *decided) (refusal, bool) {
 	if c.guard.follows(d.key, d.header.ProducerID, d.header.ProducerEpoch, d.header.BaseSequence) {
 		return refuseOutOfOrder, true
 	}
-	if len(d.routes) > 0 && c.cluster.sendRoutes(ctx, d) != nil {
-		return refuseRoute, true
+	if len(d.routes) > 0 {
+		if err := c.cluster.sendRoutes(ctx, d); err != nil {
+			c.log.Warn("a batch is refused, since records of it cannot be routed; look at the topic that they must go to", zap.Error(err))
+			return refuseRoute, true
+		}
 	}
 	return refusal{}, false
 }

@@ -22,6 +22,9 @@ type certificates struct {
 	ca     string // certificate
 	node   string // key and certificate for 127.0.0.1 and localhost
 	client string // key and certificate of CN=client
+
+	authority *x509.Certificate
+	key       *ecdsa.PrivateKey // the authority's
 }
 
 // CAFile is the path of the certificate that signed the nodes' and the client's.
@@ -29,6 +32,15 @@ func (c *Cluster) CAFile() string { return c.certs.ca }
 
 // NodeFile is the path of the key and certificate for 127.0.0.1 and localhost that the nodes show, in one PEM file.
 func (c *Cluster) NodeFile() string { return c.certs.node }
+
+// Issue writes another key and certificate for 127.0.0.1 and names, "*.example" among them, to one PEM file. Serials 1 to 3
+// are taken.
+func (c *Cluster) Issue(path string, serial int64, names ...string) error {
+	if err := c.certs.server(path, serial, names...); err != nil {
+		return fmt.Errorf("issuing certificate: %w", err)
+	}
+	return nil
+}
 
 // ClientFile is the path of a client's key and certificate (CN=client), in one PEM file.
 func (c *Cluster) ClientFile() string { return c.certs.client }
@@ -59,15 +71,22 @@ func makeCertificates(dir string) (certificates, error) {
 	if err != nil {
 		return certificates{}, err
 	}
-	node := template("localhost", 2)
-	node.DNSNames, node.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
-	if _, err := issue(paths.node, node, ca, caKey); err != nil {
+	paths.authority, paths.key = ca, caKey
+	if err := paths.server(paths.node, 2, "localhost"); err != nil {
 		return certificates{}, err
 	}
 	if _, err := issue(paths.client, template("client", 3), ca, caKey); err != nil {
 		return certificates{}, err
 	}
 	return paths, nil
+}
+
+// server writes the key and certificate of a server on loopback.
+func (c certificates) server(path string, serial int64, names ...string) error {
+	cert := template(names[0], serial)
+	cert.DNSNames, cert.IPAddresses = names, []net.IP{net.IPv4(127, 0, 0, 1)}
+	_, err := issue(path, cert, c.authority, c.key)
+	return err
 }
 
 func template(name string, serial int64) *x509.Certificate {

@@ -40,6 +40,10 @@ type Config struct {
 	Settings map[string]string
 	// Heap bounds each node's Java heap; default "384m".
 	Heap string
+	// Classes is a directory of more classes for the nodes, such as a plug-in's.
+	Classes string
+	// JVM are more arguments of the nodes' Java, such as -Dname=value.
+	JVM []string
 	// StartTimeout bounds the wait for a node that starts; default 2 min.
 	StartTimeout time.Duration
 }
@@ -163,6 +167,9 @@ func (c *Cluster) Addresses(l Listener) []string {
 	return all
 }
 
+// Jars is the directory of Kafka's jars.
+func Jars() (string, error) { return jarsDir() }
+
 // Users gives the SASL users and their passwords.
 func (c *Cluster) Users() map[string]string { return c.cfg.Users }
 
@@ -205,14 +212,18 @@ func (c *Cluster) startAll(ctx context.Context) error {
 	return nil
 }
 
-// heapArgs favour a quick start over speed later: the first compiler tier only, and the collector with least threads.
+// heapArgs are a node's. They favour a quick start over speed later: the first compiler tier only, and the collector with least threads.
 func (c *Cluster) heapArgs() []string {
-	return []string{"-Xmx" + c.cfg.Heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"}
+	return append([]string{"-Xmx" + c.cfg.Heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"}, c.cfg.JVM...)
 }
 
 func (c *Cluster) command(jvm []string, class string, args ...string) *exec.Cmd {
+	path := filepath.Join(c.jars, "*")
+	if c.cfg.Classes != "" {
+		path += string(filepath.ListSeparator) + c.cfg.Classes
+	}
 	all := append(jvm, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
-		"-cp", filepath.Join(c.jars, "*"), class)
+		"-cp", path, class)
 	return exec.Command(c.java, append(all, args...)...)
 }
 

@@ -7,16 +7,26 @@ import (
 	"slices"
 )
 
+// FewCases are those of a pass whose clients differ in how they connect only: a producer of each kind, a group, and a
+// record rejected and one dropped.
+func FewCases() []string {
+	return []string{"codec/lz4", "idempotent", "group", "reject/idempotent", "drop/plain"}
+}
+
 // Cases are the cases that every client has, unless it is said to be unable.
 func Cases() []string {
 	return []string{"codec/none", "codec/gzip", "codec/snappy", "codec/lz4", "codec/zstd", "idempotent", "transaction",
 		"group", "seek", "upper", "reject/plain", "reject/idempotent", "drop/plain", "drop/idempotent"}
 }
 
-// Check returns what is wrong with a report of all cases: of a run straight against Kafka, or of one through a gateway
-// that keeps the topics' policies. Where no policy acts, the two must be the same.
-func (c Client) Check(r Report, gateway bool) (problems []string) {
-	for _, name := range append(Cases(), c.Extra...) {
+// Check returns what is wrong with a report: of a pass straight against Kafka, or of one through a gateway that keeps the
+// topics' policies. Where no policy acts, the two must be the same.
+func (c Client) Check(r Report, p Pass) (problems []string) {
+	wanted := p.Cases
+	if len(wanted) == 0 {
+		wanted = append(Cases(), c.Extra...)
+	}
+	for _, name := range wanted {
 		got, ok := r.Cases[name]
 		unable := slices.Contains(c.Unsupported, name)
 		switch {
@@ -28,8 +38,8 @@ func (c Client) Check(r Report, gateway bool) (problems []string) {
 			problems = append(problems, fmt.Sprintf("%s: unsupported is %v", name, got.Unsupported))
 		case unable:
 		default:
-			if p := c.problem(name, got, gateway); p != "" {
-				problems = append(problems, name+": "+p)
+			if wrong := c.problem(name, got, p.Gateway); wrong != "" {
+				problems = append(problems, name+": "+wrong)
 			}
 		}
 	}

@@ -26,8 +26,18 @@ var stock = Client{Rejection: "INVALID_RECORD"}
 
 func TestRightReportsPass(t *testing.T) {
 	for _, gateway := range []bool{false, true} {
-		if p := stock.Check(perfect(gateway), gateway); len(p) > 0 {
+		if p := stock.Check(perfect(gateway), Pass{Gateway: gateway}); len(p) > 0 {
 			t.Errorf("gateway %v: %v", gateway, p)
+		}
+	}
+}
+
+func TestAPassOfFewCasesWantsThose(t *testing.T) {
+	r := perfect(true)
+	delete(r.Cases, "seek")
+	for name, want := range map[string]int{"codec/lz4": 0, "seek": 1} {
+		if p := stock.Check(r, Pass{Gateway: true, Cases: []string{name}}); len(p) != want {
+			t.Errorf("%s: %v", name, p)
 		}
 	}
 }
@@ -56,7 +66,7 @@ func TestWrongReportsFail(t *testing.T) {
 	} {
 		r := perfect(true)
 		c.spoil(r)
-		p := stock.Check(r, true)
+		p := stock.Check(r, Pass{Gateway: true})
 		if len(p) != 1 || !slices.ContainsFunc(p, func(s string) bool { return strings.Contains(s, c.says) }) {
 			t.Errorf("%s: %q", name, p)
 		}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 )
 
 // Topics are the topics of the matrix under the names that the programs use. Plain has three partitions, the others one.
@@ -23,9 +24,9 @@ type Topics struct {
 	Dropping string `json:"dropping"` // a record whose value begins with "drop" is dropped
 }
 
-// DefaultTopics names each topic as the programs do. Policy binds to "upper-*", "strict-*" and "dropping-*".
-func DefaultTopics() Topics {
-	return Topics{Plain: "plain", Upper: "upper", Strict: "strict", Dropping: "dropping"}
+// TopicsOf names the topics of one pass, so that many share a cluster. Policy binds to "upper-" and the rest of the name.
+func TopicsOf(pass string) Topics {
+	return Topics{Plain: "plain-" + pass, Upper: "upper-" + pass, Strict: "strict-" + pass, Dropping: "dropping-" + pass}
 }
 
 // of gives each client topics of its own, so that clients can run at the same time.
@@ -49,17 +50,40 @@ var names = [...]string{"java", "confluent-kafka", "kcat", "sarama", "franz-go",
 
 // Job is what one program is to do.
 type Job struct {
-	Bootstrap string   `json:"bootstrap"`
-	Run       string   `json:"run"` // marks this run's records, groups and transactions
-	Topics    Topics   `json:"topics"`
-	Cases     []string `json:"cases,omitempty"` // empty means all
+	Bootstrap string    `json:"bootstrap"`
+	Run       string    `json:"run"` // marks this run's records, groups and transactions
+	Topics    Topics    `json:"topics"`
+	Cases     []string  `json:"cases,omitempty"` // empty means all
+	Security  *Security `json:"security,omitempty"`
 }
 
-// NewJob is a job of all cases, under a run of its own.
-func NewJob(bootstrap string, topics Topics) Job {
+// Security is how clients connect; nil means in plaintext, without a login.
+type Security struct {
+	Protocol  string `json:"protocol"`  // SASL_PLAINTEXT or SASL_SSL
+	Mechanism string `json:"mechanism"` // PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
+	User      string `json:"user"`
+	Password  string `json:"password"`
+	CAFile    string `json:"ca_file,omitempty"` // PEM, of who signed the certificates of SASL_SSL
+}
+
+// Pass is one run of every client.
+type Pass struct {
+	Bootstrap string
+	Topics    Topics
+	Gateway   bool     // one that keeps the topics' policies is in between
+	Cases     []string // empty means all
+	Security  *Security
+}
+
+// Job is what a client is to do, under a run of its own; false if it cannot log in as the pass wants it.
+func (p Pass) Job(c Client) (Job, bool) {
+	if p.Security != nil && !slices.Contains(c.Logins, p.Security.Mechanism) {
+		return Job{}, false
+	}
 	var id [4]byte
 	rand.Read(id[:])
-	return Job{Bootstrap: bootstrap, Run: "run-" + hex.EncodeToString(id[:]), Topics: topics}
+	return Job{Bootstrap: p.Bootstrap, Run: "run-" + hex.EncodeToString(id[:]), Topics: p.Topics.of(c.Name), Cases: p.Cases,
+		Security: p.Security}, true
 }
 
 // Report is what a program saw: the client's version, and a result for each case.
@@ -96,6 +120,7 @@ type Client struct {
 	Extra       []string // cases that only it has
 	Rejection   string   // the error that it gives for INVALID_RECORD
 	Messages    bool     // it gives the text of a record's error too (KIP-467)
+	Logins      []string // SASL mechanisms that work against this Kafka
 	command     []string
 }
 
@@ -131,7 +156,8 @@ func All(ctx context.Context, dir, goDir string) ([]Client, error) {
 	}
 	var all []Client
 	for _, name := range names {
-		c := Client{Name: name, command: commands[name], Rejection: "INVALID_RECORD"}
+		c := Client{Name: name, command: commands[name], Rejection: "INVALID_RECORD",
+			Logins: []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}}
 		switch name {
 		case "java":
 			c.Extra, c.Messages = []string{"group/consumer"}, true
@@ -139,15 +165,16 @@ func All(ctx context.Context, dir, goDir string) ([]Client, error) {
 			c.Rejection = "UNKNOWN_SERVER_ERROR"
 		case "kcat":
 			c.Unsupported = []string{"transaction"}
+			// librdkafka before 2.6.1, such as Debian's, spells SCRAM's nonce in a way that Kafka 4 refuses.
+			c.Logins = []string{"PLAIN"}
 		}
 		all = append(all, c)
 	}
 	return all, nil
 }
 
-// Run runs the program to its end, on the client's own topics. An error holds what it wrote to its standard error.
+// Run runs the program to its end. An error holds what it wrote to its standard error.
 func (c Client) Run(ctx context.Context, job Job) (Report, error) {
-	job.Topics = job.Topics.of(c.Name)
 	in, err := json.Marshal(job)
 	if err != nil {
 		return Report{}, err

@@ -10,43 +10,65 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// StartGateway builds guardlock, signs and approves the matrix's modules for its topics, and serves in front of upstream
-// until the test ends. It returns where clients bootstrap.
-func StartGateway(t *testing.T, upstream []string, topics Topics) string {
-	t.Helper()
-	g := gatewayDir{t: t, dir: t.TempDir(), root: filepath.Join(packageDir(), "..", "..")}
-	build := exec.Command("go", "build", "-o", filepath.Join(g.dir, "guardlock"), "./cmd/guardlock")
-	build.Dir = g.root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building guardlock: %v: %s", err, out)
+// gatewayConfig says how one gateway differs.
+type gatewayConfig struct {
+	upstream []string
+	topics   Topics
+	listen   string    // more of the listen section, as YAML
+	broker   string    // more of the upstream section
+	who      string    // more of each binding: to whom it applies
+	user     *Security // of the gateway's own, in users.yaml
+}
+
+// build builds guardlock into dir, for every gateway of the package's tests.
+func build(dir string) (program string, err error) {
+	program = filepath.Join(dir, "guardlock")
+	cmd := exec.Command("go", "build", "-o", program, "./cmd/guardlock")
+	cmd.Dir = filepath.Join(packageDir(), "..", "..")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building guardlock: %w: %s", err, out)
 	}
+	return program, nil
+}
+
+// startGateway signs and approves the matrix's modules for its topics, and serves until the test ends.
+// It returns where clients bootstrap.
+func startGateway(t *testing.T, program string, cfg gatewayConfig) string {
+	t.Helper()
+	g := gatewayDir{t: t, program: program, dir: t.TempDir(), root: filepath.Join(packageDir(), "..", "..")}
 	for _, who := range []string{"ada", "grace"} {
 		g.guardlock("keygen", "--out", who, "--no-password")
 	}
 	g.guardlock("module", "trust-root", "--author", "ada=ada.pub", "--approver", "grace=grace.pub", "-o", "trust.yaml")
-	g.approve("upper", "transforms/modules/uppercase/uppercase.wasm", topics.Upper+"-*")
-	g.approve("strict", "transforms/modules/reject-uppercase/reject-uppercase.wasm", topics.Strict+"-*")
-	g.approve("dropping", "test/clients/dropping/dropping.wasm", topics.Dropping+"-*")
-	port := freeRange(t, 4)
-	g.configure(port, upstream, topics)
+	g.approve("upper", "transforms/modules/uppercase/uppercase.wasm", cfg.topics.Upper+"-*")
+	g.approve("strict", "transforms/modules/reject-uppercase/reject-uppercase.wasm", cfg.topics.Strict+"-*")
+	g.approve("dropping", "test/clients/dropping/dropping.wasm", cfg.topics.Dropping+"-*")
+	if u := cfg.user; u != nil {
+		g.env = append(os.Environ(), "GUARDLOCK_PASSWORD="+u.Password)
+		g.guardlock("user", "add", u.User, "--file", "users.yaml")
+	}
+	g.configure(freeRange(t, 4), cfg)
 	return g.serve()
 }
 
 // gatewayDir is where one gateway's files are.
 type gatewayDir struct {
 	t         *testing.T
+	program   string
 	dir, root string
+	env       []string // of the program; nil: this process's
 }
 
 func (g gatewayDir) guardlock(args ...string) {
 	g.t.Helper()
-	cmd := exec.Command("./guardlock", args...)
-	cmd.Dir = g.dir
+	cmd := exec.Command(g.program, args...)
+	cmd.Dir, cmd.Env = g.dir, g.env
 	if out, err := cmd.CombinedOutput(); err != nil {
 		g.t.Fatalf("guardlock %s: %v: %s", strings.Join(args, " "), err, out)
 	}
@@ -70,22 +92,23 @@ func (g gatewayDir) approve(name, wasm, topic string) {
 	g.guardlock("module", "approve", file, "--key", "grace.key", "--topic", topic, "--valid-for", "1d", "--yes")
 }
 
-func (g gatewayDir) configure(port int, upstream []string, topics Topics) {
+func (g gatewayDir) configure(port int, cfg gatewayConfig) {
 	g.t.Helper()
 	var text strings.Builder
-	fmt.Fprintf(&text, `listen: {address: "127.0.0.1:%d", node_ids: "1-3"}
-broker: {upstream: {bootstrap: [%s]}}
+	fmt.Fprintf(&text, `listen: {address: "127.0.0.1:%d", node_ids: "1-3"%s}
+broker: {upstream: {bootstrap: [%s]%s}}
 trust: {root: trust.yaml}
 log: {level: warn}
 modules:
-`, port, strings.Join(upstream, ", "))
+`, port, cfg.listen, strings.Join(cfg.upstream, ", "), cfg.broker)
 	for _, name := range []string{"upper", "strict", "dropping"} {
 		fmt.Fprintf(&text, "  - {name: %[1]s, wasm: %[1]s/module.wasm, signature: %[1]s/module.sigstore.json, "+
 			"approvals: [%[1]s/approval.grace.sigstore.json]}\n", name)
 	}
 	text.WriteString("bindings:\n")
+	topics := cfg.topics
 	for topic, modules := range map[string]string{topics.Plain: "", topics.Upper: "upper", topics.Strict: "strict", topics.Dropping: "dropping"} {
-		fmt.Fprintf(&text, "  - {name: %[1]s, topics: [\"%[1]s-*\"], data_class: internal, modules: [%[2]s]}\n", topic, modules)
+		fmt.Fprintf(&text, "  - {name: %[1]s, topics: [\"%[1]s-*\"], data_class: internal, modules: [%[2]s]%[3]s}\n", topic, modules, cfg.who)
 	}
 	if err := os.WriteFile(filepath.Join(g.dir, "guardlock.yaml"), []byte(text.String()), 0o600); err != nil {
 		g.t.Fatal(err)
@@ -99,7 +122,7 @@ func (g gatewayDir) serve() (bootstrap string) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	cmd := exec.Command("./guardlock", "serve", "--config", "guardlock.yaml")
+	cmd := exec.Command(g.program, "serve", "--config", "guardlock.yaml")
 	cmd.Dir, cmd.Stderr = g.dir, log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -128,12 +151,16 @@ func (g gatewayDir) serve() (bootstrap string) {
 	return ""
 }
 
+// nextPort is the first port that no gateway of this process was given, so that many can start at a time.
+var nextPort atomic.Int32
+
 // freeRange finds n ports in a row, below those of kafkatest.
 func freeRange(t *testing.T, n int) int {
 	t.Helper()
 	const lowest, highest = 12000, 19000
-	for first := lowest + int(time.Now().UnixNano()%500)*n; first < highest; first += n {
-		if allFree(first, n) {
+	nextPort.CompareAndSwap(0, lowest+int32(time.Now().UnixNano()%1000)*4)
+	for first := 0; first < highest; {
+		if first = int(nextPort.Add(int32(n))) - n; allFree(first, n) {
 			return first
 		}
 	}

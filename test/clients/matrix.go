@@ -12,32 +12,34 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/guardlock/guardlock/internal/kafkatest"
 )
 
 // perClient bounds one client's whole run on a busy machine.
 const perClient = 4 * time.Minute
 
-// Matrix runs every client against bootstrap, each as a subtest, and fails those whose report is wrong. gateway says
-// whether a gateway that keeps the topics' policies is in between. The topics must exist.
-func Matrix(t *testing.T, bootstrap string, topics Topics, gateway bool) {
+// Matrix makes a pass's topics and runs every client, each as a subtest. It fails those whose report is wrong.
+func Matrix(t *testing.T, kafka *kafkatest.Cluster, all []Client, p Pass) {
 	t.Helper()
-	all, err := All(t.Context(), packageDir(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	createTopics(t, kafka.Bootstrap(), p.Topics)
 	t.Run("clients", func(t *testing.T) { // ends when its parallel subtests have
 		for _, c := range all {
+			job, able := p.Job(c)
+			if !able {
+				continue
+			}
 			t.Run(c.Name, func(t *testing.T) {
 				t.Parallel()
 				ctx, cancel := context.WithTimeout(t.Context(), perClient)
 				defer cancel()
 				began := time.Now()
-				report, err := c.Run(ctx, NewJob(bootstrap, topics))
+				report, err := c.Run(ctx, job)
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, p := range c.Check(report, gateway) {
-					t.Error(p)
+				for _, problem := range c.Check(report, p) {
+					t.Error(problem)
 				}
 				t.Logf("%s: %d cases in %v", report.Client, len(report.Cases), time.Since(began).Round(100*time.Millisecond))
 			})
@@ -51,8 +53,8 @@ func packageDir() string {
 	return filepath.Dir(file)
 }
 
-// CreateTopics makes every client's topics, with three replicas.
-func CreateTopics(t *testing.T, bootstrap []string, topics Topics) {
+// createTopics makes every client's topics, with three replicas.
+func createTopics(t *testing.T, bootstrap []string, topics Topics) {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(bootstrap...))
 	if err != nil {

@@ -4,6 +4,8 @@ package clients
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -11,38 +13,70 @@ import (
 	"github.com/guardlock/guardlock/internal/kafkatest"
 )
 
+// What all passes share: set by TestMain, changed by nobody.
+var (
+	kafka     *kafkatest.Cluster
+	guardlock string   // the built program
+	clients   []Client // built, too
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	var err error
+	if kafka, err = kafkatest.Open(ctx, kafkatest.Config{}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer kafka.Close()
+	dir, err := os.MkdirTemp("", "clients-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if guardlock, err = build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if clients, err = All(ctx, packageDir(), dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
 func TestEveryClientSeesKafkaItselfAsExpected(t *testing.T) {
-	kafka := kafkatest.Start(t, kafkatest.Config{})
-	CreateTopics(t, kafka.Bootstrap(), DefaultTopics())
-	Matrix(t, strings.Join(kafka.Bootstrap(), ","), DefaultTopics(), false)
+	Matrix(t, kafka, clients, Pass{Bootstrap: strings.Join(kafka.Bootstrap(), ","), Topics: TopicsOf("direct")})
 }
 
 func TestOnlyPolicyTellsTheGatewayFromKafka(t *testing.T) {
-	kafka := kafkatest.Start(t, kafkatest.Config{})
-	CreateTopics(t, kafka.Bootstrap(), DefaultTopics())
-	gateway := StartGateway(t, kafka.Bootstrap(), DefaultTopics())
-	Matrix(t, gateway, DefaultTopics(), true)
-	t.Run("tools", func(t *testing.T) { kafkasTools(t, kafka, gateway) })
+	topics := TopicsOf("gateway")
+	gateway := startGateway(t, guardlock, gatewayConfig{upstream: kafka.Bootstrap(), topics: topics})
+	Matrix(t, kafka, clients, Pass{Bootstrap: gateway, Topics: topics, Gateway: true})
+	t.Run("tools", func(t *testing.T) { kafkasTools(t, gateway) })
 }
 
 // kafkasTools runs Kafka's own programs through the gateway.
-func kafkasTools(t *testing.T, kafka *kafkatest.Cluster, gateway string) {
-	const topic = "plain-tools"
+func kafkasTools(t *testing.T, gateway string) {
+	const topic = "plain-gateway-tools"
 	for _, step := range []struct {
 		tool, args, says string
 	}{
-		{"topics", "--create --partitions 2 --replication-factor 3 --topic " + topic, "Created topic plain-tools"},
-		{"topics", "--list", "upper-java"},
+		{"topics", "--create --partitions 2 --replication-factor 3 --topic " + topic, "Created topic plain-gateway-tools"},
+		{"topics", "--list", "upper-gateway-java"},
 		{"topics", "--describe --topic " + topic, "PartitionCount: 2"},
 		{"topics", "--alter --partitions 4 --topic " + topic, ""},
-		{"configs", "--alter --entity-type topics --entity-name plain-tools --add-config retention.ms=777000", "Completed updating"},
-		{"configs", "--describe --entity-type topics --entity-name plain-tools", "retention.ms=777000"},
+		{"configs", "--alter --entity-type topics --entity-name plain-gateway-tools --add-config retention.ms=777000", "Completed updating"},
+		{"configs", "--describe --entity-type topics --entity-name plain-gateway-tools", "retention.ms=777000"},
 		{"verifiable-producer", "--max-messages 200 --topic " + topic, `"acked":200`},
 		{"verifiable-consumer", "--group-id tools --max-messages 200 --reset-policy earliest --topic " + topic, `"name":"shutdown_complete"`},
-		{"get-offsets", "--topic " + topic, "plain-tools:0:"},
+		{"get-offsets", "--topic " + topic, "plain-gateway-tools:0:"},
 		{"consumer-groups", "--list", "tools"},
-		{"consumer-groups", "--describe --group tools", "plain-tools"},
-		{"consumer-groups", "--reset-offsets --to-earliest --execute --group tools --topic " + topic, "plain-tools"},
+		{"consumer-groups", "--describe --group tools", "plain-gateway-tools"},
+		{"consumer-groups", "--reset-offsets --to-earliest --execute --group tools --topic " + topic, "plain-gateway-tools"},
 		{"consumer-groups", "--delete --group tools", "was successful"},
 		{"topics", "--delete --topic " + topic, ""},
 	} {

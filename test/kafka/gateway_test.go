@@ -29,11 +29,15 @@ type program struct {
 	port atomic.Int32 // the next range to try
 }
 
-// modules by name, and the topics that each is approved for and bound to.
-var modules = map[string]string{
-	"upper":    "transforms/modules/uppercase/uppercase.wasm",
-	"strict":   "transforms/modules/reject-uppercase/reject-uppercase.wasm",
-	"dropping": "test/clients/dropping/dropping.wasm",
+// module is what a gateway runs, with its configuration and the topic that it may send records to.
+type module struct{ wasm, config, route string }
+
+// modules by name, which is that of the topics that each is approved for and bound to, too.
+var modules = map[string]module{
+	"upper":    {wasm: "transforms/modules/uppercase/uppercase.wasm"},
+	"strict":   {wasm: "transforms/modules/reject-uppercase/reject-uppercase.wasm"},
+	"dropping": {wasm: "test/clients/dropping/dropping.wasm"},
+	"routing":  {wasm: "transforms/modules/fraud/fraud.wasm", config: large, route: quarantine},
 }
 
 const root = "../.."
@@ -54,15 +58,20 @@ func build() (*program, error) {
 		{"keygen", "--out", "ada", "--no-password"}, {"keygen", "--out", "grace", "--no-password"},
 		{"module", "trust-root", "--author", "ada=ada.pub", "--approver", "grace=grace.pub", "-o", "trust.yaml"},
 	}
-	for name, wasm := range modules {
+	for name, m := range modules {
 		file := filepath.Join(name, "module.wasm")
-		raw, err := os.ReadFile(filepath.Join(root, wasm))
+		raw, err := os.ReadFile(filepath.Join(root, m.wasm))
 		err = errors.Join(err, os.Mkdir(filepath.Join(dir, name), 0o700), os.WriteFile(filepath.Join(dir, file), raw, 0o600))
+		approve := []string{"module", "approve", file, "--key", "grace.key", "--topic", name + "-*", "--valid-for", "1d", "--yes"}
+		if m.config != "" {
+			config := filepath.Join(name, "config.json")
+			err = errors.Join(err, os.WriteFile(filepath.Join(dir, config), []byte(m.config), 0o600))
+			approve = append(approve, "--config", config, "--route", m.route)
+		}
 		if err != nil {
 			return nil, err
 		}
-		steps = append(steps, []string{"module", "sign", file, "--key", "ada.key"},
-			[]string{"module", "approve", file, "--key", "grace.key", "--topic", name + "-*", "--valid-for", "1d", "--yes"})
+		steps = append(steps, []string{"module", "sign", file, "--key", "ada.key"}, approve)
 	}
 	for _, args := range steps {
 		if err := p.run(args...); err != nil {
@@ -81,7 +90,7 @@ func (p *program) run(args ...string) error {
 	return nil
 }
 
-// options say how one gateway differs. Topics are "plain-*", "upper-*", "strict-*" and "dropping-*", as their modules are.
+// options say how one gateway differs. Topics are "plain-*", and "upper-*" and so on, as their modules are.
 type options struct {
 	node     string // default "gateway"
 	upstream []string
@@ -192,9 +201,13 @@ trust: {root: %s/trust.yaml}
 log: {level: info}
 modules:
 `, o.node, o.port, o.listen, strings.Join(o.upstream, ", "), o.broker, p.dir)
-	for name := range modules {
+	for name, m := range modules {
+		dir, config := filepath.Join(p.dir, name), ""
+		if m.config != "" {
+			config = ", config: " + filepath.Join(dir, "config.json")
+		}
 		fmt.Fprintf(&text, "  - {name: %[1]s, wasm: %[2]s/module.wasm, signature: %[2]s/module.sigstore.json, "+
-			"approvals: [%[2]s/approval.grace.sigstore.json]}\n", name, filepath.Join(p.dir, name))
+			"approvals: [%[2]s/approval.grace.sigstore.json]%[3]s}\n", name, dir, config)
 	}
 	text.WriteString("bindings:\n")
 	for _, b := range o.bindings {

@@ -29,8 +29,18 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) int {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	var err error
-	if cluster, err = kafkatest.Open(ctx, kafkatest.Config{Settings: settings}); err != nil {
+	dir, err := os.MkdirTemp("", "guardlock-kafka-nodes-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	config, err := clusterConfig(dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if cluster, err = kafkatest.Open(ctx, config); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -53,17 +63,6 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "the gateway said:\n%s", shared.said())
 	}
 	return code
-}
-
-// settings of the nodes: ACLs are kept, but nobody is shut out before there is one for a resource; plain listeners are the
-// tests' own, so that what they do is done by a super user.
-var settings = map[string]string{
-	"authorizer.class.name":              "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-	"allow.everyone.if.no.acl.found":     "true",
-	"super.users":                        "User:ANONYMOUS;User:admin",
-	"auto.create.topics.enable":          "false",
-	"transaction.max.timeout.ms":         "60000",
-	"group.share.min.session.timeout.ms": "10000",
 }
 
 // patience bounds every wait: far above what anything takes on a busy machine.

@@ -27,6 +27,12 @@ type way struct {
 
 func direct() way { return way{name: "direct", seeds: cluster.Bootstrap()} }
 
+// with is the same way with more options.
+func (w way) with(opts ...kgo.Opt) way {
+	w.opts = append(slices.Clone(w.opts), opts...)
+	return w
+}
+
 func through(g *gateway) way { return way{name: "gateway", seeds: []string{g.addr}} }
 
 // same does a thing straight against the cluster and through the shared gateway, and fails unless both come out the same.
@@ -80,7 +86,7 @@ func (w way) admin(t *testing.T) *kadm.Client {
 
 var lastName atomic.Int32
 
-// name is one that nothing else has. Kinds are plain, upper, strict and dropping.
+// name is one that nothing else has. Kinds are plain, and those of modules.
 func name(w way, kind string) string {
 	return fmt.Sprintf("%s-%s-%d", kind, w.name, lastName.Add(1))
 }

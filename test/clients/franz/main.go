@@ -13,19 +13,42 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/guardlock/guardlock/test/clients/scenario"
 )
 
 func main() {
-	err := scenario.Main(context.Background(), os.Stdin, os.Stdout, func(b []string) scenario.Adapter { return franz{b} })
+	err := scenario.Main(context.Background(), os.Stdin, os.Stdout, open)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "franz:", err)
 		os.Exit(1)
 	}
 }
 
-type franz struct{ bootstrap []string }
+type franz struct{ opts []kgo.Opt }
+
+func open(bootstrap []string, s *scenario.Security) (scenario.Adapter, error) {
+	f := franz{[]kgo.Opt{kgo.SeedBrokers(bootstrap...)}}
+	if s == nil {
+		return f, nil
+	}
+	secure, err := s.TLS()
+	if secure != nil {
+		f.opts = append(f.opts, kgo.DialTLSConfig(secure))
+	}
+	login := scram.Auth{User: s.User, Pass: s.Password}
+	switch s.Mechanism {
+	case "PLAIN":
+		f.opts = append(f.opts, kgo.SASL(plain.Auth{User: s.User, Pass: s.Password}.AsMechanism()))
+	case "SCRAM-SHA-256":
+		f.opts = append(f.opts, kgo.SASL(login.AsSha256Mechanism()))
+	default:
+		f.opts = append(f.opts, kgo.SASL(login.AsSha512Mechanism()))
+	}
+	return f, err
+}
 
 func (franz) Name() string {
 	info, _ := debug.ReadBuildInfo()
@@ -41,7 +64,7 @@ var codecs = map[string]kgo.CompressionCodec{"": kgo.NoCompression(), "none": kg
 	"snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression()}
 
 func (f franz) client(opts ...kgo.Opt) (*kgo.Client, error) {
-	return kgo.NewClient(append(opts, kgo.SeedBrokers(f.bootstrap...))...)
+	return kgo.NewClient(append(opts, f.opts...)...)
 }
 
 func kafkaRecord(b scenario.Batch, r scenario.Record) *kgo.Record {

@@ -1,5 +1,6 @@
 // kafkajs. Of itself it knows gzip only; the other codecs are registered as its documents say.
 'use strict'
+const { readFileSync } = require('fs')
 const { Kafka, CompressionTypes, CompressionCodecs, Partitioners, logLevel } = require('kafkajs')
 const lz4 = require('lz4-napi')
 const zstd = require('@bokuweb/zstd-wasm')
@@ -22,6 +23,15 @@ const toRecord = (partition, m) => ({
 })
 const pause = (ms) => new Promise((done) => setTimeout(done, ms))
 
+// secured gives kafkajs's settings for how to connect.
+function secured(s) {
+  if (!s) return {}
+  return {
+    sasl: { mechanism: s.mechanism.toLowerCase(), username: s.user, password: s.password },
+    ...(s.protocol === 'SASL_SSL' ? { ssl: { ca: [readFileSync(s.ca_file)] } } : {}),
+  }
+}
+
 // consumer starts one that hands records to a list.
 async function consumer(kafka, options, topic, fromBeginning) {
   const c = kafka.consumer({ sessionTimeout: 10000, heartbeatInterval: 500, maxWaitTimeInMs: 200, ...options })
@@ -34,8 +44,10 @@ async function consumer(kafka, options, topic, fromBeginning) {
 }
 
 class Adapter {
-  constructor(bootstrap) {
-    this.kafka = new Kafka({ clientId: 'matrix', brokers: bootstrap.split(','), logLevel: logLevel.NOTHING, retry: { retries: 8 } })
+  constructor(bootstrap, security) {
+    this.kafka = new Kafka({
+      clientId: 'matrix', brokers: bootstrap.split(','), logLevel: logLevel.NOTHING, retry: { retries: 8 }, ...secured(security),
+    })
     this.name = 'kafkajs ' + require('kafkajs/package.json').version
     this.temporary = 0
   }
@@ -106,7 +118,7 @@ class Adapter {
   }
 
   async until(holds) {
-    const end = Date.now() + 45000
+    const end = Date.now() + 90000
     while (!holds()) {
       if (Date.now() > end) throw new Error('it did not get there in time')
       await pause(50)

@@ -49,7 +49,7 @@ class Run {
   }
 
   async poll(members, seen, holds) {
-    const end = Date.now() + 45000
+    const end = Date.now() + 90000
     while (!holds()) {
       if (Date.now() > end) throw new Error('the group did not get there in time')
       for (const m of members) {
@@ -140,7 +140,7 @@ async function main(Adapter) {
   let input = ''
   for await (const chunk of process.stdin) input += chunk
   const job = JSON.parse(input)
-  const run = new Run(new Adapter(job.bootstrap), job)
+  const run = new Run(new Adapter(job.bootstrap, job.security), job)
   const cases = {}
   for (const [name, run1] of Object.entries(run.cases())) {
     if (job.cases && job.cases.length > 0 && !job.cases.includes(name)) continue

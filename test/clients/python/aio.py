@@ -1,5 +1,6 @@
 """aiokafka, on an event loop of its own thread."""
 import asyncio
+import ssl
 import threading
 import time
 
@@ -43,8 +44,8 @@ async def outcome(future):
 
 
 class Member:
-    def __init__(self, bootstrap, group, topic):
-        self.c = wait(made(AIOKafkaConsumer, topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest",
+    def __init__(self, base, group, topic):
+        self.c = wait(made(AIOKafkaConsumer, topic, **base, group_id=group, auto_offset_reset="earliest",
                            enable_auto_commit=False, session_timeout_ms=10000, heartbeat_interval_ms=1000))
 
     def poll(self):
@@ -65,14 +66,19 @@ class Aio:
     codecs = set(scenario.CODECS)
     idempotent = transactional = groups = True
 
-    def __init__(self, bootstrap):
-        self.bootstrap = bootstrap
+    def __init__(self, bootstrap, security):
+        self.base = {"bootstrap_servers": bootstrap}
+        if security:
+            self.base.update(security_protocol=security["protocol"], sasl_mechanism=security["mechanism"],
+                             sasl_plain_username=security["user"], sasl_plain_password=security["password"])
+            if security["protocol"] == "SASL_SSL":
+                self.base["ssl_context"] = ssl.create_default_context(cafile=security["ca_file"])
 
     def produce(self, topic, records, codec, idempotent, partition):
         return wait(self.produce_all(topic, records, codec, idempotent, partition))
 
     async def produce_all(self, topic, records, codec, idempotent, partition):
-        p = await made(AIOKafkaProducer, bootstrap_servers=self.bootstrap, compression_type=None if codec == "none" else codec,
+        p = await made(AIOKafkaProducer, **self.base, compression_type=None if codec == "none" else codec,
                        linger_ms=50, acks="all", enable_idempotence=idempotent)
         futures = [await self.send(p, topic, r, partition) for r in records]
         outcomes = [await outcome(f) for f in futures]
@@ -88,7 +94,7 @@ class Aio:
         wait(self.transact_all(txid, topic, records, commit))
 
     async def transact_all(self, txid, topic, records, commit):
-        p = await made(AIOKafkaProducer, bootstrap_servers=self.bootstrap, transactional_id=txid)
+        p = await made(AIOKafkaProducer, **self.base, transactional_id=txid)
         await p.begin_transaction()
         for f in [await self.send(p, topic, r, None) for r in records]:
             await f
@@ -96,7 +102,7 @@ class Aio:
         await p.stop()
 
     def reader(self, committed):
-        return made(AIOKafkaConsumer, bootstrap_servers=self.bootstrap, enable_auto_commit=False, auto_offset_reset="earliest",
+        return made(AIOKafkaConsumer, **self.base, enable_auto_commit=False, auto_offset_reset="earliest",
                     isolation_level="read_committed" if committed else "read_uncommitted")
 
     def read(self, topic, committed):
@@ -135,7 +141,7 @@ class Aio:
         return got
 
     def join(self, group, topic):
-        return Member(self.bootstrap, group, topic)
+        return Member(self.base, group, topic)
 
 
 async def partitions(c, topic):

@@ -13,8 +13,8 @@ def record(m):
 
 
 class Member:
-    def __init__(self, bootstrap, group, topic):
-        self.c = ck.Consumer({"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest",
+    def __init__(self, base, group, topic):
+        self.c = ck.Consumer({**base, "group.id": group, "auto.offset.reset": "earliest",
                               "enable.auto.commit": False, "session.timeout.ms": 10000})
         self.c.subscribe([topic])
 
@@ -36,11 +36,11 @@ class Confluent:
     codecs = set(scenario.CODECS)
     idempotent = transactional = groups = True
 
-    def __init__(self, bootstrap):
-        self.bootstrap = bootstrap
+    def __init__(self, bootstrap, security):
+        self.base = {"bootstrap.servers": bootstrap, **scenario.librdkafka(security)}
 
     def produce(self, topic, records, codec, idempotent, partition):
-        p = ck.Producer({"bootstrap.servers": self.bootstrap, "compression.type": codec, "linger.ms": 50,
+        p = ck.Producer({**self.base, "compression.type": codec, "linger.ms": 50,
                          "enable.idempotence": idempotent, "acks": "all", "message.timeout.ms": 20000})
         outcomes = [None] * len(records)
         for i, r in enumerate(records):
@@ -54,7 +54,7 @@ class Confluent:
         p.produce(topic, key=r.key, value=r.value, headers=list(r.headers), on_delivery=done, **where)
 
     def transact(self, txid, topic, records, commit):
-        p = ck.Producer({"bootstrap.servers": self.bootstrap, "transactional.id": txid, "linger.ms": 5})
+        p = ck.Producer({**self.base, "transactional.id": txid, "linger.ms": 5})
         p.init_transactions(30)
         p.begin_transaction()
         for r in records:
@@ -63,7 +63,7 @@ class Confluent:
         p.commit_transaction(30) if commit else p.abort_transaction(30)
 
     def reader(self, committed):
-        return ck.Consumer({"bootstrap.servers": self.bootstrap, "group.id": "none", "enable.auto.commit": False,
+        return ck.Consumer({**self.base, "group.id": "none", "enable.auto.commit": False,
                             "enable.partition.eof": True, "auto.offset.reset": "earliest",
                             "isolation.level": "read_committed" if committed else "read_uncommitted"})
 
@@ -103,7 +103,7 @@ class Confluent:
                 return record(m)
 
     def join(self, group, topic):
-        return Member(self.bootstrap, group, topic)
+        return Member(self.base, group, topic)
 
 
 scenario.main(Confluent)

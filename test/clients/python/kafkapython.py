@@ -27,9 +27,12 @@ def outcome(future):
 
 
 class Member:
-    def __init__(self, bootstrap, group, topic):
-        self.c = KafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest",
+    def __init__(self, base, group, topic):
+        self.c = KafkaConsumer(topic, **base, group_id=group, auto_offset_reset="earliest",
                                enable_auto_commit=False, session_timeout_ms=10000, heartbeat_interval_ms=1000)
+        # One that joins before it knows the topic's partitions joins again when it does; cut off by the end of a poll, that
+        # second time leaves kafka-python 3.0.12 without partitions for good.
+        self.c.partitions_for_topic(topic)
 
     def poll(self):
         return [record(m) for batch in self.c.poll(100).values() for m in batch]
@@ -49,11 +52,15 @@ class KafkaPython:
     codecs = set(scenario.CODECS)
     idempotent = transactional = groups = True
 
-    def __init__(self, bootstrap):
-        self.bootstrap = bootstrap.split(",")
+    def __init__(self, bootstrap, security):
+        self.base = {"bootstrap_servers": bootstrap.split(",")}
+        if security:
+            self.base.update(security_protocol=security["protocol"], sasl_mechanism=security["mechanism"],
+                             sasl_plain_username=security["user"], sasl_plain_password=security["password"],
+                             ssl_cafile=security.get("ca_file"))
 
     def produce(self, topic, records, codec, idempotent, partition):
-        p = KafkaProducer(bootstrap_servers=self.bootstrap, compression_type=None if codec == "none" else codec,
+        p = KafkaProducer(**self.base, compression_type=None if codec == "none" else codec,
                           linger_ms=50, acks="all", enable_idempotence=idempotent)
         futures = [self.send(p, topic, r, partition) for r in records]
         outcomes = [outcome(f) for f in futures]
@@ -66,7 +73,7 @@ class KafkaPython:
                       partition=partition)
 
     def transact(self, txid, topic, records, commit):
-        p = KafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=txid)
+        p = KafkaProducer(**self.base, transactional_id=txid)
         p.init_transactions()
         p.begin_transaction()
         for r in records:
@@ -76,7 +83,7 @@ class KafkaPython:
         p.close()
 
     def reader(self, committed):
-        return KafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False, group_id=None,
+        return KafkaConsumer(**self.base, enable_auto_commit=False, group_id=None,
                              isolation_level="read_committed" if committed else "read_uncommitted")
 
     def read(self, topic, committed):
@@ -109,7 +116,7 @@ class KafkaPython:
         return None
 
     def join(self, group, topic):
-        return Member(self.bootstrap, group, topic)
+        return Member(self.base, group, topic)
 
 
 scenario.main(KafkaPython)

@@ -4,6 +4,7 @@ import queue
 import re
 import signal
 import subprocess
+import tempfile
 import threading
 
 import scenario
@@ -70,8 +71,12 @@ class Kcat:
     codecs = set(scenario.CODECS)
     idempotent, transactional, groups = True, False, True
 
-    def __init__(self, bootstrap):
-        self.base = ["kcat", "-b", bootstrap]
+    def __init__(self, bootstrap, security):
+        """Settings stand in a file: a password among the arguments would be in the list of processes."""
+        self.settings = tempfile.NamedTemporaryFile("w", prefix="kcat-", suffix=".conf")
+        for key, value in {"bootstrap.servers": bootstrap, **scenario.librdkafka(security)}.items():
+            print(f"{key}={value}", file=self.settings, flush=True)
+        self.base = ["kcat", "-F", self.settings.name]
 
     def run(self, *args, text=None, timeout=60):
         return subprocess.run([*self.base, *args], input=text, capture_output=True, text=True, timeout=timeout)

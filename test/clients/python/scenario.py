@@ -1,6 +1,7 @@
 """The client matrix's cases, over an adapter that hides which client does the work. README.md says what each case is.
 
-An adapter has:
+An adapter is made of a bootstrap address and a security, which is None or a dict of protocol, mechanism, user, password and
+ca_file, and has:
   name                                      what the report calls it
   codecs                                    the set of codecs that it can write
   idempotent, transactional, groups         whether it can
@@ -20,7 +21,17 @@ from collections import namedtuple
 Record = namedtuple("Record", "key value headers partition offset", defaults=((), None, None))
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 UNSUPPORTED = {"unsupported": True}
-DEADLINE = 45  # seconds, for whatever waits
+DEADLINE = 90  # seconds, for whatever waits
+
+
+def librdkafka(security):
+    """A security as settings of librdkafka."""
+    if security is None:
+        return {}
+    all_settings = {"security.protocol": security["protocol"], "sasl.mechanism": security["mechanism"],
+                    "sasl.username": security["user"], "sasl.password": security["password"],
+                    "ssl.ca.location": security.get("ca_file")}
+    return {k: v for k, v in all_settings.items() if v}
 
 
 class Run:
@@ -158,7 +169,7 @@ class Pace:
 def main(adapter):
     """Reads the job from standard input, runs its cases, prints the report."""
     job = json.load(sys.stdin)
-    run = Run(adapter(job["bootstrap"]), job)
+    run = Run(adapter(job["bootstrap"], job.get("security")), job)
     report = {}
     for name, case in run.cases().items():
         if job.get("cases") and name not in job["cases"]:

@@ -23,7 +23,7 @@ type member struct {
 }
 
 func (c client) Join(group, topic string) (scenario.Member, error) {
-	g, err := sarama.NewConsumerGroup(c.bootstrap, group, config())
+	g, err := sarama.NewConsumerGroup(c.bootstrap, group, c.config())
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -15,14 +16,23 @@ import (
 )
 
 func main() {
-	err := scenario.Main(context.Background(), os.Stdin, os.Stdout, func(b []string) scenario.Adapter { return client{b} })
+	err := scenario.Main(context.Background(), os.Stdin, os.Stdout, open)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "sarama:", err)
 		os.Exit(1)
 	}
 }
 
-type client struct{ bootstrap []string }
+type client struct {
+	bootstrap []string
+	security  *scenario.Security
+	tls       *tls.Config
+}
+
+func open(bootstrap []string, s *scenario.Security) (scenario.Adapter, error) {
+	secure, err := s.TLS()
+	return client{bootstrap, s, secure}, err
+}
 
 func (client) Name() string {
 	info, _ := debug.ReadBuildInfo()
@@ -37,7 +47,7 @@ func (client) Name() string {
 var codecs = map[string]sarama.CompressionCodec{"none": sarama.CompressionNone, "gzip": sarama.CompressionGZIP,
 	"snappy": sarama.CompressionSnappy, "lz4": sarama.CompressionLZ4, "zstd": sarama.CompressionZSTD}
 
-func config() *sarama.Config {
+func (c client) config() *sarama.Config {
 	cfg := sarama.NewConfig()
 	cfg.Version = sarama.V4_0_0_0
 	cfg.Consumer.Offsets.Initial = sarama.OffsetOldest
@@ -46,6 +56,12 @@ func config() *sarama.Config {
 	cfg.Consumer.Return.Errors = true
 	cfg.Producer.Return.Successes = true
 	cfg.Producer.RequiredAcks = sarama.WaitForAll
+	cfg.Net.TLS.Enable, cfg.Net.TLS.Config = c.tls != nil, c.tls
+	if s := c.security; s != nil {
+		cfg.Net.SASL.Enable, cfg.Net.SASL.Mechanism = true, sarama.SASLMechanism(s.Mechanism)
+		cfg.Net.SASL.User, cfg.Net.SASL.Password = s.User, s.Password
+		cfg.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{mechanism: s.Mechanism} }
+	}
 	return cfg
 }
 
@@ -63,7 +79,7 @@ func record(m *sarama.ConsumerMessage) scenario.Record {
 }
 
 func (c client) producer(b scenario.Batch, change func(*sarama.Config)) (sarama.SyncProducer, error) {
-	cfg := config()
+	cfg := c.config()
 	cfg.Producer.Flush.Frequency = 50 * time.Millisecond
 	if b.Partition >= 0 {
 		cfg.Producer.Partitioner = sarama.NewManualPartitioner
@@ -145,7 +161,7 @@ func (c client) Transact(_ context.Context, id string, b scenario.Batch, commit 
 }
 
 func (c client) Read(ctx context.Context, topic string, committed bool) ([]scenario.Record, error) {
-	cfg := config()
+	cfg := c.config()
 	if committed {
 		cfg.Consumer.IsolationLevel = sarama.ReadCommitted
 	}
@@ -179,7 +195,7 @@ func (c client) Read(ctx context.Context, topic string, committed bool) ([]scena
 }
 
 // readPartition reads to end. sarama hands out no control records and no position, so that where the last record before
-// end is a transaction's marker, two seconds without a record are the end.
+// end is a transaction's marker, two seconds without a record are the end, once the broker has answered.
 func readPartition(ctx context.Context, c sarama.Consumer, topic string, partition int32, end int64) (got []scenario.Record, err error) {
 	if end == 0 {
 		return nil, nil
@@ -198,7 +214,9 @@ func readPartition(ctx context.Context, c sarama.Consumer, topic string, partiti
 		case err := <-pc.Errors():
 			return nil, err
 		case <-time.After(2 * time.Second):
-			return got, nil
+			if pc.HighWaterMarkOffset() >= end {
+				return got, nil
+			}
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -206,7 +224,7 @@ func readPartition(ctx context.Context, c sarama.Consumer, topic string, partiti
 }
 
 func (c client) FirstAt(ctx context.Context, topic string, partition int32, offset int64) (scenario.Record, bool, error) {
-	consumer, err := sarama.NewConsumer(c.bootstrap, config())
+	consumer, err := sarama.NewConsumer(c.bootstrap, c.config())
 	if err != nil {
 		return scenario.Record{}, false, err
 	}

@@ -61,6 +61,7 @@ type Job struct {
 	Run       string            `json:"run"`
 	Topics    map[string]string `json:"topics"`
 	Cases     []string          `json:"cases"` // empty means all
+	Security  *Security         `json:"security"`
 }
 
 // Result is one case's, as it goes into the report.
@@ -69,18 +70,22 @@ type Result map[string]any
 var codecs = [...]string{"none", "gzip", "snappy", "lz4", "zstd"}
 
 // Main reads a job, runs it and prints the report.
-func Main(ctx context.Context, in io.Reader, out io.Writer, open func(bootstrap []string) Adapter) error {
+func Main(ctx context.Context, in io.Reader, out io.Writer, open func(bootstrap []string, s *Security) (Adapter, error)) error {
 	var job Job
 	if err := json.NewDecoder(in).Decode(&job); err != nil {
 		return fmt.Errorf("reading job: %w", err)
 	}
-	r := &run{a: open(strings.Split(job.Bootstrap, ",")), topics: job.Topics, id: job.Run}
+	a, err := open(strings.Split(job.Bootstrap, ","), job.Security)
+	if err != nil {
+		return fmt.Errorf("preparing client: %w", err)
+	}
+	r := &run{a: a, topics: job.Topics, id: job.Run}
 	report := make(map[string]Result)
 	for name, do := range r.cases() {
 		if len(job.Cases) > 0 && !slices.Contains(job.Cases, name) {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 		res, err := do(ctx)
 		cancel()
 		if err != nil {

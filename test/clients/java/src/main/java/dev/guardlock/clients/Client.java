@@ -1,5 +1,6 @@
 package dev.guardlock.clients;
 
+import com.fasterxml.jackson.annotation.JsonProperty;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -27,10 +28,31 @@ import org.apache.kafka.common.utils.AppInfoParser;
 
 /** The Apache Java client, as the scenario uses it. */
 final class Client {
-    private final String bootstrap;
+    /** How to connect; null is in plaintext, without a login. */
+    record Security(String protocol, String mechanism, String user, String password, @JsonProperty("ca_file") String caFile) {
+        Map<String, Object> settings() {
+            String module = mechanism.equals("PLAIN")
+                    ? "org.apache.kafka.common.security.plain.PlainLoginModule"
+                    : "org.apache.kafka.common.security.scram.ScramLoginModule";
+            Map<String, Object> p = new HashMap<>();
+            p.put("security.protocol", protocol);
+            p.put("sasl.mechanism", mechanism);
+            p.put("sasl.jaas.config", "%s required username=\"%s\" password=\"%s\";".formatted(module, user, password));
+            if (protocol.equals("SASL_SSL")) {
+                p.put("ssl.truststore.type", "PEM");
+                p.put("ssl.truststore.location", caFile);
+            }
+            return p;
+        }
+    }
 
-    Client(String bootstrap) {
-        this.bootstrap = bootstrap;
+    private final Map<String, Object> base = new HashMap<>(); // of every client
+
+    Client(String bootstrap, Security security) {
+        base.put("bootstrap.servers", bootstrap);
+        if (security != null) {
+            base.putAll(security.settings());
+        }
     }
 
     static String name() {
@@ -42,7 +64,7 @@ final class Client {
 
     private KafkaProducer<String, String> producer(Map<String, Object> more) {
         Properties p = new Properties();
-        p.put("bootstrap.servers", bootstrap);
+        p.putAll(base);
         p.put("key.serializer", StringSerializer.class);
         p.put("value.serializer", StringSerializer.class);
         p.put("acks", "all");
@@ -104,7 +126,7 @@ final class Client {
 
     private KafkaConsumer<String, String> consumer(Map<String, Object> more) {
         Map<String, Object> p = new HashMap<>(more);
-        p.put("bootstrap.servers", bootstrap);
+        p.putAll(base);
         p.put("key.deserializer", StringDeserializer.class);
         p.put("value.deserializer", StringDeserializer.class);
         p.put("auto.offset.reset", "earliest");
@@ -196,7 +218,7 @@ final class Client {
 
     /** Bounds a wait. */
     static final class Deadline {
-        private final long end = System.nanoTime() + Duration.ofSeconds(45).toNanos();
+        private final long end = System.nanoTime() + Duration.ofSeconds(90).toNanos();
 
         void check() {
             if (System.nanoTime() > end) {

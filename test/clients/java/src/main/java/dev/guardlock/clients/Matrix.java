@@ -18,14 +18,14 @@ import java.util.stream.IntStream;
 /** The client matrix's cases for Java. README.md, at test/clients, says what each is. */
 public final class Matrix {
     /** What is read from standard input. */
-    record Job(String bootstrap, String run, Map<String, String> topics, List<String> cases) {}
+    record Job(String bootstrap, String run, Map<String, String> topics, List<String> cases, Client.Security security) {}
 
     private final Client client;
     private final Job job;
 
     private Matrix(Job job) {
         this.job = job;
-        this.client = new Client(job.bootstrap());
+        this.client = new Client(job.bootstrap(), job.security());
     }
 
     public static void main(String[] args) throws Exception {
