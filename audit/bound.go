@@ -20,12 +20,11 @@ func (l *Log) BoundAt(ctx context.Context, t Target, offset int64) ([]BatchRef, 
 func (l *Log) flush(ctx context.Context) error {
 	l.mu.Lock()
 	f := l.w.latest()
-	l.wake(l.kick)
 	l.mu.Unlock()
 	if f == nil {
 		return nil
 	}
-	return Ticket{flight: f}.Wait(ctx)
+	return Ticket{flight: f, kick: l.kick}.Wait(ctx)
 }
 
 func (r *Reader) boundAt(at coord, offset int64) ([]BatchRef, error) {

@@ -112,6 +112,34 @@ func TestBindingReachesTheDiskWithoutCompany(t *testing.T) {
 	})
 }
 
+func TestWaitingStartsOneFlushForAllThatWasAppended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newMemFiles()
+		l := openMem(t, d, Options{})
+		before := d.flushes()
+		var last Ticket
+		for range 3 {
+			last = l.Append(batchOf("a", 0, 3), nil)
+			synctest.Wait()
+		}
+		if n := d.flushes() - before; n != 0 {
+			t.Fatalf("%d flushes before anybody waits", n)
+		}
+		if err := last.Wait(t.Context()); err != nil || d.flushes() != before+1 {
+			t.Fatalf("%d flushes, want 1: %v", d.flushes()-before, err)
+		}
+		nobodyWaits := l.Append(batchOf("a", 0, 3), nil)
+		time.Sleep(bindDelay) // of the bubble's clock
+		synctest.Wait()
+		select {
+		case <-nobodyWaits.Done():
+		default:
+			t.Fatal("an entry that nobody waits for is not durable after a moment")
+		}
+		mustClose(t, l)
+	})
+}
+
 func TestOverloadIsRefusedAndPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newMemFiles()

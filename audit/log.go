@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// bindDelay is how long a binding waits for a decision to share a flush with.
+// bindDelay is how long what nobody waits for waits for a flush to share.
 const bindDelay = 20 * time.Millisecond
 
 // Log is the audit log of one gateway. Its methods are safe for concurrent use.
@@ -23,8 +23,8 @@ type Log struct {
 	logID   [8]byte
 	lock    io.Closer
 	reader  *Reader
-	kick    chan struct{} // a ticket waits
-	nudge   chan struct{} // only bindings wait
+	kick    chan struct{} // somebody waits for a ticket
+	nudge   chan struct{} // something is pending
 	closing chan struct{}
 	stopped chan struct{} // the committer has ended
 
@@ -43,23 +43,27 @@ type Log struct {
 type Ticket struct {
 	seq    uint64
 	flight *flight
+	kick   chan<- struct{}
 }
 
 // Seq is the entry's sequence number, in the order of the calls to Append; 0
 // if the entry was refused.
 func (t Ticket) Seq() uint64 { return t.seq }
 
-// Done is closed when the entry is durable or the log has failed.
+// Done is closed when the entry is durable or the log has failed, which an
+// entry that nobody calls Wait for reaches a moment later.
 func (t Ticket) Done() <-chan struct{} { return t.flight.done }
 
 // Wait returns nil once the entry is durable, the log's error if it never will
-// be, or the context's. After the last the entry may still become durable.
+// be, or the context's. After the last the entry may still become durable. It is
+// Wait that starts the flush: all that was appended before shares it.
 func (t Ticket) Wait(ctx context.Context) error {
 	select {
 	case <-t.flight.done:
 		return t.flight.err
 	default:
 	}
+	wake(t.kick)
 	select {
 	case <-t.flight.done:
 		return t.flight.err
@@ -94,19 +98,20 @@ func (l *Log) Append(e *BatchEntry, batch []byte) Ticket {
 		e.Time = l.opt.Now()
 	}
 	seq, f := l.w.addBatch(e)
-	l.wake(l.kick)
-	return Ticket{seq, f}
+	wake(l.nudge)
+	return Ticket{seq, f, l.kick}
 }
 
 // refusal says why nothing can be added now. Callers hold mu.
 func (l *Log) refusal() error {
 	if l.err == nil && l.w.pending > maxPendingBytes {
+		wake(l.kick)
 		return ErrOverloaded
 	}
 	return l.err
 }
 
-func (l *Log) wake(c chan struct{}) {
+func wake(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
@@ -120,7 +125,7 @@ func (l *Log) Bind(seq uint64, b Binding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err == nil && l.w.addBinding(seq, b, l.opt.Now()) {
-		l.wake(l.nudge)
+		wake(l.nudge)
 	}
 }
 
@@ -146,8 +151,8 @@ func (l *Log) addControl(c ControlEntry) (Ticket, error) {
 		c.Time = l.opt.Now()
 	}
 	seq, f := l.w.addControl(&c)
-	l.wake(l.kick)
-	return Ticket{seq, f}, nil
+	wake(l.nudge)
+	return Ticket{seq, f, l.kick}, nil
 }
 
 // Unbound lists the forwarded batches whose answer the log does not know, by
@@ -211,7 +216,9 @@ func (l *Log) run(c *committer) {
 func (l *Log) commitAll(c *committer) error {
 	for more := true; more; {
 		more = l.await()
-		for ch := l.take(); ch != nil; ch = l.take() {
+		// What comes meanwhile is left for those who wait for it.
+		for n := l.pending(); n > 0; n-- {
+			ch := l.take()
 			m, err := c.commit(ch)
 			if err != nil {
 				return l.fail(ch, err)
@@ -227,16 +234,15 @@ func (l *Log) commitAll(c *committer) error {
 // closing: what is pending then is the last.
 func (l *Log) await() bool {
 	var patience <-chan time.Time
+	nudge := l.nudge
 	for {
 		select {
 		case <-l.kick:
 			return l.linger()
 		case <-patience:
 			return true
-		case <-l.nudge:
-			if patience == nil {
-				patience = time.After(bindDelay)
-			}
+		case <-nudge:
+			patience, nudge = time.After(bindDelay), nil
 		case <-l.closing:
 			l.refuse(errClosed)
 			return false
@@ -255,6 +261,13 @@ func (l *Log) linger() bool {
 		l.refuse(errClosed)
 		return false
 	}
+}
+
+// pending returns how many chunks take would give now.
+func (l *Log) pending() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.chunks()
 }
 
 func (l *Log) take() *chunk {

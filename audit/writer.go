@@ -173,6 +173,14 @@ func (w *writer) newChunk() *chunk {
 	return c
 }
 
+// chunks returns how many there are to take.
+func (w *writer) chunks() int {
+	if w.cur != nil && !w.cur.empty() {
+		return len(w.ready) + 1
+	}
+	return len(w.ready)
+}
+
 // take gives the next chunk to commit, or nil.
 func (w *writer) take() *chunk {
 	if len(w.ready) == 0 && w.cur != nil && !w.cur.empty() {
