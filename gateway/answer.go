@@ -225,7 +225,9 @@ func (c *conn) send(out *outbox) error {
 	if err != nil {
 		c.gone = true
 		c.client.Close() // ends the reader
+		return nil
 	}
+	c.spoken.Store(true)
 	return nil
 }
 

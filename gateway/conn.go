@@ -54,6 +54,8 @@ type conn struct {
 	writesUntil time.Time // the write deadline that is set; guarded by writeMu
 	gone        bool      // the client cannot be written to any more; guarded by writeMu
 
+	spoken atomic.Bool // the client has had an answer
+
 	// blockedSince is when the write to the client that is under way began, in
 	// nanoseconds since the epoch; 0 if there is none
 	blockedSince atomic.Int64
@@ -126,7 +128,7 @@ func (c *conn) run(ctx context.Context, to target) error {
 	wg.Go(func() {
 		defer close(c.ended)
 		writeErr = c.write(ctx)
-		c.client.Close() // no answers will come: the reader has nothing to do
+		c.hangUp() // no answers will come: the reader has nothing to do
 	})
 	readErr := c.read(ctx)
 	c.endReading()
@@ -175,6 +177,14 @@ func (c *conn) dial(ctx context.Context, to target) (net.Conn, error) {
 		}
 	}
 	return nil, fmt.Errorf("dialing the cluster: %w", last)
+}
+
+// hangUp ends the client's connection because the broker's has ended.
+func (c *conn) hangUp() {
+	if !c.spoken.Load() {
+		c.reset()
+	}
+	c.client.Close()
 }
 
 // reset ends the client's connection the way that a host without a broker does:

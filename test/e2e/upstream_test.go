@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,6 +68,20 @@ func TestLostAnswerIsFoundAgainInTheTopic(t *testing.T) {
 		}
 	}
 	equal(t, "stored", values(w.stored("in", 0)), []string{"a", "M", "b", "M", "b"})
+}
+
+// Clients take an orderly end before the first answer for a port that wants TLS,
+// and some then give up for good, where a reset makes them try again.
+func TestClientIsResetWhereTheBrokerEndsBeforeItsFirstAnswer(t *testing.T) {
+	var f fragile
+	w := newWorld(t, judgeSetup(1, func(c *gateway.Config) { f.Upstream = c.Clusters[0].Upstream; c.Clusters[0].Upstream = &f }))
+	c := dial(t, w.addr())
+	f.lose.Store(true)
+	c.send(metadataRequest())
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("the client saw %v, want a reset", err)
+	}
+	f.lose.Store(false)
 }
 
 // A request that the broker died over, and never stored, is settled too.
