@@ -120,6 +120,7 @@ func (c *Cluster) trySendRoute(ctx context.Context, r *routed, from guardKey) (i
 		return 0, 0, err
 	}
 	req := kmsg.NewPtrProduceRequest()
+	// The client sets the acks of whatever it sends to its own, which are all too.
 	req.Acks, req.TimeoutMillis = -1, int32(c.gw.cfg.DialTimeout.Milliseconds())
 	t := kmsg.NewProduceRequestTopic()
 	t.Topic, t.TopicID = r.topic, leader.topic

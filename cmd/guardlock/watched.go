@@ -18,6 +18,7 @@ type watched[T any] struct {
 	parse   func(contents [][]byte) (*T, error) // in the order of files
 	content atomic.Pointer[T]
 	stamp   string
+	failure string // why the files at stamp are not in force
 }
 
 // watchedFile is a file that a field of the configuration names.
@@ -73,13 +74,22 @@ func (f watchedFile) read() ([]byte, error) {
 }
 
 // refresh reports whether there was something new, and why it is not in force.
+// Files that failed are tried again: one that was half written may have got its
+// rest without a change of size or time. A reason is told once.
 func (w *watched[T]) refresh() (changed bool, err error) {
-	stamp := w.stampNow()
-	if stamp == w.stamp {
+	stamp, failure := w.stampNow(), w.failure
+	if stamp == w.stamp && failure == "" {
 		return false, nil
 	}
-	w.stamp = stamp
-	return true, w.load()
+	changed = stamp != w.stamp
+	w.stamp, w.failure = stamp, ""
+	if err = w.load(); err == nil {
+		return true, nil
+	}
+	if w.failure = err.Error(); !changed && w.failure == failure {
+		return false, nil
+	}
+	return true, err
 }
 
 // stampNow changes when a file does.
