@@ -78,6 +78,7 @@ func (c *conn) produceRequest(ctx context.Context, h wire.RequestHeader, frame [
 		s.produce = p
 	} else {
 		p.free()
+		c.in.sip = len(frame) >= minStream // the next may be like it
 	}
 	c.steps = append(c.steps, s)
 	return nil

@@ -20,6 +20,8 @@ import (
 const (
 	minStream = 64 << 10 // rest of a frame worth the extra system calls
 	aheadSize = 512      // enough of a request to see its topic
+
+	streamPiece = 256 << 10 // what is moved at a time
 )
 
 // stream forwards the request that has begun to arrive, if it may go by
@@ -124,7 +126,7 @@ func (in *inbox) streamTo(to *net.TCPConn, from *net.TCPConn, size int) error {
 	}
 	for err == nil && rest > 0 {
 		var n int64
-		n, err = io.CopyN(to, from, rest)
+		n, err = io.CopyN(to, from, int64(in.awaitBytes(int(min(rest, streamPiece)))))
 		if rest -= n; err != nil && in.rearm(err) {
 			err = in.arm(in.began.Add(in.patience))
 		}
