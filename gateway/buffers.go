@@ -71,6 +71,7 @@ func (b *buffers) tryWindow(n int) []byte {
 	return b.tryGet(1 << minBufferBits)
 }
 
+// tryLeaving is tryGet where at least rest bytes of the budget stay free.
 func (b *buffers) tryLeaving(n int, rest int64) []byte {
 	size := int64(1) << (classOf(n) + minBufferBits)
 	b.mu.Lock()

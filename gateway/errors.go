@@ -14,12 +14,12 @@ import (
 // that knows which failure is which code.
 const (
 	codeCorruptMessage       = 2
-	codeNotLeader            = 6
-	codeNotEnoughAfterAppend = 20
 	codeUnknownTopic         = 3
+	codeNotLeader            = 6
 	codeRequestTimedOut      = 7
 	codeMessageTooLarge      = 10
 	codeNotEnoughReplicas    = 19
+	codeNotEnoughAfterAppend = 20
 	codeInvalidConfig        = 40
 	codePolicyViolation      = 44
 	codeOutOfOrder           = 45

@@ -14,13 +14,11 @@ const minRecordSize = 7
 // Decode verifies raw, which must be one whole batch, and fills b with its
 // records; whatever b held is gone, its memory is used again. b refers to raw,
 // which must stay as it is while b is in use, and without compression a chain
-// that overwrites records writes to raw. On an error b
-// holds nothing of use. A record's Timestamp is base plus delta, as the
-// producer set it, also where the broker's append time (in the header's
-// MaxTimestamp) is what consumers see.
+// that overwrites records writes to raw. On an error b holds nothing of use. A
+// record's Timestamp is base plus delta, as the producer set it, also where the
+// broker's append time (in the header's MaxTimestamp) is what consumers see.
 func (c *Codec) Decode(raw []byte, b *record.Batch) (Header, error) {
 	b.Reset()
-	c.lz4.frame.of = nil
 	h, err := verify(raw)
 	if err != nil {
 		return h, err

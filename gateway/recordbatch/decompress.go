@@ -9,6 +9,7 @@ import (
 // decompress sets b.Data to the records of a verified batch.
 func (c *Codec) decompress(h Header, src []byte, b *record.Batch) (err error) {
 	limit := c.limits.MaxDecompressed
+	c.lz4.frame.of = nil // what it was made of may be gone
 	if h.NumRecords == 0 {
 		// What compaction leaves of a batch is its header alone.
 		if len(src) > 0 {

@@ -81,14 +81,7 @@ func (l *lz4State) againBlock(dst []byte, e lz4Extent, plain []byte) ([]byte, bo
 		}
 		return l.appendBlock(dst[:at], plain, 0), true
 	}
-	length := uint32(n)
-	if n >= len(plain) {
-		n = copy(dst[at+4:cap(dst)], plain)
-		length = uint32(n) | lz4Uncompressed
-	}
-	dst = dst[:at+4+n]
-	binary.LittleEndian.PutUint32(dst[at:], length)
-	return dst, true
+	return endBlock(dst, at, n, plain), true
 }
 
 // lz4Stale tells of each granule of a block's content whether any byte of it

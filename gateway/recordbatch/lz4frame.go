@@ -66,9 +66,15 @@ func (l *lz4State) appendBlock(dst, block []byte, level int) []byte {
 	dst = slices.Grow(dst, 4+lz4Bound(len(block)))
 	body := dst[at+4 : cap(dst)]
 	n := l.compressBlock(body, block, level)
+	return endBlock(dst, at, n, block)
+}
+
+// endBlock ends the block at dst[at], of which n bytes, 0 where it failed, lie
+// behind its length.
+func endBlock(dst []byte, at, n int, plain []byte) []byte {
 	length := uint32(n)
-	if n == 0 || n >= len(block) {
-		n = copy(body, block)
+	if n == 0 || n >= len(plain) {
+		n = copy(dst[at+4:cap(dst)], plain)
 		length = uint32(n) | lz4Uncompressed
 	}
 	dst = dst[:at+4+n]

@@ -1,6 +1,7 @@
 package recordbatch
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -11,11 +12,15 @@ const maxTimestampAt = 35
 
 // AsProduced appends a batch from a topic as its producer sent it: where the
 // broker has put its own time in the header (KIP-32), with the records' latest
-// again. Other batches are appended as they are.
+// again. Other batches are appended as they are. On an error dst is returned as
+// it was.
 func (c *Codec) AsProduced(dst, raw []byte) ([]byte, error) {
 	h, err := ParseHeader(raw)
-	if err != nil || !h.HasAppendTime() {
-		return append(dst, raw...), err
+	if err != nil {
+		return dst, err
+	}
+	if !h.HasAppendTime() {
+		return append(dst, raw...), nil
 	}
 	var b record.Batch
 	if h, err = c.Decode(raw, &b); err != nil {
@@ -23,7 +28,7 @@ func (c *Codec) AsProduced(dst, raw []byte) ([]byte, error) {
 	}
 	latest := h.BaseTimestamp
 	if len(b.Records) > 0 {
-		latest = slices.MaxFunc(b.Records, func(x, y record.Record) int { return int(x.Timestamp - y.Timestamp) }).Timestamp
+		latest = slices.MaxFunc(b.Records, func(x, y record.Record) int { return cmp.Compare(x.Timestamp, y.Timestamp) }).Timestamp
 	}
 	start := len(dst)
 	dst = append(dst, raw...)
