@@ -62,6 +62,42 @@ func TestLaterModulesSeeWhatEarlierOnesMade(t *testing.T) {
 	}
 }
 
+// oneByteLess cuts the last byte off each value.
+func oneByteLess() asm {
+	return forEach(cat(lget(1), lget(1), load32(descValue+4), i32c(1), op(0x6b), store32(descValue+4)))
+}
+
+// TestFramingHoldsOnlyWhileEveryModuleKeepsLengths: a record counts as changed
+// in place only if nothing else ever happened to it.
+func TestFramingHoldsOnlyWhileEveryModuleKeepsLengths(t *testing.T) {
+	r := newRuntime(t, Config{})
+	up := load(t, r, Spec{Name: "up", Wasm: firstByteUp().wasm()})
+	less := load(t, r, Spec{Name: "less", Wasm: oneByteLess().wasm()})
+	for name, c := range map[string]struct {
+		chain   *Chain
+		want    string
+		inPlace bool
+	}{
+		"kept":           {NewChain(up, up), "[clpha dravo]", true},
+		"kept, then cut": {NewChain(up, less), "[blph crav]", false},
+		"cut, then kept": {NewChain(less, up), "[blph crav]", false},
+		"between":        {NewChain(up, less, up), "[clph drav]", false},
+	} {
+		b := values("alpha", "bravo")
+		if err := c.chain.Run(t.Context(), b, Origin{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(valuesOf(b)); got != c.want {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
+		for n := range b.Records {
+			if got := b.Records[n].InPlace(); got != c.inPlace {
+				t.Errorf("%s: record %d is in place: %t", name, n, got)
+			}
+		}
+	}
+}
+
 func TestDecidedRecordsAreNotGivenToLaterModules(t *testing.T) {
 	r := newRuntime(t, Config{})
 	grant := Grant{Routes: []string{"quarantine"}}
