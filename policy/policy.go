@@ -160,7 +160,7 @@ func (e *Engine) evaluate(ctx context.Context, input ast.Value, more ...rego.Eva
 	defer cancel()
 	rs, err := e.query.Eval(ctx, append(more, rego.EvalParsedInput(input))...)
 	switch {
-	case err != nil && ctx.Err() != nil:
+	case ctx.Err() != nil: // also of an answer: OPA looks at the context only now and then
 		return nil, fmt.Errorf("%w: %w", ErrTimeout, ctx.Err())
 	case err != nil:
 		return nil, fmt.Errorf("evaluating: %w", err)

@@ -77,6 +77,10 @@ func offered(t *testing.T, addr string) []kmsg.ApiVersionsResponseApiKey {
 func TestNoAnswerOfAnyAPIHoldsAnUpstreamAddress(t *testing.T) {
 	to := topic(t, through(shared), "plain", 1)
 	id := metadataOf(t, direct().client(t), to).TopicID
+	eventually(t, "the coordinator is known to the cluster", func() bool { // a new cluster makes its topic on the first question
+		frame, err := exchange(cluster.Bootstrap()[0], question(int16(kmsg.FindCoordinator), 4, to, id))
+		return err == nil && upstreamIn(frame) != ""
+	})
 	asked, leaks := 0, map[string]bool{}
 	for _, api := range offered(t, shared.addr) {
 		row, ok := wire.Lookup(api.ApiKey)
