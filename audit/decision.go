@@ -131,12 +131,15 @@ type BatchInfo struct {
 	AppendTime time.Time
 	ErrorCode  int16
 	Recovered  bool
+	Evidence   Evidence // if HasMAC
 	mac        macID
 }
 
-// CheckMAC reports whether batch, from the attributes to the end, is what was
-// forwarded, under the audit key.
-func (b *BatchInfo) CheckMAC(key [32]byte, batch []byte) bool { return checkMAC(key, b.mac, batch) }
+// CheckMAC reports whether evidence, the part of a batch that b.Evidence names,
+// is what was forwarded, under the audit key.
+func (b *BatchInfo) CheckMAC(key [32]byte, evidence []byte) bool {
+	return checkMAC(key, b.mac, evidence)
+}
 
 // HasMAC reports whether the entry has a MAC.
 func (b *BatchInfo) HasMAC() bool { return b.mac.nonce != 0 }
@@ -227,6 +230,7 @@ type batchJSON struct {
 	BaseSequence  int32       `json:"base_sequence"`
 	TopicID       string      `json:"topic_id,omitempty"`
 	MAC           string      `json:"mac,omitempty"`
+	Evidence      string      `json:"evidence,omitempty"`
 }
 
 func (d *Decision) record() recordJSON {
@@ -259,7 +263,7 @@ func (b *BatchInfo) json() *batchJSON {
 		j.TopicID = hex.EncodeToString(b.TopicID[:])
 	}
 	if b.HasMAC() {
-		j.MAC = hex.EncodeToString(b.mac.mac[:])
+		j.MAC, j.Evidence = hex.EncodeToString(b.mac.mac[:]), b.Evidence.String()
 	}
 	return j
 }

@@ -88,9 +88,14 @@ func (c *cursor) batch(b *BatchEntry, base int64) error {
 		b.nonce = c.uvarint()
 		copy(b.mac[:], c.bytes(uint64(len(b.mac))))
 		c.bad = c.bad || b.nonce == 0
+		b.Evidence = EvidenceContent
+		if flags&batchMACHeader != 0 {
+			b.Evidence = EvidenceHeader
+		}
 	}
 	c.rulings(b)
-	if !c.ok() || flags&^batchFlags != 0 || b.validate() != nil {
+	wrong := flags&^batchFlags != 0 || flags&(batchHasMAC|batchMACHeader) == batchMACHeader
+	if !c.ok() || wrong || b.validate() != nil {
 		return fmt.Errorf("reading batch entry: %w", errEntry)
 	}
 	return nil

@@ -21,13 +21,17 @@ const (
 	batchHasMAC     = 1 << 0
 	batchHasTopicID = 1 << 1
 	batchHasTLS     = 1 << 2 // unset in every log from before these facts
-	batchFlags      = batchHasMAC | batchHasTopicID | batchHasTLS
+	batchMACHeader  = 1 << 3 // before it, every MAC was of the content
+	batchFlags      = batchHasMAC | batchHasTopicID | batchHasTLS | batchMACHeader
 )
 
 func (e *encoder) batch(b *BatchEntry, base int64) {
 	flags := byte(0)
 	if b.nonce != 0 {
 		flags |= batchHasMAC
+		if b.Evidence == EvidenceHeader {
+			flags |= batchMACHeader
+		}
 	}
 	if b.TopicID != [16]byte{} {
 		flags |= batchHasTopicID

@@ -189,6 +189,26 @@ type Run struct {
 	Count  uint32
 }
 
+// Evidence is the part of a forwarded batch that a decision's MAC covers.
+type Evidence uint8
+
+const (
+	// EvidenceHeader is a batch's header, from its checksum to its record count
+	// (KIP-98). It tells whether the stored batch is the decided one as long as
+	// nobody makes another with the same CRC-32C on purpose.
+	EvidenceHeader Evidence = iota
+	// EvidenceContent is a batch from its attributes to its end: any other byte
+	// shows. It costs a pass over every batch.
+	EvidenceContent
+)
+
+func (e Evidence) String() string {
+	if e == EvidenceContent {
+		return "content"
+	}
+	return "header"
+}
+
 // BatchEntry is the decision on one produce batch. It may be reused after
 // Append returns; see Reset.
 type BatchEntry struct {
@@ -204,6 +224,8 @@ type BatchEntry struct {
 	// empty where the chain gave none: no module ran, or it failed.
 	Rulings []Ruling
 	Runs    []Run
+	// Evidence is what Append is given of the batch.
+	Evidence Evidence
 
 	nonce uint64 // counter that the MAC was made with; 0 if there is no MAC
 	mac   [16]byte

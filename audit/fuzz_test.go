@@ -25,7 +25,7 @@ func randomBatch(r *rand.Rand) *BatchEntry {
 		e.TLS = TLS{Version: text(9), Cipher: text(40), Fingerprint: Fingerprint{byte(r.IntN(2))}}
 	}
 	if e.nonce != 0 {
-		e.mac = [16]byte{byte(r.Uint32())}
+		e.mac, e.Evidence = [16]byte{byte(r.Uint32())}, Evidence(r.IntN(2))
 	}
 	for range r.IntN(4) {
 		e.Modules = append(e.Modules, ModuleRef{text(12), Digest{byte(r.Uint32()), 1}})

@@ -79,15 +79,16 @@ func refused(err error) Ticket {
 }
 
 // Append adds the decision on a batch. It does not wait for the disk: see
-// Ticket. batch, if not nil, is what would be forwarded, from the attributes
-// to the end; only its MAC is kept. Neither argument is kept after the return.
-func (l *Log) Append(e *BatchEntry, batch []byte) Ticket {
+// Ticket. evidence, if not nil, is the part of what would be forwarded that
+// e.Evidence names; only its MAC is kept. Neither argument is kept after the
+// return.
+func (l *Log) Append(e *BatchEntry, evidence []byte) Ticket {
 	if err := e.validate(); err != nil {
 		return refused(err)
 	}
 	e.nonce, e.mac = 0, [16]byte{}
-	if batch != nil {
-		e.nonce, e.mac = l.mac.next(batch)
+	if evidence != nil {
+		e.nonce, e.mac = l.mac.next(evidence)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -168,10 +169,10 @@ func (l *Log) Unbound() []BatchRef {
 	return refs
 }
 
-// Matches reports whether batch, from the attributes to the end, is what the
-// entry's MAC was made of.
-func (l *Log) Matches(r BatchRef, batch []byte) bool {
-	return checkMAC(l.opt.Key, r.mac, batch)
+// Matches reports whether the content of a batch is what the entry's MAC was
+// made of; see EvidenceContent.
+func (l *Log) Matches(r BatchRef, content []byte) bool {
+	return checkMAC(l.opt.Key, r.mac, content)
 }
 
 // ID names the decision on one record: index is its place in its batch, or -1
@@ -311,7 +312,7 @@ func openEntry(o Options, e epoch, cut int64) ControlEntry {
 	id := keyID(o.Key)
 	c := ControlEntry{Kind: KindOpen, Subject: o.Node, Outcome: "opened", Time: o.Now(), Steps: []Step{
 		{Name: stepEpoch, Verdict: hex.EncodeToString(e[:])},
-		{Name: "key_id", Verdict: hex.EncodeToString(id[:])},
+		{Name: stepKeyID, Verdict: hex.EncodeToString(id[:])},
 	}}
 	if cut > 0 {
 		c.Steps = append(c.Steps, Step{Name: "torn_tail", Verdict: "cut", Detail: fmt.Sprintf("%d bytes", cut)})

@@ -1,12 +1,15 @@
 package audit
 
 import (
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
+	"encoding/hex"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -51,22 +54,22 @@ func keyID(key [32]byte) (id [8]byte) {
 	return id
 }
 
-// next makes the MAC of a batch under a fresh nonce.
-func (m *macer) next(batch []byte) (nonce uint64, mac [16]byte) {
+// next makes a batch's MAC under a fresh nonce.
+func (m *macer) next(evidence []byte) (nonce uint64, mac [16]byte) {
 	nonce = m.counter.Add(1)
-	return nonce, m.at(nonce, batch)
+	return nonce, m.at(nonce, evidence)
 }
 
-func (m *macer) at(nonce uint64, batch []byte) [16]byte {
+func (m *macer) at(nonce uint64, evidence []byte) [16]byte {
 	s := m.scratch.Get().(*macScratch)
 	defer m.scratch.Put(s)
 	binary.BigEndian.PutUint64(s.nonce[4:], nonce)
-	m.aead.Seal(s.tag[:0], s.nonce[:], nil, batch)
+	m.aead.Seal(s.tag[:0], s.nonce[:], nil, evidence)
 	return s.tag
 }
 
-// checkMAC reports whether batch is what the MAC was made of.
-func checkMAC(key [32]byte, id macID, batch []byte) bool {
+// checkMAC reports whether evidence is what the MAC was made of.
+func checkMAC(key [32]byte, id macID, evidence []byte) bool {
 	if id.nonce == 0 {
 		return false
 	}
@@ -74,8 +77,23 @@ func checkMAC(key [32]byte, id macID, batch []byte) bool {
 	if err != nil {
 		return false
 	}
-	mac := m.at(id.nonce, batch)
+	mac := m.at(id.nonce, evidence)
 	return subtle.ConstantTimeCompare(mac[:], id.mac[:]) == 1
+}
+
+// HasKey reports whether the log, or a part of it, was written under an audit key.
+func (r *Reader) HasKey(ctx context.Context, key [32]byte) (bool, error) {
+	id := keyID(key)
+	mine := Step{Name: stepKeyID, Verdict: hex.EncodeToString(id[:])}
+	for d, err := range r.Query(ctx, Filter{Kinds: []Kind{KindOpen}}) {
+		if err != nil {
+			return false, err
+		}
+		if slices.Contains(d.Control.Steps, mine) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // macID is a MAC with what is needed to make it again.

@@ -152,7 +152,7 @@ func (e *BatchEntry) clone() *BatchEntry {
 func (it *item) info(e *BatchEntry) *BatchInfo {
 	info := &BatchInfo{Seq: it.seq, Authority: e.Authority, TopicID: e.TopicID, Producer: e.Producer, Payload: e.Payload,
 		Outcome: e.Outcome, Reason: e.Reason, State: StateNotForwarded, BaseOffset: -1,
-		mac: macID{it.epoch, e.nonce, e.mac}}
+		Evidence: e.Evidence, mac: macID{it.epoch, e.nonce, e.mac}}
 	if !e.Outcome.Forwards() {
 		return info
 	}

@@ -110,7 +110,11 @@ func (c *ControlEntry) epoch() (e epoch, ok bool) {
 	return e, false
 }
 
-const stepEpoch = "epoch"
+// Steps of the entry that a log begins with whenever it is opened.
+const (
+	stepEpoch = "epoch"
+	stepKeyID = "key_id"
+)
 
 // apply reads the entries of one frame.
 func (s *state) apply(f *frame) error {

@@ -37,8 +37,9 @@ type Grant struct {
 	RejectCode     int16 // Kafka error code of a rejected batch: 87 or 44
 	Recompress     recordbatch.Compression
 	KeepCodec      bool
-	Refusal        audit.Outcome // not OutcomePassed: nothing may be produced, with this outcome
-	Why            string        // closed-catalogue reason of the refusal
+	Evidence       audit.Evidence // of batches that their producer's sequence names
+	Refusal        audit.Outcome  // not OutcomePassed: nothing may be produced, with this outcome
+	Why            string         // closed-catalogue reason of the refusal
 	ValidUntil     time.Time
 	Unaudited      bool // insecure_pass: forwarded as bytes, no decision recorded
 }

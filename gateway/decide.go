@@ -59,18 +59,22 @@ func (c *conn) decide(ctx context.Context, p *produce, d decided, g *Grant) erro
 		p.rebuilt = true
 	}
 	w.entry.BytesIn, w.entry.BytesOut = len(in), len(out)
-	d.ticket = c.cluster.gw.cfg.Journal.Append(&w.entry, brokerInvariant(out))
+	d.ticket = c.cluster.gw.cfg.Journal.Append(&w.entry, evidenceOf(out, &w.entry, g))
 	p.parts = append(p.parts, d)
 	return nil
 }
 
-// brokerInvariant is the part of a batch that is the same in the topic later:
-// what the decision's MAC covers.
-func brokerInvariant(batch []byte) []byte {
-	if len(batch) < attributesAt {
-		return nil
+// evidenceOf is what the decision's MAC covers of a batch: as much as the
+// binding asks for, and the content where nothing but it tells later which
+// batch of the topic is the one.
+func evidenceOf(batch []byte, e *audit.BatchEntry, g *Grant) []byte {
+	if e.Evidence = g.Evidence; e.ProducerID < 0 {
+		e.Evidence = audit.EvidenceContent
 	}
-	return batch[attributesAt:]
+	if e.Evidence == audit.EvidenceContent {
+		return recordbatch.Content(batch)
+	}
+	return recordbatch.Facts(batch)
 }
 
 var errTooManyHoles = errors.New("too many partitions with refused batches on one connection")

@@ -31,10 +31,10 @@ import (
 // Journal is where decisions become durable. Append must keep the order of
 // calls, return at once, and give a ticket whose Wait returns nil only when the
 // entry survives a crash; after one failure every later Append must fail too.
-// It must not keep batch. Bind may be lazy: what it says can be found again.
+// It must not keep evidence. Bind may be lazy: what it says can be found again.
 // Both are called concurrently.
 type Journal interface {
-	Append(e *audit.BatchEntry, batch []byte) audit.Ticket
+	Append(e *audit.BatchEntry, evidence []byte) audit.Ticket
 	Bind(seq uint64, b audit.Binding)
 	ID(seq uint64, index int) audit.DecisionID
 }

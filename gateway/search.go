@@ -79,7 +79,7 @@ func (s *search) match(ctx context.Context, h recordbatch.Header, batch []byte) 
 			return nil // no reader could read it: it is none of ours
 		}
 		s.sent = sent
-		return s.matchPlain(ctx, h, sent[attributesAt:])
+		return s.matchPlain(ctx, h, recordbatch.Content(sent))
 	}
 	for _, ref := range s.left {
 		if ref.Stored == int(h.NumRecords) && ref.ProducerID == h.ProducerID && ref.ProducerEpoch == h.ProducerEpoch && ref.BaseSequence == h.BaseSequence {

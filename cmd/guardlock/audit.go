@@ -14,8 +14,8 @@ const auditHelp = `The audit log holds what became of every record that met the 
 which modules with which digests judged it, under which policy and approvals,
 who sent it, and where it is stored. It holds nothing of the records.
 
-These commands read the log's files. They need no key, change nothing, and can
-run beside a gateway that is writing.`
+These commands read the log's files. They change nothing and can run beside a
+gateway that is writing. Only compare needs a key, and a broker.`
 
 func newAuditCommand() *cobra.Command {
 	return newGroup("audit", "Look into the log of decisions", auditHelp,
@@ -24,6 +24,7 @@ func newAuditCommand() *cobra.Command {
 		newAuditTailCommand(),
 		newAuditSummaryCommand(),
 		newAuditVerifyCommand(),
+		newAuditCompareCommand(),
 	)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,25 +31,33 @@ configuration. Ids stand in the errors that producers get and in audit query.`,
 }
 
 func runAuditShow(cmd *cobra.Command, dir, id string) error {
-	if _, err := audit.ParseDecisionID(id); err != nil {
-		return withHint(withCode(err, exitUsage), "copy it whole from the producer's error, or from `guardlock audit query`")
-	}
 	r, err := openAudit(dir)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	d, err := r.Lookup(cmd.Context(), id)
-	if errors.Is(err, audit.ErrNotFound) {
-		return withHint(notFoundf("looking up %s: no such decision in %s", id, dir), "the part after gl- names the log: is it another gateway's?")
-	}
+	d, err := lookUp(cmd.Context(), r, dir, id)
 	if err != nil {
-		return auditError(dir, err)
+		return err
 	}
 	if wantsJSON(cmd) {
 		return printJSON(cmd.OutOrStdout(), d)
 	}
 	return writeDecision(cmd.OutOrStdout(), d)
+}
+
+func lookUp(ctx context.Context, r *audit.Reader, dir, id string) (audit.Decision, error) {
+	if _, err := audit.ParseDecisionID(id); err != nil {
+		return audit.Decision{}, withHint(withCode(err, exitUsage), "copy it whole from the producer's error, or from `guardlock audit query`")
+	}
+	d, err := r.Lookup(ctx, id)
+	if errors.Is(err, audit.ErrNotFound) {
+		return d, withHint(notFoundf("looking up %s: no such decision in %s", id, dir), "the part after gl- names the log: is it another gateway's?")
+	}
+	if err != nil {
+		return d, auditError(dir, err)
+	}
+	return d, nil
 }
 
 // fieldWriter prints "name value" lines; empty values are left out.
@@ -117,6 +126,9 @@ func writeRecord(f *fieldWriter, d audit.Decision) {
 	f.field("", "%s", b.Reason)
 	if b.Producer.ProducerID >= 0 {
 		f.field("producer", "id %d, epoch %d, sequence %d", b.Producer.ProducerID, b.Producer.ProducerEpoch, b.Producer.BaseSequence)
+	}
+	if b.HasMAC() {
+		f.field("evidence", "%s", b.Evidence)
 	}
 	if b.Recovered {
 		f.field("", "%s", "its offset was found again after a crash")

@@ -288,6 +288,7 @@ func (c *config) setDefaults() {
 		setDefault(&b.DataClass, "restricted")
 		setDefault(&b.RejectWith, "invalid_record")
 		setDefault(&b.Recompress, "same")
+		setDefault(&b.Evidence, "header")
 	}
 }
 

@@ -39,6 +39,10 @@ type bindingConfig struct {
 	RejectWith string `yaml:"reject_with"`
 	// Recompress: same (default), none, gzip, snappy, lz4 or zstd, for changed batches.
 	Recompress string `yaml:"recompress"`
+	// Evidence is what audit compare can later tell of a stored batch: header
+	// (default) is its producer, sequence, times and checksum; content is every
+	// byte, for a sixth more work. Producers without idempotence always get content.
+	Evidence string `yaml:"evidence"`
 }
 
 func (c *config) validateBindings(p *problems) {
@@ -59,6 +63,7 @@ func (c *config) validateBindings(p *problems) {
 		c.validateReach(p, path+".tls", b)
 		p.oneOf(path+".data_class", b.DataClass, "public", "internal", "confidential", "restricted")
 		p.oneOf(path+".reject_with", b.RejectWith, "invalid_record", "policy_violation")
+		p.oneOf(path+".evidence", b.Evidence, "header", "content")
 		if _, err := recordbatch.ParseCompression(b.Recompress); err != nil && b.Recompress != "same" {
 			p.add(path+".recompress", "%q is not one of same, none, gzip, snappy, lz4, zstd", b.Recompress)
 		}

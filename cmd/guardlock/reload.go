@@ -164,6 +164,9 @@ func (s *stack) rules(cluster string) []admission.Rule {
 		if !r.KeepCodec {
 			r.Recompress, _ = recordbatch.ParseCompression(b.Recompress) // validated
 		}
+		if b.Evidence == "content" {
+			r.Evidence = audit.EvidenceContent
+		}
 		out = append(out, r)
 	}
 	return out

@@ -56,10 +56,17 @@ func readSecret(path string) ([]byte, error) {
 
 // loadOrMakeKey reads the audit key, or makes one at first start.
 func loadOrMakeKey(path string) (key [32]byte, err error) {
-	secret, err := readSecret(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		secret, err = makeKey(path)
+	if key, err = loadKey(path); !errors.Is(err, fs.ErrNotExist) {
+		return key, err
 	}
+	secret, err := makeKey(path)
+	copy(key[:], secret)
+	return key, err
+}
+
+// loadKey reads the audit key.
+func loadKey(path string) (key [32]byte, err error) {
+	secret, err := readSecret(path)
 	if err != nil {
 		return key, err
 	}

@@ -19,6 +19,7 @@ type Rule struct {
 	Modules    []string
 	RejectCode int16
 	Recompress recordbatch.Compression
+	Evidence   audit.Evidence
 	KeepCodec  bool
 }
 
@@ -68,7 +69,7 @@ func (a *Admitter) Build(ctx context.Context, rules []Rule, modules map[string]M
 }
 
 func (a *Admitter) grant(ctx context.Context, r Rule, modules map[string]Module, s *Set) (*gateway.Grant, error) {
-	g := &gateway.Grant{Binding: r.Binding, RejectCode: r.RejectCode, Recompress: r.Recompress, KeepCodec: r.KeepCodec}
+	g := &gateway.Grant{Binding: r.Binding, RejectCode: r.RejectCode, Recompress: r.Recompress, KeepCodec: r.KeepCodec, Evidence: r.Evidence}
 	var chain []*transforms.Module
 	for _, name := range r.Modules {
 		m, ok := modules[name]

@@ -10,6 +10,30 @@ import (
 
 const maxTimestampAt = 35
 
+// Content is what brokers keep of a batch as it was produced: everything from
+// the attributes on. It is nil for less than a batch.
+func Content(raw []byte) []byte {
+	if len(raw) < headerSize {
+		return nil
+	}
+	return raw[attributesAt:]
+}
+
+// Intact reports whether a whole batch has its length and CRC.
+func Intact(raw []byte) bool {
+	_, err := verify(raw)
+	return err == nil
+}
+
+// Facts are what brokers keep of a batch's header, with the checksum of the
+// content: from the CRC to the record count (KIP-98). nil for less than a batch.
+func Facts(raw []byte) []byte {
+	if len(raw) < headerSize {
+		return nil
+	}
+	return raw[crcAt:headerSize]
+}
+
 // AsProduced appends a batch from a topic as its producer sent it: where the
 // broker has put its own time in the header (KIP-32), with the records' latest
 // again. Other batches are appended as they are. On an error dst is returned as

@@ -85,41 +85,97 @@ func (p *proxy) usage(tb testing.TB) (cpu, kib int) {
 // in flight each. MB/s and ms/MB are of raw record bytes; ms/MB is the proxy's
 // CPU alone.
 func BenchmarkGateway(b *testing.B) {
+	eachLoad(b, func(b *testing.B, f frame) {
+		for _, mode := range slices.Concat([]string{"direct"}, modes) {
+			b.Run(mode, func(b *testing.B) { benchmarkMode(b, mode, f) })
+		}
+	})
+}
+
+// BenchmarkRatio gives all proxies the load of BenchmarkGateway in turns, so
+// that a machine whose speed drifts drifts for all alike. Beside each proxy's
+// CPU it gives the ratio to the splice's.
+func BenchmarkRatio(b *testing.B) {
+	eachLoad(b, func(b *testing.B, f frame) {
+		broker := nullBrokerFor(b)
+		cpu := make([]int, len(modes))
+		send := make([]func(n int), len(modes))
+		for i, mode := range modes {
+			p := startProxy(b, mode, broker.addr())
+			l := loaderFor(b, p.addr)
+			send[i] = func(n int) {
+				before, _ := p.usage(b)
+				if err := l.send(f, n); err != nil {
+					b.Fatal(err)
+				}
+				after, _ := p.usage(b)
+				cpu[i] += after - before
+			}
+			send[i](200) // warm-up
+			cpu[i] = 0
+		}
+		const turn = 1000
+		b.ResetTimer()
+		for sent := 0; sent < b.N; sent += turn {
+			for i := range modes {
+				send[i](min(turn, b.N-sent))
+			}
+		}
+		b.StopTimer()
+		for i, mode := range modes {
+			b.ReportMetric(float64(cpu[i])/1e3/(float64(b.N)*float64(f.raw)/1e6), mode+"-ms/MB")
+			b.ReportMetric(float64(cpu[i])/float64(cpu[0]), mode+"/"+modes[0])
+		}
+	})
+}
+
+// modes are all proxies; the first is what the others are compared with.
+var modes = []string{modeSplice, modePass, modeRecord, modeNative, modeContent, modeUppercase}
+
+// eachLoad runs fn for small and large requests, compressed or not.
+func eachLoad(b *testing.B, fn func(b *testing.B, f frame)) {
 	for _, size := range []struct {
 		name    string
 		records int
 	}{{"16KiB", 15}, {"256KiB", 245}} {
 		for _, codec := range []recordbatch.Compression{recordbatch.None, recordbatch.LZ4} {
-			for _, mode := range []string{"direct", modeSplice, modePass, modeRecord, modeNative, modeUppercase} {
-				b.Run(fmt.Sprintf("%s/%s/%s", size.name, codec, mode), func(b *testing.B) {
-					benchmarkMode(b, mode, size.records, codec)
-				})
+			f, err := makeFrame(size.records, codec)
+			if err != nil {
+				b.Fatal(err)
 			}
+			b.Run(size.name+"/"+codec.String(), func(b *testing.B) { fn(b, f) })
 		}
 	}
 }
 
-func benchmarkMode(b *testing.B, mode string, records int, codec recordbatch.Compression) {
-	f, err := makeFrame(records, codec)
-	if err != nil {
-		b.Fatal(err)
-	}
+func nullBrokerFor(tb testing.TB) *nullBroker {
+	tb.Helper()
 	broker, err := newNullBroker()
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	defer broker.close()
-	addr := broker.addr()
+	tb.Cleanup(broker.close)
+	return broker
+}
+
+func loaderFor(tb testing.TB, addr string) *loader {
+	tb.Helper()
+	l, err := newLoader(addr, 4, 5)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(l.close)
+	return l
+}
+
+func benchmarkMode(b *testing.B, mode string, f frame) {
+	addr := nullBrokerFor(b).addr()
 	var p *proxy
 	if mode != "direct" {
 		p = startProxy(b, mode, addr)
 		addr = p.addr
 	}
-	l, err := newLoader(addr, 4, 5)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.close()
+	l := loaderFor(b, addr)
 	if err := l.send(f, 200); err != nil { // warm-up
 		b.Fatal(err)
 	}
@@ -154,12 +210,7 @@ func benchmarkLatency(b *testing.B, mode string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	broker, err := newNullBroker()
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer broker.close()
-	addr := broker.addr()
+	addr := nullBrokerFor(b).addr()
 	if mode != "direct" {
 		addr = startProxy(b, mode, addr).addr
 	}
@@ -184,18 +235,14 @@ func benchmarkLatency(b *testing.B, mode string) {
 // TestEveryModeAcknowledges keeps the benchmark honest: each proxy must bring
 // every batch through.
 func TestEveryModeAcknowledges(t *testing.T) {
-	broker, err := newNullBroker()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer broker.close()
+	broker := nullBrokerFor(t)
 	for _, records := range []int{15, 245} {
 		for _, codec := range []recordbatch.Compression{recordbatch.None, recordbatch.LZ4} {
 			f, err := makeFrame(records, codec)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, mode := range []string{modeSplice, modePass, modeRecord, modeNative, modeUppercase} {
+			for _, mode := range modes {
 				l, err := newLoader(startProxy(t, mode, broker.addr()).addr, 2, 5)
 				if err != nil {
 					t.Fatal(err)

@@ -23,6 +23,7 @@ const (
 	modePass      = "pass"      // the gateway, topics not bound: frames
 	modeRecord    = "record"    // decoded, recorded, forwarded unchanged
 	modeNative    = "native"    // every record changed by Go code, recorded
+	modeContent   = "content"   // as native, with evidence of the content: a MAC over every byte
 	modeUppercase = "uppercase" // every record changed by the uppercase module, recorded
 )
 
@@ -121,7 +122,10 @@ func bindingsFor(ctx context.Context, mode string) (*gateway.Bindings, error) {
 	switch mode {
 	case modePass:
 		grant.Unaudited = true
-	case modeNative:
+	case modeNative, modeContent:
+		if mode == modeContent {
+			grant.Evidence = audit.EvidenceContent
+		}
 		grant.Chain = native{}
 		grant.Modules, grant.Reasons, grant.Routes = []audit.ModuleRef{{Name: "native"}}, [][]string{{"unspecified"}}, [][]string{nil}
 	case modeUppercase:

@@ -24,7 +24,9 @@ type frame struct {
 }
 
 // makeFrame builds a Produce v9 request of n JSON-like records of 1 KiB in one
-// batch, compressed with codec.
+// batch, compressed with codec, of an idempotent producer as stock clients are
+// by default. Its sequence is the same in every request: the null broker does
+// not look at it, and the gateway only records it.
 func makeFrame(n int, codec recordbatch.Compression) (frame, error) {
 	r := rand.New(rand.NewPCG(7, 7))
 	var b record.Batch
@@ -32,7 +34,7 @@ func makeFrame(n int, codec recordbatch.Compression) (frame, error) {
 	for i := range n {
 		plain = appendRecord(plain, i, jsonValue(r))
 	}
-	kb := kmsg.RecordBatch{Magic: 2, LastOffsetDelta: int32(n - 1), ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1,
+	kb := kmsg.RecordBatch{Magic: 2, LastOffsetDelta: int32(n - 1), ProducerID: 4000, ProducerEpoch: 0, FirstSequence: 0,
 		NumRecords: int32(n), Records: plain, PartitionLeaderEpoch: -1, FirstTimestamp: 1_700_000_000_000, MaxTimestamp: 1_700_000_000_000}
 	raw := seal(kb.AppendTo(nil))
 	c := recordbatch.NewCodec(recordbatch.Limits{})

@@ -1,0 +1,98 @@
+package e2e
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/guardlock/guardlock/audit"
+)
+
+// An auditor compares what a topic holds with what the gateway forwarded: with
+// every byte where a binding asks for it or nothing else names the batch, else
+// with the header.
+func TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne(t *testing.T) {
+	k := must(kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "lean", "exact", "plain")))(t)
+	defer k.Close()
+	m := bundled("uppercase", "lean", "exact", "plain")
+	d := deploy(t, plan{
+		broker:   fmt.Sprintf("  upstream: {bootstrap: [%q]}\n", k.ListenAddrs()[0]),
+		modules:  []module{m},
+		bindings: map[string]string{"lean": m.name, "plain": m.name},
+		rules:    "  - {name: exact, topics: [exact], modules: [uppercase], data_class: internal, evidence: content}\n",
+	})
+	gateway := serve(t, d)
+	c := client(t, d.address)
+	mustSend(t, c, "lean", 0, "idempotent", "producer")
+	mustSend(t, c, "exact", 0, "idempotent", "producer")
+	mustSend(t, client(t, d.address, kgo.DisableIdempotentWrite()), "plain", 0, "plain", "producer")
+	gateway.terminate()
+
+	compare := func(topic string, more ...string) (string, int) {
+		t.Helper()
+		ds := decisions(t, d.audit(), audit.Filter{Topic: topic, ByBatch: true})
+		if len(ds) != 1 {
+			t.Fatalf("%d decisions about %s", len(ds), topic)
+		}
+		args := []string{"audit", "compare", ds[0].ID.String(), "--dir", d.audit(), "-b", k.ListenAddrs()[0]}
+		return guardlock(t, append(args, more...)...)
+	}
+	expect := func(topic string, exit int, want string, more ...string) {
+		t.Helper()
+		if out, got := compare(topic, more...); got != exit || !strings.Contains(out, want) {
+			t.Errorf("%s: ends with %d, want %d and %q:\n%s", topic, got, exit, want, out)
+		} else if strings.Contains(strings.ToLower(out), "idempotent") {
+			t.Errorf("%s: prints a record:\n%s", topic, out)
+		}
+	}
+	for topic, want := range map[string]string{"lean": "checksum are what", "exact": "every byte", "plain": "every byte"} {
+		expect(topic, 0, want)
+	}
+	expect("exact", 0, `"same": true`, "--json")
+
+	// Who can write to the broker's disk changes a value, and the checksum with it.
+	swap(t, k, "exact", func(batch []byte) { batch[len(batch)-2] ^= 1; reseal(batch) })
+	expect("exact", 3, "is not what the gateway forwarded")
+	swap(t, k, "exact", func(batch []byte) { batch[len(batch)-2] ^= 1; reseal(batch) })
+	expect("exact", 3, `"same": false`, "--json")
+	swap(t, k, "lean", func(batch []byte) { batch[len(batch)-2] ^= 1; reseal(batch) })
+	expect("lean", 3, "is not what the gateway forwarded")
+	swap(t, k, "lean", func(batch []byte) { batch[len(batch)-2] ^= 1 }) // the checksum is as it was, and wrong
+	expect("lean", 3, "is not what the gateway forwarded")
+	swap(t, k, "plain", func(batch []byte) { binary.BigEndian.PutUint64(batch, 7) })
+	expect("plain", 4, "no batch begins at offset 0 any more")
+
+	d.write("other.key", []byte(strings.Repeat("k", 32)))
+	expect("exact", 2, "is not the key of the log", "--audit-key", filepath.Join(d.dir, "other.key"))
+	expect("exact", 1, "reading the audit key", "--audit-key", filepath.Join(d.dir, "none.key"))
+}
+
+// swap makes the broker answer the next Fetch with a topic's first batch changed.
+func swap(t *testing.T, k *kfake.Cluster, topic string, change func(batch []byte)) {
+	t.Helper()
+	c := client(t, k.ListenAddrs()[0])
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxWaitMillis, req.MaxBytes = 100, 1<<20
+	rt, rp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
+	rt.Topic, rt.TopicID = topic, k.TopicInfo(topic).TopicID
+	rp.PartitionMaxBytes = 1 << 20
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	resp := must(req.RequestWith(testContext(t), c.Broker(0)))(t)
+	change(resp.Topics[0].Partitions[0].RecordBatches)
+	k.ControlKey(int16(kmsg.Fetch), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		resp.SetVersion(kreq.GetVersion())
+		return resp, nil, true
+	})
+}
+
+func reseal(batch []byte) {
+	binary.BigEndian.PutUint32(batch[17:], crc32.Checksum(batch[21:], crc32.MakeTable(crc32.Castagnoli)))
+}
