@@ -59,14 +59,19 @@ func (c *committer) put() error {
 			return fmt.Errorf("filling segment %d: %w", c.hdr.number, err)
 		}
 	}
-	if _, err := c.file.WriteAt(c.buf, c.off); err != nil {
+	if err := c.append(); err != nil {
 		return fmt.Errorf("writing segment %d: %w", c.hdr.number, err)
-	}
-	if err := c.flush(c.file); err != nil {
-		return fmt.Errorf("flushing segment %d: %w", c.hdr.number, err)
 	}
 	c.off = end
 	return nil
+}
+
+func (c *committer) append() error {
+	if !c.noSync {
+		return c.file.append(c.buf, c.off)
+	}
+	_, err := c.file.WriteAt(c.buf, c.off)
+	return err
 }
 
 func (c *committer) fill(end int64) error {
@@ -82,7 +87,7 @@ func (c *committer) fill(end int64) error {
 		at += n
 	}
 	c.filled = upTo
-	return nil
+	return c.flush(c.file)
 }
 
 func (c *committer) flush(f file) error {
@@ -191,7 +196,7 @@ func openMark(d files) (file, error) {
 }
 
 func (c *committer) close() error {
-	return errors.Join(closeIf(c.file), closeIf(c.mark))
+	return errors.Join(closeIf(c.file), closeIf(c.mark), c.files.close())
 }
 
 func closeIf(f io.Closer) error {

@@ -26,6 +26,8 @@ type files interface {
 	lock() (io.Closer, error)
 	// locked reports whether someone has the exclusive lock.
 	locked() (bool, error)
+	// close gives back what files share; those must be closed before.
+	close() error
 }
 
 // file is one file of a log.
@@ -38,6 +40,9 @@ type file interface {
 	// reserve sets aside space where the file system can, so that a full disk
 	// shows when a segment begins and not in its middle.
 	reserve(size int64) error
+	// append writes b where the append before ended, or what WriteAt wrote, and
+	// returns when b is durable. What lies behind b in its block becomes zero.
+	append(b []byte, off int64) error
 	// datasync makes all written bytes, and a size that grew, durable.
 	datasync() error
 	// sync also makes a size that shrank durable.
@@ -48,7 +53,8 @@ const lockName = "lock"
 
 // diskFiles is files on a real directory.
 type diskFiles struct {
-	dir string
+	dir  string
+	ring *ring // nil: appends go through the page cache
 }
 
 // openDisk makes the directory if need be; its entry in the parent directory
@@ -63,8 +69,10 @@ func openDisk(dir string) (diskFiles, error) {
 			return diskFiles{}, err
 		}
 	}
-	return diskFiles{dir}, nil
+	return diskFiles{dir, newRing()}, nil
 }
+
+func (d diskFiles) close() error { return d.ring.Close() }
 
 func (d diskFiles) path(name string) string { return filepath.Join(d.dir, name) }
 
@@ -85,7 +93,7 @@ func (d diskFiles) create(name string) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return diskFile{f}, nil
+	return diskFile{f, d.direct(name)}, nil
 }
 
 func (d diskFiles) open(name string, write bool) (file, error) {
@@ -97,7 +105,18 @@ func (d diskFiles) open(name string, write bool) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return diskFile{f}, nil
+	if !write {
+		return diskFile{f, nil}, nil
+	}
+	return diskFile{f, d.direct(name)}, nil
+}
+
+// direct opens a file that is appended to once more.
+func (d diskFiles) direct(name string) *directFile {
+	if name == markName {
+		return nil
+	}
+	return openDirect(d.path(name), d.ring)
 }
 
 func (d diskFiles) rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
@@ -137,7 +156,23 @@ func (d diskFiles) locked() (bool, error) {
 	return probeLock(f)
 }
 
-type diskFile struct{ *os.File }
+type diskFile struct {
+	*os.File
+	direct *directFile // nil: append goes through the page cache
+}
+
+func (f diskFile) append(b []byte, off int64) error {
+	if ok, err := f.direct.write(b, off, f.File); ok {
+		return err
+	}
+	if _, err := f.WriteAt(b, off); err != nil {
+		return err
+	}
+	return f.datasync()
+}
+
+// Close closes both handles.
+func (f diskFile) Close() error { return errors.Join(f.File.Close(), f.direct.close()) }
 
 func (f diskFile) size() (int64, error) {
 	info, err := f.Stat()

@@ -190,7 +190,16 @@ func (f *memFile) WriteAt(b []byte, off int64) (int, error) {
 	return len(b), nil
 }
 
+func (f *memFile) append(b []byte, off int64) error {
+	if _, err := f.WriteAt(b, off); err != nil {
+		return err
+	}
+	return f.datasync()
+}
+
 func (f *memFile) Close() error { return nil }
+
+func (d *memFiles) close() error { return nil }
 
 func (f *memFile) size() (int64, error) {
 	f.dir.mu.Lock()

@@ -43,7 +43,7 @@ func OpenReader(dir string) (*Reader, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("opening audit log: %w", err)
 	}
-	d := diskFiles{dir}
+	d := diskFiles{dir: dir}
 	return newReader(d, func() (*mark, error) { return committedMark(d) }), nil
 }
 

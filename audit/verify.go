@@ -37,7 +37,7 @@ type Report struct {
 // end. The report says how far it came; the error is ErrCorrupt for bytes that
 // are not what was committed.
 func VerifyChain(dir string) (Report, error) {
-	d := diskFiles{dir}
+	d := diskFiles{dir: dir}
 	report, err := verify(d)
 	if err != nil {
 		err = fmt.Errorf("verifying audit log %s: %w", dir, err)
