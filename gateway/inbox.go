@@ -35,15 +35,16 @@ type inbox struct {
 
 	stopped atomic.Bool
 
-	buf   []byte
-	first [1]byte
-	r, w  int
-	last  int       // size of the last frame
-	want  int       // at least that: the next buffer starts that large
-	sip   bool      // the last frame was streamed: look at the next before taking it
-	ahead []byte    // what peek looks into
-	armed time.Time // the deadline that is set on the socket, perhaps for an earlier frame
-	began time.Time // when the incomplete frame at r began to arrive
+	buf       []byte
+	first     [1]byte
+	r, w      int
+	last      int       // size of the last frame
+	want      int       // at least that: the next buffer starts that large
+	sip       bool      // the last frame was streamed: look at the next before taking it
+	ahead     []byte    // what peek looks into
+	noPeekOff bool      // the system cannot look behind a frame
+	armed     time.Time // the deadline that is set on the socket, perhaps for an earlier frame
+	began     time.Time // when the incomplete frame at r began to arrive
 }
 
 func newInbox(conn net.Conn, pool *buffers, maxFrame int, patience time.Duration) *inbox {

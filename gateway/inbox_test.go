@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 )
@@ -172,4 +173,36 @@ func TestSilentConnectionHoldsNoBuffer(t *testing.T) {
 	}
 	client.Close()
 	<-filled
+}
+
+// What lies behind a frame is seen without taking anything, if it is whole.
+func TestPeekBehindSeesTheNextWholeFrame(t *testing.T) {
+	here, there := tcpPair(t)
+	in := newInbox(here, newBuffers(1<<20), 1<<20, time.Second)
+	bodies := [][]byte{bytes.Repeat([]byte("a"), 1000), bytes.Repeat([]byte("b"), 66<<10), bytes.Repeat([]byte("c"), 80<<10)}
+	frames := framed(bodies...)
+	whole := len(frames) - 1 // the last one lacks a byte
+	if _, err := there.Write(frames[:whole]); err != nil {
+		t.Fatal(err)
+	}
+	off := 0
+	for i, body := range bodies {
+		prefix, size, ok := in.peek()
+		if i > 0 {
+			prefix, size, ok = in.peekBehind(off, whole)
+		}
+		if in.noPeekOff || in.available() == 0 {
+			return // not on this system: one frame goes at a time
+		}
+		if want := i < 2; ok != want || ok && (size != len(body) || !bytes.HasPrefix(body, prefix) || len(prefix) == 0) {
+			t.Fatalf("frame %d: %v, %d bytes beginning with %q", i, ok, size, prefix)
+		}
+		off += 4 + len(body)
+	}
+	if _, err := there.Write(frames[whole:]); err != nil {
+		t.Fatal(err)
+	}
+	if got := readFrames(t, in, len(bodies)); !slices.EqualFunc(got, bodies, bytes.Equal) {
+		t.Error("the frames that are read are not those that were sent")
+	}
 }

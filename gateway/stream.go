@@ -16,12 +16,14 @@ import (
 // our memory: once the topic is known, the kernel moves the rest from socket to
 // socket (splice(2), through io.CopyN between TCP connections). On a connection
 // that sends such requests, the next one is looked at before it is taken, so
-// that all of it goes this way.
+// that all of it goes this way; and what lies whole behind it goes along, since
+// each move wakes the broker.
 const (
 	minStream = 64 << 10 // rest of a frame worth the extra system calls
 	aheadSize = 512      // enough of a request to see its topic
 
-	streamPiece = 256 << 10 // what is moved at a time
+	streamWait  = 256 << 10 // what is waited for at a time
+	streamPiece = 1 << 20   // what is moved at a time at most: what splice's pipe holds
 )
 
 // stream forwards the request that has begun to arrive, if it may go by
@@ -31,8 +33,12 @@ func (c *conn) stream(ctx context.Context) error {
 	if !ok || size-len(prefix) < minStream {
 		return nil
 	}
-	_, err := c.streamFrame(ctx, prefix, size)
-	return err
+	p, owed, ok, err := c.passes(ctx, prefix, size)
+	if !ok || err != nil {
+		return err
+	}
+	c.owe(p, owed)
+	return c.in.streamTo(c.upstream.(*net.TCPConn), c.client.(*net.TCPConn), 4+size, 0)
 }
 
 // streamAhead does the same for a request of which nothing was taken yet. It
@@ -46,33 +52,56 @@ func (c *conn) streamAhead(ctx context.Context) (bool, error) {
 	if !ok || size < minStream {
 		return false, nil
 	}
-	return c.streamFrame(ctx, prefix, size)
+	p, owed, ok, err := c.passes(ctx, prefix, size)
+	if !ok || err != nil {
+		return false, err
+	}
+	c.owe(p, owed)
+	total, there := 4+size, c.in.available()
+	for n := 1; n < maxReady; n++ {
+		prefix, size, ok := c.in.peekBehind(total, there)
+		if !ok {
+			break
+		}
+		p, owed, ok, err := c.passes(ctx, prefix, size)
+		if !ok || err != nil {
+			break // comes up again when it is the next
+		}
+		c.owe(p, owed)
+		total += 4 + size
+	}
+	return true, c.in.streamTo(c.upstream.(*net.TCPConn), c.client.(*net.TCPConn), total, there)
 }
 
-func (c *conn) streamFrame(ctx context.Context, prefix []byte, size int) (bool, error) {
-	client, plainIn := c.client.(*net.TCPConn)
-	upstream, plainOut := c.upstream.(*net.TCPConn)
+// passes reports whether the request that begins with prefix may go by unread,
+// and whether it will be answered.
+func (c *conn) passes(ctx context.Context, prefix []byte, size int) (p pending, owed, ok bool, err error) {
+	_, plainIn := c.client.(*net.TCPConn)
+	_, plainOut := c.upstream.(*net.TCPConn)
 	h, err := wire.ParseRequestHeader(prefix)
-	if err != nil || h.Key != keyProduce || !plainIn || !plainOut || c.cluster.cfg.Embedded {
-		return false, nil // said in full once the frame is whole
+	if err != nil || size < minStream || h.Key != keyProduce || !plainIn || !plainOut || c.cluster.cfg.Embedded {
+		return p, false, false, nil // said in full once the frame is whole
 	}
 	if err := c.admit(h.Key); err != nil {
-		return false, err
+		return p, false, false, err
 	}
 	topic, acks, ok := wire.PeekProduce(h.Version, prefix[h.BodyOffset:])
 	if !ok {
-		return false, nil
+		return p, false, false, nil
 	}
 	bindings := c.cluster.bindings.Load()
-	if _, g := c.grantFor(ctx, &topic, bindings, c.knownTo(bindings, h.ClientID)); !g.Unaudited {
-		return false, nil
+	_, g := c.grantFor(ctx, &topic, bindings, c.knownTo(bindings, h.ClientID))
+	return pendingFor(h), acks != 0, g.Unaudited, nil
+}
+
+// owe puts a request that goes by into the queue of those to be answered.
+func (c *conn) owe(p pending, owed bool) {
+	if !owed {
+		return
 	}
-	if acks != 0 {
-		c.mu.Lock()
-		c.queue.push(pendingFor(h))
-		c.mu.Unlock()
-	}
-	return true, c.in.streamTo(upstream, client, size)
+	c.mu.Lock()
+	c.queue.push(p)
+	c.mu.Unlock()
 }
 
 // peek waits for bytes and returns how the next frame begins, without its
@@ -95,14 +124,22 @@ func (in *inbox) peek() (prefix []byte, size int, ok bool) {
 		})
 		return err != syscall.EAGAIN
 	})
-	if err != nil || n < 4 {
+	if err != nil {
 		return nil, 0, false // the read that follows says what it is
 	}
-	length := binary.BigEndian.Uint32(in.ahead)
-	if length < 4 || length > uint32(in.maxFrame) {
+	return in.beginning(in.ahead[:n])
+}
+
+// beginning splits how a frame begins into its prefix and its length.
+func (in *inbox) beginning(b []byte) (prefix []byte, size int, ok bool) {
+	if len(b) < 4 {
 		return nil, 0, false
 	}
-	return in.ahead[4:min(n, 4+int(length))], int(length), true
+	length := binary.BigEndian.Uint32(b)
+	if length < minFrame || length > uint32(in.maxFrame) {
+		return nil, 0, false
+	}
+	return b[4:min(len(b), 4+int(length))], int(length), true
 }
 
 // partial returns what has arrived of an incomplete frame, without its length,
@@ -115,24 +152,28 @@ func (in *inbox) partial() (prefix []byte, size int, ok bool) {
 	return in.buf[in.r+4 : in.w], size, true
 }
 
-// streamTo sends the frame that has begun: what is buffered, then the rest
-// straight from the socket.
-func (in *inbox) streamTo(to *net.TCPConn, from *net.TCPConn, size int) error {
-	rest := int64(4 + size - (in.w - in.r))
+// streamTo sends the frames that have begun, size bytes in all: what is buffered,
+// then the rest straight from the socket, where there bytes are known to be.
+func (in *inbox) streamTo(to *net.TCPConn, from *net.TCPConn, size, there int) error {
+	rest := int64(size - (in.w - in.r))
 	in.began = time.Now()
 	err := in.arm(in.began.Add(in.patience))
 	if err == nil && in.w > in.r {
 		_, err = to.Write(in.buf[in.r:in.w])
 	}
 	for err == nil && rest > 0 {
+		if least := int(min(rest, streamWait)); there < least {
+			there = in.awaitBytes(least)
+		}
 		var n int64
-		n, err = io.CopyN(to, from, int64(in.awaitBytes(int(min(rest, streamPiece)))))
-		if rest -= n; err != nil && in.rearm(err) {
+		n, err = io.CopyN(to, from, min(rest, int64(there), streamPiece))
+		rest, there = rest-n, there-int(n)
+		if err != nil && in.rearm(err) {
 			err = in.arm(in.began.Add(in.patience))
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("streaming a frame of %d bytes: %w", size, err)
+		return fmt.Errorf("streaming %d bytes: %w", size, err)
 	}
 	in.r, in.w, in.began, in.sip = 0, 0, time.Time{}, true
 	return nil

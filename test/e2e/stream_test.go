@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway"
 )
 
@@ -74,4 +75,55 @@ func TestLargeRequestThatPassesByMustEnd(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestRequestBehindOnesThatPassByIsDecided: large requests that lie one behind
+// the other in the socket go by together, up to one that must be looked at.
+func TestRequestBehindOnesThatPassByIsDecided(t *testing.T) {
+	s := judgeSetup(1, nil)
+	s.topics["by"] = 1
+	w := newWorld(t, s)
+	w.cluster.SetBindings(gateway.NewBindings(w.set.Bindings, &gateway.Grant{Unaudited: true}))
+	c := dial(t, w.addr())
+	large := func(topic, first string) *produceRequest {
+		return produceOf(-1, part{topic, 0, batchOf(nobody, first+strings.Repeat("x", 70<<10))})
+	}
+	by, small := large("by", "b"), produceOf(-1, part{"by", 0, batchOf(nobody, "s")})
+	silent := produceOf(0, part{"by", 0, batchOf(nobody, "0"+strings.Repeat("x", 70<<10))})
+	burst := []*produceRequest{by, by, silent, large("in", "r"), by, large("in", "m"), by, by, small, by}
+	const rounds = 20
+	for range rounds {
+		c.request(by) // the next is looked at before it is taken
+		var frames []byte
+		first := c.last + 1
+		for _, req := range burst {
+			frames = append(frames, c.frame(req)...)
+		}
+		if _, err := c.Write(frames); err != nil {
+			t.Fatal(err)
+		}
+		for i, req := range burst {
+			if req == silent {
+				continue
+			}
+			want := int16(0)
+			if i == 3 {
+				want = codeInvalidRecord
+			}
+			if got := results(c.receive(req, first+int32(i)))[0]; got.ErrorCode != want {
+				t.Fatalf("request %d of the burst: code %d, want %d", i, got.ErrorCode, want)
+			}
+		}
+	}
+	if got := decisions(t, w.logDir, audit.Filter{Topic: "in", ByBatch: true}); len(got) != 2*rounds {
+		t.Errorf("%d decisions, want %d", len(got), 2*rounds)
+	}
+	if got := len(w.stored("in", 0)); got != rounds {
+		t.Errorf("%d records of the topic with a decision are stored, want %d", got, rounds)
+	}
+	var got []string
+	for _, v := range values(w.stored("by", 0)) {
+		got = append(got, v[:1])
+	}
+	equal(t, "stored", got, strings.Split(strings.Repeat("bbb0bbbsb", rounds), ""))
 }
