@@ -196,7 +196,7 @@ func openMark(d files) (file, error) {
 }
 
 func (c *committer) close() error {
-	return errors.Join(closeIf(c.file), closeIf(c.mark), c.files.close())
+	return errors.Join(closeIf(c.file), closeIf(c.mark))
 }
 
 func closeIf(f io.Closer) error {

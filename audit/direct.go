@@ -52,33 +52,28 @@ func newRing() *ring {
 		return nil
 	}
 	r := &ring{done: os.NewFile(uintptr(fd), "eventfd"), fd: uint32(fd)}
-	if !polled(r.done) {
-		r.done.Close()
-		return nil
+	polled := r.done.SetReadDeadline(time.Time{}) == nil // reads wait in the poller, not in a thread
+	if polled {
+		_, _, errno := unix.Syscall(unix.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&r.ctx)), 0)
+		polled = errno == 0
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&r.ctx)), 0); errno != 0 {
+	if !polled {
 		r.done.Close()
 		return nil
 	}
 	return r
 }
 
-// polled reports whether reads of f wait in the poller and not in a thread.
-func polled(f *os.File) bool {
-	c, err := f.SyscallConn()
-	ok := false
-	return err == nil && c.Control(func(uintptr) { ok = true }) == nil && ok && f.SetReadDeadline(time.Time{}) == nil
-}
-
-// Close waits for a write that is under way.
+// Close waits for a write that is under way. It may be called again.
 func (r *ring) Close() error {
-	if r == nil {
+	if r == nil || r.ctx == 0 {
 		return nil
 	}
 	var err error
 	if _, _, errno := unix.Syscall(unix.SYS_IO_DESTROY, r.ctx, 0, 0); errno != 0 {
 		err = fmt.Errorf("ending direct writes: %w", errno)
 	}
+	r.ctx = 0
 	return errors.Join(err, r.done.Close())
 }
 
@@ -200,16 +195,17 @@ func (d *directFile) write(p []byte, off int64, at io.ReaderAt) (ok bool, err er
 	if d == nil || d.failed {
 		return false, nil
 	}
-	first := d.end == 0
 	if err := d.load(p, off, at); err != nil {
 		return true, err
 	}
 	err = d.ring.write(&d.cb, d.file.Fd(), d.buf, d.start)
-	if first && errors.Is(err, unix.EINVAL) {
+	switch {
+	case err == nil:
+		d.end = off + int64(len(p))
+	case d.end == 0 && errors.Is(err, unix.EINVAL):
 		d.failed = true
 		return false, nil
 	}
-	d.end = off + int64(len(p))
 	return true, err
 }
 

@@ -26,7 +26,8 @@ type files interface {
 	lock() (io.Closer, error)
 	// locked reports whether someone has the exclusive lock.
 	locked() (bool, error)
-	// close gives back what files share; those must be closed before.
+	// close gives back what files share; those must be closed before. It may be
+	// called again.
 	close() error
 }
 

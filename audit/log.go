@@ -211,7 +211,7 @@ func (l *Log) Close() error {
 // failed.
 func (l *Log) run(c *committer) {
 	defer close(l.stopped)
-	l.closeErr = errors.Join(l.commitAll(c), c.close())
+	l.closeErr = errors.Join(l.commitAll(c), c.close(), c.files.close())
 }
 
 func (l *Log) commitAll(c *committer) error {

@@ -30,15 +30,15 @@ func Open(dir string, o Options) (*Log, error) {
 func open(d files, o Options) (*Log, error) {
 	o = o.withDefaults()
 	if len(o.Node) > maxNodeBytes {
-		return nil, fmt.Errorf("node name is longer than %d bytes", maxNodeBytes)
+		return nil, errors.Join(fmt.Errorf("node name is longer than %d bytes", maxNodeBytes), d.close())
 	}
 	lock, err := d.lock()
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, d.close())
 	}
 	l, err := openLocked(d, o, lock)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, d.close(), lock.Close())
 	}
 	return l, nil
 }

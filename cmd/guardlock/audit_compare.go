@@ -26,8 +26,10 @@ header: producer, sequence, times, record count and the checksum of the rest.
 Which one is the binding's "evidence"; only content shows a change by somebody
 who can make a checksum fit.
 
-This needs the audit key, which the gateway keeps in audit.key_file. Records are
-read and compared here; nothing of them is printed.`
+This needs the audit key, which the gateway keeps in audit.key_file. Where records
+of the batch were dropped, ask a broker itself with --bootstrap: the gateway takes
+their placeholders out. Records are read and compared here; nothing of them is
+printed.`
 
 type auditCompareCommand struct {
 	client  clientFlags
@@ -59,7 +61,7 @@ type comparison struct {
 	Topic      string           `json:"topic"`
 	Partition  int32            `json:"partition"`
 	BaseOffset int64            `json:"base_offset"`
-	Records    int              `json:"records"` // in the stored batch
+	Records    int              `json:"records"` // in the batch that was read
 	Evidence   string           `json:"evidence"`
 	Same       bool             `json:"same"`
 }
@@ -88,9 +90,12 @@ func (c *auditCompareCommand) run(cmd *cobra.Command, id string) error {
 	if result.Same || err != nil {
 		return err
 	}
-	return withHint(refusedf("comparing %s: the batch at offset %d of %s is not what the gateway forwarded", id, result.BaseOffset, coordinateText(audit.Coordinate{
-		Cluster: d.Cluster, Topic: d.Topic, Partition: d.Partition, Offset: -1})),
-		"a topic that compacts, or compresses anew (compression.type), changes its batches; if it does neither, somebody else did")
+	err = refusedf("comparing %s: the batch of %s at offset %d is not what the gateway forwarded", id, d.Topic, result.BaseOffset)
+	if result.Records < d.Batch.Records {
+		return withHint(err, "it has %d of %d records: was it read through a gateway, which takes placeholders of dropped records out? ask a broker itself with --bootstrap",
+			result.Records, d.Batch.Records)
+	}
+	return withHint(err, "a topic that compacts, or compresses anew (compression.type), changes its batches; if it does neither, somebody else did")
 }
 
 // decision looks the decision up and reads the key that it was made under.

@@ -4,9 +4,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -72,6 +74,28 @@ func TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne(t *testing.T) {
 	d.write("other.key", []byte(strings.Repeat("k", 32)))
 	expect("exact", 2, "is not the key of the log", "--audit-key", filepath.Join(d.dir, "other.key"))
 	expect("exact", 1, "reading the audit key", "--audit-key", filepath.Join(d.dir, "none.key"))
+}
+
+// The gateway takes placeholders out of what consumers read, so that the batch
+// is another one there.
+func TestCompareOfABatchWithDroppedRecordsAsksABroker(t *testing.T) {
+	w := judged(t, 1)
+	mustSend(t, client(t, w.addr(), kgo.ProducerLinger(time.Second)), "in", 0, "a", "drop", "b")
+	var ds []audit.Decision
+	eventually(t, "the answer is in the log", func() bool {
+		ds = decisions(t, w.logDir, audit.Filter{Topic: "in", ByBatch: true})
+		return len(ds) == 1 && ds[0].Batch.State == audit.StateStored
+	})
+	key := filepath.Join(t.TempDir(), "audit.key")
+	if err := os.WriteFile(key, append([]byte{1}, make([]byte, 31)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for addr, want := range map[string]int{w.kafka.ListenAddrs()[0]: 0, w.addr(): 3} {
+		out, exit := guardlock(t, "audit", "compare", ds[0].ID.String(), "--dir", w.logDir, "--audit-key", key, "-b", addr)
+		if exit != want || strings.Contains(out, "ask a broker itself") != (want == 3) {
+			t.Errorf("ends with %d, want %d:\n%s", exit, want, out)
+		}
+	}
 }
 
 // swap makes the broker answer the next Fetch with a topic's first batch changed.
