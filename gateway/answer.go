@@ -121,11 +121,11 @@ func (a *answers) rewrite(dst, frame []byte, p *pending) (out []byte, changed bo
 }
 
 // rewriteFetch takes the placeholders of dropped records out of what a consumer
-// reads, then replaces addresses.
+// reads, unless it asks for what is stored, then replaces addresses.
 func (a *answers) rewriteFetch(dst, frame []byte, p *pending) ([]byte, bool, error) {
 	c := a.conn
 	bindings := c.cluster.bindings.Load()
-	if !bindings.modules {
+	if !bindings.modules || p.asStored {
 		return wire.RewriteResponse(dst, p.key, p.version, frame, c.cluster, c.cluster.topics)
 	}
 	stripped, changed, err := wire.WalkFetchRecords(nil, p.key, p.version, frame, func(fp *wire.FetchPartition) ([]byte, bool, error) {

@@ -9,6 +9,7 @@ type pending struct {
 	swallow      bool     // acks=0 sent on as acks=1: the answer is for us alone
 	sasl         bool     // the answer may say who the client is
 	bare         bool     // a SASL token without Kafka's headers (SaslHandshake v0)
+	asStored     bool     // what is fetched keeps the placeholders of dropped records
 }
 
 // queue is a first-in first-out ring of pending answers. It is not safe for

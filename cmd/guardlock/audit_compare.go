@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 )
 
@@ -26,9 +27,8 @@ header: producer, sequence, times, record count and the checksum of the rest.
 Which one is the binding's "evidence"; only content shows a change by somebody
 who can make a checksum fit.
 
-This needs the audit key, which the gateway keeps in audit.key_file. Where records
-of the batch were dropped, ask a broker itself with --bootstrap: the gateway takes
-their placeholders out. Records are read and compared here; nothing of them is
+This needs the audit key, which the gateway keeps in audit.key_file. Records are
+read, from a gateway or a broker itself, and compared here; nothing of them is
 printed.`
 
 type auditCompareCommand struct {
@@ -90,12 +90,8 @@ func (c *auditCompareCommand) run(cmd *cobra.Command, id string) error {
 	if result.Same || err != nil {
 		return err
 	}
-	err = refusedf("comparing %s: the batch of %s at offset %d is not what the gateway forwarded", id, d.Topic, result.BaseOffset)
-	if result.Records < d.Batch.Records {
-		return withHint(err, "it has %d of %d records: was it read through a gateway, which takes placeholders of dropped records out? ask a broker itself with --bootstrap",
-			result.Records, d.Batch.Records)
-	}
-	return withHint(err, "a topic that compacts, or compresses anew (compression.type), changes its batches; if it does neither, somebody else did")
+	return withHint(refusedf("comparing %s: the batch of %s at offset %d is not what the gateway forwarded", id, d.Topic, result.BaseOffset),
+		"a topic that compacts, or compresses anew (compression.type), changes its batches; if it does neither, somebody else did")
 }
 
 // decision looks the decision up and reads the key that it was made under.
@@ -135,7 +131,7 @@ func (c *auditCompareCommand) decision(ctx context.Context, id string) (d audit.
 
 // stored reads the batch as its producer, or the gateway, sent it.
 func (c *auditCompareCommand) stored(ctx context.Context, d audit.Decision) ([]byte, error) {
-	client, err := c.client.connect(ctx, nil)
+	client, err := c.client.connect(ctx, nil, kgo.ClientID(gateway.AuditClientID))
 	if err != nil {
 		return nil, err
 	}

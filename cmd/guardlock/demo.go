@@ -15,6 +15,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/guardlock/guardlock/audit"
 )
 
 // demoOptions are the flags of guardlock demo.
@@ -197,4 +199,5 @@ type tour struct {
 	sent      int
 	bytes     int64
 	took      time.Duration
+	compared  audit.DecisionID // that the last of the next steps is about
 }

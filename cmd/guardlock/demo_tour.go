@@ -146,6 +146,7 @@ func (t *tour) lookup(ctx context.Context, r *kgo.Record) error {
 	if err != nil {
 		return err
 	}
+	t.compared = d.ID
 	fmt.Fprintf(t.out, "  decision   %s\n  outcome    %s (%s)\n  module     %s %.19s…\n  principal  %s from %s, client %s\n  policy     %.12s\n",
 		d.ID, d.Outcome, d.Reason, d.Module.Name, d.Module.Digest, d.Principal, d.Source, d.ClientID, d.Batch.PolicyRevision)
 	return nil
@@ -227,7 +228,8 @@ func (t *tour) nextSteps() {
   %[1]s consume --bootstrap %[2]s --topic payments-review --count 3
   %[1]s audit query --dir %[3]s --outcome rejected --latest 5
   %[1]s audit tail --dir %[3]s
+  %[1]s audit compare %[5]s --bootstrap %[2]s --dir %[3]s
   %[1]s module inspect %[4]s/gdpr.wasm
 Ctrl-C ends it.
-`, demoCommand, t.address, shellWord(t.logDir()), shellWord(t.dir))
+`, demoCommand, t.address, shellWord(t.logDir()), shellWord(t.dir), t.compared)
 }

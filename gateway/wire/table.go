@@ -70,7 +70,7 @@ const (
 // read; a new version upstream stays hidden until its row is changed here.
 var table = [...]API{
 	{0, "Produce", 3, 13, 9, ParseBoth, false, false, "s3+ h i {s-12 u13+ {i y}}", "records meet their transforms; node endpoints rewritten; v0-2 carry message sets, which no transform reads, and are refused, yet v0 stays advertised (KAFKA-18659)"},
-	{1, "Fetch", 4, 18, 12, ParseBoth, false, false, "i-14 i i i3+ b4+ i7+ i7+ {s-12 u13+ {i i9+ q i12+ q5+ i}} {s7-12 u13+ [i]}7+ s11+", "dropped records' placeholders are stripped; node endpoints rewritten; followers refused; v0-3 may return message sets"},
+	{1, "Fetch", 4, 18, 12, ParseBoth, false, false, "i-14 i i i3+ b4+ i7+ i7+ {s-12 u13+ {i i9+ q i12+ q5+ i}} {s7-12 u13+ [i]}7+ s11+", "dropped records' placeholders are stripped, except for client id guardlock-audit; node endpoints rewritten; followers refused; v0-3 may return message sets"},
 	{2, "ListOffsets", 1, 11, 6, ParseRequest, false, false, "i b2+ {s {i i4+ q i0}} i10+", "followers refused"},
 	{3, "Metadata", 0, 13, 9, ParseResponse, false, false, "{u10+ s} b4+ b8-10 b8+", "broker addresses rewritten; topic ids learned from v10"},
 	{4, "LeaderAndIsr", 0, 7, 4, Refuse, false, false, "", whyBroker},
