@@ -107,6 +107,7 @@ type gateway struct {
 	dir     string // configuration, log and decisions
 	process *os.Process
 	ended   chan error
+	asked   sync.Once
 	stopped sync.Once
 	err     error
 }
@@ -170,10 +171,15 @@ func start(t *testing.T, o options) *gateway {
 	return g
 }
 
+// terminate asks the gateway to end in order, once: a second signal breaks off.
+func (g *gateway) terminate() {
+	g.asked.Do(func() { g.process.Signal(syscall.SIGTERM) })
+}
+
 // stop ends the gateway in order and waits for it.
 func (g *gateway) stop() error {
 	g.stopped.Do(func() {
-		g.process.Signal(syscall.SIGTERM)
+		g.terminate()
 		select {
 		case g.err = <-g.ended:
 		case <-time.After(patience):

@@ -4,7 +4,6 @@ package kafka
 
 import (
 	"context"
-	"syscall"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -44,7 +43,7 @@ func TestADrainedGatewayHasAnsweredWhatItTook(t *testing.T) {
 			c.Produce(context.WithoutCancel(t.Context()), r, func(_ *kgo.Record, err error) { results <- err })
 		}
 		if i == 40 {
-			g.process.Signal(syscall.SIGTERM)
+			g.terminate()
 		}
 		for range 5 {
 			if err := <-results; err != nil {
