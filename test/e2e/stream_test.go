@@ -1,11 +1,15 @@
 package e2e
 
 import (
+	"errors"
+	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"golang.org/x/sys/unix"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway"
@@ -126,4 +130,51 @@ func TestRequestBehindOnesThatPassByIsDecided(t *testing.T) {
 		got = append(got, v[:1])
 	}
 	equal(t, "stored", got, strings.Split(strings.Repeat("bbb0bbbsb", rounds), ""))
+}
+
+// TestUrgentDataHidesNothing: reads pass over a byte of TCP urgent data, and
+// splices stop at it. A request that is decided must not get past the gateway
+// because the two count bytes differently.
+func TestUrgentDataHidesNothing(t *testing.T) {
+	s := judgeSetup(1, func(c *gateway.Config) { c.FrameTimeout = 200 * time.Millisecond })
+	s.topics["by"] = 1
+	w := newWorld(t, s)
+	w.cluster.SetBindings(gateway.NewBindings(w.set.Bindings, &gateway.Grant{Unaudited: true}))
+	long := strings.Repeat("x", 70<<10)
+	by, rejected := produceOf(-1, part{"by", 0, batchOf(nobody, "b"+long)}), produceOf(-1, part{"in", 0, batchOf(nobody, "r"+long)})
+	for _, instead := range []bool{false, true} { // of a byte of the stream, or between two
+		for _, at := range []int{1, 3, 20, 100, 600, 30 << 10, -100, -1, 0, 5} {
+			c := dial(t, w.addr())
+			c.SetDeadline(time.Now().Add(5 * time.Second))
+			c.request(by) // the next is looked at before it is taken
+			first := c.frame(by)
+			frames := append(append(first, c.frame(rejected)...), c.frame(by)...)
+			if at <= 0 {
+				at += len(first)
+			} else if instead {
+				at += len(first) // in the request that is decided
+			}
+			raw := must(c.Conn.(*net.TCPConn).SyscallConn())(t)
+			c.Write(frames[:at])
+			var err error
+			ctlErr := raw.Control(func(fd uintptr) { err = unix.Sendto(int(fd), frames[at:at+1], unix.MSG_OOB, nil) })
+			if err = errors.Join(err, ctlErr); err != nil {
+				t.Fatalf("sending urgent data: %v", err)
+			}
+			if instead {
+				at++
+			}
+			c.Write(frames[at:]) // fails where the connection has ended
+			for range 3 {
+				if _, err = c.answer(); err != nil {
+					break
+				}
+			}
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("urgent data at %d: neither answered nor ended", at)
+			}
+			c.Close()
+		}
+	}
+	w.holdsNothing("in")
 }
