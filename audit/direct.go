@@ -147,15 +147,24 @@ func (r *ring) wait() (int64, error) {
 		if _, err := r.done.Read(r.count[:]); err != nil {
 			return 0, fmt.Errorf("waiting for a direct write: %w", err)
 		}
-		var now unix.Timespec
-		n, _, errno := unix.Syscall6(unix.SYS_IO_GETEVENTS, r.ctx, 0, 1, uintptr(unsafe.Pointer(&r.last)), uintptr(unsafe.Pointer(&now)), 0)
-		if errno != 0 && errno != unix.EINTR {
+		n, errno := r.take()
+		for errno == unix.EINTR {
+			n, errno = r.take()
+		}
+		if errno != 0 {
 			return 0, fmt.Errorf("asking for a direct write: %w", errno)
 		}
 		if n == 1 {
 			return r.last.result, nil
 		}
 	}
+}
+
+// take moves a completion into last if there is one, and returns their number.
+func (r *ring) take() (uintptr, unix.Errno) {
+	var now unix.Timespec
+	n, _, errno := unix.Syscall6(unix.SYS_IO_GETEVENTS, r.ctx, 0, 1, uintptr(unsafe.Pointer(&r.last)), uintptr(unsafe.Pointer(&now)), 0)
+	return n, errno
 }
 
 // directFile writes one file past the page cache. Its user appends: each write
