@@ -47,28 +47,7 @@ func TestDirectAppendsAreThereForReaders(t *testing.T) {
 	var readers sync.WaitGroup
 	stop := make(chan struct{})
 	for seed := range uint64(2) {
-		readers.Go(func() {
-			reader, err := os.Open(filepath.Join(d.dir, "appended"))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer reader.Close()
-			r, got := rand.New(rand.NewPCG(seed, 1)), make([]byte, 64<<10)
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				n := there.Load()
-				from := max(0, n-r.Int64N(int64(len(got))))
-				if _, err := reader.ReadAt(got[:n-from], from); err != nil || !bytes.Equal(got[:n-from], want[from:n]) {
-					t.Errorf("bytes %d to %d are not what was appended: %v", from, n, err)
-					return
-				}
-			}
-		})
+		readers.Go(func() { keepReading(t, filepath.Join(d.dir, "appended"), seed, want, &there, stop) })
 	}
 	off := int64(0)
 	for off < 6<<20 {
@@ -98,6 +77,30 @@ func TestDirectAppendsAreThereForReaders(t *testing.T) {
 	}
 	if err := f.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// keepReading reads what is there, as the log's readers do, until stop is closed.
+func keepReading(t *testing.T, path string, seed uint64, want []byte, there *atomic.Int64, stop <-chan struct{}) {
+	f, err := os.Open(path)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer f.Close()
+	r, got := rand.New(rand.NewPCG(seed, 1)), make([]byte, 64<<10)
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		n := there.Load()
+		from := max(0, n-r.Int64N(int64(len(got))))
+		if _, err := f.ReadAt(got[:n-from], from); err != nil || !bytes.Equal(got[:n-from], want[from:n]) {
+			t.Errorf("bytes %d to %d are not what was appended: %v", from, n, err)
+			return
+		}
 	}
 }
 
