@@ -32,9 +32,9 @@ type committer struct {
 	zeros   []byte
 }
 
-// commit makes one chunk durable. Crash points: before the datasync the frame
+// commit makes one chunk durable. Crash points: until append returns the frame
 // may be there, in part or not at all; replay cuts it or keeps it, and no
-// ticket has resolved. Between datasync and mark it is kept.
+// ticket has resolved. Between append and mark it is kept.
 func (c *committer) commit(ch *chunk) (mark, error) {
 	if ch.seal != nil {
 		if err := c.roll(ch.seal, ch.seq); err != nil {
@@ -87,7 +87,7 @@ func (c *committer) fill(end int64) error {
 		at += n
 	}
 	c.filled = upTo
-	return c.flush(c.file)
+	return c.flush(c.file) // a frame that goes past the page cache shall find its blocks on disk
 }
 
 func (c *committer) flush(f file) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -191,8 +192,11 @@ func TestPeekBehindSeesTheNextWholeFrame(t *testing.T) {
 		if i > 0 {
 			prefix, size, ok = in.peekBehind(off, whole)
 		}
-		if in.noPeekOff || in.available() == 0 {
-			return // not on this system: one frame goes at a time
+		if runtime.GOOS != "linux" || in.noPeekOff {
+			return // one frame goes at a time there
+		}
+		if in.available() == 0 {
+			t.Fatal("nothing is seen of what lies in the socket")
 		}
 		if want := i < 2; ok != want || ok && (size != len(body) || !bytes.HasPrefix(body, prefix) || len(prefix) == 0) {
 			t.Fatalf("frame %d: %v, %d bytes beginning with %q", i, ok, size, prefix)

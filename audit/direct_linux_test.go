@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -101,6 +102,41 @@ func keepReading(t *testing.T, path string, seed uint64, want []byte, there *ato
 			t.Errorf("bytes %d to %d are not what was appended: %v", from, n, err)
 			return
 		}
+	}
+}
+
+// Where the system and the file system take such writes, a log commits by them.
+func TestLogCommitsPastThePageCacheWhereItCan(t *testing.T) {
+	d, err := openDisk(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	f, err := d.create("log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var context uintptr
+	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&context)), 0); errno != 0 {
+		t.Logf("not here: %v", errno)
+		return
+	}
+	unix.Syscall(unix.SYS_IO_DESTROY, context, 0, 0)
+	probe, err := os.OpenFile(filepath.Join(d.dir, "probe"), os.O_CREATE|os.O_RDWR|unix.O_DIRECT, 0o600)
+	if err == nil {
+		defer probe.Close()
+		_, err = unix.Pwritev2(int(probe.Fd()), [][]byte{alignedBytes(directBlock)}, 0, unix.RWF_DSYNC)
+	}
+	if err != nil {
+		t.Logf("not here: %v", err)
+		return
+	}
+	if err := f.append([]byte("frame"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if direct := f.(diskFile).direct; direct == nil || direct.failed || direct.end != 5 {
+		t.Errorf("the log went through the page cache: %+v", direct)
 	}
 }
 
