@@ -59,19 +59,19 @@ func (c *conn) decide(ctx context.Context, p *produce, d decided, g *Grant) erro
 		p.rebuilt = true
 	}
 	w.entry.BytesIn, w.entry.BytesOut = len(in), len(out)
-	d.ticket = c.cluster.gw.cfg.Journal.Append(&w.entry, evidenceOf(out, &w.entry, g))
+	// Nothing but its content tells later which batch of a producer without an id is the one.
+	if w.entry.Evidence = g.Evidence; w.entry.ProducerID < 0 {
+		w.entry.Evidence = audit.EvidenceContent
+	}
+	d.ticket = c.cluster.gw.cfg.Journal.Append(&w.entry, EvidenceOf(out, w.entry.Evidence))
 	p.parts = append(p.parts, d)
 	return nil
 }
 
-// evidenceOf is what the decision's MAC covers of a batch: as much as the
-// binding asks for, and the content where nothing but it tells later which
-// batch of the topic is the one.
-func evidenceOf(batch []byte, e *audit.BatchEntry, g *Grant) []byte {
-	if e.Evidence = g.Evidence; e.ProducerID < 0 {
-		e.Evidence = audit.EvidenceContent
-	}
-	if e.Evidence == audit.EvidenceContent {
+// EvidenceOf is the part of a batch, as it was forwarded, that the MAC of its
+// decision covers; nil for less than a batch.
+func EvidenceOf(batch []byte, e audit.Evidence) []byte {
+	if e == audit.EvidenceContent {
 		return recordbatch.Content(batch)
 	}
 	return recordbatch.Facts(batch)

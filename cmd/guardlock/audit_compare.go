@@ -201,10 +201,7 @@ func fetchAt(ctx context.Context, client *kgo.Client, t kadm.TopicDetail, p kadm
 }
 
 func sameAsDecided(b *audit.BatchInfo, key [32]byte, batch []byte) bool {
-	evidence := recordbatch.Facts(batch)
-	if b.Evidence == audit.EvidenceContent {
-		evidence = recordbatch.Content(batch)
-	}
+	evidence := gateway.EvidenceOf(batch, b.Evidence)
 	return evidence != nil && b.CheckMAC(key, evidence) && recordbatch.Intact(batch)
 }
 
