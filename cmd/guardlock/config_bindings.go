@@ -41,7 +41,8 @@ type bindingConfig struct {
 	Recompress string `yaml:"recompress"`
 	// Evidence is what audit compare can later tell of a stored batch: header
 	// (default) is its producer, sequence, times and checksum; content is every
-	// byte, for a sixth more work. Producers without idempotence always get content.
+	// byte, for 2 to 40 % more CPU, most where large batches are not compressed.
+	// Producers without idempotence always get content.
 	Evidence string `yaml:"evidence"`
 }
 

@@ -24,8 +24,8 @@ type frame struct {
 }
 
 // makeFrame builds a Produce v9 request of n JSON-like records of 1 KiB in one
-// batch, compressed with codec, of an idempotent producer as stock clients are
-// by default. Its sequence is the same in every request: the null broker does
+// batch, compressed with codec, of an idempotent producer, as the Java client and
+// franz-go are by default. Its sequence is the same in every request: the null broker does
 // not look at it, and the gateway only records it.
 func makeFrame(n int, codec recordbatch.Compression) (frame, error) {
 	r := rand.New(rand.NewPCG(7, 7))
