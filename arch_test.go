@@ -41,6 +41,7 @@ func sources(t *testing.T) []*source {
 	t.Helper()
 	var all []*source
 	fset := token.NewFileSet()
+
 	err := filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -51,10 +52,12 @@ func sources(t *testing.T) []*source {
 		if d.IsDir() || !strings.HasSuffix(p, ".go") {
 			return nil
 		}
+
 		raw, err := os.ReadFile(p)
 		if err != nil {
 			return err
 		}
+
 		f, err := parser.ParseFile(fset, p, raw, parser.ParseComments)
 		p = filepath.ToSlash(p)
 		all = append(all, &source{p, path.Dir(p), strings.HasSuffix(p, "_test.go"), raw, f, fset})
@@ -63,6 +66,7 @@ func sources(t *testing.T) []*source {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return all
 }
 
@@ -102,6 +106,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			t.Errorf("%s: %s is not a room; add it to rooms here and to the code map of ARCHITECTURE.md", s.path, s.dir)
 			continue
 		}
+
 		for _, i := range s.file.Imports {
 			p, _ := strconv.Unquote(i.Path.Value)
 			if inside, ok := strings.CutPrefix(p, modulePath+"/"); ok && !slices.Contains(allowed, inside) {
@@ -135,6 +140,7 @@ func TestEachPackageHasOnePackageComment(t *testing.T) {
 			tested[s.dir] = true
 			continue
 		}
+
 		if packages[s.dir] == nil {
 			packages[s.dir] = &pkg{}
 		}
@@ -142,6 +148,7 @@ func TestEachPackageHasOnePackageComment(t *testing.T) {
 		if s.file.Doc == nil {
 			continue
 		}
+
 		packages[s.dir].docs = append(packages[s.dir].docs, path.Base(s.path))
 		want := "Package " + s.file.Name.Name + " "
 		if s.file.Name.Name == "main" {
@@ -151,16 +158,19 @@ func TestEachPackageHasOnePackageComment(t *testing.T) {
 			t.Errorf("%s: the package comment does not begin with %q", s.path, want)
 		}
 	}
+
 	for dir, p := range packages {
 		if !slices.Equal(p.docs, []string{path.Base(dir) + ".go"}) && !slices.Equal(p.docs, []string{"main.go"}) {
 			t.Errorf("%s: package comments in %v; want one, in %s.go or main.go", dir, p.docs, path.Base(dir))
 		}
 	}
+
 	for _, s := range sources(t) {
 		if s.test && packages[s.dir] != nil && s.file.Doc != nil && !strings.HasSuffix(s.file.Name.Name, "_test") {
 			t.Errorf("%s: a test file has a package comment", s.path)
 		}
 	}
+
 	if len(tested) == 0 {
 		t.Error("found no test at all")
 	}
@@ -199,6 +209,7 @@ func TestRoomsDoNotReadTheEnvironment(t *testing.T) {
 			if x, ok := sel.X.(*ast.Ident); ok && x.Name == "os" && slices.Contains([]string{"Getenv", "LookupEnv", "Environ", "ExpandEnv"}, sel.Sel.Name) {
 				t.Errorf("%s reads the environment: os.%s", s.path, sel.Sel.Name)
 			}
+
 			return true
 		})
 	}
@@ -257,5 +268,6 @@ func declared(t *testing.T) map[string]bool {
 			}
 		}
 	}
+
 	return names
 }

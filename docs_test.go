@@ -43,11 +43,13 @@ func TestEveryInvariantNamesItsTest(t *testing.T) {
 	if !found {
 		t.Fatal("ARCHITECTURE.md has no section Invariants")
 	}
+
 	section, _, _ = strings.Cut(section, "\n## ")
 	items := regexp.MustCompile(`(?m)^\d+\. `).Split(section, -1)[1:]
 	if len(items) != 8 {
 		t.Errorf("found %d invariants, want 8", len(items))
 	}
+
 	for i, item := range items {
 		if !testName.MatchString(item) {
 			t.Errorf("invariant %d names no test", i+1)
@@ -99,6 +101,7 @@ func TestRationaleNamesEveryDirectDependency(t *testing.T) {
 	if len(found) < 10 {
 		t.Fatalf("found only %d requirements in go.mod", len(found))
 	}
+
 	used := imported(t)
 	for _, m := range found {
 		needed := slices.ContainsFunc(used, func(p string) bool { return p == m[1] || strings.HasPrefix(p, m[1]+"/") })
@@ -117,6 +120,7 @@ func imported(t *testing.T) []string {
 			all = append(all, p)
 		}
 	}
+
 	return all
 }
 
@@ -141,14 +145,17 @@ func settings(t *testing.T) map[string][]field {
 			if !ok {
 				return true
 			}
+
 			if st, ok := ts.Type.(*ast.StructType); ok && (ts.Name.Name == "config" || strings.HasSuffix(ts.Name.Name, "Config")) {
 				if fs := fieldsOf(st); len(fs) > 0 {
 					all[ts.Name.Name] = fs
 				}
 			}
+
 			return true
 		})
 	}
+
 	return all
 }
 
@@ -163,6 +170,7 @@ func fieldsOf(st *ast.StructType) []field {
 		if key == "" {
 			continue
 		}
+
 		kind, block := kindOf(f.Type)
 		one := field{names: []string{f.Names[0].Name}, keys: []string{key}, kind: kind, block: block, doc: strings.Join(strings.Fields(f.Doc.Text()), " ")}
 		// A field without a comment shares that of the field before it.
@@ -171,8 +179,10 @@ func fieldsOf(st *ast.StructType) []field {
 			out[last].keys = append(out[last].keys, key)
 			continue
 		}
+
 		out = append(out, one)
 	}
+
 	return out
 }
 
@@ -213,6 +223,7 @@ func layout(all map[string][]field, block, path string, out []section) []section
 		i = len(out)
 		out = append(out, section{block: block})
 	}
+
 	out[i].paths = append(out[i].paths, path)
 	for _, f := range all[block] {
 		if f.block != "" {
@@ -223,6 +234,7 @@ func layout(all map[string][]field, block, path string, out []section) []section
 			out = layout(all, f.block, inside, out)
 		}
 	}
+
 	return out
 }
 
@@ -238,6 +250,7 @@ func inYAML(doc string, fields []field, all map[string][]field) string {
 			}
 		}
 	}
+
 	for _, f := range fields {
 		for i, n := range f.names {
 			if strings.ToUpper(n) != n || strings.Contains(f.keys[i], "_") {
@@ -245,11 +258,13 @@ func inYAML(doc string, fields []field, all map[string][]field) string {
 			}
 		}
 	}
+
 	for _, f := range fields {
 		if rest, ok := strings.CutPrefix(doc, f.names[0]+" "); ok && strings.ToUpper(f.names[0]) == f.names[0] {
 			doc = "`" + f.keys[0] + "` " + rest // TLS, SASL: only the word that the comment is about
 		}
 	}
+
 	return regexp.MustCompile(`[A-Za-z]+`).ReplaceAllStringFunc(doc, func(w string) string {
 		if k, ok := keys[w]; ok {
 			return "`" + k + "`"
@@ -269,17 +284,20 @@ One YAML file. Unknown keys are errors. ` + "`guardlock check FILE`" + ` reports
 or the log. Relative paths are relative to the file. Secrets stand in files of their own, with mode 0600. What is unsafe is
 spelled ` + "`insecure`" + ` and shown at every start. Complete examples are in [deploy/samples](../deploy/samples).
 `)
+
 	for _, s := range layout(all, "config", "", nil) {
 		title := "Top level"
 		if s.paths[0] != "" {
 			title = "`" + strings.Join(s.paths, "`, `") + "`"
 		}
+
 		fmt.Fprintf(&b, "\n## %s\n\n| key | is | meaning |\n|---|---|---|\n", title)
 		for _, f := range all[s.block] {
 			doc := strings.ReplaceAll(inYAML(f.doc, all[s.block], all), "|", "\\|")
 			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", strings.Join(f.keys, "`, `"), f.kind, doc)
 		}
 	}
+
 	return b.String()
 }
 
@@ -290,6 +308,7 @@ func TestConfigurationDocumentIsCurrent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	if read(t, "docs/configuration.md") != want {
 		t.Error("docs/configuration.md is older than config.go: go test -run TestConfigurationDocumentIsCurrent . -update")
 	}

@@ -32,7 +32,8 @@ type block struct {
 
 func blocks(readme string) []block {
 	var all []block
-	mark, open := "", -1
+	mark := ""
+	open := -1
 	lines := strings.Split(readme, "\n")
 	for i, l := range lines {
 		switch {
@@ -40,11 +41,13 @@ func blocks(readme string) []block {
 			open = i
 		case strings.HasPrefix(l, "```"):
 			all = append(all, block{mark, strings.TrimPrefix(lines[open], "```"), strings.Join(lines[open+1:i], "\n"), open + 1})
-			mark, open = "", -1
+			mark = ""
+			open = -1
 		case open < 0 && strings.HasPrefix(l, "<!-- "):
 			mark = strings.TrimSuffix(strings.TrimPrefix(l, "<!-- "), " -->")
 		}
 	}
+
 	return all
 }
 
@@ -52,7 +55,8 @@ func blocks(readme string) []block {
 // looks like a clone, with another port than 9092.
 func TestReadmeBlocksWorkAsPrinted(t *testing.T) {
 	r := newReader(t)
-	output, ran := "", 0
+	output := ""
+	ran := 0
 	for _, b := range blocks(read(t, "README.md")) {
 		switch {
 		case b.mark == "prints":
@@ -66,6 +70,7 @@ func TestReadmeBlocksWorkAsPrinted(t *testing.T) {
 			t.Errorf("README.md:%d: nothing says how to run this block", b.line)
 		}
 	}
+
 	if ran < 8 {
 		t.Errorf("ran only %d blocks", ran)
 	}
@@ -80,10 +85,12 @@ type reader struct {
 }
 
 func newReader(t *testing.T) *reader {
-	bin, dir := t.TempDir(), t.TempDir()
+	bin := t.TempDir()
+	dir := t.TempDir()
 	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin, "./cmd/guardlock").CombinedOutput(); err != nil {
 		t.Fatalf("building: %v\n%s", err, out)
 	}
+
 	here, err := filepath.Abs("transforms")
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +98,7 @@ func newReader(t *testing.T) *reader {
 	if err := os.Symlink(here, filepath.Join(dir, "transforms")); err != nil {
 		t.Fatal(err)
 	}
+
 	r := &reader{t: t, dir: dir, address: freeAddress(t)}
 	r.env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "GUARDLOCK_BOOTSTRAP="+r.address)
 	return r
@@ -105,6 +113,7 @@ func freeAddress(t *testing.T) string {
 		port := 20000 + 2*rand.IntN(5000)
 		first, errFirst := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		second, errSecond := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
+
 		if errFirst == nil {
 			first.Close()
 		}
@@ -115,6 +124,7 @@ func freeAddress(t *testing.T) string {
 			return fmt.Sprintf("127.0.0.1:%d", port)
 		}
 	}
+
 	t.Fatal("no two free ports in a row")
 	return ""
 }
@@ -125,25 +135,31 @@ func (r *reader) command(b block) *exec.Cmd {
 	if instead, ok := strings.CutPrefix(b.mark, "run as: "); ok {
 		text = instead + " --listen " + r.address
 	}
+
 	cmd := exec.Command("sh", "-eu", "-c", text)
-	cmd.Dir, cmd.Env = r.dir, r.env
+	cmd.Dir = r.dir
+	cmd.Env = r.env
 	return cmd
 }
 
 func (r *reader) run(b block) string {
 	r.t.Helper()
 	out, err := r.command(b).CombinedOutput()
-	code, want := 0, 0
+	code := 0
+	want := 0
+
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		code = exit.ExitCode()
 	} else if err != nil {
 		r.t.Fatal(err)
 	}
+
 	fmt.Sscanf(b.mark, "run: exit %d", &want)
 	if code != want {
 		r.t.Fatalf("README.md:%d: exit code %d, want %d\n%s", b.line, code, want, out)
 	}
+
 	return string(out)
 }
 
@@ -153,15 +169,18 @@ func (r *reader) serve(b block) {
 	r.t.Helper()
 	cmd := r.command(b)
 	cmd.Args[3] = "exec " + cmd.Args[3] // signals reach the gateway, not a shell
+
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		r.t.Fatal(err)
 	}
+
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
+
 	killer := time.AfterFunc(2*time.Minute, func() { cmd.Process.Kill() })
 	r.t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
@@ -172,12 +191,14 @@ func (r *reader) serve(b block) {
 			r.t.Logf("the gateway's log:\n%s", log.String())
 		}
 	})
+
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
 		if strings.Contains(lines.Text(), "is ready") {
 			return
 		}
 	}
+
 	r.t.Fatalf("README.md:%d: ended before it was ready", b.line)
 }
 

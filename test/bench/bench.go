@@ -60,8 +60,10 @@ func (b *nullBroker) serve(c net.Conn) {
 			return
 		}
 		size := int(binary.BigEndian.Uint32(head[:]))
-		key, version := int16(binary.BigEndian.Uint16(head[4:])), int16(binary.BigEndian.Uint16(head[6:]))
+		key := int16(binary.BigEndian.Uint16(head[4:]))
+		version := int16(binary.BigEndian.Uint16(head[6:]))
 		correlation := binary.BigEndian.Uint32(head[8:])
+
 		if _, err := r.Discard(size - 8); err != nil {
 			return
 		}
@@ -73,6 +75,7 @@ func (b *nullBroker) serve(c net.Conn) {
 			}
 			continue
 		}
+
 		if _, err := c.Write(out); err != nil {
 			return
 		}
@@ -101,12 +104,16 @@ func (b *nullBroker) answer(dst []byte, key, version int16, correlation uint32) 
 		host, port, _ := net.SplitHostPort(b.addr())
 		n := kmsg.NewMetadataResponseBroker()
 		p, _ := strconv.Atoi(port)
-		n.NodeID, n.Host, n.Port = 0, host, int32(p)
+		n.NodeID = 0
+		n.Host = host
+		n.Port = int32(p)
 		r.Brokers = append(r.Brokers, n)
 	}
+
 	start := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	dst = binary.BigEndian.AppendUint32(dst, correlation)
+
 	if resp.IsFlexible() && key != 18 {
 		dst = append(dst, 0)
 	}

@@ -42,11 +42,13 @@ func startProxy(tb testing.TB, mode, upstream string) *proxy {
 	if err != nil {
 		tb.Fatal(err)
 	}
+
 	p := &proxy{cmd: exec.Command(exe, childArg, mode, upstream, tb.TempDir())}
 	p.cmd.Stderr = os.Stderr
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		tb.Fatal(err)
 	}
+
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		tb.Fatal(err)
@@ -54,11 +56,13 @@ func startProxy(tb testing.TB, mode, upstream string) *proxy {
 	if err := p.cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
+
 	tb.Cleanup(func() { p.in.Close(); p.cmd.Wait() })
 	p.out = bufio.NewScanner(out)
 	if !p.out.Scan() {
 		tb.Fatal("the proxy did not start")
 	}
+
 	p.addr = p.out.Text()
 	return p
 }
@@ -72,12 +76,14 @@ func (p *proxy) usage(tb testing.TB) (cpu, kib int) {
 	if !p.out.Scan() {
 		tb.Fatal("the proxy has ended")
 	}
+
 	f := strings.Fields(p.out.Text())
 	cpu, err1 := strconv.Atoi(f[0])
 	kib, err2 := strconv.Atoi(f[1])
 	if err1 != nil || err2 != nil {
 		tb.Fatalf("reading usage from %q", p.out.Text())
 	}
+
 	return cpu, kib
 }
 
@@ -111,9 +117,11 @@ func BenchmarkRatio(b *testing.B) {
 				after, _ := p.usage(b)
 				cpu[i] += after - before
 			}
+
 			send[i](200) // warm-up
 			cpu[i] = 0
 		}
+
 		turn := 250_000_000 / f.raw // short ones would measure how proxies wake up
 		b.ResetTimer()
 		for sent := 0; sent < b.N; sent += turn {
@@ -121,6 +129,7 @@ func BenchmarkRatio(b *testing.B) {
 				send[i](min(turn, b.N-sent))
 			}
 		}
+
 		b.StopTimer()
 		for i, mode := range modes {
 			b.ReportMetric(float64(cpu[i])/1e3/(float64(b.N)*float64(f.raw)/1e6), mode+"-ms/MB")
@@ -175,23 +184,28 @@ func benchmarkMode(b *testing.B, mode string, f frame) {
 		p = startProxy(b, mode, addr)
 		addr = p.addr
 	}
+
 	l := loaderFor(b, addr)
 	if err := l.send(f, 200); err != nil { // warm-up
 		b.Fatal(err)
 	}
+
 	cpu := 0
 	if p != nil {
 		cpu, _ = p.usage(b)
 	}
+
 	b.SetBytes(int64(f.raw))
 	b.ResetTimer()
 	if err := l.send(f, b.N); err != nil {
 		b.Fatal(err)
 	}
+
 	b.StopTimer()
 	if p == nil {
 		return
 	}
+
 	after, kib := p.usage(b)
 	mb := float64(b.N) * float64(f.raw) / 1e6
 	b.ReportMetric(float64(after-cpu)/1e3/mb, "cpu-ms/MB")
@@ -210,23 +224,28 @@ func benchmarkLatency(b *testing.B, mode string) {
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	addr := nullBrokerFor(b).addr()
 	if mode != "direct" {
 		addr = startProxy(b, mode, addr).addr
 	}
+
 	l, err := newLoader(addr, 1, 1)
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	defer l.close()
 	if _, err := l.closedLoop(f, 100); err != nil {
 		b.Fatal(err)
 	}
+
 	b.ResetTimer()
 	took, err := l.closedLoop(f, b.N)
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1e3, "p50-us")
 	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1e3, "p99-us")
@@ -242,6 +261,7 @@ func TestEveryModeAcknowledges(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			for _, mode := range modes {
 				l, err := newLoader(startProxy(t, mode, broker.addr()).addr, 2, 5)
 				if err != nil {
@@ -250,6 +270,7 @@ func TestEveryModeAcknowledges(t *testing.T) {
 				if err := l.send(f, 40); err != nil {
 					t.Errorf("%s, %s, %d records: %v", mode, codec, records, err)
 				}
+
 				l.close()
 			}
 		}

@@ -34,6 +34,7 @@ func runChild(mode, upstream, dir string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	serve := serveGateway
+
 	if mode == modeSplice {
 		serve = serveSplice
 	}
@@ -41,6 +42,7 @@ func runChild(mode, upstream, dir string) error {
 	if err != nil {
 		return err
 	}
+
 	fmt.Println(addr)
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
@@ -51,6 +53,7 @@ func runChild(mode, upstream, dir string) error {
 		cpu := (u.Utime.Nano() + u.Stime.Nano()) / 1e3
 		fmt.Println(cpu, residentKiB())
 	}
+
 	return lines.Err()
 }
 
@@ -69,21 +72,25 @@ func serveSplice(_ context.Context, _, upstream, _ string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	go func() {
 		for {
 			c, err := ln.Accept()
 			if err != nil {
 				return
 			}
+
 			up, err := net.Dial("tcp", upstream)
 			if err != nil {
 				c.Close()
 				continue
 			}
+
 			go func() { io.Copy(up, c); up.Close() }()
 			go func() { io.Copy(c, up); c.Close() }()
 		}
 	}()
+
 	return ln.Addr().String(), nil
 }
 
@@ -92,14 +99,17 @@ func serveGateway(ctx context.Context, mode, upstream, dir string) (string, erro
 	if err != nil {
 		return "", err
 	}
+
 	at, err := broker.ParseHostPort(upstream)
 	if err != nil {
 		return "", err
 	}
+
 	cluster, err := broker.NewCluster(broker.ClusterConfig{Bootstrap: []broker.HostPort{at}})
 	if err != nil {
 		return "", err
 	}
+
 	g, err := gateway.New(gateway.Config{Journal: journal, Ledger: journal, Clusters: []gateway.ClusterConfig{{
 		Name: "bench", Upstream: cluster, Host: "127.0.0.1", MaxNode: 10}}})
 	if err != nil {
@@ -108,10 +118,12 @@ func serveGateway(ctx context.Context, mode, upstream, dir string) (string, erro
 	if err := g.Listen(ctx); err != nil {
 		return "", err
 	}
+
 	bindings, err := bindingsFor(ctx, mode)
 	if err != nil {
 		return "", err
 	}
+
 	g.Cluster("bench").SetBindings(bindings)
 	go g.Run(ctx)
 	return g.Cluster("bench").Addr(), nil
@@ -127,7 +139,9 @@ func bindingsFor(ctx context.Context, mode string) (*gateway.Bindings, error) {
 			grant.Evidence = audit.EvidenceContent
 		}
 		grant.Chain = native{}
-		grant.Modules, grant.Reasons, grant.Routes = []audit.ModuleRef{{Name: "native"}}, [][]string{{"unspecified"}}, [][]string{nil}
+		grant.Modules = []audit.ModuleRef{{Name: "native"}}
+		grant.Reasons = [][]string{{"unspecified"}}
+		grant.Routes = [][]string{nil}
 	case modeUppercase:
 		m, err := uppercase(ctx)
 		if err != nil {
@@ -136,6 +150,7 @@ func bindingsFor(ctx context.Context, mode string) (*gateway.Bindings, error) {
 		grant.Chain = transforms.NewChain(m)
 		grant.Modules, grant.Reasons, grant.Routes = []audit.ModuleRef{{Name: "uppercase", Digest: m.Digest()}}, [][]string{m.Reasons()}, [][]string{nil}
 	}
+
 	return gateway.NewBindings([]gateway.Binding{{Topics: []string{benchTopic}, Grant: grant}}, gateway.RefuseUnbound()), nil
 }
 
@@ -144,6 +159,7 @@ func uppercase(ctx context.Context) (*transforms.Module, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	wasm, ok := modules.Wasm("uppercase")
 	if !ok {
 		return nil, fmt.Errorf("module uppercase is not bundled")
@@ -160,8 +176,10 @@ func (native) Run(_ context.Context, b *record.Batch, _ transforms.Origin) error
 	for i := range b.Records {
 		r := &b.Records[i]
 		b.Data[r.Value.Off] ^= 0x20
-		r.Verdict, r.Touched = record.Modified, record.Span{Off: r.Value.Off, Len: 1}
+		r.Verdict = record.Modified
+		r.Touched = record.Span{Off: r.Value.Off, Len: 1}
 	}
+
 	b.Changed = true
 	return nil
 }

@@ -34,18 +34,32 @@ func makeFrame(n int, codec recordbatch.Compression) (frame, error) {
 	for i := range n {
 		plain = appendRecord(plain, i, jsonValue(r))
 	}
-	kb := kmsg.RecordBatch{Magic: 2, LastOffsetDelta: int32(n - 1), ProducerID: 4000, ProducerEpoch: 0, FirstSequence: 0,
-		NumRecords: int32(n), Records: plain, PartitionLeaderEpoch: -1, FirstTimestamp: 1_700_000_000_000, MaxTimestamp: 1_700_000_000_000}
+
+	kb := kmsg.RecordBatch{
+		Magic:                2,
+		LastOffsetDelta:      int32(n - 1),
+		ProducerID:           4000,
+		ProducerEpoch:        0,
+		FirstSequence:        0,
+		NumRecords:           int32(n),
+		Records:              plain,
+		PartitionLeaderEpoch: -1,
+		FirstTimestamp:       1_700_000_000_000,
+		MaxTimestamp:         1_700_000_000_000,
+	}
+
 	raw := seal(kb.AppendTo(nil))
 	c := recordbatch.NewCodec(recordbatch.Limits{})
 	h, err := c.Decode(raw, &b)
 	if err != nil {
 		return frame{}, fmt.Errorf("building batch: %w", err)
 	}
+
 	batch, err := c.Encode(nil, h, &b, recordbatch.EncodeOptions{Compression: codec})
 	if err != nil {
 		return frame{}, fmt.Errorf("building batch: %w", err)
 	}
+
 	return frame{bytes: produceFrame(batch), raw: len(plain)}, nil
 }
 
@@ -58,7 +72,9 @@ func seal(raw []byte) []byte {
 
 func produceFrame(batch []byte) []byte {
 	req := kmsg.NewPtrProduceRequest()
-	req.Version, req.Acks, req.TimeoutMillis = 9, -1, 30_000
+	req.Version = 9
+	req.Acks = -1
+	req.TimeoutMillis = 30_000
 	t := kmsg.NewProduceRequestTopic()
 	t.Topic = benchTopic
 	p := kmsg.NewProduceRequestTopicPartition()
@@ -68,6 +84,7 @@ func produceFrame(batch []byte) []byte {
 	out := wire.AppendRequestHeader(make([]byte, 4), 0, 9, 0, []byte("bench"))
 	out = req.AppendTo(out)
 	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
+
 	return out
 }
 
@@ -90,6 +107,7 @@ func appendRecord(dst []byte, i int, value []byte) []byte {
 	body = append(body, value...)
 	body = binary.AppendVarint(body, 0)
 	dst = binary.AppendVarint(dst, int64(len(body)))
+
 	return append(dst, body...)
 }
 
@@ -109,6 +127,7 @@ func newLoader(addr string, conns, inFlight int) (*loader, error) {
 		}
 		l.conns = append(l.conns, c)
 	}
+
 	return l, nil
 }
 
@@ -128,12 +147,14 @@ func (l *loader) send(f frame, n int) error {
 		}
 		go func() { errs <- l.drive(c, f, share) }()
 	}
+
 	var first error
 	for range l.conns {
 		if err := <-errs; err != nil && first == nil {
 			first = err
 		}
 	}
+
 	return first
 }
 
@@ -151,6 +172,7 @@ func (l *loader) drive(c net.Conn, f frame, n int) error {
 			case <-stop:
 				return
 			}
+
 			binary.BigEndian.PutUint32(own[8:], uint32(i))
 			if _, err := c.Write(own); err != nil {
 				sent <- err
@@ -159,6 +181,7 @@ func (l *loader) drive(c net.Conn, f frame, n int) error {
 		}
 		sent <- nil
 	}()
+
 	r := bufio.NewReader(c)
 	for i := range n {
 		if err := readAck(r, uint32(i)); err != nil {
@@ -166,6 +189,7 @@ func (l *loader) drive(c net.Conn, f frame, n int) error {
 		}
 		<-window
 	}
+
 	return <-sent
 }
 
@@ -175,6 +199,7 @@ func readAck(r *bufio.Reader, correlation uint32) error {
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return fmt.Errorf("reading answer: %w", err)
 	}
+
 	body := make([]byte, binary.BigEndian.Uint32(head[:]))
 	if _, err := io.ReadFull(r, body); err != nil {
 		return fmt.Errorf("reading answer: %w", err)
@@ -182,6 +207,7 @@ func readAck(r *bufio.Reader, correlation uint32) error {
 	if got := binary.BigEndian.Uint32(body); got != correlation {
 		return fmt.Errorf("answer %d where %d is due", got, correlation)
 	}
+
 	return wire.ProduceResults(9, body, func(a *wire.ProduceAnswer) error {
 		if a.ErrorCode != 0 {
 			return fmt.Errorf("a batch was refused with code %d", a.ErrorCode)
@@ -205,7 +231,9 @@ func (l *loader) closedLoop(f frame, n int) ([]time.Duration, error) {
 		if err := readAck(r, uint32(i)); err != nil {
 			return nil, err
 		}
+
 		took = append(took, time.Since(start))
 	}
+
 	return took, nil
 }

@@ -26,6 +26,7 @@ func hiddenCluster(t *testing.T) *world {
 		}
 		return net.Listen(network, net.JoinHostPort(hidden, port))
 	}
+
 	s := judgeSetup(3, nil)
 	s.kafka = []kfake.Opt{kfake.NumBrokers(3), kfake.ListenFn(listen)}
 	return newWorld(t, s)
@@ -41,23 +42,28 @@ func TestNoAnswerHoldsAnUpstreamAddress(t *testing.T) {
 		n := must(strconv.Atoi(port))(t)
 		secrets = append(secrets, port, string(binary.BigEndian.AppendUint32(nil, uint32(n))))
 	}
+
 	announced := dial(t, w.addr()).request(kmsg.NewPtrApiVersionsRequest()).(*kmsg.ApiVersionsResponse)
-	answered, withAddresses := 0, 0
+	answered := 0
+	withAddresses := 0
 	for _, api := range announced.ApiKeys {
 		for v := api.MinVersion; v <= api.MaxVersion; v++ {
 			req := askFor(w, api.ApiKey)
 			if req == nil || v > req.MaxVersion() {
 				continue
 			}
+
 			req.SetVersion(v)
 			frame, err := oneAnswer(t, w, req)
 			if err != nil {
 				continue // the broker has nothing to say, or not yet
 			}
+
 			answered++
 			if contains(frame, "127.0.0.1") {
 				withAddresses++
 			}
+
 			for _, s := range secrets {
 				if contains(frame, s) {
 					t.Errorf("the answer to %s v%d holds %q", kmsg.NameForKey(api.ApiKey), v, s)
@@ -65,6 +71,7 @@ func TestNoAnswerHoldsAnUpstreamAddress(t *testing.T) {
 			}
 		}
 	}
+
 	// Metadata, FindCoordinator, DescribeCluster and the endpoints of a leader
 	// that moved: else this test has looked at nothing.
 	if t.Logf("%d answers, %d with addresses of ours", answered, withAddresses); answered < 100 || withAddresses < 20 {
@@ -79,6 +86,7 @@ func oneAnswer(t *testing.T, w *world, req kmsg.Request) ([]byte, error) {
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(500 * time.Millisecond))
 	c.send(req)
+
 	frame, err := c.answer()
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !contains([]byte(err.Error()), "EOF") && !contains([]byte(err.Error()), "reset") {
 		t.Errorf("%s v%d: %v", kmsg.NameForKey(req.Key()), req.GetVersion(), err)
@@ -93,7 +101,9 @@ func askFor(w *world, key int16) kmsg.Request {
 	if d, ok := req.(interface{ Default() }); ok {
 		d.Default()
 	}
-	topic, id := "in", w.kafka.TopicInfo("in").TopicID
+
+	topic := "in"
+	id := w.kafka.TopicInfo("in").TopicID
 	switch r := req.(type) {
 	case *kmsg.ProduceRequest:
 		made := produceOf(-1)
@@ -103,30 +113,40 @@ func askFor(w *world, key int16) kmsg.Request {
 		made.Topics[0].TopicID = id
 		return made
 	case *kmsg.FetchRequest:
-		r.MaxWaitMillis, r.MaxBytes, r.ReplicaID = 10, 1<<20, -1
+		r.MaxWaitMillis = 10
+		r.MaxBytes = 1 << 20
+		r.ReplicaID = -1
 		t := kmsg.NewFetchRequestTopic()
-		t.Topic, t.TopicID = topic, id
+		t.Topic = topic
+		t.TopicID = id
+
 		for p := range int32(3) {
 			rp := kmsg.NewFetchRequestTopicPartition()
-			rp.Partition, rp.PartitionMaxBytes = p, 1<<20
+			rp.Partition = p
+			rp.PartitionMaxBytes = 1 << 20
 			t.Partitions = append(t.Partitions, rp)
 		}
+
 		r.Topics = append(r.Topics, t)
 	case *kmsg.MetadataRequest:
 		return metadataRequest(topic)
 	case *kmsg.FindCoordinatorRequest:
-		r.CoordinatorKey, r.CoordinatorKeys = "group", []string{"group", "another", "third"}
+		r.CoordinatorKey = "group"
+		r.CoordinatorKeys = []string{"group", "another", "third"}
 	case *kmsg.DescribeConfigsRequest:
 		rr := kmsg.NewDescribeConfigsRequestResource()
-		rr.ResourceType, rr.ResourceName = kmsg.ConfigResourceTypeBroker, "0"
+		rr.ResourceType = kmsg.ConfigResourceTypeBroker
+		rr.ResourceName = "0"
 		r.Resources = append(r.Resources, rr)
 	case *kmsg.DescribeTopicPartitionsRequest:
 		t := kmsg.NewDescribeTopicPartitionsRequestTopic()
 		t.Topic = topic
-		r.Topics, r.ResponsePartitionLimit = append(r.Topics, t), 100
+		r.Topics = append(r.Topics, t)
+		r.ResponsePartitionLimit = 100
 	case *kmsg.DescribeGroupsRequest:
 		r.Groups = []string{"group"}
 	}
+
 	return req
 }
 

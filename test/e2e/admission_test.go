@@ -63,6 +63,7 @@ func TestModulesThatMayNotRunAreRefusedAtLoadEachWithItsReason(t *testing.T) {
 	good := judgeModule("good")
 	good.name = "good"
 	p.modules = []module{good}
+
 	for _, r := range refusals {
 		m := judgeModule(r.name)
 		if r.module != nil {
@@ -72,12 +73,14 @@ func TestModulesThatMayNotRunAreRefusedAtLoadEachWithItsReason(t *testing.T) {
 		p.modules = append(p.modules, m)
 		p.bindings[r.name] = r.name
 	}
+
 	d := deploy(t, p)
 	for i, r := range refusals {
 		if r.spoil != nil {
 			r.spoil(t, d, p.modules[i+1])
 		}
 	}
+
 	checkNamesEach(t, d)
 	serveRefusesEach(t, d)
 }
@@ -88,12 +91,14 @@ func checkNamesEach(t *testing.T, d *deployment) {
 	if exit != 3 {
 		t.Errorf("check ended with %d, want 3", exit)
 	}
+
 	for _, r := range refusals {
 		said := problem(out, r.name)
 		if !strings.Contains(said, "("+r.code+")") || !strings.Contains(said, r.message) {
 			t.Errorf("check says of %s: %q; want code %s and %q", r.name, said, r.code, r.message)
 		}
 	}
+
 	if problem(out, "good") != "" {
 		t.Errorf("check complains about a good module:\n%s", out)
 	}
@@ -115,6 +120,7 @@ func serveRefusesEach(t *testing.T, d *deployment) {
 	gateway := serve(t, d)
 	c := client(t, d.address, kgo.AllowAutoTopicCreation(), kgo.DisableIdempotentWrite())
 	mustSend(t, c, "good", 0, "a")
+
 	for _, r := range refusals {
 		if err := send(t, c, r.name, 0, "a")[0]; err == nil || !strings.Contains(err.Error(), "POLICY_VIOLATION") {
 			t.Errorf("producing to the topic of %s: %v", r.name, err)
@@ -124,6 +130,7 @@ func serveRefusesEach(t *testing.T, d *deployment) {
 			t.Errorf("the log says of the admission of %s: %+v", r.name, found)
 		}
 	}
+
 	gateway.terminate()
 }
 
@@ -133,10 +140,12 @@ func TestExponentialCallsAreInterrupted(t *testing.T) {
 	d := deploy(t, plan{modules: []module{{name: "bomb", wasm: exponential(40), topics: []string{"in"}}}, bindings: map[string]string{"in": "bomb", "other": ""}})
 	gateway := serve(t, d)
 	c := client(t, d.address, kgo.AllowAutoTopicCreation(), kgo.DisableIdempotentWrite())
+
 	got := results(dial(t, d.address).request(produceOf(-1, part{"in", 0, batchOf(nobody, "a")})))[0]
 	if got.ErrorCode != codeTimedOut {
 		t.Errorf("a batch that nobody could judge was answered with code %d", got.ErrorCode)
 	}
+
 	mustSend(t, c, "other", 0, "a") // the gateway goes on
 	if found := decisions(t, d.audit(), audit.Filter{Topic: "in", Outcome: "timeout"}); len(found) == 0 {
 		t.Error("the log does not say that the module timed out")
@@ -155,6 +164,7 @@ func TestRevokedModuleStopsOnEveryTopicWithinASecond(t *testing.T) {
 	digest := sha256.Sum256(m.wasm)
 	d.write("trust.json", d.people.root(t, hex.EncodeToString(digest[:])))
 	revoked := time.Now()
+
 	for _, topic := range []string{"a", "b"} {
 		eventually(t, "the topic stops", func() bool { return send(t, c, topic, 0, "2")[0] != nil })
 	}
@@ -164,5 +174,6 @@ func TestRevokedModuleStopsOnEveryTopicWithinASecond(t *testing.T) {
 	if found := decisions(t, d.audit(), audit.Filter{Kinds: []audit.Kind{audit.KindAdmission}, Reason: "revoked"}); len(found) != 2 {
 		t.Errorf("the log has %d refusals for it, want one for each topic", len(found))
 	}
+
 	gateway.terminate()
 }

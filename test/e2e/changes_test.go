@@ -33,10 +33,12 @@ func TestClientsFollowLeadersThatMove(t *testing.T) {
 				t.Errorf("%s: %v", r.Value, err)
 			}
 		})
+
 		if i%20 == 0 {
 			sent.Wait() // spread the records over the moves
 		}
 	}
+
 	sent.Wait()
 	seen := map[string]int{}
 	for p := range int32(3) {
@@ -44,6 +46,7 @@ func TestClientsFollowLeadersThatMove(t *testing.T) {
 			seen[v]++
 		}
 	}
+
 	for i := range n {
 		if v := fmt.Sprintf("a%d", i); seen[v] != 1 {
 			t.Errorf("%s is stored %d times", v, seen[v])
@@ -58,20 +61,26 @@ func TestTopicMadeAgainIsServedUnderItsNewID(t *testing.T) {
 	c := client(t, w.addr(), kgo.DisableIdempotentWrite(), kgo.RecordRetries(100))
 	mustSend(t, c, "in", 0, "m1")
 	old := w.kafka.TopicInfo("in").TopicID
+
 	if err := w.kafka.DeleteTopic("in"); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.kafka.CreateTopic("in", 1, nil); err != nil {
 		t.Fatal(err)
 	}
+
 	fresh := client(t, w.addr(), kgo.DisableIdempotentWrite())
 	mustSend(t, fresh, "in", 0, "m2")
 	equal(t, "stored", values(w.stored("in", 0)), []string{"M2"})
+
 	if got := send(t, fresh, "in", 0, "r")[0]; got == nil {
 		t.Error("the topic's binding is gone with its id")
 	}
 	req := produceOf(-1, part{"in", 0, batchOf(nobody, "stale")})
-	req.Version, req.Topics[0].Topic, req.Topics[0].TopicID = 13, "", old
+	req.Version = 13
+	req.Topics[0].Topic = ""
+	req.Topics[0].TopicID = old
+
 	if got := results(dial(t, w.addr()).request(req))[0]; got.ErrorCode == codeNone {
 		t.Error("a topic that is gone takes records")
 	}
@@ -82,7 +91,9 @@ func TestTopicMadeAgainIsServedUnderItsNewID(t *testing.T) {
 func TestTopicIDThatNobodyKnowsIsRefused(t *testing.T) {
 	w := judged(t, 1)
 	req := produceOf(-1, part{"in", 0, batchOf(nobody, "a")})
-	req.Version, req.Topics[0].Topic, req.Topics[0].TopicID = 13, "", [16]byte{1, 2, 3}
+	req.Version = 13
+	req.Topics[0].Topic = ""
+	req.Topics[0].TopicID = [16]byte{1, 2, 3}
 	w.refused(results(dial(t, w.addr()).request(req))[0], refusal{100, "invalid", "unknown_topic_id", nil})
 }
 
@@ -90,6 +101,7 @@ func TestPartitionsThatAreAddedAreServed(t *testing.T) {
 	w := judged(t, 1)
 	c := client(t, w.addr())
 	mustSend(t, c, "in", 0, "m1")
+
 	if _, err := kadm.NewClient(c).UpdatePartitions(testContext(t), 3, "in"); err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +109,7 @@ func TestPartitionsThatAreAddedAreServed(t *testing.T) {
 		c.ForceMetadataRefresh()
 		return send(t, c, "in", 2, "m2")[0] == nil
 	})
+
 	equal(t, "stored", values(w.stored("in", 2)), []string{"M2"})
 	w.decided("in", 2, 0, "modified", "unspecified")
 }
@@ -111,14 +124,17 @@ func TestConsumerGroupGoesOnThroughARebalance(t *testing.T) {
 		return client(t, w.addr(), kgo.ConsumerGroup("g"), kgo.ConsumeTopics("in"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 			kgo.DisableAutoCommit(), kgo.FetchMaxWait(50*time.Millisecond), kgo.HeartbeatInterval(100*time.Millisecond))
 	}
+
 	first := member()
 	got := consume(t, first, 4)
 	if err := first.CommitUncommittedOffsets(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
+
 	second := member()
 	first.Close()
 	mustSend(t, client(t, w.addr()), "in", 0, "after")
+
 	if later := consume(t, second, 1); later[0] != "after" {
 		t.Errorf("the second member read %q, not what came after", later)
 	}
@@ -139,5 +155,6 @@ func consume(t *testing.T, c *kgo.Client, n int) []string {
 			out = append(out, string(r.Value))
 		}
 	}
+
 	return out
 }

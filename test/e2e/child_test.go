@@ -26,10 +26,12 @@ func (p *process) child() int {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+
 	for _, task := range tasks {
 		text, _ := os.ReadFile(task) // a thread may have ended
 		found += string(text)
 	}
+
 	pid, _ := strconv.Atoi(strings.TrimSpace(found))
 	return pid
 }

@@ -32,6 +32,7 @@ func send(t *testing.T, c *kgo.Client, topic string, partition int32, values ...
 	for i, v := range values {
 		records[i] = &kgo.Record{Topic: topic, Partition: partition, Value: []byte(v)}
 	}
+
 	var errs []error
 	for _, r := range c.ProduceSync(testContext(t), records...) {
 		errs = append(errs, r.Err)
@@ -96,15 +97,18 @@ func (w *wire) receive(req kmsg.Request, correlation int32) kmsg.Response {
 	if got := int32(binary.BigEndian.Uint32(frame)); got != correlation {
 		w.t.Fatalf("answer %d came where %d was due", got, correlation)
 	}
+
 	resp := req.ResponseKind()
 	resp.SetVersion(req.GetVersion())
 	rest := frame[4:]
+
 	if resp.IsFlexible() && resp.Key() != int16(kmsg.ApiVersions) {
 		rest = rest[1:] // no tags
 	}
 	if err := resp.ReadFrom(rest); err != nil {
 		w.t.Fatalf("reading %s: %v", kmsg.NameForKey(req.Key()), err)
 	}
+
 	return resp
 }
 
@@ -125,7 +129,10 @@ type part struct {
 // and new enough for KIP-467.
 func produceOf(acks int16, parts ...part) *kmsg.ProduceRequest {
 	req := kmsg.NewPtrProduceRequest()
-	req.Version, req.Acks, req.TimeoutMillis = 11, acks, 10_000
+	req.Version = 11
+	req.Acks = acks
+	req.TimeoutMillis = 10_000
+
 	for _, p := range parts {
 		n := len(req.Topics)
 		if n == 0 || req.Topics[n-1].Topic != p.topic {
@@ -134,10 +141,13 @@ func produceOf(acks int16, parts ...part) *kmsg.ProduceRequest {
 			req.Topics = append(req.Topics, t)
 			n++
 		}
+
 		rp := kmsg.NewProduceRequestTopicPartition()
-		rp.Partition, rp.Records = p.partition, p.batch
+		rp.Partition = p.partition
+		rp.Records = p.batch
 		req.Topics[n-1].Partitions = append(req.Topics[n-1].Partitions, rp)
 	}
+
 	return req
 }
 
@@ -169,6 +179,7 @@ func batchOf(p producer, values ...string) []byte {
 		r.Length = int32(len(r.AppendTo(nil)) - 1)
 		b.Records = r.AppendTo(b.Records)
 	}
+
 	raw := b.AppendTo(nil)
 	binary.BigEndian.PutUint32(raw[8:], uint32(len(raw)-12))
 	binary.BigEndian.PutUint32(raw[17:], crc32.Checksum(raw[21:], crc32.MakeTable(crc32.Castagnoli)))
@@ -179,7 +190,9 @@ func batchOf(p producer, values ...string) []byte {
 func (w *wire) newProducer() producer {
 	w.t.Helper()
 	req := kmsg.NewPtrInitProducerIDRequest()
-	req.Version, req.TransactionTimeoutMillis = 4, 60_000
+	req.Version = 4
+	req.TransactionTimeoutMillis = 60_000
+
 	resp := w.request(req).(*kmsg.InitProducerIDResponse)
 	if resp.ErrorCode != 0 {
 		w.t.Fatalf("asking for a producer id: error %d", resp.ErrorCode)
@@ -203,6 +216,7 @@ func metadataRequest(topics ...string) *kmsg.MetadataRequest {
 		t.Topic = &name
 		req.Topics = append(req.Topics, t)
 	}
+
 	return req
 }
 
@@ -217,6 +231,7 @@ func (w *wire) pipeline(reqs ...*produceRequest) {
 	for _, r := range reqs {
 		all = append(all, w.frame(r)...)
 	}
+
 	if _, err := w.Write(all); err != nil {
 		w.t.Fatalf("sending %d requests: %v", len(reqs), err)
 	}

@@ -28,6 +28,7 @@ func newTwoClusters(t *testing.T) *twoClusters {
 		c.Journal = &forgetful{c.Journal, &w.silent}
 		c.Clusters = append(c.Clusters, gateway.ClusterConfig{Name: "eu", Upstream: upstream(t, second), Host: "127.0.0.1", MaxNode: 63})
 	}))
+
 	w.eu = w.gateway.Cluster("eu")
 	w.eu.SetBindings(gateway.NewBindings(w.set.Bindings, gateway.RefuseUnbound()))
 	return w
@@ -54,6 +55,7 @@ func (w *twoClusters) outcomes(topic string, offset int64, n int) map[string]str
 		found = decisions(w.t, w.logDir, audit.Filter{Topic: topic, Partition: &partition, Offset: &offset})
 		return len(found) >= n
 	})
+
 	out := map[string]string{}
 	for _, d := range found {
 		out[d.Cluster] = d.Outcome
@@ -62,16 +64,19 @@ func (w *twoClusters) outcomes(topic string, offset int64, n int) map[string]str
 			w.t.Errorf("%s/0@%d has %d decisions, %d of them in %s", topic, offset, len(found), len(alone), d.Cluster)
 		}
 	}
+
 	return out
 }
 
 func TestTheSameCoordinateInTwoClustersHasTwoDecisions(t *testing.T) {
 	w := newTwoClusters(t)
-	here, there := dial(t, w.addr()), dial(t, w.eu.Addr())
+	here := dial(t, w.addr())
+	there := dial(t, w.eu.Addr())
 	w.taken(w.produce(here, "in", "a"), 0)
 	w.taken(w.produce(there, "in", "modify"), 0)
 	w.taken(w.produce(here, "in", "quarantine"), 1)
 	w.taken(w.produce(there, "in", "quarantine"), 1)
+
 	if got := w.outcomes("in", 0, 2); got["main"] != "passed" || got["eu"] != "modified" {
 		t.Errorf("in/0@0: %v", got)
 	}
@@ -84,19 +89,23 @@ func TestTheSameCoordinateInTwoClustersHasTwoDecisions(t *testing.T) {
 // same bytes, at different offsets.
 func TestLostAnswersAreLookedForInTheirOwnCluster(t *testing.T) {
 	w := newTwoClusters(t)
-	here, there := dial(t, w.addr()), dial(t, w.eu.Addr())
+	here := dial(t, w.addr())
+	there := dial(t, w.eu.Addr())
 	w.taken(w.produce(there, "in", "a"), 0)
 	w.outcomes("in", 0, 1)
 	w.silent.Store(true)
+
 	same := batchOf(nobody, "b")
 	for i, c := range []*wire{there, here} {
 		req := produceOf(-1, part{"in", 0, same})
 		w.taken(results(c.request(req))[0], int64(1-i))
 	}
+
 	lost := w.journal.Unbound()
 	if len(lost) != 2 || lost[0].Cluster != "eu" || lost[1].Cluster != "main" {
 		t.Fatalf("without an answer: %+v", lost)
 	}
+
 	w.silent.Store(false)
 
 	w.cluster.Resolve(lost)
@@ -104,6 +113,7 @@ func TestLostAnswersAreLookedForInTheirOwnCluster(t *testing.T) {
 	if left := w.journal.Unbound(); len(left) != 1 || left[0].Cluster != "eu" {
 		t.Errorf("main settled what is not its own: %+v", left)
 	}
+
 	w.eu.Resolve(lost)
 	if got := w.outcomes("in", 1, 1); got["eu"] != "passed" {
 		t.Errorf("in/0@1: %v", got)

@@ -30,6 +30,7 @@ func TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne(t *testing.T) {
 		bindings: map[string]string{"lean": m.name, "plain": m.name},
 		rules:    "  - {name: exact, topics: [exact], modules: [uppercase], data_class: internal, evidence: content}\n",
 	})
+
 	gateway := serve(t, d)
 	c := client(t, d.address)
 	mustSend(t, c, "lean", 0, "idempotent", "producer")
@@ -46,6 +47,7 @@ func TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne(t *testing.T) {
 		args := []string{"audit", "compare", ds[0].ID.String(), "--dir", d.audit(), "-b", k.ListenAddrs()[0]}
 		return guardlock(t, append(args, more...)...)
 	}
+
 	expect := func(topic string, exit int, want string, more ...string) {
 		t.Helper()
 		if out, got := compare(topic, more...); got != exit || !strings.Contains(out, want) {
@@ -57,6 +59,7 @@ func TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne(t *testing.T) {
 	for topic, want := range map[string]string{"lean": "checksum are what", "exact": "every byte", "plain": "every byte"} {
 		expect(topic, 0, want)
 	}
+
 	expect("exact", 0, `"same": true`, "--json")
 
 	// Who can write to the broker's disk changes a value, and the checksum with it.
@@ -86,15 +89,18 @@ func TestCompareSeesThePlaceholdersOfDroppedRecords(t *testing.T) {
 		ds = decisions(t, w.logDir, audit.Filter{Topic: "in", ByBatch: true})
 		return len(ds) == 1 && ds[0].Batch.State == audit.StateStored
 	})
+
 	key := filepath.Join(t.TempDir(), "audit.key")
 	if err := os.WriteFile(key, append([]byte{1}, make([]byte, 31)...), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, addr := range []string{w.addr(), w.kafka.ListenAddrs()[0]} {
 		if out, exit := guardlock(t, "audit", "compare", ds[0].ID.String(), "--dir", w.logDir, "--audit-key", key, "-b", addr); exit != 0 {
 			t.Errorf("ends with %d:\n%s", exit, out)
 		}
 	}
+
 	equal(t, "consumed", values(readAll(t, w.addr(), "in", 0)), []string{"a", "b"})
 }
 
@@ -103,8 +109,10 @@ func swap(t *testing.T, k *kfake.Cluster, topic string, change func(batch []byte
 	t.Helper()
 	c := client(t, k.ListenAddrs()[0])
 	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis, req.MaxBytes = 100, 1<<20
-	rt, rp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
+	req.MaxWaitMillis = 100
+	req.MaxBytes = 1 << 20
+	rt := kmsg.NewFetchRequestTopic()
+	rp := kmsg.NewFetchRequestTopicPartition()
 	rt.Topic, rt.TopicID = topic, k.TopicInfo(topic).TopicID
 	rp.PartitionMaxBytes = 1 << 20
 	rt.Partitions = append(rt.Partitions, rp)

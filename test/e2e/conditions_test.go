@@ -77,6 +77,7 @@ func TestBindingsTellClientsWithACertificateFromOthers(t *testing.T) {
 	s := judgeSetup(1, func(c *gateway.Config) {
 		c.Clusters[0].TLS = &tls.Config{Certificates: []tls.Certificate{ca.issue("gateway")}, ClientCAs: ca.pool(), ClientAuth: tls.VerifyClientCertIfGiven}
 	})
+
 	trusted := bind("in")
 	trusted.TLS = gateway.MutualTLS
 	s.bindings = append([]admission.Rule{trusted}, s.bindings...)
@@ -85,6 +86,7 @@ func TestBindingsTellClientsWithACertificateFromOthers(t *testing.T) {
 	cert := ca.issue("alice")
 	old := ca.client()
 	old.MaxVersion = tls.VersionTLS12
+
 	for i, c := range []struct {
 		config  *tls.Config
 		outcome string
@@ -101,6 +103,7 @@ func TestBindingsTellClientsWithACertificateFromOthers(t *testing.T) {
 			t.Errorf("client %d: %s, %+v", i, d.Outcome, d.TLS)
 		}
 	}
+
 	found := decisions(t, w.logDir, audit.Filter{Fingerprint: fingerprint(cert), Source: netip.MustParsePrefix("127.0.0.1/32"), ClientID: "e2e"})
 	if len(found) != 1 || found[0].Offset != 0 || found[0].Principal != "User:CN=alice" {
 		t.Errorf("by its certificate: %+v", found)
@@ -118,6 +121,7 @@ func TestEveryConditionOfTheConfigurationDecides(t *testing.T) {
   - {topics: [in], client_ids: ["etl-*", "web"], tls: required, modules: [uppercase], data_class: internal}
   - {topics: [in], sources: [192.0.2.0/24], data_class: internal}
 `})
+
 	d.write("gateway.pem", pair(t, ca.issue("gateway")))
 	d.write("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw}))
 	gateway := serve(t, d)
@@ -125,9 +129,11 @@ func TestEveryConditionOfTheConfigurationDecides(t *testing.T) {
 	as := func(id string, config *tls.Config) *kgo.Client {
 		return client(t, d.address, kgo.ClientID(id), kgo.DialTLSConfig(config), kgo.AllowAutoTopicCreation(), kgo.DisableIdempotentWrite())
 	}
+
 	mustSend(t, as("etl-7", ca.client(cert)), "in", 0, "quiet")
 	mustSend(t, as("etl-7", ca.client()), "in", 0, "quiet")
 	mustSend(t, as("web", ca.client(cert)), "in", 0, "quiet")
+
 	if err := send(t, as("other", ca.client(cert)), "in", 0, "quiet")[0]; err == nil || !strings.Contains(err.Error(), "POLICY_VIOLATION") {
 		t.Errorf("a client of no binding is told %v", err)
 	}
@@ -136,15 +142,18 @@ func TestEveryConditionOfTheConfigurationDecides(t *testing.T) {
 			t.Errorf("offset %d: %s, want %s", offset, got.Outcome, want)
 		}
 	}
+
 	out, exit := guardlock(t, "audit", "query", "--tls-fingerprint", fingerprint(cert).String(), "--client-id", "etl-7", "--dir", d.audit())
 	if rows := strings.Count(out, "in/0@0"); exit != 0 || rows != 1 || strings.Contains(out, "in/0@1") {
 		t.Errorf("audit query ends with %d:\n%s", exit, out)
 	}
+
 	out, exit = guardlock(t, "audit", "show", decisionAt(t, d.audit(), "in", 0, 2).ID.String(), "--dir", d.audit())
 	for _, want := range []string{"web from 127.0.0.1", "TLS 1.3, TLS_", fingerprint(cert).String(), "User:CN=alice"} {
 		if exit != 0 || !strings.Contains(out, want) {
 			t.Errorf("audit show ends with %d and does not say %q:\n%s", exit, want, out)
 		}
 	}
+
 	gateway.terminate()
 }

@@ -12,6 +12,7 @@ func decisions(t *testing.T, dir string, f audit.Filter) []audit.Decision {
 	t.Helper()
 	r := must(audit.OpenReader(dir))(t)
 	defer r.Close()
+
 	var out []audit.Decision
 	for d, err := range r.Query(t.Context(), f) {
 		if err != nil {
@@ -19,6 +20,7 @@ func decisions(t *testing.T, dir string, f audit.Filter) []audit.Decision {
 		}
 		out = append(out, d)
 	}
+
 	return out
 }
 
@@ -36,6 +38,7 @@ func decisionAt(t *testing.T, dir, topic string, partition int32, offset int64) 
 		found = decisions(t, dir, audit.Filter{Topic: topic, Partition: &partition, Offset: &offset})
 		return len(found) > 0
 	})
+
 	if len(found) != 1 {
 		t.Fatalf("%s/%d@%d has %d decisions", topic, partition, offset, len(found))
 	}
@@ -67,6 +70,7 @@ func (w *world) refused(got kmsgPartition, want refusal) audit.Decision {
 	if got.ErrorCode != want.code || got.BaseOffset != -1 || got.ErrorMessage == nil {
 		w.t.Fatalf("the answer is code %d, offset %d, message %q; want code %d", got.ErrorCode, got.BaseOffset, deref(got.ErrorMessage), want.code)
 	}
+
 	var records []int32
 	for _, e := range got.ErrorRecords {
 		records = append(records, e.RelativeOffset)
@@ -74,11 +78,13 @@ func (w *world) refused(got kmsgPartition, want refusal) audit.Decision {
 			w.t.Errorf("record %d is refused with %q, of which the log says %s (%s)", e.RelativeOffset, *e.ErrorMessage, d.Outcome, d.Reason)
 		}
 	}
+
 	equal(w.t, "records refused", records, want.records)
 	d := w.lookup(*got.ErrorMessage)
 	if d.Batch == nil || d.Batch.Outcome.String() != want.outcome || d.Reason != want.reason || d.Offset != -1 {
 		w.t.Errorf("the log says %s (%s) at offset %d of %s, want %s (%s) at none", d.Outcome, d.Reason, d.Offset, d.ID, want.outcome, want.reason)
 	}
+
 	return d
 }
 
@@ -89,6 +95,7 @@ func (w *world) lookup(message string) audit.Decision {
 	if id == nil {
 		w.t.Fatalf("%q names no decision", message)
 	}
+
 	r := must(audit.OpenReader(w.logDir))(w.t)
 	defer r.Close()
 	return must(r.Lookup(w.t.Context(), id[1]))(w.t)

@@ -38,6 +38,7 @@ func deploy(t *testing.T, p plan) *deployment {
 		who := newPeople(t)
 		p.people = &who
 	}
+
 	d.people = *p.people
 	d.write("trust.json", d.people.root(t))
 	if p.node == "" {
@@ -46,19 +47,23 @@ func deploy(t *testing.T, p plan) *deployment {
 	if p.broker == "" {
 		p.broker = "  embedded: {partitions: 2}\n"
 	}
+
 	var text strings.Builder
 	fmt.Fprintf(&text, "node: %s\nlisten:\n  address: %s\n%sbroker:\n%strust:\n  root: trust.json\nlog:\n  level: warn\n%s", p.node, d.address, p.listen, p.broker, p.more)
 	if len(p.modules) > 0 {
 		text.WriteString("modules:\n")
 	}
+
 	for _, m := range p.modules {
 		d.writeModule(m)
 		fmt.Fprintf(&text, "  - {name: %[1]s, wasm: %[1]s.wasm, config: %[1]s.json, signature: %[1]s.sigstore.json, approvals: [%[1]s.approval.json]}\n", m.name)
 	}
+
 	text.WriteString("bindings:\n" + p.rules)
 	for topic, name := range p.bindings {
 		fmt.Fprintf(&text, "  - {name: %q, topics: [%q], modules: [%s], data_class: internal}\n", topic, topic, name)
 	}
+
 	d.write("guardlock.yaml", []byte(text.String()))
 	d.config = filepath.Join(d.dir, "guardlock.yaml")
 	t.Cleanup(func() {
@@ -66,6 +71,7 @@ func deploy(t *testing.T, p plan) *deployment {
 			t.Logf("the gateway's log ends with:\n%s", tail(d))
 		}
 	})
+
 	return d
 }
 
@@ -101,6 +107,7 @@ func freePorts(t *testing.T, n int) int {
 			return first
 		}
 	}
+
 	t.Fatal("no free ports")
 	return 0
 }

@@ -26,13 +26,15 @@ func realCluster(t *testing.T, topics ...string) (*kfake.Cluster, string) {
 // slowly makes the cluster answer nothing of kind until the returned function
 // is called.
 func slowly(k *kfake.Cluster, kind kmsg.Key) (arrived chan struct{}, release func()) {
-	arrived, gate := make(chan struct{}, 1000), make(chan struct{})
+	arrived = make(chan struct{}, 1000)
+	gate := make(chan struct{})
 	k.ControlKey(int16(kind), func(kmsg.Request) (kmsg.Response, error, bool) {
 		k.KeepControl()
 		arrived <- struct{}{}
 		k.SleepControl(func() { <-gate })
 		return nil, nil, false
 	})
+
 	return arrived, func() { close(gate) }
 }
 
@@ -50,12 +52,14 @@ func TestTerminatedGatewayAnswersWhatIsInFlight(t *testing.T) {
 	go gateway.terminate()
 	eventually(t, "the listener closes", func() bool { return refusedNow(d.address) })
 	release()
+
 	if got := results(c.receive(req, c.last))[0]; got.ErrorCode != codeNone || got.BaseOffset != 0 {
 		t.Errorf("the answer is code %d at offset %d", got.ErrorCode, got.BaseOffset)
 	}
 	if !c.closed() {
 		t.Error("the connection stays open after the drain")
 	}
+
 	<-gateway.ended
 	if got := decisionAt(t, d.audit(), "in", 0, 0); got.Outcome != "passed" || got.Batch.Recovered {
 		t.Errorf("the log says: %+v", got)
@@ -83,6 +87,7 @@ func TestHangingBrokerDoesNotDelayTheEnd(t *testing.T) {
 	c := dial(t, w.addr())
 	eventually(t, "client and gateway wait for the broker", func() bool { return open() >= 2 })
 	w.endsWithin(5 * time.Second)
+
 	if !c.closed() {
 		t.Error("a connection outlives its gateway")
 	}
@@ -113,6 +118,7 @@ func TestDrainUnderLoadLosesAndDuplicatesNothing(t *testing.T) {
 		gateway.terminate()
 		gateway = serve(t, d)
 	}
+
 	idempotent.finish(t)
 	plain.finish(t)
 	idempotent.compare(t, d.everyRecordHasItsDecision("idempotent"), true)
@@ -128,10 +134,13 @@ func TestRollingRestartOfTwoGatewaysLosesAndDuplicatesNothing(t *testing.T) {
 	var gateways [2]*process
 	for i := range ds {
 		p := crashPlan()
-		p.node, p.people, p.broker = fmt.Sprintf("node%d", i), &who, upstream
+		p.node = fmt.Sprintf("node%d", i)
+		p.people = &who
+		p.broker = upstream
 		ds[i] = deploy(t, p)
 		gateways[i] = serve(t, ds[i])
 	}
+
 	// A client sees the nodes of the gateway that it asked last: it must be able
 	// to go to either.
 	addrs := []string{ds[0].address, ds[1].address}
@@ -144,6 +153,7 @@ func TestRollingRestartOfTwoGatewaysLosesAndDuplicatesNothing(t *testing.T) {
 			gateways[i] = serve(t, ds[i])
 		}
 	}
+
 	idempotent.finish(t)
 	plain.finish(t)
 	for _, l := range []*load{idempotent, plain} {
@@ -154,6 +164,7 @@ func TestRollingRestartOfTwoGatewaysLosesAndDuplicatesNothing(t *testing.T) {
 		l.compare(t, stored, l == idempotent)
 		everyRecordHasADecisionIn(t, ds[:], l.topic, stored)
 	}
+
 	for _, g := range gateways {
 		g.terminate()
 	}
@@ -170,11 +181,13 @@ func everyRecordHasADecisionIn(t *testing.T, ds []*deployment, topic string, sto
 					known[got.Offset] = true
 				}
 			}
+
 			for _, r := range records {
 				if !known[r.offset] {
 					return false
 				}
 			}
+
 			return true
 		})
 	}

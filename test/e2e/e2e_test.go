@@ -49,6 +49,7 @@ func within(d time.Duration, done func() bool) bool {
 			return false
 		}
 	}
+
 	return true
 }
 

@@ -98,17 +98,20 @@ func (g guest) wasm() []byte {
 		mod, field, _ := cut(i)
 		imports = append(imports, slices.Concat(name(mod), name(field), []byte{0, g.importType}))
 	}
+
 	functions = append(functions, []byte{typeTransform}, []byte{typeAlloc})
 	bodies = append(bodies, body(g.locals, g.transform), body(2, allocator()))
 	for _, c := range g.more {
 		functions, bodies = append(functions, []byte{typeNothing}), append(bodies, body(0, c))
 	}
+
 	first := byte(len(imports))
 	out := slices.Concat(wasmMagic, section(1, vec([]byte{0x60, 1, 0x7f, 1, 0x7f}, []byte{0x60, 2, 0x7f, 0x7f, 1, 0x7f},
 		[]byte{0x60, 0, 0}, []byte{0x60, 2, 0x7f, 0x7f, 0})))
 	if first > 0 {
 		out = append(out, section(2, vec(imports...))...)
 	}
+
 	out = append(out, section(3, vec(functions...))...)
 	out = append(out, slices.Concat(g.extra...)...)
 	out = append(out, section(5, vec([]byte{0, 2}))...)
@@ -117,10 +120,12 @@ func (g guest) wasm() []byte {
 		append(name("memory"), 2, 0),
 		append(name("guardlock_transform_v1"), 0, first),
 		append(name("guardlock_alloc"), 0, first+1)))...)
+
 	out = append(out, section(10, vec(bodies...))...)
 	if g.reasons != "" {
 		out = append(out, section(0, append(name("guardlock.reasons"), g.reasons...))...)
 	}
+
 	return out
 }
 
@@ -167,6 +172,7 @@ func allocator() code {
 	c.get(end)
 	c.op(0x24, 0)
 	c.get(start)
+
 	return c
 }
 
@@ -181,6 +187,7 @@ func judge() []byte {
 		c.load(uint32(field.at))
 		c.set(field.local)
 	}
+
 	c.op(opLoop, noResult)
 	c.get(i)
 	c.get(n)
@@ -206,11 +213,13 @@ func judge() []byte {
 		do()
 		c.op(opEnd)
 	}
+
 	put := func(offset uint32, v int32) {
 		c.get(out)
 		c.i32(v)
 		c.store(offset)
 	}
+
 	when('r', func() { put(44, 1|1<<16) })
 	when('d', func() { put(44, 2|2<<16) })
 	when('q', func() { put(40, 1); put(44, 3|3<<16) })
@@ -223,6 +232,7 @@ func judge() []byte {
 	c.addTo(i, 1)
 	c.op(opBr, 1, opEnd, opEnd)
 	c.get(n)
+
 	return guest{reasons: "judge.no\njudge.drop\njudge.route", locals: 6, transform: c}.wasm()
 }
 
@@ -240,6 +250,7 @@ func pass() code {
 	c.op(0x6c, 0xfc, 10, 0, 0)
 	c.get(frame)
 	c.load(12)
+
 	return c
 }
 

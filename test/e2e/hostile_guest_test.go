@@ -46,8 +46,10 @@ func exponential(n int) []byte {
 			c.op(0x10)
 			c = binary.AppendUvarint(c, uint64(2+i+1))
 		}
+
 		g.more = append(g.more, c)
 	}
+
 	last.op(0x10, 2)
 	last = append(last, pass()...)
 	g.transform = last

@@ -17,7 +17,9 @@ import (
 func impatient(t *testing.T) *world {
 	t.Helper()
 	return newWorld(t, judgeSetup(1, func(c *gateway.Config) {
-		c.FrameTimeout, c.WriteTimeout, c.DrainTimeout = 300*time.Millisecond, 300*time.Millisecond, time.Second
+		c.FrameTimeout = 300 * time.Millisecond
+		c.WriteTimeout = 300 * time.Millisecond
+		c.DrainTimeout = time.Second
 		c.MaxFrame = 1 << 20
 	}))
 }
@@ -36,6 +38,7 @@ func TestFrameThatDribblesInIsCutOffInTime(t *testing.T) {
 	frame := c.frame(produceOf(-1, part{"in", 0, batchOf(nobody, "a")}))
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+
 	began := time.Now()
 	// Each byte comes well in time; the whole would take seconds.
 	for i := 0; ; i = (i + 1) % (len(frame) - 1) {
@@ -46,6 +49,7 @@ func TestFrameThatDribblesInIsCutOffInTime(t *testing.T) {
 			t.Fatal("a client holds a frame open for as long as it likes")
 		}
 	}
+
 	w.alive()
 }
 
@@ -58,6 +62,7 @@ func TestHalfAFrameThenSilenceIsCutOff(t *testing.T) {
 			t.Errorf("a connection with %d bytes of a frame stays open", n)
 		}
 	}
+
 	w.holdsNothing("in")
 }
 
@@ -70,6 +75,7 @@ func TestWholeRequestInOneByteWritesIsServed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	w.taken(results(c.receive(req, c.last))[0], 0)
 }
 
@@ -79,6 +85,7 @@ func TestBytesThatAreNoRequestEndTheConnection(t *testing.T) {
 		b := binary.BigEndian.AppendUint32(nil, size)
 		return append(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, uint16(key)), uint16(version)), 0, 0, 0, 1, 0xff, 0xff)
 	}
+
 	garbage := make([]byte, 4096)
 	rand.NewChaCha8([32]byte{7}).Read(garbage)
 	for what, raw := range map[string][]byte{
@@ -102,6 +109,7 @@ func TestBytesThatAreNoRequestEndTheConnection(t *testing.T) {
 			t.Errorf("%s is answered, or the connection stays open", what)
 		}
 	}
+
 	w.alive()
 }
 
@@ -110,11 +118,13 @@ func TestClientThatHasSentItsLastStillGetsItsAnswers(t *testing.T) {
 	c := dial(t, w.addr())
 	reqs := []*produceRequest{produceOf(-1, part{"in", 0, batchOf(nobody, "a")}), produceOf(-1, part{"in", 0, batchOf(nobody, "r")}),
 		produceOf(-1, part{"in", 0, batchOf(nobody, "b")})}
+
 	c.pipeline(reqs...)
 	c.Conn.(*net.TCPConn).CloseWrite()
 	w.taken(results(c.receive(reqs[0], 1))[0], 0)
 	w.refused(results(c.receive(reqs[1], 2))[0], refusal{codeInvalidRecord, "rejected", "judge.no", []int32{0}})
 	w.taken(results(c.receive(reqs[2], 3))[0], 1)
+
 	if !c.closed() {
 		t.Error("the connection stays open")
 	}
@@ -149,6 +159,7 @@ func TestClientThatDoesNotReadItsAnswersIsCutOff(t *testing.T) {
 			t.Fatal("256 MiB were taken from a client that reads nothing")
 		}
 	}
+
 	w.alive()
 }
 

@@ -33,6 +33,7 @@ func TestKilledGatewayLosesNoAcknowledgedRecordAndNoDecision(t *testing.T) {
 		gateway.kill()
 		gateway = serve(t, d)
 	}
+
 	idempotent.finish(t)
 	plain.finish(t)
 	// The embedded broker saves sequence numbers as it ends, so that a retry is
@@ -40,6 +41,7 @@ func TestKilledGatewayLosesNoAcknowledgedRecordAndNoDecision(t *testing.T) {
 	idempotent.compare(t, d.everyRecordHasItsDecision("idempotent"), false)
 	plain.compare(t, d.everyRecordHasItsDecision("plain"), false)
 	gateway.terminate()
+
 	if out, exit := guardlock(t, "audit", "verify", "--dir", d.audit()); exit != 0 {
 		t.Errorf("the log does not verify:\n%s", out)
 	}
@@ -55,6 +57,7 @@ func TestKilledEmbeddedBrokerLosesNoAcknowledgedRecord(t *testing.T) {
 		plain.more(t, 40)
 		gateway.killBroker()
 	}
+
 	idempotent.more(t, 40)
 	idempotent.finish(t)
 	plain.finish(t)
@@ -77,10 +80,13 @@ func (d *deployment) everyRecordHasItsDecision(topic string) map[int32][]entry {
 		}
 		return true
 	})
+
 	r := must(audit.OpenReader(d.audit()))(d.t)
 	defer r.Close()
 	stored := map[int32][]entry{}
-	undecided, twice, wrong := 0, 0, 0
+	undecided := 0
+	twice := 0
+	wrong := 0
 	for partition := range int32(loadPartitions) {
 		stored[partition] = readAll(d.t, d.address, topic, partition)
 		for _, e := range stored[partition] {
@@ -94,6 +100,7 @@ func (d *deployment) everyRecordHasItsDecision(topic string) map[int32][]entry {
 			}
 		}
 	}
+
 	if undecided > 0 || wrong > 0 {
 		d.t.Errorf("%s: %d stored records have no decision, %d one that does not fit", topic, undecided, wrong)
 	}
@@ -108,11 +115,13 @@ func (d *deployment) ask(r *audit.Reader, topic string, partition int32, e entry
 	if e.value[0] == 'M' {
 		want = "modified"
 	}
+
 	for found, err := range r.Query(context.WithoutCancel(d.t.Context()), audit.Filter{Topic: topic, Partition: &partition, Offset: &e.offset}) {
 		if err != nil {
 			d.t.Fatal(err)
 		}
 		n, fits = n+1, (n == 0 || fits) && found.Outcome == want
 	}
+
 	return n, fits
 }

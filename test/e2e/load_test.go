@@ -35,6 +35,7 @@ func startLoad(t *testing.T, topic string, addrs []string, opts ...kgo.Opt) *loa
 	l.client = client(t, addrs[0], append([]kgo.Opt{kgo.SeedBrokers(addrs...), kgo.AllowAutoTopicCreation(), kgo.MaxBufferedRecords(300),
 		kgo.ProducerLinger(0), kgo.ProducerBatchMaxBytes(2000), kgo.UnknownTopicRetries(-1), kgo.DialTimeout(2 * time.Second),
 		kgo.ProduceRequestTimeout(5 * time.Second)}, opts...)...)
+
 	go l.run(ctx)
 	t.Cleanup(func() { stop(); <-l.ended; l.client.Close() })
 	return l
@@ -44,6 +45,7 @@ func (l *load) run(ctx context.Context) {
 	defer close(l.ended)
 	tick := time.NewTicker(2 * time.Millisecond) // a load, not a flood: what is stored is read again at every start
 	defer tick.Stop()
+
 	for i := 0; ctx.Err() == nil; i++ {
 		if i%4 == 0 {
 			select {
@@ -52,6 +54,7 @@ func (l *load) run(ctx context.Context) {
 				return
 			}
 		}
+
 		r := &kgo.Record{Topic: l.topic, Partition: int32(i % loadPartitions), Value: fmt.Appendf(nil, "%c%d", "am"[i%2], i)}
 		l.client.Produce(context.WithoutCancel(ctx), r, l.landed)
 	}
@@ -61,12 +64,14 @@ func (l *load) landed(r *kgo.Record, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var ended *kgo.ErrFirstReadEOF // the connection ended before its first answer: this client gives up
+
 	if err != nil {
 		if !errors.As(err, &ended) {
 			l.failed = fmt.Errorf("%s: %w", r.Value, err)
 		}
 		return
 	}
+
 	l.acknowledged[string(r.Value)] = r.Partition
 }
 
@@ -96,6 +101,7 @@ func (l *load) finish(t *testing.T) {
 	t.Helper()
 	l.stop()
 	<-l.ended
+
 	if err := l.client.Flush(testContext(t)); err != nil {
 		t.Fatalf("%s: waiting for the last acknowledgements: %v", l.topic, err)
 	}
@@ -108,19 +114,23 @@ func (l *load) finish(t *testing.T) {
 // it, and, where once says so, nothing is stored twice.
 func (l *load) compare(t *testing.T, stored map[int32][]entry, once bool) {
 	t.Helper()
-	seen, places := map[string]int{}, map[string][]entry{}
+	seen := map[string]int{}
+	places := map[string][]entry{}
 	for _, records := range stored {
 		for _, r := range records {
 			seen[r.value]++
 			places[r.value] = append(places[r.value], r)
 		}
 	}
-	lost, twice := 0, 0
+
+	lost := 0
+	twice := 0
 	for v := range l.acknowledged {
 		if seen[afterJudge(v)] == 0 {
 			lost++
 		}
 	}
+
 	for v, n := range seen {
 		if n > 1 {
 			twice++
@@ -129,6 +139,7 @@ func (l *load) compare(t *testing.T, stored map[int32][]entry, once bool) {
 			t.Logf("%s is stored at %+v", v, places[v])
 		}
 	}
+
 	if lost > 0 || once && twice > 0 {
 		t.Errorf("%s: of %d acknowledged records %d are lost; %d are stored twice", l.topic, len(l.acknowledged), lost, twice)
 	}

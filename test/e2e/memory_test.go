@@ -20,8 +20,11 @@ import (
 // is, everybody waits and everybody is served.
 func TestSmallMemoryBudgetSlowsClientsDownAndFailsNone(t *testing.T) {
 	s := judgeSetup(8, func(c *gateway.Config) {
-		c.MaxFrame, c.Memory, c.FrameTimeout = 1<<20, 4<<20, patience
+		c.MaxFrame = 1 << 20
+		c.Memory = 4 << 20
+		c.FrameTimeout = patience
 	})
+
 	w := newWorld(t, s)
 	const clients, each = 24, 4
 	var wg sync.WaitGroup
@@ -35,6 +38,7 @@ func TestSmallMemoryBudgetSlowsClientsDownAndFailsNone(t *testing.T) {
 			}
 		})
 	}
+
 	wg.Wait()
 	close(errs)
 	for err := range errs {
@@ -42,6 +46,7 @@ func TestSmallMemoryBudgetSlowsClientsDownAndFailsNone(t *testing.T) {
 			t.Errorf("a client failed: %v", err)
 		}
 	}
+
 	stored := 0
 	for p := range int32(8) {
 		for _, v := range values(w.stored("in", p)) {
@@ -50,6 +55,7 @@ func TestSmallMemoryBudgetSlowsClientsDownAndFailsNone(t *testing.T) {
 			}
 		}
 	}
+
 	if stored != clients*each {
 		t.Errorf("%d records are stored, want %d", stored, clients*each)
 	}
@@ -62,6 +68,7 @@ func raiseLimit(t *testing.T, n uint64) uint64 {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
 		t.Fatal(err)
 	}
+
 	l.Cur = max(l.Cur, min(n, l.Max))
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
 		t.Fatal(err)
@@ -87,6 +94,7 @@ func startSink(t *testing.T) (addr string, open func() int) {
 			mu.Unlock()
 		}
 	}()
+
 	count := func() int { mu.Lock(); defer mu.Unlock(); return len(conns) }
 	t.Cleanup(func() {
 		l.Close()
@@ -96,6 +104,7 @@ func startSink(t *testing.T) (addr string, open func() int) {
 			c.Close()
 		}
 	})
+
 	return l.Addr().String(), count
 }
 
@@ -113,19 +122,24 @@ func TestIdleConnectionCostsAtMost64KiB(t *testing.T) {
 	connections := min(5000, int(raiseLimit(t, 20_400)-400)/4)
 	addr, open := startSink(t)
 	w := newWorld(t, setup{configure: func(c *gateway.Config) { c.Clusters[0].Upstream = upstreamAt(t, addr); c.DrainTimeout = time.Second }})
-	before, had := inUse(), open()
+	before := inUse()
+	had := open()
+
 	clients := make([]net.Conn, connections)
 	for i := range clients {
 		clients[i] = must(net.Dial("tcp", w.addr()))(t)
 	}
+
 	defer func() {
 		for _, c := range clients {
 			c.Close()
 		}
 	}()
+
 	eventually(t, "every connection has its upstream", func() bool { return open()-had >= connections })
 	per := (inUse() - before) / uint64(connections)
 	t.Logf("%d idle connections hold %d bytes each, both ends of both sides included", connections, per)
+
 	if per > 64<<10 {
 		t.Errorf("an idle connection holds %d bytes, at most 64 KiB are allowed", per)
 	}

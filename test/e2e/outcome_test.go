@@ -47,11 +47,13 @@ func TestPassedRecordsAreStoredByteForByte(t *testing.T) {
 	c := dial(t, w.addr())
 	sent := batchOf(nobody, "a", "b")
 	w.taken(results(c.request(produceOf(-1, part{"in", 0, sent})))[0], 0)
+
 	got := w.rawBatches("in", 0)
 	// Brokers set the base offset and the leader's epoch, and nothing else.
 	if len(got) != 1 || !bytes.Equal(got[0][16:], sent[16:]) {
 		t.Errorf("the stored batch is not the one that was sent")
 	}
+
 	w.decided("in", 0, 0, "passed", "")
 	w.decided("in", 0, 1, "passed", "")
 }
@@ -62,6 +64,7 @@ func TestModifiedRecordsAreStoredAsTheModuleMadeThem(t *testing.T) {
 	equal(t, "stored", values(w.stored("in", 0)), []string{"a", "Make", "b"})
 	w.decided("in", 0, 0, "passed", "")
 	w.decided("in", 0, 1, "modified", "unspecified")
+
 	if m := w.at("in", 0, 1).Module; m == nil || m.Name != "judge" {
 		t.Errorf("the log does not say which module changed the record: %v", m)
 	}
@@ -103,10 +106,12 @@ func TestDroppedRecordsOfAnIdempotentProducerLeavePlaceholdersThatConsumersNever
 	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "dd", "d")})))[0], 3)
 	p.sequence = 5
 	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "c")})))[0], 5)
+
 	raw := w.stored("in", 0)
 	if len(raw) != 6 || !strings.Contains(raw[1].key, "guardlock.dropped") || raw[1].value != "" {
 		t.Errorf("the topic itself holds %q, want a placeholder for each dropped record", values(raw))
 	}
+
 	equal(t, "consumed", values(readAll(t, w.addr(), "in", 0)), []string{"a", "b", "c"})
 	w.decided("in", 0, 1, "dropped", "judge.drop")
 	w.decided("in", 0, 4, "dropped", "judge.drop")
@@ -129,6 +134,7 @@ func TestRoutedRecordIsStoredElsewhereBeforeTheAcknowledgement(t *testing.T) {
 	equal(t, "quarantine", values(w.stored("quarantine", 0)), []string{"quarantine me"})
 	equal(t, "topic", values(w.stored("in", 0)), []string{"a", "b"})
 	w.decided("quarantine", 0, 0, "routed", "judge.route")
+
 	d := w.at("quarantine", 0, 0)
 	if d.Topic != "in" || d.Routed == nil || d.Routed.Topic != "quarantine" {
 		t.Errorf("the log does not say where the record came from: %+v", d)
@@ -144,6 +150,7 @@ func TestRecordThatCannotBeRoutedFailsItsBatch(t *testing.T) {
 	if id := decisionID.FindStringSubmatch(deref(got.ErrorMessage)); id == nil {
 		t.Errorf("%q names no decision", deref(got.ErrorMessage))
 	}
+
 	w.holdsNothing("in")
 }
 
@@ -202,9 +209,11 @@ func TestGrantThatEndsWhileRunningStopsItsTopic(t *testing.T) {
 		last = w.produce(c, "in", "more")
 		return last.ErrorCode != codeNone
 	})
+
 	w.refused(last, refusal{codePolicyViolation, "policy_denied", "grant_expired", nil})
 	before := len(w.stored("in", 0))
 	w.refused(w.produce(c, "in", "late"), refusal{codePolicyViolation, "policy_denied", "grant_expired", nil})
+
 	if got := w.stored("in", 0); len(got) != before || slices.Contains(values(got), "late") {
 		t.Error("something was stored after the grant had ended")
 	}
@@ -224,6 +233,7 @@ func TestMalformedBatchesAreRefusedAndRecorded(t *testing.T) {
 			t.Errorf("%s was answered with code %d, %q", what, got.ErrorCode, deref(got.ErrorMessage))
 		}
 	}
+
 	w.holdsNothing("in")
 	if got := decisions(t, w.logDir, audit.Filter{Outcome: "invalid", ByBatch: true}); len(got) != 4 {
 		t.Errorf("the log has %d refusals of malformed batches, want 4", len(got))
@@ -235,6 +245,7 @@ func TestCountsOfABatchStayInTheHeaderThatTheBrokerSees(t *testing.T) {
 	c := dial(t, w.addr())
 	p := c.newProducer()
 	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "m", "d", "a")})))[0], 0)
+
 	h := must(recordbatch.ParseHeader(w.rawBatches("in", 0)[0]))(t)
 	if h.ProducerID != p.id || h.ProducerEpoch != p.epoch || h.BaseSequence != 0 || h.NumRecords != 3 || h.LastOffsetDelta != 2 {
 		t.Errorf("the stored batch has producer %d/%d, sequence %d, %d records", h.ProducerID, h.ProducerEpoch, h.BaseSequence, h.NumRecords)

@@ -23,6 +23,7 @@ func TestOnePartitionIsRejectedAndTheOthersGoThrough(t *testing.T) {
 	if len(got) != 5 {
 		t.Fatalf("%d partitions were answered, want 5", len(got))
 	}
+
 	w.taken(got[0], 0)
 	w.refused(got[1], refusal{codeInvalidRecord, "rejected", "judge.no", []int32{1}})
 	w.taken(got[2], 0)
@@ -43,10 +44,12 @@ func TestBrokersOwnErrorsAreMergedWithOurs(t *testing.T) {
 	late := p
 	late.sequence = 7
 	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "first")})))[0], 0)
+
 	got := results(c.request(produceOf(-1, part{"in", 0, batchOf(late, "a")}, part{"in", 1, batchOf(p, "r")})))
 	if got[0].ErrorCode != codeOutOfOrder {
 		t.Errorf("the broker's refusal became code %d", got[0].ErrorCode)
 	}
+
 	w.refused(got[1], refusal{codeInvalidRecord, "rejected", "judge.no", []int32{0}})
 	equal(t, "in/0", values(w.stored("in", 0)), []string{"first"})
 }
@@ -62,6 +65,7 @@ func TestNothingBehindTheFirstRejectedBatchIsStoredUntilTheClientComesBack(t *te
 	c.pipeline(produceOf(-1, part{"in", 0, batchOf(at(0), "r")}), produceOf(-1, part{"in", 0, batchOf(at(1), "b")}), produceOf(-1, part{"in", 0, batchOf(at(2), "c")}))
 	kind := produceOf(-1)
 	w.refused(results(c.receive(kind, c.last-2))[0], refusal{codeInvalidRecord, "rejected", "judge.no", []int32{0}})
+
 	for i := range int32(2) {
 		w.refused(results(c.receive(kind, c.last-1+i))[0], refusal{codeOutOfOrder, "invalid", "out_of_order", nil})
 	}
@@ -84,11 +88,13 @@ func TestRejectedBatchAmongFiveInFlightLosesAndDuplicatesNothing(t *testing.T) {
 				for _, v := range values(w.stored("in", 0)) {
 					seen[v]++
 				}
+
 				for v := range acknowledged {
 					if seen[v] == 0 {
 						t.Errorf("%s was acknowledged and is not stored", v)
 					}
 				}
+
 				for v, n := range seen {
 					if v[0] == 'r' || n != 1 && kind == "idempotent" {
 						t.Errorf("%s is stored %d times", v, n)
@@ -114,6 +120,7 @@ func (w *world) flood(t *testing.T, opts []kgo.Opt, rejectFirst bool) map[string
 			defer pending.Done()
 			mu.Lock()
 			defer mu.Unlock()
+
 			switch {
 			case err == nil:
 				done[v] = true
@@ -134,6 +141,7 @@ func (w *world) flood(t *testing.T, opts []kgo.Opt, rejectFirst bool) map[string
 		pending.Add(1)
 		produce(v)
 	}
+
 	pending.Wait()
 	return done
 }

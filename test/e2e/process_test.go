@@ -20,11 +20,13 @@ var program = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	path := filepath.Join(dir, "guardlock")
 	out, err := exec.Command("go", "build", "-o", path, "github.com/guardlock/guardlock/cmd/guardlock").CombinedOutput()
 	if err != nil {
 		return path, fmt.Errorf("building guardlock: %w\n%s", err, out)
 	}
+
 	return path, nil
 })
 
@@ -59,6 +61,7 @@ func guardlock(t *testing.T, args ...string) (output string, exit int) {
 	if failed != nil {
 		exit = failed.ExitCode()
 	}
+
 	return string(out), exit
 }
 
@@ -78,6 +81,7 @@ func serve(t *testing.T, d *deployment) *process {
 	defer log.Close()
 	p.cmd.Stderr = log
 	stdout := must(p.cmd.StdoutPipe())(t)
+
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +94,7 @@ func serve(t *testing.T, d *deployment) *process {
 		p.err = p.cmd.Wait()
 		close(p.ended)
 	}()
+
 	t.Cleanup(p.kill)
 	select {
 	case ok := <-ready:
@@ -99,6 +104,7 @@ func serve(t *testing.T, d *deployment) *process {
 	case <-time.After(patience):
 		t.Fatalf("the gateway is not ready after %s:\n%s", patience, tail(d))
 	}
+
 	return p
 }
 

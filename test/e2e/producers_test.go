@@ -52,16 +52,19 @@ func (w *world) judgeAll(t *testing.T, c *kgo.Client, partition int32, kind stri
 	t.Helper()
 	mustSend(t, c, "in", partition, padded("a"), padded("b"))
 	mustSend(t, c, "in", partition, padded("m"), padded("c"))
+
 	if kind == "plain acks0" {
 		eventually(t, "what nobody answers for is stored", func() bool { return len(w.stored("in", partition)) == 4 })
 		w.decided("in", partition, 2, "modified", "unspecified")
 		return
 	}
+
 	for _, err := range send(t, c, "in", partition, padded("x"), padded("r")) {
 		if !errors.Is(err, kerr.InvalidRecord) {
 			t.Errorf("a rejected record's error is %v", err)
 		}
 	}
+
 	mustSend(t, c, "in", partition, padded("e"))
 	equal(t, "stored", values(w.stored("in", partition)), []string{padded("a"), padded("b"), padded("M"), padded("c"), padded("e")})
 	w.decided("in", partition, 2, "modified", "unspecified")

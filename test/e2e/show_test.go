@@ -20,12 +20,14 @@ func TestAuditShowExplainsTheErrorThatAProducerGot(t *testing.T) {
 	if got.ErrorCode != codeInvalidRecord || id == nil {
 		t.Fatalf("the answer is code %d, %q", got.ErrorCode, deref(got.ErrorMessage))
 	}
+
 	out, exit := guardlock(t, "audit", "show", id[1], "--dir", d.audit())
 	for _, want := range []string{"rejected", "reject_uppercase.capital_letter", "shouts", "User:ANONYMOUS", "record 2 of 2"} {
 		if exit != 0 || !strings.Contains(out, want) {
 			t.Errorf("audit show ends with %d and does not say %q:\n%s", exit, want, out)
 		}
 	}
+
 	if strings.Contains(out, "LOUD") {
 		t.Error("the log holds a record's bytes")
 	}
@@ -44,11 +46,14 @@ func TestBundledModulesAreAdmittedAndRun(t *testing.T) {
 		case "fraud":
 			m.routes = []string{"review"}
 		}
+
 		p.modules, p.bindings[name] = append(p.modules, m), name
 	}
+
 	p.more = "keys:\n  - {name: pseudonyms, file: pseudonyms.key}\n"
 	d := deploy(t, p)
 	d.write("pseudonyms.key", []byte(strings.Repeat("k", 32)))
+
 	if out, exit := guardlock(t, "check", d.config); exit != 0 {
 		t.Fatalf("check: %s", out)
 	}
@@ -57,6 +62,7 @@ func TestBundledModulesAreAdmittedAndRun(t *testing.T) {
 	mustSend(t, c, "gdpr", 0, `{"customer":{"email":"ada@example.com","name":"Ada"},"payment":{"iban":"DE1"}}`)
 	mustSend(t, c, "uppercase", 0, "quiet")
 	mustSend(t, c, "fraud", 0, `{"amount":10,"currency":"EUR","country":"DE","card":{"present":true}}`)
+
 	if got := values(readAll(t, d.address, "gdpr", 0)); strings.Contains(got[0], "ada@example.com") {
 		t.Error("an e-mail address is stored")
 	}

@@ -37,6 +37,7 @@ func TestRequestsOfAllSizesPassOneAfterAnother(t *testing.T) {
 			value := strings.Repeat(string(rune('a'+len(want)%26)), n)
 			want = append(want, value)
 			req := produceOf(-1, part{"in", 0, batchOf(nobody, value)})
+
 			frame := c.frame(req)
 			for i := 0; i < len(frame); { // in pieces that end anywhere
 				end := min(i+1+len(frame)/3, len(frame))
@@ -45,10 +46,12 @@ func TestRequestsOfAllSizesPassOneAfterAnother(t *testing.T) {
 				}
 				i = end
 			}
+
 			w.passed(c, req)
 			c.request(metadataRequest("in"))
 		}
 	}
+
 	equal(t, "stored", values(w.stored("in", 0)), want)
 }
 
@@ -71,6 +74,7 @@ func TestLargeRequestThatPassesByMustEnd(t *testing.T) {
 				c.send(large)
 				w.passed(c, large)
 			}
+
 			if _, err := c.Write(c.frame(large)[:first]); err != nil {
 				t.Fatal(err)
 			}
@@ -92,7 +96,9 @@ func TestRequestBehindOnesThatPassByIsDecided(t *testing.T) {
 	large := func(topic, first string) *produceRequest {
 		return produceOf(-1, part{topic, 0, batchOf(nobody, first+strings.Repeat("x", 70<<10))})
 	}
-	by, small := large("by", "b"), produceOf(-1, part{"by", 0, batchOf(nobody, "s")})
+
+	by := large("by", "b")
+	small := produceOf(-1, part{"by", 0, batchOf(nobody, "s")})
 	silent := produceOf(0, part{"by", 0, batchOf(nobody, "0"+strings.Repeat("x", 70<<10))})
 	burst := []*produceRequest{by, by, silent, large("in", "r"), by, large("in", "m"), by, by, small, by}
 	const rounds = 20
@@ -100,12 +106,14 @@ func TestRequestBehindOnesThatPassByIsDecided(t *testing.T) {
 		c.request(by) // the next is looked at before it is taken
 		var frames []byte
 		first := c.last + 1
+
 		for _, req := range burst {
 			frames = append(frames, c.frame(req)...)
 		}
 		if _, err := c.Write(frames); err != nil {
 			t.Fatal(err)
 		}
+
 		for i, req := range burst {
 			if req == silent {
 				continue
@@ -119,16 +127,19 @@ func TestRequestBehindOnesThatPassByIsDecided(t *testing.T) {
 			}
 		}
 	}
+
 	if got := decisions(t, w.logDir, audit.Filter{Topic: "in", ByBatch: true}); len(got) != 2*rounds {
 		t.Errorf("%d decisions, want %d", len(got), 2*rounds)
 	}
 	if got := len(w.stored("in", 0)); got != rounds {
 		t.Errorf("%d records of the topic with a decision are stored, want %d", got, rounds)
 	}
+
 	var got []string
 	for _, v := range values(w.stored("by", 0)) {
 		got = append(got, v[:1])
 	}
+
 	equal(t, "stored", got, strings.Split(strings.Repeat("bbb0bbbsb", rounds), ""))
 }
 
@@ -141,7 +152,8 @@ func TestUrgentDataHidesNothing(t *testing.T) {
 	w := newWorld(t, s)
 	w.cluster.SetBindings(gateway.NewBindings(w.set.Bindings, &gateway.Grant{Unaudited: true}))
 	long := strings.Repeat("x", 70<<10)
-	by, rejected := produceOf(-1, part{"by", 0, batchOf(nobody, "b"+long)}), produceOf(-1, part{"in", 0, batchOf(nobody, "r"+long)})
+	by := produceOf(-1, part{"by", 0, batchOf(nobody, "b"+long)})
+	rejected := produceOf(-1, part{"in", 0, batchOf(nobody, "r"+long)})
 	for _, instead := range []bool{false, true} { // of a byte of the stream, or between two
 		for _, at := range []int{1, 3, 20, 100, 600, 30 << 10, -100, -1, 0, 5} {
 			c := dial(t, w.addr())
@@ -149,11 +161,13 @@ func TestUrgentDataHidesNothing(t *testing.T) {
 			c.request(by) // the next is looked at before it is taken
 			first := c.frame(by)
 			frames := append(append(first, c.frame(rejected)...), c.frame(by)...)
+
 			if at <= 0 {
 				at += len(first)
 			} else if instead {
 				at += len(first) // in the request that is decided
 			}
+
 			raw := must(c.Conn.(*net.TCPConn).SyscallConn())(t)
 			c.Write(frames[:at])
 			var err error
@@ -164,17 +178,20 @@ func TestUrgentDataHidesNothing(t *testing.T) {
 			if instead {
 				at++
 			}
+
 			c.Write(frames[at:]) // fails where the connection has ended
 			for range 3 {
 				if _, err = c.answer(); err != nil {
 					break
 				}
 			}
+
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("urgent data at %d: neither answered nor ended", at)
 			}
 			c.Close()
 		}
 	}
+
 	w.holdsNothing("in")
 }

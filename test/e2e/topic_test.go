@@ -42,11 +42,13 @@ func readAll(t *testing.T, addr, topic string, partition int32) []entry {
 		if err != nil {
 			t.Fatalf("reading %s/%d: %v", topic, partition, err)
 		}
+
 		for i, r := range b.Records {
 			out = append(out, entry{offset: h.BaseOffset + int64(r.OffsetDelta), key: text(&b, r.Key), value: text(&b, r.Value),
 				headers: text(&b, r.Headers), producer: producer{h.ProducerID, h.ProducerEpoch, h.BaseSequence + int32(i)}})
 		}
 	}
+
 	return out
 }
 
@@ -78,6 +80,7 @@ func batchesAt(t *testing.T, addr, topic string, partition int32) [][]byte {
 	t.Helper()
 	c := client(t, addr)
 	defer c.Close()
+
 	var out [][]byte
 	for next, end := int64(0), endOffset(t, c, topic, partition); next < end; {
 		before := next
@@ -88,14 +91,17 @@ func batchesAt(t *testing.T, addr, topic string, partition int32) [][]byte {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			h := must(recordbatch.ParseHeader(b))(t)
 			out = append(out, slices.Clone(b))
 			next = h.BaseOffset + int64(h.LastOffsetDelta) + 1
 		}
+
 		if next == before {
 			t.Fatalf("reading %s/%d: nothing at %d, but the end is %d", topic, partition, next, end)
 		}
 	}
+
 	return out
 }
 
@@ -105,13 +111,16 @@ func endOffset(t *testing.T, c *kgo.Client, topic string, partition int32) int64
 	rt := kmsg.NewListOffsetsRequestTopic()
 	rt.Topic = topic
 	rp := kmsg.NewListOffsetsRequestTopicPartition()
-	rp.Partition, rp.Timestamp = partition, -1
+	rp.Partition = partition
+	rp.Timestamp = -1
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
+
 	resp := must(req.RequestWith(testContext(t), c))(t)
 	if code := resp.Topics[0].Partitions[0].ErrorCode; code != 0 {
 		t.Fatalf("asking for the end of %s/%d: error %d", topic, partition, code)
 	}
+
 	return resp.Topics[0].Partitions[0].Offset
 }
 
@@ -121,17 +130,23 @@ func fetchRaw(t *testing.T, c *kgo.Client, topic string, partition int32, offset
 	defer cancel()
 	meta := must(metadataRequest(topic).RequestWith(ctx, c))(t)
 	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis, req.MaxBytes = 100, 4<<20
+	req.MaxWaitMillis = 100
+	req.MaxBytes = 4 << 20
 	rt := kmsg.NewFetchRequestTopic()
-	rt.Topic, rt.TopicID = topic, meta.Topics[0].TopicID
+	rt.Topic = topic
+	rt.TopicID = meta.Topics[0].TopicID
 	rp := kmsg.NewFetchRequestTopicPartition()
-	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes = partition, offset, 4<<20
+	rp.Partition = partition
+	rp.FetchOffset = offset
+	rp.PartitionMaxBytes = 4 << 20
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
+
 	resp := must(req.RequestWith(ctx, c.Broker(leaderIn(meta, partition))))(t)
 	if len(resp.Topics) != 1 || resp.Topics[0].Partitions[0].ErrorCode != 0 {
 		t.Fatalf("fetching %s/%d at %d: %+v", topic, partition, offset, resp)
 	}
+
 	return resp.Topics[0].Partitions[0].RecordBatches
 }
 

@@ -21,6 +21,7 @@ func (w *world) committed(t *testing.T) []string {
 	mustSend(t, client(t, w.addr()), "in", 0, "end")
 	c := client(t, w.addr(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"in": {0: kgo.NewOffset().AtStart()}}),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+
 	var out []string
 	for {
 		fetches := c.PollFetches(testContext(t))
@@ -41,6 +42,7 @@ func inTransaction(t *testing.T, c *kgo.Client, commit kgo.TransactionEndTry, va
 	if err := c.BeginTransaction(); err != nil {
 		t.Fatal(err)
 	}
+
 	errs := send(t, c, "in", 0, values...)
 	if err := c.EndTransaction(testContext(t), commit); err != nil {
 		t.Fatalf("ending the transaction: %v", err)
@@ -57,6 +59,7 @@ func TestCommittedTransactionIsSeenAndAbortedIsNot(t *testing.T) {
 	if err := errors.Join(inTransaction(t, c, kgo.TryAbort, "never")...); err != nil {
 		t.Fatal(err)
 	}
+
 	equal(t, "committed", w.committed(t), []string{"a", "M"})
 	w.decided("in", 0, 1, "modified", "unspecified")
 }
@@ -69,6 +72,7 @@ func TestRejectionInATransactionFailsTheBatchAndTheNextTransactionWorks(t *testi
 			t.Errorf("a rejected record's error is %v", err)
 		}
 	}
+
 	if err := errors.Join(inTransaction(t, c, kgo.TryCommit, "a")...); err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +88,7 @@ func TestRoutedRecordInATransactionIsRejected(t *testing.T) {
 			t.Errorf("the record's error is %v", err)
 		}
 	}
+
 	w.holdsNothing("quarantine")
 }
 

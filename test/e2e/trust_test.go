@@ -69,12 +69,14 @@ func (p people) approval(t *testing.T, m module) []byte {
 	if m.lasts == 0 {
 		m.lasts = time.Hour
 	}
+
 	if m.functions == nil {
 		info, _ := transforms.Inspect(m.wasm, transforms.ScanLimits{})
 		for _, i := range info.Imports {
 			m.functions = append(m.functions, i.String())
 		}
 	}
+
 	return must(signing.Approve(t.Context(), signing.Approval{ModuleDigest: sha256.Sum256(m.wasm), ConfigDigest: sha256.Sum256(m.config),
 		Topics: m.topics, HostFunctions: m.functions, Keys: m.keys, Routes: m.routes, NotBefore: time.Now().Add(-2 * time.Hour),
 		NotAfter: time.Now().Add(m.lasts), Ticket: "E2E-1"}, p.approver))(t)

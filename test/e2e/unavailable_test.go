@@ -32,6 +32,7 @@ func TestNothingIsStoredWhenTheLogHasFailed(t *testing.T) {
 	c := dial(t, w.addr())
 	w.taken(w.produce(c, "in", "before"), 0)
 	w.decided("in", 0, 0, "passed", "")
+
 	if err := w.journal.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +49,7 @@ func fullDisk(t *testing.T, limit uint64) {
 	t.Helper()
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGXFSZ) // else it ends the process
+
 	var old unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
 		t.Fatal(err)
@@ -55,6 +57,7 @@ func fullDisk(t *testing.T, limit uint64) {
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: limit, Max: old.Max}); err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() {
 		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
 			t.Error(err)
@@ -78,6 +81,7 @@ func TestNothingIsStoredOnceTheDiskOfTheLogIsFull(t *testing.T) {
 			t.Fatal("the disk does not fill up")
 		}
 	}
+
 	w.unrecorded(got)
 	w.unrecorded(w.produce(c, "in", "after"))
 	if n := len(w.stored("in", 0)); n != acknowledged {
@@ -134,6 +138,7 @@ func TestNothingBehindAnUnrecordedBatchIsStored(t *testing.T) {
 	reqs := []*produceRequest{produceOf(-1, part{"in", 0, batchOf(p, "a")}), produceOf(-1, part{"in", 0, batchOf(second, "b")})}
 	c.pipeline(reqs...)
 	w.unrecorded(results(c.receive(reqs[0], c.last-1))[0])
+
 	// A broker without state for the producer would take any sequence number.
 	if got := results(c.receive(reqs[1], c.last))[0]; got.ErrorCode != codeOutOfOrder || !strings.Contains(deref(got.ErrorMessage), "guardlock") {
 		t.Errorf("the batch behind it was answered with code %d (%q), want our own OUT_OF_ORDER_SEQUENCE_NUMBER", got.ErrorCode, deref(got.ErrorMessage))
@@ -148,6 +153,7 @@ func TestBrokerThatIsGoneIsAnErrorAndNeverAnAcknowledgement(t *testing.T) {
 	w.kafka.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+
 	if err := c.ProduceSync(ctx, &kgo.Record{Topic: "in", Value: []byte("after")}).FirstErr(); err == nil {
 		t.Fatal("a record was acknowledged without a broker")
 	}
@@ -159,5 +165,6 @@ func TestBrokerThatIsGoneIsAnErrorAndNeverAnAcknowledgement(t *testing.T) {
 		}
 		c.Close()
 	}
+
 	w.decided("in", 0, 0, "passed", "")
 }

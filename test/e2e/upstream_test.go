@@ -52,21 +52,25 @@ func TestLostAnswerIsFoundAgainInTheTopic(t *testing.T) {
 	c := dial(t, w.addr())
 	p := c.newProducer()
 	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "a")})))[0], 0)
+
 	for i, who := range []producer{{p.id, p.epoch, 1}, nobody} {
 		c := dial(t, w.addr())
 		c.request(metadataRequest())
 		f.lose.Store(true)
 		c.send(produceOf(-1, part{"in", 0, batchOf(who, "m", "b")}))
+
 		if !c.closed() {
 			t.Fatal("a request is answered whose answer was lost")
 		}
 		f.lose.Store(false)
 		first := int64(1 + 2*i)
 		w.decided("in", 0, first, "modified", "unspecified")
+
 		if d := w.at("in", 0, first+1); !d.Batch.Recovered || d.Batch.State != audit.StateStored {
 			t.Errorf("the log says: %+v", d.Batch)
 		}
 	}
+
 	equal(t, "stored", values(w.stored("in", 0)), []string{"a", "M", "b", "M", "b"})
 }
 
@@ -78,6 +82,7 @@ func TestClientIsResetWhereTheBrokerEndsBeforeItsFirstAnswer(t *testing.T) {
 	c := dial(t, w.addr())
 	f.lose.Store(true)
 	c.send(metadataRequest())
+
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatalf("the client saw %v, want a reset", err)
 	}
@@ -90,15 +95,18 @@ func TestBatchThatTheBrokerNeverStoredIsSettled(t *testing.T) {
 	w.kafka.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
 		return nil, errors.New("the broker dies"), true
 	})
+
 	c := dial(t, w.addr())
 	c.send(produceOf(-1, part{"in", 0, batchOf(nobody, "a")}))
 	if !c.closed() {
 		t.Fatal("a request is answered that nobody has taken")
 	}
+
 	eventually(t, "the decision is settled", func() bool {
 		d := decisions(t, w.logDir, audit.Filter{Topic: "in", ByBatch: true})
 		return len(d) == 1 && d[0].Batch.State == audit.StateRefused
 	})
+
 	w.holdsNothing("in")
 	w.taken(w.produce(dial(t, w.addr()), "in", "next"), 0)
 }
@@ -110,9 +118,11 @@ func TestRetryOfAPlainProducerKeepsItsOffsetFromTheLostAttempt(t *testing.T) {
 	w.kafka.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
 		return nil, errors.New("the broker dies"), true
 	})
+
 	again := produceOf(-1, part{"in", 0, batchOf(nobody, "a")})
 	c := dial(t, w.addr())
 	c.send(again)
+
 	if !c.closed() {
 		t.Fatal("a request is answered that nobody has taken")
 	}
@@ -121,7 +131,9 @@ func TestRetryOfAPlainProducerKeepsItsOffsetFromTheLostAttempt(t *testing.T) {
 		d := decisions(t, w.logDir, audit.Filter{Topic: "in", ByBatch: true})
 		return len(d) == 2 && d[0].Batch.State == audit.StateRefused
 	})
-	partition, offset := int32(0), int64(0)
+
+	partition := int32(0)
+	offset := int64(0)
 	if there := decisions(t, w.logDir, audit.Filter{Topic: "in", Partition: &partition, Offset: &offset}); len(there) != 1 || there[0].Batch.Recovered {
 		t.Errorf("at the offset stand %d decisions: %+v", len(there), there)
 	}
@@ -158,6 +170,7 @@ func TestAnswersThatWaitBehindASlowBrokerAreBounded(t *testing.T) {
 	for range 100 {
 		many = append(many, frame...)
 	}
+
 	sent := 0
 	for sent < 16<<20 {
 		c.SetWriteDeadline(time.Now().Add(2 * time.Second))
@@ -166,5 +179,6 @@ func TestAnswersThatWaitBehindASlowBrokerAreBounded(t *testing.T) {
 			return // the gateway does not read on
 		}
 	}
+
 	t.Errorf("%d requests were taken behind one that is not answered", sent/len(frame))
 }

@@ -57,12 +57,14 @@ func newWorld(t *testing.T, s setup) *world {
 	if w.kafka == nil {
 		w.kafka = startKafka(t, s)
 	}
+
 	w.journal = must(audit.Open(w.logDir, audit.Options{Key: [32]byte{1}, Node: "e2e"}))(t)
 	runtime := must(transforms.New(transforms.Config{}))(t)
 	w.set = w.admit(s, runtime)
 	cfg := gateway.Config{Journal: w.journal, Ledger: w.journal, Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel)),
 		FrameTimeout: 10 * time.Second, DrainTimeout: 10 * time.Second,
 		Clusters: []gateway.ClusterConfig{{Name: "main", Upstream: upstream(t, w.kafka), Host: "127.0.0.1", MaxNode: 63}}}
+
 	if s.configure != nil {
 		s.configure(&cfg)
 	}
@@ -77,6 +79,7 @@ func newWorld(t *testing.T, s setup) *world {
 		runtime.Close(ctx)
 		w.journal.Close()
 	})
+
 	return w
 }
 
@@ -86,6 +89,7 @@ func startKafka(t *testing.T, s setup) *kfake.Cluster {
 	for _, topic := range slices.Sorted(maps.Keys(s.topics)) {
 		opts = append(opts, kfake.SeedTopics(s.topics[topic], topic))
 	}
+
 	k := must(kfake.NewCluster(append(opts, s.kafka...)...))(t)
 	t.Cleanup(k.Close)
 	return k
@@ -111,6 +115,7 @@ func (w *world) admit(s setup, runtime *transforms.Runtime) *admission.Set {
 	p := newPeople(w.t)
 	a := admission.Admitter{Trust: must(signing.ParseTrustRoot(p.root(w.t)))(w.t), Policy: must(policy.Load(w.t.Context(), policy.Default()))(w.t),
 		Runtime: runtime, Keys: map[string][]byte{"pseudonyms": make([]byte, 32)}, Record: w.journal, Node: "e2e", Version: "test", Now: time.Now}
+
 	packages := map[string]admission.Module{}
 	for _, m := range s.modules {
 		pkg := p.approve(w.t, m)
@@ -119,6 +124,7 @@ func (w *world) admit(s setup, runtime *transforms.Runtime) *admission.Set {
 		}
 		packages[m.name] = admission.Module{Name: m.name, Package: pkg}
 	}
+
 	return must(a.Build(w.t.Context(), s.bindings, packages))(w.t)
 }
 
@@ -128,6 +134,7 @@ func (w *world) serve() {
 	if err := w.gateway.Listen(ctx); err != nil {
 		w.t.Fatal(err)
 	}
+
 	ended := make(chan error, 1)
 	go func() { ended <- w.gateway.Run(ctx) }()
 	var done bool
@@ -137,6 +144,7 @@ func (w *world) serve() {
 		}
 		done = true
 		cancel()
+
 		if err := <-ended; err != nil {
 			w.t.Errorf("the gateway ended with: %v", err)
 		}
