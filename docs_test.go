@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write docs/configuration.md again from the comments of config.go")
+var update = flag.Bool("update", false, "write docs/configuration.md again from the comments of internal/config")
 
 func read(t *testing.T, name string) string {
 	t.Helper()
@@ -133,11 +133,11 @@ type field struct {
 	block string // Go type of the block or list of blocks that it is
 }
 
-// settings reads the configuration's structs from config.go.
+// settings reads the structs of internal/config.
 func settings(t *testing.T) map[string][]field {
 	all := map[string][]field{}
 	for _, s := range sources(t) {
-		if s.dir != "cmd/guardlock" || s.test {
+		if s.dir != "internal/config" || s.test {
 			continue
 		}
 		ast.Inspect(s.file, func(n ast.Node) bool {
@@ -146,7 +146,7 @@ func settings(t *testing.T) map[string][]field {
 				return true
 			}
 
-			if st, ok := ts.Type.(*ast.StructType); ok && (ts.Name.Name == "config" || strings.HasSuffix(ts.Name.Name, "Config")) {
+			if st, ok := ts.Type.(*ast.StructType); ok && ts.Name.IsExported() {
 				if fs := fieldsOf(st); len(fs) > 0 {
 					all[ts.Name.Name] = fs
 				}
@@ -200,7 +200,7 @@ func kindOf(e ast.Expr) (kind, block string) {
 			return "text", ""
 		case e.Name == "bool":
 			return "true or false", ""
-		case strings.HasSuffix(e.Name, "Config"):
+		case e.IsExported():
 			return "block", e.Name
 		default:
 			return "number", ""
@@ -278,14 +278,14 @@ func configurationDocument(t *testing.T) string {
 	var b strings.Builder
 	b.WriteString(`# Configuration
 
-<!-- Made from the comments of cmd/guardlock/config.go by: go test -run TestConfigurationDocumentIsCurrent . -update -->
+<!-- Made from the comments of internal/config by: go test -run TestConfigurationDocumentIsCurrent . -update -->
 
 One YAML file. Unknown keys are errors. ` + "`guardlock check FILE`" + ` reports every problem at once, without opening a port, a broker
 or the log. Relative paths are relative to the file. Secrets stand in files of their own, with mode 0600. What is unsafe is
 spelled ` + "`insecure`" + ` and shown at every start. Complete examples are in [deploy/samples](../deploy/samples).
 `)
 
-	for _, s := range layout(all, "config", "", nil) {
+	for _, s := range layout(all, "Config", "", nil) {
 		title := "Top level"
 		if s.paths[0] != "" {
 			title = "`" + strings.Join(s.paths, "`, `") + "`"
@@ -310,13 +310,13 @@ func TestConfigurationDocumentIsCurrent(t *testing.T) {
 	}
 
 	if read(t, "docs/configuration.md") != want {
-		t.Error("docs/configuration.md is older than config.go: go test -run TestConfigurationDocumentIsCurrent . -update")
+		t.Error("docs/configuration.md is older than internal/config: go test -run TestConfigurationDocumentIsCurrent . -update")
 	}
 }
 
 // Every setting that is dangerous says so in its name, and serve shows it.
 func TestUnsafeSettingsAreSpelledInsecureAndShown(t *testing.T) {
-	serve := read(t, "cmd/guardlock/serve.go")
+	shown := read(t, "internal/config/insecure.go")
 	for block, fields := range settings(t) {
 		for _, f := range fields {
 			for _, k := range f.keys {
@@ -324,8 +324,8 @@ func TestUnsafeSettingsAreSpelledInsecureAndShown(t *testing.T) {
 				if unsafe != strings.Contains(f.doc, "Danger:") {
 					t.Errorf("%s.%s: insecure in its name and Danger: in its comment go together", block, k)
 				}
-				if unsafe && !strings.Contains(serve, k) {
-					t.Errorf("%s.%s is not shown at start (insecure in serve.go)", block, k)
+				if unsafe && !strings.Contains(shown, k) {
+					t.Errorf("%s.%s is not shown at start (Insecure in internal/config/insecure.go)", block, k)
 				}
 			}
 		}

@@ -19,4 +19,4 @@ if [ -z "$revision" ]; then
   [ -z "$(git_says status --porcelain)" ] || revision=$revision+changes
 fi
 
-CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -buildvcs=false -ldflags="-s -w -buildid= -X main.version=$version -X main.revision=$revision" -o "$out" ./cmd/guardlock
+CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -buildvcs=false -ldflags="-s -w -buildid= -X github.com/guardlock/guardlock/internal/build.version=$version -X github.com/guardlock/guardlock/internal/build.revision=$revision" -o "$out" ./cmd/guardlock

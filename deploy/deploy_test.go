@@ -148,7 +148,7 @@ func TestReleaseBuildAsksGitForVersionAndRevision(t *testing.T) {
 	says := func(version, revision string) {
 		t.Helper()
 		flags, err := linkerFlags(script, "GUARDLOCK_VERSION=", "GUARDLOCK_REVISION=")
-		if want := "-X main.version=" + version + " -X main.revision=" + revision; err != nil || !strings.HasSuffix(flags, want) {
+		if want := "-X github.com/guardlock/guardlock/internal/build.version=" + version + " -X github.com/guardlock/guardlock/internal/build.revision=" + revision; err != nil || !strings.HasSuffix(flags, want) {
 			t.Errorf("%q does not end in %q: %v", flags, want, err)
 		}
 	}

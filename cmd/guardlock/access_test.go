@@ -19,6 +19,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 // pinged reports whether a stock client gets an answer.
@@ -45,7 +48,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 func userCommand(t *testing.T, args ...string) {
 	t.Helper()
-	if code := run(t.Context(), append([]string{"user"}, args...), nil, io.Discard, os.Stderr); code != exitOK {
+	if code := run(t.Context(), append([]string{"user"}, args...), nil, io.Discard, os.Stderr); code != exit.OK {
 		t.Fatalf("user %v: exit code %d", args, code)
 	}
 }
@@ -79,7 +82,7 @@ func TestServeFollowsTheFileOfUsers(t *testing.T) {
 			t.Fatal("a broken file changed who gets in")
 		}
 	}
-	if code := s.stop(); code != exitOK {
+	if code := s.stop(); code != exit.OK {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -143,7 +146,7 @@ func (a *certAuthority) write(dir, name string, c *tls.Certificate) {
 		files[name+".key"] = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	}
 	for file, content := range files {
-		if err := replaceFile(filepath.Join(dir, file), content, 0o600); err != nil {
+		if err := disk.Replace(filepath.Join(dir, file), content, 0o600); err != nil {
 			a.t.Fatal(err)
 		}
 	}
@@ -187,7 +190,7 @@ func TestServeFollowsCertificateFiles(t *testing.T) {
 		defer c.Close()
 		return c.ConnectionState().PeerCertificates[0].SerialNumber.Int64() == 8
 	})
-	if code := s.stop(); code != exitOK {
+	if code := s.stop(); code != exit.OK {
 		t.Errorf("exit code %d", code)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 const auditHelp = `The audit log holds what became of every record that met the gateway, and why:
@@ -47,9 +48,9 @@ func auditError(dir string, err error) error {
 	err = fmt.Errorf("reading the audit log in %s: %w", dir, err)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return withHint(withCode(err, exitNotFound), "give its directory with --dir: audit.dir of the configuration, by default audit in data_dir")
+		return exit.WithHint(exit.WithCode(err, exit.NotFound), "give its directory with --dir: audit.dir of the configuration, by default audit in data_dir")
 	case errors.Is(err, audit.ErrCorrupt):
-		return withHint(withCode(err, exitRefused), "keep the files as they are, and run `guardlock audit verify --dir %s`", dir)
+		return exit.WithHint(exit.WithCode(err, exit.Refused), "keep the files as they are, and run `guardlock audit verify --dir %s`", dir)
 	}
 	return err
 }

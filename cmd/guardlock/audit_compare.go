@@ -17,6 +17,8 @@ import (
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 const auditCompareHelp = `Read the batch that a decision is about from its topic, and tell whether it is
@@ -90,7 +92,7 @@ func (c *auditCompareCommand) run(cmd *cobra.Command, id string) error {
 	if result.Same || err != nil {
 		return err
 	}
-	return withHint(refusedf("comparing %s: the batch of %s at offset %d is not what the gateway forwarded", id, d.Topic, result.BaseOffset),
+	return exit.WithHint(exit.Refusedf("comparing %s: the batch of %s at offset %d is not what the gateway forwarded", id, d.Topic, result.BaseOffset),
 		"a topic that compacts, or compresses anew (compression.type), changes its batches; if it does neither, somebody else did")
 }
 
@@ -106,25 +108,25 @@ func (c *auditCompareCommand) decision(ctx context.Context, id string) (d audit.
 	}
 	switch {
 	case d.Batch == nil:
-		return d, key, usagef("comparing %s: it is about no batch, but about %s", id, d.Kind)
+		return d, key, exit.Usagef("comparing %s: it is about no batch, but about %s", id, d.Kind)
 	case d.Batch.State != audit.StateStored || d.Batch.BaseOffset < 0:
-		return d, key, notFoundf("comparing %s: its batch is not known to be stored (%s)", id, d.Batch.State)
+		return d, key, exit.NotFoundf("comparing %s: its batch is not known to be stored (%s)", id, d.Batch.State)
 	case !d.Batch.HasMAC():
-		return d, key, notFoundf("comparing %s: the log has no evidence of its batch", id)
+		return d, key, exit.NotFoundf("comparing %s: the log has no evidence of its batch", id)
 	}
 	path := c.keyFile
 	if path == "" {
 		path = filepath.Join(filepath.Dir(filepath.Clean(c.dir)), "audit.key")
 	}
-	if key, err = loadKey(path); err != nil {
-		return d, key, withHint(fmt.Errorf("reading the audit key: %w", err), "give the gateway's audit.key_file with --audit-key")
+	if key, err = disk.ReadKey(path); err != nil {
+		return d, key, exit.WithHint(fmt.Errorf("reading the audit key: %w", err), "give the gateway's audit.key_file with --audit-key")
 	}
 	known, err := r.HasKey(ctx, key)
 	if err != nil {
 		return d, key, auditError(c.dir, err)
 	}
 	if !known {
-		return d, key, withHint(usagef("comparing %s: %s is not the key of the log in %s", id, path, c.dir), "give the gateway's audit.key_file with --audit-key")
+		return d, key, exit.WithHint(exit.Usagef("comparing %s: %s is not the key of the log in %s", id, path, c.dir), "give the gateway's audit.key_file with --audit-key")
 	}
 	return d, key, nil
 }
@@ -145,11 +147,11 @@ func (c *auditCompareCommand) stored(ctx context.Context, d audit.Decision) ([]b
 	id := d.Batch.TopicID
 	switch {
 	case errors.Is(t.Err, kerr.UnknownTopicOrPartition) || t.Err == nil && !ok:
-		return nil, notFoundf("the partition is not there")
+		return nil, exit.NotFoundf("the partition is not there")
 	case t.Err != nil:
 		return nil, t.Err
 	case id != [16]byte{} && [16]byte(t.ID) != [16]byte{} && [16]byte(t.ID) != id:
-		return nil, notFoundf("the topic was deleted and made again: it was %s", hex.EncodeToString(id[:]))
+		return nil, exit.NotFoundf("the topic was deleted and made again: it was %s", hex.EncodeToString(id[:]))
 	}
 	records, err := fetchAt(ctx, client, t, p, d.Batch.BaseOffset)
 	if err != nil {
@@ -168,7 +170,7 @@ func (c *auditCompareCommand) stored(ctx context.Context, d audit.Decision) ([]b
 		}
 		break // batches come in order, beginning with the one that holds the offset
 	}
-	return nil, withHint(notFoundf("no batch begins at offset %d any more", d.Batch.BaseOffset), "retention or compaction may have removed it")
+	return nil, exit.WithHint(exit.NotFoundf("no batch begins at offset %d any more", d.Batch.BaseOffset), "retention or compaction may have removed it")
 }
 
 // fetchAt reads one partition from an offset, one whole batch at least.

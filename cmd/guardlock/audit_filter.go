@@ -9,6 +9,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 // auditFilterFlags choose decisions; they are shared by query, tail and summary.
@@ -59,7 +60,7 @@ func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (audit.Filt
 	}
 	if cmd.Flags().Changed("offset") {
 		if out.Topic == "" || out.Partition == nil {
-			return out, withHint(usagef("%s: --offset needs --topic and --partition", commandName(cmd)),
+			return out, exit.WithHint(exit.Usagef("%s: --offset needs --topic and --partition", commandName(cmd)),
 				"for example: --topic payments --partition 0 --offset %d", f.offset)
 		}
 		out.Offset = &f.offset
@@ -67,7 +68,7 @@ func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (audit.Filt
 	for _, name := range f.kinds {
 		kind, ok := audit.ParseKind(name)
 		if !ok {
-			return out, withHint(usagef("--kind %q is no kind of entry", name), "record, admission, config, start, stop or open")
+			return out, exit.WithHint(exit.Usagef("--kind %q is no kind of entry", name), "record, admission, config, start, stop or open")
 		}
 		out.Kinds = append(out.Kinds, kind)
 	}
@@ -85,12 +86,12 @@ func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (audit.Filt
 func (f *auditFilterFlags) caller(out *audit.Filter) (err error) {
 	if f.source != "" {
 		if out.Source, err = gateway.ParseSource(f.source); err != nil {
-			return usagef("--source %w", err)
+			return exit.Usagef("--source %w", err)
 		}
 	}
 	if f.cert != "" {
 		if out.Fingerprint, err = audit.ParseFingerprint(f.cert); err != nil {
-			return withHint(usagef("--tls-fingerprint: %w", err), "`openssl x509 -in client.pem -noout -fingerprint -sha256` prints it")
+			return exit.WithHint(exit.Usagef("--tls-fingerprint: %w", err), "`openssl x509 -in client.pem -noout -fingerprint -sha256` prints it")
 		}
 	}
 	return nil

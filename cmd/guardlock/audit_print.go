@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/internal/config"
 )
 
 // decisionPrinter writes decisions as they come, in columns of fixed width: a
@@ -99,7 +100,7 @@ func coordinateText(c audit.Coordinate) string {
 // topicText spells cluster:topic, without the cluster that a configuration of
 // one has.
 func topicText(cluster, topic string) string {
-	if cluster == mainCluster {
+	if cluster == config.MainCluster {
 		return topic
 	}
 	return cluster + ":" + topic

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 type auditQueryCommand struct {
@@ -44,7 +46,7 @@ func (c *auditQueryCommand) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	if c.limit < 0 || c.latest < 0 || c.limit > 0 && c.latest > 0 {
-		return usagef("audit query: give one of --limit and --latest, as a positive number")
+		return exit.Usagef("audit query: give one of --limit and --latest, as a positive number")
 	}
 	f.Limit, f.ByBatch = c.limit, c.byBatch
 	if c.latest > 0 {

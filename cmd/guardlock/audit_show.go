@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 func newAuditShowCommand() *cobra.Command {
@@ -48,11 +49,11 @@ func runAuditShow(cmd *cobra.Command, dir, id string) error {
 
 func lookUp(ctx context.Context, r *audit.Reader, dir, id string) (audit.Decision, error) {
 	if _, err := audit.ParseDecisionID(id); err != nil {
-		return audit.Decision{}, withHint(withCode(err, exitUsage), "copy it whole from the producer's error, or from `guardlock audit query`")
+		return audit.Decision{}, exit.WithHint(exit.WithCode(err, exit.Usage), "copy it whole from the producer's error, or from `guardlock audit query`")
 	}
 	d, err := r.Lookup(ctx, id)
 	if errors.Is(err, audit.ErrNotFound) {
-		return d, withHint(notFoundf("looking up %s: no such decision in %s", id, dir), "the part after gl- names the log: is it another gateway's?")
+		return d, exit.WithHint(exit.NotFoundf("looking up %s: no such decision in %s", id, dir), "the part after gl- names the log: is it another gateway's?")
 	}
 	if err != nil {
 		return d, auditError(dir, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 type auditTailCommand struct {
@@ -44,7 +45,7 @@ func (c *auditTailCommand) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	if c.lines < 0 {
-		return usagef("--lines %d is negative", c.lines)
+		return exit.Usagef("--lines %d is negative", c.lines)
 	}
 	r, err := openAudit(c.filter.dir)
 	if err != nil {

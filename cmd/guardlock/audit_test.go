@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/internal/config"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 // auditStart is when the log of the tests begins.
@@ -49,7 +51,7 @@ func writeClustersLog(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, cluster := range []string{mainCluster, "eu"} {
+	for _, cluster := range []string{config.MainCluster, "eu"} {
 		e := testBatch(auditStart, audit.OutcomeModified)
 		e.Cluster, e.Principal = cluster, "User:"+cluster
 		e.Add(audit.Ruling{}, 3)
@@ -72,7 +74,7 @@ func testBatch(at time.Time, outcome audit.Outcome) *audit.BatchEntry {
 		Time: at,
 		Caller: audit.Caller{ConnID: 1, Principal: "User:ada", ClientID: "till-4", Source: "10.0.0.9",
 			TLS: audit.TLS{Version: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Fingerprint: audit.Fingerprint{0x5f, 0x3a, 0x91, 0xc2}}},
-		Target:    audit.Target{Cluster: mainCluster, Topic: "payments", Partition: 0},
+		Target:    audit.Target{Cluster: config.MainCluster, Topic: "payments", Partition: 0},
 		Authority: audit.Authority{Modules: []audit.ModuleRef{testModule()}, PolicyRevision: "rev1"},
 		Producer:  audit.Producer{ProducerID: -1},
 		Payload:   audit.Payload{Records: 4, BytesIn: 400, BytesOut: 400},
@@ -127,7 +129,7 @@ func TestTailFollowsAWritingGateway(t *testing.T) {
 		}
 	}
 	interrupt()
-	if got := <-code; got != exitOK {
-		t.Fatalf("exit code %d after Ctrl-C, want %d", got, exitOK)
+	if got := <-code; got != exit.OK {
+		t.Fatalf("exit code %d after Ctrl-C, want %d", got, exit.OK)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 const auditVerifyHelp = `Read the whole log and check every checksum, every link of the hash chain, every
@@ -43,7 +44,7 @@ func runAuditVerify(cmd *cobra.Command, dir string) error {
 		return err
 	}
 	if errors.Is(failure, audit.ErrCorrupt) {
-		failure = withHint(refusedf("verifying the audit log in %s: %w", dir, failure), "keep the files as they are, and compare them with a copy or a backup")
+		failure = exit.WithHint(exit.Refusedf("verifying the audit log in %s: %w", dir, failure), "keep the files as they are, and compare them with a copy or a backup")
 	} else {
 		failure = auditError(dir, failure)
 	}

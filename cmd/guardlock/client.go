@@ -19,6 +19,9 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 // clientFlags say how the client commands reach a broker or a gateway.
@@ -65,7 +68,7 @@ func (f *clientFlags) connect(ctx context.Context, tap *produceTap, more ...kgo.
 	}
 	client, err := kgo.NewClient(append(opts, more...)...)
 	if err != nil {
-		return nil, usagef("making the client: %w", err)
+		return nil, exit.Usagef("making the client: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
@@ -90,13 +93,13 @@ func (f *clientFlags) explain(err error) error {
 	var unknownCA x509.UnknownAuthorityError
 	switch {
 	case errors.Is(err, kerr.SaslAuthenticationFailed):
-		return withHint(withCode(err, exitRefused), "check --username and --password-file")
+		return exit.WithHint(exit.WithCode(err, exit.Refused), "check --username and --password-file")
 	case errors.As(err, &unknownCA):
-		return withHint(err, "give the authority that signed the server's certificate with --ca")
+		return exit.WithHint(err, "give the authority that signed the server's certificate with --ca")
 	case f.usesTLS() && !errors.Is(err, syscall.ECONNREFUSED):
-		return withHint(err, "does that port speak TLS? If not, leave out --tls, --ca and --cert")
+		return exit.WithHint(err, "does that port speak TLS? If not, leave out --tls, --ca and --cert")
 	}
-	return withHint(err, "is it running there? give the address with --bootstrap; `guardlock demo` starts a chain on this machine")
+	return exit.WithHint(err, "is it running there? give the address with --bootstrap; `guardlock demo` starts a chain on this machine")
 }
 
 func (f *clientFlags) options(tap *produceTap) ([]kgo.Opt, error) {
@@ -154,7 +157,7 @@ func (f *clientFlags) tlsConfig() (*tls.Config, error) {
 		}
 	}
 	if (f.cert == "") != (f.key == "") {
-		return nil, usagef("--cert and --key go together")
+		return nil, exit.Usagef("--cert and --key go together")
 	}
 	if f.cert != "" {
 		pair, err := f.keyPair()
@@ -171,7 +174,7 @@ func (f *clientFlags) keyPair() (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	key, err := readPrivate(f.key)
+	key, err := disk.ReadPrivate(f.key)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -183,7 +186,7 @@ func (f *clientFlags) sasl() (sasl.Mechanism, error) {
 	mechanism := strings.ToUpper(f.mechanism)
 	if mechanism == "" {
 		if f.username != "" {
-			return nil, withHint(usagef("--username without --sasl-mechanism"), "for example --sasl-mechanism SCRAM-SHA-256")
+			return nil, exit.WithHint(exit.Usagef("--username without --sasl-mechanism"), "for example --sasl-mechanism SCRAM-SHA-256")
 		}
 		return nil, nil
 	}
@@ -202,21 +205,21 @@ func (f *clientFlags) sasl() (sasl.Mechanism, error) {
 	case "SCRAM-SHA-512":
 		return scram.Auth{User: f.username, Pass: password}.AsSha512Mechanism(), nil
 	}
-	return nil, usagef("--sasl-mechanism %q is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512", f.mechanism)
+	return nil, exit.Usagef("--sasl-mechanism %q is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512", f.mechanism)
 }
 
 // password never comes from a flag: other users of the machine see those.
 func (f *clientFlags) password() (string, error) {
 	if f.username == "" {
-		return "", usagef("--sasl-mechanism without --username")
+		return "", exit.Usagef("--sasl-mechanism without --username")
 	}
 	if f.passwordFile == "" {
 		if env, ok := os.LookupEnv("GUARDLOCK_SASL_PASSWORD"); ok {
 			return env, nil
 		}
-		return "", withHint(usagef("no password for %s", f.username), "give --password-file, or set GUARDLOCK_SASL_PASSWORD")
+		return "", exit.WithHint(exit.Usagef("no password for %s", f.username), "give --password-file, or set GUARDLOCK_SASL_PASSWORD")
 	}
-	raw, err := readPrivate(f.passwordFile)
+	raw, err := disk.ReadPrivate(f.passwordFile)
 	if err != nil {
 		return "", fmt.Errorf("reading --password-file: %w", err)
 	}
@@ -230,7 +233,7 @@ func (f *clientFlags) mayShowPassword() error {
 	}
 	for _, address := range f.bootstrap {
 		if !isLoopback(address) {
-			return withHint(usagef("PLAIN would send the password to %s readable by anyone on the way", address),
+			return exit.WithHint(exit.Usagef("PLAIN would send the password to %s readable by anyone on the way", address),
 				"add --tls, use SCRAM-SHA-256, or say --insecure-plain-password")
 		}
 	}
@@ -249,10 +252,10 @@ func isLoopback(address string) bool {
 // topicError names a topic that is missing, and how to make it.
 func topicError(doing, topic string, err error) error {
 	if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
-		return withHint(notFoundf("%s: topic %q does not exist", doing, topic), "make it with `guardlock topic create %s`, or see `guardlock topic list`", topic)
+		return exit.WithHint(exit.NotFoundf("%s: topic %q does not exist", doing, topic), "make it with `guardlock topic create %s`, or see `guardlock topic list`", topic)
 	}
 	if errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.ClusterAuthorizationFailed) || errors.Is(err, kerr.PolicyViolation) {
-		err = withCode(err, exitRefused)
+		err = exit.WithCode(err, exit.Refused)
 	}
-	return withCode(fmt.Errorf("%s %q: %w", doing, topic, err), codeOf(err))
+	return exit.WithCode(fmt.Errorf("%s %q: %w", doing, topic, err), exit.CodeOf(err))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 const twoClusters = `
@@ -122,7 +123,7 @@ func TestEachClusterOfAConfigurationIsServedByItself(t *testing.T) {
 			t.Errorf("%s holds %q", cluster, got)
 		}
 	}
-	if code := s.stop(); code != exitOK {
+	if code := s.stop(); code != exit.OK {
 		t.Errorf("exit code %d", code)
 	}
 	r, err := audit.OpenReader(filepath.Join(filepath.Dir(path), "data", "audit"))

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 type consumeCommand struct {
@@ -95,11 +97,11 @@ func (c *consumeCommand) check(cmd *cobra.Command) error {
 	case c.topic == "":
 		return needFlag(cmd, "topic", "guardlock consume --topic payments")
 	case c.group != "" && (c.offsetSet || c.beginning || len(c.partitions) > 0):
-		return withHint(usagef("--group decides itself where to read"), "leave out --group, or --offset, --from-beginning and --partition")
+		return exit.WithHint(exit.Usagef("--group decides itself where to read"), "leave out --group, or --offset, --from-beginning and --partition")
 	case c.offsetSet && c.beginning:
-		return usagef("--offset and --from-beginning contradict each other")
+		return exit.Usagef("--offset and --from-beginning contradict each other")
 	case c.count < 0:
-		return usagef("--count %d is negative", c.count)
+		return exit.Usagef("--count %d is negative", c.count)
 	}
 	return nil
 }

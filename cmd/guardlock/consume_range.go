@@ -8,6 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 // span is what is left to read of one partition.
@@ -49,7 +51,7 @@ func (c *consumeCommand) findRange(ctx context.Context) (offsetRange, error) {
 	}
 	for _, p := range c.partitions {
 		if _, ok := details[c.topic].Partitions[p]; !ok {
-			return nil, notFoundf("reading topic %q: no partition %d, it has %d", c.topic, p, len(details[c.topic].Partitions))
+			return nil, exit.NotFoundf("reading topic %q: no partition %d, it has %d", c.topic, p, len(details[c.topic].Partitions))
 		}
 	}
 	starts, ends, err := c.bounds(ctx, admin)

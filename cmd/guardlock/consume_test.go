@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 // TestFollowEndsCleanlyOnInterrupt: Ctrl-C is how a follower ends, so it is no
@@ -23,7 +25,7 @@ func TestFollowEndsCleanlyOnInterrupt(t *testing.T) {
 	defer broker.Close()
 	address := broker.ListenAddrs()[0]
 	var stderr bytes.Buffer
-	if code := run(t.Context(), []string{"produce", "-t", "payments", "-b", address}, strings.NewReader("one\n"), io.Discard, &stderr); code != exitOK {
+	if code := run(t.Context(), []string{"produce", "-t", "payments", "-b", address}, strings.NewReader("one\n"), io.Discard, &stderr); code != exit.OK {
 		t.Fatalf("produce: exit code %d: %s", code, &stderr)
 	}
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -38,8 +40,8 @@ func TestFollowEndsCleanlyOnInterrupt(t *testing.T) {
 		t.Fatalf("first line %q, %v", line, err)
 	}
 	interrupt()
-	if got := <-code; got != exitOK {
-		t.Fatalf("exit code %d after Ctrl-C, want %d", got, exitOK)
+	if got := <-code; got != exit.OK {
+		t.Fatalf("exit code %d after Ctrl-C, want %d", got, exit.OK)
 	}
 }
 
@@ -63,8 +65,8 @@ func TestInterruptedProduceIsReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	interrupt()
-	if got := <-code; got != exitInterrupted {
-		t.Fatalf("exit code %d, want %d: %s", got, exitInterrupted, &stderr)
+	if got := <-code; got != exit.Interrupted {
+		t.Fatalf("exit code %d, want %d: %s", got, exit.Interrupted, &stderr)
 	}
 }
 

@@ -17,6 +17,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/internal/config"
+	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/internal/server"
 )
 
 // demoOptions are the flags of guardlock demo.
@@ -58,7 +61,7 @@ unless --dir names one to keep.`,
 
 func runDemo(cmd *cobra.Command, o demoOptions) (err error) {
 	if o.records < 30 {
-		return usagef("demo: --records must be at least 30")
+		return exit.Usagef("demo: --records must be at least 30")
 	}
 	dir, remove, err := demoDir(o.dir)
 	if err != nil {
@@ -69,16 +72,16 @@ func runDemo(cmd *cobra.Command, o demoOptions) (err error) {
 	if err != nil {
 		return fmt.Errorf("preparing the demo: %w", err)
 	}
-	cfg, err := loadConfig(path)
+	cfg, err := config.Load(path)
 	if err != nil {
 		return err
 	}
-	s, err := openStack(cmd.Context(), cfg, newLogger(cfg.Log, cmd.ErrOrStderr()))
+	s, err := server.Open(cmd.Context(), cfg, server.NewLogger(cfg.Log, cmd.ErrOrStderr()))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.close(context.Background())) }()
-	return serveDemo(cmd, o, s, dir)
+	defer func() { err = errors.Join(err, s.Close(context.Background())) }()
+	return serveDemo(cmd, o, cfg, s, dir)
 }
 
 // demoDir returns the directory to work in and what to do with it at the end.
@@ -97,18 +100,18 @@ func demoDir(name string) (dir string, remove func() error, err error) {
 }
 
 // serveDemo runs the stack and, beside it, the tour.
-func serveDemo(cmd *cobra.Command, o demoOptions, s *stack, dir string) error {
+func serveDemo(cmd *cobra.Command, o demoOptions, cfg *config.Config, s *server.Server, dir string) error {
 	ctx, stop := context.WithCancel(cmd.Context())
 	defer stop()
 	ready, served := make(chan struct{}), make(chan error, 1)
-	go func() { served <- s.run(ctx, func() { close(ready) }) }()
+	go func() { served <- s.Run(ctx, func() { close(ready) }) }()
 	select {
 	case err := <-served:
 		return demoHint(err, o.listen)
 	case <-ready:
 	}
-	t := &tour{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), stack: s, dir: dir, options: o,
-		address: s.gateway.Cluster(mainCluster).Addr(), palette: paletteFor(cmd.OutOrStdout())}
+	t := &tour{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), stack: s, config: cfg, dir: dir, options: o,
+		address: s.Addr(config.MainCluster), palette: paletteFor(cmd.OutOrStdout())}
 	tourErr := t.run(ctx)
 	if tourErr == nil && !o.exit {
 		t.nextSteps()
@@ -132,7 +135,7 @@ func demoHint(err error, listen string) error {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return err
 	}
-	return withHint(err, "choose other ports: guardlock demo --listen %s", freeAddress(listen))
+	return exit.WithHint(err, "choose other ports: guardlock demo --listen %s", freeAddress(listen))
 }
 
 // freeAddress is one like busy of which the next port, the broker's, is free
@@ -189,7 +192,8 @@ func (t *tour) createTopics(ctx context.Context) error {
 // tour shows what the gateway does, on real traffic.
 type tour struct {
 	out, err io.Writer
-	stack    *stack
+	stack    *server.Server
+	config   *config.Config
 	dir      string
 	address  string
 	options  demoOptions

@@ -156,7 +156,7 @@ func (t *tour) decisionAt(ctx context.Context, r *kgo.Record) (audit.Decision, e
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		for d, err := range t.stack.journal.Query(ctx, audit.Filter{Topic: r.Topic, Partition: &r.Partition, Offset: &r.Offset, Limit: 1}) {
+		for d, err := range t.stack.Decisions().Query(ctx, audit.Filter{Topic: r.Topic, Partition: &r.Partition, Offset: &r.Offset, Limit: 1}) {
 			return d, err
 		}
 		select {
@@ -186,7 +186,7 @@ func (t *tour) rejected(ctx context.Context) error {
 	answer, _ := tap.failure(sent.Record.Partition)
 	why := newSaid(answer.message, answer.named[0], 0)
 	fmt.Fprintf(t.out, "  client got %s\n", t.palette.red(fmt.Sprintf("%s: %s (decision %s)", errorName(sent.Err), why.message, why.decision)))
-	for d, err := range t.stack.journal.Query(ctx, audit.Filter{Topic: r.topic, Outcome: "rejected", Reverse: true, Limit: 1}) {
+	for d, err := range t.stack.Decisions().Query(ctx, audit.Filter{Topic: r.topic, Outcome: "rejected", Reverse: true, Limit: 1}) {
 		if err != nil {
 			return err
 		}
@@ -200,14 +200,14 @@ func (t *tour) rejected(ctx context.Context) error {
 // demoCommand is how whoever follows README.md calls this program.
 const demoCommand = "go run ./cmd/guardlock"
 
-func (t *tour) logDir() string { return t.stack.cfg.file(t.stack.cfg.Audit.Dir) }
+func (t *tour) logDir() string { return t.config.File(t.config.Audit.Dir) }
 
 // counts sums up by outcome and module.
 func (t *tour) counts(ctx context.Context) error {
 	t.heading("5. All decisions")
 	tb := newTable("MODULE", "TOPIC", "OUTCOME", "RECORDS")
 	for _, m := range demoModules {
-		totals, err := t.stack.journal.Summarize(ctx, audit.Filter{Topic: m.topics[0], Kinds: []audit.Kind{audit.KindBatch}})
+		totals, err := t.stack.Decisions().Summarize(ctx, audit.Filter{Topic: m.topics[0], Kinds: []audit.Kind{audit.KindBatch}})
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/signing"
 )
 
@@ -79,7 +80,7 @@ func parseBytes(flag, s string) (int64, error) {
 	}
 	n, err := humanize.ParseBytes(s)
 	if err != nil || n > 1<<40 {
-		return 0, usagef("%s %q is not a size like 16MiB", flag, s)
+		return 0, exit.Usagef("%s %q is not a size like 16MiB", flag, s)
 	}
 	return int64(n), nil
 }
@@ -89,22 +90,22 @@ func (g *grantFlags) period(now time.Time) (from, until time.Time, err error) {
 	from = now.UTC().Truncate(time.Second)
 	if g.notBefore != "" {
 		if from, err = parseDay(g.notBefore, false); err != nil {
-			return from, until, usagef("--not-before %w", err)
+			return from, until, exit.Usagef("--not-before %w", err)
 		}
 	}
 	if g.notAfter != "" {
 		if until, err = parseDay(g.notAfter, true); err != nil {
-			return from, until, usagef("--not-after %w", err)
+			return from, until, exit.Usagef("--not-after %w", err)
 		}
 	} else {
 		length, err := parsePeriod(g.validFor)
 		if err != nil {
-			return from, until, usagef("--valid-for %w", err)
+			return from, until, exit.Usagef("--valid-for %w", err)
 		}
 		until = from.Add(length)
 	}
 	if !until.After(from) || !until.After(now) {
-		return from, until, usagef("the approval would end before it begins to hold: %s", until.Format(time.RFC3339))
+		return from, until, exit.Usagef("the approval would end before it begins to hold: %s", until.Format(time.RFC3339))
 	}
 	return from, until, nil
 }
@@ -116,7 +117,7 @@ func parseDay(s string, end bool) (time.Time, error) {
 	}
 	t, err := time.Parse(time.DateOnly, s)
 	if err != nil {
-		return t, usagef("%q is neither a day like 2030-12-31 nor a time like 2030-12-31T12:00:00Z", s)
+		return t, exit.Usagef("%q is neither a day like 2030-12-31 nor a time like 2030-12-31T12:00:00Z", s)
 	}
 	if end {
 		t = t.AddDate(0, 0, 1).Add(-time.Second)
@@ -133,7 +134,7 @@ func parsePeriod(s string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d <= 0 {
-		return 0, usagef("%q is not a period like 90d or 12h", s)
+		return 0, exit.Usagef("%q is not a period like 90d or 12h", s)
 	}
 	return d, nil
 }

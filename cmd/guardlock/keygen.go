@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/signing"
 )
 
@@ -51,7 +53,7 @@ func (c *keygenCommand) run(cmd *cobra.Command, _ []string) error {
 	pair := keyPairLine{Private: c.out + ".key", Public: c.out + ".pub"}
 	for _, path := range []string{pair.Private, pair.Public} {
 		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-			return withHint(fmt.Errorf("making a key: %s exists already", path), "choose another name with --out; keys are never replaced")
+			return exit.WithHint(fmt.Errorf("making a key: %s exists already", path), "choose another name with --out; keys are never replaced")
 		}
 	}
 	var password []byte
@@ -85,10 +87,10 @@ func writeKeyPair(pair keyPairLine, key *signing.PrivateKey, password []byte) er
 	if err != nil {
 		return fmt.Errorf("encoding the public key: %w", err)
 	}
-	if err := writeNewFile(pair.Private, private, 0o600); err != nil {
+	if err := disk.Create(pair.Private, private, 0o600); err != nil {
 		return fmt.Errorf("writing the private key: %w", err)
 	}
-	if err := writeNewFile(pair.Public, public, 0o644); err != nil {
+	if err := disk.Create(pair.Public, public, 0o644); err != nil {
 		return fmt.Errorf("writing the public key: %w", err)
 	}
 	return nil

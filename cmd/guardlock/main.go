@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 func main() {
@@ -32,10 +34,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
-		return exitOK
+		return exit.OK
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = withCode(err, exitInterrupted)
+		err = exit.WithCode(err, exit.Interrupted)
 	}
 	return report(stderr, err)
 }

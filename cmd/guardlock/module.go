@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/signing"
 )
 
@@ -89,7 +91,7 @@ func findWasm(path string) (string, error) {
 		return "", fmt.Errorf("finding the module: %w", err)
 	}
 	if len(found) != 1 {
-		return "", withHint(usagef("finding the module: %s holds %d .wasm files", path, len(found)), "name the file itself")
+		return "", exit.WithHint(exit.Usagef("finding the module: %s holds %d .wasm files", path, len(found)), "name the file itself")
 	}
 	return found[0], nil
 }
@@ -116,12 +118,12 @@ func (m moduleFiles) read() (signing.Package, error) {
 		return p, err
 	}
 	if exists(m.signature) {
-		if p.Signature, err = readBounded(m.signature, signing.MaxBundleBytes); err != nil {
+		if p.Signature, err = disk.Read(m.signature, signing.MaxBundleBytes); err != nil {
 			return p, fmt.Errorf("reading the author's signature: %w", err)
 		}
 	}
 	for _, path := range m.approvals {
-		raw, err := readBounded(path, signing.MaxBundleBytes)
+		raw, err := disk.Read(path, signing.MaxBundleBytes)
 		if err != nil {
 			return p, fmt.Errorf("reading an approval: %w", err)
 		}
@@ -131,7 +133,7 @@ func (m moduleFiles) read() (signing.Package, error) {
 }
 
 func (m moduleFiles) readWasm() ([]byte, error) {
-	wasm, err := readBounded(m.wasm, signing.MaxModuleBytes)
+	wasm, err := disk.Read(m.wasm, signing.MaxModuleBytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading the module: %w", err)
 	}
@@ -142,7 +144,7 @@ func (m moduleFiles) readConfig() ([]byte, error) {
 	if m.config == "" {
 		return nil, nil
 	}
-	config, err := readBounded(m.config, signing.MaxConfigBytes)
+	config, err := disk.Read(m.config, signing.MaxConfigBytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading the module's configuration: %w", err)
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/signing"
 	"github.com/guardlock/guardlock/transforms"
 )
@@ -80,7 +82,7 @@ func (c *moduleApproveCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	info, err := transforms.Inspect(pkg.Wasm, transforms.ScanLimits{})
 	if err != nil {
-		return withHint(refusedf("inspecting %s: %w", files.wasm, err), "no gateway would load this module")
+		return exit.WithHint(exit.Refusedf("inspecting %s: %w", files.wasm, err), "no gateway would load this module")
 	}
 	approval, err := c.grant.approval(cmd, importedFunctions(info), time.Now())
 	if err != nil {
@@ -143,7 +145,7 @@ func (c *moduleApproveCommand) checkAuthor(cmd *cobra.Command, pkg signing.Packa
 	}
 	author, err := root.VerifyModule(cmd.Context(), pkg.Wasm, pkg.Signature)
 	if err != nil {
-		return "", refusedf("checking the author's signature: %w", err)
+		return "", exit.Refusedf("checking the author's signature: %w", err)
 	}
 	return string(author), nil
 }
@@ -159,7 +161,7 @@ func (c *moduleApproveCommand) confirm(cmd *cobra.Command) error {
 		return fmt.Errorf("reading the answer: %w", err)
 	}
 	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-		return withHint(refusedf("approving: not confirmed, nothing was written"), "answer y, or give --yes where nobody can answer")
+		return exit.WithHint(exit.Refusedf("approving: not confirmed, nothing was written"), "answer y, or give --yes where nobody can answer")
 	}
 	return nil
 }
@@ -188,13 +190,13 @@ func (c *moduleApproveCommand) sign(cmd *cobra.Command, files moduleFiles, appro
 	}
 	bundle, err := signing.Approve(cmd.Context(), approval, key)
 	if err != nil {
-		return approved{}, withCode(fmt.Errorf("approving %s: %w", files.wasm, err), exitUsage)
+		return approved{}, exit.WithCode(fmt.Errorf("approving %s: %w", files.wasm, err), exit.Usage)
 	}
 	out, err := c.path(files)
 	if err != nil {
 		return approved{}, err
 	}
-	if err := replaceFile(out, bundle, 0o644); err != nil {
+	if err := disk.Replace(out, bundle, 0o644); err != nil {
 		return approved{}, fmt.Errorf("writing the approval: %w", err)
 	}
 	return approved{Module: files.wasm, Approval: out, KeyID: key.ID(), NotAfter: approval.NotAfter.Format(time.RFC3339)}, nil
@@ -211,7 +213,7 @@ func (c *moduleApproveCommand) path(files moduleFiles) (string, error) {
 		name = strings.TrimSuffix(filepath.Base(c.key), ".key")
 	}
 	if !fileNamePart.MatchString(name) {
-		return "", usagef("--name %q cannot be part of a file name: use letters, digits, '.', '_' and '-'", name)
+		return "", exit.Usagef("--name %q cannot be part of a file name: use letters, digits, '.', '_' and '-'", name)
 	}
 	return filepath.Join(filepath.Dir(files.wasm), approvalPrefix+name+bundleSuffix), nil
 }
@@ -219,7 +221,7 @@ func (c *moduleApproveCommand) path(files moduleFiles) (string, error) {
 func printPredicate(w io.Writer, a signing.Approval) error {
 	predicate, err := signing.Predicate(a)
 	if err != nil {
-		return withCode(err, exitUsage)
+		return exit.WithCode(err, exit.Usage)
 	}
 	_, err = fmt.Fprintf(w, "%s\n", predicate)
 	return err

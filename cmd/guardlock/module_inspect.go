@@ -10,6 +10,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/transforms"
 )
 
@@ -76,7 +77,7 @@ func runModuleInspect(cmd *cobra.Command, args []string) error {
 		err = seen.write(cmd.OutOrStdout())
 	}
 	if refusal != nil {
-		refusal = withHint(refusedf("inspecting %s: %w", files.wasm, refusal), "no gateway would load this module: have it built again from its source")
+		refusal = exit.WithHint(exit.Refusedf("inspecting %s: %w", files.wasm, refusal), "no gateway would load this module: have it built again from its source")
 	}
 	return errors.Join(err, refusal)
 }

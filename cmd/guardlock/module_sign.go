@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/signing"
 )
 
@@ -55,7 +56,7 @@ func (c *moduleSignCommand) run(cmd *cobra.Command, args []string) error {
 	if c.out != "" {
 		out = c.out
 	}
-	if err := replaceFile(out, bundle, 0o644); err != nil {
+	if err := disk.Replace(out, bundle, 0o644); err != nil {
 		return fmt.Errorf("writing the signature: %w", err)
 	}
 	if wantsJSON(cmd) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/guardlock/guardlock/internal/build"
 	"github.com/guardlock/guardlock/policy"
 	"github.com/guardlock/guardlock/signing"
 	"github.com/guardlock/guardlock/transforms"
@@ -184,7 +185,7 @@ func (v *verification) policyInput() policy.Input {
 			NotBefore: g.NotBefore, NotAfter: g.NotAfter, Digest: fmt.Sprintf("%x", v.verified.GrantDigest),
 		},
 		Binding: policy.Binding{Topics: topics, TLS: v.tls, DataClass: v.dataClass},
-		Gateway: policy.Gateway{ID: "guardlock-cli", Version: readBuildInfo().Version},
+		Gateway: policy.Gateway{ID: "guardlock-cli", Version: build.Read().Version},
 		Now:     v.now,
 	}
 }

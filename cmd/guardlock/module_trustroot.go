@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/signing"
 )
 
@@ -68,12 +70,12 @@ func (c *trustRootCommand) run(cmd *cobra.Command, _ []string) error {
 	}
 	// What no gateway would load is not written.
 	if _, err := signing.ParseTrustRoot(raw); err != nil {
-		return withCode(err, exitUsage)
+		return exit.WithCode(err, exit.Usage)
 	}
 	if c.out == "" {
 		_, err = cmd.OutOrStdout().Write(raw)
 	} else {
-		err = writeNewFile(c.out, raw, 0o644)
+		err = disk.Create(c.out, raw, 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the trust root: %w", err)
@@ -86,7 +88,7 @@ func readPublicKeys(flag string, pairs []string) ([]trustRootKey, error) {
 	for _, pair := range pairs {
 		identity, path, ok := strings.Cut(pair, "=")
 		if !ok {
-			return nil, usagef("%s %q is not IDENTITY=FILE", flag, pair)
+			return nil, exit.Usagef("%s %q is not IDENTITY=FILE", flag, pair)
 		}
 		raw, err := os.ReadFile(path)
 		if err != nil {

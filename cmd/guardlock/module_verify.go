@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 type moduleVerifyCommand struct {
@@ -73,7 +74,7 @@ func (c *moduleVerifyCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	for _, s := range steps {
 		if s.Verdict == verdictNo {
-			return errors.Join(err, refusedf("verifying %s: %s: %s", v.files.wasm, s.Step, s.Detail))
+			return errors.Join(err, exit.Refusedf("verifying %s: %s: %s", v.files.wasm, s.Step, s.Detail))
 		}
 	}
 	return err
@@ -83,12 +84,12 @@ func (c *moduleVerifyCommand) run(cmd *cobra.Command, args []string) error {
 func (c *moduleVerifyCommand) verification(path string) (*verification, error) {
 	v := &verification{topics: c.topics, dataClass: c.dataClass, tls: c.tls, now: time.Now()}
 	if _, err := gateway.ParseTLSLevel(c.tls); err != nil {
-		return nil, usagef("--tls %w", err)
+		return nil, exit.Usagef("--tls %w", err)
 	}
 	var err error
 	if c.at != "" {
 		if v.now, err = parseDay(c.at, false); err != nil {
-			return nil, usagef("--at %w", err)
+			return nil, exit.Usagef("--at %w", err)
 		}
 	}
 	if v.files, err = findModule(path); err != nil {

@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/signing"
 )
 
@@ -30,7 +32,7 @@ func newPassword(cmd *cobra.Command) ([]byte, error) {
 		return nil, err
 	}
 	if subtle.ConstantTimeCompare(first, second) != 1 {
-		return nil, usagef("making a key: the two passwords differ")
+		return nil, exit.Usagef("making a key: the two passwords differ")
 	}
 	return first, nil
 }
@@ -38,7 +40,7 @@ func newPassword(cmd *cobra.Command) ([]byte, error) {
 // loadPrivateKey reads a key file. A password is asked for only if the key
 // needs one.
 func loadPrivateKey(cmd *cobra.Command, path string) (*signing.PrivateKey, error) {
-	raw, err := readPrivate(path)
+	raw, err := disk.ReadPrivate(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the private key: %w", err)
 	}
@@ -63,14 +65,14 @@ func keyError(path string, err error) error {
 	if errors.Is(err, signing.ErrKey) {
 		return err
 	}
-	return withHint(err, "check the password, from the prompt or %s", passwordVariable)
+	return exit.WithHint(err, "check the password, from the prompt or %s", passwordVariable)
 }
 
 // askPassword reads from the terminal without echo.
 func askPassword(cmd *cobra.Command, prompt string) ([]byte, error) {
 	in, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !isTerminal(in) {
-		return nil, withHint(usagef("a password is needed, and there is no terminal to ask on"),
+		return nil, exit.WithHint(exit.Usagef("a password is needed, and there is no terminal to ask on"),
 			"set %s; for a key without password, `guardlock keygen --no-password`", passwordVariable)
 	}
 	fmt.Fprint(cmd.ErrOrStderr(), prompt)

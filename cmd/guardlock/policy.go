@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/policy"
 )
 
@@ -40,7 +41,7 @@ func openPolicy(path string) (fs.FS, error) {
 		return os.DirFS(path), nil
 	}
 	if !strings.HasSuffix(path, ".tar.gz") {
-		return nil, usagef("opening the policy: %s is neither a directory nor a bundle (.tar.gz)", path)
+		return nil, exit.Usagef("opening the policy: %s is neither a directory nor a bundle (.tar.gz)", path)
 	}
 	return oneFile{dir: os.DirFS(filepath.Dir(path)), name: filepath.Base(path)}, nil
 }
@@ -85,7 +86,7 @@ func (o oneFile) ReadDir(name string) ([]fs.DirEntry, error) {
 // optionalPath is a positional argument that may be left out.
 func optionalPath(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
-		return withHint(usagef("%s: unexpected argument %q", commandName(cmd), args[1]), "see `%s --help`", cmd.CommandPath())
+		return exit.WithHint(exit.Usagef("%s: unexpected argument %q", commandName(cmd), args[1]), "see `%s --help`", cmd.CommandPath())
 	}
 	return nil
 }

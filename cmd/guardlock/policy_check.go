@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/policy"
 )
 
@@ -46,7 +47,7 @@ func runPolicyCheck(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if len(found) > 0 {
-		return refusedf("checking %s: %s", policyName(first(args)), count(len(found), "problem"))
+		return exit.Refusedf("checking %s: %s", policyName(first(args)), count(len(found), "problem"))
 	}
 	if !wantsJSON(cmd) {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s has no problem\n", policyName(first(args)))

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/policy"
 )
 
@@ -76,31 +78,31 @@ func (c *policyEvalCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	engine, err := policy.Load(cmd.Context(), fsys)
 	if err != nil {
-		return withHint(fmt.Errorf("loading %s: %w", policyName(first(args)), err), "`guardlock policy check` names every problem")
+		return exit.WithHint(fmt.Errorf("loading %s: %w", policyName(first(args)), err), "`guardlock policy check` names every problem")
 	}
 	v, err := engine.Eval(cmd.Context(), input)
 	if err != nil {
-		return withHint(fmt.Errorf("reading the input: %w", err), "`guardlock policy eval --example` prints one that can be read")
+		return exit.WithHint(fmt.Errorf("reading the input: %w", err), "`guardlock policy eval --example` prints one that can be read")
 	}
 	if err := c.write(cmd, v); err != nil {
 		return err
 	}
 	if !v.Allowed() {
-		return refusedf("evaluating %s: the gateway would refuse", policyName(first(args)))
+		return exit.Refusedf("evaluating %s: the gateway would refuse", policyName(first(args)))
 	}
 	return nil
 }
 
 func (c *policyEvalCommand) read(stdin io.Reader) ([]byte, error) {
 	if c.input != "-" {
-		raw, err := readBounded(c.input, maxInput)
+		raw, err := disk.Read(c.input, maxInput)
 		if err != nil {
 			return nil, fmt.Errorf("reading the input: %w", err)
 		}
 		return raw, nil
 	}
 	if f, ok := stdin.(*os.File); ok && isTerminal(f) {
-		return nil, withHint(usagef("policy eval: no input"), "give --input FILE, or start from `guardlock policy eval --example`")
+		return nil, exit.WithHint(exit.Usagef("policy eval: no input"), "give --input FILE, or start from `guardlock policy eval --example`")
 	}
 	return io.ReadAll(io.LimitReader(stdin, maxInput))
 }

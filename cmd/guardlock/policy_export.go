@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/internal/build"
+	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/policy"
 )
 
@@ -30,7 +32,7 @@ func runPolicyExport(cmd *cobra.Command, args []string) error {
 	if err := os.CopyFS(args[0], policy.Default()); err != nil {
 		err = fmt.Errorf("writing the policy: %w", err)
 		if errors.Is(err, fs.ErrExist) {
-			return withHint(err, "choose a directory that holds none of these files; none is replaced")
+			return exit.WithHint(err, "choose a directory that holds none of these files; none is replaced")
 		}
 		return err
 	}
@@ -51,7 +53,7 @@ func printExampleInput(w io.Writer) error {
 			Limits: policy.Limits{MemoryBytes: 16 << 20, DeadlineMS: 50}},
 		Binding: policy.Binding{Topics: []string{"customers"}, ClientIDs: []string{"crm-*"}, Sources: []string{"10.0.0.0/8"}, TLS: "required",
 			DataClass: "confidential"},
-		Gateway: policy.Gateway{ID: "gateway", Version: readBuildInfo().Version},
+		Gateway: policy.Gateway{ID: "gateway", Version: build.Read().Version},
 		Now:     now,
 	})
 	if err != nil {

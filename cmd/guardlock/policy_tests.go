@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/policy"
 )
 
@@ -61,7 +62,7 @@ func (c *policyTestCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	r, err := policy.Test(cmd.Context(), fsys)
 	if err != nil {
-		return withHint(fmt.Errorf("testing %s: %w", policyName(first(args)), err), "`guardlock policy check` names every problem")
+		return exit.WithHint(fmt.Errorf("testing %s: %w", policyName(first(args)), err), "`guardlock policy check` names every problem")
 	}
 	if wantsJSON(cmd) {
 		err = printJSON(cmd.OutOrStdout(), newPolicyTestReport(r))
@@ -72,11 +73,11 @@ func (c *policyTestCommand) run(cmd *cobra.Command, args []string) error {
 	case err != nil:
 		return err
 	case len(r.Tests) == 0:
-		return refusedf("testing %s: it has no tests", policyName(first(args)))
+		return exit.Refusedf("testing %s: it has no tests", policyName(first(args)))
 	case !r.Passed():
-		return refusedf("testing %s: a test failed", policyName(first(args)))
+		return exit.Refusedf("testing %s: a test failed", policyName(first(args)))
 	case r.Coverage < c.minCoverage:
-		return withHint(refusedf("testing %s: %.1f%% of its lines were reached, not %.1f%%", policyName(first(args)), r.Coverage, c.minCoverage), "--verbose lists the others")
+		return exit.WithHint(exit.Refusedf("testing %s: %.1f%% of its lines were reached, not %.1f%%", policyName(first(args)), r.Coverage, c.minCoverage), "--verbose lists the others")
 	}
 	return nil
 }

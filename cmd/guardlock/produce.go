@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 type produceCommand struct {
@@ -111,7 +113,7 @@ func (c *produceCommand) options(cmd *cobra.Command) ([]kgo.Opt, error) {
 		return nil, needFlag(cmd, "topic", "guardlock produce --topic payments")
 	}
 	if c.onReject != "continue" && c.onReject != "stop" {
-		return nil, usagef("--on-reject %q is neither continue nor stop", c.onReject)
+		return nil, exit.Usagef("--on-reject %q is neither continue nor stop", c.onReject)
 	}
 	acks, err := parseAcks(c.acks)
 	if err != nil {
@@ -135,10 +137,10 @@ func (c *produceCommand) options(cmd *cobra.Command) ([]kgo.Opt, error) {
 		return opts, nil
 	}
 	if c.transactional != "" {
-		return nil, usagef("--transactional-id needs --acks=all and --idempotent")
+		return nil, exit.Usagef("--transactional-id needs --acks=all and --idempotent")
 	}
 	if cmd.Flags().Changed("idempotent") && c.idempotent {
-		return nil, withHint(usagef("--idempotent needs --acks=all, not %s", c.acks), "leave out one of the two")
+		return nil, exit.WithHint(exit.Usagef("--idempotent needs --acks=all, not %s", c.acks), "leave out one of the two")
 	}
 	return append(opts, kgo.DisableIdempotentWrite()), nil
 }
@@ -155,7 +157,7 @@ func (c *produceCommand) checkTopic(cmd *cobra.Command, client *kgo.Client) erro
 		return topicError(doing, c.topic, err)
 	}
 	if n := len(details[c.topic].Partitions); int(c.partition) >= n {
-		return notFoundf("sending to topic %q: no partition %d, it has %d", c.topic, c.partition, n)
+		return exit.NotFoundf("sending to topic %q: no partition %d, it has %d", c.topic, c.partition, n)
 	}
 	return nil
 }
@@ -185,7 +187,7 @@ func parseAcks(s string) (kgo.Acks, error) {
 	case "none", "0":
 		return kgo.NoAck(), nil
 	}
-	return kgo.Acks{}, usagef("--acks %q is none of all, leader, none", s)
+	return kgo.Acks{}, exit.Usagef("--acks %q is none of all, leader, none", s)
 }
 
 func parseCodec(s string) (kgo.CompressionCodec, error) {
@@ -201,7 +203,7 @@ func parseCodec(s string) (kgo.CompressionCodec, error) {
 	case "zstd":
 		return kgo.ZstdCompression(), nil
 	}
-	return kgo.CompressionCodec{}, usagef("--compression %q is none of none, gzip, snappy, lz4, zstd", s)
+	return kgo.CompressionCodec{}, exit.Usagef("--compression %q is none of none, gzip, snappy, lz4, zstd", s)
 }
 
 func parseHeaders(pairs []string) ([]kgo.RecordHeader, error) {
@@ -209,7 +211,7 @@ func parseHeaders(pairs []string) ([]kgo.RecordHeader, error) {
 	for _, pair := range pairs {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || key == "" {
-			return nil, usagef("--header is not KEY=VALUE")
+			return nil, exit.Usagef("--header is not KEY=VALUE")
 		}
 		headers = append(headers, kgo.RecordHeader{Key: key, Value: []byte(value)})
 	}

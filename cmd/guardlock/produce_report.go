@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 // produceReport tells the user about each record and, at the end, about all.
@@ -147,9 +148,9 @@ func (r *produceReport) finish(done string) error {
 	}
 	switch {
 	case r.refused > 0:
-		err := refusedf("sending to topic %q: %s refused", r.topic, count(r.refused, "record"))
+		err := exit.Refusedf("sending to topic %q: %s refused", r.topic, count(r.refused, "record"))
 		if r.decision != "" {
-			err = withHint(err, "why: `guardlock audit show %s`", r.decision)
+			err = exit.WithHint(err, "why: `guardlock audit show %s`", r.decision)
 		}
 		return err
 	case r.broken > 0:

@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 const rootHelp = `Guardlock stands in front of a Kafka cluster. Every record that a producer sends
@@ -44,7 +46,7 @@ func newRootCommand() *cobra.Command {
 	root.SilenceUsage = true
 	root.PersistentFlags().Bool("json", false, "print JSON instead of text; streams print one object per line")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return withHint(withCode(err, exitUsage), "see `%s --help`", cmd.CommandPath())
+		return exit.WithHint(exit.WithCode(err, exit.Usage), "see `%s --help`", cmd.CommandPath())
 	})
 	return root
 }
@@ -68,11 +70,11 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	err := usagef("unknown command %q for %q", args[0], cmd.CommandPath())
+	err := exit.Usagef("unknown command %q for %q", args[0], cmd.CommandPath())
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		return withHint(err, "did you mean `%s %s`?", cmd.CommandPath(), strings.Join(near, "` or `"))
+		return exit.WithHint(err, "did you mean `%s %s`?", cmd.CommandPath(), strings.Join(near, "` or `"))
 	}
-	return withHint(err, "see `%s --help`", cmd.CommandPath())
+	return exit.WithHint(err, "see `%s --help`", cmd.CommandPath())
 }
 
 // wantsJSON tells whether --json was given on this command or above it.

@@ -10,12 +10,14 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/guardlock/guardlock/internal/server"
 )
 
 // TestMain lets the test binary be the command: the scripts run it as
 // "guardlock", and a gateway in a test starts its broker from it.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == brokerCommand {
+	if len(os.Args) > 1 && os.Args[1] == server.BrokerCommand {
 		main()
 	}
 	testscript.Main(m, map[string]func(){"guardlock": main})

@@ -6,7 +6,10 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
+
+	"github.com/guardlock/guardlock/internal/config"
+	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/internal/server"
 )
 
 func newServeCommand() *cobra.Command {
@@ -38,52 +41,22 @@ used changes nothing, and the log says so.`,
 }
 
 func serve(cmd *cobra.Command, path string) error {
-	cfg, err := loadConfig(path)
+	cfg, err := config.Load(path)
 	if err != nil {
-		return withHint(withCode(err, exitUsage), "run `guardlock check %s` after each change", path)
+		return exit.WithHint(exit.WithCode(err, exit.Usage), "run `guardlock check %s` after each change", path)
 	}
 	ctx := cmd.Context()
-	log := newLogger(cfg.Log, cmd.ErrOrStderr())
+	log := server.NewLogger(cfg.Log, cmd.ErrOrStderr())
 	defer log.Sync()
-	warnInsecure(cfg, log)
-	s, err := openStack(ctx, cfg, log)
+	server.WarnInsecure(cfg, log)
+	s, err := server.Open(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
-	err = s.run(ctx, func() {
+	err = s.Run(ctx, func() {
 		for _, cl := range cfg.Clusters {
-			fmt.Fprintf(cmd.OutOrStdout(), "guardlock: cluster %s is ready on %s\n", cl.Name, s.gateway.Cluster(cl.Name).Addr())
+			fmt.Fprintf(cmd.OutOrStdout(), "guardlock: cluster %s is ready on %s\n", cl.Name, s.Addr(cl.Name))
 		}
 	})
-	return errors.Join(err, s.close(context.WithoutCancel(ctx)))
-}
-
-// warnInsecure shows every unsafe choice at start (invariant 8).
-func warnInsecure(cfg *config, log *gatewayLogger) {
-	for _, name := range cfg.insecure() {
-		log.Warn("INSECURE setting in use", zap.String("setting", name))
-	}
-}
-
-// insecure lists the unsafe choices in use by their field paths.
-func (c *config) insecure() []string {
-	var out []string
-	if c.UnboundTopics == "insecure_pass" {
-		out = append(out, "unbound_topics: insecure_pass")
-	}
-	if c.Audit.NoSync {
-		out = append(out, "audit.insecure_no_sync")
-	}
-	for _, cl := range c.Clusters {
-		if cl.Listen.Telemetry {
-			out = append(out, cl.Name+": listen.insecure_telemetry")
-		}
-		if s := cl.Listen.SASL; s != nil && s.Plaintext {
-			out = append(out, cl.Name+": listen.sasl.insecure_plaintext")
-		}
-		if e := cl.Broker.Embedded; e != nil && e.NoSync {
-			out = append(out, cl.Name+": broker.embedded.insecure_no_sync")
-		}
-	}
-	return out
+	return errors.Join(err, s.Close(context.WithoutCancel(ctx)))
 }

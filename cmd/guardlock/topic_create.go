@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 type topicCreateCommand struct {
@@ -91,9 +93,9 @@ func (c *topicCreateCommand) create(cmd *cobra.Command, admin *kadm.Client, topi
 	case errors.Is(r.Err, kerr.TopicAlreadyExists) && c.ifNotExists:
 		return false, nil
 	case errors.Is(r.Err, kerr.TopicAlreadyExists):
-		return false, withHint(topicError("creating topic", topic, r.Err), "--if-not-exists makes this no error")
+		return false, exit.WithHint(topicError("creating topic", topic, r.Err), "--if-not-exists makes this no error")
 	case r.ErrMessage != "":
-		return false, withCode(fmt.Errorf("creating topic %q: %s: %s", topic, errorName(r.Err), r.ErrMessage), codeOf(topicError("", topic, r.Err)))
+		return false, exit.WithCode(fmt.Errorf("creating topic %q: %s: %s", topic, errorName(r.Err), r.ErrMessage), exit.CodeOf(topicError("", topic, r.Err)))
 	}
 	return false, topicError("creating topic", topic, r.Err)
 }
@@ -103,7 +105,7 @@ func parseConfigs(pairs []string) (map[string]*string, error) {
 	for _, pair := range pairs {
 		name, value, ok := strings.Cut(pair, "=")
 		if !ok || name == "" {
-			return nil, usagef("--config %q is not NAME=VALUE", pair)
+			return nil, exit.Usagef("--config %q is not NAME=VALUE", pair)
 		}
 		configs[name] = &value
 	}

@@ -17,6 +17,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 // strictKafka is a cluster that wants a certificate of an authority and the
@@ -85,7 +88,7 @@ func reaches(t *testing.T, addr string) bool {
 func writeFiles(t *testing.T, dir string, mode os.FileMode, files map[string]string) {
 	t.Helper()
 	for name, content := range files {
-		if err := replaceFile(filepath.Join(dir, name), []byte(content), mode); err != nil {
+		if err := disk.Replace(filepath.Join(dir, name), []byte(content), mode); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -142,7 +145,7 @@ audit: {insecure_no_sync: true}
 	if !reaches(t, addr) {
 		t.Errorf("broken files are in force:\n%s", s.log)
 	}
-	if code := s.stop(); code != exitOK {
+	if code := s.stop(); code != exit.OK {
 		t.Errorf("exit code %d", code)
 	}
 }

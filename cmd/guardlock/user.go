@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/gateway/auth"
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 const userHelp = `Users of a gateway that authenticates clients itself (listen.sasl.mode:
@@ -38,7 +40,7 @@ func (f *userFile) load(cmd *cobra.Command) (*auth.Credentials, error) {
 	if f.path == "" {
 		return nil, needFlag(cmd, "file", "guardlock "+commandName(cmd)+" --file users.yaml")
 	}
-	raw, err := readBounded(f.path, maxWatched)
+	raw, err := disk.Read(f.path, disk.MaxBytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading users: %w", err)
 	}
@@ -54,7 +56,7 @@ func (f *userFile) save(c *auth.Credentials) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(f.path, raw, 0o600); err != nil {
+	if err := disk.Replace(f.path, raw, 0o600); err != nil {
 		return fmt.Errorf("writing users: %w", err)
 	}
 	return nil
@@ -101,7 +103,7 @@ func (c *userAddCommand) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if len(users.Records(name)) > 0 && !c.replace {
-		return withHint(fmt.Errorf("adding a user: %s exists already", name), "set a new password with --replace")
+		return exit.WithHint(fmt.Errorf("adding a user: %s exists already", name), "set a new password with --replace")
 	}
 	password, err := userPassword(cmd, name)
 	if err != nil {
@@ -111,12 +113,12 @@ func (c *userAddCommand) run(cmd *cobra.Command, args []string) error {
 	for _, m := range c.mechanisms {
 		r, err := auth.NewRecord(m, password, c.iterations)
 		if err != nil {
-			return withCode(fmt.Errorf("adding a user: %w", err), exitUsage)
+			return exit.WithCode(fmt.Errorf("adding a user: %w", err), exit.Usage)
 		}
 		records = append(records, r)
 	}
 	if users, err = users.With(name, records); err != nil {
-		return withCode(fmt.Errorf("adding a user: %w", err), exitUsage)
+		return exit.WithCode(fmt.Errorf("adding a user: %w", err), exit.Usage)
 	}
 	if err := c.file.save(users); err != nil {
 		return err
@@ -134,7 +136,7 @@ func userPassword(cmd *cobra.Command, name string) ([]byte, error) {
 	typed := []byte(password)
 	if !given {
 		if in, ok := cmd.InOrStdin().(*os.File); !ok || !isTerminal(in) {
-			return nil, withHint(usagef("a password is needed, and there is no terminal to ask on"), "set %s", passwordVariable)
+			return nil, exit.WithHint(exit.Usagef("a password is needed, and there is no terminal to ask on"), "set %s", passwordVariable)
 		}
 		var err error
 		if typed, err = askPassword(cmd, "Password for "+name+": "); err != nil {
@@ -145,11 +147,11 @@ func userPassword(cmd *cobra.Command, name string) ([]byte, error) {
 			return nil, err
 		}
 		if subtle.ConstantTimeCompare(typed, again) != 1 {
-			return nil, usagef("adding a user: the two passwords differ")
+			return nil, exit.Usagef("adding a user: the two passwords differ")
 		}
 	}
 	if len(typed) == 0 || bytes.IndexByte(typed, 0) >= 0 {
-		return nil, usagef("adding a user: a password has one byte or more, none of them zero")
+		return nil, exit.Usagef("adding a user: a password has one byte or more, none of them zero")
 	}
 	return typed, nil
 }
@@ -223,7 +225,7 @@ func removeUser(cmd *cobra.Command, file *userFile, name string) error {
 		return err
 	}
 	if len(users.Records(name)) == 0 {
-		return notFoundf("removing a user: %s is not in %s", name, file.path)
+		return exit.NotFoundf("removing a user: %s is not in %s", name, file.path)
 	}
 	if err := file.save(users.Without(name)); err != nil {
 		return err

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -16,6 +16,8 @@ import (
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/internal/build"
+	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/policy"
 	"github.com/guardlock/guardlock/signing"
 )
@@ -23,7 +25,7 @@ import (
 // reload reads trust, policy and modules again, admits everything anew, and
 // swaps the bindings. If trust or policy cannot be read, the bindings stay as
 // they are and the failure is recorded: what was revoked before stays revoked.
-func (s *stack) reload(ctx context.Context) error {
+func (s *Server) reload(ctx context.Context) error {
 	a, err := s.admitter(ctx)
 	if err != nil {
 		if s.refused != err.Error() { // once, however often it is tried
@@ -55,8 +57,8 @@ func (s *stack) reload(ctx context.Context) error {
 	return nil
 }
 
-func (s *stack) recordConfig(ctx context.Context, outcome, reason string) error {
-	err := s.journal.Record(ctx, audit.ControlEntry{Kind: audit.KindConfig, Subject: filepath.Base(s.cfg.path), Outcome: outcome, Reason: reason})
+func (s *Server) recordConfig(ctx context.Context, outcome, reason string) error {
+	err := s.journal.Record(ctx, audit.ControlEntry{Kind: audit.KindConfig, Subject: filepath.Base(s.cfg.Path), Outcome: outcome, Reason: reason})
 	if err != nil {
 		return fmt.Errorf("recording the configuration: %w", err)
 	}
@@ -65,7 +67,7 @@ func (s *stack) recordConfig(ctx context.Context, outcome, reason string) error 
 
 // swap serves under the fresh sets and closes the old ones once their last
 // batches are through.
-func (s *stack) swap(ctx context.Context, fresh map[string]*admission.Set) {
+func (s *Server) swap(ctx context.Context, fresh map[string]*admission.Set) {
 	for name, set := range fresh {
 		s.gateway.Cluster(name).SetBindings(gateway.NewBindings(set.Bindings, s.unbound()))
 	}
@@ -80,7 +82,7 @@ func (s *stack) swap(ctx context.Context, fresh map[string]*admission.Set) {
 	}
 }
 
-func (s *stack) unbound() *gateway.Grant {
+func (s *Server) unbound() *gateway.Grant {
 	switch s.cfg.UnboundTopics {
 	case "record":
 		return &gateway.Grant{Binding: "unbound", RejectCode: gateway.CodeInvalidRecord, KeepCodec: true}
@@ -91,8 +93,8 @@ func (s *stack) unbound() *gateway.Grant {
 	}
 }
 
-func (s *stack) admitter(ctx context.Context) (*admission.Admitter, error) {
-	a := &admission.Admitter{Runtime: s.runtime, Keys: s.keys, Record: s.journal, Node: s.cfg.Node, Version: readBuildInfo().Version, Now: time.Now}
+func (s *Server) admitter(ctx context.Context) (*admission.Admitter, error) {
+	a := &admission.Admitter{Runtime: s.runtime, Keys: s.keys, Record: s.journal, Node: s.cfg.Node, Version: build.Read().Version, Now: time.Now}
 	var err error
 	if a.Policy, err = loadPolicy(ctx, s.cfg); err != nil {
 		return nil, err
@@ -100,7 +102,7 @@ func (s *stack) admitter(ctx context.Context) (*admission.Admitter, error) {
 	if len(s.cfg.Modules) == 0 {
 		return a, nil
 	}
-	raw, err := os.ReadFile(s.cfg.file(s.cfg.Trust.Root))
+	raw, err := os.ReadFile(s.cfg.File(s.cfg.Trust.Root))
 	if err != nil {
 		return nil, fmt.Errorf("trust.root: %w", err)
 	}
@@ -110,8 +112,8 @@ func (s *stack) admitter(ctx context.Context) (*admission.Admitter, error) {
 	return a, nil
 }
 
-func loadPolicy(ctx context.Context, cfg *config) (*policy.Engine, error) {
-	path := cfg.file(cfg.Policy.Path)
+func loadPolicy(ctx context.Context, cfg *config.Config) (*policy.Engine, error) {
+	path := cfg.File(cfg.Policy.Path)
 	switch {
 	case path == "":
 		return policy.Load(ctx, policy.Default())
@@ -128,14 +130,14 @@ func loadPolicy(ctx context.Context, cfg *config) (*policy.Engine, error) {
 
 // readModule reads a module's files. One that cannot be read is refused at
 // admission like any other fault of the package.
-func (s *stack) readModule(m moduleConfig) admission.Module {
+func (s *Server) readModule(m config.Module) admission.Module {
 	out := admission.Module{Name: m.Name}
 	var errs []error
 	read := func(field, name string) []byte {
 		if name == "" {
 			return nil
 		}
-		raw, err := os.ReadFile(s.cfg.file(name))
+		raw, err := os.ReadFile(s.cfg.File(name))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", field, err))
 		}
@@ -150,14 +152,14 @@ func (s *stack) readModule(m moduleConfig) admission.Module {
 }
 
 // rules are the bindings of one cluster.
-func (s *stack) rules(cluster string) []admission.Rule {
+func (s *Server) rules(cluster string) []admission.Rule {
 	var out []admission.Rule
 	for _, b := range s.cfg.Bindings {
 		if b.Cluster != "" && b.Cluster != cluster {
 			continue
 		}
 		r := admission.Rule{Modules: b.Modules, RejectCode: gateway.CodeInvalidRecord, KeepCodec: b.Recompress == "same",
-			Place: b.place()}
+			Place: place(b)}
 		if b.RejectWith == "policy_violation" {
 			r.RejectCode = gateway.CodePolicyViolation
 		}
@@ -172,6 +174,17 @@ func (s *stack) rules(cluster string) []admission.Rule {
 	return out
 }
 
+// place is the binding as admission knows it. The configuration is valid.
+func place(b config.Binding) admission.Place {
+	at := admission.Place{Binding: b.Name, Topics: b.Topics, Principals: b.Principals, ClientIDs: b.ClientIDs, DataClass: b.DataClass}
+	at.TLS, _ = gateway.ParseTLSLevel(b.TLS)
+	for _, s := range b.Sources {
+		prefix, _ := gateway.ParseSource(s)
+		at.Sources = append(at.Sources, prefix)
+	}
+	return at
+}
+
 // watchEvery bounds how long a revocation takes to be seen: invariant 2 says
 // within a second on every topic.
 const watchEvery = 250 * time.Millisecond
@@ -182,7 +195,7 @@ const retryAfter = 500 * time.Millisecond
 
 // watch reloads when a file that admission reads has changed, or when the first
 // grant ends, until ctx ends.
-func (s *stack) watch(ctx context.Context) {
+func (s *Server) watch(ctx context.Context) {
 	seen, failed := s.stamp(), time.Time{}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -211,7 +224,7 @@ func (s *stack) watch(ctx context.Context) {
 
 // grantEnded reports whether a grant that is served under has ended; a reload
 // then records why its topics refuse.
-func (s *stack) grantEnded() bool {
+func (s *Server) grantEnded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, set := range s.set {
@@ -223,7 +236,7 @@ func (s *stack) grantEnded() bool {
 }
 
 // stamp sums up name, size and time of every file that admission reads.
-func (s *stack) stamp() string {
+func (s *Server) stamp() string {
 	var b strings.Builder
 	note := func(path string) {
 		if path == "" {
@@ -236,13 +249,13 @@ func (s *stack) stamp() string {
 		}
 		fmt.Fprintf(&b, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
 	}
-	note(s.cfg.file(s.cfg.Trust.Root))
-	if p := s.cfg.file(s.cfg.Policy.Path); p != "" {
+	note(s.cfg.File(s.cfg.Trust.Root))
+	if p := s.cfg.File(s.cfg.Policy.Path); p != "" {
 		filepath.WalkDir(p, func(path string, _ fs.DirEntry, _ error) error { note(path); return nil })
 	}
 	for _, m := range s.cfg.Modules {
 		for _, f := range append([]string{m.Wasm, m.Config, m.Signature}, m.Approvals...) {
-			note(s.cfg.file(f))
+			note(s.cfg.File(f))
 		}
 	}
 	return b.String()

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"crypto/tls"
@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/guardlock/guardlock/internal/config"
 )
 
 // serverTLS is how clients connect to the gateway.
-func (s *stack) serverTLS(c *serverTLSConfig) (*tls.Config, error) {
+func (s *Server) serverTLS(c *config.ServerTLS) (*tls.Config, error) {
 	pair, err := watch(s, parsePair, keyPair(s.cfg, c.CertFile, c.KeyFile)...)
 	if err != nil {
 		return nil, err
@@ -18,10 +20,10 @@ func (s *stack) serverTLS(c *serverTLSConfig) (*tls.Config, error) {
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.now(), nil }}
 	if c.ClientCAFile != "" {
 		out.ClientAuth = tls.RequireAndVerifyClientCert
-		if c.ClientCertificate == certificateOptional {
+		if c.ClientCertificate == config.CertificateOptional {
 			out.ClientAuth = tls.VerifyClientCertIfGiven
 		}
-		if err := s.clientAuthorities(out, s.cfg.file(c.ClientCAFile)); err != nil {
+		if err := s.clientAuthorities(out, s.cfg.File(c.ClientCAFile)); err != nil {
 			return nil, err
 		}
 	}
@@ -30,7 +32,7 @@ func (s *stack) serverTLS(c *serverTLSConfig) (*tls.Config, error) {
 
 // clientAuthorities makes a listener verify client certificates, and read its
 // CA file again when it changes.
-func (s *stack) clientAuthorities(base *tls.Config, path string) error {
+func (s *Server) clientAuthorities(base *tls.Config, path string) error {
 	current, err := watch(s, single(func(raw []byte) (*tls.Config, error) {
 		pool, err := parsePool(raw)
 		if err != nil {
@@ -52,10 +54,10 @@ func (s *stack) clientAuthorities(base *tls.Config, path string) error {
 // holds for a new connection. Sessions are resumed within one configuration
 // alone, since a resumed one is checked against no authority and shows no
 // certificate.
-func (s *stack) clientTLS(c *clientTLSConfig) (func() *tls.Config, error) {
+func (s *Server) clientTLS(c *config.ClientTLS) (func() *tls.Config, error) {
 	var files []watchedFile
 	if c.CAFile != "" {
-		files = append(files, watchedFile{field: "ca_file", path: s.cfg.file(c.CAFile)})
+		files = append(files, watchedFile{field: "ca_file", path: s.cfg.File(c.CAFile)})
 	}
 	if c.CertFile != "" {
 		files = append(files, keyPair(s.cfg, c.CertFile, c.KeyFile)...)
@@ -85,8 +87,8 @@ func (s *stack) clientTLS(c *clientTLSConfig) (func() *tls.Config, error) {
 }
 
 // keyPair names a certificate and its private key, which may be one file.
-func keyPair(cfg *config, cert, key string) []watchedFile {
-	return []watchedFile{{field: "cert_file", path: cfg.file(cert)}, {field: "key_file", path: cfg.file(key), private: true}}
+func keyPair(cfg *config.Config, cert, key string) []watchedFile {
+	return []watchedFile{{field: "cert_file", path: cfg.File(cert)}, {field: "key_file", path: cfg.File(key), private: true}}
 }
 
 func parsePair(contents [][]byte) (*tls.Certificate, error) {

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"crypto/tls"
@@ -9,10 +9,11 @@ import (
 
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/auth"
+	"github.com/guardlock/guardlock/internal/config"
 )
 
 // access is how clients of a cluster prove who they are.
-func (s *stack) access(cl clusterConfig) (a gateway.AccessConfig, err error) {
+func (s *Server) access(cl config.Cluster) (a gateway.AccessConfig, err error) {
 	if t := cl.Listen.TLS; t != nil {
 		if a.Certificates, err = auth.ParseMapping(t.PrincipalMapping); err != nil {
 			return a, fmt.Errorf("listen.tls.principal_mapping: %w", err)
@@ -22,7 +23,7 @@ func (s *stack) access(cl clusterConfig) (a gateway.AccessConfig, err error) {
 	if c == nil {
 		return a, nil
 	}
-	if c.Mode == modePassthrough {
+	if c.Mode == config.ModePassthrough {
 		a.Require, a.Mechanisms = *c.Require, c.Mechanisms
 		if c.OAuth != nil {
 			a.Claim = c.OAuth.PrincipalClaim
@@ -38,10 +39,10 @@ func (s *stack) access(cl clusterConfig) (a gateway.AccessConfig, err error) {
 	return a, nil
 }
 
-func (s *stack) authServer(c *clientSASLConfig) (*auth.Server, error) {
+func (s *Server) authServer(c *config.ClientSASL) (*auth.Server, error) {
 	cfg := auth.Config{Mechanisms: c.Mechanisms, SessionLifetime: c.SessionLifetime}
 	if c.CredentialsFile != "" {
-		users, err := watch(s, single(auth.ParseCredentials), watchedFile{"credentials_file", s.cfg.file(c.CredentialsFile), true})
+		users, err := watch(s, single(auth.ParseCredentials), watchedFile{"credentials_file", s.cfg.File(c.CredentialsFile), true})
 		if err != nil {
 			return nil, err
 		}
@@ -60,9 +61,9 @@ func (s *stack) authServer(c *clientSASLConfig) (*auth.Server, error) {
 	return auth.NewServer(cfg)
 }
 
-func (s *stack) issuerKeys(c *oauthConfig) (auth.KeySource, error) {
+func (s *Server) issuerKeys(c *config.OAuth) (auth.KeySource, error) {
 	if c.JWKSFile != "" {
-		keys, err := watch(s, single(auth.ParseKeySet), watchedFile{field: "jwks_file", path: s.cfg.file(c.JWKSFile)})
+		keys, err := watch(s, single(auth.ParseKeySet), watchedFile{field: "jwks_file", path: s.cfg.File(c.JWKSFile)})
 		if err != nil {
 			return nil, err
 		}
@@ -70,7 +71,7 @@ func (s *stack) issuerKeys(c *oauthConfig) (auth.KeySource, error) {
 	}
 	secure := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.CAFile != "" {
-		pool, err := certPool(s.cfg.file(c.CAFile))
+		pool, err := certPool(s.cfg.File(c.CAFile))
 		if err != nil {
 			return nil, fmt.Errorf("ca_file: %w", err)
 		}

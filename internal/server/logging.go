@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -8,12 +8,14 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/guardlock/guardlock/internal/config"
 )
 
-// gatewayLogger is the gateway's own log. What clients can cause a thousand
+// Logger is the gateway's own log. What clients can cause a thousand
 // times a second must not fill the disk, so that most of many lines alike are
 // left out; how many is told by run.
-type gatewayLogger struct {
+type Logger struct {
 	*zap.Logger
 	whole *zap.Logger // leaves nothing out
 
@@ -32,8 +34,8 @@ const (
 	maxAlike     = 100 // the embedded broker's messages are not ours; the rest is one sum
 )
 
-// newLogger writes to w; its fields never hold anything of a record.
-func newLogger(c logConfig, w io.Writer) *gatewayLogger {
+// NewLogger writes to w; its fields never hold anything of a record.
+func NewLogger(c config.Log, w io.Writer) *Logger {
 	level, err := zapcore.ParseLevel(c.Level)
 	if err != nil {
 		level = zapcore.InfoLevel
@@ -45,7 +47,7 @@ func newLogger(c logConfig, w io.Writer) *gatewayLogger {
 		encoder = zapcore.NewJSONEncoder(enc)
 	}
 	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(writerOnly{w})), level)
-	l := &gatewayLogger{whole: zap.New(core), leftOut: map[alike]uint64{}}
+	l := &Logger{whole: zap.New(core), leftOut: map[alike]uint64{}}
 	l.Logger = zap.New(zapcore.NewSamplerWithOptions(core, time.Second, 10, 100, zapcore.SamplerHook(l.sampled)))
 	return l
 }
@@ -53,7 +55,7 @@ func newLogger(c logConfig, w io.Writer) *gatewayLogger {
 // writerOnly hides os.File's Sync, which fails on terminals.
 type writerOnly struct{ io.Writer }
 
-func (l *gatewayLogger) sampled(e zapcore.Entry, d zapcore.SamplingDecision) {
+func (l *Logger) sampled(e zapcore.Entry, d zapcore.SamplingDecision) {
 	if d&zapcore.LogDropped == 0 {
 		return
 	}
@@ -67,7 +69,7 @@ func (l *gatewayLogger) sampled(e zapcore.Entry, d zapcore.SamplingDecision) {
 }
 
 // run tells from time to time, and when ctx ends, what was left out.
-func (l *gatewayLogger) run(ctx context.Context) {
+func (l *Logger) run(ctx context.Context) {
 	tick := time.NewTicker(summaryEvery)
 	defer tick.Stop()
 	defer l.summarize()
@@ -81,12 +83,19 @@ func (l *gatewayLogger) run(ctx context.Context) {
 	}
 }
 
-func (l *gatewayLogger) summarize() {
+func (l *Logger) summarize() {
 	l.mu.Lock()
 	leftOut := l.leftOut
 	l.leftOut = map[alike]uint64{}
 	l.mu.Unlock()
 	for a, n := range leftOut {
 		l.whole.Log(a.level, "suppressed lines that differ at most in their fields", zap.String("message", a.message), zap.Uint64("suppressed", n))
+	}
+}
+
+// WarnInsecure shows every unsafe choice at start (invariant 8).
+func WarnInsecure(cfg *config.Config, log *Logger) {
+	for _, name := range cfg.Insecure() {
+		log.Warn("INSECURE setting in use", zap.String("setting", name))
 	}
 }

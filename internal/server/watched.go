@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"go.uber.org/zap"
+
+	"github.com/guardlock/guardlock/internal/disk"
 )
 
 // watched is what some files hold together, read again when one of them
@@ -27,11 +29,8 @@ type watchedFile struct {
 	private     bool // must not be readable by others
 }
 
-// maxWatched bounds a file of users, keys, passwords or certificates.
-const maxWatched = 16 << 20
-
 // watch reads files now, and again while s serves. Errors begin with the field.
-func watch[T any](s *stack, parse func(contents [][]byte) (*T, error), files ...watchedFile) (*watched[T], error) {
+func watch[T any](s *Server, parse func(contents [][]byte) (*T, error), files ...watchedFile) (*watched[T], error) {
 	w := &watched[T]{files: files, parse: parse}
 	w.stamp = w.stampNow() // before reading: what changes meanwhile is read again
 	if err := w.load(); err != nil {
@@ -68,9 +67,9 @@ func (w *watched[T]) load() error {
 
 func (f watchedFile) read() ([]byte, error) {
 	if f.private {
-		return readPrivate(f.path)
+		return disk.ReadPrivate(f.path)
 	}
-	return readBounded(f.path, maxWatched)
+	return disk.Read(f.path, disk.MaxBytes)
 }
 
 // refresh reports whether there was something new, and why it is not in force.
@@ -108,7 +107,7 @@ func (w *watched[T]) stampNow() string {
 
 // refreshFiles reads users, keys, passwords and certificates again. What is
 // connected stays connected; new connections see the new content.
-func (s *stack) refreshFiles() {
+func (s *Server) refreshFiles() {
 	for _, refresh := range s.files {
 		switch changed, err := refresh(); {
 		case err != nil:

@@ -1,22 +1,29 @@
-package main
+// Package config is the configuration file: one strict YAML struct, its
+// defaults, and everything about it that can be checked without touching network
+// or disk. Every problem is reported at once, each with its field's path.
+// docs/configuration.md is made from the comments of these structs.
+//
+// Trust: who writes the file decides what the gateway does; it is trusted fully,
+// and read strictly so that a slip of the pen is no decision.
+package config
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/guardlock/guardlock/internal/disk"
 	"go.yaml.in/yaml/v3"
 )
 
-// config is the whole configuration file. Every default is the safe one; what
+// Config is the whole configuration file. Every default is the safe one; what
 // is unsafe is spelled insecure and shown at start. Relative paths are relative
 // to the file. Secrets are never in the file itself, only the names of files
 // that hold them.
-type config struct {
+type Config struct {
 	// Node names this gateway in decisions and their ids. Letters, digits, '-'
 	// and '_', at most 32. Two gateways must not share one. Default: gateway.
 	Node string `yaml:"node"`
@@ -24,46 +31,46 @@ type config struct {
 	DataDir string `yaml:"data_dir"`
 
 	// Listen and Broker describe the one cluster, or use Clusters for several.
-	Listen   listenConfig    `yaml:"listen"`
-	Broker   brokerConfig    `yaml:"broker"`
-	Clusters []clusterConfig `yaml:"clusters"`
+	Listen   Listen    `yaml:"listen"`
+	Broker   Broker    `yaml:"broker"`
+	Clusters []Cluster `yaml:"clusters"`
 
 	// Trust says whose signatures and approvals count.
-	Trust trustConfig `yaml:"trust"`
+	Trust Trust `yaml:"trust"`
 	// Policy decides what approved modules may do. Default: the built-in bundle.
-	Policy policyConfig `yaml:"policy"`
+	Policy Policy `yaml:"policy"`
 	// Keys are secrets that host functions use for modules. A module names a key
 	// and never sees it.
-	Keys []keyConfig `yaml:"keys"`
+	Keys []Key `yaml:"keys"`
 	// Modules are the transforms that bindings may use.
-	Modules []moduleConfig `yaml:"modules"`
+	Modules []Module `yaml:"modules"`
 	// Bindings say which modules run on what is produced to which topics, by
 	// whom. The first binding whose topics and conditions all match decides, so
 	// those for fewer clients come first.
-	Bindings []bindingConfig `yaml:"bindings"`
+	Bindings []Binding `yaml:"bindings"`
 	// UnboundTopics says what happens to topics that no binding matches: refuse
 	// (default), record (pass, with a decision recorded), or insecure_pass
 	// (pass as bytes, with nothing recorded).
 	UnboundTopics string `yaml:"unbound_topics"`
 
 	// Audit is the decision log.
-	Audit auditConfig `yaml:"audit"`
+	Audit Audit `yaml:"audit"`
 	// Limits bound what clients can make the gateway hold or wait for.
-	Limits limitsConfig `yaml:"limits"`
+	Limits GatewayLimits `yaml:"limits"`
 	// Log is the gateway's own log, on standard error.
-	Log logConfig `yaml:"log"`
+	Log Log `yaml:"log"`
 
-	path string // of the file, for relative paths
+	Path string // of the file, for relative paths
 }
 
-type clusterConfig struct {
+type Cluster struct {
 	// Name tells clusters apart in bindings and decisions.
-	Name   string       `yaml:"name"`
-	Listen listenConfig `yaml:"listen"`
-	Broker brokerConfig `yaml:"broker"`
+	Name   string `yaml:"name"`
+	Listen Listen `yaml:"listen"`
+	Broker Broker `yaml:"broker"`
 }
 
-type listenConfig struct {
+type Listen struct {
 	// Address is where clients bootstrap, host:port. Default: 127.0.0.1:9092.
 	Address string `yaml:"address"`
 	// AdvertisedHost is the name that clients are told to connect to. Default:
@@ -78,14 +85,14 @@ type listenConfig struct {
 	// Danger: its payload is free-form, so records could leave that way.
 	Telemetry bool `yaml:"insecure_telemetry"`
 	// TLS makes the listeners speak TLS. Default: plaintext.
-	TLS *serverTLSConfig `yaml:"tls"`
+	TLS *ServerTLS `yaml:"tls"`
 	// SNI puts all brokers on the one port of Address. Default: a port each.
-	SNI *sniConfig `yaml:"sni"`
+	SNI *SNI `yaml:"sni"`
 	// SASL says how clients authenticate. Default: they need not.
-	SASL *clientSASLConfig `yaml:"sasl"`
+	SASL *ClientSASL `yaml:"sasl"`
 }
 
-type serverTLSConfig struct {
+type ServerTLS struct {
 	// CertFile and KeyFile are PEM; they are read again when they change. KeyFile
 	// must be closed to others (mode 0600), as every file that holds a secret.
 	CertFile string `yaml:"cert_file"`
@@ -104,14 +111,14 @@ type serverTLSConfig struct {
 	PrincipalMapping []string `yaml:"principal_mapping"`
 }
 
-type brokerConfig struct {
+type Broker struct {
 	// Embedded runs the built-in broker: evaluation, development and CI only.
-	Embedded *embeddedConfig `yaml:"embedded"`
+	Embedded *Embedded `yaml:"embedded"`
 	// Upstream is a real Kafka cluster.
-	Upstream *upstreamConfig `yaml:"upstream"`
+	Upstream *Upstream `yaml:"upstream"`
 }
 
-type embeddedConfig struct {
+type Embedded struct {
 	// Dir holds the broker's data. Default: DataDir/broker.
 	Dir string `yaml:"dir"`
 	// NoSync stops syncing every write. Danger: a power loss loses records.
@@ -120,20 +127,20 @@ type embeddedConfig struct {
 	Partitions int `yaml:"partitions"`
 }
 
-type upstreamConfig struct {
+type Upstream struct {
 	// Bootstrap is the cluster's own addresses. Clients must not be able to
 	// reach them: a client that can goes around every policy.
 	Bootstrap []string `yaml:"bootstrap"`
 	// TLS connects by TLS. Default: plaintext. Its files are read again when they
 	// change, for new connections.
-	TLS *clientTLSConfig `yaml:"tls"`
+	TLS *ClientTLS `yaml:"tls"`
 	// SASL is the gateway's own identity, for looking up topics and for copies
 	// to quarantine topics. Clients keep their own, unless listen.sasl.mode is
 	// terminate: then it is the identity of all of them.
-	SASL *saslConfig `yaml:"sasl"`
+	SASL *SASL `yaml:"sasl"`
 }
 
-type clientTLSConfig struct {
+type ClientTLS struct {
 	// CAFile is the CA of the brokers. Default: the system's.
 	CAFile string `yaml:"ca_file"`
 	// CertFile and KeyFile show a client certificate. KeyFile: mode 0600.
@@ -143,7 +150,7 @@ type clientTLSConfig struct {
 	ServerName string `yaml:"server_name"`
 }
 
-type saslConfig struct {
+type SASL struct {
 	// Mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
 	Mechanism string `yaml:"mechanism"`
 	Username  string `yaml:"username"`
@@ -152,26 +159,26 @@ type saslConfig struct {
 	PasswordFile string `yaml:"password_file"`
 }
 
-type trustConfig struct {
+type Trust struct {
 	// Root is the trust root: who may author, who may approve, what is revoked.
 	// It is read again when it changes. Required when there are modules.
 	Root string `yaml:"root"`
 }
 
-type policyConfig struct {
+type Policy struct {
 	// Path is a directory of Rego and data, or a bundle (.tar.gz). It is read
 	// again when it changes; a bundle that does not load leaves the old one.
 	Path string `yaml:"path"`
 }
 
-type keyConfig struct {
+type Key struct {
 	Name string `yaml:"name"`
 	// File holds the secret: 32 bytes or more, raw or as base64 or hex text. Mode
 	// 0600.
 	File string `yaml:"file"`
 }
 
-type moduleConfig struct {
+type Module struct {
 	Name string `yaml:"name"`
 	// Wasm, Config, Signature and Approvals are files. Config is handed to the
 	// module as it is, and is what was approved, byte for byte. Topics, host
@@ -182,7 +189,7 @@ type moduleConfig struct {
 	Approvals []string `yaml:"approvals"`
 }
 
-type auditConfig struct {
+type Audit struct {
 	// Dir holds the decision log. Default: DataDir/audit.
 	Dir string `yaml:"dir"`
 	// KeyFile holds the 32-byte key of the batch MACs. Default: DataDir/audit.key,
@@ -193,7 +200,7 @@ type auditConfig struct {
 	NoSync bool `yaml:"insecure_no_sync"`
 }
 
-type limitsConfig struct {
+type GatewayLimits struct {
 	// MaxFrame is the largest request in bytes. Default: 100 MiB + 64 KiB.
 	MaxFrame int `yaml:"max_frame"`
 	// MaxBatch is the largest decompressed batch in bytes. Default: 64 MiB.
@@ -205,24 +212,24 @@ type limitsConfig struct {
 	MaxConnections int `yaml:"max_connections"`
 }
 
-type logConfig struct {
+type Log struct {
 	// Level: debug, info (default), warn, error.
 	Level string `yaml:"level"`
 	// Format: console (default) or json.
 	Format string `yaml:"format"`
 }
 
-// parseConfig reads a configuration, strictly: unknown keys, wrong types and a
+// Parse reads a configuration, strictly: unknown keys, wrong types and a
 // second document are errors. It returns every problem that it can see without
 // touching network or disk, joined, each beginning with its field's path.
-func parseConfig(raw []byte, path string) (*config, error) {
-	c := &config{path: path}
+func Parse(raw []byte, path string) (*Config, error) {
+	c := &Config{Path: path}
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	dec.KnownFields(true)
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
 		return nil, yamlProblems(err)
 	}
-	if err := dec.Decode(new(config)); !errors.Is(err, io.EOF) {
+	if err := dec.Decode(new(Config)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("the file holds more than one YAML document")
 	}
 	c.setDefaults()
@@ -250,19 +257,19 @@ func yamlProblems(err error) error {
 	return errors.Join(errs...)
 }
 
-func loadConfig(path string) (*config, error) {
-	raw, err := os.ReadFile(path)
+func Load(path string) (*Config, error) {
+	raw, err := disk.Read(path, disk.MaxBytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading configuration: %w", err)
 	}
-	c, err := parseConfig(raw, path)
+	c, err := Parse(raw, path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration %s:\n%w", path, err)
 	}
 	return c, nil
 }
 
-func (c *config) setDefaults() {
+func (c *Config) setDefaults() {
 	setDefault(&c.Node, "gateway")
 	setDefault(&c.DataDir, "data")
 	setDefault(&c.UnboundTopics, "refuse")
@@ -272,8 +279,8 @@ func (c *config) setDefaults() {
 	setDefault(&c.Log.Format, "console")
 	setDefault(&c.Limits.MaxBatch, 64<<20)
 	if len(c.Clusters) == 0 {
-		c.Clusters = []clusterConfig{{Name: mainCluster, Listen: c.Listen, Broker: c.Broker}}
-		c.Listen, c.Broker = listenConfig{}, brokerConfig{}
+		c.Clusters = []Cluster{{Name: MainCluster, Listen: c.Listen, Broker: c.Broker}}
+		c.Listen, c.Broker = Listen{}, Broker{}
 	}
 	for i := range c.Clusters {
 		dir := filepath.Join(c.DataDir, "broker")
@@ -292,7 +299,7 @@ func (c *config) setDefaults() {
 	}
 }
 
-func (c *clusterConfig) setDefaults(brokerDir string) {
+func (c *Cluster) setDefaults(brokerDir string) {
 	setDefault(&c.Listen.Address, "127.0.0.1:9092")
 	setDefault(&c.Listen.NodeIDs, "0-63")
 	if t := c.Listen.TLS; t != nil && t.ClientCAFile != "" {
@@ -307,8 +314,8 @@ func (c *clusterConfig) setDefaults(brokerDir string) {
 	}
 }
 
-// mainCluster is the name of the one cluster of a configuration without clusters.
-const mainCluster = "main"
+// MainCluster is the name of the one cluster of a configuration without clusters.
+const MainCluster = "main"
 
 func setDefault[T comparable](p *T, v T) {
 	var zero T
@@ -317,10 +324,10 @@ func setDefault[T comparable](p *T, v T) {
 	}
 }
 
-// file returns a path of the configuration relative to the file it stands in.
-func (c *config) file(name string) string {
-	if name == "" || filepath.IsAbs(name) || c.path == "" {
+// File returns a path of the configuration relative to the file it stands in.
+func (c *Config) File(name string) string {
+	if name == "" || filepath.IsAbs(name) || c.Path == "" {
 		return name
 	}
-	return filepath.Join(filepath.Dir(c.path), name)
+	return filepath.Join(filepath.Dir(c.Path), name)
 }

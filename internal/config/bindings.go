@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -7,11 +7,10 @@ import (
 	"unicode/utf8"
 
 	"github.com/guardlock/guardlock/gateway"
-	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 )
 
-type bindingConfig struct {
+type Binding struct {
 	Name string `yaml:"name"`
 	// Cluster names the cluster of Clusters. Default: every cluster.
 	Cluster string `yaml:"cluster"`
@@ -46,18 +45,18 @@ type bindingConfig struct {
 	Evidence string `yaml:"evidence"`
 }
 
-func (c *config) validateBindings(p *problems) {
+func (c *Config) validateBindings(p *problems) {
 	for i, b := range c.Bindings {
 		path := fmt.Sprintf("bindings[%d]", i)
 		if len(b.Topics) == 0 {
 			p.add(path+".topics", "needs at least one topic; \"*\" is all")
 		}
 		for _, m := range b.Modules {
-			if !slices.ContainsFunc(c.Modules, func(mc moduleConfig) bool { return mc.Name == m }) {
+			if !slices.ContainsFunc(c.Modules, func(mc Module) bool { return mc.Name == m }) {
 				p.add(path+".modules", "%q is not in modules", m)
 			}
 		}
-		if b.Cluster != "" && !slices.ContainsFunc(c.Clusters, func(cc clusterConfig) bool { return cc.Name == b.Cluster }) {
+		if b.Cluster != "" && !slices.ContainsFunc(c.Clusters, func(cc Cluster) bool { return cc.Name == b.Cluster }) {
 			p.add(path+".cluster", "%q is not in clusters", b.Cluster)
 		}
 		b.validateClients(p, path)
@@ -74,7 +73,7 @@ func (c *config) validateBindings(p *problems) {
 // maxPattern is longer than any sensible client id, in bytes.
 const maxPattern = 255
 
-func (b bindingConfig) validateClients(p *problems, path string) {
+func (b Binding) validateClients(p *problems, path string) {
 	for i, id := range b.ClientIDs {
 		if id == "" || len(id) > maxPattern || !utf8.ValidString(id) || slices.ContainsFunc([]rune(id), unicode.IsControl) {
 			p.add(fmt.Sprintf("%s.client_ids[%d]", path, i), "%q must be 1 to %d bytes of printable text; \"*\" is any client", id, maxPattern)
@@ -92,17 +91,17 @@ func (b bindingConfig) validateClients(p *problems, path string) {
 
 // validateReach refuses a binding that no client can meet: it stands for a rule
 // that somebody believes in.
-func (c *config) validateReach(p *problems, path string, b bindingConfig) {
+func (c *Config) validateReach(p *problems, path string, b Binding) {
 	level, err := gateway.ParseTLSLevel(b.TLS)
 	if err != nil || level == gateway.NoTLS {
 		return
 	}
-	offers := func(cl clusterConfig) bool {
+	offers := func(cl Cluster) bool {
 		t := cl.Listen.TLS
 		return t != nil && (level < gateway.MutualTLS || t.ClientCAFile != "")
 	}
-	of := func(cl clusterConfig) bool { return b.Cluster == "" || b.Cluster == cl.Name }
-	if !slices.ContainsFunc(c.Clusters, of) || slices.ContainsFunc(c.Clusters, func(cl clusterConfig) bool { return of(cl) && offers(cl) }) {
+	of := func(cl Cluster) bool { return b.Cluster == "" || b.Cluster == cl.Name }
+	if !slices.ContainsFunc(c.Clusters, of) || slices.ContainsFunc(c.Clusters, func(cl Cluster) bool { return of(cl) && offers(cl) }) {
 		return
 	}
 	needs := "listen.tls"
@@ -110,15 +109,4 @@ func (c *config) validateReach(p *problems, path string, b bindingConfig) {
 		needs += " with client_ca_file"
 	}
 	p.add(path, "%q can never match: no cluster of this binding has %s", b.TLS, needs)
-}
-
-// place is the binding as admission knows it. The configuration is valid.
-func (b bindingConfig) place() admission.Place {
-	at := admission.Place{Binding: b.Name, Topics: b.Topics, Principals: b.Principals, ClientIDs: b.ClientIDs, DataClass: b.DataClass}
-	at.TLS, _ = gateway.ParseTLSLevel(b.TLS)
-	for _, s := range b.Sources {
-		prefix, _ := gateway.ParseSource(s)
-		at.Sources = append(at.Sources, prefix)
-	}
-	return at
 }

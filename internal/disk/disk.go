@@ -1,4 +1,9 @@
-package main
+// Package disk reads and writes the files that a configuration or a command
+// names. What is read comes from outside: it is bounded, and a file that holds a
+// secret must be closed to others. What is written is there whole or not at all.
+//
+// Trust: a file's name is trusted, its content and its size are not.
+package disk
 
 import (
 	"errors"
@@ -8,9 +13,12 @@ import (
 	"path/filepath"
 )
 
-// writeNewFile creates path and refuses one that exists, so that two runs at
+// MaxBytes bounds a file of users, keys, passwords or certificates.
+const MaxBytes = 16 << 20
+
+// Create creates path and refuses one that exists, so that two runs at
 // the same time cannot replace each other's keys.
-func writeNewFile(path string, content []byte, mode os.FileMode) error {
+func Create(path string, content []byte, mode os.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
@@ -19,9 +27,9 @@ func writeNewFile(path string, content []byte, mode os.FileMode) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// replaceFile writes beside path and renames: a reader sees the old content or
+// Replace writes beside path and renames: a reader sees the old content or
 // the new, never a part.
-func replaceFile(path string, content []byte, mode os.FileMode) error {
+func Replace(path string, content []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".guardlock-*")
 	if err != nil {
 		return err
@@ -36,8 +44,8 @@ func replaceFile(path string, content []byte, mode os.FileMode) error {
 	return nil
 }
 
-// readBounded reads a file that comes from outside, up to limit bytes.
-func readBounded(path string, limit int64) ([]byte, error) {
+// Read reads a file that comes from outside, up to limit bytes.
+func Read(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -54,9 +62,9 @@ func readAtMost(f *os.File, limit int64) ([]byte, error) {
 	return content, err
 }
 
-// readPrivate reads a file that holds a key, a password or users, and refuses
+// ReadPrivate reads a file that holds a key, a password or users, and refuses
 // one that others may read: they may have. Pipes have no such others.
-func readPrivate(path string) ([]byte, error) {
+func ReadPrivate(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -69,5 +77,5 @@ func readPrivate(path string) ([]byte, error) {
 	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s may be read by others (mode %04o); run: chmod 600 %s", path, mode.Perm(), path)
 	}
-	return readAtMost(f, maxWatched)
+	return readAtMost(f, MaxBytes)
 }

@@ -1,9 +1,8 @@
-package main
+package server
 
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -15,14 +14,17 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/guardlock/guardlock/internal/config"
+	"github.com/guardlock/guardlock/internal/disk"
 )
 
 // loadKeys reads the secrets of keys, all problems at once.
-func loadKeys(cfg *config) (map[string][]byte, error) {
+func loadKeys(cfg *config.Config) (map[string][]byte, error) {
 	keys := map[string][]byte{}
 	var errs []error
 	for i, k := range cfg.Keys {
-		secret, err := readSecret(cfg.file(k.File))
+		secret, err := disk.ReadSecret(cfg.File(k.File))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("keys[%d].file: %w", i, err))
 			continue
@@ -32,31 +34,9 @@ func loadKeys(cfg *config) (map[string][]byte, error) {
 	return keys, errors.Join(errs...)
 }
 
-const minSecret = 32
-
-// readSecret reads a key file: hex or base64 text, or raw bytes. Errors never
-// quote it.
-func readSecret(path string) ([]byte, error) {
-	raw, err := readPrivate(path)
-	if err != nil {
-		return nil, err
-	}
-	text := strings.TrimSpace(string(raw))
-	if b, err := hex.DecodeString(text); err == nil && len(b) >= minSecret {
-		return b, nil
-	}
-	if b, err := base64.StdEncoding.DecodeString(text); err == nil && len(b) >= minSecret {
-		return b, nil
-	}
-	if len(raw) < minSecret {
-		return nil, fmt.Errorf("%s holds fewer than %d bytes", path, minSecret)
-	}
-	return raw, nil
-}
-
 // loadOrMakeKey reads the audit key, or makes one at first start.
 func loadOrMakeKey(path string) (key [32]byte, err error) {
-	if key, err = loadKey(path); !errors.Is(err, fs.ErrNotExist) {
+	if key, err = disk.ReadKey(path); !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
 	secret, err := makeKey(path)
@@ -64,22 +44,9 @@ func loadOrMakeKey(path string) (key [32]byte, err error) {
 	return key, err
 }
 
-// loadKey reads the audit key.
-func loadKey(path string) (key [32]byte, err error) {
-	secret, err := readSecret(path)
-	if err != nil {
-		return key, err
-	}
-	if len(secret) != len(key) {
-		return key, fmt.Errorf("%s must hold exactly %d bytes", path, len(key))
-	}
-	copy(key[:], secret)
-	return key, nil
-}
-
 // makeKey writes a new key so that a crash leaves a whole one or none.
 func makeKey(path string) ([]byte, error) {
-	secret := make([]byte, minSecret)
+	secret := make([]byte, disk.MinSecret)
 	rand.Read(secret)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
@@ -98,8 +65,8 @@ func makeKey(path string) ([]byte, error) {
 
 // serviceIdentity is how the gateway itself authenticates to the cluster: each
 // new connection with the password that holds by then.
-func (s *stack) serviceIdentity(c *saslConfig) (sasl.Mechanism, error) {
-	password, err := watch(s, single(parsePassword), watchedFile{"password_file", s.cfg.file(c.PasswordFile), true})
+func (s *Server) serviceIdentity(c *config.SASL) (sasl.Mechanism, error) {
+	password, err := watch(s, single(parsePassword), watchedFile{"password_file", s.cfg.File(c.PasswordFile), true})
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"net/url"
@@ -9,9 +9,9 @@ import (
 	"github.com/guardlock/guardlock/gateway/auth"
 )
 
-// clientSASLConfig says how clients authenticate. Without it SASL is not
+// ClientSASL says how clients authenticate. Without it SASL is not
 // demanded, and passes to the cluster as clients send it.
-type clientSASLConfig struct {
+type ClientSASL struct {
 	// Mode says who authenticates clients. passthrough: the cluster, which sees
 	// each client as itself and holds it to its own ACLs; the gateway reads the
 	// name along. terminate: the gateway; on the cluster every client is then
@@ -32,7 +32,7 @@ type clientSASLConfig struct {
 	// a new password is cut off with the next request. Mode 0600.
 	CredentialsFile string `yaml:"credentials_file"`
 	// OAuth says which tokens count. passthrough uses principal_claim alone.
-	OAuth *oauthConfig `yaml:"oauth"`
+	OAuth *OAuth `yaml:"oauth"`
 	// SessionLifetime, for terminate: clients must authenticate again before it
 	// ends, on the same connection and as the same user (KIP-368), or are
 	// disconnected. A token's own end always counts. Default: no end.
@@ -42,7 +42,7 @@ type clientSASLConfig struct {
 	Plaintext bool `yaml:"insecure_plaintext"`
 }
 
-type oauthConfig struct {
+type OAuth struct {
 	// JWKSFile or JWKSURL is where the issuer's public keys are (RFC 7517). The
 	// file is read again when it changes; the URL, https only, is asked every 5
 	// minutes, and when a token names a key that is not known.
@@ -60,10 +60,10 @@ type oauthConfig struct {
 	Algorithms []string `yaml:"algorithms"`
 }
 
-// sniConfig makes one TLS port stand for all brokers, told apart by the server
+// SNI makes one TLS port stand for all brokers, told apart by the server
 // name that clients ask for. All names must resolve to this gateway, and the
 // certificate must hold them.
-type sniConfig struct {
+type SNI struct {
 	// Bootstrap is the name that clients begin with.
 	Bootstrap string `yaml:"bootstrap"`
 	// Pattern is a broker's name, with $(node) for its id, such as
@@ -73,18 +73,18 @@ type sniConfig struct {
 
 // Modes of clientSASLConfig.
 const (
-	modePassthrough = "passthrough"
+	ModePassthrough = "passthrough"
 	modeTerminate   = "terminate"
 )
 
 // Values of serverTLSConfig.ClientCertificate.
 const (
 	certificateRequired = "required"
-	certificateOptional = "optional"
+	CertificateOptional = "optional"
 )
 
-func (s *clientSASLConfig) setDefaults() {
-	if s.Mode == modePassthrough && s.Require == nil {
+func (s *ClientSASL) setDefaults() {
+	if s.Mode == ModePassthrough && s.Require == nil {
 		yes := true
 		s.Require = &yes
 	}
@@ -99,14 +99,14 @@ func (s *clientSASLConfig) setDefaults() {
 	}
 }
 
-func (l listenConfig) validateAccess(p *problems, path string) {
+func (l Listen) validateAccess(p *problems, path string) {
 	if t := l.TLS; t != nil {
 		if _, err := auth.ParseMapping(t.PrincipalMapping); err != nil {
 			p.add(path+".tls.principal_mapping", "%v", err)
 		}
 		switch {
 		case t.ClientCAFile != "":
-			p.oneOf(path+".tls.client_certificate", t.ClientCertificate, certificateRequired, certificateOptional)
+			p.oneOf(path+".tls.client_certificate", t.ClientCertificate, certificateRequired, CertificateOptional)
 		case t.ClientCertificate != "":
 			p.add(path+".tls.client_certificate", "needs client_ca_file: without it no client shows a certificate")
 		}
@@ -119,16 +119,16 @@ func (l listenConfig) validateAccess(p *problems, path string) {
 	}
 	switch s := l.SASL; {
 	case s == nil:
-	case s.Mode == modePassthrough:
+	case s.Mode == ModePassthrough:
 		s.validatePassthrough(p, path+".sasl")
 	case s.Mode == modeTerminate:
 		s.validateTerminate(p, path+".sasl", l.TLS)
 	default:
-		p.oneOf(path+".sasl.mode", s.Mode, modePassthrough, modeTerminate)
+		p.oneOf(path+".sasl.mode", s.Mode, ModePassthrough, modeTerminate)
 	}
 }
 
-func (l listenConfig) validateSNI(p *problems, path string) {
+func (l Listen) validateSNI(p *problems, path string) {
 	if l.TLS == nil {
 		p.add(path, "needs listen.tls: the server name is in the TLS hello")
 	}
@@ -140,7 +140,7 @@ func (l listenConfig) validateSNI(p *problems, path string) {
 	}
 }
 
-func (s *clientSASLConfig) validatePassthrough(p *problems, path string) {
+func (s *ClientSASL) validatePassthrough(p *problems, path string) {
 	if s.CredentialsFile != "" || s.SessionLifetime != 0 || s.Plaintext {
 		p.add(path, "credentials_file, session_lifetime and insecure_plaintext are for mode: terminate; here the cluster decides")
 	}
@@ -149,14 +149,14 @@ func (s *clientSASLConfig) validatePassthrough(p *problems, path string) {
 	}
 }
 
-func (s *clientSASLConfig) validateTerminate(p *problems, path string, tls *serverTLSConfig) {
+func (s *ClientSASL) validateTerminate(p *problems, path string, tls *ServerTLS) {
 	if s.Require != nil {
 		p.add(path+".require", "is for mode: passthrough; terminate always requires it")
 	}
 	if len(s.Mechanisms) == 0 && (tls == nil || tls.ClientCAFile == "") {
 		p.add(path, "needs credentials_file, oauth, or listen.tls.client_ca_file: clients must prove who they are")
 	}
-	if len(s.Mechanisms) == 0 && tls != nil && tls.ClientCertificate == certificateOptional {
+	if len(s.Mechanisms) == 0 && tls != nil && tls.ClientCertificate == CertificateOptional {
 		p.add(path+".mechanisms", "needs one where listen.tls.client_certificate is optional: clients without a certificate must prove who they are")
 	}
 	if s.SessionLifetime < 0 || s.SessionLifetime > 0 && s.SessionLifetime < 10*time.Second {
@@ -179,7 +179,7 @@ func (s *clientSASLConfig) validateTerminate(p *problems, path string, tls *serv
 	}
 }
 
-func (o *oauthConfig) validate(p *problems, path string) {
+func (o *OAuth) validate(p *problems, path string) {
 	if (o.JWKSFile == "") == (o.JWKSURL == "") {
 		p.add(path, "needs either jwks_file or jwks_url")
 	}

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/admission"
+	"github.com/guardlock/guardlock/internal/build"
+	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/signing"
 	"github.com/guardlock/guardlock/transforms"
 )
@@ -15,7 +17,7 @@ type dryRun struct {
 	admitter *admission.Admitter
 }
 
-func newDryRun(ctx context.Context, cfg *config, trust *signing.TrustRoot) (*dryRun, error) {
+func newDryRun(ctx context.Context, cfg *config.Config, trust *signing.TrustRoot) (*dryRun, error) {
 	engine, err := loadPolicy(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -29,7 +31,7 @@ func newDryRun(ctx context.Context, cfg *config, trust *signing.TrustRoot) (*dry
 		keys = map[string][]byte{} // reported already
 	}
 	return &dryRun{&admission.Admitter{Trust: trust, Policy: engine, Runtime: runtime, Keys: keys, Record: forget{},
-		Node: cfg.Node, Version: readBuildInfo().Version, Now: time.Now}}, nil
+		Node: cfg.Node, Version: build.Read().Version, Now: time.Now}}, nil
 }
 
 func (d *dryRun) close(ctx context.Context) { d.admitter.Runtime.Close(ctx) }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"strings"
@@ -29,7 +29,7 @@ func TestAccessConfigurationsThatMakeSenseAreTaken(t *testing.T) {
 		"some certificates":   accessConfig("tls: {cert_file: c, key_file: k, client_ca_file: ca, client_certificate: optional}", realUpstream),
 		"server names":        accessConfig("address: \"0.0.0.0:9093\"\n"+someTLS+"sni: {bootstrap: kafka.example.com, pattern: \"b-$(node).example.com\"}", realUpstream),
 	} {
-		if _, err := parseConfig([]byte(text), ""); err != nil {
+		if _, err := Parse([]byte(text), ""); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -63,7 +63,7 @@ func TestAccessConfigurationsThatMakeNoneAreRefused(t *testing.T) {
 		{"tls: {cert_file: c, key_file: k, client_ca_file: ca, client_certificate: optional}\nsasl: {mode: terminate}", realUpstream, "clients without a certificate must prove"},
 		{"tls: {cert_file: c, key_file: k, client_ca_file: ca, principal_mapping: [\"RULE:x\"]}", realUpstream, "principal_mapping: rule 1"},
 	} {
-		_, err := parseConfig([]byte(accessConfig(c.listen, c.broker)), "")
+		_, err := Parse([]byte(accessConfig(c.listen, c.broker)), "")
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s\n%v\nwant %q", c.listen, err, c.want)
 		}
@@ -71,18 +71,18 @@ func TestAccessConfigurationsThatMakeNoneAreRefused(t *testing.T) {
 }
 
 func TestSafeMechanismsAreTheDefault(t *testing.T) {
-	c, err := parseConfig([]byte(accessConfig("sasl: {mode: terminate, credentials_file: u}", embedded)), "")
+	c, err := Parse([]byte(accessConfig("sasl: {mode: terminate, credentials_file: u}", embedded)), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(c.Clusters[0].Listen.SASL.Mechanisms, " "); got != "SCRAM-SHA-512 SCRAM-SHA-256" {
 		t.Errorf("the default is %s", got)
 	}
-	c, err = parseConfig([]byte(accessConfig("sasl: {mode: terminate, credentials_file: u, mechanisms: [PLAIN], insecure_plaintext: true}", embedded)), "")
+	c, err = Parse([]byte(accessConfig("sasl: {mode: terminate, credentials_file: u, mechanisms: [PLAIN], insecure_plaintext: true}", embedded)), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := c.insecure(); len(got) != 1 || got[0] != "main: listen.sasl.insecure_plaintext" {
+	if got := c.Insecure(); len(got) != 1 || got[0] != "main: listen.sasl.insecure_plaintext" {
 		t.Errorf("serve warns of %q", got)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -27,7 +27,7 @@ var nameShape = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 
 // validate checks everything that needs neither network nor disk and returns
 // all problems at once.
-func (c *config) validate() error {
+func (c *Config) validate() error {
 	var p problems
 	if !nameShape.MatchString(c.Node) {
 		p.add("node", "%q must be 1 to 32 letters, digits, '-' or '_'", c.Node)
@@ -44,8 +44,8 @@ func (c *config) validate() error {
 	return errors.Join(p...)
 }
 
-func (c *config) validateClusters(p *problems) {
-	if c.Listen != (listenConfig{}) || c.Broker != (brokerConfig{}) {
+func (c *Config) validateClusters(p *problems) {
+	if c.Listen != (Listen{}) || c.Broker != (Broker{}) {
 		p.add("listen, broker", "give either these or clusters, not both")
 	}
 	seen := map[string]bool{}
@@ -60,13 +60,13 @@ func (c *config) validateClusters(p *problems) {
 		seen[cl.Name] = true
 		cl.Listen.validate(p, path+"listen")
 		cl.Broker.validate(p, path+"broker")
-		if s := cl.Listen.SASL; s != nil && s.Mode == modePassthrough && cl.Broker.Embedded != nil {
+		if s := cl.Listen.SASL; s != nil && s.Mode == ModePassthrough && cl.Broker.Embedded != nil {
 			p.add(path+"listen.sasl.mode", "the embedded broker knows no users; use terminate")
 		}
 	}
 }
 
-func (l listenConfig) validate(p *problems, path string) {
+func (l Listen) validate(p *problems, path string) {
 	host, port, err := net.SplitHostPort(l.Address)
 	if err != nil {
 		p.add(path+".address", "%q is not host:port", l.Address)
@@ -78,7 +78,7 @@ func (l listenConfig) validate(p *problems, path string) {
 	if ip := net.ParseIP(host); l.AdvertisedHost == "" && l.SNI == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
 		p.add(path+".advertised_host", "is needed, since %s listens on every address: clients must be told one", l.Address)
 	}
-	if _, _, err := parseNodeIDs(l.NodeIDs); err != nil {
+	if _, _, err := ParseNodeIDs(l.NodeIDs); err != nil {
 		p.add(path+".node_ids", "%v", err)
 	}
 	if l.FirstNodePort < 0 || l.FirstNodePort > 65535 {
@@ -90,7 +90,7 @@ func (l listenConfig) validate(p *problems, path string) {
 	l.validateAccess(p, path)
 }
 
-func (b brokerConfig) validate(p *problems, path string) {
+func (b Broker) validate(p *problems, path string) {
 	switch {
 	case b.Embedded == nil && b.Upstream == nil:
 		p.add(path, "say where records go: embedded: {} for the built-in broker, or upstream: {bootstrap: [host:port]}")
@@ -105,7 +105,7 @@ func (b brokerConfig) validate(p *problems, path string) {
 	}
 }
 
-func (u upstreamConfig) validate(p *problems, path string) {
+func (u Upstream) validate(p *problems, path string) {
 	if len(u.Bootstrap) == 0 {
 		p.add(path+".bootstrap", "needs at least one host:port")
 	}
@@ -125,8 +125,8 @@ func (u upstreamConfig) validate(p *problems, path string) {
 	}
 }
 
-// parseNodeIDs reads "0-63" or "5".
-func parseNodeIDs(s string) (lo, hi int32, err error) {
+// ParseNodeIDs reads "0-63" or "5".
+func ParseNodeIDs(s string) (lo, hi int32, err error) {
 	first, last, ranged := strings.Cut(s, "-")
 	if !ranged {
 		last = first
@@ -139,7 +139,7 @@ func parseNodeIDs(s string) (lo, hi int32, err error) {
 	return int32(a), int32(b), nil
 }
 
-func (c *config) validateKeys(p *problems) {
+func (c *Config) validateKeys(p *problems) {
 	seen := map[string]bool{}
 	for i, k := range c.Keys {
 		path := fmt.Sprintf("keys[%d]", i)
@@ -153,7 +153,7 @@ func (c *config) validateKeys(p *problems) {
 	}
 }
 
-func (c *config) validateModules(p *problems) {
+func (c *Config) validateModules(p *problems) {
 	if len(c.Modules) > 0 && c.Trust.Root == "" {
 		p.add("trust.root", "is needed: without it no module can be approved")
 	}
@@ -164,10 +164,11 @@ func (c *config) validateModules(p *problems) {
 			p.add(path+".name", "%q must be a name of its own", m.Name)
 		}
 		seen[m.Name] = true
-		for field, v := range map[string]string{"wasm": m.Wasm, "signature": m.Signature} {
-			if v == "" {
-				p.add(path+"."+field, "is needed")
-			}
+		if m.Wasm == "" {
+			p.add(path+".wasm", "is needed")
+		}
+		if m.Signature == "" {
+			p.add(path+".signature", "is needed")
 		}
 		if len(m.Approvals) == 0 {
 			p.add(path+".approvals", "needs at least one approval file")
@@ -175,7 +176,7 @@ func (c *config) validateModules(p *problems) {
 	}
 }
 
-func (c *config) validateLimits(p *problems) {
+func (c *Config) validateLimits(p *problems) {
 	l := c.Limits
 	if l.MaxFrame < 0 || l.MaxFrame > 127<<20 {
 		p.add("limits.max_frame", "%d is not between 0 and %d", l.MaxFrame, 127<<20)

@@ -1,4 +1,11 @@
-package main
+// Package server is one serving gateway: it opens everything that a configuration
+// names, serves until its context ends, and meanwhile reads trust, policy,
+// modules, users and certificates again when their files change. Reloading keeps
+// invariant 2: a module that is revoked stops within a second.
+//
+// Trust: the configuration, the trust root, key files and policy are trusted as
+// far as ARCHITECTURE.md says; every file is hostile until it was parsed.
+package server
 
 import (
 	"context"
@@ -20,14 +27,17 @@ import (
 	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/gateway/auth"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/internal/build"
+	"github.com/guardlock/guardlock/internal/config"
+	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/transforms"
 )
 
-// stack is everything that one serving process holds, in the order in which it
+// Server is everything that one serving process holds, in the order in which it
 // is opened. It is closed in the reverse order.
-type stack struct {
-	cfg      *config
-	log      *gatewayLogger
+type Server struct {
+	cfg      *config.Config
+	log      *Logger
 	journal  *audit.Log
 	runtime  *transforms.Runtime
 	keys     map[string][]byte
@@ -42,15 +52,15 @@ type stack struct {
 	set map[string]*admission.Set // by cluster; replaced by reload
 }
 
-// openStack opens what serving needs. Nothing is listened on yet.
-func openStack(ctx context.Context, cfg *config, log *gatewayLogger) (s *stack, err error) {
-	s = &stack{cfg: cfg, log: log, brokers: map[string]*broker.Embedded{}, set: map[string]*admission.Set{}}
+// Open opens what serving needs. Nothing is listened on yet.
+func Open(ctx context.Context, cfg *config.Config, log *Logger) (s *Server, err error) {
+	s = &Server{cfg: cfg, log: log, brokers: map[string]*broker.Embedded{}, set: map[string]*admission.Set{}}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.close(ctx))
+			err = errors.Join(err, s.Close(ctx))
 		}
 	}()
-	if err := os.MkdirAll(cfg.file(cfg.DataDir), 0o700); err != nil {
+	if err := os.MkdirAll(cfg.File(cfg.DataDir), 0o700); err != nil {
 		return s, fmt.Errorf("making data_dir: %w", err)
 	}
 	if s.keys, err = loadKeys(cfg); err != nil {
@@ -68,12 +78,12 @@ func openStack(ctx context.Context, cfg *config, log *gatewayLogger) (s *stack, 
 	return s, nil
 }
 
-func openJournal(cfg *config) (*audit.Log, error) {
-	key, err := loadOrMakeKey(cfg.file(cfg.Audit.KeyFile))
+func openJournal(cfg *config.Config) (*audit.Log, error) {
+	key, err := loadOrMakeKey(cfg.File(cfg.Audit.KeyFile))
 	if err != nil {
 		return nil, fmt.Errorf("audit.key_file: %w", err)
 	}
-	dir := cfg.file(cfg.Audit.Dir)
+	dir := cfg.File(cfg.Audit.Dir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("audit.dir: %w", err)
 	}
@@ -85,12 +95,12 @@ func openJournal(cfg *config) (*audit.Log, error) {
 }
 
 // guestEvent logs what a module says: codes of its own catalogue, never text.
-func (s *stack) guestEvent(e transforms.LogEvent) {
+func (s *Server) guestEvent(e transforms.LogEvent) {
 	s.log.Info("module event", zap.String("module", e.Module), zap.Int("level", e.Level), zap.String("reason", e.Reason),
 		zap.Uint64("suppressed", e.Suppressed))
 }
 
-func (s *stack) newGateway() (*gateway.Gateway, error) {
+func (s *Server) newGateway() (*gateway.Gateway, error) {
 	l := s.cfg.Limits
 	gc := gateway.Config{
 		Journal: s.journal, Ledger: s.journal, Log: s.log.Logger,
@@ -107,7 +117,7 @@ func (s *stack) newGateway() (*gateway.Gateway, error) {
 	return gateway.New(gc)
 }
 
-func (s *stack) clusterConfig(cl clusterConfig) (gateway.ClusterConfig, error) {
+func (s *Server) clusterConfig(cl config.Cluster) (gateway.ClusterConfig, error) {
 	host, portText, err := net.SplitHostPort(cl.Listen.Address)
 	if err != nil {
 		return gateway.ClusterConfig{}, err
@@ -121,7 +131,7 @@ func (s *stack) clusterConfig(cl clusterConfig) (gateway.ClusterConfig, error) {
 	if cc.FirstNodePort == 0 && port != 0 {
 		cc.FirstNodePort = port + 1
 	}
-	if cc.MinNode, cc.MaxNode, err = parseNodeIDs(cl.Listen.NodeIDs); err != nil {
+	if cc.MinNode, cc.MaxNode, err = config.ParseNodeIDs(cl.Listen.NodeIDs); err != nil {
 		return cc, err
 	}
 	if cl.Listen.TLS != nil {
@@ -151,10 +161,10 @@ func (s *stack) clusterConfig(cl clusterConfig) (gateway.ClusterConfig, error) {
 }
 
 // upstream is where a cluster's records go, and who the gateway is there.
-func (s *stack) upstream(cl clusterConfig) (gateway.Upstream, sasl.Mechanism, error) {
+func (s *Server) upstream(cl config.Cluster) (gateway.Upstream, sasl.Mechanism, error) {
 	if e := cl.Broker.Embedded; e != nil {
 		b, err := broker.OpenEmbedded(broker.EmbeddedConfig{
-			DataDir: s.cfg.file(e.Dir), Args: []string{brokerCommand}, InsecureNoSync: e.NoSync, AutoCreateTopics: true,
+			DataDir: s.cfg.File(e.Dir), Args: []string{BrokerCommand}, InsecureNoSync: e.NoSync, AutoCreateTopics: true,
 			Partitions: e.Partitions, Log: s.log.Named("broker"),
 		})
 		if err != nil {
@@ -166,7 +176,7 @@ func (s *stack) upstream(cl clusterConfig) (gateway.Upstream, sasl.Mechanism, er
 	return s.realCluster(cl.Broker.Upstream)
 }
 
-func (s *stack) realCluster(u *upstreamConfig) (gateway.Upstream, sasl.Mechanism, error) {
+func (s *Server) realCluster(u *config.Upstream) (gateway.Upstream, sasl.Mechanism, error) {
 	cc := broker.ClusterConfig{}
 	for _, a := range u.Bootstrap {
 		addr, err := broker.ParseHostPort(a)
@@ -194,10 +204,10 @@ func (s *stack) realCluster(u *upstreamConfig) (gateway.Upstream, sasl.Mechanism
 	return c, service, nil
 }
 
-// run serves until ctx ends. ready is called once clients can connect.
-func (s *stack) run(ctx context.Context, ready func()) error {
+// Run serves until ctx ends. ready is called once clients can connect.
+func (s *Server) Run(ctx context.Context, ready func()) error {
 	if err := s.gateway.Listen(ctx); err != nil {
-		return withHint(err, "choose other ports with listen.address and listen.first_node_port")
+		return exit.WithHint(err, "choose other ports with listen.address and listen.first_node_port")
 	}
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
@@ -220,7 +230,7 @@ func (s *stack) run(ctx context.Context, ready func()) error {
 	if err := s.discover(ctx); err != nil {
 		return err
 	}
-	if err := s.journal.Record(ctx, audit.ControlEntry{Kind: audit.KindStart, Subject: s.cfg.Node, Outcome: "started", Revision: readBuildInfo().Version}); err != nil {
+	if err := s.journal.Record(ctx, audit.ControlEntry{Kind: audit.KindStart, Subject: s.cfg.Node, Outcome: "started", Revision: build.Read().Version}); err != nil {
 		return fmt.Errorf("recording the start: %w", err)
 	}
 	for _, cl := range s.cfg.Clusters {
@@ -237,12 +247,12 @@ func (s *stack) run(ctx context.Context, ready func()) error {
 
 // discover opens the brokers' ports before anybody is told that we are ready. A
 // cluster that does not answer yet is waited for while serving.
-func (s *stack) discover(ctx context.Context) error {
+func (s *Server) discover(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	err := s.gateway.Discover(ctx)
 	if errors.Is(err, gateway.ErrNoListener) {
-		return withHint(err, "each broker has a port of its own, from listen.first_node_port on: choose ports that are free")
+		return exit.WithHint(err, "each broker has a port of its own, from listen.first_node_port on: choose ports that are free")
 	}
 	if err != nil {
 		s.log.Warn("the cluster does not answer yet; clients can connect once it does", zap.Error(err))
@@ -251,7 +261,7 @@ func (s *stack) discover(ctx context.Context) error {
 }
 
 // recordStop notes the orderly end; a log without it ended in a crash.
-func (s *stack) recordStop() error {
+func (s *Server) recordStop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := s.journal.Record(ctx, audit.ControlEntry{Kind: audit.KindStop, Subject: s.cfg.Node, Outcome: "stopped"}); err != nil {
@@ -260,8 +270,8 @@ func (s *stack) recordStop() error {
 	return nil
 }
 
-// close ends what openStack opened, in the reverse order.
-func (s *stack) close(ctx context.Context) error {
+// Close ends what openStack opened, in the reverse order.
+func (s *Server) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	var errs []error
@@ -282,5 +292,11 @@ func (s *stack) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// brokerCommand is the hidden subcommand that the embedded broker's process runs.
-const brokerCommand = "__broker"
+// BrokerCommand is the hidden subcommand that the embedded broker's process runs.
+const BrokerCommand = "__broker"
+
+// Addr is where clients of a cluster connect. It is known once ready was called.
+func (s *Server) Addr(cluster string) string { return s.gateway.Cluster(cluster).Addr() }
+
+// Decisions is the log that s writes.
+func (s *Server) Decisions() *audit.Log { return s.journal }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -46,7 +46,7 @@ func hostIP(host string) net.IP {
 
 // validatePorts finds listeners that could not all be opened. Otherwise one of
 // two clusters fails at start, or a broker when a client first hears of it.
-func (c *config) validatePorts(p *problems) {
+func (c *Config) validatePorts(p *problems) {
 	var all []portRange
 	for i, cl := range c.Clusters {
 		for _, r := range cl.ports(c.clusterPath(i)) {
@@ -62,18 +62,18 @@ func (c *config) validatePorts(p *problems) {
 }
 
 // clusterPath is the beginning of the paths of a cluster's fields.
-func (c *config) clusterPath(i int) string {
-	if len(c.Clusters) == 1 && c.Clusters[0].Name == mainCluster {
+func (c *Config) clusterPath(i int) string {
+	if len(c.Clusters) == 1 && c.Clusters[0].Name == MainCluster {
 		return ""
 	}
 	return fmt.Sprintf("clusters[%d].", i)
 }
 
 // ports are those that a cluster listens on, as far as they are known ahead.
-func (cl clusterConfig) ports(path string) []portRange {
+func (cl Cluster) ports(path string) []portRange {
 	host, text, err := net.SplitHostPort(cl.Listen.Address)
 	port, errPort := strconv.Atoi(text)
-	lo, hi, errIDs := parseNodeIDs(cl.Listen.NodeIDs)
+	lo, hi, errIDs := ParseNodeIDs(cl.Listen.NodeIDs)
 	if err != nil || errPort != nil || errIDs != nil {
 		return nil // reported where they are validated
 	}

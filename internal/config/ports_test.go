@@ -1,9 +1,7 @@
-package main
+package config
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -23,8 +21,8 @@ func clustersOf(listeners ...string) string {
 	return b.String()
 }
 
-// What could not be listened on is told by check, with both fields.
-func TestCheckFindsListenersThatClash(t *testing.T) {
+// The message names the fields of both listeners.
+func TestListenersThatClashAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		text  string
 		wants []string
@@ -43,17 +41,14 @@ func TestCheckFindsListenersThatClash(t *testing.T) {
 		{clustersOf(`embedded address: "127.0.0.1:9092"`, `embedded address: "127.0.0.1:9093"`),
 			[]string{"clusters[1].listen.address: port 9093 and port 9093 of clusters[0].listen.first_node_port overlap;"}},
 	} {
-		path := filepath.Join(t.TempDir(), "guardlock.yaml")
-		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
-			t.Fatal(err)
+		_, err := Parse([]byte(c.text), "")
+		if err == nil {
+			t.Fatalf("it is taken:\n%s", c.text)
 		}
-		var out, errs strings.Builder
-		if code := run(t.Context(), []string{"check", path}, nil, &out, &errs); code != exitRefused {
-			t.Errorf("exit code %d for\n%s", code, c.text)
-		}
+
 		for _, want := range c.wants {
-			if !strings.Contains(errs.String(), want) {
-				t.Errorf("%s\ndoes not lead to %q but to\n%s", c.text, want, &errs)
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s\ndoes not lead to %q but to\n%s", c.text, want, err)
 			}
 		}
 	}
@@ -68,7 +63,7 @@ func TestListenersThatDoNotClashAreTaken(t *testing.T) {
 		clustersOf(`address: "0.0.0.0:9092", advertised_host: a`, `address: "[::1]:9092"`),
 		clustersOf(`address: "127.0.0.1:9092", tls: {cert_file: c, key_file: k}, sni: {bootstrap: a, pattern: "$(node).b"}`, `address: "127.0.0.1:9093"`),
 	} {
-		if _, err := parseConfig([]byte(text), ""); err != nil {
+		if _, err := Parse([]byte(text), ""); err != nil {
 			t.Errorf("%v in\n%s", err, text)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ func TestFileThatFailedIsTriedAgainAndToldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	var failure error
-	w, err := watch(&stack{}, single(func(raw []byte) (*string, error) {
+	w, err := watch(&Server{}, single(func(raw []byte) (*string, error) {
 		content := string(raw)
 		return &content, failure
 	}), watchedFile{field: "users", path: path})

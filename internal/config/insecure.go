@@ -1,0 +1,24 @@
+package config
+
+// Insecure lists the unsafe choices in use by their field paths.
+func (c *Config) Insecure() []string {
+	var out []string
+	if c.UnboundTopics == "insecure_pass" {
+		out = append(out, "unbound_topics: insecure_pass")
+	}
+	if c.Audit.NoSync {
+		out = append(out, "audit.insecure_no_sync")
+	}
+	for _, cl := range c.Clusters {
+		if cl.Listen.Telemetry {
+			out = append(out, cl.Name+": listen.insecure_telemetry")
+		}
+		if s := cl.Listen.SASL; s != nil && s.Plaintext {
+			out = append(out, cl.Name+": listen.sasl.insecure_plaintext")
+		}
+		if e := cl.Broker.Embedded; e != nil && e.NoSync {
+			out = append(out, cl.Name+": broker.embedded.insecure_no_sync")
+		}
+	}
+	return out
+}

@@ -1,0 +1,43 @@
+package disk
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
+
+const MinSecret = 32
+
+// ReadSecret reads a key file: hex or base64 text, or raw bytes. Errors never
+// quote it.
+func ReadSecret(path string) ([]byte, error) {
+	raw, err := ReadPrivate(path)
+	if err != nil {
+		return nil, err
+	}
+	text := strings.TrimSpace(string(raw))
+	if b, err := hex.DecodeString(text); err == nil && len(b) >= MinSecret {
+		return b, nil
+	}
+	if b, err := base64.StdEncoding.DecodeString(text); err == nil && len(b) >= MinSecret {
+		return b, nil
+	}
+	if len(raw) < MinSecret {
+		return nil, fmt.Errorf("%s holds fewer than %d bytes", path, MinSecret)
+	}
+	return raw, nil
+}
+
+// ReadKey reads the audit key.
+func ReadKey(path string) (key [32]byte, err error) {
+	secret, err := ReadSecret(path)
+	if err != nil {
+		return key, err
+	}
+	if len(secret) != len(key) {
+		return key, fmt.Errorf("%s must hold exactly %d bytes", path, len(key))
+	}
+	copy(key[:], secret)
+	return key, nil
+}
