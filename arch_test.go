@@ -91,8 +91,18 @@ var rooms = map[string][]string{
 	"internal/config":     {"gateway", "gateway/auth", "gateway/recordbatch", "internal/disk"},
 	"internal/server": {"gateway", "gateway/admission", "gateway/auth", "gateway/recordbatch", "transforms", "policy", "signing", "audit", "broker",
 		"internal/build", "internal/config", "internal/disk", "internal/exit"},
-	"cmd/guardlock": {"gateway", "gateway/admission", "gateway/auth", "gateway/recordbatch", "transforms", "transforms/modules", "policy", "signing", "audit", "broker",
-		"internal/build", "internal/config", "internal/disk", "internal/exit", "internal/server"},
+	"cmd/guardlock": {"broker", "cmd/guardlock/internal/cli", "cmd/guardlock/internal/decisions", "cmd/guardlock/internal/demo",
+		"cmd/guardlock/internal/kafka", "cmd/guardlock/internal/trust", "cmd/guardlock/internal/users", "internal/build", "internal/config",
+		"internal/exit", "internal/server"},
+	"cmd/guardlock/internal/cli": {"internal/exit"},
+	"cmd/guardlock/internal/decisions": {"cmd/guardlock/internal/cli", "cmd/guardlock/internal/kafka", "audit", "gateway", "gateway/recordbatch",
+		"internal/config", "internal/disk", "internal/exit"},
+	"cmd/guardlock/internal/demo": {"cmd/guardlock/internal/cli", "cmd/guardlock/internal/kafka", "audit", "signing", "transforms", "transforms/modules",
+		"internal/config", "internal/exit", "internal/server"},
+	"cmd/guardlock/internal/kafka": {"cmd/guardlock/internal/cli", "audit", "internal/disk", "internal/exit"},
+	"cmd/guardlock/internal/trust": {"cmd/guardlock/internal/cli", "gateway", "policy", "signing", "transforms",
+		"internal/build", "internal/disk", "internal/exit"},
+	"cmd/guardlock/internal/users": {"cmd/guardlock/internal/cli", "gateway/auth", "internal/disk", "internal/exit"},
 }
 
 // engines are libraries that decide about trust. Each has one room.

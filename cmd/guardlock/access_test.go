@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 )
@@ -56,7 +57,7 @@ func userCommand(t *testing.T, args ...string) {
 func TestServeFollowsTheFileOfUsers(t *testing.T) {
 	dir := t.TempDir()
 	path, users := filepath.Join(dir, "guardlock.yaml"), filepath.Join(dir, "users.yaml")
-	t.Setenv(passwordVariable, "secret")
+	t.Setenv(cli.PasswordVariable, "secret")
 	userCommand(t, "add", "alice", "--file", users, "--iterations", "4096")
 	config := "listen: {address: \"127.0.0.1:0\", sasl: {mode: terminate, credentials_file: users.yaml}}\n" +
 		"broker: {embedded: {insecure_no_sync: true}}\naudit: {insecure_no_sync: true}\n"

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/broker"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 )
 
 // newBrokerCommand is the hidden command that the gateway starts itself with
@@ -14,7 +15,7 @@ func newBrokerCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "__broker",
 		Hidden: true,
-		Args:   needArgs(),
+		Args:   cli.NeedArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// Ctrl-C reaches the gateway and, through a shared terminal,
 			// maybe this child: the gateway decides when its broker ends.

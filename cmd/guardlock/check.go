@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/internal/server"
 )
@@ -19,7 +20,7 @@ func newCheckCommand() *cobra.Command {
 the audit log: the file itself, then every file that it names, signatures,
 approvals and the policy. Every problem is reported, each with its field.`,
 		Example: "  guardlock check guardlock.yaml",
-		Args:    needArgs("FILE"),
+		Args:    cli.NeedArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return reportCheck(cmd, args[0], server.Check(cmd.Context(), args[0]))
 		},
@@ -31,7 +32,7 @@ func reportCheck(cmd *cobra.Command, path string, found []error) error {
 	for i, err := range found {
 		texts[i] = err.Error()
 	}
-	if wantsJSON(cmd) {
+	if cli.WantsJSON(cmd) {
 		out := struct {
 			File     string   `json:"file"`
 			OK       bool     `json:"ok"`

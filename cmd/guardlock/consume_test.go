@@ -12,6 +12,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/kafka"
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
@@ -75,7 +77,7 @@ func TestRecordsOfAnyBytesBecomeJSON(t *testing.T) {
 		Topic: "t", Partition: 1, Offset: 7, Timestamp: time.UnixMilli(1700000000000),
 		Key: []byte{0xff}, Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("v")}, {Key: "raw", Value: []byte{0xfe}}},
 	}
-	got, err := json.Marshal(newRecordLine(r))
+	got, err := json.Marshal(kafka.NewRecordLine(r))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +96,7 @@ func TestRecordsCannotDriveTheTerminal(t *testing.T) {
 		"bad\xffutf8\u202e":  `bad\xffutf8\x202e`,
 		"":                   "",
 	} {
-		if got := printable(in); got != want {
+		if got := cli.Printable(in); got != want {
 			t.Errorf("printable(%q) = %q, want %q", in, got, want)
 		}
 	}

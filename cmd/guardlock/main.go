@@ -2,8 +2,9 @@
 // sends passes through signed and approved WebAssembly modules before it is
 // stored, and every decision goes into an audit log.
 //
-// This package holds flags, the configuration struct, wiring and rendering.
-// What the program does lives in the rooms it imports.
+// This package holds the tree of commands, serve and check. The other commands
+// live in internal/ beside it, by group; what the program does lives in the
+// rooms that they import.
 package main
 
 import (
@@ -14,6 +15,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
@@ -39,5 +41,5 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = exit.WithCode(err, exit.Interrupted)
 	}
-	return report(stderr, err)
+	return cli.Report(stderr, err)
 }

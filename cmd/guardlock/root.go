@@ -1,10 +1,14 @@
 package main
 
 import (
-	"strings"
-
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/decisions"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/demo"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/kafka"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/trust"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/users"
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
@@ -27,18 +31,18 @@ Exit codes:
 
 // newRootCommand puts the command tree together: one constructor per file.
 func newRootCommand() *cobra.Command {
-	root := newGroup("guardlock", "A gateway that checks every Kafka record before it is stored", rootHelp,
-		newDemoCommand(),
+	root := cli.NewGroup("guardlock", "A gateway that checks every Kafka record before it is stored", rootHelp,
+		demo.NewCommand(),
 		newServeCommand(),
 		newCheckCommand(),
-		newKeygenCommand(),
-		newModuleCommand(),
-		newPolicyCommand(),
-		newAuditCommand(),
-		newUserCommand(),
-		newTopicCommand(),
-		newProduceCommand(),
-		newConsumeCommand(),
+		trust.NewKeygenCommand(),
+		trust.NewModuleCommand(),
+		trust.NewPolicyCommand(),
+		decisions.NewCommand(),
+		users.NewCommand(),
+		kafka.NewTopicCommand(),
+		kafka.NewProduceCommand(),
+		kafka.NewConsumeCommand(),
 		newVersionCommand(),
 		newBrokerCommand(),
 	)
@@ -49,36 +53,4 @@ func newRootCommand() *cobra.Command {
 		return exit.WithHint(exit.WithCode(err, exit.Usage), "see `%s --help`", cmd.CommandPath())
 	})
 	return root
-}
-
-// newGroup is a command that only holds others: it prints its help, and a word
-// that is not one of its commands is an error with a suggestion.
-func newGroup(use, short, long string, commands ...*cobra.Command) *cobra.Command {
-	group := &cobra.Command{
-		Use:   use,
-		Short: short,
-		Long:  long,
-		Args:  unknownCommand,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	group.SuggestionsMinimumDistance = 2
-	group.AddCommand(commands...)
-	return group
-}
-
-func unknownCommand(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	err := exit.Usagef("unknown command %q for %q", args[0], cmd.CommandPath())
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		return exit.WithHint(err, "did you mean `%s %s`?", cmd.CommandPath(), strings.Join(near, "` or `"))
-	}
-	return exit.WithHint(err, "see `%s --help`", cmd.CommandPath())
-}
-
-// wantsJSON tells whether --json was given on this command or above it.
-func wantsJSON(cmd *cobra.Command) bool {
-	on, err := cmd.Flags().GetBool("json")
-	return err == nil && on
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/internal/server"
@@ -28,10 +29,10 @@ and the password for the cluster, for new connections. A file that cannot be
 used changes nothing, and the log says so.`,
 		Example: `  guardlock check guardlock.yaml
   guardlock serve --config guardlock.yaml`,
-		Args: needArgs(),
+		Args: cli.NeedArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if path == "" {
-				return needFlag(cmd, "config", "guardlock serve --config guardlock.yaml")
+				return cli.NeedFlag(cmd, "config", "guardlock serve --config guardlock.yaml")
 			}
 			return serve(cmd, path)
 		},

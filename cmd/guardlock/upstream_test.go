@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 )
@@ -106,7 +107,7 @@ func TestServeFollowsTheFilesForTheCluster(t *testing.T) {
 		a.write(dir, "ca", nil)
 	}
 	show(first)
-	t.Setenv(passwordVariable, "secret")
+	t.Setenv(cli.PasswordVariable, "secret")
 	userCommand(t, "add", "alice", "--file", filepath.Join(dir, "users.yaml"), "--iterations", "4096")
 	writeFiles(t, dir, 0o600, map[string]string{"password": "first\n", "guardlock.yaml": fmt.Sprintf(`
 listen: {address: "127.0.0.1:0", sasl: {mode: terminate, credentials_file: users.yaml, mechanisms: [PLAIN], insecure_plaintext: true}}

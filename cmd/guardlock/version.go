@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/build"
 )
 
@@ -13,11 +14,11 @@ func newVersionCommand() *cobra.Command {
 		Use:     "version",
 		Short:   "Print version, source revision and Go version of this build",
 		Example: "  guardlock version\n  guardlock version --json",
-		Args:    needArgs(),
+		Args:    cli.NeedArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := build.Read()
-			if wantsJSON(cmd) {
-				return printJSON(cmd.OutOrStdout(), b)
+			if cli.WantsJSON(cmd) {
+				return cli.PrintJSON(cmd.OutOrStdout(), b)
 			}
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "guardlock %s (revision %s, %s, %s)\n", b.Version, b.ShortRevision(), b.Go, b.Platform)
 			return err

@@ -1,0 +1,17 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Count is a number with its noun.
+func Count(n int, noun string) string {
+	switch {
+	case n == 1:
+		return "1 " + noun
+	case strings.HasSuffix(noun, "ch"):
+		noun += "e"
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/guardlock/guardlock/internal/exit"
+)
+
+// PasswordVariable holds the password of a private key where nobody can type.
+const PasswordVariable = "GUARDLOCK_PASSWORD"
+
+// NewPassword is the password to encrypt a new key with: from the environment,
+// or typed twice.
+func NewPassword(cmd *cobra.Command) ([]byte, error) {
+	if env, ok := os.LookupEnv(PasswordVariable); ok {
+		return []byte(env), nil
+	}
+	first, err := AskPassword(cmd, "Password for the new key: ")
+	if err != nil {
+		return nil, err
+	}
+	second, err := AskPassword(cmd, "Once more: ")
+	if err != nil {
+		return nil, err
+	}
+	if subtle.ConstantTimeCompare(first, second) != 1 {
+		return nil, exit.Usagef("making a key: the two passwords differ")
+	}
+	return first, nil
+}
+
+// AskPassword reads from the terminal without echo.
+func AskPassword(cmd *cobra.Command, prompt string) ([]byte, error) {
+	in, ok := cmd.InOrStdin().(*os.File)
+	if !ok || !IsTerminal(in) {
+		return nil, exit.WithHint(exit.Usagef("a password is needed, and there is no terminal to ask on"),
+			"set %s; for a key without password, `guardlock keygen --no-password`", PasswordVariable)
+	}
+	fmt.Fprint(cmd.ErrOrStderr(), prompt)
+	password, err := term.ReadPassword(int(in.Fd()))
+	fmt.Fprintln(cmd.ErrOrStderr())
+	if err != nil {
+		return nil, fmt.Errorf("reading the password: %w", err)
+	}
+	return password, nil
+}

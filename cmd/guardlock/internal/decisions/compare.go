@@ -1,0 +1,222 @@
+package decisions
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/kafka"
+	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
+)
+
+const auditCompareHelp = `Read the batch that a decision is about from its topic, and tell whether it is
+what the gateway forwarded. Exit code 3 if it is not.
+
+The log holds a MAC of every batch. It covers every byte of the batch, or its
+header: producer, sequence, times, record count and the checksum of the rest.
+Which one is the binding's "evidence"; only content shows a change by somebody
+who can make a checksum fit.
+
+This needs the audit key, which the gateway keeps in audit.key_file. Records are
+read, from a gateway or a broker itself, and compared here; nothing of them is
+printed.`
+
+type auditCompareCommand struct {
+	client  kafka.ClientFlags
+	dir     string
+	keyFile string
+}
+
+func newAuditCompareCommand() *cobra.Command {
+	var c auditCompareCommand
+	cmd := &cobra.Command{
+		Use:   "compare DECISION_ID",
+		Short: "Compare a stored batch with its decision",
+		Long:  auditCompareHelp,
+		Example: `  guardlock audit compare gl-5c3a91f0-2k-0
+  guardlock audit compare gl-5c3a91f0-2k -b kafka-1:9092 --dir data/audit --audit-key data/audit.key`,
+		Args: cli.NeedArgs("DECISION_ID"),
+		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args[0]) },
+	}
+	c.client.Register(cmd)
+	registerAuditDir(cmd, &c.dir)
+	cmd.Flags().StringVar(&c.keyFile, "audit-key", "", "`FILE` with the audit key (default: audit.key beside the log's directory)")
+	return cmd
+}
+
+// comparison is what --json prints.
+type comparison struct {
+	DecisionID audit.DecisionID `json:"decision_id"`
+	Cluster    string           `json:"cluster"`
+	Topic      string           `json:"topic"`
+	Partition  int32            `json:"partition"`
+	BaseOffset int64            `json:"base_offset"`
+	Records    int              `json:"records"` // in the batch that was read
+	Evidence   string           `json:"evidence"`
+	Same       bool             `json:"same"`
+}
+
+func (c *auditCompareCommand) run(cmd *cobra.Command, id string) error {
+	ctx := cmd.Context()
+	d, key, err := c.decision(ctx, id)
+	if err != nil {
+		return err
+	}
+	batch, err := c.stored(ctx, d)
+	if err != nil {
+		return fmt.Errorf("comparing %s with %s: %w", id, coordinateText(d.Coordinate), err)
+	}
+	result := comparison{DecisionID: d.ID, Cluster: d.Cluster, Topic: d.Topic, Partition: d.Partition, BaseOffset: d.Batch.BaseOffset,
+		Evidence: d.Batch.Evidence.String()}
+	if h, err := recordbatch.ParseHeader(batch); err == nil {
+		result.Records = int(h.NumRecords)
+	}
+	result.Same = sameAsDecided(d.Batch, key, batch)
+	if cli.WantsJSON(cmd) {
+		err = cli.PrintJSON(cmd.OutOrStdout(), result)
+	} else if result.Same {
+		err = writeSame(cmd.OutOrStdout(), &result)
+	}
+	if result.Same || err != nil {
+		return err
+	}
+	return exit.WithHint(exit.Refusedf("comparing %s: the batch of %s at offset %d is not what the gateway forwarded", id, d.Topic, result.BaseOffset),
+		"a topic that compacts, or compresses anew (compression.type), changes its batches; if it does neither, somebody else did")
+}
+
+// decision looks the decision up and reads the key that it was made under.
+func (c *auditCompareCommand) decision(ctx context.Context, id string) (d audit.Decision, key [32]byte, err error) {
+	r, err := openAudit(c.dir)
+	if err != nil {
+		return d, key, err
+	}
+	defer r.Close()
+	if d, err = lookUp(ctx, r, c.dir, id); err != nil {
+		return d, key, err
+	}
+	switch {
+	case d.Batch == nil:
+		return d, key, exit.Usagef("comparing %s: it is about no batch, but about %s", id, d.Kind)
+	case d.Batch.State != audit.StateStored || d.Batch.BaseOffset < 0:
+		return d, key, exit.NotFoundf("comparing %s: its batch is not known to be stored (%s)", id, d.Batch.State)
+	case !d.Batch.HasMAC():
+		return d, key, exit.NotFoundf("comparing %s: the log has no evidence of its batch", id)
+	}
+	path := c.keyFile
+	if path == "" {
+		path = filepath.Join(filepath.Dir(filepath.Clean(c.dir)), "audit.key")
+	}
+	if key, err = disk.ReadKey(path); err != nil {
+		return d, key, exit.WithHint(fmt.Errorf("reading the audit key: %w", err), "give the gateway's audit.key_file with --audit-key")
+	}
+	known, err := r.HasKey(ctx, key)
+	if err != nil {
+		return d, key, auditError(c.dir, err)
+	}
+	if !known {
+		return d, key, exit.WithHint(exit.Usagef("comparing %s: %s is not the key of the log in %s", id, path, c.dir), "give the gateway's audit.key_file with --audit-key")
+	}
+	return d, key, nil
+}
+
+// stored reads the batch as its producer, or the gateway, sent it.
+func (c *auditCompareCommand) stored(ctx context.Context, d audit.Decision) ([]byte, error) {
+	client, err := c.client.Connect(ctx, nil, kgo.ClientID(gateway.AuditClientID))
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	topics, err := kadm.NewClient(client).ListTopicsWithInternal(ctx, d.Topic)
+	if err != nil {
+		return nil, err
+	}
+	t := topics[d.Topic]
+	p, ok := t.Partitions[d.Partition]
+	id := d.Batch.TopicID
+	switch {
+	case errors.Is(t.Err, kerr.UnknownTopicOrPartition) || t.Err == nil && !ok:
+		return nil, exit.NotFoundf("the partition is not there")
+	case t.Err != nil:
+		return nil, t.Err
+	case id != [16]byte{} && [16]byte(t.ID) != [16]byte{} && [16]byte(t.ID) != id:
+		return nil, exit.NotFoundf("the topic was deleted and made again: it was %s", hex.EncodeToString(id[:]))
+	}
+	records, err := fetchAt(ctx, client, t, p, d.Batch.BaseOffset)
+	if err != nil {
+		return nil, err
+	}
+	for batch, err := range recordbatch.SplitBatches(records) {
+		if err != nil {
+			return nil, fmt.Errorf("reading the partition: %w", err)
+		}
+		h, err := recordbatch.ParseHeader(batch)
+		if err != nil {
+			return nil, fmt.Errorf("reading the partition: %w", err)
+		}
+		if h.BaseOffset == d.Batch.BaseOffset {
+			return recordbatch.NewCodec(recordbatch.Limits{}).AsProduced(nil, batch)
+		}
+		break // batches come in order, beginning with the one that holds the offset
+	}
+	return nil, exit.WithHint(exit.NotFoundf("no batch begins at offset %d any more", d.Batch.BaseOffset), "retention or compaction may have removed it")
+}
+
+// fetchAt reads one partition from an offset, one whole batch at least.
+func fetchAt(ctx context.Context, client *kgo.Client, t kadm.TopicDetail, p kadm.PartitionDetail, offset int64) ([]byte, error) {
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 500, 1, 1<<20
+	rt, rp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
+	rt.Topic, rt.TopicID = t.Topic, t.ID
+	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes = p.Partition, offset, 1<<20
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(ctx, client.Broker(int(p.Leader)))
+	if err != nil {
+		return nil, fmt.Errorf("reading the partition: %w", err)
+	}
+	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+		return nil, fmt.Errorf("reading the partition: %w", err)
+	}
+	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return nil, errors.New("reading the partition: the broker's answer is about something else")
+	}
+	got := resp.Topics[0].Partitions[0]
+	switch err := kerr.ErrorForCode(got.ErrorCode); {
+	case errors.Is(err, kerr.OffsetOutOfRange):
+		return nil, nil // nothing is there
+	case err != nil:
+		return nil, fmt.Errorf("reading the partition: %w", err)
+	}
+	return got.RecordBatches, nil
+}
+
+func sameAsDecided(b *audit.BatchInfo, key [32]byte, batch []byte) bool {
+	evidence := gateway.EvidenceOf(batch, b.Evidence)
+	return evidence != nil && b.CheckMAC(key, evidence) && recordbatch.Intact(batch)
+}
+
+func writeSame(w io.Writer, c *comparison) error {
+	f := &fieldWriter{w: w, p: cli.PaletteFor(w)}
+	f.field("decision", "%s", c.DecisionID)
+	f.field("batch", "%s, %s", coordinateText(audit.Coordinate{Cluster: c.Cluster, Topic: c.Topic, Partition: c.Partition, Offset: c.BaseOffset}), cli.Count(c.Records, "record"))
+	covered := "every byte is what the gateway forwarded"
+	if c.Evidence == audit.EvidenceHeader.String() {
+		covered = "producer, sequence, times, count and checksum are what the gateway forwarded"
+	}
+	f.field("same", "%s", f.p.Green("yes")+": "+covered)
+	return f.err
+}

@@ -1,0 +1,61 @@
+// Package decisions holds the commands of `guardlock audit`: they ask the
+// decision log, check it, and compare a stored batch with what it says.
+//
+// Trust: a log that is read may have been tampered with; audit finds that out.
+package decisions
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/internal/exit"
+)
+
+const auditHelp = `The audit log holds what became of every record that met the gateway, and why:
+which modules with which digests judged it, under which policy and approvals,
+who sent it, and where it is stored. It holds nothing of the records.
+
+These commands read the log's files. They change nothing and can run beside a
+gateway that is writing. Only compare needs a key, and a broker.`
+
+func NewCommand() *cobra.Command {
+	return cli.NewGroup("audit", "Look into the log of decisions", auditHelp,
+		newAuditQueryCommand(),
+		newAuditShowCommand(),
+		newAuditTailCommand(),
+		newAuditSummaryCommand(),
+		newAuditVerifyCommand(),
+		newAuditCompareCommand(),
+	)
+}
+
+const defaultAuditDir = "data/audit"
+
+func registerAuditDir(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVarP(dir, "dir", "d", defaultAuditDir, "`DIRECTORY` of the audit log")
+}
+
+func openAudit(dir string) (*audit.Reader, error) {
+	r, err := audit.OpenReader(dir)
+	if err != nil {
+		return nil, auditError(dir, err)
+	}
+	return r, nil
+}
+
+// auditError gives the log's errors their exit codes and hints.
+func auditError(dir string, err error) error {
+	err = fmt.Errorf("reading the audit log in %s: %w", dir, err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return exit.WithHint(exit.WithCode(err, exit.NotFound), "give its directory with --dir: audit.dir of the configuration, by default audit in data_dir")
+	case errors.Is(err, audit.ErrCorrupt):
+		return exit.WithHint(exit.WithCode(err, exit.Refused), "keep the files as they are, and run `guardlock audit verify --dir %s`", dir)
+	}
+	return err
+}

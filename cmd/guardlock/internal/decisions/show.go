@@ -1,0 +1,153 @@
+package decisions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/internal/exit"
+)
+
+func newAuditShowCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "show DECISION_ID",
+		Short: "Show everything about one decision",
+		Long: `Show everything that the log holds about one decision: of a record, of a whole
+batch (an id without the last number), of a module's admission, or of a
+configuration. Ids stand in the errors that producers get and in audit query.`,
+		Example: `  guardlock audit show gl-5c3a91f0-2k-0
+  guardlock audit show gl-5c3a91f0-2k --json`,
+		Args: cli.NeedArgs("DECISION_ID"),
+		RunE: func(cmd *cobra.Command, args []string) error { return runAuditShow(cmd, dir, args[0]) },
+	}
+	registerAuditDir(cmd, &dir)
+	return cmd
+}
+
+func runAuditShow(cmd *cobra.Command, dir, id string) error {
+	r, err := openAudit(dir)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	d, err := lookUp(cmd.Context(), r, dir, id)
+	if err != nil {
+		return err
+	}
+	if cli.WantsJSON(cmd) {
+		return cli.PrintJSON(cmd.OutOrStdout(), d)
+	}
+	return writeDecision(cmd.OutOrStdout(), d)
+}
+
+func lookUp(ctx context.Context, r *audit.Reader, dir, id string) (audit.Decision, error) {
+	if _, err := audit.ParseDecisionID(id); err != nil {
+		return audit.Decision{}, exit.WithHint(exit.WithCode(err, exit.Usage), "copy it whole from the producer's error, or from `guardlock audit query`")
+	}
+	d, err := r.Lookup(ctx, id)
+	if errors.Is(err, audit.ErrNotFound) {
+		return d, exit.WithHint(exit.NotFoundf("looking up %s: no such decision in %s", id, dir), "the part after gl- names the log: is it another gateway's?")
+	}
+	if err != nil {
+		return d, auditError(dir, err)
+	}
+	return d, nil
+}
+
+// fieldWriter prints "name value" lines; empty values are left out.
+type fieldWriter struct {
+	w   io.Writer
+	p   cli.Palette
+	err error
+}
+
+func (f *fieldWriter) field(name, format string, args ...any) {
+	value := fmt.Sprintf(format, args...)
+	if f.err != nil || value == "" {
+		return
+	}
+	_, f.err = fmt.Fprintf(f.w, "%s %s\n", f.p.Bold(fmt.Sprintf("%-10s", name)), cli.Printable(value))
+}
+
+func writeDecision(w io.Writer, d audit.Decision) error {
+	f := &fieldWriter{w: w, p: cli.PaletteFor(w)}
+	f.field("decision", "%s", d.ID)
+	f.field("kind", "%s", d.Kind)
+	f.field("time", "%s", d.Time.UTC().Format(time.RFC3339Nano))
+	f.field("outcome", "%s", d.Outcome)
+	f.field("reason", "%s", d.Reason)
+	if d.Control != nil {
+		writeControl(f, d.Control)
+	}
+	if d.Batch != nil {
+		writeRecord(f, d)
+	}
+	return f.err
+}
+
+func writeControl(f *fieldWriter, c *audit.ControlEntry) {
+	f.field("subject", "%s", c.Subject)
+	f.field("module", "%s", moduleText(&c.Module))
+	f.field("principal", "%s", c.Principal)
+	f.field("revision", "%s", c.Revision)
+	for _, s := range c.Steps {
+		f.field("  step", "%s: %s  %s", s.Name, s.Verdict, s.Detail)
+	}
+}
+
+func writeRecord(f *fieldWriter, d audit.Decision) {
+	b := d.Batch
+	f.field("cluster", "%s", d.Cluster)
+	f.field("record", "%s", coordinateText(d.Coordinate))
+	if d.Routed != nil {
+		f.field("routed to", "%s", coordinateText(*d.Routed))
+	}
+	f.field("decided by", "%s", moduleText(d.Module))
+	f.field("principal", "%s", d.Principal)
+	f.field("client", "%s", orDash(d.ClientID)+" from "+orDash(d.Source))
+	f.field("tls", "%s", tlsText(d.TLS))
+	f.field("tls cert", "%s", d.TLS.Fingerprint)
+	for i := range b.Modules {
+		f.field("chain", "%d. %s", i+1, moduleText(&b.Modules[i]))
+	}
+	f.field("policy", "%s", b.PolicyRevision)
+	f.field("grant", "%s", b.GrantDigest)
+	place := cli.Count(b.Records, "record")
+	if d.Index >= 0 {
+		place = fmt.Sprintf("record %d of %d", d.Index+1, b.Records)
+	}
+	f.field("batch", "%s, %s, %d bytes in, %d out, %s", place, b.Outcome, b.BytesIn, b.BytesOut, b.State)
+	f.field("", "%s", b.Reason)
+	if b.Producer.ProducerID >= 0 {
+		f.field("producer", "id %d, epoch %d, sequence %d", b.Producer.ProducerID, b.Producer.ProducerEpoch, b.Producer.BaseSequence)
+	}
+	if b.HasMAC() {
+		f.field("evidence", "%s", b.Evidence)
+	}
+	if b.Recovered {
+		f.field("", "%s", "its offset was found again after a crash")
+	}
+}
+
+// tlsText spells version and cipher suite; nothing without TLS.
+func tlsText(t audit.TLS) string {
+	return strings.TrimSuffix(strings.Join([]string{t.Version, t.Cipher}, ", "), ", ")
+}
+
+func moduleText(m *audit.ModuleRef) string {
+	if m == nil || m.Name == "" {
+		return ""
+	}
+	if m.Digest == (audit.Digest{}) {
+		return m.Name
+	}
+	return m.Name + "  " + m.Digest.String()
+}

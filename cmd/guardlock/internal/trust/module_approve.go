@@ -1,0 +1,252 @@
+package trust
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/signing"
+	"github.com/guardlock/guardlock/transforms"
+)
+
+type moduleApproveCommand struct {
+	key       string
+	config    string
+	name      string
+	out       string
+	trustRoot string
+	policy    string
+	dataClass string
+	yes       bool
+	predicate bool
+	grant     grantFlags
+}
+
+const approveHelp = `Approve that a module, with exactly this configuration, may run on the named
+topics with the named means until a given day. What is approved is shown first,
+and a question asked; nothing is written without a yes.
+
+The approval is written as approval.NAME.sigstore.json beside the module. One
+changed byte in the module or its configuration makes it void. Approvals count
+together only if they grant exactly the same.
+
+Without --host-function the module is granted what it imports; each is shown.
+With --trust-root the author's signature is checked before you are asked.
+
+Then it says how many people have approved this grant, how many must, and what
+the next one runs. How many must is for --policy to say, by --data-class.
+
+With --print-predicate nothing is signed: the statement is printed, to be signed
+with cosign attest-blob.`
+
+func newModuleApproveCommand() *cobra.Command {
+	var c moduleApproveCommand
+	cmd := &cobra.Command{
+		Use:   "approve MODULE",
+		Short: "Approve what a module may do, where, and until when",
+		Long:  approveHelp,
+		Example: `  guardlock module approve modules/gdpr --key grace.key --topic 'customers*' --valid-for 90d --ticket SEC-112
+  guardlock module approve modules/fraud --key grace.key --topic payments --route payments.quarantine --not-after 2030-12-31
+  guardlock module approve modules/gdpr --topic customers --print-predicate >predicate.json`,
+		Args: cli.NeedArgs("MODULE"),
+		RunE: c.run,
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&c.key, "key", "k", "", "private key `FILE` of the approver")
+	fl.StringVar(&c.config, "config", "", "the module's configuration `FILE` (default config.json beside it)")
+	fl.StringVar(&c.name, "name", "", "name in the approval's file name (default: that of the key file)")
+	fl.StringVarP(&c.out, "out", "o", "", "write the approval to this `FILE`")
+	fl.StringVar(&c.trustRoot, "trust-root", "", "check the author's signature against this trust root `FILE` first")
+	fl.StringVar(&c.policy, "policy", "", "policy directory or bundle `PATH` that says how many must approve (default: the built-in policy)")
+	fl.StringVar(&c.dataClass, "data-class", "restricted", "class of the data, for the policy")
+	fl.BoolVarP(&c.yes, "yes", "y", false, "do not ask")
+	fl.BoolVar(&c.predicate, "print-predicate", false, "print the statement for cosign and sign nothing")
+	c.grant.register(cmd)
+	return cmd
+}
+
+func (c *moduleApproveCommand) run(cmd *cobra.Command, args []string) error {
+	files, pkg, err := c.load(args[0])
+	if err != nil {
+		return err
+	}
+	info, err := transforms.Inspect(pkg.Wasm, transforms.ScanLimits{})
+	if err != nil {
+		return exit.WithHint(exit.Refusedf("inspecting %s: %w", files.wasm, err), "no gateway would load this module")
+	}
+	approval, err := c.grant.approval(cmd, importedFunctions(info), time.Now())
+	if err != nil {
+		return err
+	}
+	approval.ModuleDigest, approval.ConfigDigest = sha256.Sum256(pkg.Wasm), sha256.Sum256(pkg.Config)
+	if c.predicate {
+		return printPredicate(cmd.OutOrStdout(), approval)
+	}
+	if c.key == "" {
+		return cli.NeedFlag(cmd, "key", "guardlock module approve gdpr.wasm --key grace.key --topic customers")
+	}
+	author, err := c.checkAuthor(cmd, pkg)
+	if err != nil {
+		return err
+	}
+	// Before anything is signed, so that a policy that cannot be asked is known.
+	if _, err := c.count(cmd, files, approval, info); err != nil {
+		return err
+	}
+	review := approvalReview{files: files, approval: approval, info: info, author: author}
+	if err := review.write(cmd.ErrOrStderr()); err != nil {
+		return err
+	}
+	if err := c.confirm(cmd); err != nil {
+		return err
+	}
+	told, err := c.sign(cmd, files, approval)
+	if err != nil {
+		return err
+	}
+	counted, err := c.count(cmd, files, approval, info)
+	if err != nil {
+		return err
+	}
+	return told.write(cmd, counted)
+}
+
+func (c *moduleApproveCommand) load(path string) (moduleFiles, signing.Package, error) {
+	files, err := findModule(path)
+	if err != nil {
+		return files, signing.Package{}, err
+	}
+	if c.config != "" {
+		files.config = c.config
+	}
+	files.approvals = nil // those of others play no part
+	pkg, err := files.read()
+	return files, pkg, err
+}
+
+// checkAuthor says who signed the module, or that nobody looked.
+func (c *moduleApproveCommand) checkAuthor(cmd *cobra.Command, pkg signing.Package) (string, error) {
+	if c.trustRoot == "" {
+		return "not checked (give --trust-root)", nil
+	}
+	root, err := loadTrustRoot(c.trustRoot)
+	if err != nil {
+		return "", err
+	}
+	author, err := root.VerifyModule(cmd.Context(), pkg.Wasm, pkg.Signature)
+	if err != nil {
+		return "", exit.Refusedf("checking the author's signature: %w", err)
+	}
+	return string(author), nil
+}
+
+// confirm asks. Anything but a yes, the end of the input too, is a no.
+func (c *moduleApproveCommand) confirm(cmd *cobra.Command) error {
+	if c.yes {
+		return nil
+	}
+	fmt.Fprint(cmd.ErrOrStderr(), "\nApprove exactly this? [y/N] ")
+	answer, err := readAnswer(cmd.InOrStdin())
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return exit.WithHint(exit.Refusedf("approving: not confirmed, nothing was written"), "answer y, or give --yes where nobody can answer")
+	}
+	return nil
+}
+
+// readAnswer reads one line byte by byte, so that what follows is left for a
+// password prompt.
+func readAnswer(r io.Reader) (string, error) {
+	var line []byte
+	for b := make([]byte, 1); len(line) < 64; {
+		n, err := r.Read(b)
+		if n == 1 && b[0] == '\n' {
+			return string(line), nil
+		}
+		line = append(line, b[:n]...)
+		if err != nil {
+			return string(line), err
+		}
+	}
+	return string(line), nil
+}
+
+func (c *moduleApproveCommand) sign(cmd *cobra.Command, files moduleFiles, approval signing.Approval) (approved, error) {
+	key, err := loadPrivateKey(cmd, c.key)
+	if err != nil {
+		return approved{}, err
+	}
+	bundle, err := signing.Approve(cmd.Context(), approval, key)
+	if err != nil {
+		return approved{}, exit.WithCode(fmt.Errorf("approving %s: %w", files.wasm, err), exit.Usage)
+	}
+	out, err := c.path(files)
+	if err != nil {
+		return approved{}, err
+	}
+	if err := disk.Replace(out, bundle, 0o644); err != nil {
+		return approved{}, fmt.Errorf("writing the approval: %w", err)
+	}
+	return approved{Module: files.wasm, Approval: out, KeyID: key.ID(), NotAfter: approval.NotAfter.Format(time.RFC3339)}, nil
+}
+
+var fileNamePart = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+func (c *moduleApproveCommand) path(files moduleFiles) (string, error) {
+	if c.out != "" {
+		return c.out, nil
+	}
+	name := c.name
+	if name == "" {
+		name = strings.TrimSuffix(filepath.Base(c.key), ".key")
+	}
+	if !fileNamePart.MatchString(name) {
+		return "", exit.Usagef("--name %q cannot be part of a file name: use letters, digits, '.', '_' and '-'", name)
+	}
+	return filepath.Join(filepath.Dir(files.wasm), approvalPrefix+name+bundleSuffix), nil
+}
+
+func printPredicate(w io.Writer, a signing.Approval) error {
+	predicate, err := signing.Predicate(a)
+	if err != nil {
+		return exit.WithCode(err, exit.Usage)
+	}
+	_, err = fmt.Fprintf(w, "%s\n", predicate)
+	return err
+}
+
+func loadTrustRoot(path string) (*signing.TrustRoot, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the trust root: %w", err)
+	}
+	root, err := signing.ParseTrustRoot(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return root, nil
+}
+
+// importedFunctions are the host functions that a module cannot run without.
+func importedFunctions(info transforms.Info) []string {
+	var names []string
+	for _, im := range info.Imports {
+		if name := im.String(); im.Kind == "func" && transforms.KnownHostFunction(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}

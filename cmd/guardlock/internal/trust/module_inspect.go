@@ -1,0 +1,152 @@
+package trust
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/transforms"
+)
+
+const inspectHelp = `Show what a module is made of, without running or compiling it: what it imports
+and exports, the reasons that it can give, and how much memory it asks for.
+The same checks come first when a gateway loads it; a module that breaks one is
+refused, with exit code 3.`
+
+func newModuleInspectCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "inspect MODULE",
+		Short: "Show a module's imports, exports and reasons without running it",
+		Long:  inspectHelp,
+		Example: `  guardlock module inspect modules/gdpr/gdpr.wasm
+  guardlock module inspect modules/gdpr --json | jq -r '.imports[].name'`,
+		Args: cli.NeedArgs("MODULE"),
+		RunE: runModuleInspect,
+	}
+}
+
+// inspection is what `module inspect` shows.
+type inspection struct {
+	File      string       `json:"file"`
+	Digest    string       `json:"digest"`
+	Size      int          `json:"size"`
+	ABI       string       `json:"abi"`
+	Imports   []importLine `json:"imports"`
+	Exports   []exportLine `json:"exports"`
+	Reasons   []string     `json:"reasons"`
+	Functions int          `json:"functions"`
+	CodeBytes int          `json:"code_bytes"`
+	MemoryMin uint64       `json:"memory_min_bytes"`
+	MemoryMax uint64       `json:"memory_max_bytes"`
+	Refused   string       `json:"refused,omitempty"`
+}
+
+type importLine struct {
+	Name  string `json:"name"`
+	Kind  string `json:"kind"`
+	Type  string `json:"type,omitempty"`
+	Known bool   `json:"known"` // a host function that a grant may hold
+}
+
+type exportLine struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"`
+	Type string `json:"type,omitempty"`
+}
+
+func runModuleInspect(cmd *cobra.Command, args []string) error {
+	files, err := findModule(args[0])
+	if err != nil {
+		return err
+	}
+	wasm, err := files.readWasm()
+	if err != nil {
+		return err
+	}
+	info, refusal := transforms.Inspect(wasm, transforms.ScanLimits{})
+	seen := newInspection(files.wasm, wasm, info, refusal)
+	if cli.WantsJSON(cmd) {
+		err = cli.PrintJSON(cmd.OutOrStdout(), seen)
+	} else {
+		err = seen.write(cmd.OutOrStdout())
+	}
+	if refusal != nil {
+		refusal = exit.WithHint(exit.Refusedf("inspecting %s: %w", files.wasm, refusal), "no gateway would load this module: have it built again from its source")
+	}
+	return errors.Join(err, refusal)
+}
+
+func newInspection(file string, wasm []byte, info transforms.Info, refusal error) inspection {
+	const page = 64 << 10
+	digest := sha256.Sum256(wasm)
+	i := inspection{
+		File: file, Digest: hex.EncodeToString(digest[:]), Size: len(wasm), ABI: info.ABI,
+		Imports: []importLine{}, Exports: []exportLine{}, Reasons: append([]string{}, info.Reasons...),
+		Functions: info.Functions, CodeBytes: info.CodeBytes,
+		MemoryMin: uint64(info.MemoryMinPages) * page, MemoryMax: uint64(info.MemoryMaxPages) * page,
+	}
+	for _, im := range info.Imports {
+		i.Imports = append(i.Imports, importLine{im.String(), im.Kind, im.Type, transforms.KnownHostFunction(im.String())})
+	}
+	for _, ex := range info.Exports {
+		i.Exports = append(i.Exports, exportLine(ex))
+	}
+	if refusal != nil {
+		i.Refused = refusal.Error()
+	}
+	return i
+}
+
+func (i inspection) write(w io.Writer) error {
+	p := cli.PaletteFor(w)
+	fmt.Fprintf(w, "%s  %s\nsha256  %s\nsize    %s, %d functions\nabi     %s\nmemory  %s at start, %s\n",
+		p.Bold("module"), cli.Printable(i.File), i.Digest, humanize.IBytes(uint64(i.Size)), i.Functions, cli.Printable(i.ABI),
+		humanize.IBytes(i.MemoryMin), memoryMost(i.MemoryMax))
+	fmt.Fprintln(w, "\n"+p.Bold("imports")+importsNote(i.Imports))
+	for _, im := range i.Imports {
+		note := ""
+		if !im.Known {
+			note = p.Dim("  (no host function: needs no grant, or is refused)")
+		}
+		fmt.Fprintf(w, "  %s%s%s\n", cli.Printable(im.Name), whatItIs(im.Kind, im.Type), note)
+	}
+	fmt.Fprintln(w, "\n"+p.Bold("exports"))
+	for _, ex := range i.Exports {
+		fmt.Fprintf(w, "  %s%s\n", cli.Printable(ex.Name), whatItIs(ex.Kind, ex.Type))
+	}
+	fmt.Fprintln(w, "\n"+p.Bold("reasons it can give"))
+	for n, reason := range i.Reasons {
+		fmt.Fprintf(w, "  %d %s\n", n+1, cli.Printable(reason))
+	}
+	return nil
+}
+
+// whatItIs follows a name: a function's type, or the kind of anything else.
+func whatItIs(kind, typ string) string {
+	if kind == "func" {
+		return " " + cli.Printable(typ)
+	}
+	return ", a " + cli.Printable(kind)
+}
+
+// memoryMost is the module's own maximum; the address space is none.
+func memoryMost(bytes uint64) string {
+	if bytes >= 1<<32 {
+		return "no maximum of its own: the grant's or the gateway's holds"
+	}
+	return "at most " + humanize.IBytes(bytes)
+}
+
+func importsNote(imports []importLine) string {
+	if len(imports) == 0 {
+		return "  none: it can only compute"
+	}
+	return ""
+}
