@@ -30,10 +30,12 @@ func pinged(t *testing.T, addr string, opts ...kgo.Opt) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
+
 	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr), kgo.RequestRetries(0), kgo.RetryTimeout(time.Second)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer c.Close()
 	return c.Ping(ctx) == nil
 }
@@ -56,14 +58,17 @@ func userCommand(t *testing.T, args ...string) {
 
 func TestServeFollowsTheFileOfUsers(t *testing.T) {
 	dir := t.TempDir()
-	path, users := filepath.Join(dir, "guardlock.yaml"), filepath.Join(dir, "users.yaml")
+	path := filepath.Join(dir, "guardlock.yaml")
+	users := filepath.Join(dir, "users.yaml")
 	t.Setenv(cli.PasswordVariable, "secret")
 	userCommand(t, "add", "alice", "--file", users, "--iterations", "4096")
+
 	config := "listen: {address: \"127.0.0.1:0\", sasl: {mode: terminate, credentials_file: users.yaml}}\n" +
 		"broker: {embedded: {insecure_no_sync: true}}\naudit: {insecure_no_sync: true}\n"
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	s := serveConfig(t, path, 1)
 	as := func(name, password string) kgo.Opt {
 		return kgo.SASL(scram.Auth{User: name, Pass: password}.AsSha512Mechanism())
@@ -71,10 +76,12 @@ func TestServeFollowsTheFileOfUsers(t *testing.T) {
 	if !pinged(t, s.addr["main"], as("alice", "secret")) || pinged(t, s.addr["main"], as("alice", "guess")) || pinged(t, s.addr["main"]) {
 		t.Error("not exactly alice was let in")
 	}
+
 	userCommand(t, "add", "bob", "--file", users, "--iterations", "4096")
 	eventually(t, "bob gets in", func() bool { return pinged(t, s.addr["main"], as("bob", "secret")) })
 	userCommand(t, "remove", "alice", "--file", users)
 	eventually(t, "alice is kept out", func() bool { return !pinged(t, s.addr["main"], as("alice", "secret")) })
+
 	if err := os.WriteFile(users, []byte("users: [broken"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -83,6 +90,7 @@ func TestServeFollowsTheFileOfUsers(t *testing.T) {
 			t.Fatal("a broken file changed who gets in")
 		}
 	}
+
 	if code := s.stop(); code != exit.OK {
 		t.Errorf("exit code %d", code)
 	}
@@ -110,18 +118,23 @@ func (a *certAuthority) make(template, parent *x509.Certificate) (*x509.Certific
 	if err != nil {
 		a.t.Fatal(err)
 	}
+
 	signer := a.key
 	if parent == nil {
-		parent, signer = template, key
+		parent = template
+		signer = key
 	}
+
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
 	if err != nil {
 		a.t.Fatal(err)
 	}
+
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		a.t.Fatal(err)
 	}
+
 	return cert, key
 }
 
@@ -146,6 +159,7 @@ func (a *certAuthority) write(dir, name string, c *tls.Certificate) {
 		files[name+".pem"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]})
 		files[name+".key"] = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	}
+
 	for file, content := range files {
 		if err := disk.Replace(filepath.Join(dir, file), content, 0o600); err != nil {
 			a.t.Fatal(err)
@@ -157,7 +171,9 @@ func (a *certAuthority) write(dir, name string, c *tls.Certificate) {
 // authority of its clients change without a restart; open connections stay.
 func TestServeFollowsCertificateFiles(t *testing.T) {
 	dir := t.TempDir()
-	own, clients, others := newCertAuthority(t), newCertAuthority(t), newCertAuthority(t)
+	own := newCertAuthority(t)
+	clients := newCertAuthority(t)
+	others := newCertAuthority(t)
 	first := own.issue("gateway", 7)
 	own.write(dir, "gateway", &first)
 	clients.write(dir, "clients", nil)
@@ -167,20 +183,24 @@ func TestServeFollowsCertificateFiles(t *testing.T) {
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	s := serveConfig(t, path, 1)
 	roots := x509.NewCertPool()
 	roots.AddCert(own.cert)
+
 	with := func(a *certAuthority) kgo.Opt {
 		return kgo.DialTLSConfig(&tls.Config{RootCAs: roots, Certificates: []tls.Certificate{a.issue("client", 1)}})
 	}
 	if !pinged(t, s.addr["main"], with(clients)) || pinged(t, s.addr["main"], with(others)) {
 		t.Fatal("not exactly the authority's clients were let in")
 	}
+
 	others.write(dir, "clients", nil)
 	eventually(t, "the new authority counts", func() bool { return pinged(t, s.addr["main"], with(others)) })
 	if pinged(t, s.addr["main"], with(clients)) {
 		t.Error("the old authority still counts")
 	}
+
 	second := own.issue("gateway", 8)
 	own.write(dir, "gateway", &second)
 	eventually(t, "the new certificate is shown", func() bool {
@@ -191,6 +211,7 @@ func TestServeFollowsCertificateFiles(t *testing.T) {
 		defer c.Close()
 		return c.ConnectionState().PeerCertificates[0].SerialNumber.Int64() == 8
 	})
+
 	if code := s.stop(); code != exit.OK {
 		t.Errorf("exit code %d", code)
 	}

@@ -23,21 +23,25 @@ func writeAuditLog(dir string) error {
 	if err != nil {
 		return err
 	}
+
 	ctx := context.Background()
 	if err := l.Record(ctx, audit.ControlEntry{Kind: audit.KindAdmission, Time: auditStart, Subject: "fraud", Module: testModule(),
 		Outcome: "allowed", Revision: "rev1", Steps: []audit.Step{{Name: "author", Verdict: "ok", Detail: "ada@example.com"}}}); err != nil {
 		return err
 	}
+
 	stored := testBatch(auditStart.Add(time.Minute), audit.OutcomeModified)
 	stored.Add(audit.Ruling{}, 2)
 	stored.Add(audit.Ruling{Verdict: audit.Modified, Reason: "verdict_header"}, 1)
 	stored.Add(audit.Ruling{Verdict: audit.Routed, Reason: "score_high", Route: "alerts"}, 1)
+
 	if err := appendBatch(l, stored, 100); err != nil {
 		return err
 	}
 	refused := testBatch(auditStart.Add(2*time.Minute), audit.OutcomeRejected)
 	refused.Add(audit.Ruling{}, 3)
 	refused.Add(audit.Ruling{Verdict: audit.Rejected, Reason: "score_too_high"}, 1)
+
 	if err := appendBatch(l, refused, -1); err != nil {
 		return err
 	}
@@ -51,15 +55,19 @@ func writeClustersLog(dir string) error {
 	if err != nil {
 		return err
 	}
+
 	for _, cluster := range []string{config.MainCluster, "eu"} {
 		e := testBatch(auditStart, audit.OutcomeModified)
-		e.Cluster, e.Principal = cluster, "User:"+cluster
+		e.Cluster = cluster
+		e.Principal = "User:" + cluster
 		e.Add(audit.Ruling{}, 3)
 		e.Add(audit.Ruling{Verdict: audit.Routed, Reason: "score_high", Route: "alerts"}, 1)
+
 		if err := appendBatch(l, e, 40); err != nil {
 			return err
 		}
 	}
+
 	return l.Close()
 }
 
@@ -88,6 +96,7 @@ func appendBatch(l *audit.Log, e *audit.BatchEntry, base int64) error {
 	if err := ticket.Wait(context.Background()); err != nil {
 		return err
 	}
+
 	if base >= 0 {
 		l.Bind(ticket.Seq(), audit.Binding{Route: "alerts", BaseOffset: 7})
 		l.Bind(ticket.Seq(), audit.Binding{BaseOffset: base, AppendTime: e.Time})
@@ -103,6 +112,7 @@ func TestTailFollowsAWritingGateway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer l.Close()
 	add := func(subject string) {
 		t.Helper()
@@ -110,6 +120,7 @@ func TestTailFollowsAWritingGateway(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	add("first")
 	add("second")
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -119,6 +130,7 @@ func TestTailFollowsAWritingGateway(t *testing.T) {
 	go func() {
 		code <- run(ctx, []string{"audit", "tail", "-f", "-n", "1", "--kind", "config", "--json", "--dir", dir}, nil, in, io.Discard)
 	}()
+
 	lines := bufio.NewScanner(out)
 	for i, want := range []string{"second", "third", "fourth"} {
 		if i > 0 {
@@ -128,6 +140,7 @@ func TestTailFollowsAWritingGateway(t *testing.T) {
 			t.Fatalf("line %d is %q, want subject %s", i, lines.Text(), want)
 		}
 	}
+
 	interrupt()
 	if got := <-code; got != exit.OK {
 		t.Fatalf("exit code %d after Ctrl-C, want %d", got, exit.OK)

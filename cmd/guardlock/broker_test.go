@@ -17,11 +17,13 @@ func startBroker() (*kfake.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	broker.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
 		resp, refused := refuse(kreq.(*kmsg.ProduceRequest))
 		return resp, nil, refused
 	})
+
 	return broker, nil
 }
 
@@ -31,6 +33,7 @@ func refuse(req *kmsg.ProduceRequest) (*kmsg.ProduceResponse, bool) {
 	answer := kmsg.NewProduceResponseTopicPartition()
 	answer.Partition = p.Partition
 	answer.ErrorCode = kerr.InvalidRecord.Code
+
 	for i, record := range splitRecords(p.Records) {
 		if bytes.Contains(record, []byte("refuse-me")) {
 			r := kmsg.NewProduceResponseTopicPartitionErrorRecord()
@@ -39,6 +42,7 @@ func refuse(req *kmsg.ProduceRequest) (*kmsg.ProduceResponse, bool) {
 			answer.ErrorRecords = append(answer.ErrorRecords, r)
 		}
 	}
+
 	switch {
 	case len(answer.ErrorRecords) > 0:
 		answer.ErrorMessage = kmsg.StringPtr("guardlock: a record was rejected (fraud.score_too_high, decision gl-0a0b0c0d-7k)")
@@ -48,11 +52,14 @@ func refuse(req *kmsg.ProduceRequest) (*kmsg.ProduceResponse, bool) {
 	default:
 		return nil, false
 	}
+
 	topic := kmsg.NewProduceResponseTopic()
-	topic.Topic, topic.TopicID = req.Topics[0].Topic, req.Topics[0].TopicID
+	topic.Topic = req.Topics[0].Topic
+	topic.TopicID = req.Topics[0].TopicID
 	topic.Partitions = append(topic.Partitions, answer)
 	resp := req.ResponseKind().(*kmsg.ProduceResponse)
 	resp.Topics = append(resp.Topics, topic)
+
 	return resp, true
 }
 
@@ -65,5 +72,6 @@ func splitRecords(batch []byte) [][]byte {
 		records = append(records, rest[n:end])
 		rest = rest[end:]
 	}
+
 	return records
 }

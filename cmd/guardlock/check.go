@@ -32,6 +32,7 @@ func reportCheck(cmd *cobra.Command, path string, found []error) error {
 	for i, err := range found {
 		texts[i] = err.Error()
 	}
+
 	if cli.WantsJSON(cmd) {
 		out := struct {
 			File     string   `json:"file"`
@@ -44,6 +45,7 @@ func reportCheck(cmd *cobra.Command, path string, found []error) error {
 	} else if len(found) == 0 {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", path)
 	}
+
 	if len(found) == 0 {
 		return nil
 	}

@@ -71,6 +71,7 @@ func serveConfig(t *testing.T, path string, clusters int) *served {
 		code <- run(ctx, []string{"serve", "--config", path}, nil, in, errs)
 		in.Close()
 	}()
+
 	s := &served{addr: map[string]string{}, log: errs, stop: func() int { interrupt(); return <-code }}
 	lines := bufio.NewScanner(out)
 	for len(s.addr) < clusters && lines.Scan() {
@@ -78,10 +79,12 @@ func serveConfig(t *testing.T, path string, clusters int) *served {
 			s.addr[m[1]] = m[2]
 		}
 	}
+
 	go io.Copy(io.Discard, out)
 	if len(s.addr) < clusters {
 		t.Fatalf("serve ended with code %d:\n%s", s.stop(), errs)
 	}
+
 	return s
 }
 
@@ -90,15 +93,18 @@ func producedAndRead(t *testing.T, addr, value string) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
+
 	c, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.AllowAutoTopicCreation(), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ConsumeTopics("payments"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer c.Close()
 	if err := c.ProduceSync(ctx, &kgo.Record{Topic: "payments", Value: []byte(value)}).FirstErr(); err != nil {
 		t.Fatalf("producing to %s: %v", addr, err)
 	}
+
 	var got []string
 	for len(got) == 0 {
 		fetches := c.PollFetches(ctx)
@@ -107,6 +113,7 @@ func producedAndRead(t *testing.T, addr, value string) []string {
 		}
 		fetches.EachRecord(func(r *kgo.Record) { got = append(got, string(r.Value)) })
 	}
+
 	return got
 }
 
@@ -117,12 +124,14 @@ func TestEachClusterOfAConfigurationIsServedByItself(t *testing.T) {
 	if err := os.WriteFile(path, []byte(twoClusters), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	s := serveConfig(t, path, 2)
 	for _, cluster := range []string{"main", "eu"} {
 		if got := producedAndRead(t, s.addr[cluster], "for "+cluster); len(got) != 1 || got[0] != "for "+cluster {
 			t.Errorf("%s holds %q", cluster, got)
 		}
 	}
+
 	if code := s.stop(); code != exit.OK {
 		t.Errorf("exit code %d", code)
 	}
@@ -130,8 +139,10 @@ func TestEachClusterOfAConfigurationIsServedByItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer r.Close()
-	partition, offset := int32(0), int64(0)
+	partition := int32(0)
+	offset := int64(0)
 	var found []string
 	for d, err := range r.Query(t.Context(), audit.Filter{Topic: "payments", Partition: &partition, Offset: &offset}) {
 		if err != nil {
@@ -139,6 +150,7 @@ func TestEachClusterOfAConfigurationIsServedByItself(t *testing.T) {
 		}
 		found = append(found, d.Cluster)
 	}
+
 	if len(found) != 2 || found[0] != "main" || found[1] != "eu" {
 		t.Errorf("the record at payments/0@0 was decided in %q, want once in each cluster", found)
 	}

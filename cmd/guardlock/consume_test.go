@@ -24,12 +24,14 @@ func TestFollowEndsCleanlyOnInterrupt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer broker.Close()
 	address := broker.ListenAddrs()[0]
 	var stderr bytes.Buffer
 	if code := run(t.Context(), []string{"produce", "-t", "payments", "-b", address}, strings.NewReader("one\n"), io.Discard, &stderr); code != exit.OK {
 		t.Fatalf("produce: exit code %d: %s", code, &stderr)
 	}
+
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	out, in := io.Pipe()
@@ -37,10 +39,12 @@ func TestFollowEndsCleanlyOnInterrupt(t *testing.T) {
 	go func() {
 		code <- run(ctx, []string{"consume", "-t", "payments", "-b", address, "--follow", "--from-beginning"}, nil, in, io.Discard)
 	}()
+
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil || line != "one\n" {
 		t.Fatalf("first line %q, %v", line, err)
 	}
+
 	interrupt()
 	if got := <-code; got != exit.OK {
 		t.Fatalf("exit code %d after Ctrl-C, want %d", got, exit.OK)
@@ -53,6 +57,7 @@ func TestInterruptedProduceIsReported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer broker.Close()
 	ctx, interrupt := context.WithCancel(t.Context())
 	silent, writer := io.Pipe()
@@ -62,6 +67,7 @@ func TestInterruptedProduceIsReported(t *testing.T) {
 	go func() {
 		code <- run(ctx, []string{"produce", "-t", "payments", "-b", broker.ListenAddrs()[0]}, silent, io.Discard, &stderr)
 	}()
+
 	// The write returns when the line was read: the producer is at work then.
 	if _, err := io.WriteString(writer, "one\n"); err != nil {
 		t.Fatal(err)
@@ -77,10 +83,12 @@ func TestRecordsOfAnyBytesBecomeJSON(t *testing.T) {
 		Topic: "t", Partition: 1, Offset: 7, Timestamp: time.UnixMilli(1700000000000),
 		Key: []byte{0xff}, Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("v")}, {Key: "raw", Value: []byte{0xfe}}},
 	}
+
 	got, err := json.Marshal(kafka.NewRecordLine(r))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	const want = `{"topic":"t","partition":1,"offset":7,"timestamp":"2023-11-14T22:13:20Z","key":null,"key_base64":"/w==","value":null,` +
 		`"headers":[{"key":"h","value":"v"},{"key":"raw","value":null,"value_base64":"/g=="}]}`
 	if string(got) != want {

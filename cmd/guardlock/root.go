@@ -46,11 +46,13 @@ func newRootCommand() *cobra.Command {
 		newVersionCommand(),
 		newBrokerCommand(),
 	)
+
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.PersistentFlags().Bool("json", false, "print JSON instead of text; streams print one object per line")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exit.WithHint(exit.WithCode(err, exit.Usage), "see `%s --help`", cmd.CommandPath())
 	})
+
 	return root
 }

@@ -40,10 +40,12 @@ func TestScripts(t *testing.T) {
 			if err := writeClustersLog(filepath.Join(env.WorkDir, "two-clusters")); err != nil {
 				return err
 			}
+
 			broker, err := startBroker()
 			if err != nil {
 				return err
 			}
+
 			env.Defer(broker.Close)
 			env.Setenv("BOOTSTRAP", broker.ListenAddrs()[0])
 			env.Setenv("GUARDLOCK_BOOTSTRAP", broker.ListenAddrs()[0])
@@ -61,6 +63,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	got := 0
+
 	if err := ts.Exec(args[1], args[2:]...); err != nil {
 		exit, ok := errors.AsType[*exec.ExitError](err)
 		if !ok {
@@ -68,6 +71,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		got = exit.ExitCode()
 	}
+
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
@@ -82,6 +86,7 @@ func mode(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	want, err := strconv.ParseUint(args[0], 8, 32)
 	ts.Check(err)
+
 	if info.Mode().Perm() != os.FileMode(want) {
 		ts.Fatalf("mode %o, want %o", info.Mode().Perm(), want)
 	}
@@ -96,10 +101,12 @@ func flip(ts *testscript.TestScript, neg bool, args []string) {
 	content, err := os.ReadFile(path)
 	ts.Check(err)
 	at := len(content) - 1
+
 	if len(args) == 2 {
 		at, err = strconv.Atoi(args[1])
 		ts.Check(err)
 	}
+
 	content[at] ^= 1
 	ts.Check(os.WriteFile(path, content, 0o600))
 }
@@ -113,5 +120,6 @@ func capture(ts *testscript.TestScript, neg bool, args []string) {
 	if found == "" {
 		ts.Fatalf("no match for %q", args[1])
 	}
+
 	ts.Setenv(args[0], found)
 }

@@ -37,6 +37,7 @@ used changes nothing, and the log says so.`,
 			return serve(cmd, path)
 		},
 	}
+
 	cmd.Flags().StringVarP(&path, "config", "c", "", "configuration `FILE`")
 	return cmd
 }
@@ -46,18 +47,22 @@ func serve(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return exit.WithHint(exit.WithCode(err, exit.Usage), "run `guardlock check %s` after each change", path)
 	}
+
 	ctx := cmd.Context()
 	log := server.NewLogger(cfg.Log, cmd.ErrOrStderr())
 	defer log.Sync()
 	server.WarnInsecure(cfg, log)
+
 	s, err := server.Open(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
+
 	err = s.Run(ctx, func() {
 		for _, cl := range cfg.Clusters {
 			fmt.Fprintf(cmd.OutOrStdout(), "guardlock: cluster %s is ready on %s\n", cl.Name, s.Addr(cl.Name))
 		}
 	})
+
 	return errors.Join(err, s.Close(context.WithoutCancel(ctx)))
 }

@@ -21,11 +21,13 @@ func TestServeTellsHowManyRefusalsItDidNotShow(t *testing.T) {
 			t.Fatalf("%v: %s", args, &errs)
 		}
 	}
+
 	config := "listen: {address: \"127.0.0.1:0\"}\nbroker: {embedded: {insecure_no_sync: true}}\naudit: {insecure_no_sync: true}\n" +
 		"trust: {root: trust.yaml}\nmodules: [{name: gdpr, wasm: missing, signature: missing, approvals: [missing]}]\nbindings:\n"
 	for i := range 15 {
 		config += fmt.Sprintf("  - {topics: [topic-%d], modules: [gdpr]}\n", i)
 	}
+
 	writeFiles(t, dir, 0o600, map[string]string{"guardlock.yaml": config})
 	s := serveConfig(t, filepath.Join(dir, "guardlock.yaml"), 1)
 	if code := s.stop(); code != exit.OK {

@@ -41,6 +41,7 @@ func newStrictKafka(t *testing.T, a *certAuthority) *strictKafka {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(k.cluster.Close)
 	return k
 }
@@ -57,11 +58,13 @@ func (k *strictKafka) setPassword(a *certAuthority, old, password string) {
 	k.t.Helper()
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
+
 	c, err := kgo.NewClient(kgo.SeedBrokers(k.cluster.ListenAddrs()...), kgo.SASL(scram.Auth{User: "gateway", Pass: old}.AsSha256Mechanism()),
 		kgo.DialTLSConfig(&tls.Config{RootCAs: pool, Certificates: []tls.Certificate{a.issue("admin", 3)}}))
 	if err != nil {
 		k.t.Fatal(err)
 	}
+
 	defer c.Close()
 	done, err := kadm.NewClient(c).AlterUserSCRAMs(k.t.Context(), nil,
 		[]kadm.UpsertSCRAM{{User: "gateway", Mechanism: kadm.ScramSha256, Iterations: 4096, Password: password}})
@@ -76,11 +79,13 @@ func reaches(t *testing.T, addr string) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
+
 	c, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.SASL(plain.Auth{User: "alice", Pass: "secret"}.AsMechanism()),
 		kgo.RequestRetries(0), kgo.RetryTimeout(time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer c.Close()
 	_, err = kadm.NewClient(c).ListTopics(ctx)
 	return err == nil
@@ -99,13 +104,15 @@ func writeFiles(t *testing.T, dir string, mode os.FileMode, files map[string]str
 // the gateway change without a restart, and broken files change nothing.
 func TestServeFollowsTheFilesForTheCluster(t *testing.T) {
 	dir := t.TempDir()
-	first, second := newCertAuthority(t), newCertAuthority(t)
+	first := newCertAuthority(t)
+	second := newCertAuthority(t)
 	kafka := newStrictKafka(t, first)
 	show := func(a *certAuthority) {
 		pair := a.issue("gateway", 4)
 		a.write(dir, "client", &pair)
 		a.write(dir, "ca", nil)
 	}
+
 	show(first)
 	t.Setenv(cli.PasswordVariable, "secret")
 	userCommand(t, "add", "alice", "--file", filepath.Join(dir, "users.yaml"), "--iterations", "4096")
@@ -118,6 +125,7 @@ broker:
     sasl: {mechanism: SCRAM-SHA-256, username: gateway, password_file: password}
 audit: {insecure_no_sync: true}
 `, kafka.cluster.ListenAddrs()[0])})
+
 	s := serveConfig(t, filepath.Join(dir, "guardlock.yaml"), 1)
 	addr := s.addr["main"]
 	if !reaches(t, addr) {
@@ -128,6 +136,7 @@ audit: {insecure_no_sync: true}
 	if reaches(t, addr) {
 		t.Error("a cluster of an authority that is not in the file is reached")
 	}
+
 	show(second)
 	eventually(t, "the new authority and certificate are used", func() bool { return reaches(t, addr) })
 
@@ -135,6 +144,7 @@ audit: {insecure_no_sync: true}
 	if reaches(t, addr) {
 		t.Error("the cluster takes the old password")
 	}
+
 	writeFiles(t, dir, 0o600, map[string]string{"password": "second"})
 	eventually(t, "the new password is used", func() bool { return reaches(t, addr) })
 
@@ -143,6 +153,7 @@ audit: {insecure_no_sync: true}
 	for _, told := range []string{"ca.pem", "password may be read by others"} {
 		eventually(t, "the log tells of "+told, func() bool { return strings.Contains(s.log.String(), told) })
 	}
+
 	if !reaches(t, addr) {
 		t.Errorf("broken files are in force:\n%s", s.log)
 	}

@@ -34,6 +34,7 @@ func Read() Info {
 	if info.Main.Version != "" {
 		b.Version = info.Main.Version
 	}
+
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
@@ -44,12 +45,14 @@ func Read() Info {
 			b.Modified = s.Value == "true"
 		}
 	}
+
 	if version != "" {
 		b.Version = version
 	}
 	if revision != "" {
 		b.Revision, b.Modified = strings.CutSuffix(revision, changesMark)
 	}
+
 	return b
 }
 
@@ -63,6 +66,7 @@ func (b Info) ShortRevision() string {
 	if r == "" {
 		return "unknown"
 	}
+
 	r = r[:min(12, len(r))]
 	if b.Modified {
 		r += changesMark

@@ -88,6 +88,7 @@ func (s *ClientSASL) setDefaults() {
 		yes := true
 		s.Require = &yes
 	}
+
 	if s.Mode != modeTerminate || s.Mechanisms != nil {
 		return
 	}
@@ -110,10 +111,12 @@ func (l Listen) validateAccess(p *problems, path string) {
 		case t.ClientCertificate != "":
 			p.add(path+".tls.client_certificate", "needs client_ca_file: without it no client shows a certificate")
 		}
+
 		if len(t.PrincipalMapping) > 0 && t.ClientCAFile == "" {
 			p.add(path+".tls.principal_mapping", "needs client_ca_file: without it no client shows a certificate")
 		}
 	}
+
 	if l.SNI != nil {
 		l.validateSNI(p, path+".sni")
 	}
@@ -162,6 +165,7 @@ func (s *ClientSASL) validateTerminate(p *problems, path string, tls *ServerTLS)
 	if s.SessionLifetime < 0 || s.SessionLifetime > 0 && s.SessionLifetime < 10*time.Second {
 		p.add(path+".session_lifetime", "%v is shorter than 10s", s.SessionLifetime)
 	}
+
 	for _, m := range s.Mechanisms {
 		p.oneOf(path+".mechanisms", m, auth.Plain, auth.ScramSHA256, auth.ScramSHA512, auth.OAuthBearer)
 		if m != auth.OAuthBearer && s.CredentialsFile == "" {
@@ -174,6 +178,7 @@ func (s *ClientSASL) validateTerminate(p *problems, path string, tls *ServerTLS)
 			p.add(path+".mechanisms", "%s needs listen.tls: it sends the secret itself", m)
 		}
 	}
+
 	if s.OAuth != nil && slices.Contains(s.Mechanisms, auth.OAuthBearer) {
 		s.OAuth.validate(p, path+".oauth")
 	}
@@ -189,6 +194,7 @@ func (o *OAuth) validate(p *problems, path string) {
 	if o.Issuer == "" || len(o.Audience) == 0 || slices.Contains(o.Audience, "") {
 		p.add(path, "needs issuer and audience: a token made for another service must not open this one")
 	}
+
 	for _, a := range o.Algorithms {
 		p.oneOf(path+".algorithms", a, auth.Algorithms()...)
 	}

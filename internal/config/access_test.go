@@ -78,6 +78,7 @@ func TestSafeMechanismsAreTheDefault(t *testing.T) {
 	if got := strings.Join(c.Clusters[0].Listen.SASL.Mechanisms, " "); got != "SCRAM-SHA-512 SCRAM-SHA-256" {
 		t.Errorf("the default is %s", got)
 	}
+
 	c, err = Parse([]byte(accessConfig("sasl: {mode: terminate, credentials_file: u, mechanisms: [PLAIN], insecure_plaintext: true}", embedded)), "")
 	if err != nil {
 		t.Fatal(err)

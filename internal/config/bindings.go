@@ -51,11 +51,13 @@ func (c *Config) validateBindings(p *problems) {
 		if len(b.Topics) == 0 {
 			p.add(path+".topics", "needs at least one topic; \"*\" is all")
 		}
+
 		for _, m := range b.Modules {
 			if !slices.ContainsFunc(c.Modules, func(mc Module) bool { return mc.Name == m }) {
 				p.add(path+".modules", "%q is not in modules", m)
 			}
 		}
+
 		if b.Cluster != "" && !slices.ContainsFunc(c.Clusters, func(cc Cluster) bool { return cc.Name == b.Cluster }) {
 			p.add(path+".cluster", "%q is not in clusters", b.Cluster)
 		}
@@ -64,6 +66,7 @@ func (c *Config) validateBindings(p *problems) {
 		p.oneOf(path+".data_class", b.DataClass, "public", "internal", "confidential", "restricted")
 		p.oneOf(path+".reject_with", b.RejectWith, "invalid_record", "policy_violation")
 		p.oneOf(path+".evidence", b.Evidence, "header", "content")
+
 		if _, err := recordbatch.ParseCompression(b.Recompress); err != nil && b.Recompress != "same" {
 			p.add(path+".recompress", "%q is not one of same, none, gzip, snappy, lz4, zstd", b.Recompress)
 		}
@@ -79,11 +82,13 @@ func (b Binding) validateClients(p *problems, path string) {
 			p.add(fmt.Sprintf("%s.client_ids[%d]", path, i), "%q must be 1 to %d bytes of printable text; \"*\" is any client", id, maxPattern)
 		}
 	}
+
 	for i, s := range b.Sources {
 		if _, err := gateway.ParseSource(s); err != nil {
 			p.add(fmt.Sprintf("%s.sources[%d]", path, i), "%v", err)
 		}
 	}
+
 	if _, err := gateway.ParseTLSLevel(b.TLS); err != nil {
 		p.add(path+".tls", "%v; leave it out for any connection", err)
 	}
@@ -96,17 +101,21 @@ func (c *Config) validateReach(p *problems, path string, b Binding) {
 	if err != nil || level == gateway.NoTLS {
 		return
 	}
+
 	offers := func(cl Cluster) bool {
 		t := cl.Listen.TLS
 		return t != nil && (level < gateway.MutualTLS || t.ClientCAFile != "")
 	}
+
 	of := func(cl Cluster) bool { return b.Cluster == "" || b.Cluster == cl.Name }
 	if !slices.ContainsFunc(c.Clusters, of) || slices.ContainsFunc(c.Clusters, func(cl Cluster) bool { return of(cl) && offers(cl) }) {
 		return
 	}
+
 	needs := "listen.tls"
 	if level == gateway.MutualTLS {
 		needs += " with client_ca_file"
 	}
+
 	p.add(path, "%q can never match: no cluster of this binding has %s", b.TLS, needs)
 }

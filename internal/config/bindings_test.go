@@ -22,6 +22,7 @@ func TestEveryBadConditionIsReportedWithItsPath(t *testing.T) {
 	if err == nil {
 		t.Fatal("taken")
 	}
+
 	lines := strings.Split(err.Error(), "\n")
 	for i, want := range []string{"bindings[0].client_ids[1]: ", "bindings[0].client_ids[2]: ", "bindings[0].sources[1]: ", "bindings[0].sources[2]: ",
 		"bindings[0].sources[3]: ", "bindings[0].tls: "} {
@@ -29,6 +30,7 @@ func TestEveryBadConditionIsReportedWithItsPath(t *testing.T) {
 			t.Errorf("problem %d is not of %s:\n%v", i, want, err)
 		}
 	}
+
 	if len(lines) != 6 {
 		t.Errorf("%d problems:\n%v", len(lines), err)
 	}

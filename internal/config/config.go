@@ -226,16 +226,19 @@ func Parse(raw []byte, path string) (*Config, error) {
 	c := &Config{Path: path}
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	dec.KnownFields(true)
+
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
 		return nil, yamlProblems(err)
 	}
 	if err := dec.Decode(new(Config)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("the file holds more than one YAML document")
 	}
+
 	c.setDefaults()
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
+
 	return c, nil
 }
 
@@ -246,6 +249,7 @@ func yamlProblems(err error) error {
 	if !errors.As(err, &te) {
 		return fmt.Errorf("reading YAML: %w", err)
 	}
+
 	var errs []error
 	for _, e := range te.Errors {
 		if before, _, found := strings.Cut(e, " in type "); found {
@@ -254,6 +258,7 @@ func yamlProblems(err error) error {
 		}
 		errs = append(errs, errors.New(e))
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -262,6 +267,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading configuration: %w", err)
 	}
+
 	c, err := Parse(raw, path)
 	if err != nil {
 		return nil, fmt.Errorf("configuration %s:\n%w", path, err)
@@ -278,10 +284,13 @@ func (c *Config) setDefaults() {
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "console")
 	setDefault(&c.Limits.MaxBatch, 64<<20)
+
 	if len(c.Clusters) == 0 {
 		c.Clusters = []Cluster{{Name: MainCluster, Listen: c.Listen, Broker: c.Broker}}
-		c.Listen, c.Broker = Listen{}, Broker{}
+		c.Listen = Listen{}
+		c.Broker = Broker{}
 	}
+
 	for i := range c.Clusters {
 		dir := filepath.Join(c.DataDir, "broker")
 		if len(c.Clusters) > 1 {
@@ -289,6 +298,7 @@ func (c *Config) setDefaults() {
 		}
 		c.Clusters[i].setDefaults(dir)
 	}
+
 	for i := range c.Bindings {
 		b := &c.Bindings[i]
 		setDefault(&b.Name, fmt.Sprintf("binding-%d", i+1))
@@ -308,6 +318,7 @@ func (c *Cluster) setDefaults(brokerDir string) {
 	if c.Listen.SASL != nil {
 		c.Listen.SASL.setDefaults()
 	}
+
 	if e := c.Broker.Embedded; e != nil {
 		setDefault(&e.Dir, brokerDir)
 		setDefault(&e.Partitions, 3)

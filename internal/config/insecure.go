@@ -9,6 +9,7 @@ func (c *Config) Insecure() []string {
 	if c.Audit.NoSync {
 		out = append(out, "audit.insecure_no_sync")
 	}
+
 	for _, cl := range c.Clusters {
 		if cl.Listen.Telemetry {
 			out = append(out, cl.Name+": listen.insecure_telemetry")
@@ -20,5 +21,6 @@ func (c *Config) Insecure() []string {
 			out = append(out, cl.Name+": broker.embedded.insecure_no_sync")
 		}
 	}
+
 	return out
 }

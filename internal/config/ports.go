@@ -27,13 +27,15 @@ func (r portRange) overlaps(o portRange) bool {
 // covers tells whether whoever listens on host listens on other too. Names
 // other than localhost are not looked up: that would be the network's word.
 func covers(host, other string) bool {
-	a, b := hostIP(host), hostIP(other)
+	a := hostIP(host)
+	b := hostIP(other)
 	switch {
 	case host == other || host == "" || a.Equal(net.IPv6unspecified):
 		return true
 	case a.Equal(net.IPv4zero):
 		return b == nil || b.To4() != nil
 	}
+
 	return a != nil && a.Equal(b)
 }
 
@@ -77,10 +79,12 @@ func (cl Cluster) ports(path string) []portRange {
 	if err != nil || errPort != nil || errIDs != nil {
 		return nil // reported where they are validated
 	}
+
 	var all []portRange
 	if port != 0 {
 		all = append(all, portRange{path + "listen.address", host, port, port})
 	}
+
 	first := cl.Listen.FirstNodePort
 	if first == 0 && port != 0 {
 		first = port + 1
@@ -91,5 +95,6 @@ func (cl Cluster) ports(path string) []portRange {
 	if first != 0 && cl.Listen.SNI == nil {
 		all = append(all, portRange{path + "listen.first_node_port", host, first, first + int(hi-lo)})
 	}
+
 	return all
 }

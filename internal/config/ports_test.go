@@ -14,10 +14,12 @@ func clustersOf(listeners ...string) string {
 	for i, l := range listeners {
 		broker := realUpstream
 		if rest, ok := strings.CutPrefix(l, "embedded "); ok {
-			l, broker = rest, embedded
+			l = rest
+			broker = embedded
 		}
 		fmt.Fprintf(&b, "  - {name: c%d, listen: {%s}, broker: {%s}}\n", i, l, broker)
 	}
+
 	return b.String()
 }
 

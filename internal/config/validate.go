@@ -32,6 +32,7 @@ func (c *Config) validate() error {
 	if !nameShape.MatchString(c.Node) {
 		p.add("node", "%q must be 1 to 32 letters, digits, '-' or '_'", c.Node)
 	}
+
 	p.oneOf("unbound_topics", c.UnboundTopics, "refuse", "record", "insecure_pass")
 	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	p.oneOf("log.format", c.Log.Format, "console", "json")
@@ -41,6 +42,7 @@ func (c *Config) validate() error {
 	c.validateModules(&p)
 	c.validateBindings(&p)
 	c.validateLimits(&p)
+
 	return errors.Join(p...)
 }
 
@@ -57,9 +59,11 @@ func (c *Config) validateClusters(p *problems) {
 		if seen[cl.Name] {
 			p.add(path+"name", "%q is used twice", cl.Name)
 		}
+
 		seen[cl.Name] = true
 		cl.Listen.validate(p, path+"listen")
 		cl.Broker.validate(p, path+"broker")
+
 		if s := cl.Listen.SASL; s != nil && s.Mode == ModePassthrough && cl.Broker.Embedded != nil {
 			p.add(path+"listen.sasl.mode", "the embedded broker knows no users; use terminate")
 		}
@@ -72,6 +76,7 @@ func (l Listen) validate(p *problems, path string) {
 		p.add(path+".address", "%q is not host:port", l.Address)
 		return
 	}
+
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 		p.add(path+".address", "%q is not a port", port)
 	}
@@ -87,6 +92,7 @@ func (l Listen) validate(p *problems, path string) {
 	if t := l.TLS; t != nil && (t.CertFile == "" || t.KeyFile == "") {
 		p.add(path+".tls", "needs cert_file and key_file")
 	}
+
 	l.validateAccess(p, path)
 }
 
@@ -114,12 +120,14 @@ func (u Upstream) validate(p *problems, path string) {
 			p.add(fmt.Sprintf("%s.bootstrap[%d]", path, i), "%q is not host:port", a)
 		}
 	}
+
 	if s := u.SASL; s != nil {
 		p.oneOf(path+".sasl.mechanism", s.Mechanism, "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 		if s.Username == "" || s.PasswordFile == "" {
 			p.add(path+".sasl", "needs username and password_file")
 		}
 	}
+
 	if t := u.TLS; t != nil && (t.CertFile == "") != (t.KeyFile == "") {
 		p.add(path+".tls", "cert_file and key_file go together")
 	}
@@ -131,11 +139,13 @@ func ParseNodeIDs(s string) (lo, hi int32, err error) {
 	if !ranged {
 		last = first
 	}
+
 	a, errA := strconv.ParseInt(first, 10, 32)
 	b, errB := strconv.ParseInt(last, 10, 32)
 	if errA != nil || errB != nil || a < 0 || b < a || b-a > 4095 {
 		return 0, 0, fmt.Errorf("%q is not a range of at most 4096 broker ids, like 0-63", s)
 	}
+
 	return int32(a), int32(b), nil
 }
 
@@ -149,6 +159,7 @@ func (c *Config) validateKeys(p *problems) {
 		if k.File == "" {
 			p.add(path+".file", "is needed")
 		}
+
 		seen[k.Name] = true
 	}
 }
@@ -163,6 +174,7 @@ func (c *Config) validateModules(p *problems) {
 		if !nameShape.MatchString(m.Name) || seen[m.Name] {
 			p.add(path+".name", "%q must be a name of its own", m.Name)
 		}
+
 		seen[m.Name] = true
 		if m.Wasm == "" {
 			p.add(path+".wasm", "is needed")

@@ -34,6 +34,7 @@ func Replace(path string, content []byte, mode os.FileMode) error {
 	if err != nil {
 		return err
 	}
+
 	_, err = f.Write(content)
 	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
@@ -41,6 +42,7 @@ func Replace(path string, content []byte, mode os.FileMode) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
+
 	return nil
 }
 
@@ -69,6 +71,7 @@ func ReadPrivate(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
@@ -77,5 +80,6 @@ func ReadPrivate(path string) ([]byte, error) {
 	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s may be read by others (mode %04o); run: chmod 600 %s", path, mode.Perm(), path)
 	}
+
 	return readAtMost(f, MaxBytes)
 }

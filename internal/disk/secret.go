@@ -16,6 +16,7 @@ func ReadSecret(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	text := strings.TrimSpace(string(raw))
 	if b, err := hex.DecodeString(text); err == nil && len(b) >= MinSecret {
 		return b, nil
@@ -26,6 +27,7 @@ func ReadSecret(path string) ([]byte, error) {
 	if len(raw) < MinSecret {
 		return nil, fmt.Errorf("%s holds fewer than %d bytes", path, MinSecret)
 	}
+
 	return raw, nil
 }
 
@@ -38,6 +40,7 @@ func ReadKey(path string) (key [32]byte, err error) {
 	if len(secret) != len(key) {
 		return key, fmt.Errorf("%s must hold exactly %d bytes", path, len(key))
 	}
+
 	copy(key[:], secret)
 	return key, nil
 }

@@ -19,23 +19,28 @@ func (s *Server) access(cl config.Cluster) (a gateway.AccessConfig, err error) {
 			return a, fmt.Errorf("listen.tls.principal_mapping: %w", err)
 		}
 	}
+
 	c := cl.Listen.SASL
 	if c == nil {
 		return a, nil
 	}
+
 	if c.Mode == config.ModePassthrough {
-		a.Require, a.Mechanisms = *c.Require, c.Mechanisms
+		a.Require = *c.Require
+		a.Mechanisms = c.Mechanisms
 		if c.OAuth != nil {
 			a.Claim = c.OAuth.PrincipalClaim
 		}
 		return a, nil
 	}
+
 	a.Terminate = true
 	if len(c.Mechanisms) > 0 {
 		if a.Server, err = s.authServer(c); err != nil {
 			return a, fmt.Errorf("listen.sasl.%w", err)
 		}
 	}
+
 	return a, nil
 }
 
@@ -48,16 +53,24 @@ func (s *Server) authServer(c *config.ClientSASL) (*auth.Server, error) {
 		}
 		cfg.Credentials = users.now
 	}
+
 	if c.OAuth != nil {
 		keys, err := s.issuerKeys(c.OAuth)
 		if err != nil {
 			return nil, fmt.Errorf("oauth.%w", err)
 		}
-		rules := auth.TokenRules{Issuer: c.OAuth.Issuer, Audiences: c.OAuth.Audience, Claim: c.OAuth.PrincipalClaim, Algorithms: c.OAuth.Algorithms}
+
+		rules := auth.TokenRules{
+			Issuer:     c.OAuth.Issuer,
+			Audiences:  c.OAuth.Audience,
+			Claim:      c.OAuth.PrincipalClaim,
+			Algorithms: c.OAuth.Algorithms,
+		}
 		if cfg.Tokens, err = auth.NewVerifier(keys, rules, nil); err != nil {
 			return nil, fmt.Errorf("oauth: %w", err)
 		}
 	}
+
 	return auth.NewServer(cfg)
 }
 
@@ -69,6 +82,7 @@ func (s *Server) issuerKeys(c *config.OAuth) (auth.KeySource, error) {
 		}
 		return auth.FixedKeys(keys.now), nil
 	}
+
 	secure := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.CAFile != "" {
 		pool, err := certPool(s.cfg.File(c.CAFile))
@@ -77,10 +91,12 @@ func (s *Server) issuerKeys(c *config.OAuth) (auth.KeySource, error) {
 		}
 		secure.RootCAs = pool
 	}
+
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: secure, Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}}
 	f := auth.NewFetcher(client, c.JWKSURL, func(err error) {
 		s.log.Warn("fetching the issuer's keys failed; tokens signed with new ones are refused", zap.Error(err))
 	})
+
 	s.fetchers = append(s.fetchers, f)
 	return f, nil
 }

@@ -16,6 +16,7 @@ func (s *Server) serverTLS(c *config.ServerTLS) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	out := &tls.Config{MinVersion: tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.now(), nil }}
 	if c.ClientCAFile != "" {
@@ -27,6 +28,7 @@ func (s *Server) serverTLS(c *config.ServerTLS) (*tls.Config, error) {
 			return nil, err
 		}
 	}
+
 	return out, nil
 }
 
@@ -38,13 +40,16 @@ func (s *Server) clientAuthorities(base *tls.Config, path string) error {
 		if err != nil {
 			return nil, err
 		}
+
 		c := base.Clone()
-		c.ClientCAs, c.GetConfigForClient = pool, nil
+		c.ClientCAs = pool
+		c.GetConfigForClient = nil
 		return c, nil
 	}), watchedFile{field: "client_ca_file", path: path})
 	if err != nil {
 		return err
 	}
+
 	base.ClientCAs = current.now().ClientCAs
 	base.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.now(), nil }
 	return nil
@@ -62,6 +67,7 @@ func (s *Server) clientTLS(c *config.ClientTLS) (func() *tls.Config, error) {
 	if c.CertFile != "" {
 		files = append(files, keyPair(s.cfg, c.CertFile, c.KeyFile)...)
 	}
+
 	current, err := watch(s, func(contents [][]byte) (*tls.Config, error) {
 		out := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
 		var err error
@@ -71,6 +77,7 @@ func (s *Server) clientTLS(c *config.ClientTLS) (func() *tls.Config, error) {
 			}
 			contents = contents[1:]
 		}
+
 		if c.CertFile != "" {
 			pair, err := parsePair(contents)
 			if err != nil {
@@ -78,11 +85,13 @@ func (s *Server) clientTLS(c *config.ClientTLS) (func() *tls.Config, error) {
 			}
 			out.Certificates = []tls.Certificate{*pair}
 		}
+
 		return out, nil
 	}, files...)
 	if err != nil {
 		return nil, err
 	}
+
 	return current.now, nil
 }
 
@@ -113,6 +122,7 @@ func certPool(path string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	pool, err := parsePool(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)

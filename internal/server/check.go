@@ -16,10 +16,12 @@ func Check(ctx context.Context, path string) []error {
 	if err != nil {
 		return []error{err}
 	}
+
 	cfg, err := config.Parse(raw, path)
 	if err != nil {
 		return unjoin(err)
 	}
+
 	var found []error
 	if _, err := loadKeys(cfg); err != nil {
 		found = append(found, unjoin(err)...)
@@ -27,6 +29,7 @@ func Check(ctx context.Context, path string) []error {
 	if _, err := loadPolicy(ctx, cfg); err != nil {
 		found = append(found, fmt.Errorf("policy.path: %w", err))
 	}
+
 	found = append(found, checkTLS(cfg)...)
 	return append(found, checkModules(ctx, cfg)...)
 }
@@ -40,6 +43,7 @@ func checkTLS(cfg *config.Config) []error {
 				found = append(found, fmt.Errorf("%s: listen.tls: %w", cl.Name, err))
 			}
 		}
+
 		if _, err := s.access(cl); err != nil {
 			found = append(found, fmt.Errorf("%s: %w", cl.Name, err))
 		}
@@ -49,6 +53,7 @@ func checkTLS(cfg *config.Config) []error {
 			}
 		}
 	}
+
 	return found
 }
 
@@ -62,32 +67,38 @@ func checkModules(ctx context.Context, cfg *config.Config) []error {
 	if err != nil {
 		return []error{fmt.Errorf("trust.root: %w", err)}
 	}
+
 	trust, err := signing.ParseTrustRoot(raw)
 	if err != nil {
 		return []error{fmt.Errorf("trust.root: %w", err)}
 	}
+
 	s := &Server{cfg: cfg}
 	dry, err := newDryRun(ctx, cfg, trust)
 	if err != nil {
 		return []error{err}
 	}
+
 	defer dry.close(ctx)
 	var found []error
 	modules := map[string]admission.Module{}
 	for _, m := range cfg.Modules {
 		modules[m.Name] = s.readModule(m)
 	}
+
 	for _, cl := range cfg.Clusters {
 		set, err := dry.admitter.Build(ctx, s.rules(cl.Name), modules)
 		if err != nil {
 			found = append(found, err)
 			continue
 		}
+
 		for _, r := range set.Refusals {
 			found = append(found, r)
 		}
 		found = append(found, unjoin(set.Close(ctx))...)
 	}
+
 	return found
 }
 

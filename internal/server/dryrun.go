@@ -22,16 +22,27 @@ func newDryRun(ctx context.Context, cfg *config.Config, trust *signing.TrustRoot
 	if err != nil {
 		return nil, err
 	}
+
 	runtime, err := transforms.New(transforms.Config{})
 	if err != nil {
 		return nil, err
 	}
+
 	keys, err := loadKeys(cfg)
 	if err != nil {
 		keys = map[string][]byte{} // reported already
 	}
-	return &dryRun{&admission.Admitter{Trust: trust, Policy: engine, Runtime: runtime, Keys: keys, Record: forget{},
-		Node: cfg.Node, Version: build.Read().Version, Now: time.Now}}, nil
+
+	return &dryRun{&admission.Admitter{
+		Trust:   trust,
+		Policy:  engine,
+		Runtime: runtime,
+		Keys:    keys,
+		Record:  forget{},
+		Node:    cfg.Node,
+		Version: build.Read().Version,
+		Now:     time.Now,
+	}}, nil
 }
 
 func (d *dryRun) close(ctx context.Context) { d.admitter.Runtime.Close(ctx) }

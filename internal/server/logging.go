@@ -40,15 +40,18 @@ func NewLogger(c config.Log, w io.Writer) *Logger {
 	if err != nil {
 		level = zapcore.InfoLevel
 	}
+
 	enc := zap.NewProductionEncoderConfig()
 	enc.EncodeTime = zapcore.RFC3339TimeEncoder
 	encoder := zapcore.NewConsoleEncoder(enc)
+
 	if c.Format == "json" {
 		encoder = zapcore.NewJSONEncoder(enc)
 	}
 	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(writerOnly{w})), level)
 	l := &Logger{whole: zap.New(core), leftOut: map[alike]uint64{}}
 	l.Logger = zap.New(zapcore.NewSamplerWithOptions(core, time.Second, 10, 100, zapcore.SamplerHook(l.sampled)))
+
 	return l
 }
 
@@ -61,6 +64,7 @@ func (l *Logger) sampled(e zapcore.Entry, d zapcore.SamplingDecision) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	key := alike{e.Level, e.Message}
 	if _, known := l.leftOut[key]; !known && len(l.leftOut) >= maxAlike {
 		key.message = "others"
@@ -73,6 +77,7 @@ func (l *Logger) run(ctx context.Context) {
 	tick := time.NewTicker(summaryEvery)
 	defer tick.Stop()
 	defer l.summarize()
+
 	for {
 		select {
 		case <-ctx.Done():

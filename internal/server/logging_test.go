@@ -22,22 +22,27 @@ func TestLogTellsHowManyLinesItLeftOut(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { log.run(ctx); close(ended) }()
+
 		for i := range 50 {
 			log.Warn("refused", zap.Int("number", i))
 			log.Debug("not of this level")
 		}
+
 		log.Info("once")
 		time.Sleep(summaryEvery + time.Second)
 		synctest.Wait()
+
 		if text := out.String(); strings.Count(text, `"msg":"refused"`) != 10 || strings.Count(text, "suppressed") != 2 ||
 			!strings.Contains(text, `"message":"refused","suppressed":40}`) {
 			t.Errorf("the log says:\n%s", text)
 		}
+
 		for range 15 {
 			log.Warn("refused")
 		}
 		stop()
 		<-ended
+
 		if text := out.String(); !strings.HasSuffix(text, `"message":"refused","suppressed":5}`+"\n") {
 			t.Errorf("what was left out before the end is not told:\n%s", text)
 		}
@@ -51,6 +56,7 @@ func TestLeftOutMessagesAreCountedInBoundedMemory(t *testing.T) {
 			log.Info(fmt.Sprint("message ", i))
 		}
 	}
+
 	if n := len(log.leftOut); n > maxAlike+1 {
 		t.Errorf("%d messages are remembered", n)
 	}

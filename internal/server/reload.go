@@ -34,22 +34,26 @@ func (s *Server) reload(ctx context.Context) error {
 		}
 		return err
 	}
+
 	s.refused = ""
 	modules := map[string]admission.Module{}
 	for _, m := range s.cfg.Modules {
 		modules[m.Name] = s.readModule(m)
 	}
+
 	fresh := map[string]*admission.Set{}
 	for _, cl := range s.cfg.Clusters {
 		set, err := a.Build(ctx, s.rules(cl.Name), modules)
 		if err != nil {
 			return fmt.Errorf("building the bindings: %w", err)
 		}
+
 		for _, r := range set.Refusals {
 			s.log.Warn("module refused; its topics refuse everything", zap.String("module", r.Module), zap.String("code", r.Code), zap.Error(r.Err))
 		}
 		fresh[cl.Name] = set
 	}
+
 	if err := s.recordConfig(ctx, "applied", ""); err != nil {
 		return err
 	}
@@ -58,10 +62,16 @@ func (s *Server) reload(ctx context.Context) error {
 }
 
 func (s *Server) recordConfig(ctx context.Context, outcome, reason string) error {
-	err := s.journal.Record(ctx, audit.ControlEntry{Kind: audit.KindConfig, Subject: filepath.Base(s.cfg.Path), Outcome: outcome, Reason: reason})
+	err := s.journal.Record(ctx, audit.ControlEntry{
+		Kind:    audit.KindConfig,
+		Subject: filepath.Base(s.cfg.Path),
+		Outcome: outcome,
+		Reason:  reason,
+	})
 	if err != nil {
 		return fmt.Errorf("recording the configuration: %w", err)
 	}
+
 	return nil
 }
 
@@ -75,6 +85,7 @@ func (s *Server) swap(ctx context.Context, fresh map[string]*admission.Set) {
 	old := s.set
 	s.set = fresh
 	s.mu.Unlock()
+
 	for _, set := range old {
 		if err := set.Close(ctx); err != nil {
 			s.log.Warn("closing replaced modules", zap.Error(err))
@@ -94,7 +105,15 @@ func (s *Server) unbound() *gateway.Grant {
 }
 
 func (s *Server) admitter(ctx context.Context) (*admission.Admitter, error) {
-	a := &admission.Admitter{Runtime: s.runtime, Keys: s.keys, Record: s.journal, Node: s.cfg.Node, Version: build.Read().Version, Now: time.Now}
+	a := &admission.Admitter{
+		Runtime: s.runtime,
+		Keys:    s.keys,
+		Record:  s.journal,
+		Node:    s.cfg.Node,
+		Version: build.Read().Version,
+		Now:     time.Now,
+	}
+
 	var err error
 	if a.Policy, err = loadPolicy(ctx, s.cfg); err != nil {
 		return nil, err
@@ -102,6 +121,7 @@ func (s *Server) admitter(ctx context.Context) (*admission.Admitter, error) {
 	if len(s.cfg.Modules) == 0 {
 		return a, nil
 	}
+
 	raw, err := os.ReadFile(s.cfg.File(s.cfg.Trust.Root))
 	if err != nil {
 		return nil, fmt.Errorf("trust.root: %w", err)
@@ -109,6 +129,7 @@ func (s *Server) admitter(ctx context.Context) (*admission.Admitter, error) {
 	if a.Trust, err = signing.ParseTrustRoot(raw); err != nil {
 		return nil, fmt.Errorf("trust.root %s: %w", s.cfg.Trust.Root, err)
 	}
+
 	return a, nil
 }
 
@@ -141,12 +162,15 @@ func (s *Server) readModule(m config.Module) admission.Module {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", field, err))
 		}
+
 		return raw
 	}
+
 	out.Package = signing.Package{Wasm: read("wasm", m.Wasm), Config: read("config", m.Config), Signature: read("signature", m.Signature)}
 	for _, a := range m.Approvals {
 		out.Package.Approvals = append(out.Package.Approvals, read("approvals", a))
 	}
+
 	out.Missing = errors.Join(errs...)
 	return out
 }
@@ -158,8 +182,13 @@ func (s *Server) rules(cluster string) []admission.Rule {
 		if b.Cluster != "" && b.Cluster != cluster {
 			continue
 		}
-		r := admission.Rule{Modules: b.Modules, RejectCode: gateway.CodeInvalidRecord, KeepCodec: b.Recompress == "same",
-			Place: place(b)}
+		r := admission.Rule{
+			Modules:    b.Modules,
+			RejectCode: gateway.CodeInvalidRecord,
+			KeepCodec:  b.Recompress == "same",
+			Place:      place(b),
+		}
+
 		if b.RejectWith == "policy_violation" {
 			r.RejectCode = gateway.CodePolicyViolation
 		}
@@ -169,19 +198,29 @@ func (s *Server) rules(cluster string) []admission.Rule {
 		if b.Evidence == "content" {
 			r.Evidence = audit.EvidenceContent
 		}
+
 		out = append(out, r)
 	}
+
 	return out
 }
 
 // place is the binding as admission knows it. The configuration is valid.
 func place(b config.Binding) admission.Place {
-	at := admission.Place{Binding: b.Name, Topics: b.Topics, Principals: b.Principals, ClientIDs: b.ClientIDs, DataClass: b.DataClass}
+	at := admission.Place{
+		Binding:    b.Name,
+		Topics:     b.Topics,
+		Principals: b.Principals,
+		ClientIDs:  b.ClientIDs,
+		DataClass:  b.DataClass,
+	}
+
 	at.TLS, _ = gateway.ParseTLSLevel(b.TLS)
 	for _, s := range b.Sources {
 		prefix, _ := gateway.ParseSource(s)
 		at.Sources = append(at.Sources, prefix)
 	}
+
 	return at
 }
 
@@ -196,20 +235,24 @@ const retryAfter = 500 * time.Millisecond
 // watch reloads when a file that admission reads has changed, or when the first
 // grant ends, until ctx ends.
 func (s *Server) watch(ctx context.Context) {
-	seen, failed := s.stamp(), time.Time{}
+	seen := s.stamp()
+	failed := time.Time{}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
+
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+
 		s.refreshFiles()
 		now := s.stamp()
 		if now == seen && !s.grantEnded() || time.Since(failed) < retryAfter {
 			continue
 		}
+
 		if err := s.reload(ctx); err != nil {
 			// A file that is half written is whole a moment later, perhaps with
 			// the same size and time.
@@ -217,6 +260,7 @@ func (s *Server) watch(ctx context.Context) {
 			s.log.Error("reloading failed; the bindings stay as they are; trying again", zap.Error(err))
 			continue
 		}
+
 		seen = now
 		s.log.Info("reloaded trust, policy and modules")
 	}
@@ -232,6 +276,7 @@ func (s *Server) grantEnded() bool {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -247,16 +292,20 @@ func (s *Server) stamp() string {
 			fmt.Fprintf(&b, "%s missing\n", path)
 			return
 		}
+
 		fmt.Fprintf(&b, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
 	}
+
 	note(s.cfg.File(s.cfg.Trust.Root))
 	if p := s.cfg.File(s.cfg.Policy.Path); p != "" {
 		filepath.WalkDir(p, func(path string, _ fs.DirEntry, _ error) error { note(path); return nil })
 	}
+
 	for _, m := range s.cfg.Modules {
 		for _, f := range append([]string{m.Wasm, m.Config, m.Signature}, m.Approvals...) {
 			note(s.cfg.File(f))
 		}
 	}
+
 	return b.String()
 }

@@ -13,12 +13,14 @@ func TestConditionsOnClientsReachTheBinding(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	s := &Server{cfg: c}
 	at := s.rules(config.MainCluster)[0].Place
 	var sources []string
 	for _, p := range at.Sources {
 		sources = append(sources, p.String())
 	}
+
 	if at.TLS != gateway.MutualTLS || !slices.Equal(at.ClientIDs, []string{"etl-*"}) ||
 		!slices.Equal(sources, []string{"10.1.2.3/32", "10.0.0.0/8", "2001:db8::/32"}) {
 		t.Errorf("got %+v", at)

@@ -31,6 +31,7 @@ func loadKeys(cfg *config.Config) (map[string][]byte, error) {
 		}
 		keys[k.Name] = secret
 	}
+
 	return keys, errors.Join(errs...)
 }
 
@@ -51,15 +52,18 @@ func makeKey(path string) ([]byte, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
+
 	f, err := os.CreateTemp(filepath.Dir(path), ".key-*")
 	if err != nil {
 		return nil, err
 	}
+
 	defer os.Remove(f.Name())
 	_, err = f.WriteString(hex.EncodeToString(secret) + "\n")
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return nil, err
 	}
+
 	return secret, os.Rename(f.Name(), path)
 }
 
@@ -70,6 +74,7 @@ func (s *Server) serviceIdentity(c *config.SASL) (sasl.Mechanism, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	scramAuth := func(context.Context) (scram.Auth, error) {
 		return scram.Auth{User: c.Username, Pass: *password.now()}, nil
 	}

@@ -54,12 +54,19 @@ type Server struct {
 
 // Open opens what serving needs. Nothing is listened on yet.
 func Open(ctx context.Context, cfg *config.Config, log *Logger) (s *Server, err error) {
-	s = &Server{cfg: cfg, log: log, brokers: map[string]*broker.Embedded{}, set: map[string]*admission.Set{}}
+	s = &Server{
+		cfg:     cfg,
+		log:     log,
+		brokers: map[string]*broker.Embedded{},
+		set:     map[string]*admission.Set{},
+	}
+
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close(ctx))
 		}
 	}()
+
 	if err := os.MkdirAll(cfg.File(cfg.DataDir), 0o700); err != nil {
 		return s, fmt.Errorf("making data_dir: %w", err)
 	}
@@ -75,6 +82,7 @@ func Open(ctx context.Context, cfg *config.Config, log *Logger) (s *Server, err 
 	if s.gateway, err = s.newGateway(); err != nil {
 		return s, err
 	}
+
 	return s, nil
 }
 
@@ -83,10 +91,12 @@ func openJournal(cfg *config.Config) (*audit.Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("audit.key_file: %w", err)
 	}
+
 	dir := cfg.File(cfg.Audit.Dir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("audit.dir: %w", err)
 	}
+
 	l, err := audit.Open(dir, audit.Options{Key: key, Node: cfg.Node, InsecureNoSync: cfg.Audit.NoSync})
 	if err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
@@ -103,9 +113,13 @@ func (s *Server) guestEvent(e transforms.LogEvent) {
 func (s *Server) newGateway() (*gateway.Gateway, error) {
 	l := s.cfg.Limits
 	gc := gateway.Config{
-		Journal: s.journal, Ledger: s.journal, Log: s.log.Logger,
-		MaxFrame: l.MaxFrame, Memory: l.Memory, MaxConnections: l.MaxConnections,
-		Batch: recordbatch.Limits{MaxDecompressed: l.MaxBatch},
+		Journal:        s.journal,
+		Ledger:         s.journal,
+		Log:            s.log.Logger,
+		MaxFrame:       l.MaxFrame,
+		Memory:         l.Memory,
+		MaxConnections: l.MaxConnections,
+		Batch:          recordbatch.Limits{MaxDecompressed: l.MaxBatch},
 	}
 	for _, cl := range s.cfg.Clusters {
 		cc, err := s.clusterConfig(cl)
@@ -114,6 +128,7 @@ func (s *Server) newGateway() (*gateway.Gateway, error) {
 		}
 		gc.Clusters = append(gc.Clusters, cc)
 	}
+
 	return gateway.New(gc)
 }
 
@@ -122,28 +137,40 @@ func (s *Server) clusterConfig(cl config.Cluster) (gateway.ClusterConfig, error)
 	if err != nil {
 		return gateway.ClusterConfig{}, err
 	}
+
 	port, err := strconv.Atoi(portText)
 	if err != nil {
 		return gateway.ClusterConfig{}, err
 	}
-	cc := gateway.ClusterConfig{Name: cl.Name, Host: host, Port: port, AdvertisedHost: cl.Listen.AdvertisedHost,
-		FirstNodePort: cl.Listen.FirstNodePort, Telemetry: cl.Listen.Telemetry, Embedded: cl.Broker.Embedded != nil}
+
+	cc := gateway.ClusterConfig{
+		Name:           cl.Name,
+		Host:           host,
+		Port:           port,
+		AdvertisedHost: cl.Listen.AdvertisedHost,
+		FirstNodePort:  cl.Listen.FirstNodePort,
+		Telemetry:      cl.Listen.Telemetry,
+		Embedded:       cl.Broker.Embedded != nil,
+	}
 	if cc.FirstNodePort == 0 && port != 0 {
 		cc.FirstNodePort = port + 1
 	}
 	if cc.MinNode, cc.MaxNode, err = config.ParseNodeIDs(cl.Listen.NodeIDs); err != nil {
 		return cc, err
 	}
+
 	if cl.Listen.TLS != nil {
 		if cc.TLS, err = s.serverTLS(cl.Listen.TLS); err != nil {
 			return cc, fmt.Errorf("listen.tls: %w", err)
 		}
 	}
+
 	if sni := cl.Listen.SNI; sni != nil {
 		if cc.SNI, err = gateway.ParseSNI(sni.Bootstrap, sni.Pattern); err != nil {
 			return cc, fmt.Errorf("listen.sni: %w", err)
 		}
 	}
+
 	if cc.Access, err = s.access(cl); err != nil {
 		return cc, err
 	}
@@ -157,6 +184,7 @@ func (s *Server) clusterConfig(cl config.Cluster) (gateway.ClusterConfig, error)
 	if cc.Access.Terminate {
 		cc.Access.Service = service
 	}
+
 	return cc, nil
 }
 
@@ -164,12 +192,17 @@ func (s *Server) clusterConfig(cl config.Cluster) (gateway.ClusterConfig, error)
 func (s *Server) upstream(cl config.Cluster) (gateway.Upstream, sasl.Mechanism, error) {
 	if e := cl.Broker.Embedded; e != nil {
 		b, err := broker.OpenEmbedded(broker.EmbeddedConfig{
-			DataDir: s.cfg.File(e.Dir), Args: []string{BrokerCommand}, InsecureNoSync: e.NoSync, AutoCreateTopics: true,
-			Partitions: e.Partitions, Log: s.log.Named("broker"),
+			DataDir:          s.cfg.File(e.Dir),
+			Args:             []string{BrokerCommand},
+			InsecureNoSync:   e.NoSync,
+			AutoCreateTopics: true,
+			Partitions:       e.Partitions,
+			Log:              s.log.Named("broker"),
 		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("broker.embedded: %w", err)
 		}
+
 		s.brokers[cl.Name] = b
 		return b, nil, nil
 	}
@@ -185,22 +218,26 @@ func (s *Server) realCluster(u *config.Upstream) (gateway.Upstream, sasl.Mechani
 		}
 		cc.Bootstrap = append(cc.Bootstrap, addr)
 	}
+
 	var err error
 	if u.TLS != nil {
 		if cc.TLS, err = s.clientTLS(u.TLS); err != nil {
 			return nil, nil, fmt.Errorf("broker.upstream.tls: %w", err)
 		}
 	}
+
 	var service sasl.Mechanism
 	if u.SASL != nil {
 		if service, err = s.serviceIdentity(u.SASL); err != nil {
 			return nil, nil, fmt.Errorf("broker.upstream.sasl: %w", err)
 		}
 	}
+
 	c, err := broker.NewCluster(cc)
 	if err != nil {
 		return nil, nil, fmt.Errorf("broker.upstream: %w", err)
 	}
+
 	return c, service, nil
 }
 
@@ -214,6 +251,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	defer wg.Wait()
 	defer stop()
 	wg.Go(func() { s.log.run(work) })
+
 	for _, b := range s.brokers {
 		wg.Go(func() {
 			if err := b.Run(work); err != nil {
@@ -224,15 +262,22 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			return fmt.Errorf("starting the embedded broker: %w", err)
 		}
 	}
+
 	if err := s.reload(ctx); err != nil {
 		return err
 	}
 	if err := s.discover(ctx); err != nil {
 		return err
 	}
-	if err := s.journal.Record(ctx, audit.ControlEntry{Kind: audit.KindStart, Subject: s.cfg.Node, Outcome: "started", Revision: build.Read().Version}); err != nil {
+	if err := s.journal.Record(ctx, audit.ControlEntry{
+		Kind:     audit.KindStart,
+		Subject:  s.cfg.Node,
+		Outcome:  "started",
+		Revision: build.Read().Version,
+	}); err != nil {
 		return fmt.Errorf("recording the start: %w", err)
 	}
+
 	for _, cl := range s.cfg.Clusters {
 		s.gateway.Cluster(cl.Name).Resolve(s.journal.Unbound())
 	}
@@ -240,6 +285,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	for _, f := range s.fetchers {
 		wg.Go(func() { f.Run(work) })
 	}
+
 	ready()
 	err := s.gateway.Run(ctx)
 	return errors.Join(err, s.recordStop())
@@ -257,6 +303,7 @@ func (s *Server) discover(ctx context.Context) error {
 	if err != nil {
 		s.log.Warn("the cluster does not answer yet; clients can connect once it does", zap.Error(err))
 	}
+
 	return nil
 }
 
@@ -276,6 +323,7 @@ func (s *Server) Close(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 	s.mu.Lock()
+
 	for _, set := range s.set {
 		errs = append(errs, set.Close(ctx))
 	}
@@ -283,12 +331,14 @@ func (s *Server) Close(ctx context.Context) error {
 	for _, b := range s.brokers {
 		b.Close()
 	}
+
 	if s.runtime != nil {
 		errs = append(errs, s.runtime.Close(ctx))
 	}
 	if s.journal != nil {
 		errs = append(errs, s.journal.Close())
 	}
+
 	return errors.Join(errs...)
 }
 

@@ -55,12 +55,15 @@ func (w *watched[T]) load() error {
 		if contents[i], err = f.read(); err != nil {
 			return fmt.Errorf("%s: %w", f.field, err)
 		}
-		fields, paths = append(fields, f.field), append(paths, f.path)
+		fields = append(fields, f.field)
+		paths = append(paths, f.path)
 	}
+
 	content, err := w.parse(contents)
 	if err != nil {
 		return fmt.Errorf("%s: %s: %w", strings.Join(fields, ", "), strings.Join(paths, ", "), err)
 	}
+
 	w.content.Store(content)
 	return nil
 }
@@ -76,18 +79,23 @@ func (f watchedFile) read() ([]byte, error) {
 // Files that failed are tried again: one that was half written may have got its
 // rest without a change of size or time. A reason is told once.
 func (w *watched[T]) refresh() (changed bool, err error) {
-	stamp, failure := w.stampNow(), w.failure
+	stamp := w.stampNow()
+	failure := w.failure
 	if stamp == w.stamp && failure == "" {
 		return false, nil
 	}
+
 	changed = stamp != w.stamp
-	w.stamp, w.failure = stamp, ""
+	w.stamp = stamp
+	w.failure = ""
+
 	if err = w.load(); err == nil {
 		return true, nil
 	}
 	if w.failure = err.Error(); !changed && w.failure == failure {
 		return false, nil
 	}
+
 	return true, err
 }
 
@@ -102,6 +110,7 @@ func (w *watched[T]) stampNow() string {
 		}
 		fmt.Fprintln(&b, info.Size(), info.ModTime().UnixNano(), info.Mode())
 	}
+
 	return b.String()
 }
 

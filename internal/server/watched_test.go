@@ -12,6 +12,7 @@ func TestFileThatFailedIsTriedAgainAndToldOnce(t *testing.T) {
 	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	var failure error
 	w, err := watch(&Server{}, single(func(raw []byte) (*string, error) {
 		content := string(raw)
@@ -20,15 +21,18 @@ func TestFileThatFailedIsTriedAgainAndToldOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	failure = errors.New("half of it")
 	if err := os.WriteFile(path, []byte("longer"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	for i, want := range []bool{true, false} {
 		if changed, err := w.refresh(); changed != want || (err != nil) != want || *w.now() != "x" {
 			t.Fatalf("try %d: changed %t, %v, %q in force", i, changed, err, *w.now())
 		}
 	}
+
 	failure = nil // its rest came without a change of size or time
 	if changed, err := w.refresh(); !changed || err != nil || *w.now() != "longer" {
 		t.Fatalf("changed %t, %v, %q in force", changed, err, *w.now())

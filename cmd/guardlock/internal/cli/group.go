@@ -17,6 +17,7 @@ func NewGroup(use, short, long string, commands ...*cobra.Command) *cobra.Comman
 		Args:  unknownCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+
 	group.SuggestionsMinimumDistance = 2
 	group.AddCommand(commands...)
 	return group
@@ -30,6 +31,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		return exit.WithHint(err, "did you mean `%s %s`?", cmd.CommandPath(), strings.Join(near, "` or `"))
 	}
+
 	return exit.WithHint(err, "see `%s --help`", cmd.CommandPath())
 }
 

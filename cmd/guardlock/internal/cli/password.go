@@ -24,6 +24,7 @@ func NewPassword(cmd *cobra.Command) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	second, err := AskPassword(cmd, "Once more: ")
 	if err != nil {
 		return nil, err
@@ -31,6 +32,7 @@ func NewPassword(cmd *cobra.Command) ([]byte, error) {
 	if subtle.ConstantTimeCompare(first, second) != 1 {
 		return nil, exit.Usagef("making a key: the two passwords differ")
 	}
+
 	return first, nil
 }
 
@@ -41,9 +43,11 @@ func AskPassword(cmd *cobra.Command, prompt string) ([]byte, error) {
 		return nil, exit.WithHint(exit.Usagef("a password is needed, and there is no terminal to ask on"),
 			"set %s; for a key without password, `guardlock keygen --no-password`", PasswordVariable)
 	}
+
 	fmt.Fprint(cmd.ErrOrStderr(), prompt)
 	password, err := term.ReadPassword(int(in.Fd()))
 	fmt.Fprintln(cmd.ErrOrStderr())
+
 	if err != nil {
 		return nil, fmt.Errorf("reading the password: %w", err)
 	}

@@ -22,7 +22,13 @@ type Progress struct {
 
 func NewProgress(w io.Writer, size int64) *Progress {
 	now := time.Now()
-	return &Progress{w: w, on: IsTerminal(w), size: size, start: now, drawn: now}
+	return &Progress{
+		w:     w,
+		on:    IsTerminal(w),
+		size:  size,
+		start: now,
+		drawn: now,
+	}
 }
 
 // Add counts work that is done and redraws five times a second at most.

@@ -17,15 +17,18 @@ func Report(w io.Writer, err error) int {
 		fmt.Fprintln(w, "guardlock: interrupted")
 		return code
 	}
+
 	p := PaletteFor(w)
 	first, more, _ := strings.Cut(err.Error(), "\n")
 	fmt.Fprintf(w, "%s %s\n", p.Red("guardlock:"), Printable(first))
+
 	for line := range strings.Lines(more) {
 		fmt.Fprintf(w, "  %s\n", Printable(strings.TrimSuffix(line, "\n")))
 	}
 	if hint := exit.HintOf(err); hint != "" {
 		fmt.Fprintf(w, "%s %s\n", p.Dim("hint:"), Printable(hint))
 	}
+
 	return exit.CodeOf(err)
 }
 

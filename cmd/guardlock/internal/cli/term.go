@@ -65,6 +65,7 @@ func (t *Table) Write(w io.Writer) error {
 	for _, row := range t.rows {
 		fmt.Fprintln(tw, strings.Join(row, "\t"))
 	}
+
 	if err := tw.Flush(); err != nil {
 		return err
 	}
@@ -78,6 +79,7 @@ func (t *Table) Write(w io.Writer) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -98,8 +100,10 @@ func Printable(s string) string {
 		default:
 			b.WriteRune(r)
 		}
+
 		s = s[n:]
 	}
+
 	return b.String()
 }
 

@@ -20,6 +20,7 @@ func ParseDay(s string, end bool) (time.Time, error) {
 	if end {
 		t = t.AddDate(0, 0, 1).Add(-time.Second)
 	}
+
 	return t, nil
 }
 
@@ -30,6 +31,7 @@ func ParsePeriod(s string) (time.Duration, error) {
 			return time.Duration(n) * 24 * time.Hour, nil
 		}
 	}
+
 	d, err := time.ParseDuration(s)
 	if err != nil || d <= 0 {
 		return 0, exit.Usagef("%q is not a period like 90d or 12h", s)

@@ -38,7 +38,8 @@ func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
 // customer is what a shop knows of somebody: most of it personal.
 func (g *generator) customer(i int) demoRecord {
-	given, family := pick(g.r, givenNames), pick(g.r, familyNames)
+	given := pick(g.r, givenNames)
+	family := pick(g.r, familyNames)
 	iban := fmt.Sprintf("DE%02d%018d", 10+g.r.IntN(89), g.r.Int64N(1_000_000_000_000_000_000))
 	v := map[string]any{
 		"id": fmt.Sprintf("c-%06d", i),
@@ -55,19 +56,26 @@ func (g *generator) customer(i int) demoRecord {
 		"loyalty":   map[string]any{"tier": pick(g.r, []string{"basic", "silver", "gold"}), "points": g.r.IntN(20_000)},
 		"signed_up": g.start.Add(-time.Duration(g.r.IntN(100_000)) * time.Minute).Format(time.RFC3339),
 	}
+
 	return g.record("customers", fmt.Sprintf("c-%06d", i), v)
 }
 
 // payment is a card payment. suspicious ones add up to a score that the fraud
 // module routes to review; stolen ones to a score that it rejects.
 func (g *generator) payment(i int, kind paymentKind) demoRecord {
-	amount, country, category, lastHour, present := 1+g.r.Float64()*400, pick(g.r, []string{"DE", "FR", "IT", "ES"}), pick(g.r, categories), g.r.IntN(4), true
+	amount := 1 + g.r.Float64()*400
+	country := pick(g.r, []string{"DE", "FR", "IT", "ES"})
+	category := pick(g.r, categories)
+	lastHour := g.r.IntN(4)
+	present := true
+
 	switch kind {
 	case suspicious:
 		amount, category, present = 12_000+g.r.Float64()*30_000, pick(g.r, []string{"gambling", "crypto"}), true
 	case stolen:
 		amount, country, category, lastHour, present = 150_000+g.r.Float64()*50_000, "KP", "crypto", 12+g.r.IntN(20), false
 	}
+
 	v := map[string]any{
 		"id": fmt.Sprintf("p-%07d", i), "amount": float64(int(amount*100)) / 100, "currency": "EUR", "country": country,
 		"card":     map[string]any{"network": pick(g.r, []string{"visa", "mastercard"}), "last4": fmt.Sprintf("%04d", g.r.IntN(10_000)), "present": present},
@@ -75,6 +83,7 @@ func (g *generator) payment(i int, kind paymentKind) demoRecord {
 		"velocity": map[string]any{"last_hour": lastHour},
 		"time":     g.start.Add(time.Duration(i) * time.Millisecond).Format(time.RFC3339Nano),
 	}
+
 	return g.record("payments", fmt.Sprintf("p-%07d", i), v)
 }
 
@@ -93,15 +102,18 @@ func (g *generator) sensor(i int) demoRecord {
 	if !ok {
 		base = 18 + g.r.Float64()*6
 	}
+
 	base += (g.r.Float64() - 0.5) * 0.2
 	g.drift[device] = base
 	value := base
+
 	if g.r.IntN(400) == 0 {
 		value *= 2.5
 	}
 	id := fmt.Sprintf("s-%02d", device)
 	v := map[string]any{"device": id, "value": float64(int(value*100)) / 100, "unit": "C",
 		"time": g.start.Add(time.Duration(i) * 10 * time.Millisecond).Format(time.RFC3339Nano)}
+
 	return g.record("sensors", id, v)
 }
 

@@ -55,12 +55,14 @@ unless --dir names one to keep.`,
 		Args: cli.NeedArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd, o) },
 	}
+
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:9092", "`ADDRESS` for Kafka clients; brokers take the ports that follow")
 	f.StringVar(&o.dir, "dir", "", "`DIRECTORY` to write to and keep; default: one that is removed")
 	f.IntVar(&o.records, "records", 30_000, "`NUMBER` of records to stream")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of the sample data")
 	f.BoolVar(&o.exit, "exit", false, "end after the tour")
+
 	return cmd
 }
 
@@ -72,19 +74,23 @@ func runDemo(cmd *cobra.Command, o demoOptions) (err error) {
 	if err != nil {
 		return err
 	}
+
 	defer func() { err = errors.Join(err, remove()) }()
 	path, err := setupDemo(cmd.Context(), dir, o.listen)
 	if err != nil {
 		return fmt.Errorf("preparing the demo: %w", err)
 	}
+
 	cfg, err := config.Load(path)
 	if err != nil {
 		return err
 	}
+
 	s, err := server.Open(cmd.Context(), cfg, server.NewLogger(cfg.Log, cmd.ErrOrStderr()))
 	if err != nil {
 		return err
 	}
+
 	defer func() { err = errors.Join(err, s.Close(context.Background())) }()
 	return serveDemo(cmd, o, cfg, s, dir)
 }
@@ -95,12 +101,14 @@ func demoDir(name string) (dir string, remove func() error, err error) {
 		dir, err = os.MkdirTemp("", "guardlock-demo-")
 		return dir, func() error { return os.RemoveAll(dir) }, err
 	}
+
 	if dir, err = filepath.Abs(name); err != nil {
 		return "", nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", nil, fmt.Errorf("making the demo's directory: %w", err)
 	}
+
 	return dir, func() error { return nil }, nil
 }
 
@@ -108,15 +116,26 @@ func demoDir(name string) (dir string, remove func() error, err error) {
 func serveDemo(cmd *cobra.Command, o demoOptions, cfg *config.Config, s *server.Server, dir string) error {
 	ctx, stop := context.WithCancel(cmd.Context())
 	defer stop()
-	ready, served := make(chan struct{}), make(chan error, 1)
+	ready := make(chan struct{})
+	served := make(chan error, 1)
 	go func() { served <- s.Run(ctx, func() { close(ready) }) }()
 	select {
 	case err := <-served:
 		return demoHint(err, o.listen)
 	case <-ready:
 	}
-	t := &tour{out: cmd.OutOrStdout(), err: cmd.ErrOrStderr(), stack: s, config: cfg, dir: dir, options: o,
-		address: s.Addr(config.MainCluster), palette: cli.PaletteFor(cmd.OutOrStdout())}
+
+	t := &tour{
+		out:     cmd.OutOrStdout(),
+		err:     cmd.ErrOrStderr(),
+		stack:   s,
+		config:  cfg,
+		dir:     dir,
+		options: o,
+		address: s.Addr(config.MainCluster),
+		palette: cli.PaletteFor(cmd.OutOrStdout()),
+	}
+
 	tourErr := t.run(ctx)
 	if tourErr == nil && !o.exit {
 		t.nextSteps()
@@ -127,11 +146,13 @@ func serveDemo(cmd *cobra.Command, o demoOptions, cfg *config.Config, s *server.
 		}
 		fmt.Fprintln(t.out, "\nending: answering what is under way, then closing")
 	}
+
 	stop()
 	err := <-served
 	if cmd.Context().Err() != nil && errors.Is(tourErr, context.Canceled) {
 		tourErr = nil // Ctrl-C during the tour is a clean end, too
 	}
+
 	return errors.Join(tourErr, err)
 }
 
@@ -150,11 +171,13 @@ func freeAddress(busy string) string {
 	if err != nil {
 		host = "127.0.0.1"
 	}
+
 	for port := 19092; port < 65535; port += 1000 {
 		if canListen(host, port) && canListen(host, port+1) {
 			return net.JoinHostPort(host, strconv.Itoa(port))
 		}
 	}
+
 	return net.JoinHostPort(host, "0")
 }
 
@@ -180,6 +203,7 @@ func (t *tour) createTopics(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	defer c.Close()
 	admin := kadm.NewClient(c)
 	for name, partitions := range demoTopics {
@@ -191,6 +215,7 @@ func (t *tour) createTopics(ctx context.Context) error {
 			return fmt.Errorf("creating topic %s: %w", name, err)
 		}
 	}
+
 	return nil
 }
 

@@ -42,10 +42,12 @@ func setupDemo(ctx context.Context, dir, address string) (configPath string, err
 	if err != nil {
 		return "", err
 	}
+
 	approver, err := signing.GenerateKey(rand.Reader)
 	if err != nil {
 		return "", err
 	}
+
 	var errs []error
 	write := func(name string, mode os.FileMode, data []byte) {
 		errs = append(errs, os.WriteFile(filepath.Join(dir, name), data, mode))
@@ -53,14 +55,17 @@ func setupDemo(ctx context.Context, dir, address string) (configPath string, err
 	if err := writeTrustRoot(write, author, approver); err != nil {
 		return "", err
 	}
+
 	secret := make([]byte, 32)
 	rand.Read(secret)
 	write("pseudonyms.key", 0o600, secret)
+
 	for _, m := range demoModules {
 		if err := writeModule(ctx, write, m, author, approver); err != nil {
 			return "", fmt.Errorf("preparing module %s: %w", m.name, err)
 		}
 	}
+
 	write("guardlock.yaml", 0o644, []byte(demoConfig(address)))
 	return filepath.Join(dir, "guardlock.yaml"), errors.Join(errs...)
 }
@@ -72,22 +77,27 @@ func writeTrustRoot(write writeFile, author, approver *signing.PrivateKey) error
 		Identity string `json:"identity"`
 		Key      string `json:"key"`
 	}
+
 	entry := func(name string, k *signing.PrivateKey) ([]person, error) {
 		pem, err := k.Public().MarshalPEM()
 		return []person{{name, string(pem)}}, err
 	}
+
 	authors, err := entry("builder@demo", author)
 	if err != nil {
 		return err
 	}
+
 	approvers, err := entry("security@demo", approver)
 	if err != nil {
 		return err
 	}
+
 	raw, err := json.MarshalIndent(map[string]any{"authors": authors, "approvers": approvers, "threshold": 1}, "", "  ")
 	if err != nil {
 		return err
 	}
+
 	write("trust.json", 0o644, raw)
 	for name, k := range map[string]*signing.PrivateKey{"author": author, "approver": approver} {
 		pem, err := k.MarshalPEM([]byte(""))
@@ -96,6 +106,7 @@ func writeTrustRoot(write writeFile, author, approver *signing.PrivateKey) error
 		}
 		write(name+".key", 0o600, pem)
 	}
+
 	return nil
 }
 
@@ -106,30 +117,42 @@ func writeModule(ctx context.Context, write writeFile, m demoModule, author, app
 	if !ok {
 		return errors.New("it is not bundled")
 	}
+
 	config, _ := modules.ExampleConfig(m.name)
 	info, err := transforms.Inspect(wasm, transforms.ScanLimits{})
 	if err != nil {
 		return err
 	}
+
 	var functions []string
 	for _, i := range info.Imports {
 		functions = append(functions, i.String())
 	}
+
 	signature, err := signing.SignModule(ctx, wasm, author)
 	if err != nil {
 		return err
 	}
+
 	approval, err := signing.Approve(ctx, signing.Approval{
-		ModuleDigest: sha256.Sum256(wasm), ConfigDigest: sha256.Sum256(config), Topics: m.topics, HostFunctions: functions,
-		Keys: m.keys, Routes: m.routes, NotAfter: time.Now().Add(24 * time.Hour), Ticket: "DEMO-1",
+		ModuleDigest:  sha256.Sum256(wasm),
+		ConfigDigest:  sha256.Sum256(config),
+		Topics:        m.topics,
+		HostFunctions: functions,
+		Keys:          m.keys,
+		Routes:        m.routes,
+		NotAfter:      time.Now().Add(24 * time.Hour),
+		Ticket:        "DEMO-1",
 	}, approver)
 	if err != nil {
 		return err
 	}
+
 	write(m.name+".wasm", 0o644, wasm)
 	write(m.name+".json", 0o644, config)
 	write(m.name+".sigstore.json", 0o644, signature)
 	write(m.name+".approval.sigstore.json", 0o644, approval)
+
 	return nil
 }
 
@@ -154,9 +177,11 @@ modules:
 	for _, m := range demoModules {
 		out += fmt.Sprintf("  - name: %[1]s\n    wasm: %[1]s.wasm\n    config: %[1]s.json\n    signature: %[1]s.sigstore.json\n    approvals: [%[1]s.approval.sigstore.json]\n", m.name)
 	}
+
 	out += "bindings:\n"
 	for _, m := range demoModules {
 		out += fmt.Sprintf("  - name: %s\n    topics: [%s]\n    modules: [%s]\n    data_class: %s\n", m.topics[0], m.topics[0], m.name, m.class)
 	}
+
 	return out + "  - name: review\n    topics: [payments-review]\n    principals: [\"User:security\"]\nunbound_topics: refuse\n"
 }

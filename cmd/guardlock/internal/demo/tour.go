@@ -31,6 +31,7 @@ func (t *tour) run(ctx context.Context) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -43,11 +44,13 @@ func (t *tour) stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	defer c.Close()
 	records := t.generate()
 	bar := cli.NewProgress(t.err, t.bytes)
 	var failed atomic.Pointer[error]
 	started := time.Now()
+
 	for _, r := range records {
 		c.Produce(ctx, &kgo.Record{Topic: r.topic, Key: []byte(r.key), Value: r.value}, func(r *kgo.Record, err error) {
 			if err != nil {
@@ -56,19 +59,24 @@ func (t *tour) stream(ctx context.Context) error {
 			bar.Add(1, len(r.Key)+len(r.Value)) // promises run one at a time
 		})
 	}
+
 	err = c.Flush(ctx)
 	bar.Finish()
-	t.took, t.sent = time.Since(started), t.options.records
+	t.took = time.Since(started)
+	t.sent = t.options.records
+
 	if p := failed.Load(); p != nil {
 		return fmt.Errorf("streaming: %w", *p)
 	}
 	if err != nil {
 		return fmt.Errorf("streaming: %w", err)
 	}
+
 	perSecond := float64(t.sent) / t.took.Seconds()
 	fmt.Fprintf(t.out, "%s records acknowledged in %s: %s records/s, %s/s; every decision was on disk before its record\n",
 		humanize.Comma(int64(t.sent)), t.took.Round(time.Millisecond), humanize.Comma(int64(perSecond)),
 		humanize.Bytes(uint64(float64(t.bytes)/t.took.Seconds())))
+
 	return nil
 }
 
@@ -86,6 +94,7 @@ func (t *tour) generate() []demoRecord {
 		t.bytes += int64(len(r.key) + len(r.value))
 		records[i] = r
 	}
+
 	return records
 }
 
@@ -96,6 +105,7 @@ func (t *tour) beforeAndAfter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	defer c.Close()
 	shown := map[string]bool{}
 	var looked *kgo.Record
@@ -104,11 +114,13 @@ func (t *tour) beforeAndAfter(ctx context.Context) error {
 		if err := fetches.Err(); err != nil {
 			return fmt.Errorf("reading back: %w", err)
 		}
+
 		fetches.EachRecord(func(r *kgo.Record) {
 			before, ok := t.originals[r.Topic+"/"+string(r.Key)]
 			if !ok || shown[r.Topic] {
 				return
 			}
+
 			shown[r.Topic] = true
 			t.show(r, before)
 			if r.Topic == "customers" {
@@ -116,6 +128,7 @@ func (t *tour) beforeAndAfter(ctx context.Context) error {
 			}
 		})
 	}
+
 	return t.lookup(ctx, looked)
 }
 
@@ -137,6 +150,7 @@ func headersText(headers []kgo.RecordHeader) string {
 	for _, h := range headers {
 		parts = append(parts, h.Key+"="+string(h.Value))
 	}
+
 	return "; headers: " + strings.Join(parts, ", ")
 }
 
@@ -148,6 +162,7 @@ func (t *tour) lookup(ctx context.Context, r *kgo.Record) error {
 	if err != nil {
 		return err
 	}
+
 	t.compared = d.ID
 	fmt.Fprintf(t.out, "  decision   %s\n  outcome    %s (%s)\n  module     %s %.19s…\n  principal  %s from %s, client %s\n  policy     %.12s\n",
 		d.ID, d.Outcome, d.Reason, d.Module.Name, d.Module.Digest, d.Principal, d.Source, d.ClientID, d.Batch.PolicyRevision)
@@ -178,16 +193,20 @@ func (t *tour) rejected(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	defer c.Close()
 	r := newGenerator(t.options.seed+1, time.Now()).payment(9_999_999, stolen)
 	fmt.Fprintf(t.out, "  sent       %s\n", r.value)
+
 	sent := c.ProduceSync(ctx, &kgo.Record{Topic: r.topic, Key: []byte(r.key), Value: r.value})[0]
 	if sent.Err == nil {
 		return errors.New("the gateway took a payment that it must reject")
 	}
+
 	answer, _ := tap.Failure(sent.Record.Partition)
 	why := kafka.NewReported(answer.Message, answer.Named[0], 0)
 	fmt.Fprintf(t.out, "  client got %s\n", t.palette.Red(fmt.Sprintf("%s: %s (decision %s)", kafka.ErrorName(sent.Err), why.Message, why.Decision)))
+
 	for d, err := range t.stack.Decisions().Query(ctx, audit.Filter{Topic: r.topic, Outcome: "rejected", Reverse: true, Limit: 1}) {
 		if err != nil {
 			return err
@@ -196,6 +215,7 @@ func (t *tour) rejected(ctx context.Context) error {
 		fmt.Fprintf(t.out, "  more       %s audit show %s --dir %s\n", demoCommand, d.ID, cli.ShellWord(t.logDir()))
 		return nil
 	}
+
 	return errors.New("the rejection is not in the decision log")
 }
 
@@ -217,6 +237,7 @@ func (t *tour) counts(ctx context.Context) error {
 			tb.Add(m.name, m.topics[0], o, humanize.Comma(totals.Outcomes[o]))
 		}
 	}
+
 	return tb.Write(t.out)
 }
 

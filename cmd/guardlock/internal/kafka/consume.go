@@ -50,6 +50,7 @@ func NewConsumeCommand() *cobra.Command {
 		Args: cli.NeedArgs(),
 		RunE: c.run,
 	}
+
 	c.client.Register(cmd)
 	fl := cmd.Flags()
 	fl.StringVarP(&c.topic, "topic", "t", "", "topic to read")
@@ -61,6 +62,7 @@ func NewConsumeCommand() *cobra.Command {
 	fl.BoolVarP(&c.follow, "follow", "f", false, "wait for new records until Ctrl-C")
 	fl.BoolVarP(&c.meta, "meta", "m", false, "print partition, offset, time, key and headers too")
 	fl.BoolVar(&c.uncommitted, "uncommitted", false, "print records of open and aborted transactions too")
+
 	return cmd
 }
 
@@ -69,6 +71,7 @@ func (c *consumeCommand) run(cmd *cobra.Command, _ []string) error {
 	if err := c.check(cmd); err != nil {
 		return err
 	}
+
 	ctx := cmd.Context()
 	rng, err := c.findRange(ctx)
 	if err != nil {
@@ -77,16 +80,19 @@ func (c *consumeCommand) run(cmd *cobra.Command, _ []string) error {
 	if !c.follow && rng.done() {
 		return c.summary(cmd, 0)
 	}
+
 	client, err := c.client.Connect(ctx, nil, c.options(rng)...)
 	if err != nil {
 		return err
 	}
+
 	defer client.Close()
 	printed, err := c.print(ctx, cmd, client, rng)
 	if c.group != "" {
 		// Also after Ctrl-C: what was printed shall not be printed again.
 		err = errors.Join(err, commit(context.WithoutCancel(ctx), client))
 	}
+
 	if err != nil {
 		return err
 	}
@@ -112,15 +118,18 @@ func (c *consumeCommand) options(rng offsetRange) []kgo.Opt {
 	if c.uncommitted {
 		isolation = kgo.ReadUncommitted()
 	}
+
 	opts := []kgo.Opt{kgo.FetchIsolationLevel(isolation), kgo.FetchMaxWait(500 * time.Millisecond)}
 	if c.group != "" {
 		return append(opts, kgo.ConsumerGroup(c.group), kgo.ConsumeTopics(c.topic), kgo.AutoCommitMarks(),
 			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	}
+
 	starts := make(map[int32]kgo.Offset, len(rng))
 	for partition, r := range rng {
 		starts[partition] = kgo.NewOffset().At(r.next)
 	}
+
 	return append(opts, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{c.topic: starts}))
 }
 
@@ -137,16 +146,19 @@ func (c *consumeCommand) print(ctx context.Context, cmd *cobra.Command, client *
 		if err := fetchError(fetches); err != nil {
 			return printed, topicError("reading topic", c.topic, err)
 		}
+
 		for r := range fetches.RecordsAll() {
 			if err := out.print(r); err != nil {
 				return printed, fmt.Errorf("printing records: %w", err)
 			}
 			client.MarkCommitRecords(r)
 			rng.seen(r)
+
 			if printed++; printed == c.count {
 				return printed, out.flush()
 			}
 		}
+
 		if err := out.flush(); err != nil {
 			return printed, fmt.Errorf("printing records: %w", err)
 		}
@@ -165,6 +177,7 @@ func (c *consumeCommand) poll(ctx context.Context, client *kgo.Client) (kgo.Fetc
 		waiting, cancel = context.WithTimeout(ctx, quiet)
 		defer cancel()
 	}
+
 	fetches := client.PollFetches(waiting)
 	return fetches, waiting.Err() != nil && fetches.NumRecords() == 0
 }

@@ -24,7 +24,13 @@ type recordPrinter struct {
 }
 
 func newRecordPrinter(w io.Writer, json, meta bool) *recordPrinter {
-	return &recordPrinter{w: bufio.NewWriter(w), json: json, meta: meta, escape: cli.IsTerminal(w), p: cli.PaletteFor(w)}
+	return &recordPrinter{
+		w:      bufio.NewWriter(w),
+		json:   json,
+		meta:   meta,
+		escape: cli.IsTerminal(w),
+		p:      cli.PaletteFor(w),
+	}
 }
 
 func (o *recordPrinter) flush() error { return o.w.Flush() }
@@ -36,6 +42,7 @@ func (o *recordPrinter) print(r *kgo.Record) error {
 	if o.meta {
 		fmt.Fprint(o.w, o.p.Dim(metaOf(r)), "\t")
 	}
+
 	value := string(r.Value)
 	if r.Value == nil && o.meta {
 		value = "(null)"
@@ -43,6 +50,7 @@ func (o *recordPrinter) print(r *kgo.Record) error {
 	if o.escape {
 		value = cli.Printable(value)
 	}
+
 	_, err := fmt.Fprintln(o.w, value)
 	return err
 }
@@ -55,6 +63,7 @@ func metaOf(r *kgo.Record) string {
 	if r.Key != nil {
 		key = cli.Printable(string(r.Key))
 	}
+
 	parts = append(parts, "key="+key)
 	for _, h := range r.Headers {
 		parts = append(parts, cli.Printable(h.Key)+"="+cli.Printable(string(h.Value)))
@@ -83,7 +92,14 @@ type headerLine struct {
 }
 
 func NewRecordLine(r *kgo.Record) RecordLine {
-	l := RecordLine{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp.UTC(), Headers: []headerLine{}}
+	l := RecordLine{
+		Topic:     r.Topic,
+		Partition: r.Partition,
+		Offset:    r.Offset,
+		Timestamp: r.Timestamp.UTC(),
+		Headers:   []headerLine{},
+	}
+
 	l.Key, l.KeyBase64 = textOrBase64(r.Key)
 	l.Value, l.ValueBase64 = textOrBase64(r.Value)
 	for _, h := range r.Headers {
@@ -91,6 +107,7 @@ func NewRecordLine(r *kgo.Record) RecordLine {
 		line.Value, line.ValueBase64 = textOrBase64(h.Value)
 		l.Headers = append(l.Headers, line)
 	}
+
 	return l
 }
 
@@ -101,6 +118,7 @@ func textOrBase64(b []byte) (*string, string) {
 	if !utf8.Valid(b) {
 		return nil, base64.StdEncoding.EncodeToString(b)
 	}
+
 	s := string(b)
 	return &s, ""
 }

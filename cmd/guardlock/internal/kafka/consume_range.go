@@ -41,6 +41,7 @@ func (c *consumeCommand) findRange(ctx context.Context) (offsetRange, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	defer admin.Close()
 	details, err := admin.ListTopicsWithInternal(ctx, c.topic)
 	if err != nil {
@@ -49,15 +50,18 @@ func (c *consumeCommand) findRange(ctx context.Context) (offsetRange, error) {
 	if err := details[c.topic].Err; err != nil {
 		return nil, topicError(doing, c.topic, err)
 	}
+
 	for _, p := range c.partitions {
 		if _, ok := details[c.topic].Partitions[p]; !ok {
 			return nil, exit.NotFoundf("reading topic %q: no partition %d, it has %d", c.topic, p, len(details[c.topic].Partitions))
 		}
 	}
+
 	starts, ends, err := c.bounds(ctx, admin)
 	if err != nil {
 		return nil, topicError(doing, c.topic, err)
 	}
+
 	rng := make(offsetRange)
 	for _, p := range details[c.topic].Partitions.Numbers() {
 		if len(c.partitions) > 0 && !slices.Contains(c.partitions, p) {
@@ -67,6 +71,7 @@ func (c *consumeCommand) findRange(ctx context.Context) (offsetRange, error) {
 		end, _ := ends.Lookup(c.topic, p)
 		rng[p] = span{next: c.first(start.Offset, end.Offset), end: end.Offset}
 	}
+
 	return rng, c.resume(ctx, admin, rng)
 }
 
@@ -79,6 +84,7 @@ func (c *consumeCommand) bounds(ctx context.Context, admin *kadm.Client) (starts
 	} else {
 		ends, err = admin.ListCommittedOffsets(ctx, c.topic)
 	}
+
 	return starts, ends, err
 }
 
@@ -107,10 +113,12 @@ func (c *consumeCommand) resume(ctx context.Context, admin *kadm.Client, rng off
 	if err != nil {
 		return topicError("reading the group's offsets of topic", c.topic, err)
 	}
+
 	for p, s := range rng {
 		if at, ok := committed.Lookup(c.topic, p); ok && at.Err == nil && at.At > s.next {
 			rng[p] = span{next: at.At, end: s.end}
 		}
 	}
+
 	return nil
 }

@@ -49,6 +49,7 @@ func (f *ClientFlags) Register(cmd *cobra.Command) {
 	if env := os.Getenv("GUARDLOCK_BOOTSTRAP"); env != "" {
 		bootstrap = env
 	}
+
 	fl := cmd.Flags()
 	fl.StringSliceVarP(&f.bootstrap, "bootstrap", "b", strings.Split(bootstrap, ","), "`HOST:PORT` of a gateway or broker, several with commas (env GUARDLOCK_BOOTSTRAP)")
 	fl.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long to wait for the first answer of a broker")
@@ -70,16 +71,19 @@ func (f *ClientFlags) Connect(ctx context.Context, tap *Tap, more ...kgo.Opt) (*
 	if err != nil {
 		return nil, err
 	}
+
 	client, err := kgo.NewClient(append(opts, more...)...)
 	if err != nil {
 		return nil, exit.Usagef("making the client: %w", err)
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	if err := client.Ping(ctx); err != nil {
 		client.Close()
 		return nil, f.explain(err)
 	}
+
 	return client, nil
 }
 
@@ -103,6 +107,7 @@ func (f *ClientFlags) explain(err error) error {
 	case f.usesTLS() && !errors.Is(err, syscall.ECONNREFUSED):
 		return exit.WithHint(err, "does that port speak TLS? If not, leave out --tls, --ca and --cert")
 	}
+
 	return exit.WithHint(err, "is it running there? give the address with --bootstrap; `guardlock demo` starts a chain on this machine")
 }
 
@@ -111,6 +116,7 @@ func (f *ClientFlags) options(tap *Tap) ([]kgo.Opt, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	mechanism, err := f.sasl()
 	if err != nil {
 		return nil, err
@@ -118,6 +124,7 @@ func (f *ClientFlags) options(tap *Tap) ([]kgo.Opt, error) {
 	if tap != nil {
 		dial = tap.Wrap(dial)
 	}
+
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(f.bootstrap...),
 		kgo.ClientID("guardlock-cli"),
@@ -125,6 +132,7 @@ func (f *ClientFlags) options(tap *Tap) ([]kgo.Opt, error) {
 		kgo.MetadataMinAge(100 * time.Millisecond),
 		kgo.RetryTimeout(f.timeout),
 	}
+
 	if mechanism != nil {
 		opts = append(opts, kgo.SASL(mechanism))
 	}
@@ -139,6 +147,7 @@ func (f *ClientFlags) dialer() (dialFunc, error) {
 	if !f.usesTLS() {
 		return plain.DialContext, nil
 	}
+
 	config, err := f.tlsConfig()
 	if err != nil {
 		return nil, err
@@ -155,11 +164,13 @@ func (f *ClientFlags) tlsConfig() (*tls.Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading --ca: %w", err)
 		}
+
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("reading --ca: no certificate in %s", f.ca)
 		}
 	}
+
 	if (f.cert == "") != (f.key == "") {
 		return nil, exit.Usagef("--cert and --key go together")
 	}
@@ -170,6 +181,7 @@ func (f *ClientFlags) tlsConfig() (*tls.Config, error) {
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
+
 	return config, nil
 }
 
@@ -178,6 +190,7 @@ func (f *ClientFlags) keyPair() (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
+
 	key, err := disk.ReadPrivate(f.key)
 	if err != nil {
 		return tls.Certificate{}, err
@@ -194,10 +207,12 @@ func (f *ClientFlags) sasl() (sasl.Mechanism, error) {
 		}
 		return nil, nil
 	}
+
 	password, err := f.password()
 	if err != nil {
 		return nil, err
 	}
+
 	switch mechanism {
 	case "PLAIN":
 		if err := f.mayShowPassword(); err != nil {
@@ -209,6 +224,7 @@ func (f *ClientFlags) sasl() (sasl.Mechanism, error) {
 	case "SCRAM-SHA-512":
 		return scram.Auth{User: f.username, Pass: password}.AsSha512Mechanism(), nil
 	}
+
 	return nil, exit.Usagef("--sasl-mechanism %q is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512", f.mechanism)
 }
 
@@ -223,10 +239,12 @@ func (f *ClientFlags) password() (string, error) {
 		}
 		return "", exit.WithHint(exit.Usagef("no password for %s", f.username), "give --password-file, or set GUARDLOCK_SASL_PASSWORD")
 	}
+
 	raw, err := disk.ReadPrivate(f.passwordFile)
 	if err != nil {
 		return "", fmt.Errorf("reading --password-file: %w", err)
 	}
+
 	return strings.TrimRight(string(raw), "\r\n"), nil
 }
 
@@ -241,6 +259,7 @@ func (f *ClientFlags) mayShowPassword() error {
 				"add --tls, use SCRAM-SHA-256, or say --insecure-plain-password")
 		}
 	}
+
 	return nil
 }
 

@@ -56,6 +56,7 @@ func NewProduceCommand() *cobra.Command {
 		Args: cli.NeedArgs(),
 		RunE: c.run,
 	}
+
 	c.client.Register(cmd)
 	fl := cmd.Flags()
 	fl.StringVarP(&c.topic, "topic", "t", "", "topic to send to")
@@ -68,6 +69,7 @@ func NewProduceCommand() *cobra.Command {
 	fl.BoolVar(&c.idempotent, "idempotent", true, "let the broker remove duplicates of retries; needs --acks=all")
 	fl.StringVar(&c.transactional, "transactional-id", "", "send everything as one transaction of this `ID`")
 	fl.StringVar(&c.onReject, "on-reject", "continue", "after a refused record: continue or stop")
+
 	return cmd
 }
 
@@ -76,29 +78,40 @@ func (c *produceCommand) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
+
 	headers, err := parseHeaders(c.headers)
 	if err != nil {
 		return err
 	}
+
 	in, size, err := c.open(cmd.InOrStdin())
 	if err != nil {
 		return err
 	}
+
 	defer in.Close()
 	tap := NewTap()
 	client, err := c.client.Connect(cmd.Context(), tap, opts...)
 	if err != nil {
 		return err
 	}
+
 	defer client.Close()
 	if err := c.checkTopic(cmd, client); err != nil {
 		return err
 	}
+
 	s := &sender{
-		client: client, tap: tap, topic: c.topic, headers: headers, separator: c.keySeparator, partition: c.partition,
+		client:       client,
+		tap:          tap,
+		topic:        c.topic,
+		headers:      headers,
+		separator:    c.keySeparator,
+		partition:    c.partition,
 		stopOnReject: c.onReject == "stop" || c.transactional != "",
 		report:       newProduceReport(cmd.OutOrStdout(), cmd.ErrOrStderr(), c.topic, cli.WantsJSON(cmd), size),
 	}
+
 	if c.transactional != "" {
 		return s.sendTransaction(cmd.Context(), in)
 	}
@@ -116,18 +129,22 @@ func (c *produceCommand) options(cmd *cobra.Command) ([]kgo.Opt, error) {
 	if c.onReject != "continue" && c.onReject != "stop" {
 		return nil, exit.Usagef("--on-reject %q is neither continue nor stop", c.onReject)
 	}
+
 	acks, err := parseAcks(c.acks)
 	if err != nil {
 		return nil, err
 	}
+
 	codec, err := parseCodec(c.compression)
 	if err != nil {
 		return nil, err
 	}
+
 	opts := []kgo.Opt{
 		kgo.RequiredAcks(acks), kgo.ProducerBatchCompression(codec), kgo.ManualFlushing(),
 		kgo.MaxProduceRequestsInflightPerBroker(1), kgo.MaxBufferedRecords(2 * roundRecords),
 	}
+
 	if c.partition >= 0 {
 		opts = append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	}
@@ -143,6 +160,7 @@ func (c *produceCommand) options(cmd *cobra.Command) ([]kgo.Opt, error) {
 	if cmd.Flags().Changed("idempotent") && c.idempotent {
 		return nil, exit.WithHint(exit.Usagef("--idempotent needs --acks=all, not %s", c.acks), "leave out one of the two")
 	}
+
 	return append(opts, kgo.DisableIdempotentWrite()), nil
 }
 
@@ -160,6 +178,7 @@ func (c *produceCommand) checkTopic(cmd *cobra.Command, client *kgo.Client) erro
 	if n := len(details[c.topic].Partitions); int(c.partition) >= n {
 		return exit.NotFoundf("sending to topic %q: no partition %d, it has %d", c.topic, c.partition, n)
 	}
+
 	return nil
 }
 
@@ -172,6 +191,7 @@ func (c *produceCommand) open(stdin io.Reader) (io.ReadCloser, int64, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("reading --file: %w", err)
 	}
+
 	info, err := f.Stat()
 	if err != nil {
 		return nil, 0, errors.Join(fmt.Errorf("reading --file: %w", err), f.Close())
@@ -216,5 +236,6 @@ func parseHeaders(pairs []string) ([]kgo.RecordHeader, error) {
 		}
 		headers = append(headers, kgo.RecordHeader{Key: key, Value: []byte(value)})
 	}
+
 	return headers, nil
 }

@@ -28,7 +28,13 @@ type produceReport struct {
 }
 
 func newProduceReport(out, err io.Writer, topic string, json bool, size int64) *produceReport {
-	return &produceReport{out: out, err: err, topic: topic, json: json, progress: cli.NewProgress(err, size)}
+	return &produceReport{
+		out:      out,
+		err:      err,
+		topic:    topic,
+		json:     json,
+		progress: cli.NewProgress(err, size),
+	}
 }
 
 // Reported is a server's explanation. It comes from a closed catalogue and holds
@@ -49,15 +55,18 @@ func NewReported(batch, record string, i int) Reported {
 	if s.Message == "" {
 		s.Message = batch
 	}
+
 	if s.Decision != "" {
 		s.Message = strings.TrimSuffix(s.Message, " (decision "+s.Decision+")")
 		return s
 	}
+
 	s.Decision = decisionID.FindString(batch)
 	if id, err := audit.ParseDecisionID(s.Decision); err == nil && record != "" {
 		id.Index = i
 		s.Decision = id.String()
 	}
+
 	return s
 }
 
@@ -93,6 +102,7 @@ func (r *produceReport) refuse(n numbered, cause Reported) {
 	} else {
 		r.broken++
 	}
+
 	if r.decision == "" {
 		r.decision = cause.Decision
 	}
@@ -103,6 +113,7 @@ func (r *produceReport) refuse(n numbered, cause Reported) {
 	if cause.Decision != "" && !strings.Contains(cause.Message, cause.Decision) {
 		text += " (decision " + cause.Decision + ")"
 	}
+
 	r.tell(n, word, text, cause)
 }
 
@@ -114,10 +125,17 @@ func (r *produceReport) held(n numbered) {
 
 func (r *produceReport) tell(n numbered, word, text string, cause Reported) {
 	if r.json {
-		_ = cli.PrintJSONLine(r.out, produceLine{Line: n.line, Topic: r.topic, Partition: n.record.Partition,
-			Error: ErrorName(n.err), Message: cause.Message, Decision: cause.Decision})
+		_ = cli.PrintJSONLine(r.out, produceLine{
+			Line:      n.line,
+			Topic:     r.topic,
+			Partition: n.record.Partition,
+			Error:     ErrorName(n.err),
+			Message:   cause.Message,
+			Decision:  cause.Decision,
+		})
 		return
 	}
+
 	r.progress.Clear()
 	fmt.Fprintf(r.err, "line %d %s: %s\n", n.line, cli.PaletteFor(r.err).Red(word), cli.Printable(text))
 }
@@ -145,8 +163,10 @@ func (r *produceReport) finish(done string) error {
 				fmt.Fprintf(r.err, ", %d %s", part.n, part.word)
 			}
 		}
+
 		fmt.Fprintln(r.err)
 	}
+
 	switch {
 	case r.refused > 0:
 		err := exit.Refusedf("sending to topic %q: %s refused", r.topic, cli.Count(r.refused, "record"))
@@ -157,5 +177,6 @@ func (r *produceReport) finish(done string) error {
 	case r.broken > 0:
 		return fmt.Errorf("sending to topic %q: %s failed", r.topic, cli.Count(r.broken, "record"))
 	}
+
 	return nil
 }

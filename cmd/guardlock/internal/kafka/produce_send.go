@@ -66,6 +66,7 @@ func (s *sender) sendTransaction(ctx context.Context, in io.Reader) error {
 		}
 		return s.report.finish("committed")
 	}
+
 	// The abort must reach the coordinator although the user broke off.
 	abort := s.client.EndTransaction(context.WithoutCancel(ctx), kgo.TryAbort)
 	if abort != nil {
@@ -74,6 +75,7 @@ func (s *sender) sendTransaction(ctx context.Context, in io.Reader) error {
 	if errors.Is(err, errStopped) {
 		err = nil
 	}
+
 	return errors.Join(err, abort, s.report.finish("aborted"))
 }
 
@@ -90,6 +92,7 @@ func (s *sender) sendAll(ctx context.Context, in io.Reader) error {
 			}
 			round = again
 		}
+
 		if err != nil || !more {
 			return err
 		}
@@ -110,6 +113,7 @@ func (s *sender) gather(ctx context.Context, lines <-chan inputLine) (round []nu
 		case line.err != nil:
 			return round, false, line.err
 		}
+
 		size += len(line.text)
 		round = append(round, numbered{line: line.number, record: s.record(line.text)})
 	}
@@ -141,13 +145,21 @@ func nextLine(ctx context.Context, lines <-chan inputLine, wait bool) (line inpu
 }
 
 func (s *sender) record(text []byte) *kgo.Record {
-	r := &kgo.Record{Topic: s.topic, Value: text, Headers: s.headers, Partition: s.partition}
+	r := &kgo.Record{
+		Topic:     s.topic,
+		Value:     text,
+		Headers:   s.headers,
+		Partition: s.partition,
+	}
+
 	if s.separator == "" {
 		return r
 	}
 	if key, value, found := bytes.Cut(text, []byte(s.separator)); found {
-		r.Key, r.Value = key, value
+		r.Key = key
+		r.Value = value
 	}
+
 	return r
 }
 
@@ -158,6 +170,7 @@ func (s *sender) round(ctx context.Context, round []numbered) ([]numbered, error
 		n := &round[i]
 		s.client.Produce(ctx, n.record, func(_ *kgo.Record, err error) { n.err = err })
 	}
+
 	if err := s.client.Flush(ctx); err != nil {
 		return nil, err
 	}
@@ -168,6 +181,7 @@ func (s *sender) round(ctx context.Context, round []numbered) ([]numbered, error
 			s.report.stored(n)
 			continue
 		}
+
 		i := position[n.record.Partition]
 		position[n.record.Partition]++
 		switch innocent := s.innocent(n, i); {
@@ -179,6 +193,7 @@ func (s *sender) round(ctx context.Context, round []numbered) ([]numbered, error
 			s.report.refuse(n, s.reported(n, i))
 		}
 	}
+
 	if s.report.failed() > 0 && s.stopOnReject {
 		return nil, errStopped
 	}
@@ -187,7 +202,13 @@ func (s *sender) round(ctx context.Context, round []numbered) ([]numbered, error
 
 // resend is a fresh copy: a record belongs to the client once it was produced.
 func (s *sender) resend(r *kgo.Record) *kgo.Record {
-	return &kgo.Record{Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: r.Headers, Partition: s.partition}
+	return &kgo.Record{
+		Topic:     r.Topic,
+		Key:       r.Key,
+		Value:     r.Value,
+		Headers:   r.Headers,
+		Partition: s.partition,
+	}
 }
 
 // innocent tells whether the i-th failure of a partition is of a record that
@@ -201,6 +222,7 @@ func (s *sender) innocent(n numbered, i int) bool {
 	if i >= f.records {
 		return true
 	}
+
 	_, named := f.Named[int32(i)]
 	return len(f.Named) > 0 && !named
 }
@@ -241,10 +263,12 @@ func readLines(ctx context.Context, in io.Reader) <-chan inputLine {
 			return false
 		}
 	}
+
 	go func() {
 		defer close(lines)
 		scan := bufio.NewScanner(in)
 		scan.Buffer(nil, maxLine)
+
 		number := 0
 		for scan.Scan() {
 			number++
@@ -252,9 +276,11 @@ func readLines(ctx context.Context, in io.Reader) <-chan inputLine {
 				return
 			}
 		}
+
 		if err := scan.Err(); err != nil {
 			deliver(inputLine{err: fmt.Errorf("reading line %d: %w", number+1, err)})
 		}
 	}()
+
 	return lines
 }

@@ -46,6 +46,7 @@ func (t *Tap) Wrap(dial dialFunc) dialFunc {
 		if err != nil {
 			return nil, err
 		}
+
 		c := &tappedConn{Conn: conn, tap: t, pending: make(map[int32]produceShape)}
 		c.requests.done = c.request
 		c.responses.done = c.response
@@ -63,16 +64,19 @@ func (t *Tap) answer(shape produceShape, resp *kmsg.ProduceResponse) {
 				delete(t.failed, p.Partition)
 				continue
 			}
+
 			f := FailedBatch{records: shape.records[p.Partition], Named: make(map[int32]string)}
 			if p.ErrorMessage != nil {
 				f.Message = *p.ErrorMessage
 			}
+
 			for _, r := range p.ErrorRecords {
 				f.Named[r.RelativeOffset] = ""
 				if r.ErrorMessage != nil {
 					f.Named[r.RelativeOffset] = *r.ErrorMessage
 				}
 			}
+
 			t.failed[p.Partition] = f
 		}
 	}
@@ -116,6 +120,7 @@ func (c *tappedConn) request(frame []byte) {
 	req := kmsg.NewPtrProduceRequest()
 	req.SetVersion(int16(binary.BigEndian.Uint16(frame[2:])))
 	correlation := int32(binary.BigEndian.Uint32(frame[4:]))
+
 	body := frame[10:]
 	if n := int16(binary.BigEndian.Uint16(frame[8:])); n > 0 && int(n) <= len(body) {
 		body = body[n:]
@@ -126,12 +131,14 @@ func (c *tappedConn) request(frame []byte) {
 	if req.ReadFrom(body) != nil {
 		return
 	}
+
 	shape := produceShape{version: req.Version, records: make(map[int32]int)}
 	for _, topic := range req.Topics {
 		for _, p := range topic.Partitions {
 			shape.records[p.Partition] = recordCount(p.Records)
 		}
 	}
+
 	c.mu.Lock()
 	c.pending[correlation] = shape
 	c.mu.Unlock()
@@ -155,11 +162,13 @@ func (c *tappedConn) response(frame []byte) {
 	shape, ok := c.pending[correlation]
 	delete(c.pending, correlation)
 	c.mu.Unlock()
+
 	if !ok {
 		return
 	}
 	resp := kmsg.NewPtrProduceResponse()
 	resp.SetVersion(shape.version)
+
 	body := frame[4:]
 	if resp.IsFlexible() && len(body) > 0 {
 		body = body[1:]
@@ -187,10 +196,12 @@ func (s *frameSplitter) feed(p []byte) {
 			p = p[n:]
 			continue
 		}
+
 		want := 4
 		if len(s.buf) >= 4 {
 			want = 4 + int(binary.BigEndian.Uint32(s.buf))
 		}
+
 		n := min(want-len(s.buf), len(p))
 		s.buf = append(s.buf, p[:n]...)
 		p = p[n:]
@@ -206,7 +217,8 @@ func (s *frameSplitter) complete() {
 	length := int(binary.BigEndian.Uint32(s.buf))
 	switch {
 	case length > maxTapped:
-		s.skip, s.buf = length, s.buf[:0]
+		s.skip = length
+		s.buf = s.buf[:0]
 	case len(s.buf) == 4+length:
 		s.done(s.buf[4:])
 		s.buf = s.buf[:0]

@@ -14,12 +14,14 @@ func TestTapReadsFramesHoweverTheyAreCut(t *testing.T) {
 		stream = binary.BigEndian.AppendUint32(stream, uint32(len(frame)))
 		stream = append(stream, frame...)
 	}
+
 	for size := 1; size <= len(stream); size++ {
 		var got []string
 		s := frameSplitter{done: func(frame []byte) { got = append(got, string(frame)) }}
 		for rest := stream; len(rest) > 0; rest = rest[min(size, len(rest)):] {
 			s.feed(rest[:min(size, len(rest))])
 		}
+
 		if len(got) != 4 || got[1] != "a" || got[2] != "bcd" || got[3] != "0123456789" {
 			t.Errorf("pieces of %d: frames %q", size, got)
 		}
@@ -38,7 +40,8 @@ func FuzzTap(f *testing.F) {
 	f.Add(formatted, []byte("\x00\x00\x00\x05\x00\x00\x00\x01\x00"))
 	f.Fuzz(func(t *testing.T, out, in []byte) {
 		c := &tappedConn{tap: NewTap(), pending: make(map[int32]produceShape)}
-		c.requests.done, c.responses.done = c.request, c.response
+		c.requests.done = c.request
+		c.responses.done = c.response
 		c.requests.feed(out)
 		c.responses.feed(in)
 	})

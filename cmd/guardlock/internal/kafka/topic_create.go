@@ -35,6 +35,7 @@ forget keys that a log of decisions still names.`,
 		Args: cli.NeedArgs("TOPIC"),
 		RunE: c.run,
 	}
+
 	c.client.Register(cmd)
 	fl := cmd.Flags()
 	fl.Int32Var(&c.partitions, "partitions", 1, "number of partitions")
@@ -42,6 +43,7 @@ forget keys that a log of decisions still names.`,
 	fl.StringArrayVar(&c.configs, "config", nil, "topic setting as `NAME=VALUE`; may be repeated")
 	fl.BoolVar(&c.ifNotExists, "if-not-exists", false, "a topic that exists already is no error")
 	fl.BoolVar(&c.dryRun, "dry-run", false, "only ask the broker whether it would")
+
 	return cmd
 }
 
@@ -51,10 +53,12 @@ func (c *topicCreateCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+
 	admin, err := c.client.admin(cmd.Context())
 	if err != nil {
 		return err
 	}
+
 	defer admin.Close()
 	created, err := c.create(cmd, admin, topic, configs)
 	if err != nil {
@@ -63,6 +67,7 @@ func (c *topicCreateCommand) run(cmd *cobra.Command, args []string) error {
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), map[string]any{"topic": topic, "created": created && !c.dryRun, "partitions": c.partitions})
 	}
+
 	verb := "created"
 	switch {
 	case !created:
@@ -70,6 +75,7 @@ func (c *topicCreateCommand) run(cmd *cobra.Command, args []string) error {
 	case c.dryRun:
 		verb = "could be created:"
 	}
+
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s topic %s\n", verb, cli.Printable(topic))
 	return err
 }
@@ -80,14 +86,17 @@ func (c *topicCreateCommand) create(cmd *cobra.Command, admin *kadm.Client, topi
 	if c.dryRun {
 		send = admin.ValidateCreateTopics
 	}
+
 	responses, err := send(cmd.Context(), c.partitions, c.replicas, configs, topic)
 	if err != nil {
 		return false, fmt.Errorf("creating topic %q: %w", topic, err)
 	}
+
 	r, err := responses.On(topic, nil)
 	if err != nil {
 		return false, fmt.Errorf("creating topic %q: %w", topic, err)
 	}
+
 	switch {
 	case r.Err == nil:
 		return true, nil
@@ -98,6 +107,7 @@ func (c *topicCreateCommand) create(cmd *cobra.Command, admin *kadm.Client, topi
 	case r.ErrMessage != "":
 		return false, exit.WithCode(fmt.Errorf("creating topic %q: %s: %s", topic, ErrorName(r.Err), r.ErrMessage), exit.CodeOf(topicError("", topic, r.Err)))
 	}
+
 	return false, topicError("creating topic", topic, r.Err)
 }
 
@@ -110,5 +120,6 @@ func parseConfigs(pairs []string) (map[string]*string, error) {
 		}
 		configs[name] = &value
 	}
+
 	return configs, nil
 }

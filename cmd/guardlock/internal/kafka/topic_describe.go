@@ -40,6 +40,7 @@ func newTopicDescribeCommand() *cobra.Command {
 		Args: cli.NeedArgs("TOPIC"),
 		RunE: c.run,
 	}
+
 	c.client.Register(cmd)
 	return cmd
 }
@@ -49,6 +50,7 @@ func (c *topicDescribeCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+
 	defer admin.Close()
 	d, err := describeTopic(cmd.Context(), admin, args[0])
 	if err != nil {
@@ -57,6 +59,7 @@ func (c *topicDescribeCommand) run(cmd *cobra.Command, args []string) error {
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), d)
 	}
+
 	return d.write(cmd.OutOrStdout())
 }
 
@@ -70,20 +73,24 @@ func describeTopic(ctx context.Context, admin *kadm.Client, topic string) (topic
 	if err := details[topic].Err; err != nil {
 		return d, topicError(doing, topic, err)
 	}
+
 	d.ID = details[topic].ID.String()
 	starts, err := admin.ListStartOffsets(ctx, topic)
 	if err != nil {
 		return d, topicError(doing, topic, err)
 	}
+
 	ends, err := admin.ListEndOffsets(ctx, topic)
 	if err != nil {
 		return d, topicError(doing, topic, err)
 	}
+
 	for _, p := range details[topic].Partitions.Sorted() {
 		start, _ := starts.Lookup(topic, p.Partition)
 		end, _ := ends.Lookup(topic, p.Partition)
 		d.Partitions = append(d.Partitions, partitionLine{p.Partition, p.Leader, p.Replicas, p.ISR, start.Offset, end.Offset})
 	}
+
 	return d, d.readConfigs(ctx, admin)
 }
 
@@ -94,6 +101,7 @@ func (d *topicDescription) readConfigs(ctx context.Context, admin *kadm.Client) 
 	if err != nil {
 		return topicError("reading settings of topic", d.Topic, err)
 	}
+
 	for _, r := range resources {
 		if r.Err != nil {
 			return topicError("reading settings of topic", d.Topic, r.Err)
@@ -104,6 +112,7 @@ func (d *topicDescription) readConfigs(ctx context.Context, admin *kadm.Client) 
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -112,10 +121,12 @@ func (d topicDescription) write(w io.Writer) error {
 	for _, name := range cli.SortedKeys(d.Configs) {
 		fmt.Fprintf(w, "setting  %s=%s\n", cli.Printable(name), cli.Printable(d.Configs[name]))
 	}
+
 	fmt.Fprintln(w)
 	t := cli.NewTable("PARTITION", "LEADER", "REPLICAS", "IN SYNC", "START", "END", "OFFSETS")
 	for _, p := range d.Partitions {
 		t.Add(p.Partition, p.Leader, p.Replicas, p.InSync, p.Start, p.End, p.End-p.Start)
 	}
+
 	return t.Write(w)
 }

@@ -35,6 +35,7 @@ func newTopicListCommand() *cobra.Command {
 		Args: cli.NeedArgs(),
 		RunE: c.run,
 	}
+
 	c.client.Register(cmd)
 	cmd.Flags().BoolVar(&c.internal, "internal", false, "show the broker's own topics too")
 	return cmd
@@ -45,23 +46,28 @@ func (c *topicListCommand) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
+
 	defer admin.Close()
 	topics, err := admin.ListTopicsWithInternal(cmd.Context())
 	if err != nil {
 		return fmt.Errorf("listing topics: %w", err)
 	}
+
 	lines := c.lines(topics)
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), lines)
 	}
+
 	if len(lines) == 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "no topics yet; make one with `guardlock topic create NAME`")
 		return nil
 	}
+
 	t := cli.NewTable("TOPIC", "PARTITIONS", "REPLICAS")
 	for _, l := range lines {
 		t.Add(l.Topic, l.Partitions, l.Replicas)
 	}
+
 	return t.Write(cmd.OutOrStdout())
 }
 
@@ -71,11 +77,19 @@ func (c *topicListCommand) lines(topics kadm.TopicDetails) []topicLine {
 		if t.IsInternal && !c.internal {
 			continue
 		}
-		l := topicLine{Topic: t.Topic, ID: t.ID.String(), Partitions: len(t.Partitions), Replicas: t.Partitions.NumReplicas(), Internal: t.IsInternal}
+		l := topicLine{
+			Topic:      t.Topic,
+			ID:         t.ID.String(),
+			Partitions: len(t.Partitions),
+			Replicas:   t.Partitions.NumReplicas(),
+			Internal:   t.IsInternal,
+		}
+
 		if t.Err != nil {
 			l.Error = t.Err.Error()
 		}
 		lines = append(lines, l)
 	}
+
 	return lines
 }

@@ -50,6 +50,7 @@ func (f *userFile) load(cmd *cobra.Command) (*auth.Credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading users: %w", err)
 	}
+
 	c, err := auth.ParseCredentials(raw)
 	if err != nil {
 		return nil, fmt.Errorf("reading users from %s: %w", f.path, err)
@@ -65,6 +66,7 @@ func (f *userFile) save(c *auth.Credentials) error {
 	if err := disk.Replace(f.path, raw, 0o600); err != nil {
 		return fmt.Errorf("writing users: %w", err)
 	}
+
 	return nil
 }
 
@@ -92,10 +94,12 @@ func newUserAddCommand() *cobra.Command {
 		Args: cli.NeedArgs("NAME"),
 		RunE: c.run,
 	}
+
 	c.file.register(cmd)
 	cmd.Flags().StringSliceVar(&c.mechanisms, "mechanisms", []string{auth.ScramSHA256, auth.ScramSHA512}, "`SCRAM` mechanisms that the user can log in with")
 	cmd.Flags().IntVar(&c.iterations, "iterations", auth.DefaultIterations, "`HASHES` that guessing a password costs; clients compute them at each login")
 	cmd.Flags().BoolVar(&c.replace, "replace", false, "set a new password for a user that exists")
+
 	return cmd
 }
 
@@ -103,18 +107,22 @@ func (c *userAddCommand) run(cmd *cobra.Command, args []string) error {
 	name := args[0]
 	users, err := c.file.load(cmd)
 	if errors.Is(err, fs.ErrNotExist) {
-		users, err = auth.NewCredentials(), nil
+		users = auth.NewCredentials()
+		err = nil
 	}
+
 	if err != nil {
 		return err
 	}
 	if len(users.Records(name)) > 0 && !c.replace {
 		return exit.WithHint(fmt.Errorf("adding a user: %s exists already", name), "set a new password with --replace")
 	}
+
 	password, err := userPassword(cmd, name)
 	if err != nil {
 		return err
 	}
+
 	var records []auth.Record
 	for _, m := range c.mechanisms {
 		r, err := auth.NewRecord(m, password, c.iterations)
@@ -123,6 +131,7 @@ func (c *userAddCommand) run(cmd *cobra.Command, args []string) error {
 		}
 		records = append(records, r)
 	}
+
 	if users, err = users.With(name, records); err != nil {
 		return exit.WithCode(fmt.Errorf("adding a user: %w", err), exit.Usage)
 	}
@@ -132,6 +141,7 @@ func (c *userAddCommand) run(cmd *cobra.Command, args []string) error {
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), lineOf(users, name))
 	}
+
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "user %s  %s\n", name, strings.Join(c.mechanisms, ", "))
 	return err
 }
@@ -148,6 +158,7 @@ func userPassword(cmd *cobra.Command, name string) ([]byte, error) {
 		if typed, err = cli.AskPassword(cmd, "Password for "+name+": "); err != nil {
 			return nil, err
 		}
+
 		again, err := cli.AskPassword(cmd, "Once more: ")
 		if err != nil {
 			return nil, err
@@ -156,6 +167,7 @@ func userPassword(cmd *cobra.Command, name string) ([]byte, error) {
 			return nil, exit.Usagef("adding a user: the two passwords differ")
 		}
 	}
+
 	if len(typed) == 0 || bytes.IndexByte(typed, 0) >= 0 {
 		return nil, exit.Usagef("adding a user: a password has one byte or more, none of them zero")
 	}
@@ -177,6 +189,7 @@ func lineOf(users *auth.Credentials, name string) userLine {
 			l.Iterations = r.Iterations
 		}
 	}
+
 	return l
 }
 
@@ -189,6 +202,7 @@ func newUserListCommand() *cobra.Command {
 		Args:    cli.NeedArgs(),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return listUsers(cmd, &file) },
 	}
+
 	file.register(cmd)
 	return cmd
 }
@@ -198,10 +212,12 @@ func listUsers(cmd *cobra.Command, file *userFile) error {
 	if err != nil {
 		return err
 	}
+
 	lines := []userLine{}
 	for _, name := range users.Names() {
 		lines = append(lines, lineOf(users, name))
 	}
+
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), lines)
 	}
@@ -209,6 +225,7 @@ func listUsers(cmd *cobra.Command, file *userFile) error {
 	for _, l := range lines {
 		t.Add(l.User, strings.Join(l.Mechanisms, ", "), l.Iterations)
 	}
+
 	return t.Write(cmd.OutOrStdout())
 }
 
@@ -221,6 +238,7 @@ func newUserRemoveCommand() *cobra.Command {
 		Args:    cli.NeedArgs("NAME"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return removeUser(cmd, &file, args[0]) },
 	}
+
 	file.register(cmd)
 	return cmd
 }
@@ -236,6 +254,7 @@ func removeUser(cmd *cobra.Command, file *userFile, name string) error {
 	if err := file.save(users.Without(name)); err != nil {
 		return err
 	}
+
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", name)
 	return err
 }
