@@ -55,6 +55,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+
 	code := m.Run()
 	os.RemoveAll(directory)
 	os.Exit(code)
@@ -71,6 +72,7 @@ var build = sync.OnceValues(func() (guardlock, error) {
 	if out, err := exec.Command("go", "build", "-buildvcs=false", "-ldflags="+flags, "-o", g.binary, "../cmd/guardlock").CombinedOutput(); err != nil {
 		return g, fmt.Errorf("building: %w\n%s", err, out)
 	}
+
 	return g, nil
 })
 
@@ -84,17 +86,21 @@ func linkerFlags(script string, environment ...string) (string, error) {
 	if err := os.WriteFile(filepath.Join(tools, "go"), []byte("#!/bin/sh\nprintf '%s\\n' \"$@\"\n"), 0o700); err != nil {
 		return "", err
 	}
+
 	cmd := exec.Command(script, "out")
 	cmd.Env = append(os.Environ(), "PATH="+tools+string(os.PathListSeparator)+os.Getenv("PATH"))
 	cmd.Env = append(cmd.Env, environment...)
+
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("running %s: %w\n%s", script, err, out)
 	}
+
 	found := regexp.MustCompile(`(?m)^-ldflags=(.*)$`).FindSubmatch(out)
 	if found == nil {
 		return "", fmt.Errorf("%s hands nothing to the linker:\n%s", script, out)
 	}
+
 	return string(found[1]), nil
 }
 
@@ -110,12 +116,15 @@ func built(t *testing.T) guardlock {
 // Every sample must be accepted, with every file that it names in place: the
 // way README.md describes them, made by the commands that it names.
 func TestSamplesAreAcceptedByCheck(t *testing.T) {
-	g, dir := built(t), t.TempDir()
+	g := built(t)
+	dir := t.TempDir()
 	installation(t, g, dir)
+
 	samples, err := filepath.Glob("samples/*.yaml")
 	if err != nil || len(samples) < 4 {
 		t.Fatalf("found %d samples: %v", len(samples), err)
 	}
+
 	for _, sample := range append(samples, "compose/guardlock.yaml") {
 		copyFile(t, sample, filepath.Join(dir, "guardlock.yaml"))
 		if out, err := g.run(dir, "check", "guardlock.yaml"); err != nil {
@@ -144,6 +153,7 @@ func TestReleaseBuildAsksGitForVersionAndRevision(t *testing.T) {
 	if err := os.Mkdir(filepath.Dir(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
+
 	write(t, script, read(t, "build.sh"), 0o700)
 	says := func(version, revision string) {
 		t.Helper()
@@ -152,6 +162,7 @@ func TestReleaseBuildAsksGitForVersionAndRevision(t *testing.T) {
 			t.Errorf("%q does not end in %q: %v", flags, want, err)
 		}
 	}
+
 	git := func(args ...string) string {
 		t.Helper()
 		cmd := exec.Command("git", append([]string{"-C", repository, "-c", "user.name=t", "-c", "user.email=t@example.com"}, args...)...)
@@ -161,6 +172,7 @@ func TestReleaseBuildAsksGitForVersionAndRevision(t *testing.T) {
 		}
 		return strings.TrimSpace(string(out))
 	}
+
 	says("", "")
 	git("init", "-q")
 	git("add", ".")
@@ -174,9 +186,11 @@ func TestReleaseBuildAsksGitForVersionAndRevision(t *testing.T) {
 
 // The check above proves nothing if check accepts anything.
 func TestSampleWithAChangedModuleIsRefused(t *testing.T) {
-	g, dir := built(t), t.TempDir()
+	g := built(t)
+	dir := t.TempDir()
 	installation(t, g, dir)
 	copyFile(t, "samples/embedded.yaml", filepath.Join(dir, "guardlock.yaml"))
+
 	config := filepath.Join(dir, "modules/gdpr/config.json")
 	if err := os.WriteFile(config, []byte(read(t, config)+" "), 0o644); err != nil {
 		t.Fatal(err)
@@ -194,11 +208,13 @@ func installation(t *testing.T, g guardlock, dir string) {
 			t.Fatal(err)
 		}
 	}
+
 	write(t, filepath.Join(dir, "keys/upstream.password"), "s3cret\n", 0o600)
 	write(t, filepath.Join(dir, "keys/pseudonyms.key"), strings.Repeat("5a", 32), 0o600)
 	g.password = "s3cret"
 	g.must(t, dir, "user", "add", "alice", "--file", "users.yaml")
 	g.password = ""
+
 	for _, person := range []string{"ada", "grace", "linus"} {
 		g.must(t, dir, "keygen", "--no-password", "--out", person)
 	}
@@ -206,10 +222,12 @@ func installation(t *testing.T, g guardlock, dir string) {
 	approveModule(t, g, dir, "gdpr", "--topic", "customers*", "--secret", "pseudonyms")
 	approveModule(t, g, dir, "fraud", "--topic", "payments", "--route", "payments-review")
 	approveModule(t, g, dir, "sensor", "--topic", "sensors")
+
 	authority := newAuthority(t)
 	for _, name := range []string{"ca", "clients-ca"} {
 		write(t, filepath.Join(dir, "tls", name+".pem"), authority, 0o644)
 	}
+
 	for _, name := range []string{"gateway", "gateway-client"} {
 		cert, key := newCertificate(t)
 		write(t, filepath.Join(dir, "tls", name+".pem"), cert, 0o644)
@@ -223,9 +241,11 @@ func approveModule(t *testing.T, g guardlock, dir, name string, grant ...string)
 	if err := os.Mkdir(home, 0o700); err != nil {
 		t.Fatal(err)
 	}
+
 	copyFile(t, filepath.Join("../transforms/modules", name, name+".wasm"), filepath.Join(home, name+".wasm"))
 	copyFile(t, filepath.Join("../transforms/modules", name, "config.json"), filepath.Join(home, "config.json"))
 	g.must(t, dir, "module", "sign", filepath.Join("modules", name, name+".wasm"), "--key", "ada.key")
+
 	for _, person := range []string{"grace", "linus"} {
 		args := []string{"module", "approve", filepath.Join("modules", name), "--key", person + ".key", "--yes"}
 		g.must(t, dir, append(args, grant...)...)
@@ -244,15 +264,18 @@ func newCertificate(t *testing.T) (cert, key string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sample"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(k)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
 }
 
@@ -271,19 +294,23 @@ func TestImageBuildsFromWhatIsThere(t *testing.T) {
 			}
 		}
 	}
+
 	want := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "../go.mod"))[1]
 	if !strings.Contains(dockerfile, "FROM golang:"+want+" AS build\n") {
 		t.Errorf("the image is not built with Go %s, which go.mod asks for", want)
 	}
+
 	for _, line := range []string{"deploy/build.sh /out/guardlock", "FROM scratch", "USER 65532:65532"} {
 		if !strings.Contains(dockerfile, line) {
 			t.Errorf("Dockerfile lacks %q", line)
 		}
 	}
+
 	script := read(t, "build.sh")
 	if info, err := os.Stat("build.sh"); err != nil || info.Mode()&0o111 == 0 {
 		t.Errorf("build.sh cannot be run: %v", err)
 	}
+
 	for _, option := range []string{"CGO_ENABLED=0", "-trimpath", "-buildid="} {
 		if !strings.Contains(script, option) {
 			t.Errorf("build.sh lacks %s", option)
@@ -309,15 +336,19 @@ func TestComposeLetsNobodyAroundTheGateway(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(read(t, "docker-compose.yaml")), &c); err != nil {
 		t.Fatal(err)
 	}
-	kafka, gateway := c.Services["kafka"], c.Services["guardlock"]
+
+	kafka := c.Services["kafka"]
+	gateway := c.Services["guardlock"]
 	if len(kafka.Ports) != 0 || len(kafka.Networks) != 1 || !c.Networks[kafka.Networks[0]].Internal {
 		t.Errorf("kafka is within reach: ports %v, networks %v", kafka.Ports, kafka.Networks)
 	}
+
 	for _, p := range gateway.Ports {
 		if !strings.HasPrefix(p, "127.0.0.1:") {
 			t.Errorf("port %s is published to other machines, without TLS", p)
 		}
 	}
+
 	if _, err := os.Stat(filepath.Join(gateway.Build.Context, gateway.Build.Dockerfile)); err != nil {
 		t.Error(err)
 	}
@@ -346,21 +377,25 @@ func TestUnitIsValid(t *testing.T) {
 	if len(starts) != 2 {
 		t.Fatalf("found %d commands", len(starts))
 	}
+
 	for _, s := range starts {
 		if help := g.must(t, ".", s[1], "--help"); !strings.Contains(help, s[2]) {
 			t.Errorf("%s has no %s", s[1], s[2])
 		}
 	}
+
 	for _, line := range []string{"NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet=\n", "SystemCallFilter=@system-service", "UMask=0077"} {
 		if !strings.Contains(unit, line) {
 			t.Errorf("the unit lacks %s", line)
 		}
 	}
+
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		return // what this machine has no systemd for was checked above
 	}
 	file := filepath.Join(t.TempDir(), "guardlock.service")
 	write(t, file, strings.ReplaceAll(unit, "/usr/local/bin/guardlock", g.binary), 0o644)
+
 	if out, err := exec.Command("systemd-analyze", "verify", "--man=no", file).CombinedOutput(); err != nil || strings.Contains(string(out), "guardlock.service:") {
 		t.Errorf("systemd-analyze: %v\n%s", err, out)
 	}

@@ -51,6 +51,7 @@ func (c *Cluster) ClientTLS(withCertificate bool) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading authority: %w", err)
 	}
+
 	cfg := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
 	cfg.RootCAs.AppendCertsFromPEM(ca)
 	if withCertificate {
@@ -60,24 +61,31 @@ func (c *Cluster) ClientTLS(withCertificate bool) (*tls.Config, error) {
 		}
 		cfg.Certificates = []tls.Certificate{pair}
 	}
+
 	return cfg, nil
 }
 
 func makeCertificates(dir string) (certificates, error) {
 	paths := certificates{ca: filepath.Join(dir, "ca.pem"), node: filepath.Join(dir, "node.pem"), client: filepath.Join(dir, "client.pem")}
 	ca := template("kafkatest", 1)
-	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign
+	ca.IsCA = true
+	ca.BasicConstraintsValid = true
+	ca.KeyUsage = x509.KeyUsageCertSign
+
 	caKey, err := issue(paths.ca, ca, ca, nil)
 	if err != nil {
 		return certificates{}, err
 	}
-	paths.authority, paths.key = ca, caKey
+
+	paths.authority = ca
+	paths.key = caKey
 	if err := paths.server(paths.node, 2, "localhost"); err != nil {
 		return certificates{}, err
 	}
 	if _, err := issue(paths.client, template("client", 3), ca, caKey); err != nil {
 		return certificates{}, err
 	}
+
 	return paths, nil
 }
 
@@ -91,10 +99,12 @@ func (c certificates) server(path string, serial int64, names ...string) error {
 
 func template(name string, serial int64) *x509.Certificate {
 	return &x509.Certificate{
-		Subject: pkix.Name{CommonName: name}, SerialNumber: big.NewInt(serial),
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		Subject:      pkix.Name{CommonName: name},
+		SerialNumber: big.NewInt(serial),
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(24 * time.Hour),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 }
 
@@ -105,6 +115,7 @@ func issue(path string, cert, parent *x509.Certificate, signer *ecdsa.PrivateKey
 	if err != nil {
 		return nil, err
 	}
+
 	var out bytes.Buffer
 	if signer == nil {
 		signer = key
@@ -115,10 +126,12 @@ func issue(path string, cert, parent *x509.Certificate, signer *ecdsa.PrivateKey
 		}
 		pem.Encode(&out, &pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	}
+
 	der, err := x509.CreateCertificate(rand.Reader, cert, parent, &key.PublicKey, signer)
 	if err != nil {
 		return nil, err
 	}
+
 	pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: der})
 	return key, os.WriteFile(path, out.Bytes(), 0o600)
 }

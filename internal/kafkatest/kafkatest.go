@@ -78,6 +78,7 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing Kafka: %w", err)
 	}
+
 	if err := c.startAll(ctx); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("starting Kafka: %w", err)
@@ -98,6 +99,7 @@ func withDefaults(cfg Config) Config {
 	if cfg.StartTimeout == 0 {
 		cfg.StartTimeout = 2 * time.Minute
 	}
+
 	return cfg
 }
 
@@ -106,19 +108,23 @@ func prepare(cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	java, err := exec.LookPath("java")
 	if err != nil {
 		return nil, errors.New("java (17 or newer) is not on PATH")
 	}
+
 	dir, err := os.MkdirTemp("", "kafkatest-")
 	if err != nil {
 		return nil, err
 	}
+
 	c := &Cluster{cfg: cfg, dir: dir, jars: jars, java: java}
 	if err := c.layOut(); err != nil {
 		os.RemoveAll(dir)
 		return nil, err
 	}
+
 	return c, nil
 }
 
@@ -128,17 +134,24 @@ func (c *Cluster) layOut() error {
 	if err != nil {
 		return err
 	}
+
 	c.certs = certs
 	const ports = 4 // three listeners and the controller
 	free, err := freePorts(ports * c.cfg.Nodes)
 	if err != nil {
 		return err
 	}
+
 	for i := range c.cfg.Nodes {
 		p := free[ports*i:]
-		c.nodes = append(c.nodes, &node{id: i + 1, dir: filepath.Join(c.dir, fmt.Sprintf("node-%d", i+1)), controller: p[3],
-			ports: map[Listener]int{Plain: p[0], SASL: p[1], TLS: p[2]}})
+		c.nodes = append(c.nodes, &node{
+			id:         i + 1,
+			dir:        filepath.Join(c.dir, fmt.Sprintf("node-%d", i+1)),
+			controller: p[3],
+			ports:      map[Listener]int{Plain: p[0], SASL: p[1], TLS: p[2]},
+		})
 	}
+
 	return c.format()
 }
 
@@ -148,6 +161,7 @@ func jarsDir() (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	dir := filepath.Join(cache, "guardlock", "kafka-"+Version)
 	if _, err := os.Stat(dir); err != nil {
 		return "", fmt.Errorf("the jars of Kafka %s are not there: run `make kafka-jars` once", Version)
@@ -204,11 +218,13 @@ func (c *Cluster) startAll(ctx context.Context) error {
 			return err
 		}
 	}
+
 	for _, n := range c.nodes {
 		if err := c.waitAlive(ctx, n); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -272,14 +288,17 @@ func (c *Cluster) Tool(ctx context.Context, name string, args ...string) (string
 	if class == "" {
 		return "", fmt.Errorf("running kafka-%s: no such tool", name)
 	}
+
 	proto := c.command([]string{"-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"},
 		class, args...)
 	cmd := exec.CommandContext(ctx, proto.Path, proto.Args[1:]...)
 	var errs strings.Builder
 	cmd.Stderr = &errs
+
 	out, err := cmd.Output()
 	if err != nil {
 		return string(out), fmt.Errorf("running kafka-%s: %w: %s", name, err, errs.String())
 	}
+
 	return string(out), nil
 }

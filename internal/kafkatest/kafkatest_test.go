@@ -30,6 +30,7 @@ func TestCluster(t *testing.T) {
 	t.Logf("started in %v", time.Since(began).Round(time.Millisecond))
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
+
 	if _, err := kadm.NewClient(client(t, kgo.SeedBrokers(c.Bootstrap()...))).CreateTopic(ctx, 3, 3, nil, "t"); err != nil {
 		t.Fatal(err)
 	}
@@ -39,6 +40,7 @@ func TestCluster(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		for name, opts := range map[string][]kgo.Opt{
 			"plain": {kgo.SeedBrokers(c.Bootstrap()...)},
 			"sasl plain": {kgo.SeedBrokers(c.Addresses(SASL)...),
@@ -54,12 +56,14 @@ func TestCluster(t *testing.T) {
 			}
 		}
 	})
+
 	t.Run("a wrong password is refused", func(t *testing.T) {
 		cl := client(t, kgo.SeedBrokers(c.Addresses(SASL)...), kgo.SASL(plain.Auth{User: "alice", Pass: "x"}.AsMechanism()))
 		if err := cl.Ping(ctx); err == nil {
 			t.Error("accepted")
 		}
 	})
+
 	t.Run("a killed node comes back", func(t *testing.T) {
 		for _, end := range []func(int){c.KillNode, c.StopNode} {
 			end(2)
@@ -71,6 +75,7 @@ func TestCluster(t *testing.T) {
 			}
 		}
 	})
+
 	t.Run("Kafka's tools run", func(t *testing.T) {
 		out, err := c.Tool(ctx, "topics", "--bootstrap-server", c.Bootstrap()[0], "--describe", "--topic", "t")
 		if err != nil || !strings.Contains(out, "PartitionCount: 3") {

@@ -52,19 +52,24 @@ func (n *node) start(cmd *exec.Cmd) error {
 	if err != nil {
 		return err
 	}
-	cmd.Stdout, cmd.Stderr = out, out
+
+	cmd.Stdout = out
+	cmd.Stderr = out
 	ended, err := StartProcess(cmd)
 	if err != nil {
 		out.Close()
 		return fmt.Errorf("starting node %d: %w", n.id, err)
 	}
+
 	gone := make(chan struct{})
 	go func() {
 		<-ended // how it ended is in its log
 		out.Close()
 		close(gone)
 	}()
-	n.process, n.gone = cmd.Process, gone
+
+	n.process = cmd.Process
+	n.gone = gone
 	return nil
 }
 
@@ -81,6 +86,7 @@ func (n *node) stop(grace time.Duration) {
 		case <-time.After(grace):
 		}
 	}
+
 	n.process.Kill()
 	<-n.gone
 }
@@ -99,10 +105,12 @@ func (c *Cluster) waitAlive(ctx context.Context, n *node) error {
 	if err != nil {
 		return err
 	}
+
 	defer cl.Close()
 	seed := cl.SeedBrokers()[0]
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+
 	for !c.complete(ctx, seed) {
 		select {
 		case <-tick.C:
@@ -112,6 +120,7 @@ func (c *Cluster) waitAlive(ctx context.Context, n *node) error {
 			return fmt.Errorf("node %d does not answer: %w:\n%s", n.id, context.Cause(ctx), n.lastWords())
 		}
 	}
+
 	return nil
 }
 
@@ -121,20 +130,24 @@ func (c *Cluster) complete(ctx context.Context, seed *kgo.Broker) bool {
 	defer cancel()
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = []kmsg.MetadataRequestTopic{}
+
 	raw, err := seed.Request(ctx, req)
 	if err != nil {
 		return false
 	}
+
 	resp := raw.(*kmsg.MetadataResponse)
 	registered := make(map[int32]bool)
 	for _, b := range resp.Brokers {
 		registered[b.NodeID] = true
 	}
+
 	for _, n := range c.nodes {
 		if n.alive() && !registered[int32(n.id)] {
 			return false
 		}
 	}
+
 	return resp.ControllerID > 0
 }
 
@@ -149,11 +162,13 @@ func freePorts(n int) ([]int, error) {
 		if err != nil {
 			continue
 		}
+
 		defer l.Close() // held until all are found, so that none is found twice
 		if ports = append(ports, p); len(ports) == n {
 			return ports, nil
 		}
 	}
+
 	return nil, errors.New("no free ports")
 }
 
@@ -168,6 +183,7 @@ func (c *Cluster) format() error {
 			return err
 		}
 	}
+
 	first := c.nodes[0]
 	args := []string{"format", "-t", newUUID(), "-c", first.properties()}
 	for name, password := range c.cfg.Users {
@@ -175,28 +191,34 @@ func (c *Cluster) format() error {
 			args = append(args, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, name, password))
 		}
 	}
+
 	cmd := c.command([]string{"-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}, "kafka.tools.StorageTool", args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("formatting storage: %w: %s", err, out)
 	}
+
 	for _, n := range c.nodes[1:] {
 		if err := copyStorage(first, n); err != nil {
 			return fmt.Errorf("copying storage: %w", err)
 		}
 	}
+
 	return nil
 }
 
 func copyStorage(from, to *node) error {
-	src, dst := filepath.Join(from.dir, "data"), filepath.Join(to.dir, "data")
+	src := filepath.Join(from.dir, "data")
+	dst := filepath.Join(to.dir, "data")
 	if err := os.CopyFS(dst, os.DirFS(src)); err != nil {
 		return err
 	}
+
 	path := filepath.Join(dst, "meta.properties")
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
+
 	var out bytes.Buffer
 	for line := range bytes.Lines(text) {
 		switch {
@@ -208,5 +230,6 @@ func copyStorage(from, to *node) error {
 			out.Write(line)
 		}
 	}
+
 	return os.WriteFile(path, out.Bytes(), 0o600)
 }

@@ -9,7 +9,8 @@ import (
 //
 // A goroutine keeps its thread for as long as the process lives, since the kernel ties the parent-death signal to it.
 func StartProcess(cmd *exec.Cmd) (ended <-chan error, err error) {
-	started, end := make(chan error, 1), make(chan error, 1)
+	started := make(chan error, 1)
+	end := make(chan error, 1)
 	cmd.SysProcAttr = processAttributes()
 	go func() {
 		runtime.LockOSThread()
@@ -20,5 +21,6 @@ func StartProcess(cmd *exec.Cmd) (ended <-chan error, err error) {
 			end <- cmd.Wait()
 		}
 	}()
+
 	return end, <-started
 }

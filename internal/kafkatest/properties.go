@@ -26,8 +26,11 @@ func (c *Cluster) propertiesOf(n *node) []byte {
 	for _, v := range c.nodes {
 		voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%d", v.id, v.controller))
 	}
+
 	clients := fmt.Sprintf("PLAINTEXT://%s,SASL://%s,TLS://%s", n.address(Plain), n.address(SASL), n.address(TLS))
-	copies, inSync := min(3, len(c.nodes)), 1
+	copies := min(3, len(c.nodes))
+	inSync := 1
+
 	if len(c.nodes) >= 3 {
 		inSync = 2
 	}
@@ -76,11 +79,13 @@ func (c *Cluster) propertiesOf(n *node) []byte {
 		"ssl.truststore.location": c.certs.ca,
 		"ssl.client.auth":         "requested",
 	}
+
 	maps.Copy(p, c.cfg.Settings)
 	var out bytes.Buffer
 	for _, k := range slices.Sorted(maps.Keys(p)) {
 		fmt.Fprintf(&out, "%s=%s\n", k, p[k])
 	}
+
 	return out.Bytes()
 }
 

@@ -26,6 +26,7 @@ func (c Client) Check(r Report, p Pass) (problems []string) {
 	if len(wanted) == 0 {
 		wanted = append(Cases(), c.Extra...)
 	}
+
 	for _, name := range wanted {
 		got, ok := r.Cases[name]
 		unable := slices.Contains(c.Unsupported, name)
@@ -43,6 +44,7 @@ func (c Client) Check(r Report, p Pass) (problems []string) {
 			}
 		}
 	}
+
 	return problems
 }
 
@@ -89,6 +91,7 @@ func (c Client) rejection(got Result, gateway bool) string {
 	if len(got.Outcomes) != len(batches) {
 		return fmt.Sprintf("outcomes %v", got.Outcomes)
 	}
+
 	var stored []string
 	for i, batch := range batches {
 		if len(got.Outcomes[i]) != len(batch) {
@@ -108,11 +111,13 @@ func (c Client) rejection(got Result, gateway bool) string {
 			}
 		}
 	}
+
 	if gateway && c.Messages && !slices.ContainsFunc(got.Messages, decision.MatchString) {
 		return fmt.Sprintf("no message names reason and decision: %q", got.Messages)
 	}
 	if !slices.Equal(stored, got.Values) {
 		return fmt.Sprintf("%q is stored, %q was acknowledged", got.Values, stored)
 	}
+
 	return ""
 }

@@ -12,6 +12,7 @@ func perfect(gateway bool) Report {
 	for _, name := range Cases() {
 		r.Cases[name] = expected(name, gateway)
 	}
+
 	for _, name := range []string{"reject/plain", "reject/idempotent"} {
 		r.Cases[name] = Result{Outcomes: [][]string{{"ok"}, {"ok", "ok", "ok"}, {"ok"}},
 			Values: []string{"fine 0", "fine 1", "BAD 2", "fine 3", "fine 4"}}
@@ -19,6 +20,7 @@ func perfect(gateway bool) Report {
 			r.Cases[name] = Result{Outcomes: [][]string{{"ok"}, {"X", "INVALID_RECORD", "X"}, {"ok"}}, Values: []string{"fine 0", "fine 4"}}
 		}
 	}
+
 	return r
 }
 

@@ -26,13 +26,22 @@ type Topics struct {
 
 // TopicsOf names the topics of one pass, so that many share a cluster. Policy binds to "upper-" and the rest of the name.
 func TopicsOf(pass string) Topics {
-	return Topics{Plain: "plain-" + pass, Upper: "upper-" + pass, Strict: "strict-" + pass, Dropping: "dropping-" + pass}
+	return Topics{
+		Plain:    "plain-" + pass,
+		Upper:    "upper-" + pass,
+		Strict:   "strict-" + pass,
+		Dropping: "dropping-" + pass,
+	}
 }
 
 // of gives each client topics of its own, so that clients can run at the same time.
 func (t Topics) of(client string) Topics {
-	return Topics{Plain: t.Plain + "-" + client, Upper: t.Upper + "-" + client, Strict: t.Strict + "-" + client,
-		Dropping: t.Dropping + "-" + client}
+	return Topics{
+		Plain:    t.Plain + "-" + client,
+		Upper:    t.Upper + "-" + client,
+		Strict:   t.Strict + "-" + client,
+		Dropping: t.Dropping + "-" + client,
+	}
 }
 
 // Partitions gives the number of partitions of every client's topics.
@@ -82,8 +91,13 @@ func (p Pass) Job(c Client) (Job, bool) {
 	}
 	var id [4]byte
 	rand.Read(id[:])
-	return Job{Bootstrap: p.Bootstrap, Run: "run-" + hex.EncodeToString(id[:]), Topics: p.Topics.of(c.Name), Cases: p.Cases,
-		Security: p.Security}, true
+	return Job{
+		Bootstrap: p.Bootstrap,
+		Run:       "run-" + hex.EncodeToString(id[:]),
+		Topics:    p.Topics.of(c.Name),
+		Cases:     p.Cases,
+		Security:  p.Security,
+	}, true
 }
 
 // Report is what a program saw: the client's version, and a result for each case.
@@ -133,17 +147,20 @@ func All(ctx context.Context, dir, goDir string) ([]Client, error) {
 			return nil, fmt.Errorf("building %s: %w: %s", name, err, out)
 		}
 	}
+
 	for _, made := range []string{".venv/installed", "node/node_modules/.installed", "java/target/installed"} {
 		if _, err := os.Stat(filepath.Join(dir, made)); err != nil {
 			return nil, fmt.Errorf("the clients are not installed: run `make clients` once (no %s)", made)
 		}
 	}
+
 	python := func(program string) []string {
 		return []string{filepath.Join(dir, ".venv/bin/python"), "-B", filepath.Join(dir, "python", program)}
 	}
 	java := []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx192m", "-cp",
 		filepath.Join(dir, "java/target/client-matrix.jar") + ":" + filepath.Join(dir, "java/target/dependency/*"),
 		"dev.guardlock.clients.Matrix"}
+
 	commands := map[string][]string{
 		"java":            java,
 		"confluent-kafka": python("confluent.py"),
@@ -154,13 +171,20 @@ func All(ctx context.Context, dir, goDir string) ([]Client, error) {
 		"aiokafka":        python("aio.py"),
 		"kafka-python":    python("kafkapython.py"),
 	}
+
 	var all []Client
 	for _, name := range names {
-		c := Client{Name: name, command: commands[name], Rejection: "INVALID_RECORD",
-			Logins: []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}}
+		c := Client{
+			Name:      name,
+			command:   commands[name],
+			Rejection: "INVALID_RECORD",
+			Logins:    []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"},
+		}
+
 		switch name {
 		case "java":
-			c.Extra, c.Messages = []string{"group/consumer"}, true
+			c.Extra = []string{"group/consumer"}
+			c.Messages = true
 		case "aiokafka": // its table of error codes ends before 87
 			c.Rejection = "UNKNOWN_SERVER_ERROR"
 		case "kcat":
@@ -168,8 +192,10 @@ func All(ctx context.Context, dir, goDir string) ([]Client, error) {
 			// librdkafka before 2.6.1, such as Debian's, spells SCRAM's nonce in a way that Kafka 4 refuses.
 			c.Logins = []string{"PLAIN"}
 		}
+
 		all = append(all, c)
 	}
+
 	return all, nil
 }
 
@@ -179,16 +205,21 @@ func (c Client) Run(ctx context.Context, job Job) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+
 	cmd := exec.CommandContext(ctx, c.command[0], c.command[1:]...)
 	var errs bytes.Buffer
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(in), &errs
+	cmd.Stdin = bytes.NewReader(in)
+	cmd.Stderr = &errs
+
 	out, err := cmd.Output()
 	if err != nil {
 		return Report{}, fmt.Errorf("running %s: %w: %s", c.Name, err, errs.Bytes())
 	}
+
 	var r Report
 	if err := json.Unmarshal(out, &r); err != nil {
 		return Report{}, fmt.Errorf("reading report of %s: %w: %s", c.Name, err, errs.Bytes())
 	}
+
 	return r, nil
 }

@@ -41,18 +41,26 @@ func build(dir string) (program string, err error) {
 // It returns where clients bootstrap.
 func startGateway(t *testing.T, program string, cfg gatewayConfig) string {
 	t.Helper()
-	g := gatewayDir{t: t, program: program, dir: t.TempDir(), root: filepath.Join(packageDir(), "..", "..")}
+	g := gatewayDir{
+		t:       t,
+		program: program,
+		dir:     t.TempDir(),
+		root:    filepath.Join(packageDir(), "..", ".."),
+	}
 	for _, who := range []string{"ada", "grace"} {
 		g.guardlock("keygen", "--out", who, "--no-password")
 	}
+
 	g.guardlock("module", "trust-root", "--author", "ada=ada.pub", "--approver", "grace=grace.pub", "-o", "trust.yaml")
 	g.approve("upper", "transforms/modules/uppercase/uppercase.wasm", cfg.topics.Upper+"-*")
 	g.approve("strict", "transforms/modules/reject-uppercase/reject-uppercase.wasm", cfg.topics.Strict+"-*")
 	g.approve("dropping", "test/clients/dropping/dropping.wasm", cfg.topics.Dropping+"-*")
+
 	if u := cfg.user; u != nil {
 		g.env = append(os.Environ(), "GUARDLOCK_PASSWORD="+u.Password)
 		g.guardlock("user", "add", u.User, "--file", "users.yaml")
 	}
+
 	g.configure(freeRange(t, 4), cfg)
 	return g.serve()
 }
@@ -68,7 +76,8 @@ type gatewayDir struct {
 func (g gatewayDir) guardlock(args ...string) {
 	g.t.Helper()
 	cmd := exec.Command(g.program, args...)
-	cmd.Dir, cmd.Env = g.dir, g.env
+	cmd.Dir = g.dir
+	cmd.Env = g.env
 	if out, err := cmd.CombinedOutput(); err != nil {
 		g.t.Fatalf("guardlock %s: %v: %s", strings.Join(args, " "), err, out)
 	}
@@ -84,10 +93,12 @@ func (g gatewayDir) approve(name, wasm, topic string) {
 	if err := os.Mkdir(filepath.Join(g.dir, name), 0o700); err != nil {
 		g.t.Fatal(err)
 	}
+
 	file := filepath.Join(name, "module.wasm")
 	if err := os.WriteFile(filepath.Join(g.dir, file), raw, 0o600); err != nil {
 		g.t.Fatal(err)
 	}
+
 	g.guardlock("module", "sign", file, "--key", "ada.key")
 	g.guardlock("module", "approve", file, "--key", "grace.key", "--topic", topic, "--valid-for", "1d", "--yes")
 }
@@ -101,15 +112,18 @@ trust: {root: trust.yaml}
 log: {level: warn}
 modules:
 `, port, cfg.listen, strings.Join(cfg.upstream, ", "), cfg.broker)
+
 	for _, name := range []string{"upper", "strict", "dropping"} {
 		fmt.Fprintf(&text, "  - {name: %[1]s, wasm: %[1]s/module.wasm, signature: %[1]s/module.sigstore.json, "+
 			"approvals: [%[1]s/approval.grace.sigstore.json]}\n", name)
 	}
+
 	text.WriteString("bindings:\n")
 	topics := cfg.topics
 	for topic, modules := range map[string]string{topics.Plain: "", topics.Upper: "upper", topics.Strict: "strict", topics.Dropping: "dropping"} {
 		fmt.Fprintf(&text, "  - {name: %[1]s, topics: [\"%[1]s-*\"], data_class: internal, modules: [%[2]s]%[3]s}\n", topic, modules, cfg.who)
 	}
+
 	if err := os.WriteFile(filepath.Join(g.dir, "guardlock.yaml"), []byte(text.String()), 0o600); err != nil {
 		g.t.Fatal(err)
 	}
@@ -122,8 +136,11 @@ func (g gatewayDir) serve() (bootstrap string) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
+
 	cmd := exec.Command(g.program, "serve", "--config", "guardlock.yaml")
-	cmd.Dir, cmd.Stderr = g.dir, log
+	cmd.Dir = g.dir
+	cmd.Stderr = log
+
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		g.t.Fatal(err)
@@ -131,6 +148,7 @@ func (g gatewayDir) serve() (bootstrap string) {
 	if err := cmd.Start(); err != nil {
 		g.t.Fatal(err)
 	}
+
 	g.t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil {
@@ -139,13 +157,16 @@ func (g gatewayDir) serve() (bootstrap string) {
 		if text, _ := os.ReadFile(log.Name()); g.t.Failed() {
 			g.t.Logf("the gateway said:\n%s", text[max(0, len(text)-8000):])
 		}
+
 		log.Close()
 	})
+
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if _, addr, ok := strings.Cut(lines.Text(), " is ready on "); ok {
 			return strings.TrimSpace(addr)
 		}
 	}
+
 	text, _ := os.ReadFile(log.Name())
 	g.t.Fatalf("the gateway is not ready: %s", text)
 	return ""
@@ -159,11 +180,13 @@ func freeRange(t *testing.T, n int) int {
 	t.Helper()
 	const lowest, highest = 12000, 19000
 	nextPort.CompareAndSwap(0, lowest+int32(time.Now().UnixNano()%1000)*4)
+
 	for first := 0; first < highest; {
 		if first = int(nextPort.Add(int32(n))) - n; allFree(first, n) {
 			return first
 		}
 	}
+
 	t.Fatal("no free ports")
 	return 0
 }

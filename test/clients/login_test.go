@@ -33,13 +33,16 @@ func TestEveryClientLogsIn(t *testing.T) {
 	} {
 		t.Run(c.name+" "+c.mechanism, func(t *testing.T) {
 			t.Parallel()
-			c.as.Protocol, c.as.Mechanism = c.protocol, c.mechanism
+			c.as.Protocol = c.protocol
+			c.as.Mechanism = c.mechanism
+
 			p := Pass{Bootstrap: strings.Join(kafka.Addresses(kafkatest.SASL), ","), Topics: TopicsOf(c.name + "-" + c.mechanism),
 				Gateway: c.listen != "", Cases: FewCases(), Security: &c.as}
 			if p.Gateway {
 				p.Bootstrap = startGateway(t, guardlock, gatewayConfig{upstream: kafka.Addresses(kafkatest.SASL), topics: p.Topics, listen: c.listen,
 					broker: service(t), who: alicesOnly, user: &gateways})
 			}
+
 			Matrix(t, kafka, clients, p)
 		})
 	}

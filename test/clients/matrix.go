@@ -29,15 +29,18 @@ func Matrix(t *testing.T, kafka *kafkatest.Cluster, all []Client, p Pass) {
 			if !able {
 				continue
 			}
+
 			t.Run(c.Name, func(t *testing.T) {
 				t.Parallel()
 				ctx, cancel := context.WithTimeout(t.Context(), perClient)
 				defer cancel()
 				began := time.Now()
+
 				report, err := c.Run(ctx, job)
 				if err != nil {
 					t.Fatal(err)
 				}
+
 				for _, problem := range c.Check(report, p) {
 					t.Error(problem)
 				}
@@ -60,11 +63,13 @@ func createTopics(t *testing.T, bootstrap []string, topics Topics) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer cl.Close()
 	byCount := make(map[int32][]string)
 	for name, n := range topics.Partitions() {
 		byCount[n] = append(byCount[n], name)
 	}
+
 	for n, names := range byCount {
 		made, err := kadm.NewClient(cl).CreateTopics(t.Context(), n, 3, nil, names...)
 		if err = errors.Join(err, made.Error()); err != nil {

@@ -34,10 +34,12 @@ func open(bootstrap []string, s *scenario.Security) (scenario.Adapter, error) {
 	if s == nil {
 		return f, nil
 	}
+
 	secure, err := s.TLS()
 	if secure != nil {
 		f.opts = append(f.opts, kgo.DialTLSConfig(secure))
 	}
+
 	login := scram.Auth{User: s.User, Pass: s.Password}
 	switch s.Mechanism {
 	case "PLAIN":
@@ -47,6 +49,7 @@ func open(bootstrap []string, s *scenario.Security) (scenario.Adapter, error) {
 	default:
 		f.opts = append(f.opts, kgo.SASL(login.AsSha512Mechanism()))
 	}
+
 	return f, err
 }
 
@@ -68,12 +71,23 @@ func (f franz) client(opts ...kgo.Opt) (*kgo.Client, error) {
 }
 
 func kafkaRecord(b scenario.Batch, r scenario.Record) *kgo.Record {
-	return &kgo.Record{Topic: b.Topic, Partition: b.Partition, Key: []byte(r.Key), Value: []byte(r.Value),
-		Headers: []kgo.RecordHeader{{Key: "n", Value: []byte(r.N)}}}
+	return &kgo.Record{
+		Topic:     b.Topic,
+		Partition: b.Partition,
+		Key:       []byte(r.Key),
+		Value:     []byte(r.Value),
+		Headers:   []kgo.RecordHeader{{Key: "n", Value: []byte(r.N)}},
+	}
 }
 
 func ourRecord(r *kgo.Record) scenario.Record {
-	rec := scenario.Record{Key: string(r.Key), Value: string(r.Value), Partition: r.Partition, Offset: r.Offset}
+	rec := scenario.Record{
+		Key:       string(r.Key),
+		Value:     string(r.Value),
+		Partition: r.Partition,
+		Offset:    r.Offset,
+	}
+
 	if len(r.Headers) == 1 && r.Headers[0].Key == "n" {
 		rec.N = string(r.Headers[0].Value)
 	}
@@ -89,15 +103,18 @@ func (f franz) Produce(ctx context.Context, b scenario.Batch) ([]string, error) 
 	if b.Partition >= 0 {
 		opts = append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	}
+
 	cl, err := f.client(opts...)
 	if err != nil {
 		return nil, err
 	}
+
 	defer cl.Close()
 	outcomes := make([]string, len(b.Records))
 	for i, r := range b.Records {
 		cl.Produce(ctx, kafkaRecord(b, r), func(_ *kgo.Record, err error) { outcomes[i] = outcome(err) })
 	}
+
 	return outcomes, cl.Flush(ctx)
 }
 
@@ -109,6 +126,7 @@ func outcome(err error) string {
 	case errors.As(err, &k):
 		return k.Message
 	}
+
 	return err.Error()
 }
 
@@ -117,16 +135,19 @@ func (f franz) Transact(ctx context.Context, id string, b scenario.Batch, commit
 	if err != nil {
 		return err
 	}
+
 	defer cl.Close()
 	if err := cl.BeginTransaction(); err != nil {
 		return err
 	}
+
 	for _, r := range b.Records {
 		cl.Produce(ctx, kafkaRecord(b, r), nil)
 	}
 	if err := cl.Flush(ctx); err != nil {
 		return err
 	}
+
 	return cl.EndTransaction(ctx, kgo.TransactionEndTry(commit))
 }
 
@@ -135,21 +156,26 @@ func (f franz) Read(ctx context.Context, topic string, committed bool) ([]scenar
 	if committed {
 		level = kgo.ReadCommitted()
 	}
+
 	cl, err := f.client(kgo.FetchIsolationLevel(level), kgo.KeepControlRecords())
 	if err != nil {
 		return nil, err
 	}
+
 	defer cl.Close()
 	ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, topic)
 	if err != nil {
 		return nil, err
 	}
-	from, left := make(map[int32]kgo.Offset), make(map[int32]int64)
+
+	from := make(map[int32]kgo.Offset)
+	left := make(map[int32]int64)
 	ends.Each(func(o kadm.ListedOffset) {
 		if from[o.Partition] = kgo.NewOffset().AtStart(); o.Offset > 0 {
 			left[o.Partition] = o.Offset
 		}
 	})
+
 	cl.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: from})
 	return readTo(ctx, cl, left)
 }
@@ -172,6 +198,7 @@ func readTo(ctx context.Context, cl *kgo.Client, left map[int32]int64) ([]scenar
 			}
 		})
 	}
+
 	return got, nil
 }
 
@@ -180,11 +207,13 @@ func (f franz) FirstAt(ctx context.Context, topic string, partition int32, offse
 	if err != nil {
 		return scenario.Record{}, false, err
 	}
+
 	defer cl.Close()
 	fs := cl.PollRecords(ctx, 1)
 	if recs := fs.Records(); len(recs) > 0 {
 		return ourRecord(recs[0]), true, nil
 	}
+
 	return scenario.Record{}, false, fs.Err0()
 }
 
@@ -193,6 +222,7 @@ func (f franz) Join(group, topic string) (scenario.Member, error) {
 	note := func(has bool) func(context.Context, *kgo.Client, map[string][]int32) {
 		return func(_ context.Context, _ *kgo.Client, ps map[string][]int32) { m.note(has, ps[topic]) }
 	}
+
 	cl, err := f.client(kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.HeartbeatInterval(500*time.Millisecond),
 		kgo.OnPartitionsAssigned(note(true)), kgo.OnPartitionsRevoked(note(false)), kgo.OnPartitionsLost(note(false)))

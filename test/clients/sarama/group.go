@@ -27,8 +27,16 @@ func (c client) Join(group, topic string) (scenario.Member, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	ctx, stop := context.WithCancel(context.Background())
-	m := &member{topic: topic, group: g, stop: stop, ended: make(chan struct{}), recs: make(chan scenario.Record, 1000)}
+	m := &member{
+		topic: topic,
+		group: g,
+		stop:  stop,
+		ended: make(chan struct{}),
+		recs:  make(chan scenario.Record, 1000),
+	}
+
 	go func() {
 		defer close(m.ended)
 		for ctx.Err() == nil {
@@ -37,6 +45,7 @@ func (c client) Join(group, topic string) (scenario.Member, error) {
 			}
 		}
 	}()
+
 	return m, nil
 }
 

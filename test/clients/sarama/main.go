@@ -56,22 +56,37 @@ func (c client) config() *sarama.Config {
 	cfg.Consumer.Return.Errors = true
 	cfg.Producer.Return.Successes = true
 	cfg.Producer.RequiredAcks = sarama.WaitForAll
-	cfg.Net.TLS.Enable, cfg.Net.TLS.Config = c.tls != nil, c.tls
+	cfg.Net.TLS.Enable = c.tls != nil
+	cfg.Net.TLS.Config = c.tls
+
 	if s := c.security; s != nil {
 		cfg.Net.SASL.Enable, cfg.Net.SASL.Mechanism = true, sarama.SASLMechanism(s.Mechanism)
-		cfg.Net.SASL.User, cfg.Net.SASL.Password = s.User, s.Password
+		cfg.Net.SASL.User = s.User
+		cfg.Net.SASL.Password = s.Password
 		cfg.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{mechanism: s.Mechanism} }
 	}
+
 	return cfg
 }
 
 func message(b scenario.Batch, r scenario.Record) *sarama.ProducerMessage {
-	return &sarama.ProducerMessage{Topic: b.Topic, Partition: b.Partition, Key: sarama.StringEncoder(r.Key),
-		Value: sarama.StringEncoder(r.Value), Headers: []sarama.RecordHeader{{Key: []byte("n"), Value: []byte(r.N)}}}
+	return &sarama.ProducerMessage{
+		Topic:     b.Topic,
+		Partition: b.Partition,
+		Key:       sarama.StringEncoder(r.Key),
+		Value:     sarama.StringEncoder(r.Value),
+		Headers:   []sarama.RecordHeader{{Key: []byte("n"), Value: []byte(r.N)}},
+	}
 }
 
 func record(m *sarama.ConsumerMessage) scenario.Record {
-	r := scenario.Record{Key: string(m.Key), Value: string(m.Value), Partition: m.Partition, Offset: m.Offset}
+	r := scenario.Record{
+		Key:       string(m.Key),
+		Value:     string(m.Value),
+		Partition: m.Partition,
+		Offset:    m.Offset,
+	}
+
 	if len(m.Headers) == 1 && string(m.Headers[0].Key) == "n" {
 		r.N = string(m.Headers[0].Value)
 	}
@@ -102,11 +117,13 @@ func (c client) Produce(_ context.Context, b scenario.Batch) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	defer p.Close()
 	var all []*sarama.ProducerMessage
 	for _, r := range b.Records {
 		all = append(all, message(b, r))
 	}
+
 	failed := make(map[*sarama.ProducerMessage]string)
 	var errs sarama.ProducerErrors
 	if err := p.SendMessages(all); errors.As(err, &errs) {
@@ -116,12 +133,14 @@ func (c client) Produce(_ context.Context, b scenario.Batch) ([]string, error) {
 	} else if err != nil {
 		return nil, err
 	}
+
 	outcomes := make([]string, len(all))
 	for i, m := range all {
 		if outcomes[i] = "ok"; failed[m] != "" {
 			outcomes[i] = failed[m]
 		}
 	}
+
 	return outcomes, nil
 }
 
@@ -143,20 +162,24 @@ func (c client) Transact(_ context.Context, id string, b scenario.Batch, commit 
 	if err != nil {
 		return err
 	}
+
 	defer p.Close()
 	if err := p.BeginTxn(); err != nil {
 		return err
 	}
+
 	var all []*sarama.ProducerMessage
 	for _, r := range b.Records {
 		all = append(all, message(b, r))
 	}
+
 	if err := p.SendMessages(all); err != nil {
 		return err
 	}
 	if commit {
 		return p.CommitTxn()
 	}
+
 	return p.AbortTxn()
 }
 
@@ -165,32 +188,38 @@ func (c client) Read(ctx context.Context, topic string, committed bool) ([]scena
 	if committed {
 		cfg.Consumer.IsolationLevel = sarama.ReadCommitted
 	}
+
 	cl, err := sarama.NewClient(c.bootstrap, cfg)
 	if err != nil {
 		return nil, err
 	}
+
 	defer cl.Close()
 	consumer, err := sarama.NewConsumerFromClient(cl)
 	if err != nil {
 		return nil, err
 	}
+
 	defer consumer.Close()
 	partitions, err := cl.Partitions(topic)
 	if err != nil {
 		return nil, err
 	}
+
 	var got []scenario.Record
 	for _, p := range partitions {
 		end, err := cl.GetOffset(topic, p, sarama.OffsetNewest)
 		if err != nil {
 			return nil, err
 		}
+
 		recs, err := readPartition(ctx, consumer, topic, p, end)
 		if err != nil {
 			return nil, err
 		}
 		got = append(got, recs...)
 	}
+
 	return got, nil
 }
 
@@ -204,6 +233,7 @@ func readPartition(ctx context.Context, c sarama.Consumer, topic string, partiti
 	if err != nil {
 		return nil, err
 	}
+
 	defer pc.Close()
 	for {
 		select {
@@ -228,11 +258,13 @@ func (c client) FirstAt(ctx context.Context, topic string, partition int32, offs
 	if err != nil {
 		return scenario.Record{}, false, err
 	}
+
 	defer consumer.Close()
 	pc, err := consumer.ConsumePartition(topic, partition, offset)
 	if err != nil {
 		return scenario.Record{}, false, err
 	}
+
 	defer pc.Close()
 	select {
 	case m := <-pc.Messages():

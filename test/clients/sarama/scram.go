@@ -17,10 +17,12 @@ func (s *scramClient) Begin(user, password, authzID string) error {
 	if s.mechanism == "SCRAM-SHA-256" {
 		hash = scram.SHA256
 	}
+
 	c, err := hash.NewClient(user, password, authzID)
 	if err != nil {
 		return fmt.Errorf("preparing SCRAM: %w", err)
 	}
+
 	s.ClientConversation = c.NewConversation()
 	return nil
 }

@@ -23,6 +23,7 @@ func (p *pace) until(ctx context.Context, members []Member, holds func() bool) e
 			if err != nil {
 				return err
 			}
+
 			for _, r := range recs {
 				if strings.HasPrefix(r.Key, p.prefix) {
 					p.seen[r.Key] = true
@@ -45,8 +46,11 @@ func (p *pace) count(part string) (n int) {
 // group: one member gets all partitions, a second one makes them share, both read and commit; a third, later, gets only
 // what came after.
 func (r *run) group(ctx context.Context) (Result, error) {
-	group, prefix := r.id+"-group", r.id+"/group-"
-	before, after := &pace{prefix, map[string]bool{}}, &pace{prefix, map[string]bool{}}
+	group := r.id + "-group"
+	prefix := r.id + "/group-"
+	before := &pace{prefix, map[string]bool{}}
+	after := &pace{prefix, map[string]bool{}}
+
 	covered, err := r.twoMembers(ctx, group, before)
 	if err != nil {
 		return nil, err
@@ -54,6 +58,7 @@ func (r *run) group(ctx context.Context) (Result, error) {
 	if err := r.spread(ctx, "group-b", 3); err != nil {
 		return nil, err
 	}
+
 	third, err := r.a.Join(group, r.topics["plain"])
 	if err != nil {
 		return nil, err
@@ -61,6 +66,7 @@ func (r *run) group(ctx context.Context) (Result, error) {
 	if err := after.until(ctx, []Member{third}, func() bool { return after.count("/group-b/") == 3 }); err != nil {
 		return nil, err
 	}
+
 	return Result{"covered": covered, "seen": len(before.seen), "resumed": after.count("/group-b/"),
 		"redelivered": after.count("/group-a/")}, third.Close()
 }
@@ -73,18 +79,22 @@ func (r *run) twoMembers(ctx context.Context, group string, p *pace) (covered bo
 	if err := p.until(ctx, []Member{first}, func() bool { return len(first.Assignment()) == 3 }); err != nil {
 		return false, err
 	}
+
 	second, err := r.a.Join(group, r.topics["plain"])
 	if err != nil {
 		return false, err
 	}
+
 	both := []Member{first, second}
 	share := func() bool {
-		a, b := first.Assignment(), second.Assignment()
+		a := first.Assignment()
+		b := second.Assignment()
 		return len(a) > 0 && len(b) > 0 && len(a)+len(b) == 3
 	}
 	if err := p.until(ctx, both, share); err != nil {
 		return false, err
 	}
+
 	covered = !slices.ContainsFunc(first.Assignment(), func(n int32) bool { return slices.Contains(second.Assignment(), n) })
 	if err := r.spread(ctx, "group-a", 30); err != nil {
 		return false, err
@@ -92,11 +102,13 @@ func (r *run) twoMembers(ctx context.Context, group string, p *pace) (covered bo
 	if err := p.until(ctx, both, func() bool { return len(p.seen) == 30 }); err != nil {
 		return false, err
 	}
+
 	for _, m := range both {
 		if err := errors.Join(m.Commit(ctx), m.Close()); err != nil {
 			return false, err
 		}
 	}
+
 	return covered, nil
 }
 
@@ -112,5 +124,6 @@ func (r *run) spread(ctx context.Context, name string, n int) error {
 			return err
 		}
 	}
+
 	return nil
 }

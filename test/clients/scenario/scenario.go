@@ -75,10 +75,12 @@ func Main(ctx context.Context, in io.Reader, out io.Writer, open func(bootstrap 
 	if err := json.NewDecoder(in).Decode(&job); err != nil {
 		return fmt.Errorf("reading job: %w", err)
 	}
+
 	a, err := open(strings.Split(job.Bootstrap, ","), job.Security)
 	if err != nil {
 		return fmt.Errorf("preparing client: %w", err)
 	}
+
 	r := &run{a: a, topics: job.Topics, id: job.Run}
 	report := make(map[string]Result)
 	for name, do := range r.cases() {
@@ -88,11 +90,13 @@ func Main(ctx context.Context, in io.Reader, out io.Writer, open func(bootstrap 
 		ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 		res, err := do(ctx)
 		cancel()
+
 		if err != nil {
 			res = Result{"error": err.Error()}
 		}
 		report[name] = res
 	}
+
 	return json.NewEncoder(out).Encode(map[string]any{"client": r.a.Name(), "cases": report})
 }
 
@@ -112,6 +116,7 @@ func (r *run) cases() map[string]testCase {
 	for _, c := range codecs {
 		all["codec/"+c] = func(ctx context.Context) (Result, error) { return r.roundTrip(ctx, "codec-"+c, c, false) }
 	}
+
 	for how, idempotent := range map[string]bool{"plain": false, "idempotent": true} {
 		all["reject/"+how] = func(ctx context.Context) (Result, error) { return r.reject(ctx, idempotent) }
 		all["drop/"+how] = func(ctx context.Context) (Result, error) { return r.drop(ctx, idempotent) }
@@ -135,12 +140,14 @@ func (r *run) stored(ctx context.Context, topic, name string, committed bool) ([
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", topic, err)
 	}
+
 	var mine []Record
 	for _, rec := range all {
 		if strings.HasPrefix(rec.Key, r.id+"/"+name+"/") {
 			mine = append(mine, rec)
 		}
 	}
+
 	slices.SortStableFunc(mine, func(a, b Record) int { return number(a) - number(b) })
 	return mine, nil
 }
@@ -172,19 +179,24 @@ func (r *run) roundTrip(ctx context.Context, name, codec string, idempotent bool
 	for i := range 20 {
 		vals = append(vals, fmt.Sprintf("value %d of %s %s", i, name, strings.Repeat("x", 100)))
 	}
+
 	sent := r.records(name, 0, vals...)
 	outcomes, err := r.a.Produce(ctx, Batch{r.topics["plain"], sent, codec, idempotent, -1})
 	if err != nil {
 		return nil, err
 	}
+
 	got, err := r.stored(ctx, "plain", name, false)
 	if err != nil {
 		return nil, err
 	}
+
 	bare := slices.Clone(got)
 	for i := range bare {
-		bare[i].Partition, bare[i].Offset = 0, 0
+		bare[i].Partition = 0
+		bare[i].Offset = 0
 	}
+
 	return Result{"acked": acked(outcomes), "read": len(got), "intact": reflect.DeepEqual(bare, sent)}, nil
 }
 
@@ -206,16 +218,19 @@ func (r *run) transaction(ctx context.Context) (Result, error) {
 		if err := r.a.Transact(ctx, r.id+"-tx", Batch{Topic: r.topics["plain"], Records: recs, Partition: -1}, commit); err != nil {
 			return nil, err
 		}
+
 		want := 0
 		if commit {
 			want = len(recs)
 		}
+
 		got, err := r.committed(ctx, name, want)
 		if err != nil {
 			return nil, err
 		}
 		count[commit] = got
 	}
+
 	return Result{"kept": count[true], "undone": count[false]}, nil
 }
 
@@ -224,6 +239,7 @@ func (r *run) seek(ctx context.Context) (Result, error) {
 	if _, err := r.a.Produce(ctx, Batch{r.topics["plain"], recs, "none", false, 0}); err != nil {
 		return nil, err
 	}
+
 	got, err := r.stored(ctx, "plain", "seek", false)
 	if err != nil {
 		return nil, err
@@ -231,6 +247,7 @@ func (r *run) seek(ctx context.Context) (Result, error) {
 	if len(got) != 5 {
 		return nil, fmt.Errorf("%d records of 5", len(got))
 	}
+
 	first, _, err := r.a.FirstAt(ctx, r.topics["plain"], got[2].Partition, got[2].Offset)
 	return Result{"offset": first.Offset == got[2].Offset, "key": first.Key == got[2].Key}, err
 }
@@ -246,7 +263,8 @@ func (r *run) upper(ctx context.Context) (Result, error) {
 }
 
 func (r *run) reject(ctx context.Context, idempotent bool) (Result, error) {
-	name, n := fmt.Sprintf("reject-%t", idempotent), 0
+	name := fmt.Sprintf("reject-%t", idempotent)
+	n := 0
 	var outcomes [][]string
 	for _, batch := range [][]string{{"fine 0"}, {"fine 1", "BAD 2", "fine 3"}, {"fine 4"}} {
 		o, err := r.a.Produce(ctx, Batch{r.topics["strict"], r.records(name, n, batch...), "none", idempotent, 0})
@@ -256,12 +274,15 @@ func (r *run) reject(ctx context.Context, idempotent bool) (Result, error) {
 		outcomes = append(outcomes, o)
 		n += len(batch)
 	}
+
 	got, err := r.stored(ctx, "strict", name, false)
 	return Result{"outcomes": outcomes, "values": values(got)}, err
 }
 
 func (r *run) drop(ctx context.Context, idempotent bool) (Result, error) {
-	name, n, ok := fmt.Sprintf("drop-%t", idempotent), 0, 0
+	name := fmt.Sprintf("drop-%t", idempotent)
+	n := 0
+	ok := 0
 	for _, batch := range [][]string{{"keep 0", "drop 1", "keep 2"}, {"drop 3", "drop 4"}, {"keep 5"}} {
 		o, err := r.a.Produce(ctx, Batch{r.topics["dropping"], r.records(name, n, batch...), "none", idempotent, 0})
 		if err != nil {
@@ -270,14 +291,17 @@ func (r *run) drop(ctx context.Context, idempotent bool) (Result, error) {
 		ok += acked(o)
 		n += len(batch)
 	}
+
 	got, err := r.stored(ctx, "dropping", name, false)
 	if err != nil {
 		return nil, err
 	}
+
 	i := slices.IndexFunc(got, func(rec Record) bool { return rec.Value == "keep 2" })
 	if i < 0 {
 		return nil, errors.New("keep 2 is not stored")
 	}
+
 	first, _, err := r.a.FirstAt(ctx, r.topics["dropping"], 0, got[i].Offset+1)
 	return Result{"acked": ok, "values": values(got), "after_hole": first.Value}, err
 }

@@ -26,6 +26,7 @@ func (s *Security) TLS() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading ca_file: %w", err)
 	}
+
 	cfg := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
 	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
 		return nil, errors.New("reading ca_file: it holds no certificate")
