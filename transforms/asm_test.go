@@ -1,10 +1,70 @@
 package transforms
 
-import "slices"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // A small assembler: enough to write guests, and above all broken ones, byte by
 // byte. A guest's functions are: its imports, then transform, then alloc, then
 // what extra holds.
+
+// The numbers of the instructions and sections that the tests use. They are the
+// specification's, so that package wasm need not show its own.
+const (
+	opUnreachable  = 0x00
+	opBlock        = 0x02
+	opLoop         = 0x03
+	opIf           = 0x04
+	opElse         = 0x05
+	opEnd          = 0x0b
+	opBr           = 0x0c
+	opBrIf         = 0x0d
+	opBrTable      = 0x0e
+	opReturn       = 0x0f
+	opCall         = 0x10
+	opCallIndirect = 0x11
+	opSelectTyped  = 0x1c
+	opLocalGet     = 0x20
+	opLocalSet     = 0x21
+	opLocalTee     = 0x22
+	opGlobalGet    = 0x23
+	opGlobalSet    = 0x24
+	opTableSet     = 0x26
+	opMemoryGrow   = 0x40
+	opI32Const     = 0x41
+	opI64Const     = 0x42
+	opF32Const     = 0x43
+	opF64Const     = 0x44
+	opI32LtS       = 0x48
+	opI32Add       = 0x6a
+	opI32Sub       = 0x6b
+	opRefNull      = 0xd0
+	opRefFunc      = 0xd2
+	opMisc         = 0xfc
+	opVector       = 0xfd
+	miscMemoryCopy = 10
+	miscMemoryFill = 11
+	miscTableGrow  = 15
+)
+
+const (
+	secType = iota + 1
+	secImport
+	secFunction
+	secTable
+	secMemory
+	secGlobal
+	secExport
+	secStart
+	secElement
+	secCode
+	secData
+	secDataCount
+	secEnd
+)
+
+const reasonSection = "guardlock.reasons"
 
 // The types every assembled guest has.
 const (
@@ -44,7 +104,7 @@ type asm struct {
 	globals   [][]byte
 }
 
-func u32(v uint32) []byte { return appendU32(nil, v) }
+func u32(v uint32) []byte { return binary.AppendUvarint(nil, uint64(v)) }
 
 func cat(parts ...[]byte) []byte {
 	var out []byte
@@ -58,7 +118,9 @@ func vec(items ...[]byte) []byte { return cat(u32(uint32(len(items))), cat(items
 
 func str(s string) []byte { return cat(u32(uint32(len(s))), []byte(s)) }
 
-func sec(id int, contents []byte) []byte { return appendSection(nil, id, contents) }
+func sec(id int, contents []byte) []byte {
+	return cat([]byte{byte(id)}, u32(uint32(len(contents))), contents)
+}
 
 func custom(name string, contents []byte) []byte { return sec(0, cat(str(name), contents)) }
 
@@ -131,12 +193,20 @@ func (a asm) wasm() []byte {
 	return out
 }
 
-func i32c(v int32) []byte            { return appendS32([]byte{opI32Const}, v) }
-func lget(i uint32) []byte           { return appendU32([]byte{opLocalGet}, i) }
-func lset(i uint32) []byte           { return appendU32([]byte{opLocalSet}, i) }
-func call(f uint32) []byte           { return appendU32([]byte{opCall}, f) }
-func load32(off uint32) []byte       { return appendU32([]byte{0x28, 0}, off) }
-func store32(off uint32) []byte      { return appendU32([]byte{0x36, 0}, off) }
+func i32c(v int32) []byte {
+	out := []byte{opI32Const}
+	for v < -64 || v > 63 {
+		out = append(out, byte(v)&0x7f|0x80)
+		v >>= 7
+	}
+	return append(out, byte(v)&0x7f)
+}
+
+func lget(i uint32) []byte           { return cat(op(opLocalGet), u32(i)) }
+func lset(i uint32) []byte           { return cat(op(opLocalSet), u32(i)) }
+func call(f uint32) []byte           { return cat(op(opCall), u32(f)) }
+func load32(off uint32) []byte       { return cat(op(0x28, 0), u32(off)) }
+func store32(off uint32) []byte      { return cat(op(0x36, 0), u32(off)) }
 func op(codes ...byte) []byte        { return codes }
 func memoryCopy() []byte             { return op(opMisc, miscMemoryCopy, 0, 0) }
 func memoryFill() []byte             { return op(opMisc, miscMemoryFill, 0) }

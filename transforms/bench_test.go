@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/guardlock/guardlock/transforms/record"
+	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
 // BenchmarkChain measures one chain stage on batches of 500 records against the
@@ -30,11 +31,12 @@ func BenchmarkChain(b *testing.B) {
 const benchRecords = 500
 
 func benchGuest(b *testing.B, guest string, size int, metered bool) {
+	file := testdata(b, guest+".wasm")
 	r := newRuntime(b, Config{})
 	if !metered {
-		r.rewrite = func(m *module, _ int) []byte { return m.wasm }
+		r.meter = func(*wasm.Binary, int) []byte { return file }
 	}
-	c := NewChain(load(b, r, Spec{Wasm: testdata(b, guest+".wasm")}))
+	c := NewChain(load(b, r, Spec{Wasm: file}))
 	batch := sized(benchRecords, size)
 	rewind := rewinder(batch)
 	b.ReportAllocs()

@@ -10,7 +10,14 @@ import (
 	"time"
 
 	"github.com/guardlock/guardlock/transforms/record"
+	"github.com/guardlock/guardlock/transforms/wasm"
 )
+
+// scan and meter are the functions of package wasm, for tests in which that name
+// is a variable.
+func scan(file []byte, limits ScanLimits) (*wasm.Binary, error) { return wasm.Scan(file, limits) }
+
+func meter(b *wasm.Binary, stackBytes int) []byte { return wasm.Meter(b, stackBytes) }
 
 func testdata(tb testing.TB, name string) []byte {
 	tb.Helper()

@@ -3,6 +3,7 @@ package transforms
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func FuzzInspect(f *testing.F) {
 	}
 	f.Add(asm{extra: controlFlow(), reasons: testReasons}.wasm())
 	f.Add(exponential(5).wasm())
-	lim := ScanLimits{ModuleBytes: 64 << 10, Functions: 200, Locals: 200, Nesting: 50, BranchTable: 50, Branches: 200}.withDefaults()
+	lim := ScanLimits{ModuleBytes: 64 << 10, Functions: 200, Locals: 200, Nesting: 50, BranchTable: 50, Branches: 200}
 	engine := wazero.NewRuntimeWithConfig(context.Background(), wazero.NewRuntimeConfigCompiler().
 		WithCoreFeatures(api.CoreFeaturesV2).WithMemoryLimitPages(256).WithDebugInfoEnabled(false))
 	f.Fuzz(func(t *testing.T, wasm []byte) {
@@ -30,12 +31,12 @@ func FuzzInspect(f *testing.F) {
 		if err != nil {
 			return
 		}
-		original, err := engine.CompileModule(t.Context(), m.withoutCustom())
+		original, err := engine.CompileModule(t.Context(), withoutCustom(wasm))
 		if err == nil {
 			err = original.Close(t.Context())
 		}
 		valid := err == nil
-		rewritten, err := engine.CompileModule(t.Context(), m.rewrite(defaultStackBytes))
+		rewritten, err := engine.CompileModule(t.Context(), meter(m, defaultStackBytes))
 		if valid && err != nil {
 			t.Fatalf("the rewriter broke a valid module: %v", err)
 		}
@@ -48,11 +49,18 @@ func FuzzInspect(f *testing.F) {
 	})
 }
 
-// withoutCustom is the module as it is, but for the custom sections.
-func (m *module) withoutCustom() []byte {
-	w := &rewriter{m: m}
-	return w.copied(m.wasm[:8:8], secType, secImport, secFunction, secTable, secMemory, secGlobal, secExport,
-		secElement, secDataCount, secCode, secData)
+// withoutCustom is a scanned module as it is, but for the custom sections.
+func withoutCustom(file []byte) []byte {
+	out := slices.Clone(file[:8])
+	for rest := file[8:]; len(rest) > 0; {
+		size, n := binary.Uvarint(rest[1:])
+		end := 1 + n + int(size)
+		if rest[0] != 0 {
+			out = append(out, rest[:end]...)
+		}
+		rest = rest[end:]
+	}
+	return out
 }
 
 // FuzzOutput lets a guest return arbitrary descriptors. Whatever they are, the

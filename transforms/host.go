@@ -9,6 +9,8 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
 // What host functions answer when they cannot do what was asked.
@@ -91,16 +93,16 @@ type yield struct{}
 // Call implements api.GoModuleFunction.
 func (yield) Call(ctx context.Context, _ api.Module, stack []uint64) {
 	i := ctx.(*instance)
-	if uint32(stack[0]) == yieldStack {
+	if uint32(stack[0]) == wasm.YieldStack {
 		i.stop(errStackBudget)
 	}
 	i.slices++
 	i.checkTime()
 }
 
-// granted returns the functions behind the module's imports, or an error that
+// granted returns the functions behind a module's imports, or an error that
 // names the first import that the grant does not hold.
-func (m *module) granted(grant Grant) ([]hostFunction, error) {
+func granted(info wasm.Info, grant Grant) ([]hostFunction, error) {
 	known := hostFunctions()
 	for _, name := range grant.HostFunctions {
 		if !KnownHostFunction(name) {
@@ -108,7 +110,7 @@ func (m *module) granted(grant Grant) ([]hostFunction, error) {
 		}
 	}
 	var functions []hostFunction
-	for _, im := range m.info.Imports {
+	for _, im := range info.Imports {
 		f, ok := find(alwaysGranted(), im)
 		if !ok && slices.Contains(grant.HostFunctions, im.String()) {
 			f, ok = find(known, im)
@@ -126,7 +128,7 @@ func (m *module) granted(grant Grant) ([]hostFunction, error) {
 	return functions, nil
 }
 
-func find(functions []hostFunction, im Import) (hostFunction, bool) {
+func find(functions []hostFunction, im wasm.Import) (hostFunction, bool) {
 	for _, f := range functions {
 		if f.module == im.Module && f.name == im.Name {
 			return f, true
@@ -137,9 +139,9 @@ func find(functions []hostFunction, im Import) (hostFunction, bool) {
 
 // instantiateHost gives the runtime the granted functions and yield, and nothing else.
 func instantiateHost(ctx context.Context, engine wazero.Runtime, functions []hostFunction) error {
-	builders := map[string]wazero.HostModuleBuilder{yieldModule: engine.NewHostModuleBuilder(yieldModule)}
-	builders[yieldModule].NewFunctionBuilder().
-		WithGoModuleFunction(yield{}, []api.ValueType{api.ValueTypeI32}, nil).Export(yieldName)
+	builders := map[string]wazero.HostModuleBuilder{wasm.YieldModule: engine.NewHostModuleBuilder(wasm.YieldModule)}
+	builders[wasm.YieldModule].NewFunctionBuilder().
+		WithGoModuleFunction(yield{}, []api.ValueType{api.ValueTypeI32}, nil).Export(wasm.YieldName)
 	for _, f := range functions {
 		if builders[f.module] == nil {
 			builders[f.module] = engine.NewHostModuleBuilder(f.module)
@@ -165,7 +167,7 @@ func (i *instance) input(ptr, length uint64) ([]byte, bool) {
 	if uint32(length) > maxHostBytes {
 		return nil, false
 	}
-	i.slices += int(uint32(length) / (fuelSlice / 16))
+	i.slices += int(uint32(length) / (wasm.FuelSlice / 16))
 	return i.mem.Read(uint32(ptr), uint32(length))
 }
 

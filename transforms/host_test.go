@@ -18,6 +18,8 @@ import (
 	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
+
+	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
 var testSecret = []byte("a secret of enough bytes")
@@ -218,7 +220,7 @@ func TestImportOutsideTheGrantIsRefused(t *testing.T) {
 		"OneOfTwo":        {wasm(importFunc("guardlock_log", "log", typLog), importFunc("guardlock_crypto", "sha256", typThree)), []string{"guardlock_log.log"}, `the func "guardlock_crypto.sha256" is not granted`},
 		"WASI":            {wasm(importFunc("wasi_snapshot_preview1", "fd_write", typFour)), nil, `the func "wasi_snapshot_preview1.fd_write" is not granted`},
 		"Unknown":         {wasm(importFunc("guardlock_net", "dial", typFour)), nil, `the func "guardlock_net.dial" is not granted`},
-		"Yield":           {wasm(importFunc(yieldModule, yieldName, typVoid)), nil, `the func "guardlock_runtime.yield" is not granted`},
+		"Yield":           {wasm(importFunc("guardlock_runtime", "yield", typVoid)), nil, `the func "guardlock_runtime.yield" is not granted`},
 		"Global":          {asm{others: [][]byte{global}}.wasm(), nil, `the global "env.secret" is not granted`},
 		"NotAFunction":    {asm{others: [][]byte{cat(str("guardlock_crypto"), str("sha256"), op(3, 0x7f, 0))}}.wasm(), []string{"guardlock_crypto.sha256"}, `the global "guardlock_crypto.sha256" is not granted`},
 		"WrongType":       {wasm(importFunc("guardlock_crypto", "sha256", typFour)), []string{"guardlock_crypto.sha256"}, `is declared as (i32,i32,i32,i32)->i32, but is (i32,i32,i32)->i32`},
@@ -339,7 +341,7 @@ func TestLogIsRateLimitedAndSaysSo(t *testing.T) {
 
 func TestConfigurationIsHandedToInit(t *testing.T) {
 	check := cat(lget(1), i32c(9), op(0x47, opIf, 0x7f), i32c(7), op(opElse), lget(0), op(0x2d, 0, 0), i32c('{'), op(0x47, opEnd))
-	wasm := asm{extra: []asmFunc{{typ: typAlloc, export: exportInit, code: check}}}.wasm()
+	wasm := asm{extra: []asmFunc{{typ: typAlloc, export: wasm.ExportInit, code: check}}}.wasm()
 	load(t, newRuntime(t, Config{}), Spec{Wasm: wasm, Config: []byte(`{"a":"b"}`)})
 	_, err := newRuntime(t, Config{}).Load(t.Context(), Spec{Name: "m", Wasm: wasm, Config: []byte("[]")})
 	wantKind(t, err, GuestFailed)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
 const (
@@ -72,9 +74,9 @@ func (m *Module) newInstance(ctx context.Context) (*instance, error) {
 	i := &instance{
 		module:    m,
 		guest:     guest,
-		mem:       guest.ExportedMemory(exportMemory),
-		transform: guest.ExportedFunction(exportTransform),
-		alloc:     guest.ExportedFunction(exportAlloc),
+		mem:       guest.ExportedMemory(wasm.ExportMemory),
+		transform: guest.ExportedFunction(wasm.ExportTransform),
+		alloc:     guest.ExportedFunction(wasm.ExportAlloc),
 	}
 	if err := i.initialise(ctx); err != nil {
 		i.free(ctx)
@@ -85,7 +87,7 @@ func (m *Module) newInstance(ctx context.Context) (*instance, error) {
 
 func (i *instance) initialise(ctx context.Context) error {
 	i.arm(ctx, time.Now().Add(i.module.limits.BatchDeadline))
-	if start := i.guest.ExportedFunction(exportStart); start != nil {
+	if start := i.guest.ExportedFunction(wasm.ExportStart); start != nil {
 		if err := i.call(start, i.stack[:0]); err != nil {
 			return err
 		}
@@ -93,7 +95,7 @@ func (i *instance) initialise(ctx context.Context) error {
 	if err := i.allocateBlocks(); err != nil {
 		return err
 	}
-	configure := i.guest.ExportedFunction(exportInit)
+	configure := i.guest.ExportedFunction(wasm.ExportInit)
 	if configure == nil {
 		return nil
 	}
@@ -107,7 +109,7 @@ func (i *instance) initialise(ctx context.Context) error {
 		return err
 	}
 	if code := int32(i.stack[0]); code != 0 {
-		return i.failed(GuestFailed, fmt.Errorf("%s refused its configuration with code %d", exportInit, code))
+		return i.failed(GuestFailed, fmt.Errorf("%s refused its configuration with code %d", wasm.ExportInit, code))
 	}
 	return nil
 }
@@ -142,10 +144,10 @@ func (i *instance) allocate(size int) (uint32, error) {
 	}
 	at := uint32(i.stack[0])
 	if at == 0 {
-		return 0, i.failed(Memory, fmt.Errorf("%s has no %d bytes left", exportAlloc, size))
+		return 0, i.failed(Memory, fmt.Errorf("%s has no %d bytes left", wasm.ExportAlloc, size))
 	}
 	if at%8 != 0 || uint64(at)+uint64(size) > uint64(i.mem.Size()) {
-		return 0, i.failed(OutputInvalid, fmt.Errorf("%s returned a block outside of memory or not aligned", exportAlloc))
+		return 0, i.failed(OutputInvalid, fmt.Errorf("%s returned a block outside of memory or not aligned", wasm.ExportAlloc))
 	}
 	return at, nil
 }

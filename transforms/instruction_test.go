@@ -40,10 +40,10 @@ func TestScanReadsInstructionsAsTheEngineDoes(t *testing.T) {
 		check(byte(code))
 	}
 	for sub := range uint32(128) {
-		check(appendU32([]byte{opMisc}, sub)...)
+		check(cat(op(opMisc), u32(sub))...)
 	}
 	for sub := range uint32(256) { // what lies above, the engine misreads
-		check(appendU32([]byte{opVector}, sub)...)
+		check(cat(op(opVector), u32(sub))...)
 	}
 	if accepted < 450 {
 		t.Errorf("the engine took only %d programs: the test tests nothing", accepted)
@@ -62,7 +62,7 @@ func TestScanTakesEveryFormOfInitialiser(t *testing.T) {
 
 func TestModuleDescribesItself(t *testing.T) {
 	m := load(t, newRuntime(t, Config{}), Spec{Name: "self", Wasm: asm{reasons: "one\ntwo"}.wasm(), Grant: Grant{Routes: []string{"alerts"}}})
-	if m.Name() != "self" || m.Digest() == [32]byte{} || m.Info().ABI != abiV1 || m.Routes()[0] != "alerts" {
+	if m.Name() != "self" || m.Digest() == [32]byte{} || m.Info().ABI != "guardlock_v1" || m.Routes()[0] != "alerts" {
 		t.Errorf("got %q %x %+v %v", m.Name(), m.Digest(), m.Info(), m.Routes())
 	}
 	if r := m.Reasons(); len(r) != 3 || r[0] != "unspecified" || r[2] != "two" {

@@ -12,6 +12,8 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
+
+	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
 const (
@@ -51,18 +53,18 @@ type Module struct {
 // Load scans, rewrites, compiles and instantiates a module, and hands it its
 // configuration. The caller has verified signatures and policy.
 func (r *Runtime) Load(ctx context.Context, spec Spec) (*Module, error) {
-	scanned, err := scan(spec.Wasm, r.config.Scan.withDefaults())
+	scanned, err := wasm.Scan(spec.Wasm, r.config.Scan)
 	if err != nil {
 		return nil, fmt.Errorf("loading module %q: %w", spec.Name, err)
 	}
-	functions, err := scanned.granted(spec.Grant)
+	functions, err := granted(scanned.Info(), spec.Grant)
 	if err != nil {
 		return nil, fmt.Errorf("loading module %q: %w", spec.Name, err)
 	}
 	m := &Module{
 		name:    spec.Name,
 		digest:  sha256.Sum256(spec.Wasm),
-		info:    scanned.info,
+		info:    scanned.Info(),
 		routes:  slices.Clone(spec.Grant.Routes),
 		limits:  spec.Grant.Limits.withDefaults(),
 		config:  slices.Clone(spec.Config),
@@ -70,7 +72,7 @@ func (r *Runtime) Load(ctx context.Context, spec Spec) (*Module, error) {
 		runtime: r,
 		closed:  make(chan struct{}),
 	}
-	m.minSlices = int(m.limits.Deadline / (fuelSlice * slowest))
+	m.minSlices = int(m.limits.Deadline / (wasm.FuelSlice * slowest))
 	if m.keys, err = r.keys(spec.Grant.Keys); err != nil {
 		return nil, fmt.Errorf("loading module %q: %w", spec.Name, err)
 	}
@@ -95,7 +97,7 @@ func (m *Module) checkLimits() error {
 
 // start compiles the module and makes its first instance, so that a module that
 // cannot start is refused here and not under its first batch.
-func (m *Module) start(ctx context.Context, scanned *module, functions []hostFunction) (err error) {
+func (m *Module) start(ctx context.Context, scanned *wasm.Binary, functions []hostFunction) (err error) {
 	m.engine = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().
 		WithCompilationCache(m.runtime.cache).
 		WithCoreFeatures(api.CoreFeaturesV2).
@@ -125,7 +127,7 @@ func (m *Module) start(ctx context.Context, scanned *module, functions []hostFun
 	return m.runtime.adopt(m)
 }
 
-func (m *Module) compile(ctx context.Context, scanned *module) (err error) {
+func (m *Module) compile(ctx context.Context, scanned *wasm.Binary) (err error) {
 	select {
 	case <-m.runtime.compiling:
 	case <-ctx.Done():
@@ -140,7 +142,7 @@ func (m *Module) compile(ctx context.Context, scanned *module) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, compileTimeout)
 	defer cancel()
 	// With two workers the engine looks at ctx between functions.
-	compiled, err := m.engine.CompileModule(experimental.WithCompilationWorkers(ctx, 2), m.runtime.rewrite(scanned, m.limits.StackBytes))
+	compiled, err := m.engine.CompileModule(experimental.WithCompilationWorkers(ctx, 2), m.runtime.meter(scanned, m.limits.StackBytes))
 	if err != nil {
 		return fmt.Errorf("compiling: %w", trapText(err))
 	}

@@ -6,19 +6,21 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
 // evaluate runs an exported function of a module, rewritten or as it is.
-func evaluate(t *testing.T, wasm []byte, name string, arg int32) ([]uint64, error) {
+func evaluate(t *testing.T, file []byte, name string, arg int32) ([]uint64, error) {
 	t.Helper()
 	engine := wazero.NewRuntimeWithConfig(t.Context(), wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2))
 	defer engine.Close(t.Context())
-	_, err := engine.NewHostModuleBuilder(yieldModule).NewFunctionBuilder().
-		WithGoModuleFunction(yield{}, []api.ValueType{api.ValueTypeI32}, nil).Export(yieldName).Instantiate(t.Context())
+	_, err := engine.NewHostModuleBuilder(wasm.YieldModule).NewFunctionBuilder().
+		WithGoModuleFunction(yield{}, []api.ValueType{api.ValueTypeI32}, nil).Export(wasm.YieldName).Instantiate(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	mod, err := engine.Instantiate(t.Context(), wasm)
+	mod, err := engine.Instantiate(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,11 +62,11 @@ func controlFlow() []asmFunc {
 
 func TestRewrittenCodeComputesTheSame(t *testing.T) {
 	wasm := asm{extra: controlFlow()}.wasm()
-	m, err := scan(wasm, ScanLimits{}.withDefaults())
+	m, err := scan(wasm, ScanLimits{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	rewritten := m.rewrite(defaultStackBytes)
+	rewritten := meter(m, defaultStackBytes)
 	for _, f := range controlFlow() {
 		for _, arg := range []int32{0, 1, 2, 5, 11, 20} {
 			want, err := evaluate(t, wasm, f.export, arg)
@@ -100,11 +102,11 @@ func TestStackIsGivenBackOnEveryWayOut(t *testing.T) {
 			}
 			driver := asmFunc{typ: typTransform, export: "driver", locals: 1, code: cat(op(opBlock, 0x40, opLoop, 0x40), lget(1), lget(0), op(0x4f, opBrIf, 1),
 				lget(1), i32c(15), op(0x71), call(index), op(0x1a), lget(1), i32c(1), op(opI32Add), lset(1), op(opBr, 0, opEnd, opEnd), lget(1))}
-			m, err := scan(asm{extra: append(controlFlow(), driver)}.wasm(), ScanLimits{}.withDefaults())
+			m, err := scan(asm{extra: append(controlFlow(), driver)}.wasm(), ScanLimits{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := evaluate(t, m.rewrite(2000), "driver", 10_000); err != nil {
+			if _, err := evaluate(t, meter(m, 2000), "driver", 10_000); err != nil {
 				t.Error(err)
 			}
 		})
@@ -131,7 +133,7 @@ func TestRewriterIsOutOfReach(t *testing.T) {
 		"ExportedBurn": {exports: [][]byte{exportEntry("burn", 0, 2)}},
 		"ElementBurn": {table: sec(secTable, vec(op(0x70, 0, 1))),
 			element: sec(secElement, vec(cat(op(0), i32c(0), op(opEnd, 1, 2))))},
-		"ImportedYield": {imports: [][]byte{importFunc(yieldModule, yieldName, typVoid)}},
+		"ImportedYield": {imports: [][]byte{importFunc(wasm.YieldModule, wasm.YieldName, typVoid)}},
 	} {
 		if _, err := newRuntime(t, Config{}).Load(t.Context(), Spec{Name: "x", Wasm: a.wasm()}); err == nil {
 			t.Errorf("%s can be named", name)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
 // quick are limits that make hostile guests fail fast.
@@ -202,8 +204,8 @@ func TestTrapTextHoldsNoNames(t *testing.T) {
 func TestEndlessInitialiserIsStopped(t *testing.T) {
 	forever := cat(loopForever(nil))
 	for name, f := range map[string]asmFunc{
-		"Initialize": {typ: typVoid, export: exportStart, code: forever},
-		"Init":       {typ: typAlloc, export: exportInit, code: cat(forever, i32c(0))},
+		"Initialize": {typ: typVoid, export: wasm.ExportStart, code: forever},
+		"Init":       {typ: typAlloc, export: wasm.ExportInit, code: cat(forever, i32c(0))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := newRuntime(t, Config{}).Load(t.Context(), Spec{Name: "slow", Wasm: asm{extra: []asmFunc{f}}.wasm(), Grant: Grant{Limits: quick}})

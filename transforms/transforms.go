@@ -3,9 +3,8 @@
 // A module is hostile until shown otherwise, and even an approved one may be
 // wrong, so nothing of it is trusted:
 //
-//   - Inspect reads its structure with our own bounded parser before the
-//     engine sees a byte: the engine allocates by counts that it reads, and a
-//     file of 15 bytes could end the process.
+//   - Inspect reads its structure with our own bounded parser (package wasm)
+//     before the engine sees a byte.
 //   - Load refuses an import outside the grant, then rewrites the code so that
 //     it pays for every loop turn and call from a small budget. When the budget
 //     is spent the guest calls back into Go, which looks at the clock. Compiled
@@ -26,7 +25,23 @@ import (
 	"sync"
 
 	"github.com/tetratelabs/wazero"
+
+	"github.com/guardlock/guardlock/transforms/wasm"
 )
+
+// Info is what a module's structure tells, and ScanLimits bounds that structure.
+// Rooms above need the scan's words but not its package.
+type (
+	Info       = wasm.Info
+	ScanLimits = wasm.ScanLimits
+)
+
+// Inspect checks the structure of a module without running or compiling it. On a
+// refusal, a *wasm.RefusedError, the Info holds what was read before it.
+func Inspect(file []byte, limits ScanLimits) (Info, error) {
+	scanned, err := wasm.Scan(file, limits)
+	return scanned.Info(), err
+}
 
 // LogEvent is what a guest may say: a level and an entry of its own reason
 // catalogue, never text of its own making.
@@ -43,7 +58,7 @@ type Config struct {
 	// module. It must not block and is called by many goroutines. Nil: dropped.
 	Log func(LogEvent)
 	// Scan bounds what Inspect accepts; zero fields take the defaults.
-	Scan ScanLimits
+	Scan wasm.ScanLimits
 }
 
 // Runtime loads modules and owns what they share: the cache of compiled code
@@ -52,7 +67,7 @@ type Runtime struct {
 	config    Config
 	cache     wazero.CompilationCache
 	compiling chan struct{} // holds one token: compilation is costly, so one at a time
-	rewrite   func(*module, int) []byte
+	meter     func(*wasm.Binary, int) []byte
 
 	mu      sync.Mutex
 	closed  bool
@@ -66,7 +81,7 @@ func New(config Config) (*Runtime, error) {
 		config:    config,
 		cache:     wazero.NewCompilationCache(),
 		compiling: make(chan struct{}, 1),
-		rewrite:   (*module).rewrite,
+		meter:     wasm.Meter,
 		modules:   make(map[*Module]struct{}),
 		seals:     make(map[[32]byte]*sealCounter),
 	}

@@ -1,4 +1,4 @@
-package transforms
+package wasm
 
 // The opcodes that the scan or the rewriter treats by name.
 const (

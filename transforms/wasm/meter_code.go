@@ -1,4 +1,4 @@
-package transforms
+package wasm
 
 // metered is one function body on its way through the rewriter.
 type metered struct {
@@ -159,7 +159,7 @@ func (f *metered) writeEntry() {
 		f.takeStack(-f.frame())
 		f.global(opGlobalGet, f.w.stack)
 		f.ifNegative()
-		f.callYield(yieldStack)
+		f.callYield(YieldStack)
 		f.out = append(f.out, opEnd)
 	}
 	if !f.free() {
@@ -256,8 +256,8 @@ func (f *metered) take() {
 	f.global(opGlobalSet, f.w.fuel)
 	f.global(opGlobalGet, f.w.fuel)
 	f.ifNegative()
-	f.callYield(yieldFuel)
-	f.constant(fuelSlice)
+	f.callYield(YieldFuel)
+	f.constant(FuelSlice)
 	f.global(opGlobalSet, f.w.fuel)
 	f.out = append(f.out, opEnd)
 }

@@ -1,4 +1,4 @@
-package transforms
+package wasm
 
 import "strings"
 
@@ -39,8 +39,8 @@ type funcRef struct {
 	index      uint32
 }
 
-// module is a scanned module: the file and where things are in it.
-type module struct {
+// Binary is a scanned file: its bytes and where things are in them.
+type Binary struct {
 	wasm []byte
 	lim  ScanLimits
 	info Info
@@ -48,23 +48,28 @@ type module struct {
 	found       [secEnd]section
 	reasonsSeen bool
 
-	types     []funcType
-	funcs     []uint32 // type of each function, the imported ones first
-	imported  int      // how many functions are imported
-	tables    int
-	memories  int
-	globals   int
-	elems     int
-	elements  int // of all segments
-	dataCount int // -1 without the section
-	datas     int
-	bodies    []section
-	work      int       // sum of the squares of the functions' branches
-	refs      []funcRef // in file order
+	types    []funcType
+	funcs    []uint32 // type of each function, the imported ones first
+	imported int      // how many functions are imported
+	has      counts
+	bodies   []section
+	refs     []funcRef // in file order
+	work     int       // sum of the squares of the functions' branches
 }
 
-func (m *module) sections(r *reader) {
-	m.dataCount = -1
+// counts is how many of each thing a file has.
+type counts struct {
+	tables, memories, globals int
+	elems, elements           int // segments, and the elements of all of them
+	datas                     int
+	announced                 int // data segments, by the data count section; -1 without one
+}
+
+// Info is what the scan found.
+func (m *Binary) Info() Info { return m.info }
+
+func (m *Binary) sections(r *reader) {
+	m.has.announced = -1
 	last, file := 0, r.end
 	for r.err == nil && r.left() > 0 {
 		id := r.byte()
@@ -96,7 +101,7 @@ func (m *module) sections(r *reader) {
 	}
 }
 
-func (m *module) section(r *reader, id int) {
+func (m *Binary) section(r *reader, id int) {
 	switch id {
 	case secType:
 		m.typeSection(r)
@@ -118,7 +123,7 @@ func (m *module) section(r *reader, id int) {
 		for range r.count("globals", maxGlobals) {
 			m.globalType(r)
 			m.constExpr(r)
-			m.globals++
+			m.has.globals++
 		}
 	case secExport:
 		m.exportSection(r)
@@ -128,7 +133,7 @@ func (m *module) section(r *reader, id int) {
 	case secElement:
 		m.elementSection(r)
 	case secDataCount:
-		m.dataCount = r.data("data segments")
+		m.has.announced = r.data("data segments")
 	case secCode:
 		m.codeSection(r)
 	case secData:
@@ -148,7 +153,7 @@ func (r *reader) data(what string) int {
 
 // custom reads the reason catalogue. Every other custom section is passed over,
 // and none reaches the engine: a module could take a name by its "name" section.
-func (m *module) custom(r *reader) {
+func (m *Binary) custom(r *reader) {
 	size := r.u32()
 	if uint64(size) > uint64(r.left()) {
 		r.refuse("a custom section is truncated")
@@ -166,7 +171,7 @@ func (m *module) custom(r *reader) {
 	m.parseReasons(r, string(r.b[r.pos:r.end]))
 }
 
-func (m *module) typeSection(r *reader) {
+func (m *Binary) typeSection(r *reader) {
 	for range r.count("types", maxTypes) {
 		if form := r.byte(); form != 0x60 {
 			r.refuse("type form 0x%02x is not allowed", form)
@@ -179,7 +184,7 @@ func (m *module) typeSection(r *reader) {
 	}
 }
 
-func (m *module) valTypes(r *reader, what string) []byte {
+func (m *Binary) valTypes(r *reader, what string) []byte {
 	n := r.count(what, maxParams)
 	start := r.pos
 	for range n {
@@ -191,7 +196,7 @@ func (m *module) valTypes(r *reader, what string) []byte {
 	return r.b[start:r.pos]
 }
 
-func (m *module) importSection(r *reader) {
+func (m *Binary) importSection(r *reader) {
 	for range r.count("imports", maxImports) {
 		i := Import{Module: r.name("a module name", maxName), Name: r.name("an import name", maxName)}
 		switch kind := r.byte(); kind {
@@ -212,7 +217,7 @@ func (m *module) importSection(r *reader) {
 		case 3:
 			i.Kind = "global"
 			m.globalType(r)
-			m.globals++
+			m.has.globals++
 		case 4:
 			r.refuse("exception tags are not allowed")
 		default:
@@ -225,9 +230,9 @@ func (m *module) importSection(r *reader) {
 	}
 }
 
-func (m *module) table(r *reader) {
-	m.tables++
-	if m.tables > 1 {
+func (m *Binary) table(r *reader) {
+	m.has.tables++
+	if m.has.tables > 1 {
 		r.refuse("more than one table")
 	}
 	if t := r.byte(); t != 0x70 && t != 0x6f {
@@ -245,9 +250,9 @@ func (m *module) table(r *reader) {
 	}
 }
 
-func (m *module) memory(r *reader) {
-	m.memories++
-	if m.memories > 1 {
+func (m *Binary) memory(r *reader) {
+	m.has.memories++
+	if m.has.memories > 1 {
 		r.refuse("more than one memory")
 	}
 	flags := r.byte()
@@ -268,14 +273,14 @@ func (m *module) memory(r *reader) {
 	}
 }
 
-func (m *module) globalType(r *reader) {
+func (m *Binary) globalType(r *reader) {
 	r.valType()
 	if mutable := r.byte(); mutable > 1 {
 		r.refuse("global flags 0x%02x are not allowed", mutable)
 	}
 }
 
-func (m *module) exportSection(r *reader) {
+func (m *Binary) exportSection(r *reader) {
 	seen := make(map[string]bool)
 	for range r.count("exports", maxExports) {
 		e := Export{Name: r.name("an export name", maxName)}
@@ -289,13 +294,13 @@ func (m *module) exportSection(r *reader) {
 			}
 		case 1:
 			e.Kind = "table"
-			r.index("table", m.tables)
+			r.index("table", m.has.tables)
 		case 2:
 			e.Kind = "memory"
-			r.index("memory", m.memories)
+			r.index("memory", m.has.memories)
 		case 3:
 			e.Kind = "global"
-			r.index("global", m.globals)
+			r.index("global", m.has.globals)
 		default:
 			r.refuse("export kind %d is not allowed", kind)
 		}
@@ -311,7 +316,7 @@ func (m *module) exportSection(r *reader) {
 }
 
 // funcRef reads a function index and notes where it stands.
-func (m *module) funcRef(r *reader) uint32 {
+func (m *Binary) funcRef(r *reader) uint32 {
 	start := r.pos
 	i := r.index("function", len(m.funcs))
 	if r.err == nil {

@@ -1,4 +1,13 @@
-package transforms
+// Package wasm reads WebAssembly files that nobody has vouched for, and makes
+// them pay for what they run. It runs nothing itself and imports nothing but the
+// standard library.
+//
+//   - Scan walks a file with a bounded parser of our own, before the engine sees
+//     a byte: the engine allocates by counts that it reads, and a file of 15
+//     bytes could end the process.
+//   - Meter rewrites what was scanned so that it counts its own work and its
+//     stack, and calls out when a budget is spent (meter.go says how).
+package wasm
 
 import "strings"
 
@@ -82,18 +91,13 @@ type Info struct {
 	HasStart       bool
 }
 
-// Inspect checks the structure of a module against lim and the guest ABI
-// without running or compiling it. It allocates in proportion to the module and
-// never by a count that the module only claims. On a refusal, a *RefusedError,
-// the Info holds what was read before it.
-func Inspect(wasm []byte, lim ScanLimits) (Info, error) {
-	m, err := scan(wasm, lim.withDefaults())
-	return m.info, err
-}
-
-// scan is Inspect, and keeps what the rewriter needs.
-func scan(wasm []byte, lim ScanLimits) (*module, error) {
-	m := &module{wasm: wasm, lim: lim}
+// Scan checks the structure of a module against lim and the guest ABI without
+// running or compiling it. It allocates in proportion to the module and never by
+// a count that the module only claims. On a refusal, a *RefusedError, the Binary
+// is not to be metered, and its Info holds what was read before the refusal.
+func Scan(wasm []byte, lim ScanLimits) (*Binary, error) {
+	lim = lim.withDefaults()
+	m := &Binary{wasm: wasm, lim: lim}
 	r := &reader{b: wasm, end: len(wasm)}
 	if len(wasm) > lim.ModuleBytes {
 		r.refuse("%d bytes exceed the limit of %d", len(wasm), lim.ModuleBytes)
@@ -108,79 +112,4 @@ func scan(wasm []byte, lim ScanLimits) (*module, error) {
 		return m, r.err
 	}
 	return m, nil
-}
-
-// The exports of ABI v1 (docs/abi.md) and their types.
-const (
-	abiV1           = "guardlock_v1"
-	exportMemory    = "memory"
-	exportTransform = "guardlock_transform_v1"
-	exportAlloc     = "guardlock_alloc"
-	exportInit      = "guardlock_init_v1"
-	exportStart     = "_initialize"
-)
-
-var abiExports = [...]struct {
-	name, kind, typ string
-	optional        bool
-}{
-	{exportMemory, "memory", "", false},
-	{exportTransform, "func", "(i32)->i32", false},
-	{exportAlloc, "func", "(i32,i32)->i32", false},
-	{exportInit, "func", "(i32,i32)->i32", true},
-	{exportStart, "func", "()->()", true},
-}
-
-func (m *module) checkABI(r *reader) {
-	for _, want := range abiExports {
-		got, ok := m.export(want.name)
-		switch {
-		case !ok && !want.optional:
-			r.refuse("the export %q of guest ABI v1 is missing", want.name)
-		case ok && (got.Kind != want.kind || got.Type != want.typ):
-			r.refuse("the export %q must be a %s%s", want.name, want.kind, want.typ)
-		}
-	}
-	if r.err == nil {
-		m.info.ABI = abiV1
-	}
-}
-
-func (m *module) export(name string) (Export, bool) {
-	for _, e := range m.info.Exports {
-		if e.Name == name {
-			return e, true
-		}
-	}
-	return Export{}, false
-}
-
-// parseReasons reads the catalogue: one identifier a line, [a-z0-9_.]{1,64}.
-func (m *module) parseReasons(r *reader, text string) {
-	if m.reasonsSeen {
-		r.refuse("section %q appears twice", reasonSection)
-	}
-	m.reasonsSeen = true
-	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
-		if !validReason(line) {
-			r.refuse("section %q holds a reason that is not of the form [a-z0-9_.]{1,%d}", reasonSection, maxReason)
-			return
-		}
-		m.info.Reasons = append(m.info.Reasons, line)
-	}
-	if len(m.info.Reasons) > maxReasons {
-		r.refuse("%d reasons exceed the limit of %d", len(m.info.Reasons), maxReasons)
-	}
-}
-
-func validReason(s string) bool {
-	if len(s) == 0 || len(s) > maxReason {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if c != '_' && c != '.' && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
-			return false
-		}
-	}
-	return true
 }

@@ -1,7 +1,7 @@
-package transforms
+package wasm
 
 // constExpr reads an initialiser: one constant instruction and its end.
-func (m *module) constExpr(r *reader) {
+func (m *Binary) constExpr(r *reader) {
 	switch op := r.byte(); op {
 	case opI32Const:
 		r.signed(5)
@@ -12,7 +12,7 @@ func (m *module) constExpr(r *reader) {
 	case opF64Const:
 		r.skip(8)
 	case opGlobalGet:
-		r.index("global", m.globals)
+		r.index("global", m.has.globals)
 	case opRefNull:
 		r.valType()
 	case opRefFunc:
@@ -28,7 +28,7 @@ func (m *module) constExpr(r *reader) {
 	}
 }
 
-func (m *module) elementSection(r *reader) {
+func (m *Binary) elementSection(r *reader) {
 	for range r.count("element segments", maxSegments) {
 		flags := r.u32()
 		if flags > 7 {
@@ -36,17 +36,17 @@ func (m *module) elementSection(r *reader) {
 		}
 		active, explicit, exprs := flags&1 == 0, flags&2 != 0, flags&4 != 0
 		if active && explicit {
-			r.index("table", m.tables)
+			r.index("table", m.has.tables)
 		}
 		if active {
-			r.need("table 0", m.tables)
+			r.need("table 0", m.has.tables)
 			m.constExpr(r)
 		}
 		if !active || explicit {
 			m.elementKind(r, exprs)
 		}
-		n := r.count("elements", maxElements-m.elements)
-		m.elements += n
+		n := r.count("elements", maxElements-m.has.elements)
+		m.has.elements += n
 		for range n {
 			if exprs {
 				m.constExpr(r)
@@ -57,7 +57,7 @@ func (m *module) elementSection(r *reader) {
 		if r.err != nil {
 			return
 		}
-		m.elems++
+		m.has.elems++
 	}
 }
 
@@ -68,37 +68,37 @@ func (r *reader) need(what string, n int) {
 	}
 }
 
-func (m *module) elementKind(r *reader, exprs bool) {
+func (m *Binary) elementKind(r *reader, exprs bool) {
 	kind := r.byte()
 	if exprs && kind != 0x70 && kind != 0x6f || !exprs && kind != 0 {
 		r.refuse("element kind 0x%02x is not allowed", kind)
 	}
 }
 
-func (m *module) dataSection(r *reader) {
+func (m *Binary) dataSection(r *reader) {
 	for range r.count("data segments", maxSegments) {
 		flags := r.u32()
 		switch flags {
 		case 0:
 		case 1:
 		case 2:
-			r.index("memory", m.memories)
+			r.index("memory", m.has.memories)
 		default:
 			r.refuse("data segment flags %d are not allowed", flags)
 		}
 		if flags != 1 {
-			r.need("memory 0", m.memories)
+			r.need("memory 0", m.has.memories)
 			m.constExpr(r)
 		}
 		r.skip(uint32(r.count("bytes of data", m.lim.ModuleBytes)))
 		if r.err != nil {
 			return
 		}
-		m.datas++
+		m.has.datas++
 	}
 }
 
-func (m *module) codeSection(r *reader) {
+func (m *Binary) codeSection(r *reader) {
 	defined := len(m.funcs) - m.imported
 	n := r.count("function bodies", m.lim.Functions)
 	if r.err == nil && n != defined {
@@ -122,9 +122,9 @@ func (m *module) codeSection(r *reader) {
 }
 
 // space is what code in this module may name, locals aside.
-func (m *module) space() space {
-	return space{types: len(m.types), funcs: len(m.funcs), tables: m.tables, memories: m.memories,
-		globals: m.globals, elems: m.elems, datas: max(m.dataCount, 0), brTable: m.lim.BranchTable, depth: 1}
+func (m *Binary) space() space {
+	return space{types: len(m.types), funcs: len(m.funcs), tables: m.has.tables, memories: m.has.memories,
+		globals: m.has.globals, elems: m.has.elems, datas: max(m.has.announced, 0), brTable: m.lim.BranchTable, depth: 1}
 }
 
 // locals reads the local declarations of a body and returns how many slots the
@@ -147,7 +147,7 @@ func (r *reader) locals(t funcType, limit int) int {
 // body checks one function. Types are left to the engine's validator, which
 // runs in linear time; what is checked is whatever could make it blow up, and
 // every index.
-func (m *module) body(r *reader, t funcType) {
+func (m *Binary) body(r *reader, t funcType) {
 	s := m.space()
 	s.locals = r.locals(t, m.lim.Locals)
 	blocks, branches := 1, 0
@@ -199,15 +199,15 @@ func (in *instr) branches() int {
 }
 
 // finish checks what no single section can.
-func (m *module) finish(r *reader) {
+func (m *Binary) finish(r *reader) {
 	if r.err != nil {
 		return
 	}
 	if defined := len(m.funcs) - m.imported; defined != len(m.bodies) {
 		r.refuse("%d function bodies for %d functions", len(m.bodies), defined)
 	}
-	if m.dataCount >= 0 && m.dataCount != m.datas {
-		r.refuse("%d data segments where %d are announced", m.datas, m.dataCount)
+	if m.has.announced >= 0 && m.has.announced != m.has.datas {
+		r.refuse("%d data segments where %d are announced", m.has.datas, m.has.announced)
 	}
 	m.info.Functions = len(m.bodies)
 	m.info.CodeBytes = m.found[secCode].end - m.found[secCode].start

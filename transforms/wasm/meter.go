@@ -1,4 +1,4 @@
-package transforms
+package wasm
 
 import "slices"
 
@@ -17,15 +17,15 @@ import "slices"
 //     pay by that operand before they run.
 //   - When the global falls below zero the guest calls yield, where Go looks at
 //     the clock, and where the scheduler and the garbage collector get the
-//     thread; then it has fuelSlice units more.
+//     thread; then it has FuelSlice units more.
 //   - A function that calls others also takes its estimated frame from the stack
 //     global and gives it back when it returns, so that recursion ends in an
 //     error and not in the engine's ceiling of 400 MB.
 //
-// So a guest runs at most about fuelSlice+localFuel instructions, well under a
+// So a guest runs at most about FuelSlice+localFuel instructions, well under a
 // millisecond, between two looks at the clock, whatever its code is.
 const (
-	fuelSlice = 1 << 18
+	FuelSlice = 1 << 18
 	localFuel = 512
 
 	callCost  = 4    // of a call, on top of what a callee does not pay itself
@@ -36,18 +36,18 @@ const (
 
 	frameBytes = 64 // of an empty frame; locals and temporaries come on top
 
-	yieldModule = "guardlock_runtime"
-	yieldName   = "yield"
+	YieldModule = "guardlock_runtime"
+	YieldName   = "yield"
 
 	// What the guest passes to yield.
-	yieldFuel  = 0
-	yieldStack = 1
+	YieldFuel  = 0
+	YieldStack = 1
 )
 
-// rewrite returns the metered module, without custom sections. stackBytes is
-// the budget of the call stack.
-func (m *module) rewrite(stackBytes int) []byte {
-	w := &rewriter{m: m, fuel: uint32(m.globals), stack: uint32(m.globals) + 1, yield: uint32(m.imported),
+// Meter returns the metered module, without custom sections. stackBytes is the
+// budget of the call stack.
+func Meter(m *Binary, stackBytes int) []byte {
+	w := &rewriter{m: m, fuel: uint32(m.has.globals), stack: uint32(m.has.globals) + 1, yield: uint32(m.imported),
 		burn: uint32(len(m.funcs)) + 1}
 	code := w.code() // first: it adds block types
 	out := make([]byte, 0, len(code)+len(m.wasm)-m.info.CodeBytes+256)
@@ -65,7 +65,7 @@ func (m *module) rewrite(stackBytes int) []byte {
 }
 
 type rewriter struct {
-	m        *module
+	m        *Binary
 	types    []byte // encoded, behind the module's own
 	newTypes int
 	yieldTyp int // index+1 of the type of yield
@@ -94,8 +94,8 @@ func (w *rewriter) addType(params, results []byte) int {
 
 func (w *rewriter) yieldImport() []byte {
 	var b []byte
-	b = append(appendU32(b, uint32(len(yieldModule))), yieldModule...)
-	b = append(appendU32(b, uint32(len(yieldName))), yieldName...)
+	b = append(appendU32(b, uint32(len(YieldModule))), YieldModule...)
+	b = append(appendU32(b, uint32(len(YieldName))), YieldName...)
 	b = append(b, 0)
 	return appendU32(b, uint32(w.yieldTyp))
 }
@@ -174,7 +174,7 @@ func (w *rewriter) globals(dst []byte, stackBytes int) []byte {
 	}
 	contents := appendU32(nil, old+2)
 	contents = w.moved(contents, r.pos, r.end)
-	contents = appendGlobal(contents, fuelSlice)
+	contents = appendGlobal(contents, FuelSlice)
 	contents = appendGlobal(contents, int32(min(stackBytes, 1<<30)))
 	return appendSection(dst, secGlobal, contents)
 }
