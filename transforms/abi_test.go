@@ -25,6 +25,7 @@ func runGuest(t *testing.T, a asm) (*record.Batch, error) {
 	if a.reasons == "" {
 		a.reasons = testReasons
 	}
+
 	m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{Routes: []string{"alerts", "quarantine"}}})
 	b := threeRecords()
 	err := NewChain(m).Run(t.Context(), b, Origin{Topic: "orders", Partition: 3})
@@ -110,11 +111,13 @@ func TestCopiedDescriptorsPassRecordsUntouched(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for n, r := range b.Records {
 		if r.Verdict != record.Passed {
 			t.Errorf("record %d is %s", n, r.Verdict)
 		}
 	}
+
 	if b.Changed || len(b.Out) > 0 {
 		t.Error("the batch counts as changed")
 	}
@@ -125,11 +128,13 @@ func TestOmittedRecordIsDropped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for n, want := range []record.Verdict{record.Dropped, record.Passed, record.Dropped} {
 		if got := b.Records[n].Verdict; got != want {
 			t.Errorf("record %d is %s, want %s", n, got, want)
 		}
 	}
+
 	if !b.Changed {
 		t.Error("the batch does not count as changed")
 	}
@@ -141,6 +146,7 @@ func TestVerdictsCarryTheirReason(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for n, want := range []record.Record{{Verdict: record.Rejected, Reason: 2}, {Verdict: record.Dropped, Reason: 1},
 		{Verdict: record.Routed, Reason: 1, Route: 1}} {
 		got := b.Records[n]
@@ -161,6 +167,7 @@ func TestInPlaceMutationIsFoundWithoutBeingTold(t *testing.T) {
 	if !b.Records[0].InPlace() {
 		t.Error("a value of the same length was not overwritten in place")
 	}
+
 	for n, r := range b.Records[1:] {
 		if r.Verdict != record.Passed {
 			t.Errorf("record %d is %s", n+1, r.Verdict)
@@ -177,6 +184,7 @@ func TestInPlaceMutationOfHeadersIsChecked(t *testing.T) {
 	if r := b.Records[0]; r.Verdict != record.Modified || string(b.Bytes(r.Headers)) != "\x02\x02x\x02v" {
 		t.Errorf("record 0 is %s with %q", r.Verdict, b.Bytes(r.Headers))
 	}
+
 	_, err = runGuest(t, asm{transform: cat(copyDescs(), at, i32c(60), op(0x3a, 0, 1), count())})
 	if !errors.Is(err, errHeaders) {
 		t.Errorf("got %v", err)
@@ -240,6 +248,7 @@ func TestFrameTellsWhatTheABISays(t *testing.T) {
 		{frameOffset + 4, 0}, {frameErrIndex, -1}, {frameErrReason, 0}} {
 		code = cat(code, frameField(f.off), i32c(f.want), op(0x47, opIf, 0x40, opUnreachable, opEnd))
 	}
+
 	if _, err := runGuest(t, asm{transform: cat(code, copyDescs(), count())}); err != nil {
 		t.Error(err)
 	}
@@ -256,6 +265,7 @@ func TestInputDescriptorsTellWhatTheABISays(t *testing.T) {
 		check(n, descTopic, 0)
 		check(n, descStatus, 0)
 	}
+
 	check(0, descKey+4, 2)
 	check(0, descValue+4, 10)
 	check(0, descHeaders+4, 5)
@@ -263,6 +273,7 @@ func TestInputDescriptorsTellWhatTheABISays(t *testing.T) {
 	check(1, descValue+4, 9)
 	check(2, descValue, 0)
 	check(2, descHeaders+4, 1)
+
 	if _, err := runGuest(t, asm{transform: cat(code, copyDescs(), count())}); err != nil {
 		t.Error(err)
 	}

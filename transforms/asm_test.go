@@ -137,6 +137,7 @@ func funcType0(params, results int) []byte {
 	for range params {
 		f = append(f, 0x7f)
 	}
+
 	f = append(f, byte(results))
 	for range results {
 		f = append(f, 0x7f)
@@ -166,6 +167,7 @@ func (a asm) wasm() []byte {
 	if a.pages == 0 {
 		a.pages = 32
 	}
+
 	n := uint32(len(a.imports))
 	types := vec(funcType0(1, 1), funcType0(2, 1), funcType0(0, 0), funcType0(2, 0), funcType0(4, 1),
 		funcType0(3, 1), funcType0(7, 1), funcType0(4, 0), funcType0(1, 2))
@@ -180,16 +182,19 @@ func (a asm) wasm() []byte {
 			exports = append(exports, exportEntry(f.export, 0, n+2+uint32(k)))
 		}
 	}
+
 	out := cat(asmMagic, a.before, sec(secType, types))
 	if imports := slices.Concat(a.imports, a.others); len(imports) > 0 {
 		out = append(out, sec(secImport, vec(imports...))...)
 	}
+
 	globals := append([][]byte{cat([]byte{0x7f, 1}, i32c(4096), []byte{opEnd})}, a.globals...)
 	out = cat(out, sec(secFunction, vec(funcs...)), a.table, sec(secMemory, cat([]byte{1, 0}, u32(a.pages))),
 		sec(secGlobal, vec(globals...)), sec(secExport, vec(exports...)), a.element, sec(secCode, vec(codes...)), a.tail)
 	if a.reasons != "" {
 		out = append(out, custom(reasonSection, []byte(a.reasons))...)
 	}
+
 	return out
 }
 

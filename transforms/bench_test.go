@@ -16,6 +16,7 @@ func BenchmarkChain(b *testing.B) {
 		b.Run(fmt.Sprintf("native/copy/%d", size), func(b *testing.B) { benchNative(b, size, nativeCopy) })
 		b.Run(fmt.Sprintf("native/upper/%d", size), func(b *testing.B) { benchNative(b, size, nativeUpper) })
 		b.Run(fmt.Sprintf("native/parse/%d", size), func(b *testing.B) { benchNative(b, size, nativeParse) })
+
 		for _, guest := range []string{"copy", "upper", "upper_simd", "parse"} {
 			for _, metered := range []bool{false, true} {
 				name := fmt.Sprintf("unmetered/%s/%d", guest, size)
@@ -36,17 +37,20 @@ func benchGuest(b *testing.B, guest string, size int, metered bool) {
 	if !metered {
 		r.meter = func(*wasm.Binary, int) []byte { return file }
 	}
+
 	c := NewChain(load(b, r, Spec{Wasm: file}))
 	batch := sized(benchRecords, size)
 	rewind := rewinder(batch)
 	b.ReportAllocs()
 	b.SetBytes(int64(benchRecords * size))
+
 	for b.Loop() {
 		rewind()
 		if err := c.Run(b.Context(), batch, Origin{Topic: "bench"}); err != nil {
 			b.Fatal(err)
 		}
 	}
+
 	perRecord(b)
 }
 
@@ -55,6 +59,7 @@ func benchNative(b *testing.B, size int, work func(*record.Batch)) {
 	rewind := rewinder(batch)
 	b.ReportAllocs()
 	b.SetBytes(int64(benchRecords * size))
+
 	for b.Loop() {
 		rewind()
 		work(batch)
@@ -85,7 +90,9 @@ func nativeUpper(b *record.Batch) {
 			}
 			b.Out = append(b.Out, c)
 		}
-		r.Value, r.Verdict = record.Span{Off: uint32(at), Len: r.Value.Len}, record.Modified
+
+		r.Value = record.Span{Off: uint32(at), Len: r.Value.Len}
+		r.Verdict = record.Modified
 	}
 }
 

@@ -60,6 +60,7 @@ func (c *Chain) Run(ctx context.Context, b *record.Batch, at Origin) error {
 			return nil
 		}
 	}
+
 	return nil
 }
 
@@ -71,11 +72,13 @@ func (m *Module) run(ctx context.Context, b *record.Batch, at Origin, stage uint
 	if err != nil {
 		return false, err
 	}
+
 	c := &i.chunk
 	c.begin(b, at, stage, m.limits)
 	for err == nil && !refused && c.given < len(c.live) {
 		refused, err = i.runChunk(ctx, deadline)
 	}
+
 	c.batch = nil
 	m.release(ctx, i, err == nil)
 	return refused, err
@@ -86,6 +89,7 @@ func (i *instance) runChunk(ctx context.Context, deadline time.Time) (refused bo
 	i.arm(ctx, deadline)
 	c := &i.chunk
 	c.take()
+
 	if err := i.reserveInput(c.bytes); err != nil {
 		return false, err
 	}

@@ -52,11 +52,13 @@ func TestLaterModulesSeeWhatEarlierOnesMade(t *testing.T) {
 	if got := valuesOf(b); fmt.Sprint(got) != "[CLPHA DRAVO 6711]" {
 		t.Errorf("got %v", got)
 	}
+
 	for n, want := range []uint8{3, 3, 2} { // the module that changed it last
 		if r := b.Records[n]; r.Verdict != record.Modified || r.Module != want {
 			t.Errorf("record %d: %s by module %d, want %d", n, r.Verdict, r.Module, want)
 		}
 	}
+
 	if len(b.Out) > 0 {
 		t.Error("bytes that kept their length were copied")
 	}
@@ -90,6 +92,7 @@ func TestFramingHoldsOnlyWhileEveryModuleKeepsLengths(t *testing.T) {
 		if got := fmt.Sprint(valuesOf(b)); got != c.want {
 			t.Errorf("%s: got %s, want %s", name, got, c.want)
 		}
+
 		for n := range b.Records {
 			if got := b.Records[n].InPlace(); got != c.inPlace {
 				t.Errorf("%s: record %d is in place: %t", name, n, got)
@@ -112,6 +115,7 @@ func TestDecidedRecordsAreNotGivenToLaterModules(t *testing.T) {
 	if got := valuesOf(b); fmt.Sprint(got) != "[reject drop quarantine qass]" {
 		t.Errorf("got %v", got)
 	}
+
 	want := []record.Verdict{record.Rejected, record.Dropped, record.Routed, record.Modified}
 	for n, r := range b.Records {
 		if r.Verdict != want[n] || r.Module != uint8(n) {
@@ -140,6 +144,7 @@ func TestLargeBatchIsGivenInChunks(t *testing.T) {
 		if err := NewChain(up).Run(t.Context(), b, Origin{}); err != nil {
 			t.Fatalf("%d records of %d bytes: %v", c.records, c.size, err)
 		}
+
 		for n, r := range b.Records {
 			v := b.Bytes(r.Value)
 			if r.Verdict != record.Modified || v[0] != before[n][0]+1 || string(v[1:]) != before[n][1:] {
@@ -216,6 +221,7 @@ func TestChainIsSafeForConcurrentUse(t *testing.T) {
 					t.Error(err)
 					return
 				}
+
 				if got := valuesOf(b); got[0] != want || got[2] != want {
 					t.Errorf("got %v, want %s", got, want)
 					return
@@ -223,6 +229,7 @@ func TestChainIsSafeForConcurrentUse(t *testing.T) {
 			}
 		})
 	}
+
 	running.Wait()
 	if len(up.idle) > 3 || len(upper.idle) > 2 {
 		t.Errorf("more instances than allowed: %d and %d", len(up.idle), len(upper.idle))
@@ -235,6 +242,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		c := NewChain(load(t, r, Spec{Wasm: testdata(t, guest)}))
 		b := sized(500, 1024)
 		rewind := rewinder(b)
+
 		allocs := testing.AllocsPerRun(20, func() {
 			rewind()
 			if err := c.Run(t.Context(), b, Origin{Topic: "t"}); err != nil {

@@ -95,7 +95,9 @@ type chunk struct {
 // begin collects the records that no earlier module took out.
 func (c *chunk) begin(b *record.Batch, at Origin, stage uint8, limits Limits) {
 	c.batch, c.at, c.topic, c.stage = b, at, at.hash(), stage
-	c.live, c.given = c.live[:0], 0
+	c.live = c.live[:0]
+	c.given = 0
+
 	total := 0
 	for n := range b.Records {
 		if r := &b.Records[n]; r.Verdict <= record.Modified {
@@ -103,6 +105,7 @@ func (c *chunk) begin(b *record.Batch, at Origin, stage uint8, limits Limits) {
 			total += inputSize(r)
 		}
 	}
+
 	c.room = limits.outputLimit(total)
 }
 
@@ -125,16 +128,21 @@ func spanLen(s record.Span) int { return int(max(s.Len, 0)) }
 // take sets current to the live records of the next call: a record larger than
 // a chunk goes alone.
 func (c *chunk) take() {
-	rest, n, size := c.live[c.given:], 0, 0
+	rest := c.live[c.given:]
+	n := 0
+	size := 0
 	for n < len(rest) && n < chunkRecords {
 		s := inputSize(&c.batch.Records[rest[n]])
 		if n > 0 && size+s > chunkBytes {
 			break
 		}
-		n, size = n+1, size+s
+		n++
+		size += s
 	}
+
 	c.given += n
-	c.current, c.bytes = rest[:n], size
+	c.current = rest[:n]
+	c.bytes = size
 }
 
 // reserveInput makes the input block hold n bytes.
@@ -146,6 +154,7 @@ func (i *instance) reserveInput(n int) error {
 	if uint64(n) > uint64(i.module.limits.MemoryBytes) {
 		return i.failed(Memory, fmt.Errorf("a record of %d bytes exceeds the memory limit", n))
 	}
+
 	// Blocks are never freed: powers of two, so that all of them together stay
 	// below twice the largest, and the exact size only where that does not fit.
 	size := 1 << bits.Len(uint(n-1))
@@ -154,10 +163,12 @@ func (i *instance) reserveInput(n int) error {
 		size = n
 		at, err = i.allocate(size)
 	}
+
 	if err != nil {
 		return err
 	}
-	l.input, l.inputCap = at, uint32(size)
+	l.input = at
+	l.inputCap = uint32(size)
 	return nil
 }
 
@@ -172,11 +183,14 @@ func (i *instance) growArena() error {
 	if size > uint64(i.module.limits.MemoryBytes) {
 		return i.failed(Memory, fmt.Errorf("the guest asks for more output space than its memory limit"))
 	}
+
 	at, err := i.allocate(int(size))
 	if err != nil {
 		return err
 	}
-	l.arena, l.arenaCap = at, uint32(size)
+
+	l.arena = at
+	l.arenaCap = uint32(size)
 	return nil
 }
 
@@ -185,15 +199,18 @@ func (i *instance) callTransform() (int32, error) {
 	l := &i.layout
 	input, ok1 := i.mem.Read(l.input, uint32(i.chunk.bytes))
 	i.chunk.fill(l.input, input)
+
 	frame, ok2 := i.mem.Read(l.frame, frameSize)
 	if !ok1 || !ok2 || !i.mem.Write(l.inDescs, i.chunk.descs) {
 		return 0, i.failed(OutputInvalid, errShrunk)
 	}
+
 	i.writeFrame(frame)
 	i.stack[0] = uint64(l.frame)
 	if err := i.call(i.transform, i.stack[:1]); err != nil {
 		return 0, err
 	}
+
 	return int32(i.stack[0]), nil
 }
 
@@ -202,7 +219,8 @@ var errShrunk = fmt.Errorf("the guest's blocks are outside of its memory")
 func (i *instance) writeFrame(frame []byte) {
 	put := binary.LittleEndian.PutUint32
 	clear(frame)
-	c, l := &i.chunk, &i.layout
+	c := &i.chunk
+	l := &i.layout
 	put(frame, frameSize)
 	put(frame[frameFlags:], 0)
 	put(frame[frameInDescs:], l.inDescs)
@@ -223,11 +241,13 @@ func (c *chunk) fill(base uint32, input []byte) {
 	if need := len(c.current) * descriptorSize; cap(c.descs) < need {
 		c.descs = make([]byte, chunkRecords*descriptorSize)
 	}
+
 	c.descs = c.descs[:len(c.current)*descriptorSize]
 	at := uint32(0)
 	for n, index := range c.current {
 		at = c.place((*[descriptorSize]byte)(c.descs[n*descriptorSize:]), uint32(n), &c.batch.Records[index], base, at)
 	}
+
 	for _, r := range c.runs {
 		copy(input[r.to:r.to+r.n], c.source(r))
 	}
@@ -243,11 +263,13 @@ func (c *chunk) place(d *[descriptorSize]byte, n uint32, r *record.Record, base,
 	if r.Value.IsNull() {
 		flags |= flagValueNull
 	}
+
 	put := binary.LittleEndian.PutUint32
 	put(d[descFlags:], flags)
 	put(d[descSource:], n)
 	binary.LittleEndian.PutUint64(d[descTimestamp:], uint64(r.Timestamp))
 	binary.LittleEndian.PutUint64(d[descTopic:], 0) // topic and status
+
 	if whole(r) {
 		shift := base + at - r.Whole.Off
 		putSpan(d[descKey:], r.Key, shift)
@@ -256,6 +278,7 @@ func (c *chunk) place(d *[descriptorSize]byte, n uint32, r *record.Record, base,
 		c.addRun(run{r.Whole.Off, at, uint32(r.Whole.Len)})
 		return at + uint32(r.Whole.Len)
 	}
+
 	at = c.placeSpan(d[descKey:], r.Key, base, at)
 	at = c.placeSpan(d[descValue:], r.Value, base, at)
 	return c.placeSpan(d[descHeaders:], r.Headers, base, at)

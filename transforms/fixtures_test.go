@@ -34,11 +34,13 @@ func newRuntime(tb testing.TB, config Config) *Runtime {
 	if err != nil {
 		tb.Fatal(err)
 	}
+
 	tb.Cleanup(func() {
 		if err := r.Close(tb.Context()); err != nil && tb.Context().Err() == nil {
 			tb.Error(err)
 		}
 	})
+
 	return r
 }
 
@@ -50,6 +52,7 @@ func load(tb testing.TB, r *Runtime, spec Spec) *Module {
 	if l := &spec.Grant.Limits; l.Deadline == 0 && l.BatchDeadline == 0 {
 		l.Deadline = 10 * time.Second // tests of deadlines set their own
 	}
+
 	m, err := r.Load(tb.Context(), spec)
 	if err != nil {
 		tb.Fatal(err)
@@ -74,16 +77,19 @@ func newBatch(records ...testRecord) *record.Batch {
 		start := len(b.Data)
 		sent(b, []byte{0xAA, 0xBB, byte(n)})
 		rec := record.Record{Key: record.Null, Value: record.Null, Timestamp: 1_700_000_000_000 + int64(n), OffsetDelta: int32(n)}
+
 		if r.key != nil {
 			rec.Key = sent(b, r.key)
 		}
 		if r.value != nil {
 			rec.Value = sent(b, r.value)
 		}
+
 		rec.Headers = sent(b, r.headers)
 		rec.Whole = record.Span{Off: uint32(start), Len: int32(len(b.Data) - start)}
 		b.Records = append(b.Records, rec)
 	}
+
 	return b
 }
 
@@ -104,9 +110,11 @@ func values(values ...string) *record.Batch {
 
 // rewinder returns a function that undoes what a chain did to a batch.
 func rewinder(b *record.Batch) func() {
-	data, records := slices.Clone(b.Data), slices.Clone(b.Records)
+	data := slices.Clone(b.Data)
+	records := slices.Clone(b.Records)
 	return func() {
-		b.Out, b.Changed = b.Out[:0], false
+		b.Out = b.Out[:0]
+		b.Changed = false
 		copy(b.Data, data)
 		copy(b.Records, records)
 	}
@@ -123,5 +131,6 @@ func sized(count, size int) *record.Batch {
 		}
 		records[n] = testRecord{key: key, value: value}
 	}
+
 	return newBatch(records...)
 }

@@ -21,20 +21,24 @@ func FuzzInspect(f *testing.F) {
 	for _, name := range []string{"copy.wasm", "upper.wasm", "upper_simd.wasm", "parse.wasm"} {
 		f.Add(testdata(f, name))
 	}
+
 	f.Add(asm{extra: controlFlow(), reasons: testReasons}.wasm())
 	f.Add(exponential(5).wasm())
 	lim := ScanLimits{ModuleBytes: 64 << 10, Functions: 200, Locals: 200, Nesting: 50, BranchTable: 50, Branches: 200}
 	engine := wazero.NewRuntimeWithConfig(context.Background(), wazero.NewRuntimeConfigCompiler().
 		WithCoreFeatures(api.CoreFeaturesV2).WithMemoryLimitPages(256).WithDebugInfoEnabled(false))
+
 	f.Fuzz(func(t *testing.T, wasm []byte) {
 		m, err := scan(wasm, lim)
 		if err != nil {
 			return
 		}
+
 		original, err := engine.CompileModule(t.Context(), withoutCustom(wasm))
 		if err == nil {
 			err = original.Close(t.Context())
 		}
+
 		valid := err == nil
 		rewritten, err := engine.CompileModule(t.Context(), meter(m, defaultStackBytes))
 		if valid && err != nil {
@@ -60,6 +64,7 @@ func withoutCustom(file []byte) []byte {
 		}
 		rest = rest[end:]
 	}
+
 	return out
 }
 
@@ -77,13 +82,15 @@ func FuzzOutput(f *testing.F) {
 		} else {
 			err = i.readOutput(uint32(result))
 		}
+
 		if err != nil {
 			return
 		}
 		b := i.chunk.batch
 		for n := range b.Records {
 			r := &b.Records[n]
-			_, _ = b.Bytes(r.Key), b.Bytes(r.Value)
+			_ = b.Bytes(r.Key)
+			_ = b.Bytes(r.Value)
 			if !validHeaders(b.Bytes(r.Headers)) {
 				t.Fatalf("record %d has malformed headers", n)
 			}
@@ -104,6 +111,7 @@ func fuzzInstance(descs []byte, dirty bool) *instance {
 	copy(mem[i.layout.outDescs:], i.chunk.descs)
 	copy(mem[i.layout.outDescs:i.layout.input], descs)
 	copy(mem[i.layout.frame+frameErrIndex:][:8], descs)
+
 	if dirty {
 		mem[i.layout.input+7]++
 	}

@@ -8,17 +8,20 @@ func validHeaders(p []byte) bool {
 	if !ok || count < 0 || int64(count) > int64(len(p)) {
 		return false
 	}
+
 	for ; count > 0; count-- {
 		var n int32
 		if n, p, ok = varint(p); !ok || n < 0 || int64(n) > int64(len(p)) {
 			return false
 		}
+
 		p = p[n:]
 		if n, p, ok = varint(p); !ok || n < -1 || int64(n) > int64(len(p)) {
 			return false
 		}
 		p = p[max(n, 0):]
 	}
+
 	return len(p) == 0
 }
 
@@ -34,5 +37,6 @@ func varint(p []byte) (v int32, rest []byte, ok bool) {
 			return int32(u>>1) ^ -int32(u&1), p[n+1:], true
 		}
 	}
+
 	return 0, nil, false
 }

@@ -109,22 +109,26 @@ func granted(info wasm.Info, grant Grant) ([]hostFunction, error) {
 			return nil, fmt.Errorf("checking grant: %q is not a host function", name)
 		}
 	}
+
 	var functions []hostFunction
 	for _, im := range info.Imports {
 		f, ok := find(alwaysGranted(), im)
 		if !ok && slices.Contains(grant.HostFunctions, im.String()) {
 			f, ok = find(known, im)
 		}
+
 		switch {
 		case !ok || im.Kind != "func":
 			return nil, fmt.Errorf("checking imports: the %s %q is not granted", im.Kind, im)
 		case im.Type != f.signature():
 			return nil, fmt.Errorf("checking imports: %q is declared as %s, but is %s", im, im.Type, f.signature())
 		}
+
 		if _, twice := find(functions, im); !twice {
 			functions = append(functions, f)
 		}
 	}
+
 	return functions, nil
 }
 
@@ -149,11 +153,13 @@ func instantiateHost(ctx context.Context, engine wazero.Runtime, functions []hos
 		builders[f.module].NewFunctionBuilder().
 			WithGoModuleFunction(f, i32s(f.params), i32s(f.results)).Export(f.name)
 	}
+
 	for name, b := range builders {
 		if _, err := b.Instantiate(ctx); err != nil {
 			return fmt.Errorf("instantiating host module %s: %w", name, err)
 		}
 	}
+
 	return nil
 }
 

@@ -27,6 +27,7 @@ func hostCompress(encode func(*instance, []byte) ([]byte, error)) func(*instance
 		if !ok {
 			return hostBadArguments
 		}
+
 		packed, err := encode(i, data)
 		switch {
 		case err != nil:
@@ -36,6 +37,7 @@ func hostCompress(encode func(*instance, []byte) ([]byte, error)) func(*instance
 		case !i.mem.Write(uint32(a[2]), packed):
 			return hostBadArguments
 		}
+
 		return int32(len(packed))
 	}
 }
@@ -46,6 +48,7 @@ func gzipBytes(i *instance, data []byte) ([]byte, error) {
 	if c.gzip == nil {
 		c.gzip = gzip.NewWriter(&c.out)
 	}
+
 	c.gzip.Reset(&c.out)
 	if _, err := c.gzip.Write(data); err != nil {
 		return nil, fmt.Errorf("compressing with gzip: %w", err)
@@ -53,6 +56,7 @@ func gzipBytes(i *instance, data []byte) ([]byte, error) {
 	if err := c.gzip.Close(); err != nil {
 		return nil, fmt.Errorf("compressing with gzip: %w", err)
 	}
+
 	return c.out.Bytes(), nil
 }
 
@@ -62,6 +66,7 @@ func lz4Bytes(i *instance, data []byte) ([]byte, error) {
 	if c.lz4 == nil {
 		c.lz4 = lz4.NewWriter(&c.out)
 	}
+
 	c.lz4.Reset(&c.out)
 	if _, err := c.lz4.Write(data); err != nil {
 		return nil, fmt.Errorf("compressing with lz4: %w", err)
@@ -69,6 +74,7 @@ func lz4Bytes(i *instance, data []byte) ([]byte, error) {
 	if err := c.lz4.Close(); err != nil {
 		return nil, fmt.Errorf("compressing with lz4: %w", err)
 	}
+
 	return c.out.Bytes(), nil
 }
 
@@ -86,6 +92,7 @@ func zstdBytes(i *instance, data []byte) ([]byte, error) {
 		}
 		c.zstd = e
 	}
+
 	i.scratch = c.zstd.EncodeAll(data, i.scratch[:0])
 	return i.scratch, nil
 }

@@ -47,16 +47,20 @@ func (r *Runtime) keys(grant []Key) ([]guestKey, error) {
 		if err != nil {
 			return nil, fmt.Errorf("deriving sealing key of %q: %w", k.Name, err)
 		}
+
 		block, err := aes.NewCipher(derived)
 		if err != nil {
 			return nil, fmt.Errorf("preparing sealing key of %q: %w", k.Name, err)
 		}
+
 		aead, err := cipher.NewGCM(block)
 		if err != nil {
 			return nil, fmt.Errorf("preparing sealing key of %q: %w", k.Name, err)
 		}
+
 		keys = append(keys, guestKey{secret: append([]byte(nil), k.Secret...), aead: aead, seals: r.sealCounter(derived)})
 	}
+
 	return keys, nil
 }
 
@@ -86,6 +90,7 @@ func hostSHA256(i *instance, a []uint64) int32 {
 	if i.hashers.plain == nil {
 		i.hashers.plain = sha256.New()
 	}
+
 	return i.writeSum(i.hashers.plain, data, a[2])
 }
 
@@ -95,6 +100,7 @@ func hostHMAC(i *instance, a []uint64) int32 {
 	if key >= int64(len(i.module.keys)) {
 		return hostUnknownKey
 	}
+
 	data, ok := i.input(a[1], a[2])
 	if !ok {
 		return hostBadArguments
@@ -105,6 +111,7 @@ func hostHMAC(i *instance, a []uint64) int32 {
 	if i.hashers.keyed[key] == nil {
 		i.hashers.keyed[key] = hmac.New(sha256.New, i.module.keys[key].secret)
 	}
+
 	return i.writeSum(i.hashers.keyed[key], data, a[3])
 }
 
@@ -128,10 +135,12 @@ func hostSeal(i *instance, a []uint64) int32 {
 	if !ok {
 		return hostBadArguments
 	}
+
 	aad, ok := i.input(a[3], a[4])
 	if !ok {
 		return hostBadArguments
 	}
+
 	size := gcmNonce + len(plain) + gcmTag
 	if uint64(uint32(a[6])) < uint64(size) {
 		return hostTooSmall
@@ -139,14 +148,17 @@ func hostSeal(i *instance, a []uint64) int32 {
 	if !key.seals.take() {
 		return hostKeyUsedUp
 	}
+
 	// Sealed aside, since in guest memory the output may overlap the input.
 	i.scratch = append(i.scratch[:0], make([]byte, gcmNonce)...)
 	if _, err := rand.Read(i.scratch); err != nil {
 		return hostFailed
 	}
+
 	i.scratch = key.aead.Seal(i.scratch, i.scratch[:gcmNonce], plain, aad)
 	if !i.mem.Write(uint32(a[5]), i.scratch) {
 		return hostBadArguments
 	}
+
 	return int32(size)
 }

@@ -25,10 +25,12 @@ func (g *logGate) allow(now time.Time) (suppressed uint64, ok bool) {
 	if g.next.Before(now) {
 		g.next = now
 	}
+
 	if g.next.Sub(now) >= logBurst*logInterval {
 		g.suppressed++
 		return 0, false
 	}
+
 	g.next = g.next.Add(logInterval)
 	suppressed, g.suppressed = g.suppressed, 0
 	return suppressed, true
@@ -37,14 +39,22 @@ func (g *logGate) allow(now time.Time) (suppressed uint64, ok bool) {
 // hostLog is log(level, reason): an entry of the module's own catalogue, never
 // text, since text could carry a record's bytes out of the gateway.
 func hostLog(i *instance, a []uint64) int32 {
-	level, reason := uint32(a[0]), uint32(a[1])
+	level := uint32(a[0])
+	reason := uint32(a[1])
 	m := i.module
 	if level > 3 || reason > uint32(len(m.info.Reasons)) || m.log == nil {
 		return hostBadArguments
 	}
+
 	suppressed, ok := m.gate.allow(time.Now())
 	if ok {
-		m.log(LogEvent{Module: m.name, Level: int(level), Reason: m.reason(reason), Suppressed: suppressed})
+		m.log(LogEvent{
+			Module:     m.name,
+			Level:      int(level),
+			Reason:     m.reason(reason),
+			Suppressed: suppressed,
+		})
 	}
+
 	return 0
 }

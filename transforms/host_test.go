@@ -32,6 +32,7 @@ func hostGuest(name string, typ uint32, args []byte, size int32) asm {
 	if size == 0 {
 		length = cat(i32c(hostOut-4), load32(0))
 	}
+
 	module, function, _ := strings.Cut(name, ".")
 	return asm{imports: [][]byte{importFunc(module, function, typ)}, pages: 64, transform: tampered(
 		i32c(hostOut-4), args, call(0), store32(0), setOut(0, descValue, hostOut),
@@ -61,9 +62,11 @@ func TestHashingHostFunctions(t *testing.T) {
 	if err != nil || !bytes.Equal(got, want[:]) {
 		t.Errorf("sha256: %x, %v", got, err)
 	}
+
 	got, err = runHost(t, "guardlock_crypto.hmac_sha256", hostGuest("guardlock_crypto.hmac_sha256", typFour, cat(i32c(1), firstValue(), i32c(hostOut)), 0), "value")
 	mac := hmac.New(sha256.New, testSecret)
 	mac.Write([]byte("value"))
+
 	if err != nil || !bytes.Equal(got, mac.Sum(nil)) {
 		t.Errorf("hmac_sha256: %x, %v", got, err)
 	}
@@ -82,19 +85,23 @@ func TestSealedValueOpensWithTheDerivedKey(t *testing.T) {
 		}
 		return sealed
 	}
+
 	sealed := seal()
 	key, err := hkdf.Key(sha256.New, testSecret, nil, "guardlock aes-256-gcm v1", 32)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	aead, err := cipher.NewGCM(block)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	plain, err := aead.Open(nil, sealed[:12], sealed[12:], []byte("value"))
 	if err != nil || string(plain) != "value" {
 		t.Errorf("got %q, %v", plain, err)
@@ -131,6 +138,7 @@ func TestCompressingHostFunctions(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", name, len(packed), err)
 			continue
 		}
+
 		if got, err := open(packed); err != nil || string(got) != value {
 			t.Errorf("%s: %d bytes, %v", name, len(got), err)
 		}
@@ -182,6 +190,7 @@ func TestUsedUpSealKeyIsRefused(t *testing.T) {
 	m := load(t, r, Spec{Wasm: expectResult(seal, typSeal, sealArgs(0), hostKeyUsedUp).wasm(), Grant: grant})
 	other := load(t, r, Spec{Name: "other", Wasm: asm{}.wasm(), Grant: grant})
 	other.keys[0].seals.used.Store(maxSeals) // the same secret: one count for both modules
+
 	if err := NewChain(m).Run(t.Context(), values("x"), Origin{}); err != nil {
 		t.Error(err)
 	}
@@ -261,8 +270,10 @@ func TestHostFunctionsAllocateNothingInSteadyState(t *testing.T) {
 		"guardlock_compress.zstd":       hostGuest("guardlock_compress.zstd", typFour, cat(firstValue(), i32c(hostOut), i32c(4096)), 0),
 	} {
 		m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{HostFunctions: []string{name}, Keys: []Key{{"k", testSecret}}}})
-		c, b := NewChain(m), values(strings.Repeat("value ", 40))
+		c := NewChain(m)
+		b := values(strings.Repeat("value ", 40))
 		rewind := rewinder(b)
+
 		allocs := testing.AllocsPerRun(20, func() {
 			rewind()
 			if err := c.Run(t.Context(), b, Origin{}); err != nil {
@@ -308,10 +319,12 @@ func TestLogTakesOnlyCatalogueReasons(t *testing.T) {
 	say := func(level, reason int32) []byte { return cat(i32c(level), i32c(reason), call(0)) }
 	a := asm{reasons: "card.seen", imports: [][]byte{importFunc("guardlock_log", "log", typLog)},
 		transform: tampered(say(1, 1), say(2, 0), say(3, 2), say(4, 1), say(-1, 1), say(0, -1))}
+
 	m := load(t, r, Spec{Name: "talker", Wasm: a.wasm(), Grant: Grant{HostFunctions: []string{"guardlock_log.log"}}})
 	if err := NewChain(m).Run(t.Context(), values("x"), Origin{}); err != nil {
 		t.Fatal(err)
 	}
+
 	want := []LogEvent{{Module: "talker", Level: 1, Reason: "card.seen"}, {Module: "talker", Level: 2, Reason: "unspecified"}}
 	if !slices.Equal(events, want) {
 		t.Errorf("got %v", events)
@@ -327,6 +340,7 @@ func TestLogIsRateLimitedAndSaysSo(t *testing.T) {
 			passed++
 		}
 	}
+
 	if passed != logBurst {
 		t.Errorf("%d events passed at once", passed)
 	}
@@ -345,6 +359,7 @@ func TestConfigurationIsHandedToInit(t *testing.T) {
 	load(t, newRuntime(t, Config{}), Spec{Wasm: wasm, Config: []byte(`{"a":"b"}`)})
 	_, err := newRuntime(t, Config{}).Load(t.Context(), Spec{Name: "m", Wasm: wasm, Config: []byte("[]")})
 	wantKind(t, err, GuestFailed)
+
 	if !strings.Contains(err.Error(), "guardlock_init_v1 refused its configuration with code 7") {
 		t.Errorf("got %v", err)
 	}

@@ -152,12 +152,14 @@ func TestInspectListsImportsOfAllKinds(t *testing.T) {
 		cat(str("env"), str("table"), op(1, 0x70, 0, 1)),
 		cat(str("env"), str("memory"), op(2, 0, 1)),
 		cat(str("env"), str("global"), op(3, 0x7f, 0)))))
+
 	info, _ := Inspect(file, ScanLimits{})
 	want := []string{"func guardlock_crypto.sha256 ()->()", "table env.table ", "memory env.memory ", "global env.global "}
 	var got []string
 	for _, i := range info.Imports {
 		got = append(got, i.Kind+" "+i.String()+" "+i.Type)
 	}
+
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v", info.Imports)
 	}
@@ -191,6 +193,7 @@ func TestNameSectionDoesNotReachTheEngine(t *testing.T) {
 	if rewritten := meter(m, 1<<20); bytes.Contains(rewritten, []byte("\x04name")) {
 		t.Error("the name section was kept")
 	}
+
 	r := newRuntime(t, Config{})
 	loaded := load(t, r, Spec{Wasm: wasm, Grant: Grant{HostFunctions: []string{"guardlock_crypto.sha256"}}})
 	if name := loaded.compiled.Name(); name != "" {

@@ -71,6 +71,7 @@ func (m *Module) newInstance(ctx context.Context) (*instance, error) {
 	if err != nil {
 		return nil, &Error{Memory, m.name, fmt.Errorf("instantiating: %w", trapText(err))}
 	}
+
 	i := &instance{
 		module:    m,
 		guest:     guest,
@@ -82,6 +83,7 @@ func (m *Module) newInstance(ctx context.Context) (*instance, error) {
 		i.free(ctx)
 		return nil, err
 	}
+
 	return i, nil
 }
 
@@ -92,6 +94,7 @@ func (i *instance) initialise(ctx context.Context) error {
 			return err
 		}
 	}
+
 	if err := i.allocateBlocks(); err != nil {
 		return err
 	}
@@ -99,10 +102,12 @@ func (i *instance) initialise(ctx context.Context) error {
 	if configure == nil {
 		return nil
 	}
+
 	at, err := i.allocate(len(i.module.config))
 	if err != nil {
 		return err
 	}
+
 	i.mem.Write(at, i.module.config)
 	i.stack[0], i.stack[1] = uint64(at), uint64(len(i.module.config))
 	if err := i.call(configure, i.stack[:2]); err != nil {
@@ -111,6 +116,7 @@ func (i *instance) initialise(ctx context.Context) error {
 	if code := int32(i.stack[0]); code != 0 {
 		return i.failed(GuestFailed, fmt.Errorf("%s refused its configuration with code %d", wasm.ExportInit, code))
 	}
+
 	return nil
 }
 
@@ -132,7 +138,9 @@ func (i *instance) allocateBlocks() error {
 		}
 		*block.at = at
 	}
-	l.inputCap, l.arenaCap = chunkBytes, chunkBytes
+
+	l.inputCap = chunkBytes
+	l.arenaCap = chunkBytes
 	return nil
 }
 
@@ -142,6 +150,7 @@ func (i *instance) allocate(size int) (uint32, error) {
 	if err := i.call(i.alloc, i.stack[:2]); err != nil {
 		return 0, err
 	}
+
 	at := uint32(i.stack[0])
 	if at == 0 {
 		return 0, i.failed(Memory, fmt.Errorf("%s has no %d bytes left", wasm.ExportAlloc, size))
@@ -149,12 +158,15 @@ func (i *instance) allocate(size int) (uint32, error) {
 	if at%8 != 0 || uint64(at)+uint64(size) > uint64(i.mem.Size()) {
 		return 0, i.failed(OutputInvalid, fmt.Errorf("%s returned a block outside of memory or not aligned", wasm.ExportAlloc))
 	}
+
 	return at, nil
 }
 
 // arm sets what ends the calls to come.
 func (i *instance) arm(ctx context.Context, batchDeadline time.Time) {
-	i.done, i.batchDeadline, i.slices = ctx.Done(), batchDeadline, 0
+	i.done = ctx.Done()
+	i.batchDeadline = batchDeadline
+	i.slices = 0
 	i.deadline = time.Now().Add(i.module.limits.Deadline)
 }
 
@@ -165,12 +177,14 @@ func (i *instance) call(f api.Function, stack []uint64) error {
 	if err == nil {
 		return nil
 	}
+
 	switch cause := i.cause; {
 	case cause == errDeadline, cause == errBatchDeadline, cause == context.Canceled:
 		return i.failed(Timeout, cause)
 	case cause != nil:
 		return i.failed(Trap, cause)
 	}
+
 	return i.failed(Trap, trapText(err))
 }
 

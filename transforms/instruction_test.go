@@ -15,12 +15,14 @@ func TestScanReadsInstructionsAsTheEngineDoes(t *testing.T) {
 	engine := wazero.NewRuntimeWithConfig(t.Context(), wazero.NewRuntimeConfigInterpreter().WithCoreFeatures(api.CoreFeaturesV2))
 	defer engine.Close(t.Context())
 	accepted := 0
+
 	check := func(code ...byte) {
 		for _, tail := range [][]byte{{}, {opEnd}, {0x70}, {1, 0x7f}} {
 			a := asm{globals: [][]byte{cat(op(0x7f, 1), i32c(0), op(opEnd))}, table: sec(secTable, vec(op(0x70, 0, 2))),
 				element: cat(sec(secElement, vec(op(1, 0, 1, 0))), sec(secDataCount, u32(1))), tail: sec(secData, vec(op(1, 1, 'x')))}
 			zeros := make([]byte, 18)
 			a.extra = []asmFunc{{typ: typTransform, code: cat(op(opUnreachable), code, tail, zeros)}}
+
 			if len(tail) > 0 && tail[0] == opEnd {
 				a.extra[0].code = cat(op(opUnreachable), code, op(0x40, opEnd), zeros)
 			}
@@ -29,6 +31,7 @@ func TestScanReadsInstructionsAsTheEngineDoes(t *testing.T) {
 			if err != nil {
 				continue
 			}
+
 			_ = compiled.Close(t.Context())
 			accepted++
 			if _, err := Inspect(wasm, ScanLimits{}); err != nil && !(code[0] == opMisc && code[1] == miscTableGrow) {
@@ -39,12 +42,14 @@ func TestScanReadsInstructionsAsTheEngineDoes(t *testing.T) {
 	for code := range 256 {
 		check(byte(code))
 	}
+
 	for sub := range uint32(128) {
 		check(cat(op(opMisc), u32(sub))...)
 	}
 	for sub := range uint32(256) { // what lies above, the engine misreads
 		check(cat(op(opVector), u32(sub))...)
 	}
+
 	if accepted < 450 {
 		t.Errorf("the engine took only %d programs: the test tests nothing", accepted)
 	}

@@ -58,6 +58,7 @@ func (l Limits) withDefaults() Limits {
 	if l.StackBytes <= 0 {
 		l.StackBytes = defaultStackBytes
 	}
+
 	return l
 }
 

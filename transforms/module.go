@@ -57,10 +57,12 @@ func (r *Runtime) Load(ctx context.Context, spec Spec) (*Module, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading module %q: %w", spec.Name, err)
 	}
+
 	functions, err := granted(scanned.Info(), spec.Grant)
 	if err != nil {
 		return nil, fmt.Errorf("loading module %q: %w", spec.Name, err)
 	}
+
 	m := &Module{
 		name:    spec.Name,
 		digest:  sha256.Sum256(spec.Wasm),
@@ -72,6 +74,7 @@ func (r *Runtime) Load(ctx context.Context, spec Spec) (*Module, error) {
 		runtime: r,
 		closed:  make(chan struct{}),
 	}
+
 	m.minSlices = int(m.limits.Deadline / (wasm.FuelSlice * slowest))
 	if m.keys, err = r.keys(spec.Grant.Keys); err != nil {
 		return nil, fmt.Errorf("loading module %q: %w", spec.Name, err)
@@ -82,6 +85,7 @@ func (r *Runtime) Load(ctx context.Context, spec Spec) (*Module, error) {
 	if err := m.start(ctx, scanned, functions); err != nil {
 		return nil, fmt.Errorf("loading module %q: %w", spec.Name, err)
 	}
+
 	return m, nil
 }
 
@@ -104,25 +108,30 @@ func (m *Module) start(ctx context.Context, scanned *wasm.Binary, functions []ho
 		WithMemoryLimitPages(m.limits.pages()).
 		WithDebugInfoEnabled(false).
 		WithCloseOnContextDone(false))
+
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.engine.Close(context.WithoutCancel(ctx)))
 		}
 	}()
+
 	if err := m.compile(ctx, scanned); err != nil {
 		return err
 	}
 	if err := instantiateHost(ctx, m.engine, functions); err != nil {
 		return err
 	}
+
 	m.tokens = make(chan struct{}, m.limits.Instances)
 	for range m.limits.Instances {
 		m.tokens <- struct{}{}
 	}
+
 	first, err := m.newInstance(ctx)
 	if err != nil {
 		return err
 	}
+
 	m.idle = append(m.idle, first)
 	return m.runtime.adopt(m)
 }
@@ -133,12 +142,14 @@ func (m *Module) compile(ctx context.Context, scanned *wasm.Binary) (err error) 
 	case <-ctx.Done():
 		return fmt.Errorf("compiling: %w", ctx.Err())
 	}
+
 	defer func() {
 		m.runtime.compiling <- struct{}{}
 		if r := recover(); r != nil { // a fault of the engine must not end the gateway
 			err = fmt.Errorf("compiling: the engine failed: %v", r)
 		}
 	}()
+
 	ctx, cancel := context.WithTimeout(ctx, compileTimeout)
 	defer cancel()
 	// With two workers the engine looks at ctx between functions.
@@ -146,6 +157,7 @@ func (m *Module) compile(ctx context.Context, scanned *wasm.Binary) (err error) 
 	if err != nil {
 		return fmt.Errorf("compiling: %w", trapText(err))
 	}
+
 	m.compiled = compiled
 	return nil
 }
@@ -183,18 +195,22 @@ func (m *Module) acquire(ctx context.Context, deadline time.Time) (*instance, er
 			return nil, err
 		}
 	}
+
 	select {
 	case <-m.closed:
 		m.tokens <- struct{}{}
 		return nil, &Error{Closed, m.name, errModuleClosed}
 	default:
 	}
+
 	m.mu.Lock()
 	var i *instance
 	if n := len(m.idle); n > 0 {
-		i, m.idle = m.idle[n-1], m.idle[:n-1]
+		i = m.idle[n-1]
+		m.idle = m.idle[:n-1]
 	}
 	m.mu.Unlock()
+
 	if i != nil {
 		return i, nil
 	}
@@ -203,6 +219,7 @@ func (m *Module) acquire(ctx context.Context, deadline time.Time) (*instance, er
 		m.tokens <- struct{}{}
 		return nil, err
 	}
+
 	return i, nil
 }
 
@@ -250,9 +267,11 @@ func (m *Module) Close(ctx context.Context) error {
 				return
 			}
 		}
+
 		if e := m.engine.Close(ctx); e != nil {
 			err = fmt.Errorf("closing module %q: %w", m.name, e)
 		}
 	})
+
 	return err
 }

@@ -44,19 +44,23 @@ func (i *instance) invalid(err error) error { return i.failed(OutputInvalid, err
 
 // readOutput takes over what the guest decided about the current records.
 func (i *instance) readOutput(count uint32) error {
-	c, memory := &i.chunk, i.memory()
+	c := &i.chunk
+	memory := i.memory()
 	if uint64(count) > uint64(len(c.current)) {
 		return i.invalid(errCount)
 	}
+
 	out, ok1 := view(memory, i.layout.outDescs, uint64(count)*descriptorSize)
 	input, ok2 := view(memory, i.layout.input, uint64(c.bytes))
 	if !ok1 || !ok2 {
 		return i.invalid(errShrunk)
 	}
+
 	untouched := c.untouched(input)
 	if untouched && bytes.Equal(out, c.descs) {
 		return nil // every record passed as it is
 	}
+
 	next := uint32(0)
 	for ; len(out) > 0; out = out[descriptorSize:] {
 		d := (*[descriptorSize]byte)(out)
@@ -64,6 +68,7 @@ func (i *instance) readOutput(count uint32) error {
 		if source < next || uint64(source) >= uint64(len(c.current)) {
 			return i.invalid(errSource)
 		}
+
 		c.dropped(next, source)
 		next = source + 1
 		if untouched && *d == c.input(source) {
@@ -73,6 +78,7 @@ func (i *instance) readOutput(count uint32) error {
 			return i.invalid(err)
 		}
 	}
+
 	c.dropped(next, uint32(len(c.current)))
 	return nil
 }
@@ -91,7 +97,9 @@ func (c *chunk) dropped(from, to uint32) {
 
 func (c *chunk) decide(source uint32, v record.Verdict, reason uint16) *record.Record {
 	r := &c.batch.Records[c.current[source]]
-	r.Verdict, r.Module, r.Reason = v, c.stage, reason
+	r.Verdict = v
+	r.Module = c.stage
+	r.Reason = reason
 	c.batch.Changed = true
 	return r
 }
@@ -102,7 +110,9 @@ func (i *instance) readRecord(memory []byte, d *[descriptorSize]byte, source uin
 	given := c.input(source)
 	status := binary.LittleEndian.Uint32(d[descStatus:])
 	topic := binary.LittleEndian.Uint32(d[descTopic:])
-	verdict, reason := status&0xff, uint16(status>>16)
+	verdict := status & 0xff
+	reason := uint16(status >> 16)
+
 	switch {
 	case [8]byte(d[descTimestamp:]) != [8]byte(given[descTimestamp:]):
 		return errTimestamp
@@ -115,6 +125,7 @@ func (i *instance) readRecord(memory []byte, d *[descriptorSize]byte, source uin
 	case verdict == 3 && (topic == 0 || uint64(topic) > uint64(len(i.module.routes))), verdict != 3 && topic != 0:
 		return errRoute
 	}
+
 	switch verdict {
 	case 1:
 		c.decide(source, record.Rejected, reason)
@@ -123,15 +134,18 @@ func (i *instance) readRecord(memory []byte, d *[descriptorSize]byte, source uin
 		c.decide(source, record.Dropped, reason)
 		return nil
 	}
+
 	changed, err := c.readFields(memory, d, &given, untouched)
 	if err != nil {
 		return err
 	}
+
 	if verdict == 3 {
 		c.decide(source, record.Routed, reason).Route = uint8(topic - 1)
 	} else if changed {
 		c.decide(source, record.Modified, reason)
 	}
+
 	return nil
 }
 
@@ -144,6 +158,7 @@ func (c *chunk) readFields(memory []byte, d, given *[descriptorSize]byte, untouc
 	if err := firstError(err1, err2, err3); err != nil {
 		return false, err
 	}
+
 	if headers != r.Headers {
 		if d[descFlags]&flagHeaders == 0 && [8]byte(d[descHeaders:]) != [8]byte(given[descHeaders:]) {
 			return false, errHeaderFlag
@@ -152,14 +167,19 @@ func (c *chunk) readFields(memory []byte, d, given *[descriptorSize]byte, untouc
 			return false, errHeaders
 		}
 	}
-	moved, touched := key != r.Key || value != r.Value || headers != r.Headers, touched1.Join(touched2)
+
+	moved := key != r.Key || value != r.Value || headers != r.Headers
+	touched := touched1.Join(touched2)
 	switch {
 	case moved:
 		r.Touched = record.Span{}
 	case touched.Len > 0 && framed(r):
 		r.Touched = r.Touched.Join(touched)
 	}
-	r.Key, r.Value, r.Headers = key, value, headers
+
+	r.Key = key
+	r.Value = value
+	r.Headers = headers
 	return moved || touched.Len > 0, nil
 }
 
@@ -191,6 +211,7 @@ func (c *chunk) readField(memory []byte, d, given *[descriptorSize]byte, f field
 	if f.untouched && !f.was.IsNull() && [8]byte(d[f.at:]) == [8]byte(given[f.at:]) {
 		return f.was, touched, nil
 	}
+
 	data, ok := view(memory, binary.LittleEndian.Uint32(d[f.at:]), uint64(binary.LittleEndian.Uint32(d[f.at+4:])))
 	if !ok {
 		return f.was, touched, errPointer
@@ -201,12 +222,14 @@ func (c *chunk) readField(memory []byte, d, given *[descriptorSize]byte, f field
 	if len(data) > c.room || uint64(c.batch.Size())+uint64(len(data)) > math.MaxUint32 {
 		return f.was, touched, errRoom
 	}
+
 	c.room -= len(data)
 	if f.at != descHeaders {
 		if touched, ok = c.batch.Overwrite(f.was, data); ok {
 			return f.was, touched, nil
 		}
 	}
+
 	return c.batch.Append(data), touched, nil
 }
 
@@ -222,6 +245,7 @@ func (i *instance) readRejection() error {
 	case uint64(reason) > uint64(len(i.module.info.Reasons)):
 		return i.invalid(errReason)
 	}
+
 	i.chunk.decide(index, record.Rejected, uint16(reason))
 	return nil
 }

@@ -15,15 +15,18 @@ func evaluate(t *testing.T, file []byte, name string, arg int32) ([]uint64, erro
 	t.Helper()
 	engine := wazero.NewRuntimeWithConfig(t.Context(), wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2))
 	defer engine.Close(t.Context())
+
 	_, err := engine.NewHostModuleBuilder(wasm.YieldModule).NewFunctionBuilder().
 		WithGoModuleFunction(yield{}, []api.ValueType{api.ValueTypeI32}, nil).Export(wasm.YieldName).Instantiate(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	mod, err := engine.Instantiate(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	m := &Module{limits: Limits{}.withDefaults()}
 	i := &instance{module: m}
 	i.arm(t.Context(), time.Now().Add(time.Hour))
@@ -44,6 +47,7 @@ func controlFlow() []asmFunc {
 	nestedLoops := cat(op(opBlock, 0x40, opLoop, 0x40), lget(1), lget(0), op(0x4f, opBrIf, 1), i32c(0), lset(2), op(opBlock, 0x40, opLoop, 0x40),
 		lget(2), lget(0), op(0x4f, opBrIf, 1), lget(3), lget(1), lget(2), op(0x6c, opI32Add), lset(3), lget(2), i32c(1), op(opI32Add), lset(2), op(opBr, 0, opEnd, opEnd),
 		lget(1), i32c(1), op(opI32Add), lset(1), op(opBr, 0, opEnd, opEnd), lget(3))
+
 	loopWithParam := cat(lget(0), op(opLoop, typTransform), i32c(1), op(opI32Sub), op(opLocalTee, 1), lget(1), i32c(0), op(0x4a, opBrIf, 0, opEnd))
 	bulk := cat(i32c(64), i32c(9), lget(0), memoryFill(), i32c(0), i32c(64), lget(0), memoryCopy(), i32c(0), load32(0))
 	return []asmFunc{
@@ -66,6 +70,7 @@ func TestRewrittenCodeComputesTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	rewritten := meter(m, defaultStackBytes)
 	for _, f := range controlFlow() {
 		for _, arg := range []int32{0, 1, 2, 5, 11, 20} {
@@ -73,6 +78,7 @@ func TestRewrittenCodeComputesTheSame(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s(%d): %v", f.export, arg, err)
 			}
+
 			got, err := evaluate(t, rewritten, f.export, arg)
 			if err != nil {
 				t.Fatalf("%s(%d) rewritten: %v", f.export, arg, err)
@@ -100,6 +106,7 @@ func TestStackIsGivenBackOnEveryWayOut(t *testing.T) {
 					index += uint32(n)
 				}
 			}
+
 			driver := asmFunc{typ: typTransform, export: "driver", locals: 1, code: cat(op(opBlock, 0x40, opLoop, 0x40), lget(1), lget(0), op(0x4f, opBrIf, 1),
 				lget(1), i32c(15), op(0x71), call(index), op(0x1a), lget(1), i32c(1), op(opI32Add), lset(1), op(opBr, 0, opEnd, opEnd), lget(1))}
 			m, err := scan(asm{extra: append(controlFlow(), driver)}.wasm(), ScanLimits{})
@@ -149,6 +156,7 @@ func TestFunctionReferencesAreMoved(t *testing.T) {
 			table: sec(secTable, vec(op(0x70, 0, 2))), element: sec(secElement, vec(element)),
 			transform: cat(i32c(1), op(opCallIndirect, typVoid, 0), i32c(0), load32(64), i32c(42), op(0x47, opIf, 0x40, opUnreachable, opEnd), copyDescs(), count())}
 	}
+
 	refFunc := indirect(op(3, 0, 1, 3)) // declared, so that ref.func may name it
 	refFunc.transform = cat(i32c(1), op(opRefFunc, 3, opTableSet, 0), refFunc.transform)
 	for name, a := range map[string]asm{

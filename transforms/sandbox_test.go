@@ -57,6 +57,7 @@ func TestHostileGuestIsStoppedInTime(t *testing.T) {
 			wantKind(t, NewChain(m).Run(t.Context(), values("one"), Origin{}), Timeout)
 			took := time.Since(start)
 			t.Logf("stopped after %s", took)
+
 			if took > 10*time.Second { // the deadline is 20 ms, but machines can be busy
 				t.Error("stopped too late")
 			}
@@ -85,17 +86,20 @@ func TestGarbageCollectorRunsWhileGuestLoops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	failed := make(chan error)
 	go func() { failed <- NewChain(m).Run(ctx, values("x"), Origin{}) }()
+
 	for len(m.tokens) == cap(m.tokens) {
 		runtime.Gosched()
 	}
 	for range 3 {
 		runtime.GC()
 	}
+
 	select {
 	case err := <-failed:
 		t.Fatalf("the guest ended by itself: %v", err)
 	default:
 	}
+
 	cancel()
 	wantKind(t, <-failed, Timeout)
 }
@@ -114,6 +118,7 @@ func TestRecursionIsBoundedBySmallStack(t *testing.T) {
 			m, err := runOne(t, a, quick)
 			runtime.ReadMemStats(&after)
 			wantKind(t, err, Trap)
+
 			if !errors.Is(err, errStackBudget) {
 				t.Errorf("got %v", err)
 			}
@@ -157,6 +162,7 @@ func TestInstanceIsNotUsedAgainAfterTrap(t *testing.T) {
 		i32c(0), op(opGlobalSet, 1), copyDescs(), count())
 	m := load(t, newRuntime(t, Config{}), Spec{Grant: Grant{Limits: Limits{Instances: 1}}, Wasm: asm{transform: code,
 		globals: [][]byte{cat(op(0x7f, 1), i32c(0), op(opEnd))}}.wasm()})
+
 	c := NewChain(m)
 	for range 3 {
 		wantKind(t, c.Run(t.Context(), values("x"), Origin{Partition: 1}), Trap)
@@ -178,15 +184,18 @@ func TestWaitForInstanceIsBounded(t *testing.T) {
 	limits := quick
 	limits.Instances = 1
 	m := load(t, newRuntime(t, Config{}), Spec{Wasm: asm{}.wasm(), Grant: Grant{Limits: limits}})
+
 	held, err := m.acquire(t.Context(), time.Now().Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	err = NewChain(m).Run(t.Context(), values("x"), Origin{})
 	wantKind(t, err, Timeout)
 	if !errors.Is(err, errBusy) {
 		t.Errorf("got %v", err)
 	}
+
 	m.release(t.Context(), held, true)
 	if err := NewChain(m).Run(t.Context(), values("x"), Origin{}); err != nil {
 		t.Error(err)
@@ -212,6 +221,7 @@ func TestEndlessInitialiserIsStopped(t *testing.T) {
 			wantKind(t, err, Timeout)
 		})
 	}
+
 	_, err := newRuntime(t, Config{}).Load(t.Context(), Spec{Name: "slow", Wasm: asm{alloc: cat(forever, i32c(0))}.wasm(), Grant: Grant{Limits: quick}})
 	wantKind(t, err, Timeout)
 }
@@ -221,6 +231,7 @@ func TestClosedModuleRefusesBatches(t *testing.T) {
 	if err := m.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	wantKind(t, NewChain(m).Run(t.Context(), values("x"), Origin{}), Closed)
 	if err := m.Close(t.Context()); err != nil {
 		t.Errorf("second close: %v", err)
@@ -233,6 +244,7 @@ func TestCloseWaitsForRunningBatches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	closed := make(chan error)
 	go func() { closed <- m.Close(t.Context()) }()
 	<-m.closed
@@ -241,6 +253,7 @@ func TestCloseWaitsForRunningBatches(t *testing.T) {
 		t.Fatal("closed under a running batch")
 	default:
 	}
+
 	m.release(t.Context(), held, true)
 	if err := <-closed; err != nil {
 		t.Error(err)

@@ -85,6 +85,7 @@ func New(config Config) (*Runtime, error) {
 		modules:   make(map[*Module]struct{}),
 		seals:     make(map[[32]byte]*sealCounter),
 	}
+
 	r.compiling <- struct{}{}
 	return r, nil
 }
@@ -104,6 +105,7 @@ func (r *Runtime) Close(ctx context.Context) error {
 	for _, m := range modules {
 		errs = append(errs, m.Close(ctx))
 	}
+
 	if err := r.cache.Close(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("closing compilation cache: %w", err))
 	}

@@ -89,10 +89,12 @@ func (b *Batch) Bytes(s Span) []byte {
 	if s.Len < 0 {
 		return nil
 	}
-	from, end := uint64(s.Off), uint64(s.Off)+uint64(s.Len)
+	from := uint64(s.Off)
+	end := uint64(s.Off) + uint64(s.Len)
 	if n := uint64(len(b.Data)); end > n {
 		return b.Out[from-n : end-n]
 	}
+
 	return b.Data[from:end]
 }
 
@@ -111,10 +113,12 @@ func (b *Batch) Overwrite(s Span, p []byte) (touched Span, ok bool) {
 		return Span{}, false
 	}
 	old := b.Data[s.Off:][:len(p)]
-	from, end := 0, len(p)
+	from := 0
+	end := len(p)
 	for from < end && old[from] == p[from] {
 		from++
 	}
+
 	for end > from && old[end-1] == p[end-1] {
 		end--
 	}
@@ -139,7 +143,9 @@ func (b *Batch) Size() int { return len(b.Data) + len(b.Out) }
 
 // Reset empties the batch but keeps its memory.
 func (b *Batch) Reset() {
-	b.Data, b.Sent = nil, nil
-	b.Out, b.Records = b.Out[:0], b.Records[:0]
+	b.Data = nil
+	b.Sent = nil
+	b.Out = b.Out[:0]
+	b.Records = b.Records[:0]
 	b.Changed = false
 }

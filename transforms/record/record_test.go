@@ -14,6 +14,7 @@ func TestViewsReachWhatWasSentAndWhatWasMade(t *testing.T) {
 			t.Errorf("%+v is %q, want %q", s, got, want)
 		}
 	}
+
 	if b.Bytes(Null) != nil || b.Size() != 8 {
 		t.Errorf("null is %q, size %d", b.Bytes(Null), b.Size())
 	}
@@ -30,6 +31,7 @@ func TestOnlySentBytesOfTheSameLengthAreOverwritten(t *testing.T) {
 			t.Errorf("%q was put at %+v", c.p, c.at)
 		}
 	}
+
 	if string(b.Data) != "some value" || string(b.Out) != "made" {
 		t.Fatalf("a refused change left %q and %q", b.Data, b.Out)
 	}

@@ -60,6 +60,7 @@ func (m *Binary) parseReasons(r *reader, text string) {
 		}
 		m.info.Reasons = append(m.info.Reasons, line)
 	}
+
 	if len(m.info.Reasons) > maxReasons {
 		r.refuse("%d reasons exceed the limit of %d", len(m.info.Reasons), maxReasons)
 	}
@@ -74,5 +75,6 @@ func validReason(s string) bool {
 			return false
 		}
 	}
+
 	return true
 }

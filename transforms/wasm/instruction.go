@@ -68,8 +68,11 @@ type space struct {
 // instr reads one instruction into in.
 func (r *reader) instr(in *instr, s *space) {
 	in.start = r.pos
-	in.op, in.sub, in.index = r.byte(), 0, 0
+	in.op = r.byte()
+	in.sub = 0
+	in.index = 0
 	in.body = r.pos
+
 	switch op := in.op; {
 	case op >= 0x45 && op <= 0xc4, op == opRefIsNull, op <= 0x01, op == opElse, op == opEnd,
 		op == opReturn, op == 0x1a, op == 0x1b:
@@ -189,6 +192,7 @@ func (r *reader) vectorInstr(in *instr, s *space) {
 			r.refuse("relaxed SIMD is not allowed")
 		}
 	}
+
 	switch sub := in.sub; {
 	case sub <= 11, sub == 92, sub == 93:
 		r.memArg(s)
@@ -215,6 +219,7 @@ func (r *reader) blockType(s *space) {
 		r.pos++
 		return
 	}
+
 	if r.pos < r.end && r.b[r.pos]&0xc0 == 0x40 { // one byte, negative: no type index
 		r.refuse("block type 0x%02x is not allowed", r.b[r.pos])
 		return

@@ -47,8 +47,14 @@ const (
 // Meter returns the metered module, without custom sections. stackBytes is the
 // budget of the call stack.
 func Meter(m *Binary, stackBytes int) []byte {
-	w := &rewriter{m: m, fuel: uint32(m.has.globals), stack: uint32(m.has.globals) + 1, yield: uint32(m.imported),
-		burn: uint32(len(m.funcs)) + 1}
+	w := &rewriter{
+		m:     m,
+		fuel:  uint32(m.has.globals),
+		stack: uint32(m.has.globals) + 1,
+		yield: uint32(m.imported),
+		burn:  uint32(len(m.funcs)) + 1,
+	}
+
 	code := w.code() // first: it adds block types
 	out := make([]byte, 0, len(code)+len(m.wasm)-m.info.CodeBytes+256)
 	out = append(out, m.wasm[:8]...)
@@ -61,6 +67,7 @@ func Meter(m *Binary, stackBytes int) []byte {
 	out = w.patched(out, secElement)
 	out = w.copied(out, secDataCount)
 	out = appendSection(out, secCode, code)
+
 	return w.copied(out, secData)
 }
 
@@ -108,11 +115,13 @@ func (w *rewriter) blockType(dst []byte, results []byte) []byte {
 	case 1:
 		return append(dst, results[0])
 	}
+
 	i, ok := w.blocks[string(results)]
 	if !ok {
 		i = w.addType(nil, results)
 		w.blocks[string(results)] = i
 	}
+
 	return appendS32(dst, int32(i))
 }
 
@@ -123,6 +132,7 @@ func (w *rewriter) extend(dst []byte, id int, more []byte, n int) []byte {
 	if r.left() > 0 {
 		old = r.u32()
 	}
+
 	contents := appendU32(nil, old+uint32(n))
 	contents = append(contents, r.b[r.pos:r.end]...)
 	return appendSection(dst, id, append(contents, more...))
@@ -163,6 +173,7 @@ func (w *rewriter) moved(dst []byte, from, to int) []byte {
 		dst = appendU32(dst, w.function(ref.index))
 		from = ref.end
 	}
+
 	return append(dst, w.m.wasm[from:to]...)
 }
 
@@ -172,10 +183,12 @@ func (w *rewriter) globals(dst []byte, stackBytes int) []byte {
 	if r.left() > 0 {
 		old = r.u32()
 	}
+
 	contents := appendU32(nil, old+2)
 	contents = w.moved(contents, r.pos, r.end)
 	contents = appendGlobal(contents, FuelSlice)
 	contents = appendGlobal(contents, int32(min(stackBytes, 1<<30)))
+
 	return appendSection(dst, secGlobal, contents)
 }
 

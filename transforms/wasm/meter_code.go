@@ -23,17 +23,20 @@ func (w *rewriter) code() []byte {
 	contents := appendU32(nil, uint32(len(w.m.bodies))+1)
 	f := metered{w: w}
 	w.unpaid = make([]int32, len(w.m.funcs))
+
 	for i := range w.m.bodies {
 		f.open(i)
 		if f.measure(); f.free() {
 			w.unpaid[w.m.imported+i] = f.costs[0]
 		}
 	}
+
 	for i := range w.m.bodies {
 		f.open(i)
 		f.rewrite()
 		contents = append(appendU32(contents, uint32(len(f.out))), f.out...)
 	}
+
 	f.writeBurn()
 	return append(appendU32(contents, uint32(len(f.out))), f.out...)
 }
@@ -54,10 +57,15 @@ func (f *metered) open(i int) {
 	body := f.w.m.bodies[i]
 	f.typ = f.w.m.types[f.w.m.funcs[f.w.m.imported+i]]
 	f.r = reader{b: f.w.m.wasm, pos: body.start, end: body.end}
-	f.out, f.costs, f.loops, f.calls, f.bulk = f.out[:0], f.costs[:0], 0, false, false
+	f.out = f.out[:0]
+	f.costs = f.costs[:0]
+	f.loops = 0
+	f.calls = false
+	f.bulk = false
 	f.space = f.w.m.space()
 	f.space.locals = f.r.locals(f.typ, f.w.m.lim.Locals)
-	f.declared, f.code = body.start, f.r.pos
+	f.declared = body.start
+	f.code = f.r.pos
 }
 
 // free reports whether the function's callers pay for its entry.
@@ -77,7 +85,8 @@ func (f *metered) rewrite() {
 func (f *metered) measure() {
 	f.costs = append(f.costs, 1)
 	var open []int // the cost that each open block adds to
-	current, s := 0, f.space
+	current := 0
+	s := f.space
 	var in instr
 	for s.depth > 0 && f.r.err == nil {
 		f.r.instr(&in, &s)
@@ -94,7 +103,8 @@ func (f *metered) measure() {
 		case opEnd:
 			s.depth--
 			if s.depth > 0 {
-				current, open = open[len(open)-1], open[:len(open)-1]
+				current = open[len(open)-1]
+				open = open[:len(open)-1]
 			}
 		}
 	}
@@ -129,13 +139,16 @@ func (f *metered) cost(in *instr) int32 {
 // writeLocals copies the declarations and adds the rewriter's own.
 func (f *metered) writeLocals(start, code int) {
 	r := reader{b: f.r.b, pos: start, end: code}
-	groups, added := r.u32(), uint32(0)
+	groups := r.u32()
+	added := uint32(0)
 	f.counter = uint32(f.space.locals)
 	f.operand = f.counter
+
 	if len(f.costs) > 1 {
 		added++
 		f.operand++
 	}
+
 	if f.bulk {
 		added++
 	}
@@ -143,6 +156,7 @@ func (f *metered) writeLocals(start, code int) {
 		f.out = append(f.out, f.r.b[start:code]...)
 		return
 	}
+
 	f.out = appendU32(f.out, groups+1)
 	f.out = append(f.out, f.r.b[r.pos:code]...)
 	f.out = append(appendU32(f.out, added), 0x7f)
@@ -162,11 +176,13 @@ func (f *metered) writeEntry() {
 		f.callYield(YieldStack)
 		f.out = append(f.out, opEnd)
 	}
+
 	if !f.free() {
 		f.global(opGlobalGet, f.w.fuel)
 		f.constant(f.costs[0])
 		f.take()
 	}
+
 	if f.calls {
 		// The wrapper takes the place of the function's own label: a branch to
 		// it, and return, now land before the frame is given back.
@@ -214,6 +230,7 @@ func (f *metered) writeBody() {
 			}
 		}
 	}
+
 	f.flush(&copied, f.r.pos)
 }
 

@@ -55,17 +55,20 @@ func (r *reader) u32() uint32 {
 		r.pos++
 		return uint32(r.b[r.pos-1])
 	}
+
 	var v uint32
 	for shift := 0; shift < 35; shift += 7 {
 		c := r.byte()
 		if shift == 28 && c > 0x0f {
 			break
 		}
+
 		v |= uint32(c&0x7f) << shift
 		if c < 0x80 {
 			return v
 		}
 	}
+
 	r.refuse("a number does not fit in 32 bits")
 	return 0
 }
@@ -93,6 +96,7 @@ func (r *reader) count(what string, limit int) int {
 		r.refuse("%d %s are announced in %d bytes", n, what, r.left())
 		return 0
 	}
+
 	return int(n)
 }
 

@@ -24,9 +24,20 @@ var sectionNames = [secEnd]string{"custom", "type", "import", "function", "table
 	"export", "start", "element", "code", "data", "data count"}
 
 // sectionOrder is the position of each section in a module.
-var sectionOrder = [secEnd]int{secDataCount: 10, secCode: 11, secData: 12,
-	secType: 1, secImport: 2, secFunction: 3, secTable: 4, secMemory: 5, secGlobal: 6,
-	secExport: 7, secStart: 8, secElement: 9}
+var sectionOrder = [secEnd]int{
+	secDataCount: 10,
+	secCode:      11,
+	secData:      12,
+	secType:      1,
+	secImport:    2,
+	secFunction:  3,
+	secTable:     4,
+	secMemory:    5,
+	secGlobal:    6,
+	secExport:    7,
+	secStart:     8,
+	secElement:   9,
+}
 
 type section struct{ start, end int } // of the contents
 
@@ -70,7 +81,8 @@ func (m *Binary) Info() Info { return m.info }
 
 func (m *Binary) sections(r *reader) {
 	m.has.announced = -1
-	last, file := 0, r.end
+	last := 0
+	file := r.end
 	for r.err == nil && r.left() > 0 {
 		id := r.byte()
 		size := r.count("bytes of a section", m.lim.ModuleBytes)
@@ -78,6 +90,7 @@ func (m *Binary) sections(r *reader) {
 			r.pos--
 			r.refuse("section %d is not allowed", id)
 		}
+
 		if r.err != nil {
 			return
 		}
@@ -97,7 +110,9 @@ func (m *Binary) sections(r *reader) {
 				r.refuse("the %s section has %d bytes too many", sectionNames[id], r.left())
 			}
 		}
-		r.pos, r.end = r.end, file
+
+		r.pos = r.end
+		r.end = file
 	}
 }
 
@@ -159,15 +174,18 @@ func (m *Binary) custom(r *reader) {
 		r.refuse("a custom section is truncated")
 		return
 	}
+
 	name := r.b[r.pos : r.pos+int(size)]
 	r.skip(size)
 	if string(name) != reasonSection {
 		return
 	}
+
 	if r.left() > maxReasons*(maxReason+1) {
 		r.refuse("section %q has %d bytes, more than the limit", reasonSection, r.left())
 		return
 	}
+
 	m.parseReasons(r, string(r.b[r.pos:r.end]))
 }
 
@@ -180,6 +198,7 @@ func (m *Binary) typeSection(r *reader) {
 		if r.err != nil {
 			return
 		}
+
 		m.types = append(m.types, t)
 	}
 }
@@ -190,6 +209,7 @@ func (m *Binary) valTypes(r *reader, what string) []byte {
 	for range n {
 		r.valType()
 	}
+
 	if r.err != nil {
 		return nil
 	}
@@ -223,6 +243,7 @@ func (m *Binary) importSection(r *reader) {
 		default:
 			r.refuse("import kind %d is not allowed", kind)
 		}
+
 		if r.err != nil {
 			return
 		}
@@ -238,6 +259,7 @@ func (m *Binary) table(r *reader) {
 	if t := r.byte(); t != 0x70 && t != 0x6f {
 		r.refuse("table element type 0x%02x is not allowed", t)
 	}
+
 	flags := r.byte()
 	if flags > 1 {
 		r.refuse("shared and 64-bit tables are not allowed")
@@ -255,6 +277,7 @@ func (m *Binary) memory(r *reader) {
 	if m.has.memories > 1 {
 		r.refuse("more than one memory")
 	}
+
 	flags := r.byte()
 	switch {
 	case flags&4 != 0:
@@ -264,7 +287,9 @@ func (m *Binary) memory(r *reader) {
 	case flags > 1:
 		r.refuse("memory flags 0x%02x are not allowed", flags)
 	}
-	m.info.MemoryMinPages, m.info.MemoryMaxPages = r.u32(), maxPages
+
+	m.info.MemoryMinPages = r.u32()
+	m.info.MemoryMaxPages = maxPages
 	if flags == 1 {
 		m.info.MemoryMaxPages = r.u32()
 	}
@@ -304,12 +329,14 @@ func (m *Binary) exportSection(r *reader) {
 		default:
 			r.refuse("export kind %d is not allowed", kind)
 		}
+
 		if seen[e.Name] {
 			r.refuse("an export name appears twice")
 		}
 		if r.err != nil {
 			return
 		}
+
 		seen[e.Name] = true
 		m.info.Exports = append(m.info.Exports, e)
 	}
@@ -331,6 +358,7 @@ func (t funcType) String() string {
 	s.WriteByte('(')
 	writeTypes(&s, t.params)
 	s.WriteString(")->")
+
 	if len(t.results) != 1 {
 		s.WriteByte('(')
 	}
@@ -338,6 +366,7 @@ func (t funcType) String() string {
 	if len(t.results) != 1 {
 		s.WriteByte(')')
 	}
+
 	return s.String()
 }
 

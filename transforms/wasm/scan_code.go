@@ -34,7 +34,11 @@ func (m *Binary) elementSection(r *reader) {
 		if flags > 7 {
 			r.refuse("element segment flags %d are not allowed", flags)
 		}
-		active, explicit, exprs := flags&1 == 0, flags&2 != 0, flags&4 != 0
+
+		active := flags&1 == 0
+		explicit := flags&2 != 0
+		exprs := flags&4 != 0
+
 		if active && explicit {
 			r.index("table", m.has.tables)
 		}
@@ -42,11 +46,13 @@ func (m *Binary) elementSection(r *reader) {
 			r.need("table 0", m.has.tables)
 			m.constExpr(r)
 		}
+
 		if !active || explicit {
 			m.elementKind(r, exprs)
 		}
 		n := r.count("elements", maxElements-m.has.elements)
 		m.has.elements += n
+
 		for range n {
 			if exprs {
 				m.constExpr(r)
@@ -54,6 +60,7 @@ func (m *Binary) elementSection(r *reader) {
 				m.funcRef(r)
 			}
 		}
+
 		if r.err != nil {
 			return
 		}
@@ -86,14 +93,17 @@ func (m *Binary) dataSection(r *reader) {
 		default:
 			r.refuse("data segment flags %d are not allowed", flags)
 		}
+
 		if flags != 1 {
 			r.need("memory 0", m.has.memories)
 			m.constExpr(r)
 		}
+
 		r.skip(uint32(r.count("bytes of data", m.lim.ModuleBytes)))
 		if r.err != nil {
 			return
 		}
+
 		m.has.datas++
 	}
 }
@@ -104,27 +114,40 @@ func (m *Binary) codeSection(r *reader) {
 	if r.err == nil && n != defined {
 		r.refuse("%d function bodies for %d functions", n, defined)
 	}
+
 	sectionEnd := r.end
 	for i := range n {
 		size := r.count("bytes of a function body", m.lim.BodyBytes)
 		if r.err != nil {
 			return
 		}
+
 		r.end = r.pos + size
 		start := r.pos
 		m.body(r, m.types[m.funcs[m.imported+i]])
+
 		if r.err != nil {
 			return
 		}
 		m.bodies = append(m.bodies, section{start, r.end})
-		r.pos, r.end = r.end, sectionEnd
+		r.pos = r.end
+		r.end = sectionEnd
 	}
 }
 
 // space is what code in this module may name, locals aside.
 func (m *Binary) space() space {
-	return space{types: len(m.types), funcs: len(m.funcs), tables: m.has.tables, memories: m.has.memories,
-		globals: m.has.globals, elems: m.has.elems, datas: max(m.has.announced, 0), brTable: m.lim.BranchTable, depth: 1}
+	return space{
+		types:    len(m.types),
+		funcs:    len(m.funcs),
+		tables:   m.has.tables,
+		memories: m.has.memories,
+		globals:  m.has.globals,
+		elems:    m.has.elems,
+		datas:    max(m.has.announced, 0),
+		brTable:  m.lim.BranchTable,
+		depth:    1,
+	}
 }
 
 // locals reads the local declarations of a body and returns how many slots the
@@ -136,11 +159,13 @@ func (r *reader) locals(t funcType, limit int) int {
 		if total > uint64(limit) {
 			r.refuse("more than %d locals in a function", limit)
 		}
+
 		r.valType()
 		if r.err != nil {
 			return 0
 		}
 	}
+
 	return int(total)
 }
 
@@ -150,7 +175,8 @@ func (r *reader) locals(t funcType, limit int) int {
 func (m *Binary) body(r *reader, t funcType) {
 	s := m.space()
 	s.locals = r.locals(t, m.lim.Locals)
-	blocks, branches := 1, 0
+	blocks := 1
+	branches := 0
 	var in instr
 	for s.depth > 0 && r.err == nil {
 		r.instr(&in, &s)
@@ -162,10 +188,12 @@ func (m *Binary) body(r *reader, t funcType) {
 		case opEnd:
 			s.depth--
 		}
+
 		if s.depth > m.lim.Nesting {
 			r.refuse("blocks are nested deeper than %d", m.lim.Nesting)
 		}
 	}
+
 	if r.err == nil && r.left() > 0 {
 		r.refuse("a function body has %d bytes behind its end", r.left())
 	}
@@ -209,6 +237,7 @@ func (m *Binary) finish(r *reader) {
 	if m.has.announced >= 0 && m.has.announced != m.has.datas {
 		r.refuse("%d data segments where %d are announced", m.has.datas, m.has.announced)
 	}
+
 	m.info.Functions = len(m.bodies)
 	m.info.CodeBytes = m.found[secCode].end - m.found[secCode].start
 	m.checkABI(r)

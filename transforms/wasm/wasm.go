@@ -51,6 +51,7 @@ func (l ScanLimits) withDefaults() ScanLimits {
 			*v = d
 		}
 	}
+
 	fill(&l.ModuleBytes, 16<<20)
 	fill(&l.Functions, 50_000)
 	fill(&l.BodyBytes, 256<<10)
@@ -59,6 +60,7 @@ func (l ScanLimits) withDefaults() ScanLimits {
 	fill(&l.BranchTable, 4096)
 	fill(&l.Branches, 4096)
 	fill(&l.CompileWork, 1<<27)
+
 	return l
 }
 
@@ -99,15 +101,18 @@ func Scan(wasm []byte, lim ScanLimits) (*Binary, error) {
 	lim = lim.withDefaults()
 	m := &Binary{wasm: wasm, lim: lim}
 	r := &reader{b: wasm, end: len(wasm)}
+
 	if len(wasm) > lim.ModuleBytes {
 		r.refuse("%d bytes exceed the limit of %d", len(wasm), lim.ModuleBytes)
 	}
 	if r.err == nil && !strings.HasPrefix(string(wasm[:min(8, len(wasm))]), "\x00asm\x01\x00\x00\x00") {
 		r.refuse("not a WebAssembly 1.0 module")
 	}
+
 	r.skip(8)
 	m.sections(r)
 	m.finish(r)
+
 	if r.err != nil {
 		return m, r.err
 	}

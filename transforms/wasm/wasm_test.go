@@ -40,6 +40,7 @@ func FuzzMeter(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		metered := Meter(b, 1<<20)
 		again, err := Scan(metered, ScanLimits{Branches: 1 << 20, CompileWork: 1 << 40, BodyBytes: 1 << 24, Locals: 1 << 20})
 		if err != nil {
