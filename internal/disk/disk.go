@@ -1,14 +1,17 @@
 // Package disk reads and writes the files that a configuration or a command
-// names. What is read comes from outside: it is bounded, and a file that holds a
-// secret must be closed to others. What is written is there whole or not at all.
+// names. What is written is there whole or not at all.
 //
-// Trust: a file's name is trusted, its content and its size are not.
+// What is read comes from outside, and a file may be meant to do harm: only
+// regular files are opened, never waiting for one (a FIFO would hold its reader
+// up for ever); no more is read than a limit (a sparse file of a terabyte takes
+// no room on its disk); and a Reader gives up on a file whose disk does not
+// answer. A file that holds a secret must be closed to others.
+//
+// Trust: a file's name is trusted; its kind, its size and its content are not.
 package disk
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 )
@@ -44,42 +47,4 @@ func Replace(path string, content []byte, mode os.FileMode) error {
 	}
 
 	return nil
-}
-
-// Read reads a file that comes from outside, up to limit bytes.
-func Read(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readAtMost(f, limit)
-}
-
-func readAtMost(f *os.File, limit int64) ([]byte, error) {
-	content, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(content)) > limit {
-		err = fmt.Errorf("%s is larger than %d bytes", f.Name(), limit)
-	}
-	return content, err
-}
-
-// ReadPrivate reads a file that holds a key, a password or users, and refuses
-// one that others may read: they may have. Pipes have no such others.
-func ReadPrivate(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s may be read by others (mode %04o); run: chmod 600 %s", path, mode.Perm(), path)
-	}
-
-	return readAtMost(f, MaxBytes)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 )
 
+// MinSecret is how many bytes a secret has at least.
 const MinSecret = 32
 
 // ReadSecret reads a key file: hex or base64 text, or raw bytes. Errors never
@@ -31,7 +32,7 @@ func ReadSecret(path string) ([]byte, error) {
 	return raw, nil
 }
 
-// ReadKey reads the audit key.
+// ReadKey reads a key of exactly 32 bytes, as the decision log has one.
 func ReadKey(path string) (key [32]byte, err error) {
 	secret, err := ReadSecret(path)
 	if err != nil {

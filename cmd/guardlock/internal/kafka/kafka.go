@@ -160,7 +160,7 @@ func (f *ClientFlags) usesTLS() bool { return f.tls || f.ca != "" || f.cert != "
 func (f *ClientFlags) tlsConfig() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if f.ca != "" {
-		pem, err := os.ReadFile(f.ca)
+		pem, err := disk.ReadInput(f.ca, disk.MaxBytes)
 		if err != nil {
 			return nil, fmt.Errorf("reading --ca: %w", err)
 		}
@@ -186,12 +186,12 @@ func (f *ClientFlags) tlsConfig() (*tls.Config, error) {
 }
 
 func (f *ClientFlags) keyPair() (tls.Certificate, error) {
-	cert, err := os.ReadFile(f.cert)
+	cert, err := disk.ReadInput(f.cert, disk.MaxBytes)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
 
-	key, err := disk.ReadPrivate(f.key)
+	key, err := disk.ReadPrivateInput(f.key)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -240,7 +240,7 @@ func (f *ClientFlags) password() (string, error) {
 		return "", exit.WithHint(exit.Usagef("no password for %s", f.username), "give --password-file, or set GUARDLOCK_SASL_PASSWORD")
 	}
 
-	raw, err := disk.ReadPrivate(f.passwordFile)
+	raw, err := disk.ReadPrivateInput(f.passwordFile)
 	if err != nil {
 		return "", fmt.Errorf("reading --password-file: %w", err)
 	}

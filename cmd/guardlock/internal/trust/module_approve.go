@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -229,7 +228,7 @@ func printPredicate(w io.Writer, a signing.Approval) error {
 }
 
 func loadTrustRoot(path string) (*signing.TrustRoot, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := disk.Read(path, signing.MaxTrustRootBytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading the trust root: %w", err)
 	}

@@ -2,7 +2,6 @@ package trust
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -91,7 +90,7 @@ func readPublicKeys(flag string, pairs []string) ([]trustRootKey, error) {
 		if !ok {
 			return nil, exit.Usagef("%s %q is not IDENTITY=FILE", flag, pair)
 		}
-		raw, err := os.ReadFile(path)
+		raw, err := disk.ReadInput(path, disk.MaxBytes)
 		if err != nil {
 			return nil, fmt.Errorf("reading the key of %s: %w", identity, err)
 		}

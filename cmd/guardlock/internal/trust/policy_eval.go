@@ -96,7 +96,7 @@ func (c *policyEvalCommand) run(cmd *cobra.Command, args []string) error {
 
 func (c *policyEvalCommand) read(stdin io.Reader) ([]byte, error) {
 	if c.input != "-" {
-		raw, err := disk.Read(c.input, maxInput)
+		raw, err := disk.ReadInput(c.input, maxInput)
 		if err != nil {
 			return nil, fmt.Errorf("reading the input: %w", err)
 		}

@@ -15,7 +15,7 @@ import (
 // loadPrivateKey reads a key file. A password is asked for only if the key
 // needs one.
 func loadPrivateKey(cmd *cobra.Command, path string) (*signing.PrivateKey, error) {
-	raw, err := disk.ReadPrivate(path)
+	raw, err := disk.ReadPrivateInput(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the private key: %w", err)
 	}

@@ -1,0 +1,115 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// ErrNotRegular is a FIFO, a socket, a device or a directory where a file should be.
+var ErrNotRegular = errors.New("not a regular file")
+
+// ErrTooLarge is a file with more bytes than its limit.
+var ErrTooLarge = errors.New("too large")
+
+// Read reads a regular file of at most limit bytes. Symbolic links are followed.
+func Read(path string, limit int64) ([]byte, error) {
+	f, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+
+	return readAtMost(f, limit)
+}
+
+// ReadPrivate reads a regular file that holds a key, a password or users, and
+// refuses one that others may read: they may have.
+func ReadPrivate(path string) ([]byte, error) {
+	f, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+
+	return readClosedToOthers(f)
+}
+
+// ReadInput reads what a person named on the command line: a file, or a pipe,
+// which is waited for.
+func ReadInput(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+
+	return readAtMost(f, limit)
+}
+
+// ReadPrivateInput is ReadInput of a secret. Pipes have no others who may read
+// them.
+func ReadPrivateInput(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+
+	return readClosedToOthers(f)
+}
+
+// open opens a regular file without waiting for it. The kind is looked at twice:
+// opening a device may have an effect, and a name may have got another file.
+func open(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, notRegular(path)
+	}
+
+	f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0)
+	if err != nil {
+		return nil, err
+	}
+
+	info, err = f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = notRegular(path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+
+	return f, nil
+}
+
+func notRegular(path string) error { return &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular} }
+
+func readAtMost(f *os.File, limit int64) ([]byte, error) {
+	content, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(content)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes: %w", f.Name(), limit, ErrTooLarge)
+	}
+
+	return content, nil
+}
+
+func readClosedToOthers(f *os.File) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+
+	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s may be read by others (mode %04o); run: chmod 600 %s", f.Name(), mode.Perm(), f.Name())
+	}
+	return readAtMost(f, MaxBytes)
+}
