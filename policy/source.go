@@ -53,12 +53,19 @@ func readSource(fsys fs.FS, o Options) (*source, error) {
 	}
 	files := fileSet{}
 	err = fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil {
 			return err
 		}
-		if kindOf(name) == ignored {
+		if hidden(name) {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
 			return nil
 		}
+		if d.IsDir() || kindOf(name) == ignored {
+			return nil
+		}
+
 		f, err := fsys.Open(name)
 		if err != nil {
 			return err
@@ -71,6 +78,11 @@ func readSource(fsys fs.FS, o Options) (*source, error) {
 	}
 	return files.source(o.Config)
 }
+
+// hidden is true of entries whose name begins with a dot. A Kubernetes ConfigMap
+// is mounted as a directory ..2030_01_01_… of the files and a link to each beside
+// it: without this each file would be there twice.
+func hidden(name string) bool { return name != "." && strings.HasPrefix(path.Base(name), ".") }
 
 // readBundle verifies a bundle, if keys are given, and takes the files from
 // the bytes that were verified.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/policy"
 )
@@ -39,12 +40,12 @@ func openPolicy(path string) (fs.FS, error) {
 		return nil, fmt.Errorf("opening the policy: %w", err)
 	}
 	if info.IsDir() {
-		return os.DirFS(path), nil
+		return disk.Tree(path), nil
 	}
 	if !strings.HasSuffix(path, ".tar.gz") {
 		return nil, exit.Usagef("opening the policy: %s is neither a directory nor a bundle (.tar.gz)", path)
 	}
-	return oneFile{dir: os.DirFS(filepath.Dir(path)), name: filepath.Base(path)}, nil
+	return oneFile{dir: disk.Tree(filepath.Dir(path)), name: filepath.Base(path)}, nil
 }
 
 // openEngine loads a policy; "" is the built-in one.
