@@ -64,11 +64,7 @@ func ReadPrivateInput(path string) ([]byte, error) {
 // open opens a regular file without waiting for it. The kind is looked at twice:
 // opening a device may have an effect, and a name may have got another file.
 func open(path string) (*os.File, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, notRegular(path)
 	}
 
@@ -77,7 +73,7 @@ func open(path string) (*os.File, error) {
 		return nil, err
 	}
 
-	info, err = f.Stat()
+	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = notRegular(path)
 	}
