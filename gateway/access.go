@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl"
 
 	"github.com/guardlock/guardlock/gateway/auth"
@@ -177,18 +178,18 @@ func (c *conn) timeUp() {
 
 // admit decides whether the client may send such a request now. It is asked
 // for every request.
-func (c *conn) admit(key int16) error {
+func (c *conn) admit(key kmsg.Key) error {
 	s := c.session.Load()
 	if api, ok := wire.Lookup(key); ok && api.PreAuth {
 		return nil
 	}
 	switch {
 	case s == nil:
-		return fmt.Errorf("checking API key %d: %w", key, errUnauthenticated)
+		return fmt.Errorf("checking %s: %w", wire.KeyName(key), errUnauthenticated)
 	case s.expired():
-		return fmt.Errorf("checking API key %d: %w", key, errSessionExpired)
+		return fmt.Errorf("checking %s: %w", wire.KeyName(key), errSessionExpired)
 	case s.proven && c.cluster.cfg.Access.Server != nil && !c.cluster.cfg.Access.Server.Holds(s.identity):
-		return fmt.Errorf("checking API key %d: %w", key, errCredentialRevoked)
+		return fmt.Errorf("checking %s: %w", wire.KeyName(key), errCredentialRevoked)
 	}
 	return nil
 }
@@ -208,27 +209,18 @@ func (c *conn) bound() {
 // identityAPIs are about who may connect to the cluster. Where authentication
 // ends here they would act for the gateway's own identity: a client could take
 // a delegation token of it, or change its password.
-var identityAPIs = [...]int16{keyCreateToken, keyRenewToken, keyExpireToken, keyDescribeToken, keyDescribeScram, keyAlterScram}
-
-const (
-	keyCreateToken   = 38
-	keyRenewToken    = 39
-	keyExpireToken   = 40
-	keyDescribeToken = 41
-	keyDescribeScram = 50
-	keyAlterScram    = 51
-)
+var identityAPIs = [...]kmsg.Key{kmsg.CreateDelegationToken, kmsg.RenewDelegationToken, kmsg.ExpireDelegationToken, kmsg.DescribeDelegationToken, kmsg.DescribeUserSCRAMCredentials, kmsg.AlterUserSCRAMCredentials}
 
 // apiOptions is what a cluster's clients may ask for.
 func apiOptions(cfg ClusterConfig) wire.ApiOptions {
 	o := wire.ApiOptions{Telemetry: cfg.Telemetry, TerminateSASL: cfg.Access.Terminate && cfg.Access.Server != nil}
 	if cfg.Access.Terminate {
-		o.Caps = map[int16]int16{}
+		o.Caps = map[kmsg.Key]int16{}
 		for _, key := range identityAPIs {
 			o.Caps[key] = -1
 		}
 		if cfg.Access.Server == nil {
-			o.Caps[keySaslHandshake], o.Caps[keySaslAuthenticate] = -1, -1
+			o.Caps[kmsg.SASLHandshake], o.Caps[kmsg.SASLAuthenticate] = -1, -1
 		}
 	}
 	return o

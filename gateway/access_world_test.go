@@ -72,7 +72,7 @@ func newWorld(t *testing.T, s setup) *world {
 	}
 	g := must(gateway.New(cfg))
 	w.cluster = g.Cluster("main")
-	allow := &gateway.Grant{Binding: "alice", RejectCode: gateway.CodeInvalidRecord, KeepCodec: true}
+	allow := &gateway.Grant{Binding: "alice", RejectCode: kerr.InvalidRecord.Code, KeepCodec: true}
 	w.cluster.SetBindings(gateway.NewBindings([]gateway.Binding{
 		{Topics: []string{"t"}, Principals: []string{"User:alice", "User:CN=alice,*"}, Grant: allow},
 	}, gateway.RefuseUnbound()))

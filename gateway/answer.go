@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/gateway/wire"
 )
@@ -85,7 +87,7 @@ func (a *answers) one(frame []byte) error {
 	p := c.queue.pop()
 	c.mu.Unlock()
 	if !p.bare && (len(frame) < minFrame || int32(binary.BigEndian.Uint32(frame)) != p.correlation) {
-		return fmt.Errorf("matching answer to request of API key %d: %w", p.key, errProtocol)
+		return fmt.Errorf("matching answer to request of %s: %w", wire.KeyName(p.key), errProtocol)
 	}
 	raw := a.in.buf[a.in.r-4-len(frame) : a.in.r]
 	if p.sasl {
@@ -94,7 +96,7 @@ func (a *answers) one(frame []byte) error {
 	}
 	out, changed, err := a.out.frame(func(dst []byte) ([]byte, bool, error) { return a.rewrite(dst, frame, &p) })
 	if err != nil {
-		return fmt.Errorf("rewriting answer of API key %d v%d: %w", p.key, p.version, err)
+		return fmt.Errorf("rewriting answer of %s v%d: %w", wire.KeyName(p.key), p.version, err)
 	}
 	if changed {
 		raw = out
@@ -111,10 +113,10 @@ func (a *answers) rewrite(dst, frame []byte, p *pending) (out []byte, changed bo
 	switch {
 	case p.produce != nil:
 		return c.answerProduce(dst, frame, p)
-	case p.key == keyApiVersions:
+	case p.key == kmsg.ApiVersions:
 		dst, err := wire.RewriteApiVersions(dst, p.version, frame, c.cluster.api)
 		return dst, true, err
-	case p.key == keyFetch || p.key == keyShareFetch:
+	case p.key == kmsg.Fetch || p.key == kmsg.ShareFetch:
 		return a.rewriteFetch(dst, frame, p)
 	}
 	return wire.RewriteResponse(dst, p.key, p.version, frame, c.cluster, c.cluster.topics)

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/zap"
 
@@ -121,7 +122,7 @@ func (c ClusterConfig) dial(ctx context.Context, _, host string) (net.Conn, erro
 
 // refuseUnbound is the grant of everything before bindings were set, and of
 // what no binding matches unless the configuration says otherwise.
-var refuseUnbound = &Grant{Binding: "", Refusal: audit.OutcomePolicyDenied, Why: "unbound_topic", RejectCode: codePolicyViolation}
+var refuseUnbound = &Grant{Binding: "", Refusal: audit.OutcomePolicyDenied, Why: "unbound_topic", RejectCode: kerr.PolicyViolation.Code}
 
 // RefuseUnbound returns the grant that refuses what no binding matches.
 func RefuseUnbound() *Grant { return refuseUnbound }

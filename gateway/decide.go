@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
@@ -72,9 +74,9 @@ func (c *conn) decide(ctx context.Context, p *produce, d decided, g *Grant) erro
 // decision covers; nil for less than a batch.
 func EvidenceOf(batch []byte, e audit.Evidence) []byte {
 	if e == audit.EvidenceContent {
-		return recordbatch.Content(batch)
+		return recordbatch.ContentEvidence(batch)
 	}
-	return recordbatch.Facts(batch)
+	return recordbatch.HeaderEvidence(batch)
 }
 
 var errTooManyHoles = errors.New("too many partitions with refused batches on one connection")
@@ -149,7 +151,7 @@ func (c *conn) transform(ctx context.Context, w *worker, q *wire.ProducePartitio
 		return refusal{audit.OutcomeRejected, r.first, g.RejectCode, "rejected by module " + g.Modules[r.by].Name}, true
 	}
 	if r.routed > 0 {
-		if isTransactional(d.header) {
+		if d.header.IsTransactional() {
 			return refuseTxnRoute, true
 		}
 		d.routes = r.copies(b)
@@ -170,13 +172,8 @@ func forged(b *record.Batch) bool {
 	return false
 }
 
-// transactionalBit of a batch's attributes (KIP-98).
-const transactionalBit = 1 << 4
-
-func isTransactional(h recordbatch.Header) bool { return h.Attributes&transactionalBit != 0 }
-
 // encode replaces q.Records with the changed batch. One that grew past what the
-// topic takes is compressed harder before the producer hears of it (trap 17).
+// topic takes is compressed harder before the producer hears of it.
 func (c *conn) encode(ctx context.Context, w *worker, q *wire.ProducePartition, d *decided, g *Grant) (refusal, bool) {
 	before := len(q.Records)
 	o := recordbatch.EncodeOptions{Compression: g.Recompress, KeepCompression: g.KeepCodec, PlaceholderNote: placeholderNote(g)}
@@ -185,7 +182,7 @@ func (c *conn) encode(ctx context.Context, w *worker, q *wire.ProducePartition, 
 	}
 	buf, err := c.encodeBuffer(ctx, before+before/4)
 	if err != nil {
-		return refusal{audit.OutcomeTimeout, "no_memory", codeRequestTimedOut, "the gateway is out of buffer memory; try again"}, true
+		return refusal{audit.OutcomeTimeout, "no_memory", kerr.RequestTimedOut.Code, "the gateway is out of buffer memory; try again"}, true
 	}
 	for ; o.Level <= 2; o.Level++ {
 		out, err := w.codec.Encode(buf[:0], d.header, &w.batch, o)

@@ -6,23 +6,11 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway/wire"
-)
-
-// Kafka API keys that dispatch names; wire.Table has them all.
-const (
-	keyProduce         = 0
-	keyFetch           = 1
-	keyListOffsets     = 2
-	keyApiVersions     = 18
-	keyCreateTopics    = 19
-	keyOffsetForLeader = 23
-	keyAlterConfigs    = 33
-	keyIncrementalAlt  = 44
-	keyShareFetch      = 78
 )
 
 // step is what one request became: something for upstream, an answer of our
@@ -101,7 +89,7 @@ func (c *conn) dispatch(ctx context.Context, frame []byte) error {
 		}
 	}
 	h, err := wire.ParseRequestHeader(frame)
-	if h.Key == keyApiVersions && errors.Is(err, wire.ErrUnsupportedVersion) {
+	if h.Key == kmsg.ApiVersions && errors.Is(err, wire.ErrUnsupportedVersion) {
 		c.answerLocally(h, func(dst []byte) []byte { return wire.UnsupportedApiVersions(dst, h.CorrelationID) })
 		return nil
 	}
@@ -109,7 +97,7 @@ func (c *conn) dispatch(ctx context.Context, frame []byte) error {
 		return err
 	}
 	if !c.cluster.api.Serves(h.Key, h.Version) {
-		return fmt.Errorf("checking API key %d: %w", h.Key, wire.ErrRefused)
+		return fmt.Errorf("checking %s: %w", wire.KeyName(h.Key), wire.ErrRefused)
 	}
 	if err := c.admit(h.Key); err != nil {
 		return err
@@ -119,13 +107,13 @@ func (c *conn) dispatch(ctx context.Context, frame []byte) error {
 		return err
 	}
 	switch h.Key {
-	case keyProduce:
+	case kmsg.Produce:
 		return c.produceRequest(ctx, h, frame)
-	case keyApiVersions:
+	case kmsg.ApiVersions:
 		return c.apiVersions(h, frame)
-	case keySaslHandshake, keySaslAuthenticate:
+	case kmsg.SASLHandshake, kmsg.SASLAuthenticate:
 		return c.saslRequest(ctx, h, frame)
-	case keyCreateTopics, keyAlterConfigs, keyIncrementalAlt:
+	case kmsg.CreateTopics, kmsg.AlterConfigs, kmsg.IncrementalAlterConfigs:
 		if c.cluster.cfg.Embedded {
 			return c.refuseCompaction(h, frame)
 		}
@@ -138,11 +126,11 @@ func (c *conn) dispatch(ctx context.Context, frame []byte) error {
 // bytes that the embedded broker might not survive.
 func (c *conn) checkBody(h wire.RequestHeader, body []byte) error {
 	switch h.Key {
-	case keyFetch, keyListOffsets, keyOffsetForLeader:
+	case kmsg.Fetch, kmsg.ListOffsets, kmsg.OffsetForLeaderEpoch:
 		if err := wire.CheckFollower(h.Key, h.Version, body); err != nil {
 			return err
 		}
-	case keyProduce:
+	case kmsg.Produce:
 		return nil // parsed in full
 	}
 	if c.cluster.cfg.Embedded {
@@ -163,7 +151,7 @@ func (c *conn) withLength(frame []byte) []byte {
 const AuditClientID = "guardlock-audit"
 
 func pendingFor(h wire.RequestHeader) pending {
-	return pending{key: h.Key, version: h.Version, correlation: h.CorrelationID, asStored: h.Key == keyFetch && string(h.ClientID) == AuditClientID}
+	return pending{key: h.Key, version: h.Version, correlation: h.CorrelationID, asStored: h.Key == kmsg.Fetch && string(h.ClientID) == AuditClientID}
 }
 
 func (c *conn) forward(h wire.RequestHeader, frame []byte) {
@@ -204,22 +192,19 @@ func (c *conn) apiVersions(h wire.RequestHeader, frame []byte) error {
 // compact: it loses acknowledged records when it is killed meanwhile.
 func (c *conn) refuseCompaction(h wire.RequestHeader, frame []byte) error {
 	body := frame[h.BodyOffset:]
-	if len(body) > wire.MaxDecoded {
-		return fmt.Errorf("checking API key %d: %w", h.Key, wire.ErrTooLarge)
+	req, err := wire.DecodeRequest(h, body)
+	if err != nil {
+		return err
 	}
-	req := kmsg.RequestForKey(h.Key)
-	req.SetVersion(h.Version)
-	if err := req.ReadFrom(body); err != nil {
-		return fmt.Errorf("reading API key %d: %w", h.Key, wire.ErrMalformed)
-	}
+
 	reason, refuse := broker.RefuseCompaction(req)
 	if !refuse {
 		c.forward(h, frame)
 		return nil
 	}
-	var err error
+
 	c.answerLocally(h, func(dst []byte) []byte {
-		dst, err = wire.ErrorResponse(dst, h, body, codeInvalidConfig, reason)
+		dst, err = wire.ErrorResponse(dst, h, body, kerr.InvalidConfig.Code, reason)
 		return dst
 	})
 	return err

@@ -1,8 +1,12 @@
 package gateway
 
+// This file alone knows which failure is which of Kafka's error codes.
+
 import (
 	"context"
 	"errors"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
@@ -10,42 +14,12 @@ import (
 	"github.com/guardlock/guardlock/transforms"
 )
 
-// Kafka error codes that the gateway answers with. This file is the only one
-// that knows which failure is which code.
-const (
-	codeCorruptMessage       = 2
-	codeUnknownTopic         = 3
-	codeNotLeader            = 6
-	codeRequestTimedOut      = 7
-	codeMessageTooLarge      = 10
-	codeNotEnoughReplicas    = 19
-	codeNotEnoughAfterAppend = 20
-	codeInvalidConfig        = 40
-	codePolicyViolation      = 44
-	codeOutOfOrder           = 45
-	codeUnknownServer        = -1
-	codeKafkaStorage         = 56
-	codeUnsupportedMechanism = 33
-	codeIllegalSASLState     = 34
-	codeAuthenticationFailed = 58
-	codeUnsupportedCodec     = 76
-	codeInvalidRecord        = 87
-	codeUnknownTopicID       = 100
-)
-
-// CodeInvalidRecord and CodePolicyViolation are what a binding may answer
-// rejected batches with. Neither is retried by any client.
-const (
-	CodeInvalidRecord   = codeInvalidRecord
-	CodePolicyViolation = codePolicyViolation
-)
-
 // mayBeStored reports whether a broker that answers a Produce with this code may
 // have stored the batch all the same: it answers so when it stops leading, or
 // waits for replicas in vain, after it has written. Only the topic knows then.
 func mayBeStored(code int16) bool {
 	switch code {
-	case codeNotLeader, codeRequestTimedOut, codeNotEnoughAfterAppend, codeKafkaStorage, codeUnknownServer:
+	case kerr.NotLeaderForPartition.Code, kerr.RequestTimedOut.Code, kerr.NotEnoughReplicasAfterAppend.Code, kerr.KafkaStorageError.Code, kerr.UnknownServerError.Code:
 		return true
 	}
 	return false
@@ -62,20 +36,20 @@ type refusal struct {
 
 // The gateway's own reasons. Modules have theirs.
 var (
-	refuseOutOfOrder   = refusal{audit.OutcomeInvalid, "out_of_order", codeOutOfOrder, "an earlier batch of this producer was refused; send again from there"}
-	refuseEmpty        = refusal{audit.OutcomeInvalid, "empty_batch", codeCorruptMessage, "the batch holds no records"}
-	refuseUnknownTopic = refusal{audit.OutcomeInvalid, "unknown_topic_id", codeUnknownTopicID, "the topic id is not known to the cluster"}
-	refuseExpired      = refusal{audit.OutcomePolicyDenied, "grant_expired", codePolicyViolation, "the approval or policy decision for this topic has expired"}
-	refuseTxnRoute     = refusal{audit.OutcomeRejected, "route_in_transaction", codeInvalidRecord, "a record must go to another topic, which a transaction cannot promise"}
-	refuseUnavailable  = refusal{audit.OutcomeUnavailable, "audit_unavailable", codeNotEnoughReplicas, "the decision cannot be recorded, so nothing is stored; try again"}
-	refuseRoute        = refusal{audit.OutcomeError, "route_failed", codeKafkaStorage, "a record must go to another topic, which did not take it; try again"}
-	refuseForged       = refusal{audit.OutcomeInvalid, "forged_placeholder", codeInvalidRecord, "a record has the form that stands for dropped records"}
-	refuseTooLarge     = refusal{audit.OutcomeError, "too_large", codeMessageTooLarge, "the batch grew past the limits of the gateway"}
+	refuseOutOfOrder   = refusal{audit.OutcomeInvalid, "out_of_order", kerr.OutOfOrderSequenceNumber.Code, "an earlier batch of this producer was refused; send again from there"}
+	refuseEmpty        = refusal{audit.OutcomeInvalid, "empty_batch", kerr.CorruptMessage.Code, "the batch holds no records"}
+	refuseUnknownTopic = refusal{audit.OutcomeInvalid, "unknown_topic_id", kerr.UnknownTopicID.Code, "the topic id is not known to the cluster"}
+	refuseExpired      = refusal{audit.OutcomePolicyDenied, "grant_expired", kerr.PolicyViolation.Code, "the approval or policy decision for this topic has expired"}
+	refuseTxnRoute     = refusal{audit.OutcomeRejected, "route_in_transaction", kerr.InvalidRecord.Code, "a record must go to another topic, which a transaction cannot promise"}
+	refuseUnavailable  = refusal{audit.OutcomeUnavailable, "audit_unavailable", kerr.NotEnoughReplicas.Code, "the decision cannot be recorded, so nothing is stored; try again"}
+	refuseRoute        = refusal{audit.OutcomeError, "route_failed", kerr.KafkaStorageError.Code, "a record must go to another topic, which did not take it; try again"}
+	refuseForged       = refusal{audit.OutcomeInvalid, "forged_placeholder", kerr.InvalidRecord.Code, "a record has the form that stands for dropped records"}
+	refuseTooLarge     = refusal{audit.OutcomeError, "too_large", kerr.MessageTooLarge.Code, "the batch grew past the limits of the gateway"}
 )
 
 // whyRefused gives the text for a binding that refuses everything.
 func grantRefusal(g *Grant) refusal {
-	r := refusal{outcome: g.Refusal, reason: g.Why, code: codePolicyViolation}
+	r := refusal{outcome: g.Refusal, reason: g.Why, code: kerr.PolicyViolation.Code}
 	switch g.Refusal {
 	case audit.OutcomeNoModule:
 		r.text = "a module that this topic needs is not approved"
@@ -92,19 +66,19 @@ func chainRefusal(err error) refusal {
 	var te *transforms.Error
 	if !errors.As(err, &te) {
 		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-			return refusal{audit.OutcomeTimeout, "shutting_down", codeRequestTimedOut, "the gateway is shutting down; try again"}
+			return refusal{audit.OutcomeTimeout, "shutting_down", kerr.RequestTimedOut.Code, "the gateway is shutting down; try again"}
 		}
-		return refusal{audit.OutcomeError, "chain_failed", codeUnknownServer, "a transform failed"}
+		return refusal{audit.OutcomeError, "chain_failed", kerr.UnknownServerError.Code, "a transform failed"}
 	}
 	switch te.Kind {
 	case transforms.Timeout:
-		return refusal{audit.OutcomeTimeout, "timeout", codeRequestTimedOut, "a transform ran out of time; try again"}
+		return refusal{audit.OutcomeTimeout, "timeout", kerr.RequestTimedOut.Code, "a transform ran out of time; try again"}
 	case transforms.Trap:
-		return refusal{audit.OutcomeTrap, "trap", codeUnknownServer, "a transform failed on this batch"}
+		return refusal{audit.OutcomeTrap, "trap", kerr.UnknownServerError.Code, "a transform failed on this batch"}
 	case transforms.Closed:
-		return refusal{audit.OutcomeUnavailable, "module_closed", codeNotEnoughReplicas, "the transform was replaced meanwhile; try again"}
+		return refusal{audit.OutcomeUnavailable, "module_closed", kerr.NotEnoughReplicas.Code, "the transform was replaced meanwhile; try again"}
 	default:
-		return refusal{audit.OutcomeError, te.Kind.String(), codeUnknownServer, "a transform failed on this batch"}
+		return refusal{audit.OutcomeError, te.Kind.String(), kerr.UnknownServerError.Code, "a transform failed on this batch"}
 	}
 }
 
@@ -112,13 +86,13 @@ func chainRefusal(err error) refusal {
 func batchRefusal(err error) refusal {
 	switch {
 	case errors.Is(err, recordbatch.ErrTooLarge):
-		return refusal{audit.OutcomeInvalid, "batch_too_large", codeMessageTooLarge, "the batch exceeds limits.max_batch after decompression"}
+		return refusal{audit.OutcomeInvalid, "batch_too_large", kerr.MessageTooLarge.Code, "the batch exceeds limits.max_batch after decompression"}
 	case errors.Is(err, recordbatch.ErrUnsupportedCompression):
-		return refusal{audit.OutcomeInvalid, "unsupported_compression", codeUnsupportedCodec, "the batch's compression is not known"}
+		return refusal{audit.OutcomeInvalid, "unsupported_compression", kerr.UnsupportedCompressionType.Code, "the batch's compression is not known"}
 	case errors.Is(err, recordbatch.ErrUnsupportedMagic):
-		return refusal{audit.OutcomeInvalid, "unsupported_magic", codeInvalidRecord, "message formats before v2 cannot be transformed"}
+		return refusal{audit.OutcomeInvalid, "unsupported_magic", kerr.InvalidRecord.Code, "message formats before v2 cannot be transformed"}
 	default:
-		return refusal{audit.OutcomeInvalid, "corrupt_batch", codeCorruptMessage, "the batch cannot be read"}
+		return refusal{audit.OutcomeInvalid, "corrupt_batch", kerr.CorruptMessage.Code, "the batch cannot be read"}
 	}
 }
 

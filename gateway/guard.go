@@ -2,7 +2,7 @@ package gateway
 
 // sequenceGuard keeps the promise that Kafka clients build on: after a batch
 // of a producer is refused, nothing of that producer that was already in
-// flight behind it may be stored (proxy trap 22).
+// flight behind it may be stored.
 //
 // A broker that has no state yet for a producer accepts any first sequence
 // number. If the gateway refused sequence 0-9 and let 10-19 pass, the client

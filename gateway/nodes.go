@@ -21,8 +21,7 @@ import (
 var errNode = errors.New("broker has no listener")
 
 // Advertise returns the address under which clients reach a broker through us,
-// and makes sure that it is listened on before a client can hear of it (proxy
-// trap 11). It implements wire.Addresses and is called for every address in
+// and makes sure that it is listened on before a client can hear of it. It implements wire.Addresses and is called for every address in
 // every answer.
 func (c *Cluster) Advertise(id int32, host string, port int32) (string, int32, error) {
 	n, err := c.node(id)

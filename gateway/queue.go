@@ -1,15 +1,18 @@
 package gateway
 
+import "github.com/twmb/franz-go/pkg/kmsg"
+
 // pending is one request that owes the client an answer, in request order.
 type pending struct {
-	key, version int16
-	correlation  int32
-	local        []byte   // a whole answer made by us, length included; nothing comes from upstream
-	produce      *produce // decisions to bind when the answer comes
-	swallow      bool     // acks=0 sent on as acks=1: the answer is for us alone
-	sasl         bool     // the answer may say who the client is
-	bare         bool     // a SASL token without Kafka's headers (SaslHandshake v0)
-	asStored     bool     // what is fetched keeps the placeholders of dropped records
+	key         kmsg.Key
+	version     int16
+	correlation int32
+	local       []byte   // a whole answer made by us, length included; nothing comes from upstream
+	produce     *produce // decisions to bind when the answer comes
+	swallow     bool     // acks=0 sent on as acks=1: the answer is for us alone
+	sasl        bool     // the answer may say who the client is
+	bare        bool     // a SASL token without Kafka's headers (SaslHandshake v0)
+	asStored    bool     // what is fetched keeps the placeholders of dropped records
 }
 
 // queue is a first-in first-out ring of pending answers. It is not safe for

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/zap"
 
@@ -203,7 +204,7 @@ func (c *Cluster) logEnd(ctx context.Context, k partitionKey) (int64, error) {
 	}
 	got := resp.Topics[0].Partitions[0]
 	if got.ErrorCode != 0 {
-		return 0, fmt.Errorf("asking for the log's end: the broker answered with error %d", got.ErrorCode)
+		return 0, fmt.Errorf("asking for the log's end: %w", kerr.ErrorForCode(got.ErrorCode))
 	}
 	return got.EndOffset, nil
 }
@@ -229,7 +230,7 @@ func (r *resolver) over(ref audit.BatchRef) bool {
 func (r *resolver) ofThisTopic(ctx context.Context, k partitionKey, refs []audit.BatchRef) ([]audit.BatchRef, error) {
 	leader, err := r.cluster.leaderOf(ctx, k)
 	if errors.Is(err, errNoTopic) {
-		r.settle(refs, codeUnknownTopic)
+		r.settle(refs, kerr.UnknownTopicOrPartition.Code)
 		return nil, nil
 	}
 	if err != nil {
@@ -243,7 +244,7 @@ func (r *resolver) ofThisTopic(ctx context.Context, k partitionKey, refs []audit
 			gone = append(gone, ref)
 		}
 	}
-	r.settle(gone, codeUnknownTopicID)
+	r.settle(gone, kerr.UnknownTopicID.Code)
 	return here, nil
 }
 
@@ -280,11 +281,11 @@ func (r *resolver) fetch(ctx context.Context, k partitionKey, leader leadership,
 		return nil, 0, fmt.Errorf("fetching: %w", err)
 	}
 	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-		return nil, 0, fmt.Errorf("fetching: the broker answered with error %d", resp.ErrorCode)
+		return nil, 0, fmt.Errorf("fetching: %w", kerr.ErrorForCode(resp.ErrorCode))
 	}
 	got := resp.Topics[0].Partitions[0]
 	if got.ErrorCode != 0 {
-		return nil, 0, fmt.Errorf("fetching: the broker answered with error %d", got.ErrorCode)
+		return nil, 0, fmt.Errorf("fetching: %w", kerr.ErrorForCode(got.ErrorCode))
 	}
 	return got.RecordBatches, got.HighWatermark, nil
 }
@@ -324,7 +325,7 @@ func (c *Cluster) topicMetadata(ctx context.Context, topic string) (t kmsg.Metad
 		return t, err
 	case len(resp.Topics) != 1:
 		return t, errProtocol
-	case resp.Topics[0].ErrorCode == codeUnknownTopic:
+	case resp.Topics[0].ErrorCode == kerr.UnknownTopicOrPartition.Code:
 		return t, errNoTopic
 	}
 	return resp.Topics[0], nil

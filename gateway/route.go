@@ -7,9 +7,11 @@ import (
 	"hash/crc32"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/transforms/record"
 )
 
@@ -47,12 +49,12 @@ func (r *rulings) copies(b *record.Batch) []routed {
 func (d *routed) add(b *record.Batch, rec *record.Record) {
 	var body []byte
 	body = append(body, 0) // record attributes, unused
-	body = kmsgVarint(body, rec.Timestamp-d.first)
-	body = kmsgVarint(body, int64(d.count))
+	body = binary.AppendVarint(body, rec.Timestamp-d.first)
+	body = binary.AppendVarint(body, int64(d.count))
 	body = appendField(body, b, rec.Key)
 	body = appendField(body, b, rec.Value)
 	body = append(body, b.Bytes(rec.Headers)...)
-	d.records = kmsgVarint(d.records, int64(len(body)))
+	d.records = binary.AppendVarint(d.records, int64(len(body)))
 	d.records = append(d.records, body...)
 	d.last = max(d.last, rec.Timestamp)
 	d.count++
@@ -60,20 +62,10 @@ func (d *routed) add(b *record.Batch, rec *record.Record) {
 
 func appendField(dst []byte, b *record.Batch, s record.Span) []byte {
 	if s.IsNull() {
-		return kmsgVarint(dst, -1)
+		return binary.AppendVarint(dst, -1)
 	}
-	dst = kmsgVarint(dst, int64(s.Len))
+	dst = binary.AppendVarint(dst, int64(s.Len))
 	return append(dst, b.Bytes(s)...)
-}
-
-// kmsgVarint appends a zigzag varint (KIP-98).
-func kmsgVarint(dst []byte, v int64) []byte {
-	u := uint64(v<<1) ^ uint64(v>>63)
-	for u >= 0x80 {
-		dst = append(dst, byte(u)|0x80)
-		u >>= 7
-	}
-	return append(dst, byte(u))
 }
 
 // routeAttempts bounds how often a copy is tried before the producer is told
@@ -137,7 +129,7 @@ func (c *Cluster) trySendRoute(ctx context.Context, r *routed, from guardKey) (i
 	}
 	got := resp.Topics[0].Partitions[0]
 	if got.ErrorCode != 0 {
-		return 0, 0, fmt.Errorf("the broker answered with error %d", got.ErrorCode)
+		return 0, 0, fmt.Errorf("storing the copies: %w", kerr.ErrorForCode(got.ErrorCode))
 	}
 	return k.partition, got.BaseOffset, nil
 }
@@ -153,22 +145,16 @@ func (c *Cluster) partitionsOf(ctx context.Context, topic string) (int32, error)
 	return int32(len(t.Partitions)), nil
 }
 
-// Places in a record batch (KIP-98).
-const (
-	lengthAt     = 8
-	crcAt        = 17
-	attributesAt = 21 // from here on brokers leave a batch alone
-)
-
 // batch frames the copies as a batch of nobody: no producer id, no codec.
 func (r *routed) batch() []byte {
-	b := kmsg.RecordBatch{
-		Magic: 2, LastOffsetDelta: int32(r.count - 1), FirstTimestamp: r.first, MaxTimestamp: r.last,
-		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: int32(r.count), Records: r.records,
+	return recordbatch.Append(nil, recordbatch.Header{
 		PartitionLeaderEpoch: -1,
-	}
-	raw := b.AppendTo(nil)
-	binary.BigEndian.PutUint32(raw[lengthAt:], uint32(len(raw)-lengthAt-4))
-	binary.BigEndian.PutUint32(raw[crcAt:], crc32.Checksum(raw[attributesAt:], crc32.MakeTable(crc32.Castagnoli)))
-	return raw
+		LastOffsetDelta:      int32(r.count - 1),
+		BaseTimestamp:        r.first,
+		MaxTimestamp:         r.last,
+		ProducerID:           -1,
+		ProducerEpoch:        -1,
+		BaseSequence:         -1,
+		NumRecords:           int32(r.count),
+	}, r.records)
 }

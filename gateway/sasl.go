@@ -7,15 +7,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/gateway/auth"
 	"github.com/guardlock/guardlock/gateway/wire"
-)
-
-const (
-	keySaslHandshake    = 17
-	keySaslAuthenticate = 36
 )
 
 // failureDelay slows down whoever guesses passwords.
@@ -44,12 +40,12 @@ const (
 func (c *conn) saslRequest(ctx context.Context, h wire.RequestHeader, frame []byte) error {
 	body := frame[h.BodyOffset:]
 	if len(body) > maxUnauthenticatedFrame {
-		return fmt.Errorf("checking API key %d: %w", h.Key, wire.ErrTooLarge)
+		return fmt.Errorf("checking %s: %w", wire.KeyName(h.Key), wire.ErrTooLarge)
 	}
 	if err := wire.CheckRequest(h.Key, h.Version, body); err != nil {
 		return err
 	}
-	if h.Key == keySaslHandshake {
+	if h.Key == kmsg.SASLHandshake {
 		req := kmsg.SASLHandshakeRequest{Version: h.Version}
 		if err := req.ReadFrom(body); err != nil {
 			return fmt.Errorf("reading SaslHandshake: %w", wire.ErrMalformed)
@@ -70,7 +66,7 @@ func (c *conn) saslRequest(ctx context.Context, h wire.RequestHeader, frame []by
 }
 
 // bareToken handles what follows SaslHandshake v0: tokens in frames without
-// Kafka's headers, until the exchange ends (trap 24). It reports false when the
+// Kafka's headers, until the exchange ends. It reports false when the
 // exchange is over, and the frame is a request again.
 func (c *conn) bareToken(ctx context.Context, frame []byte) (taken bool, err error) {
 	c.exchange.mu.Lock()
@@ -99,7 +95,7 @@ func (c *conn) answer(h wire.RequestHeader, resp kmsg.Response) {
 // refuseMechanism tells the client which mechanisms there are.
 func (c *conn) refuseMechanism(h wire.RequestHeader, offered []string) {
 	resp := kmsg.NewPtrSASLHandshakeResponse()
-	resp.ErrorCode, resp.SupportedMechanisms = codeUnsupportedMechanism, offered
+	resp.ErrorCode, resp.SupportedMechanisms = kerr.UnsupportedSaslMechanism.Code, offered
 	c.answer(h, resp)
 }
 
@@ -109,9 +105,9 @@ func (c *conn) refuseLogin(ctx context.Context, h wire.RequestHeader, cause erro
 	sleep(ctx, failureDelay)
 	resp := kmsg.NewPtrSASLAuthenticateResponse()
 	text := "authentication failed"
-	resp.ErrorCode, resp.ErrorMessage = codeAuthenticationFailed, &text
+	resp.ErrorCode, resp.ErrorMessage = kerr.SaslAuthenticationFailed.Code, &text
 	if errors.Is(cause, errSASLState) {
-		resp.ErrorCode = codeIllegalSASLState
+		resp.ErrorCode = kerr.IllegalSaslState.Code
 	}
 	c.answer(h, resp)
 	return fmt.Errorf("%w: %w", errLogin, cause)

@@ -94,7 +94,7 @@ func (c *conn) brokerSaid(p *pending, frame []byte) error {
 	case !ok:
 		x.phase = phaseNone
 		return nil
-	case p.key == keySaslHandshake && !p.bare:
+	case p.key == kmsg.SASLHandshake && !p.bare:
 		x.phase = phaseTokens
 		return nil
 	}
@@ -118,7 +118,7 @@ func readSASLAnswer(p *pending, frame []byte) (token []byte, lifetime time.Durat
 	if err != nil {
 		return nil, 0, false, err
 	}
-	if p.key == keySaslHandshake {
+	if p.key == kmsg.SASLHandshake {
 		resp := kmsg.SASLHandshakeResponse{Version: p.version}
 		err = resp.ReadFrom(frame[at:])
 		return nil, 0, resp.ErrorCode == 0, err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 )
@@ -79,7 +81,7 @@ func (s *search) match(ctx context.Context, h recordbatch.Header, batch []byte) 
 			return nil // no reader could read it: it is none of ours
 		}
 		s.sent = sent
-		return s.matchPlain(ctx, h, recordbatch.Content(sent))
+		return s.matchPlain(ctx, h, recordbatch.ContentEvidence(sent))
 	}
 	for _, ref := range s.left {
 		if ref.Stored == int(h.NumRecords) && ref.ProducerID == h.ProducerID && ref.ProducerEpoch == h.ProducerEpoch && ref.BaseSequence == h.BaseSequence {
@@ -178,5 +180,5 @@ func (s *search) conclude() {
 		}
 		s.bindCopies(c)
 	}
-	s.settle(s.left, codeUnknownServer)
+	s.settle(s.left, kerr.UnknownServerError.Code)
 }

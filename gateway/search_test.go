@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -156,7 +157,7 @@ func TestLostAttemptWaitsForARetryThatIsUnderWay(t *testing.T) {
 	s.lost(time.Minute, 1)
 	s.resolver.pass(t.Context())
 	s.says("before the retry is answered", map[uint64]int64{})
-	s.Bind(2, audit.Binding{BaseOffset: -1, ErrorCode: codeRequestTimedOut}) // refused: the copy is not its
+	s.Bind(2, audit.Binding{BaseOffset: -1, ErrorCode: kerr.RequestTimedOut.Code}) // refused: the copy is not its
 	s.resolver.pass(t.Context())
 	s.says("after it was", map[uint64]int64{1: 0, 2: -1})
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl"
 )
@@ -42,7 +43,7 @@ func (s *serviceLogin) run(ctx context.Context, m sasl.Mechanism, host string) (
 		return 0, err
 	}
 	if offer.ErrorCode != 0 {
-		return 0, fmt.Errorf("the broker does not take mechanism %s (error %d)", m.Name(), offer.ErrorCode)
+		return 0, fmt.Errorf("the broker does not take mechanism %s: %w", m.Name(), kerr.ErrorForCode(offer.ErrorCode))
 	}
 	session, token, err := m.Authenticate(ctx, host)
 	if err != nil {
@@ -56,7 +57,7 @@ func (s *serviceLogin) run(ctx context.Context, m sasl.Mechanism, host string) (
 			return 0, err
 		}
 		if resp.ErrorCode != 0 {
-			return 0, fmt.Errorf("the broker refused (error %d)", resp.ErrorCode)
+			return 0, fmt.Errorf("the broker refused: %w", kerr.ErrorForCode(resp.ErrorCode))
 		}
 		token = nil
 		lifetime = time.Duration(min(resp.SessionLifetimeMillis, maxLifetimeMillis)) * time.Millisecond

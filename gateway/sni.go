@@ -77,7 +77,7 @@ func (c *conn) chosen(ctx context.Context, to target) (target, error) {
 	if n := c.cluster.known(id); n != nil {
 		return c.cluster.nodeTarget(id, n), nil
 	}
-	// It may have joined since we last looked (trap 11).
+	// It may have joined since we last looked.
 	c.cluster.lookAgain(ctx)
 	if n := c.cluster.known(id); n != nil {
 		return c.cluster.nodeTarget(id, n), nil

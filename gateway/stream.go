@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/guardlock/guardlock/gateway/wire"
 )
 
@@ -79,7 +81,7 @@ func (c *conn) passes(ctx context.Context, prefix []byte, size int) (p pending, 
 	_, plainIn := c.client.(*net.TCPConn)
 	_, plainOut := c.upstream.(*net.TCPConn)
 	h, err := wire.ParseRequestHeader(prefix)
-	if err != nil || size < minStream || h.Key != keyProduce || !plainIn || !plainOut || c.cluster.cfg.Embedded {
+	if err != nil || size < minStream || h.Key != kmsg.Produce || !plainIn || !plainOut || c.cluster.cfg.Embedded {
 		return p, false, false, nil // said in full once the frame is whole
 	}
 	if err := c.admit(h.Key); err != nil {

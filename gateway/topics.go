@@ -10,7 +10,7 @@ import (
 
 // errUnknownTopicID: neither the cache nor the cluster knows the id. The
 // caller answers UNKNOWN_TOPIC_ID; it never lets the request pass, since policy
-// is by name (proxy trap 12).
+// is by name.
 var errUnknownTopicID = errors.New("topic id is not known to the cluster")
 
 // topicNames resolves topic ids (KIP-516) to names. Ids are never reused, so

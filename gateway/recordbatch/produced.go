@@ -8,11 +8,9 @@ import (
 	"github.com/guardlock/guardlock/transforms/record"
 )
 
-const maxTimestampAt = 35
-
-// Content is what brokers keep of a batch as it was produced: everything from
-// the attributes on. It is nil for less than a batch.
-func Content(raw []byte) []byte {
+// ContentEvidence is what brokers keep of a batch as it was produced: everything
+// from the attributes on. It is nil for less than a batch.
+func ContentEvidence(raw []byte) []byte {
 	if len(raw) < headerSize {
 		return nil
 	}
@@ -25,9 +23,10 @@ func Intact(raw []byte) bool {
 	return err == nil
 }
 
-// Facts are what brokers keep of a batch's header, with the checksum of the
-// content: from the CRC to the record count (KIP-98). nil for less than a batch.
-func Facts(raw []byte) []byte {
+// HeaderEvidence is what brokers keep of a batch's header, with the checksum of
+// the content: from the CRC to the record count (KIP-98). It is nil for less
+// than a batch.
+func HeaderEvidence(raw []byte) []byte {
 	if len(raw) < headerSize {
 		return nil
 	}
@@ -59,6 +58,6 @@ func (c *Codec) AsProduced(dst, raw []byte) ([]byte, error) {
 	out := dst[start:]
 	binary.BigEndian.PutUint16(out[attributesAt:], uint16(h.Attributes&^logAppendTimeBit))
 	binary.BigEndian.PutUint64(out[maxTimestampAt:], uint64(latest))
-	seal(out)
+	finish(out)
 	return dst, nil
 }

@@ -18,7 +18,7 @@ func TestBatchWithTheBrokersTimeIsFoundAsItWasProduced(t *testing.T) {
 		kept := bytes.Clone(sent)
 		binary.BigEndian.PutUint16(kept[attributesAt:], binary.BigEndian.Uint16(kept[attributesAt:])|logAppendTimeBit)
 		binary.BigEndian.PutUint64(kept[maxTimestampAt:], 1_800_000_000_000)
-		seal(kept)
+		finish(kept)
 		got, err := NewCodec(Limits{}).AsProduced([]byte("x"), kept)
 		if err != nil || !bytes.Equal(got[1:], sent) {
 			t.Errorf("%s: the batch is not what was produced: %v", codec, err)

@@ -1,6 +1,7 @@
 package recordbatch
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -148,12 +149,12 @@ func (e *encoder) modified(dst []byte, r *record.Record, delta int32) []byte {
 	timestamp := r.Timestamp - e.header.BaseTimestamp
 	length := 1 + sizeVarint(timestamp) + sizeVarint(int64(delta)) +
 		sizeVarint(int64(r.Key.Len)) + len(key) + sizeVarint(int64(r.Value.Len)) + len(value) + len(headers)
-	dst = appendVarint(dst, int64(length))
+	dst = binary.AppendVarint(dst, int64(length))
 	dst = append(dst, e.attributes(r))
-	dst = appendVarint(dst, timestamp)
-	dst = appendVarint(dst, int64(delta))
-	dst = append(appendVarint(dst, int64(r.Key.Len)), key...)
-	dst = append(appendVarint(dst, int64(r.Value.Len)), value...)
+	dst = binary.AppendVarint(dst, timestamp)
+	dst = binary.AppendVarint(dst, int64(delta))
+	dst = append(binary.AppendVarint(dst, int64(r.Key.Len)), key...)
+	dst = append(binary.AppendVarint(dst, int64(r.Value.Len)), value...)
 	return append(dst, headers...)
 }
 
@@ -165,10 +166,10 @@ func (e *encoder) renumbered(dst []byte, r *record.Record, delta int32) []byte {
 	_, i = varint(whole, i)
 	rest := whole[i:]
 	length := 1 + sizeVarint(timestamp) + sizeVarint(int64(delta)) + len(rest)
-	dst = appendVarint(dst, int64(length))
+	dst = binary.AppendVarint(dst, int64(length))
 	dst = append(dst, e.attributes(r))
-	dst = appendVarint(dst, timestamp)
-	dst = appendVarint(dst, int64(delta))
+	dst = binary.AppendVarint(dst, timestamp)
+	dst = binary.AppendVarint(dst, int64(delta))
 	return append(dst, rest...)
 }
 

@@ -33,7 +33,10 @@ func encodeSnappy(dst, src []byte, level int) []byte {
 	return dst[:len(dst)+len(out)]
 }
 
-// decodeSnappy appends the content of src, in either framing.
+// decodeSnappy appends the content of src, in either framing. The library's
+// xerial.DecodeCapped reads the same framing, but passes over up to three bytes
+// behind the last block, where something could hide from a transform, and wants
+// room for the whole before the first block is read.
 func decodeSnappy(dst, src []byte, limit int) ([]byte, error) {
 	if len(src) < xerialHeaderSize || !strings.HasPrefix(string(src[:len(xerialMagic)]), xerialMagic) {
 		return decodeSnappyBlock(dst, src, limit)

@@ -58,20 +58,9 @@ func uvarint(b []byte, i, size int) (uint64, int) {
 	return 0, past
 }
 
-// appendVarint writes v in the fewest bytes. Values of 32 bits have the same
-// form in both widths.
-func appendVarint(dst []byte, v int64) []byte {
-	u := zigzag(v)
-	for u >= 0x80 {
-		dst = append(dst, byte(u)|0x80)
-		u >>= 7
-	}
-	return append(dst, byte(u))
-}
-
-// sizeVarint is the number of bytes that appendVarint writes.
+// sizeVarint is the number of bytes that binary.AppendVarint writes, which are
+// the fewest. Values of 32 bits have the same form in both widths.
 func sizeVarint(v int64) int {
-	return (bits.Len64(zigzag(v)|1) + 6) / 7
+	zigzag := uint64(v<<1) ^ uint64(v>>63)
+	return (bits.Len64(zigzag|1) + 6) / 7
 }
-
-func zigzag(v int64) uint64 { return uint64(v<<1) ^ uint64(v>>63) }

@@ -44,10 +44,10 @@ func plant(resp kmsg.Response, seed uint64) (planted int) {
 		case strings.HasSuffix(field, "Host"):
 			planted++
 			return upstreamHost, true
-		case resp.Key() == keyDescribeConfigs && field == "Name":
+		case kmsg.Key(resp.Key()) == kmsg.DescribeConfigs && field == "Name":
 			setting = []string{"advertised.listeners", "controller.quorum.voters", "listener.name.x.advertised.listeners", "listeners"}[f.rng.IntN(4)]
 			return setting, true
-		case resp.Key() == keyDescribeConfigs && field == "Value":
+		case kmsg.Key(resp.Key()) == kmsg.DescribeConfigs && field == "Value":
 			planted++
 			return "PLAINTEXT://" + upstreamHost + ":9092", true
 		}
@@ -57,10 +57,10 @@ func plant(resp kmsg.Response, seed uint64) (planted int) {
 	return planted
 }
 
-// Trap 9: nothing that goes to a client holds an upstream address. Every API
+// Nothing that goes to a client holds an upstream address. Every API
 // and version of the table is driven with the upstream's host in every field
 // that can hold one.
-func TestTrap09NoResponseHoldsAnUpstreamAddress(t *testing.T) {
+func TestNoResponseHoldsAnUpstreamAddress(t *testing.T) {
 	met := 0
 	for _, api := range Table() {
 		if api.Handling == Refuse {
@@ -68,7 +68,7 @@ func TestTrap09NoResponseHoldsAnUpstreamAddress(t *testing.T) {
 		}
 		for v := api.Min; v <= api.Max; v++ {
 			for seed := uint64(0); seed < 10; seed++ {
-				resp := kmsg.ResponseForKey(api.Key)
+				resp := api.Key.Response()
 				resp.SetVersion(v)
 				plant(resp, seed)
 				frame := responseFrame(5, resp)
@@ -101,7 +101,7 @@ func checkRewritten(t *testing.T, api API, v int16, frame []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp := kmsg.ResponseForKey(api.Key)
+	resp := api.Key.Response()
 	resp.SetVersion(v)
 	if err := resp.ReadFrom(frame[body:]); err != nil {
 		t.Fatalf("%s v%d: %v", api.Name, v, err)
@@ -113,13 +113,13 @@ func checkRewritten(t *testing.T, api API, v int16, frame []byte) {
 
 // Every field named Host that kmsg knows is either planted above or excused.
 func TestHostFieldsAreAllAccountedFor(t *testing.T) {
-	want := map[int16]bool{keyProduce: true, keyFetch: true, keyMetadata: true, keyFindCoordinator: true,
-		keyDescribeCluster: true, keyShareFetch: true, keyShareAcknowledge: true, keyDescribeConfigs: true}
+	want := map[kmsg.Key]bool{kmsg.Produce: true, kmsg.Fetch: true, kmsg.Metadata: true, kmsg.FindCoordinator: true,
+		kmsg.DescribeCluster: true, kmsg.ShareFetch: true, kmsg.ShareAcknowledge: true, kmsg.DescribeConfigs: true}
 	for _, api := range Table() {
 		if api.Handling == Refuse {
 			continue
 		}
-		resp := kmsg.ResponseForKey(api.Key)
+		resp := api.Key.Response()
 		resp.SetVersion(api.Max)
 		if planted := plant(resp, 1) > 0; planted != want[api.Key] {
 			t.Errorf("%s: holds addresses: %v, we rewrite: %v", api.Name, planted, want[api.Key])
@@ -134,7 +134,7 @@ func TestRewritingKeepsTheRest(t *testing.T) {
 			resp := kmsg.NewPtrMetadataResponse()
 			resp.Version = v
 			newFiller(seed).fill(resp)
-			out, changed, err := RewriteResponse(nil, keyMetadata, v, responseFrame(1, resp), advertiser{}, nil)
+			out, changed, err := RewriteResponse(nil, kmsg.Metadata, v, responseFrame(1, resp), advertiser{}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,25 +148,25 @@ func TestRewritingKeepsTheRest(t *testing.T) {
 	}
 }
 
-func TestTrap09NobodyHasNoAddress(t *testing.T) {
+func TestNobodyHasNoAddress(t *testing.T) {
 	for v := int16(0); v <= 6; v++ {
 		resp := kmsg.NewPtrFindCoordinatorResponse()
 		resp.Version, resp.NodeID, resp.Port, resp.ErrorCode = v, -1, -1, 15
 		c := kmsg.NewFindCoordinatorResponseCoordinator()
 		c.Key, c.NodeID, c.Port, c.ErrorCode = "g", -1, -1, 15
 		resp.Coordinators = append(resp.Coordinators, c)
-		_, changed, err := RewriteResponse(nil, keyFindCoordinator, v, responseFrame(1, resp), advertiser{fail: errors.New("asked")}, nil)
+		_, changed, err := RewriteResponse(nil, kmsg.FindCoordinator, v, responseFrame(1, resp), advertiser{fail: errors.New("asked")}, nil)
 		if changed || err != nil {
 			t.Errorf("v%d: changed %v, %v", v, changed, err)
 		}
 	}
 }
 
-// Traps 9 and 11: an address that cannot be mapped is not passed on.
-func TestTrap11AnUnmappedNodeFailsTheResponse(t *testing.T) {
+// An address that cannot be mapped is not passed on.
+func TestAnUnmappedNodeFailsTheResponse(t *testing.T) {
 	unknown := errors.New("no port for it")
-	for _, key := range []int16{keyProduce, keyFetch, keyMetadata, keyFindCoordinator, keyDescribeCluster, keyShareFetch, keyShareAcknowledge} {
-		resp := kmsg.ResponseForKey(key)
+	for _, key := range []kmsg.Key{kmsg.Produce, kmsg.Fetch, kmsg.Metadata, kmsg.FindCoordinator, kmsg.DescribeCluster, kmsg.ShareFetch, kmsg.ShareAcknowledge} {
+		resp := key.Response()
 		resp.SetVersion(table[key].Max)
 		plant(resp, 2)
 		out, changed, err := RewriteResponse([]byte("kept"), key, table[key].Max, responseFrame(1, resp), advertiser{fail: unknown}, nil)
@@ -176,14 +176,14 @@ func TestTrap11AnUnmappedNodeFailsTheResponse(t *testing.T) {
 	}
 }
 
-// Trap 10: node ids are the cluster's own everywhere, so nothing else needs mapping.
-func TestTrap10NodeIdsStayAsTheyAre(t *testing.T) {
+// Node ids are the cluster's own everywhere, so nothing else needs mapping.
+func TestNodeIdsStayAsTheyAre(t *testing.T) {
 	resp := kmsg.NewPtrDescribeClusterResponse()
 	resp.Version, resp.ControllerID = 2, 3
 	b := kmsg.NewDescribeClusterResponseBroker()
 	b.NodeID, b.Host, b.Port = 3, upstreamHost, 9092
 	resp.Brokers = append(resp.Brokers, b)
-	out, _, err := RewriteResponse(nil, keyDescribeCluster, 2, responseFrame(1, resp), advertiser{}, nil)
+	out, _, err := RewriteResponse(nil, kmsg.DescribeCluster, 2, responseFrame(1, resp), advertiser{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,9 +206,9 @@ func (m ids) Name(id [16]byte) (string, bool) {
 	return name, ok
 }
 
-// Trap 12: ids are learned wherever a response pairs them with names, and not
+// Ids are learned wherever a response pairs them with names, and not
 // where it reports an error.
-func TestTrap12TopicIdsAreLearned(t *testing.T) {
+func TestTopicIdsAreLearned(t *testing.T) {
 	good, bad := [16]byte{1}, [16]byte{2}
 	metadata := func(v int16) kmsg.Response {
 		r := kmsg.NewPtrMetadataResponse()
@@ -233,7 +233,7 @@ func TestTrap12TopicIdsAreLearned(t *testing.T) {
 	}
 	for _, resp := range []kmsg.Response{metadata(10), metadata(11), metadata(12), metadata(13), create, describe} {
 		m := ids{}
-		_, changed, err := RewriteResponse(nil, resp.Key(), resp.GetVersion(), responseFrame(1, resp), advertiser{}, m)
+		_, changed, err := RewriteResponse(nil, kmsg.Key(resp.Key()), resp.GetVersion(), responseFrame(1, resp), advertiser{}, m)
 		if err != nil || changed || len(m) != 1 || m[good] != "t" {
 			t.Errorf("key %d v%d: %v, %v, %v", resp.Key(), resp.GetVersion(), m, changed, err)
 		}
@@ -252,7 +252,7 @@ func TestWithheldSettingsAreMarkedSensitive(t *testing.T) {
 			{Name: "listeners"},
 		}
 		resp.Resources = append(resp.Resources, r)
-		out, changed, err := RewriteResponse(nil, keyDescribeConfigs, v, responseFrame(1, resp), advertiser{}, nil)
+		out, changed, err := RewriteResponse(nil, kmsg.DescribeConfigs, v, responseFrame(1, resp), advertiser{}, nil)
 		if err != nil || !changed {
 			t.Fatalf("v%d: %v %v", v, changed, err)
 		}
@@ -267,25 +267,25 @@ func TestWithheldSettingsAreMarkedSensitive(t *testing.T) {
 func TestSmallestElementsAreRead(t *testing.T) {
 	for _, api := range Table() {
 		for v := api.Min; v <= api.Max && api.Handling != Refuse; v++ {
-			resp := kmsg.ResponseForKey(api.Key)
+			resp := api.Key.Response()
 			resp.SetVersion(v)
 			smallest(reflect.ValueOf(resp).Elem())
 			frame := responseFrame(1, resp)
 			if _, _, err := RewriteResponse(nil, api.Key, v, frame, advertiser{}, ids{}); err != nil {
 				t.Errorf("%s v%d: %v", api.Name, v, err)
 			}
-			if api.Key == keyFetch || api.Key == keyShareFetch {
+			if api.Key == kmsg.Fetch || api.Key == kmsg.ShareFetch {
 				if _, _, err := WalkFetchRecords(nil, api.Key, v, frame, keepRecords); err != nil {
 					t.Errorf("%s v%d records: %v", api.Name, v, err)
 				}
 			}
-			req := kmsg.RequestForKey(api.Key)
+			req := api.Key.Request()
 			req.SetVersion(v)
 			smallest(reflect.ValueOf(req).Elem())
 			if err := CheckRequest(api.Key, v, req.AppendTo(nil)); err != nil {
 				t.Errorf("%s v%d: %v", api.Name, v, err)
 			}
-			if err := ParseProduce(v, req.AppendTo(nil), new(Produce)); api.Key == keyProduce && !errors.Is(err, ErrDuplicate) {
+			if err := ParseProduce(v, req.AppendTo(nil), new(Produce)); api.Key == kmsg.Produce && !errors.Is(err, ErrDuplicate) {
 				t.Errorf("%s v%d: %v", api.Name, v, err)
 			}
 		}
@@ -322,9 +322,9 @@ func TestOtherSettingsAreNotWithheld(t *testing.T) {
 }
 
 func TestTruncatedResponsesAreNotPassedOn(t *testing.T) {
-	for _, key := range []int16{keyProduce, keyFetch, keyMetadata, keyFindCoordinator, keyDescribeCluster, keyShareFetch, keyShareAcknowledge, keyDescribeConfigs, keyCreateTopics, keyTopicPartitions} {
+	for _, key := range []kmsg.Key{kmsg.Produce, kmsg.Fetch, kmsg.Metadata, kmsg.FindCoordinator, kmsg.DescribeCluster, kmsg.ShareFetch, kmsg.ShareAcknowledge, kmsg.DescribeConfigs, kmsg.CreateTopics, kmsg.DescribeTopicPartitions} {
 		api := table[key]
-		resp := kmsg.ResponseForKey(key)
+		resp := key.Response()
 		resp.SetVersion(api.Max)
 		plant(resp, 3)
 		frame := responseFrame(1, resp)
@@ -342,13 +342,14 @@ func FuzzRewriteResponse(f *testing.F) {
 			continue
 		}
 		for v := api.Min; v <= api.Max; v++ {
-			resp := kmsg.ResponseForKey(api.Key)
+			resp := api.Key.Response()
 			resp.SetVersion(v)
 			plant(resp, uint64(v))
-			f.Add(api.Key, v, responseFrame(1, resp))
+			f.Add(api.Key.Int16(), v, responseFrame(1, resp))
 		}
 	}
-	f.Fuzz(func(t *testing.T, key, version int16, frame []byte) {
+	f.Fuzz(func(t *testing.T, number, version int16, frame []byte) {
+		key := kmsg.Key(number)
 		if api, ok := Lookup(key); !ok || !api.Serves(version) {
 			return
 		}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -13,12 +14,12 @@ type ApiOptions struct {
 	// SaslHandshake and SaslAuthenticate whatever the cluster announces.
 	TerminateSASL bool
 	// Caps lowers the newest version of an API, by key.
-	Caps map[int16]int16
+	Caps map[kmsg.Key]int16
 }
 
 // Serves reports whether this listener lets a request through, by table and
 // options. Dispatch asks it for every request.
-func (o ApiOptions) Serves(key, version int16) bool {
+func (o ApiOptions) Serves(key kmsg.Key, version int16) bool {
 	api, ok := Lookup(key)
 	if !ok || !api.Serves(version) || api.OptIn && !o.Telemetry {
 		return false
@@ -31,21 +32,21 @@ func (o ApiOptions) Serves(key, version int16) bool {
 const apiVersionsShape = "h {h h h} i1+"
 
 // RewriteApiVersions appends the ApiVersions response frame that a client is to
-// see instead of the upstream's (trap 1): only keys in our table, only versions
-// that both sides know, features that our caps break taken down (trap 3).
+// see instead of the upstream's: only keys in our table, only versions
+// that both sides know, features that our caps break taken down.
 //
 // version is that of the request. An upstream that does not know it answers in
 // v0 with error 35; so does the result then.
 func RewriteApiVersions(dst []byte, version int16, frame []byte, o ApiOptions) ([]byte, error) {
-	correlation, body, err := ParseResponseHeader(keyApiVersions, version, frame)
+	correlation, body, err := ParseResponseHeader(kmsg.ApiVersions, version, frame)
 	if err != nil {
 		return dst, err
 	}
 	r := reader{src: frame, off: body}
-	if r.i16() == unsupportedVersion {
+	if r.i16() == kerr.UnsupportedVersion.Code {
 		version = 0
 	}
-	if len(frame) > MaxDecoded || !fits(apiVersionsShape, version, flexible(keyApiVersions, version), frame[body:]) {
+	if len(frame) > MaxDecoded || !fits(apiVersionsShape, version, flexible(kmsg.ApiVersions, version), frame[body:]) {
 		return dst, malformed("ApiVersions response")
 	}
 	resp := kmsg.NewPtrApiVersionsResponse()
@@ -55,14 +56,14 @@ func RewriteApiVersions(dst []byte, version int16, frame []byte, o ApiOptions) (
 	}
 	resp.ApiKeys = o.intersect(resp.ApiKeys)
 	o.capFeatures(resp)
-	dst = AppendResponseHeader(dst, keyApiVersions, version, correlation)
+	dst = AppendResponseHeader(dst, kmsg.ApiVersions, version, correlation)
 	return resp.AppendTo(dst), nil
 }
 
 func (o ApiOptions) intersect(upstream []kmsg.ApiVersionsResponseApiKey) []kmsg.ApiVersionsResponseApiKey {
 	kept := upstream[:0]
 	for _, k := range upstream {
-		if o.TerminateSASL && isSASL(k.ApiKey) {
+		if o.TerminateSASL && isSASL(kmsg.Key(k.ApiKey)) {
 			continue
 		}
 		if k, ok := o.narrow(k); ok {
@@ -70,34 +71,37 @@ func (o ApiOptions) intersect(upstream []kmsg.ApiVersionsResponseApiKey) []kmsg.
 		}
 	}
 	if o.TerminateSASL {
-		kept = append(kept, announce(keySaslHandshake), announce(keySaslAuthenticate))
+		kept = append(kept, announce(kmsg.SASLHandshake), announce(kmsg.SASLAuthenticate))
 	}
 	return kept
 }
 
-func isSASL(key int16) bool { return key == keySaslHandshake || key == keySaslAuthenticate }
+func isSASL(key kmsg.Key) bool { return key == kmsg.SASLHandshake || key == kmsg.SASLAuthenticate }
 
-func announce(key int16) kmsg.ApiVersionsResponseApiKey {
+func announce(key kmsg.Key) kmsg.ApiVersionsResponseApiKey {
 	k := kmsg.NewApiVersionsResponseApiKey()
-	k.ApiKey, k.MinVersion, k.MaxVersion = key, table[key].Min, table[key].Max
+	k.ApiKey = key.Int16()
+	k.MinVersion = table[key].Min
+	k.MaxVersion = table[key].Max
 	return k
 }
 
 // narrow cuts a range to what the table and the options allow.
 func (o ApiOptions) narrow(k kmsg.ApiVersionsResponseApiKey) (kmsg.ApiVersionsResponseApiKey, bool) {
-	api, ok := Lookup(k.ApiKey)
+	key := kmsg.Key(k.ApiKey)
+	api, ok := Lookup(key)
 	if !ok || api.Handling == Refuse || api.OptIn && !o.Telemetry {
 		return k, false
 	}
 	k.MinVersion = max(k.MinVersion, api.Min)
 	k.MaxVersion = min(k.MaxVersion, api.Max)
-	if limit, capped := o.Caps[k.ApiKey]; capped {
+	if limit, capped := o.Caps[key]; capped {
 		k.MaxVersion = min(k.MaxVersion, limit)
 	}
 	if k.MinVersion > k.MaxVersion {
 		return k, false
 	}
-	if k.ApiKey == keyProduce {
+	if key == kmsg.Produce {
 		// KAFKA-18659: librdkafka takes a Produce minimum above 0 for a broker
 		// that it cannot talk to. v0-2 are refused when they come.
 		k.MinVersion = 0
@@ -113,7 +117,7 @@ const produceTV2 = 12
 // at v12: with 2 finalized they would skip AddPartitionsToTxn all the same.
 func (o ApiOptions) capFeatures(resp *kmsg.ApiVersionsResponse) {
 	for _, k := range resp.ApiKeys {
-		if k.ApiKey == keyProduce && k.MaxVersion >= produceTV2 {
+		if kmsg.Key(k.ApiKey) == kmsg.Produce && k.MaxVersion >= produceTV2 {
 			return
 		}
 	}
@@ -131,7 +135,7 @@ func (o ApiOptions) capFeatures(resp *kmsg.ApiVersionsResponse) {
 }
 
 // RewriteApiVersionsRequest appends the ApiVersions request frame that goes
-// upstream: from v5 with cluster id and node id taken out (KIP-1242, trap 2).
+// upstream: from v5 with cluster id and node id taken out (KIP-1242).
 // What the client believes to talk to is this gateway; a broker that finds
 // itself mistaken answers REBOOTSTRAP_REQUIRED.
 func RewriteApiVersionsRequest(dst []byte, h RequestHeader, frame []byte) ([]byte, error) {
@@ -160,9 +164,9 @@ func RewriteApiVersionsRequest(dst []byte, h RequestHeader, frame []byte) ([]byt
 // the versions of ApiVersions itself and nothing else.
 func UnsupportedApiVersions(dst []byte, correlation int32) []byte {
 	dst = appendI32(dst, correlation)
-	dst = appendI16(dst, unsupportedVersion)
+	dst = appendI16(dst, kerr.UnsupportedVersion.Code)
 	dst = appendI32(dst, 1)
-	dst = appendI16(dst, keyApiVersions)
-	dst = appendI16(dst, table[keyApiVersions].Min)
-	return appendI16(dst, table[keyApiVersions].Max)
+	dst = appendI16(dst, kmsg.ApiVersions.Int16())
+	dst = appendI16(dst, table[kmsg.ApiVersions].Min)
+	return appendI16(dst, table[kmsg.ApiVersions].Max)
 }

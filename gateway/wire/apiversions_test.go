@@ -26,7 +26,7 @@ func upstreamVersions(version int16) *kmsg.ApiVersionsResponse {
 	return resp
 }
 
-func clientSees(t *testing.T, upstream *kmsg.ApiVersionsResponse, o ApiOptions) (*kmsg.ApiVersionsResponse, map[int16]kmsg.ApiVersionsResponseApiKey) {
+func clientSees(t *testing.T, upstream *kmsg.ApiVersionsResponse, o ApiOptions) (*kmsg.ApiVersionsResponse, map[kmsg.Key]kmsg.ApiVersionsResponseApiKey) {
 	t.Helper()
 	out, err := RewriteApiVersions(nil, upstream.Version, responseFrame(6, upstream), o)
 	if err != nil {
@@ -40,15 +40,15 @@ func clientSees(t *testing.T, upstream *kmsg.ApiVersionsResponse, o ApiOptions) 
 	if err := resp.ReadFrom(out[4:]); err != nil {
 		t.Fatal(err)
 	}
-	keys := make(map[int16]kmsg.ApiVersionsResponseApiKey)
+	keys := make(map[kmsg.Key]kmsg.ApiVersionsResponseApiKey)
 	for _, k := range resp.ApiKeys {
-		keys[k.ApiKey] = k
+		keys[kmsg.Key(k.ApiKey)] = k
 	}
 	return resp, keys
 }
 
-// Trap 1: clients see the keys and versions that both sides know, no others.
-func TestTrap01ApiVersionsAreIntersected(t *testing.T) {
+// Clients see the keys and versions that both sides know, no others.
+func TestApiVersionsAreIntersected(t *testing.T) {
 	for v := int16(0); v <= 5; v++ {
 		_, keys := clientSees(t, upstreamVersions(v), ApiOptions{})
 		for _, api := range Table() {
@@ -56,7 +56,7 @@ func TestTrap01ApiVersionsAreIntersected(t *testing.T) {
 			if seen != (api.Handling != Refuse && !api.OptIn) {
 				t.Errorf("v%d: %s seen: %v", v, api.Name, seen)
 			}
-			if seen && (k.MaxVersion != api.Max || k.MinVersion != api.Min && api.Key != keyProduce) {
+			if seen && (k.MaxVersion != api.Max || k.MinVersion != api.Min && api.Key != kmsg.Produce) {
 				t.Errorf("v%d: %s %d-%d", v, api.Name, k.MinVersion, k.MaxVersion)
 			}
 			delete(keys, api.Key)
@@ -75,22 +75,22 @@ func TestTrap01ApiVersionsAreIntersected(t *testing.T) {
 	}
 }
 
-// Trap 1: the Produce minimum stays 0, whatever either side serves (KAFKA-18659).
-func TestTrap01ProduceMinimumStaysZero(t *testing.T) {
+// The Produce minimum stays 0, whatever either side serves (KAFKA-18659).
+func TestProduceMinimumStaysZero(t *testing.T) {
 	up := upstreamVersions(3)
-	up.ApiKeys[keyProduce].MinVersion = 3
+	up.ApiKeys[kmsg.Produce].MinVersion = 3
 	_, keys := clientSees(t, up, ApiOptions{})
-	if k := keys[keyProduce]; k.MinVersion != 0 || k.MaxVersion != 13 {
+	if k := keys[kmsg.Produce]; k.MinVersion != 0 || k.MaxVersion != 13 {
 		t.Errorf("Produce %d-%d", k.MinVersion, k.MaxVersion)
 	}
-	up.ApiKeys[keyProduce].MinVersion = 14
-	if _, keys = clientSees(t, up, ApiOptions{}); keys[keyProduce].MaxVersion != 0 {
-		t.Errorf("a cluster with which we share no version: %v", keys[keyProduce])
+	up.ApiKeys[kmsg.Produce].MinVersion = 14
+	if _, keys = clientSees(t, up, ApiOptions{}); keys[kmsg.Produce].MaxVersion != 0 {
+		t.Errorf("a cluster with which we share no version: %v", keys[kmsg.Produce])
 	}
 }
 
-// Trap 1: an upstream that does not know the version asked answers in v0.
-func TestTrap01UpstreamMayAnswerInV0(t *testing.T) {
+// An upstream that does not know the version asked answers in v0.
+func TestUpstreamMayAnswerInV0(t *testing.T) {
 	up := kmsg.NewPtrApiVersionsResponse()
 	up.ErrorCode = 35
 	k := kmsg.NewApiVersionsResponseApiKey()
@@ -106,8 +106,8 @@ func TestTrap01UpstreamMayAnswerInV0(t *testing.T) {
 	}
 }
 
-// Trap 2: the client's idea of cluster and node stays on this side (KIP-1242).
-func TestTrap02ClusterAndNodeIdAreNulled(t *testing.T) {
+// The client's idea of cluster and node stays on this side (KIP-1242).
+func TestClusterAndNodeIdAreNulled(t *testing.T) {
 	for v := int16(0); v <= 5; v++ {
 		req := kmsg.NewPtrApiVersionsRequest()
 		req.Version = v
@@ -134,31 +134,31 @@ func TestTrap02ClusterAndNodeIdAreNulled(t *testing.T) {
 	}
 }
 
-// Trap 3: with Produce capped below 12, transaction.version 2 must not be seen.
-func TestTrap03CappingProduceTakesTransactionVersionDown(t *testing.T) {
+// With Produce capped below 12, transaction.version 2 must not be seen.
+func TestCappingProduceTakesTransactionVersionDown(t *testing.T) {
 	resp, _ := clientSees(t, upstreamVersions(4), ApiOptions{})
 	if resp.FinalizedFeatures[0].MaxVersionLevel != 2 || resp.SupportedFeatures[0].MaxVersion != 2 {
 		t.Errorf("uncapped: %+v", resp.FinalizedFeatures)
 	}
-	resp, keys := clientSees(t, upstreamVersions(4), ApiOptions{Caps: map[int16]int16{keyProduce: 11}})
-	if keys[keyProduce].MaxVersion != 11 {
-		t.Errorf("Produce up to %d", keys[keyProduce].MaxVersion)
+	resp, keys := clientSees(t, upstreamVersions(4), ApiOptions{Caps: map[kmsg.Key]int16{kmsg.Produce: 11}})
+	if keys[kmsg.Produce].MaxVersion != 11 {
+		t.Errorf("Produce up to %d", keys[kmsg.Produce].MaxVersion)
 	}
 	f := resp.FinalizedFeatures[0]
 	if f.MaxVersionLevel != 1 || f.MinVersionLevel != 1 || resp.SupportedFeatures[0].MaxVersion != 1 {
 		t.Errorf("capped: %+v", f)
 	}
 	older := upstreamVersions(4)
-	older.ApiKeys[keyProduce].MaxVersion = 9 // the cluster's own cap counts as well
+	older.ApiKeys[kmsg.Produce].MaxVersion = 9 // the cluster's own cap counts as well
 	if resp, _ = clientSees(t, older, ApiOptions{}); resp.FinalizedFeatures[0].MaxVersionLevel != 1 {
 		t.Errorf("an older cluster: %+v", resp.FinalizedFeatures)
 	}
 }
 
-// Trap 26: metrics go around record policy; they are opt-in, in what is
+// Metrics go around record policy; they are opt-in, in what is
 // announced and in what is let through.
-func TestTrap26TelemetryIsStrippedUnlessEnabled(t *testing.T) {
-	for _, key := range []int16{71, 72} {
+func TestTelemetryIsStrippedUnlessEnabled(t *testing.T) {
+	for _, key := range []kmsg.Key{71, 72} {
 		off, on := ApiOptions{}, ApiOptions{Telemetry: true}
 		_, without := clientSees(t, upstreamVersions(3), off)
 		_, with := clientSees(t, upstreamVersions(3), on)
@@ -181,7 +181,7 @@ func TestTerminatedSASLIsAnnouncedByTheGateway(t *testing.T) {
 	resp, _ := clientSees(t, upstreamVersions(3), ApiOptions{TerminateSASL: true})
 	n := 0
 	for _, k := range resp.ApiKeys {
-		if isSASL(k.ApiKey) {
+		if isSASL(kmsg.Key(k.ApiKey)) {
 			n++
 		}
 	}
@@ -191,8 +191,8 @@ func TestTerminatedSASLIsAnnouncedByTheGateway(t *testing.T) {
 }
 
 func TestCapsHoldAtDispatch(t *testing.T) {
-	o := ApiOptions{Caps: map[int16]int16{keyFetch: 15}}
-	if !o.Serves(keyFetch, 15) || o.Serves(keyFetch, 16) || o.Serves(keyFetch, 3) || o.Serves(27, 0) || o.Serves(-1, 0) {
+	o := ApiOptions{Caps: map[kmsg.Key]int16{kmsg.Fetch: 15}}
+	if !o.Serves(kmsg.Fetch, 15) || o.Serves(kmsg.Fetch, 16) || o.Serves(kmsg.Fetch, 3) || o.Serves(27, 0) || o.Serves(-1, 0) {
 		t.Error("what is let through is not what is announced")
 	}
 }

@@ -93,7 +93,7 @@ func BenchmarkWalkFetchRecords(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(frame)))
 	for b.Loop() {
-		if _, _, err := WalkFetchRecords(nil, keyFetch, 17, frame, keepRecords); err != nil {
+		if _, _, err := WalkFetchRecords(nil, kmsg.Fetch, 17, frame, keepRecords); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -107,7 +107,7 @@ func BenchmarkCheckRequest(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(body)))
 	for b.Loop() {
-		if err := CheckRequest(keyFetch, 17, body); err != nil {
+		if err := CheckRequest(kmsg.Fetch, 17, body); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -60,30 +60,30 @@ Hidden from ApiVersions; a client that sends one anyway is disconnected. Keys th
 const documentTail = `
 ## Rules that the table cannot show
 
-Each is held by a test in gateway/wire; the numbers are those of the list of protocol traps that the tests name.
+Each is held by a test in gateway/wire.
 
-| trap | rule | test |
-|---|---|---|
-| 1 | ApiVersions is the intersection of the cluster's and this table's | TestTrap01ApiVersionsAreIntersected |
-| 1 | an ApiVersions from the future is answered in v0 with error 35, its body unread | TestTrap01UnknownApiVersionsIsAnsweredInV0 |
-| 1 | Produce is announced from v0 (KAFKA-18659); v0-2 are refused when sent | TestTrap01ProduceMinimumStaysZero, TestTrap19MessageSetsAreRefused |
-| 2 | the cluster id and node id in ApiVersions v5 are not passed on | TestTrap02ClusterAndNodeIdAreNulled |
-| 3 | transaction.version is at most 1 where Produce v12 cannot be used | TestTrap03CappingProduceTakesTransactionVersionDown |
-| 4 | unknown keys and versions never reach the cluster | TestTrap04UnknownKeysAndVersionsAreRefused |
-| 5 | acks is found behind tagged headers and compact strings | TestTrap05TaggedFieldsInHeadersAreSteppedOver, TestProduceRoundTripIsByteForByte |
-| 6 | a Produce with acks=0 is never answered | TestTrap06NothingAnswersAcksZero |
-| 7 | emptied records are empty, not null | TestTrap07EmptiedRecordsAreNeverNull |
-| 8 | padded lengths are read, never written | TestTrap08LengthsAreWrittenCanonically |
-| 9 | no response holds an upstream address: hosts and ports are replaced, and DescribeConfigs withholds values of listener, quorum and bootstrap settings as if sensitive | TestTrap09NoResponseHoldsAnUpstreamAddress |
-| 10 | node ids stay as they are | TestTrap10NodeIdsStayAsTheyAre |
-| 11 | a node without an advertised address fails the response | TestTrap11AnUnmappedNodeFailsTheResponse |
-| 12 | topic ids are learned from Metadata, CreateTopics and DescribeTopicPartitions | TestTrap12TopicIdsAreLearned |
-| 13 | fetch sessions need no state here | TestTrap13FetchSessionsNeedNoState |
-| 22 | one rejected partition leaves the others to go through; answers are merged in the request's order, with KIP-467 record errors from v8 | TestTrap22OnlyTheRejectedPartitionIsHeldBack, TestTrap22AnswersAreMergedInRequestOrder |
-| 23 | the cluster's throttle time passes through | TestTrap23ThrottleTimePassesThrough |
-| 25 | transactions pass untouched; markers are refused | TestTrap25TransactionsPassUntouched |
-| 26 | telemetry is hidden and refused unless enabled; ShareFetch meets the rules of Fetch | TestTrap26TelemetryIsStrippedUnlessEnabled, TestTrap26FetchAndShareFetchAreRebuiltAlike |
-| 27 | inter-broker and quorum APIs, and requests that speak as a replica, are refused | TestTrap27InterBrokerAndRaftKeysAreRefused, TestTrap27FollowersAreRefused |
+| rule | test |
+|---|---|
+| ApiVersions is the intersection of the cluster's and this table's | TestApiVersionsAreIntersected |
+| an ApiVersions from the future is answered in v0 with error 35, its body unread | TestUnknownApiVersionsIsAnsweredInV0 |
+| Produce is announced from v0 (KAFKA-18659); v0-2 are refused when sent | TestProduceMinimumStaysZero, TestMessageSetsAreRefused |
+| the cluster id and node id in ApiVersions v5 are not passed on | TestClusterAndNodeIdAreNulled |
+| transaction.version is at most 1 where Produce v12 cannot be used | TestCappingProduceTakesTransactionVersionDown |
+| unknown keys and versions never reach the cluster | TestUnknownKeysAndVersionsAreRefused |
+| acks is found behind tagged headers and compact strings | TestTaggedFieldsInHeadersAreSteppedOver, TestProduceRoundTripIsByteForByte |
+| a Produce with acks=0 is never answered | TestNothingAnswersAcksZero |
+| emptied records are empty, not null | TestEmptiedRecordsAreNeverNull |
+| padded lengths are read, never written | TestLengthsAreWrittenCanonically |
+| no response holds an upstream address: hosts and ports are replaced, and DescribeConfigs withholds values of listener, quorum and bootstrap settings as if sensitive | TestNoResponseHoldsAnUpstreamAddress |
+| node ids stay as they are | TestNodeIdsStayAsTheyAre |
+| a node without an advertised address fails the response | TestAnUnmappedNodeFailsTheResponse |
+| topic ids are learned from Metadata, CreateTopics and DescribeTopicPartitions | TestTopicIdsAreLearned |
+| fetch sessions need no state here | TestFetchSessionsNeedNoState |
+| one rejected partition leaves the others to go through; answers are merged in the request's order, with KIP-467 record errors from v8 | TestOnlyTheRejectedPartitionIsHeldBack, TestAnswersAreMergedInRequestOrder |
+| the cluster's throttle time passes through | TestThrottleTimePassesThrough |
+| transactions pass untouched; markers are refused | TestTransactionsPassUntouched |
+| telemetry is hidden and refused unless enabled; ShareFetch meets the rules of Fetch | TestTelemetryIsStrippedUnlessEnabled, TestFetchAndShareFetchAreRebuiltAlike |
+| inter-broker and quorum APIs, and requests that speak as a replica, are refused | TestInterBrokerAndRaftKeysAreRefused, TestFollowersAreRefused |
 | | a Produce that names a partition twice is refused: brokers keep one batch and do not say which | TestPartitionsNamedTwiceAreRefused |
 | | every count and tagged field of a request lies within its frame before anything is decoded | TestCountsBeyondTheBytesAreRefusedAtOnce |
 | | a partition that nobody answered never reads as stored | TestUnansweredPartitionsFail |

@@ -42,7 +42,7 @@ func codes(v reflect.Value, want int16) (ours, others int) {
 // frame that kmsg reads to the end, with the code on everything that was asked.
 func TestEveryApiCanBeAnsweredWithAnError(t *testing.T) {
 	const code = 29
-	answered := make(map[int16]bool)
+	answered := make(map[kmsg.Key]bool)
 	for seed := uint64(0); seed < 30; seed++ {
 		servedRequests(seed, func(api API, v int16, req kmsg.Request) {
 			if produce, ok := req.(*kmsg.ProduceRequest); ok {
@@ -81,7 +81,7 @@ func decodeAnswer(t *testing.T, api API, v int16, frame []byte) kmsg.Response {
 	if err != nil || correlation != 12 {
 		t.Fatalf("%s v%d: correlation %d, %v", api.Name, v, correlation, err)
 	}
-	resp := kmsg.ResponseForKey(api.Key)
+	resp := api.Key.Response()
 	resp.SetVersion(v)
 	if err := resp.ReadFrom(frame[body:]); err != nil {
 		t.Fatalf("%s v%d: %v", api.Name, v, err)
@@ -122,8 +122,8 @@ func TestErrorAnswersNameEveryItem(t *testing.T) {
 	}
 }
 
-// Traps 5 and 6: a Produce with acks=0 is never answered, not even with an error.
-func TestTrap06NothingAnswersAcksZero(t *testing.T) {
+// A Produce with acks=0 is never answered, not even with an error.
+func TestNothingAnswersAcksZero(t *testing.T) {
 	eachProduceVersion(t, func(t *testing.T, v int16) {
 		req := produceRequest(v, 1, 1, []byte("r"))
 		req.Acks = 0

@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/twmb/franz-go/pkg/kmsg"
+
 // FetchPartition is a partition in a Fetch or ShareFetch response. Topic and
 // Records are views into the frame; Topic is nil where the version uses ids.
 type FetchPartition struct {
@@ -20,18 +22,18 @@ type ReplaceRecords func(p *FetchPartition) (replacement []byte, changed bool, e
 // appended to dst; otherwise dst comes back as it was and the frame can be sent
 // as it is. Everything but the records is copied as it came. Emptied records
 // are sent as empty, never as null: librdkafka takes null for a broken
-// response and asks again forever (trap 7).
+// response and asks again forever.
 //
 // Only returned partitions matter, so incremental fetch sessions (KIP-227)
 // need no tracking here.
-func WalkFetchRecords(dst []byte, key, version int16, frame []byte, fn ReplaceRecords) (out []byte, changed bool, err error) {
+func WalkFetchRecords(dst []byte, key kmsg.Key, version int16, frame []byte, fn ReplaceRecords) (out []byte, changed bool, err error) {
 	_, body, err := ParseResponseHeader(key, version, frame)
 	if err != nil {
 		return dst, false, err
 	}
 	w := fetchWalk{
 		reader: reader{src: frame, off: body, flex: flexible(key, version)},
-		share:  key == keyShareFetch, version: version, fn: fn, out: dst,
+		share:  key == kmsg.ShareFetch, version: version, fn: fn, out: dst,
 	}
 	w.run()
 	if w.err != nil {

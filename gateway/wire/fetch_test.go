@@ -10,10 +10,10 @@ import (
 )
 
 // eachFetch calls fn with filled Fetch and ShareFetch responses of every version.
-func eachFetch(seed uint64, fn func(key, version int16, resp kmsg.Response, records []*[]byte)) {
-	for _, key := range []int16{keyFetch, keyShareFetch} {
+func eachFetch(seed uint64, fn func(key kmsg.Key, version int16, resp kmsg.Response, records []*[]byte)) {
+	for _, key := range []kmsg.Key{kmsg.Fetch, kmsg.ShareFetch} {
 		for v := table[key].Min; v <= table[key].Max; v++ {
-			resp := kmsg.ResponseForKey(key)
+			resp := key.Response()
 			resp.SetVersion(v)
 			newFiller(seed).fill(resp)
 			fn(key, v, resp, recordFields(resp))
@@ -42,7 +42,7 @@ func recordFields(resp kmsg.Response) (fields []*[]byte) {
 
 func TestFetchIsUntouchedUnlessSomethingChanges(t *testing.T) {
 	for seed := uint64(0); seed < 30; seed++ {
-		eachFetch(seed, func(key, v int16, resp kmsg.Response, records []*[]byte) {
+		eachFetch(seed, func(key kmsg.Key, v int16, resp kmsg.Response, records []*[]byte) {
 			var got [][]byte
 			out, changed, err := WalkFetchRecords([]byte("dst"), key, v, responseFrame(1, resp), func(p *FetchPartition) ([]byte, bool, error) {
 				got = append(got, p.Records)
@@ -67,10 +67,10 @@ func TestFetchIsUntouchedUnlessSomethingChanges(t *testing.T) {
 	}
 }
 
-// Trap 26: ShareFetch returns records too, and is walked like Fetch.
-func TestTrap26FetchAndShareFetchAreRebuiltAlike(t *testing.T) {
+// ShareFetch returns records too, and is walked like Fetch.
+func TestFetchAndShareFetchAreRebuiltAlike(t *testing.T) {
 	for seed := uint64(0); seed < 30; seed++ {
-		eachFetch(seed, func(key, v int16, resp kmsg.Response, records []*[]byte) {
+		eachFetch(seed, func(key kmsg.Key, v int16, resp kmsg.Response, records []*[]byte) {
 			i := 0
 			replace := func(old []byte) ([]byte, bool) {
 				i++
@@ -100,13 +100,13 @@ func TestTrap26FetchAndShareFetchAreRebuiltAlike(t *testing.T) {
 	}
 }
 
-// Trap 13: an incremental fetch returns some partitions or none; whatever comes
+// An incremental fetch returns some partitions or none; whatever comes
 // is walked, and nothing is remembered between frames.
-func TestTrap13FetchSessionsNeedNoState(t *testing.T) {
+func TestFetchSessionsNeedNoState(t *testing.T) {
 	for v := int16(7); v <= 18; v++ {
 		resp := kmsg.NewPtrFetchResponse()
 		resp.Version, resp.SessionID = v, 77
-		out, changed, err := WalkFetchRecords(nil, keyFetch, v, responseFrame(1, resp), func(*FetchPartition) ([]byte, bool, error) {
+		out, changed, err := WalkFetchRecords(nil, kmsg.Fetch, v, responseFrame(1, resp), func(*FetchPartition) ([]byte, bool, error) {
 			return nil, true, errors.New("there is nothing to ask about")
 		})
 		if err != nil || changed || out != nil {
@@ -115,9 +115,9 @@ func TestTrap13FetchSessionsNeedNoState(t *testing.T) {
 	}
 }
 
-// Trap 7: emptied records are empty, never null.
-func TestTrap07EmptiedRecordsAreNeverNull(t *testing.T) {
-	eachFetch(5, func(key, v int16, resp kmsg.Response, records []*[]byte) {
+// Emptied records are empty, never null.
+func TestEmptiedRecordsAreNeverNull(t *testing.T) {
+	eachFetch(5, func(key kmsg.Key, v int16, resp kmsg.Response, records []*[]byte) {
 		for _, r := range records {
 			*r = []byte("batch")
 		}
@@ -134,7 +134,7 @@ func TestTrap07EmptiedRecordsAreNeverNull(t *testing.T) {
 			t.Errorf("key %d v%d: not the empty records", key, v)
 		}
 	})
-	h := RequestHeader{Key: keyFetch, Version: 4}
+	h := RequestHeader{Key: kmsg.Fetch, Version: 4}
 	req := kmsg.NewPtrFetchRequest()
 	req.Version = 4
 	newFiller(4).fill(req)
@@ -156,7 +156,7 @@ func TestTrap07EmptiedRecordsAreNeverNull(t *testing.T) {
 
 func TestFetchErrorsOfTheCallerStopTheWalk(t *testing.T) {
 	stop := errors.New("stop")
-	eachFetch(6, func(key, v int16, resp kmsg.Response, records []*[]byte) {
+	eachFetch(6, func(key kmsg.Key, v int16, resp kmsg.Response, records []*[]byte) {
 		for _, r := range records {
 			*r = []byte("batch")
 		}
@@ -171,15 +171,15 @@ func TestFetchErrorsOfTheCallerStopTheWalk(t *testing.T) {
 	})
 }
 
-// Trap 27: a client that fetches as a follower reads past the high watermark.
-func TestTrap27FollowersAreRefused(t *testing.T) {
-	for v := table[keyFetch].Min; v <= table[keyFetch].Max; v++ {
+// A client that fetches as a follower reads past the high watermark.
+func TestFollowersAreRefused(t *testing.T) {
+	for v := table[kmsg.Fetch].Min; v <= table[kmsg.Fetch].Max; v++ {
 		for _, replica := range []int32{-2, -1, 0, 3} {
 			req := kmsg.NewPtrFetchRequest()
 			req.Version = v
 			newFiller(uint64(v)).fill(req)
 			req.ReplicaID, req.ReplicaState.ID = replica, replica
-			err := CheckFollower(keyFetch, v, req.AppendTo(nil))
+			err := CheckFollower(kmsg.Fetch, v, req.AppendTo(nil))
 			if errors.Is(err, ErrRefused) != (replica >= 0) || replica < 0 && err != nil {
 				t.Errorf("Fetch v%d replica %d: %v", v, replica, err)
 			}
@@ -190,7 +190,7 @@ func TestTrap27FollowersAreRefused(t *testing.T) {
 		req.Version = v
 		for _, replica := range []int32{-1, 2} {
 			req.ReplicaID = replica
-			if err := CheckFollower(keyListOffsets, v, req.AppendTo(nil)); (err != nil) != (replica >= 0) {
+			if err := CheckFollower(kmsg.ListOffsets, v, req.AppendTo(nil)); (err != nil) != (replica >= 0) {
 				t.Errorf("ListOffsets v%d replica %d: %v", v, replica, err)
 			}
 		}
@@ -198,7 +198,7 @@ func TestTrap27FollowersAreRefused(t *testing.T) {
 	for v := int16(2); v <= 4; v++ {
 		req := kmsg.NewPtrOffsetForLeaderEpochRequest()
 		req.Version, req.ReplicaID = v, 2
-		if err := CheckFollower(keyOffsetForLeader, v, req.AppendTo(nil)); (err != nil) != (v >= 3) {
+		if err := CheckFollower(kmsg.OffsetForLeaderEpoch, v, req.AppendTo(nil)); (err != nil) != (v >= 3) {
 			t.Errorf("OffsetForLeaderEpoch v%d: %v", v, err)
 		}
 	}
@@ -214,7 +214,7 @@ func TestFetchWalkAllocatesOncePerFrame(t *testing.T) {
 	frame := responseFrame(1, resp)
 	keep := func(*FetchPartition) ([]byte, bool, error) { return nil, false, nil }
 	if n := testing.AllocsPerRun(100, func() {
-		if _, _, err := WalkFetchRecords(nil, keyFetch, 17, frame, keep); err != nil {
+		if _, _, err := WalkFetchRecords(nil, kmsg.Fetch, 17, frame, keep); err != nil {
 			t.Fatal(err)
 		}
 	}); n > 1 {
@@ -223,13 +223,13 @@ func TestFetchWalkAllocatesOncePerFrame(t *testing.T) {
 }
 
 func FuzzFetchRecords(f *testing.F) {
-	eachFetch(9, func(key, v int16, resp kmsg.Response, _ []*[]byte) {
-		f.Add(key == keyShareFetch, v, responseFrame(1, resp))
+	eachFetch(9, func(key kmsg.Key, v int16, resp kmsg.Response, _ []*[]byte) {
+		f.Add(key == kmsg.ShareFetch, v, responseFrame(1, resp))
 	})
 	f.Fuzz(func(t *testing.T, share bool, v int16, frame []byte) {
-		key := int16(keyFetch)
+		key := kmsg.Fetch
 		if share {
-			key = keyShareFetch
+			key = kmsg.ShareFetch
 		}
 		if !table[key].Serves(v) {
 			return

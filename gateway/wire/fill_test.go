@@ -89,7 +89,7 @@ func servedRequests(seed uint64, fn func(api API, version int16, req kmsg.Reques
 			continue
 		}
 		for v := api.Min; v <= api.Max; v++ {
-			req := kmsg.RequestForKey(api.Key)
+			req := api.Key.Request()
 			req.SetVersion(v)
 			newFiller(seed + uint64(v)).fill(req)
 			fn(api, v, req)
@@ -99,7 +99,7 @@ func servedRequests(seed uint64, fn func(api API, version int16, req kmsg.Reques
 
 // responseFrame encodes a response with its header.
 func responseFrame(correlation int32, resp kmsg.Response) []byte {
-	dst := AppendResponseHeader(nil, resp.Key(), resp.GetVersion(), correlation)
+	dst := AppendResponseHeader(nil, kmsg.Key(resp.Key()), resp.GetVersion(), correlation)
 	return resp.AppendTo(dst)
 }
 

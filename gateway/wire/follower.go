@@ -1,11 +1,15 @@
 package wire
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
 
 // CheckFollower refuses requests that speak as a replica: Fetch, ListOffsets
 // and OffsetForLeaderEpoch with a replica id >= 0 read past the high watermark
-// and move it (trap 27). Other APIs pass. body is behind the header.
-func CheckFollower(key, version int16, body []byte) error {
+// and move it. Other APIs pass. body is behind the header.
+func CheckFollower(key kmsg.Key, version int16, body []byte) error {
 	replica, err := replicaID(key, version, body)
 	if err != nil {
 		return err
@@ -16,13 +20,13 @@ func CheckFollower(key, version int16, body []byte) error {
 	return nil
 }
 
-func replicaID(key, version int16, body []byte) (int32, error) {
+func replicaID(key kmsg.Key, version int16, body []byte) (int32, error) {
 	r := reader{src: body, flex: flexible(key, version)}
 	id := int32(-1)
 	switch {
-	case key == keyFetch && version >= 15:
+	case key == kmsg.Fetch && version >= 15:
 		id = fetchReplicaState(&r, version)
-	case key == keyFetch, key == keyListOffsets, key == keyOffsetForLeader && version >= 3:
+	case key == kmsg.Fetch, key == kmsg.ListOffsets, key == kmsg.OffsetForLeaderEpoch && version >= 3:
 		id = r.i32()
 	}
 	if r.bad {
@@ -34,7 +38,7 @@ func replicaID(key, version int16, body []byte) (int32, error) {
 // fetchReplicaState: from v15 the replica id is in tagged field 1 at the very
 // end of the request (KIP-903), behind everything else.
 func fetchReplicaState(r *reader, version int16) int32 {
-	c := checker{reader: *r, version: version, shape: table[keyFetch].Request}
+	c := checker{reader: *r, version: version, shape: table[kmsg.Fetch].Request}
 	for pos := 0; pos < len(c.shape); {
 		if c.shape[pos] == ' ' {
 			pos++

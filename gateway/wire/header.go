@@ -1,11 +1,16 @@
 package wire
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
 
 // RequestHeader is the header of a request (versions 1 and 2). It holds views
 // into its frame and is valid as long as that is.
 type RequestHeader struct {
-	Key, Version  int16
+	Key           kmsg.Key
+	Version       int16
 	CorrelationID int32
 	ClientID      []byte // nil is null
 	BodyOffset    int
@@ -22,13 +27,13 @@ type RequestHeader struct {
 // client id, is refused with its key.
 func ParseRequestHeader(frame []byte) (RequestHeader, error) {
 	r := reader{src: frame}
-	h := RequestHeader{Key: r.i16(), Version: r.i16(), CorrelationID: r.i32()}
+	h := RequestHeader{Key: kmsg.Key(r.i16()), Version: r.i16(), CorrelationID: r.i32()}
 	if r.bad {
 		return h, malformed("request header")
 	}
 	api, ok := Lookup(h.Key)
 	if !ok || api.Handling == Refuse {
-		return h, fmt.Errorf("checking API key %d: %w", h.Key, ErrRefused)
+		return h, fmt.Errorf("checking %s: %w", KeyName(h.Key), ErrRefused)
 	}
 	if !api.Serves(h.Version) {
 		return h, fmt.Errorf("checking %s v%d: %w", api.Name, h.Version, ErrUnsupportedVersion)
@@ -44,8 +49,8 @@ func ParseRequestHeader(frame []byte) (RequestHeader, error) {
 }
 
 // AppendRequestHeader writes the header of a request of our own.
-func AppendRequestHeader(dst []byte, key, version int16, correlation int32, clientID []byte) []byte {
-	dst = appendI16(dst, key)
+func AppendRequestHeader(dst []byte, key kmsg.Key, version int16, correlation int32, clientID []byte) []byte {
+	dst = appendI16(dst, key.Int16())
 	dst = appendI16(dst, version)
 	dst = appendI32(dst, correlation)
 	dst = appendStr(dst, clientID, false)
@@ -54,7 +59,7 @@ func AppendRequestHeader(dst []byte, key, version int16, correlation int32, clie
 
 // ParseResponseHeader reads the header of a response frame to a request of the
 // given key and version, which must be in the table.
-func ParseResponseHeader(key, version int16, frame []byte) (correlation int32, bodyOffset int, err error) {
+func ParseResponseHeader(key kmsg.Key, version int16, frame []byte) (correlation int32, bodyOffset int, err error) {
 	r := reader{src: frame}
 	correlation = r.i32()
 	r.flex = flexibleResponseHeader(key, version)
@@ -66,18 +71,18 @@ func ParseResponseHeader(key, version int16, frame []byte) (correlation int32, b
 }
 
 // AppendResponseHeader writes the header of a response of our own.
-func AppendResponseHeader(dst []byte, key, version int16, correlation int32) []byte {
+func AppendResponseHeader(dst []byte, key kmsg.Key, version int16, correlation int32) []byte {
 	dst = appendI32(dst, correlation)
 	return appendNoTags(dst, flexibleResponseHeader(key, version))
 }
 
 // flexibleResponseHeader: an ApiVersions answer always has the old header, for
 // the client may not know yet which version it is (KIP-511).
-func flexibleResponseHeader(key, version int16) bool {
-	return key != keyApiVersions && flexible(key, version)
+func flexibleResponseHeader(key kmsg.Key, version int16) bool {
+	return key != kmsg.ApiVersions && flexible(key, version)
 }
 
-func flexible(key, version int16) bool {
+func flexible(key kmsg.Key, version int16) bool {
 	api, ok := Lookup(key)
 	return ok && api.IsFlexible(version)
 }

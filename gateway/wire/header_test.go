@@ -28,8 +28,8 @@ func TestRequestHeadersAgreeWithKmsg(t *testing.T) {
 	})
 }
 
-// Trap 5: the body starts behind the tagged fields of the header, however many.
-func TestTrap05TaggedFieldsInHeadersAreSteppedOver(t *testing.T) {
+// The body starts behind the tagged fields of the header, however many.
+func TestTaggedFieldsInHeadersAreSteppedOver(t *testing.T) {
 	frame := []byte{0, 0, 0, 9, 0, 0, 0, 1, 0, 1, 'c', 2, 5, 3, 1, 2, 3, 9, 0, 0xaa}
 	h, err := ParseRequestHeader(frame)
 	if err != nil || h.BodyOffset != len(frame)-1 {
@@ -41,9 +41,9 @@ func TestTrap05TaggedFieldsInHeadersAreSteppedOver(t *testing.T) {
 	}
 }
 
-// Trap 1: the answer to an ApiVersions from the future is v0 with error 35,
+// The answer to an ApiVersions from the future is v0 with error 35,
 // made without looking behind the correlation id.
-func TestTrap01UnknownApiVersionsIsAnsweredInV0(t *testing.T) {
+func TestUnknownApiVersionsIsAnsweredInV0(t *testing.T) {
 	frame := []byte{0, 18, 0x7f, 0xff, 0, 0, 0, 5}
 	h, err := ParseRequestHeader(frame)
 	if !errors.Is(err, ErrUnsupportedVersion) || h.CorrelationID != 5 || h.Key != 18 {
@@ -62,14 +62,14 @@ func TestTrap01UnknownApiVersionsIsAnsweredInV0(t *testing.T) {
 	}
 }
 
-// Trap 1: the ApiVersions response header never has tagged fields.
-func TestTrap01ApiVersionsResponseHeaderIsAlwaysOld(t *testing.T) {
+// The ApiVersions response header never has tagged fields.
+func TestApiVersionsResponseHeaderIsAlwaysOld(t *testing.T) {
 	for v := int16(0); v <= 5; v++ {
-		if h := AppendResponseHeader(nil, keyApiVersions, v, 1); len(h) != 4 {
+		if h := AppendResponseHeader(nil, kmsg.ApiVersions, v, 1); len(h) != 4 {
 			t.Errorf("v%d: %x", v, h)
 		}
 	}
-	if h := AppendResponseHeader(nil, keyMetadata, 9, 1); len(h) != 5 {
+	if h := AppendResponseHeader(nil, kmsg.Metadata, 9, 1); len(h) != 5 {
 		t.Errorf("Metadata v9: %x", h)
 	}
 }
@@ -89,7 +89,7 @@ func FuzzRequestHeader(f *testing.F) {
 			t.Fatalf("%+v of %d bytes", h, len(frame))
 		}
 		_ = CheckFollower(h.Key, h.Version, frame[h.BodyOffset:])
-		if h.Key == keyApiVersions {
+		if h.Key == kmsg.ApiVersions {
 			_, _ = RewriteApiVersionsRequest(nil, h, frame)
 		}
 	})

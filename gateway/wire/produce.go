@@ -1,6 +1,10 @@
 package wire
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
 
 // Produce is a parsed Produce request (API 0, v3-13). All byte slices are
 // views into the body, which must outlive it. It is reused: parsing into the
@@ -81,7 +85,7 @@ const (
 // holds nothing of use but its memory.
 func ParseProduce(version int16, body []byte, p *Produce) error {
 	p.reset()
-	r := reader{src: body, flex: flexible(keyProduce, version)}
+	r := reader{src: body, flex: flexible(kmsg.Produce, version)}
 	p.Version = version
 	p.TransactionalID = r.str()
 	p.Acks, p.TimeoutMillis = r.i16(), r.i32()

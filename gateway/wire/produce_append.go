@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/twmb/franz-go/pkg/kmsg"
+
 // Forwarded counts the partitions that are not answered here. Where it is zero
 // nothing goes upstream and AppendProduceResponse answers.
 func (p *Produce) Forwarded() int {
@@ -42,11 +44,11 @@ func AppendProduceAround(dst []byte, h RequestHeader, p *Produce, cuts []Cut) ([
 }
 
 func appendProduce(dst []byte, h RequestHeader, p *Produce, cuts []Cut, around bool) ([]byte, []Cut) {
-	flex := flexible(keyProduce, p.Version)
+	flex := flexible(kmsg.Produce, p.Version)
 	if h.raw != nil {
 		dst = append(dst, h.raw...)
 	} else {
-		dst = AppendRequestHeader(dst, keyProduce, p.Version, h.CorrelationID, h.ClientID)
+		dst = AppendRequestHeader(dst, kmsg.Produce, p.Version, h.CorrelationID, h.ClientID)
 	}
 	dst = appendStr(dst, p.TransactionalID, flex)
 	dst = appendI16(dst, p.Acks)
@@ -67,7 +69,7 @@ func appendProduce(dst []byte, h RequestHeader, p *Produce, cuts []Cut, around b
 }
 
 func (t *ProduceTopic) append(dst []byte, version int16, forwarded int, cuts []Cut, around bool) ([]byte, []Cut) {
-	flex := flexible(keyProduce, version)
+	flex := flexible(kmsg.Produce, version)
 	if version >= produceByID {
 		dst = append(dst, t.ID[:]...)
 	} else {

@@ -1,16 +1,21 @@
 package wire
 
-import "fmt"
+import (
+	"fmt"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
 
 // AppendProduceResponse writes the response frame of a request of which every
-// partition is answered here. A request with acks=0 gets none (trap 6): callers
+// partition is answered here. A request with acks=0 gets none: callers
 // send nothing for it.
 func AppendProduceResponse(dst []byte, correlation int32, p *Produce) []byte {
 	p.forgetAnswers()
-	dst = AppendResponseHeader(dst, keyProduce, p.Version, correlation)
+	dst = AppendResponseHeader(dst, kmsg.Produce, p.Version, correlation)
 	dst = p.appendAnswers(dst)
 	dst = appendI32(dst, 0) // throttle_time_ms
-	return appendNoTags(dst, flexible(keyProduce, p.Version))
+	return appendNoTags(dst, flexible(kmsg.Produce, p.Version))
 }
 
 // MergeProduceResponse writes a response frame that answers the client's
@@ -21,11 +26,11 @@ func AppendProduceResponse(dst []byte, correlation int32, p *Produce) []byte {
 // A partition that the broker did not answer, or one that was not asked, is
 // ErrMalformed: the client must not take silence for success.
 func MergeProduceResponse(dst []byte, version int16, frame []byte, p *Produce) ([]byte, error) {
-	_, body, err := ParseResponseHeader(keyProduce, version, frame)
+	_, body, err := ParseResponseHeader(kmsg.Produce, version, frame)
 	if err != nil {
 		return dst, err
 	}
-	r := reader{src: frame, off: body, flex: flexible(keyProduce, version)}
+	r := reader{src: frame, off: body, flex: flexible(kmsg.Produce, version)}
 	if err := p.collect(&r, version); err != nil {
 		return dst, err
 	}
@@ -97,7 +102,7 @@ func (p *Produce) partition(w *produceWalk) *ProducePartition {
 
 // appendAnswers writes the responses array, everything in request order.
 func (p *Produce) appendAnswers(dst []byte) []byte {
-	flex := flexible(keyProduce, p.Version)
+	flex := flexible(kmsg.Produce, p.Version)
 	dst = appendArrayLen(dst, len(p.Topics), flex)
 	for i := range p.Topics {
 		t := &p.Topics[i]
@@ -122,7 +127,7 @@ func (q *ProducePartition) appendAnswer(dst []byte, version int16, flex bool) []
 	case q.found:
 		return append(dst, q.answer...)
 	case !q.Skip:
-		q.Result = Failed(unknownServerError, "", nil)
+		q.Result = Failed(kerr.UnknownServerError.Code, "", nil)
 	}
 	return q.appendResult(dst, version, flex)
 }
@@ -178,11 +183,11 @@ type ProduceAnswer struct {
 // ProduceResults calls fn for every partition answered in a Produce response
 // frame. The answer is valid during the call only, and is all that is allocated.
 func ProduceResults(version int16, frame []byte, fn func(*ProduceAnswer) error) error {
-	_, body, err := ParseResponseHeader(keyProduce, version, frame)
+	_, body, err := ParseResponseHeader(kmsg.Produce, version, frame)
 	if err != nil {
 		return err
 	}
-	r := reader{src: frame, off: body, flex: flexible(keyProduce, version)}
+	r := reader{src: frame, off: body, flex: flexible(kmsg.Produce, version)}
 	w := produceWalk{version: version}
 	for w.open(&r); w.next(&r); {
 		w.answer.Topic, w.answer.TopicID = w.name, w.id

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"reflect"
 	"testing"
 
@@ -52,7 +53,7 @@ func produceResponse(p *Produce) *kmsg.ProduceResponse {
 }
 
 func eachProduceVersion(t *testing.T, fn func(t *testing.T, v int16)) {
-	for v := table[keyProduce].Min; v <= table[keyProduce].Max; v++ {
+	for v := table[kmsg.Produce].Min; v <= table[kmsg.Produce].Max; v++ {
 		t.Run(fmt.Sprintf("v%d", v), func(t *testing.T) { fn(t, v) })
 	}
 }
@@ -135,8 +136,8 @@ func parsed(t testing.TB, req *kmsg.ProduceRequest) (RequestHeader, *Produce) {
 	return h, p
 }
 
-// Trap 22: one rejected partition leaves the others to go through.
-func TestTrap22OnlyTheRejectedPartitionIsHeldBack(t *testing.T) {
+// One rejected partition leaves the others to go through.
+func TestOnlyTheRejectedPartitionIsHeldBack(t *testing.T) {
 	eachProduceVersion(t, func(t *testing.T, v int16) {
 		req := produceRequest(v, 3, 3, []byte("records"))
 		h, p := parsed(t, req)
@@ -162,9 +163,9 @@ func TestTrap22OnlyTheRejectedPartitionIsHeldBack(t *testing.T) {
 	})
 }
 
-// Trap 22: answers of the gateway and of the broker come back as one, in the
+// Answers of the gateway and of the broker come back as one, in the
 // request's order, with KIP-467 record errors from v8 on.
-func TestTrap22AnswersAreMergedInRequestOrder(t *testing.T) {
+func TestAnswersAreMergedInRequestOrder(t *testing.T) {
 	eachProduceVersion(t, func(t *testing.T, v int16) {
 		_, p := parsed(t, produceRequest(v, 3, 3, []byte("records")))
 		rejected := &p.Topics[1].Partitions[1]
@@ -213,7 +214,7 @@ func checkRejected(t *testing.T, v int16, a kmsg.ProduceResponseTopicPartition) 
 // decodeProduceResponse insists that the frame is what kmsg would have written.
 func decodeProduceResponse(t *testing.T, v int16, frame []byte) *kmsg.ProduceResponse {
 	t.Helper()
-	_, body, err := ParseResponseHeader(keyProduce, v, frame)
+	_, body, err := ParseResponseHeader(kmsg.Produce, v, frame)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +254,7 @@ func TestUnansweredPartitionsFail(t *testing.T) {
 	p.Topics[0].Partitions[0].Skip = true
 	p.Topics[0].Partitions[0].Result = Failed(87, "", nil)
 	resp := decodeProduceResponse(t, 9, AppendProduceResponse(nil, 3, p))
-	if resp.Topics[0].Partitions[1].ErrorCode != unknownServerError {
+	if resp.Topics[0].Partitions[1].ErrorCode != kerr.UnknownServerError.Code {
 		t.Fatalf("%+v", resp)
 	}
 
@@ -308,8 +309,8 @@ func TestProduceEntriesAreBounded(t *testing.T) {
 	}
 }
 
-// Trap 8: padded lengths are read, as brokers read them, and never written.
-func TestTrap08LengthsAreWrittenCanonically(t *testing.T) {
+// Padded lengths are read, as brokers read them, and never written.
+func TestLengthsAreWrittenCanonically(t *testing.T) {
 	canonical := requestFrame(9, produceRequest(9, 1, 1, []byte("records")))
 	h, err := ParseRequestHeader(canonical)
 	if err != nil {
@@ -326,8 +327,8 @@ func TestTrap08LengthsAreWrittenCanonically(t *testing.T) {
 	}
 }
 
-// Trap 23: the broker's throttle time reaches the client through a merge.
-func TestTrap23ThrottleTimePassesThrough(t *testing.T) {
+// The broker's throttle time reaches the client through a merge.
+func TestThrottleTimePassesThrough(t *testing.T) {
 	eachProduceVersion(t, func(t *testing.T, v int16) {
 		_, p := parsed(t, produceRequest(v, 1, 2, nil))
 		p.Topics[0].Partitions[0].Skip = true
@@ -341,11 +342,11 @@ func TestTrap23ThrottleTimePassesThrough(t *testing.T) {
 	})
 }
 
-// Trap 19: message sets (Produce v0-2) never reach a transform that cannot
+// Message sets (Produce v0-2) never reach a transform that cannot
 // read them.
-func TestTrap19MessageSetsAreRefused(t *testing.T) {
+func TestMessageSetsAreRefused(t *testing.T) {
 	for v := int16(0); v < 3; v++ {
-		if _, err := ParseRequestHeader(AppendRequestHeader(nil, keyProduce, v, 1, nil)); !errors.Is(err, ErrUnsupportedVersion) {
+		if _, err := ParseRequestHeader(AppendRequestHeader(nil, kmsg.Produce, v, 1, nil)); !errors.Is(err, ErrUnsupportedVersion) {
 			t.Errorf("v%d: %v", v, err)
 		}
 	}
@@ -412,7 +413,7 @@ func FuzzProduce(f *testing.F) {
 		}
 		var p Produce
 		err := ParseProduce(v, body, &p)
-		if checked := CheckRequest(keyProduce, v, body); (checked == nil) != (err == nil || errors.Is(err, ErrDuplicate)) {
+		if checked := CheckRequest(kmsg.Produce, v, body); (checked == nil) != (err == nil || errors.Is(err, ErrDuplicate)) {
 			t.Fatalf("the shape says %v, the parser %v", checked, err)
 		}
 		if err != nil {
@@ -452,7 +453,7 @@ func FuzzProduceResponse(f *testing.F) {
 		}
 		_, p := parsed(t, produceRequest(v, 2, 2, nil))
 		_, _ = MergeProduceResponse(nil, v, frame, p)
-		_, _, _ = RewriteResponse(nil, keyProduce, v, frame, advertiser{}, nil)
+		_, _, _ = RewriteResponse(nil, kmsg.Produce, v, frame, advertiser{}, nil)
 	})
 }
 

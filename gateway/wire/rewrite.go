@@ -1,12 +1,16 @@
 package wire
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
 
 // Addresses is the gateway's view of the cluster. Advertise returns what a
 // client is to be told instead of a broker's own address. It is called for
 // every address in a response; an error fails the response, since an address
-// that is not replaced is a way around the gateway (trap 9). The port behind
-// the answer must accept connections before Advertise returns (trap 11). Safe
+// that is not replaced is a way around the gateway. The port behind
+// the answer must accept connections before Advertise returns. Safe
 // for use by many connections.
 type Addresses interface {
 	Advertise(node int32, host string, port int32) (string, int32, error)
@@ -30,7 +34,7 @@ type TopicIDs interface {
 //
 // Node ids stay as they are: one upstream cluster stands behind a listener.
 // ApiVersions has its own function.
-func RewriteResponse(dst []byte, key, version int16, frame []byte, a Addresses, t TopicIDs) (out []byte, changed bool, err error) {
+func RewriteResponse(dst []byte, key kmsg.Key, version int16, frame []byte, a Addresses, t TopicIDs) (out []byte, changed bool, err error) {
 	read := responseReader(key, version)
 	if read == nil {
 		return dst, false, nil
@@ -58,27 +62,27 @@ func RewriteResponse(dst []byte, key, version int16, frame []byte, a Addresses, 
 
 // responseReader is the one list of responses that are read for addresses,
 // topic ids or settings.
-func responseReader(key, version int16) func(*rewriter) {
+func responseReader(key kmsg.Key, version int16) func(*rewriter) {
 	switch {
-	case key == keyMetadata:
+	case key == kmsg.Metadata:
 		return (*rewriter).metadata
-	case key == keyFindCoordinator:
+	case key == kmsg.FindCoordinator:
 		return (*rewriter).findCoordinator
-	case key == keyDescribeCluster:
+	case key == kmsg.DescribeCluster:
 		return (*rewriter).describeCluster
-	case key == keyDescribeConfigs:
+	case key == kmsg.DescribeConfigs:
 		return (*rewriter).describeConfigs
-	case key == keyProduce && version >= 9:
+	case key == kmsg.Produce && version >= 9:
 		return (*rewriter).produce
-	case key == keyFetch && version >= 12:
+	case key == kmsg.Fetch && version >= 12:
 		return (*rewriter).fetch
-	case key == keyShareFetch:
+	case key == kmsg.ShareFetch:
 		return (*rewriter).shareFetch
-	case key == keyShareAcknowledge:
+	case key == kmsg.ShareAcknowledge:
 		return (*rewriter).shareAcknowledge
-	case key == keyCreateTopics && version >= 7:
+	case key == kmsg.CreateTopics && version >= 7:
 		return (*rewriter).createTopics
-	case key == keyTopicPartitions:
+	case key == kmsg.DescribeTopicPartitions:
 		return (*rewriter).topicPartitions
 	}
 	return nil

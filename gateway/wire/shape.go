@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/twmb/franz-go/pkg/kmsg"
+
 // A shape is the layout of a body in one line, read by checker:
 //
 //	b h i q u   1, 2, 4, 8, 16 bytes      s  string      y  bytes
@@ -23,7 +25,7 @@ const MaxDecoded = 1 << 20
 // and tagged field lies within it. What passes can be decoded at a cost
 // proportional to its size. Bytes behind the last field are ignored, as brokers
 // ignore them. The version must be served.
-func CheckRequest(key, version int16, body []byte) error {
+func CheckRequest(key kmsg.Key, version int16, body []byte) error {
 	api, ok := Lookup(key)
 	if !ok || !api.Serves(version) {
 		return ErrUnsupportedVersion

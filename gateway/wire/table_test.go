@@ -22,15 +22,15 @@ func TestTableIsIndexedByKey(t *testing.T) {
 // have not read.
 func TestTableStaysWithinWhatWeCanRead(t *testing.T) {
 	for _, api := range Table() {
-		req := kmsg.RequestForKey(api.Key)
+		req := api.Key.Request()
 		if req == nil {
 			t.Fatalf("%s: key %d is unknown to kmsg", api.Name, api.Key)
 		}
 		if api.Max > req.MaxVersion() || api.Min > api.Max {
 			t.Errorf("%s: versions %d-%d, kmsg knows up to %d", api.Name, api.Min, api.Max, req.MaxVersion())
 		}
-		if !strings.EqualFold(api.Name, kmsg.NameForKey(api.Key)) && api.Key != 45 {
-			t.Errorf("key %d is %s, not %s", api.Key, kmsg.NameForKey(api.Key), api.Name)
+		if !strings.EqualFold(api.Name, api.Key.Name()) && api.Key != 45 {
+			t.Errorf("key %d is %s, not %s", api.Key, api.Key.Name(), api.Name)
 		}
 		for v := int16(0); v <= api.Max; v++ {
 			req.SetVersion(v)
@@ -42,8 +42,8 @@ func TestTableStaysWithinWhatWeCanRead(t *testing.T) {
 	}
 }
 
-func TestTrap04UnknownKeysAndVersionsAreRefused(t *testing.T) {
-	for key := int16(-5); key < 200; key++ {
+func TestUnknownKeysAndVersionsAreRefused(t *testing.T) {
+	for key := kmsg.Key(-5); key < 200; key++ {
 		api, listed := Lookup(key)
 		frame := AppendRequestHeader(nil, key, 99, 7, nil)
 		h, err := ParseRequestHeader(frame)
@@ -59,8 +59,8 @@ func TestTrap04UnknownKeysAndVersionsAreRefused(t *testing.T) {
 	}
 }
 
-func TestTrap27InterBrokerAndRaftKeysAreRefused(t *testing.T) {
-	refused := []int16{4, 5, 6, 7, 27, 52, 53, 54, 55, 56, 57, 58, 59, 62, 63, 64, 67, 70, 73, 80, 81, 82, 83, 84, 85, 86, 87, 93, 94}
+func TestInterBrokerAndRaftKeysAreRefused(t *testing.T) {
+	refused := []kmsg.Key{4, 5, 6, 7, 27, 52, 53, 54, 55, 56, 57, 58, 59, 62, 63, 64, 67, 70, 73, 80, 81, 82, 83, 84, 85, 86, 87, 93, 94}
 	for _, key := range refused {
 		if api, ok := Lookup(key); ok && api.Handling != Refuse {
 			t.Errorf("%s is let through", api.Name)
@@ -94,10 +94,10 @@ func TestResponsesThatAreParsedHaveAReader(t *testing.T) {
 	}
 }
 
-// Trap 25: the transaction coordinator's APIs pass both ways untouched; its
+// The transaction coordinator's APIs pass both ways untouched; its
 // markers are the brokers' own.
-func TestTrap25TransactionsPassUntouched(t *testing.T) {
-	for _, key := range []int16{22, 24, 25, 26, 28} {
+func TestTransactionsPassUntouched(t *testing.T) {
+	for _, key := range []kmsg.Key{22, 24, 25, 26, 28} {
 		if api, _ := Lookup(key); api.Handling != Forward || responseReader(key, api.Max) != nil {
 			t.Errorf("%s is not just forwarded", api.Name)
 		}

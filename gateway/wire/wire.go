@@ -41,28 +41,3 @@ var (
 
 // malformed says which part of a frame did not fit. It never quotes bytes.
 func malformed(part string) error { return fmt.Errorf("reading %s: %w", part, ErrMalformed) }
-
-// Kafka's error codes that this package itself puts into answers.
-const (
-	unknownServerError = -1
-	unsupportedVersion = 35
-)
-
-// Keys that the code names. The rest are known to the table only.
-const (
-	keyProduce          = 0
-	keyFetch            = 1
-	keyListOffsets      = 2
-	keyMetadata         = 3
-	keyFindCoordinator  = 10
-	keySaslHandshake    = 17
-	keyApiVersions      = 18
-	keyCreateTopics     = 19
-	keyOffsetForLeader  = 23
-	keyDescribeConfigs  = 32
-	keySaslAuthenticate = 36
-	keyDescribeCluster  = 60
-	keyTopicPartitions  = 75
-	keyShareFetch       = 78
-	keyShareAcknowledge = 79
-)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
@@ -96,7 +98,7 @@ func (s *Server) swap(ctx context.Context, fresh map[string]*admission.Set) {
 func (s *Server) unbound() *gateway.Grant {
 	switch s.cfg.UnboundTopics {
 	case "record":
-		return &gateway.Grant{Binding: "unbound", RejectCode: gateway.CodeInvalidRecord, KeepCodec: true}
+		return &gateway.Grant{Binding: "unbound", RejectCode: kerr.InvalidRecord.Code, KeepCodec: true}
 	case "insecure_pass":
 		return &gateway.Grant{Binding: "unbound", Unaudited: true}
 	default:
@@ -184,13 +186,13 @@ func (s *Server) rules(cluster string) []admission.Rule {
 		}
 		r := admission.Rule{
 			Modules:    b.Modules,
-			RejectCode: gateway.CodeInvalidRecord,
+			RejectCode: kerr.InvalidRecord.Code,
 			KeepCodec:  b.Recompress == "same",
 			Place:      place(b),
 		}
 
 		if b.RejectWith == "policy_violation" {
-			r.RejectCode = gateway.CodePolicyViolation
+			r.RejectCode = kerr.PolicyViolation.Code
 		}
 		if !r.KeepCodec {
 			r.Recompress, _ = recordbatch.ParseCompression(b.Recompress) // validated

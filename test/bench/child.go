@@ -9,6 +9,8 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway"
@@ -130,7 +132,7 @@ func serveGateway(ctx context.Context, mode, upstream, dir string) (string, erro
 }
 
 func bindingsFor(ctx context.Context, mode string) (*gateway.Bindings, error) {
-	grant := &gateway.Grant{Binding: "bench", RejectCode: gateway.CodeInvalidRecord, KeepCodec: true}
+	grant := &gateway.Grant{Binding: "bench", RejectCode: kerr.InvalidRecord.Code, KeepCodec: true}
 	switch mode {
 	case modePass:
 		grant.Unaudited = true

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
@@ -47,7 +48,7 @@ type world struct {
 // bind is a binding of one module chain to topics.
 func bind(topic string, modules ...string) admission.Rule {
 	return admission.Rule{Place: admission.Place{Binding: topic, Topics: []string{topic}, DataClass: "internal"}, Modules: modules,
-		RejectCode: gateway.CodeInvalidRecord, KeepCodec: true}
+		RejectCode: kerr.InvalidRecord.Code, KeepCodec: true}
 }
 
 // newWorld starts a world and ends it with the test.

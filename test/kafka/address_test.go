@@ -83,7 +83,7 @@ func TestNoAnswerOfAnyAPIHoldsAnUpstreamAddress(t *testing.T) {
 	})
 	asked, leaks := 0, map[string]bool{}
 	for _, api := range offered(t, shared.addr) {
-		row, ok := wire.Lookup(api.ApiKey)
+		row, ok := wire.Lookup(kmsg.Key(api.ApiKey))
 		if !ok {
 			t.Errorf("API key %d is offered and not in the table", api.ApiKey)
 		}
