@@ -231,8 +231,8 @@ func TestChainIsSafeForConcurrentUse(t *testing.T) {
 	}
 
 	running.Wait()
-	if len(up.idle) > 3 || len(upper.idle) > 2 {
-		t.Errorf("more instances than allowed: %d and %d", len(up.idle), len(upper.idle))
+	if len(up.pool.idle) > 3 || len(upper.pool.idle) > 2 {
+		t.Errorf("more instances than allowed: %d and %d", len(up.pool.idle), len(upper.pool.idle))
 	}
 }
 

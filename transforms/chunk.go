@@ -65,6 +65,15 @@ const (
 	flagHeaders   = 4
 )
 
+// The verdicts that a guest gives in a descriptor's status. A record that passes
+// is verdictPass, changed or not.
+const (
+	verdictPass = iota
+	verdictReject
+	verdictDrop
+	verdictRoute
+)
+
 // run is a stretch of the batch's bytes that was copied into the guest's input
 // block.
 type run struct {

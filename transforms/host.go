@@ -103,17 +103,24 @@ func (yield) Call(ctx context.Context, _ api.Module, stack []uint64) {
 // granted returns the functions behind a module's imports, or an error that
 // names the first import that the grant does not hold.
 func granted(info wasm.Info, grant Grant) ([]hostFunction, error) {
-	known := hostFunctions()
 	for _, name := range grant.HostFunctions {
 		if !KnownHostFunction(name) {
 			return nil, fmt.Errorf("checking grant: %q is not a host function", name)
 		}
 	}
 
+	return imported(info, func(name string) bool { return slices.Contains(grant.HostFunctions, name) })
+}
+
+// imported returns the functions behind a module's imports, each of which must
+// be a host function and allowed.
+func imported(info wasm.Info, allowed func(name string) bool) ([]hostFunction, error) {
+	known := hostFunctions()
 	var functions []hostFunction
+
 	for _, im := range info.Imports {
 		f, ok := find(alwaysGranted(), im)
-		if !ok && slices.Contains(grant.HostFunctions, im.String()) {
+		if !ok && allowed(im.String()) {
 			f, ok = find(known, im)
 		}
 

@@ -212,7 +212,7 @@ func TestSecretIsNotInGuestMemory(t *testing.T) {
 	if err := NewChain(m).Run(t.Context(), values("x"), Origin{}); err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Contains(m.idle[0].memory(), testSecret) {
+	if bytes.Contains(m.pool.idle[0].memory(), testSecret) {
 		t.Error("the secret is in guest memory")
 	}
 }
@@ -247,11 +247,11 @@ func TestImportOutsideTheGrantIsRefused(t *testing.T) {
 func TestEngineHoldsOnlyWhatIsImported(t *testing.T) {
 	m := load(t, newRuntime(t, Config{}), Spec{Wasm: asm{imports: [][]byte{importFunc("guardlock_crypto", "sha256", typThree)}}.wasm(),
 		Grant: Grant{HostFunctions: AllHostFunctions()}})
-	host := m.engine.Module("guardlock_crypto")
+	host := m.code.engine.Module("guardlock_crypto")
 	if got := len(host.ExportedFunctionDefinitions()); got != 1 {
 		t.Errorf("%d functions", got)
 	}
-	if m.engine.Module("guardlock_log") != nil || m.engine.Module("guardlock_compress") != nil {
+	if m.code.engine.Module("guardlock_log") != nil || m.code.engine.Module("guardlock_compress") != nil {
 		t.Error("host modules that nothing imports")
 	}
 }

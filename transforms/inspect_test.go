@@ -196,7 +196,7 @@ func TestNameSectionDoesNotReachTheEngine(t *testing.T) {
 
 	r := newRuntime(t, Config{})
 	loaded := load(t, r, Spec{Wasm: wasm, Grant: Grant{HostFunctions: []string{"guardlock_crypto.sha256"}}})
-	if name := loaded.compiled.Name(); name != "" {
+	if name := loaded.code.compiled.Name(); name != "" {
 		t.Errorf("the module took the name %q", name)
 	}
 }

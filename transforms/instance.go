@@ -67,7 +67,7 @@ func (i *instance) Value(any) any { return nil }
 
 // newInstance makes an instance, runs its initialisers and allocates its blocks.
 func (m *Module) newInstance(ctx context.Context) (*instance, error) {
-	guest, err := m.engine.InstantiateModule(ctx, m.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	guest, err := m.code.engine.InstantiateModule(ctx, m.code.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
 		return nil, &Error{Memory, m.name, fmt.Errorf("instantiating: %w", trapText(err))}
 	}

@@ -6,28 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
-	"time"
-
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/experimental"
 
 	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
-const (
-	unspecified = "unspecified"
+const unspecified = "unspecified"
 
-	compileTimeout = 30 * time.Second
-)
+var errOtherLimits = errors.New("the code was compiled for other limits of memory or stack")
 
-// Module is a loaded module and its pool of instances. It is safe for
-// concurrent use; each batch has an instance to itself.
+// Module is code with a configuration, a grant and a pool of instances. It is
+// safe for concurrent use; each batch has an instance to itself.
 type Module struct {
-	// Fixed after Load.
 	name   string
-	digest [32]byte
+	code   *Code
 	info   Info
 	routes []string
 	limits Limits
@@ -38,127 +29,94 @@ type Module struct {
 	config    []byte
 	log       func(LogEvent)
 	gate      logGate
-	runtime   *Runtime
-	engine    wazero.Runtime
-	compiled  wazero.CompiledModule
-
-	tokens chan struct{} // one for each instance that may exist
-	closed chan struct{}
-	close  sync.Once
-
-	mu   sync.Mutex
-	idle []*instance
+	pool      *pool
 }
 
-// Load scans, rewrites, compiles and instantiates a module, and hands it its
+// Load compiles a module, or finds it compiled, and instantiates it with its
 // configuration. The caller has verified signatures and policy.
 func (r *Runtime) Load(ctx context.Context, spec Spec) (*Module, error) {
-	scanned, err := wasm.Scan(spec.Wasm, r.config.Scan)
+	m, err := r.load(ctx, spec)
 	if err != nil {
-		return nil, fmt.Errorf("loading module %q: %w", spec.Name, err)
-	}
-
-	functions, err := granted(scanned.Info(), spec.Grant)
-	if err != nil {
-		return nil, fmt.Errorf("loading module %q: %w", spec.Name, err)
-	}
-
-	m := &Module{
-		name:    spec.Name,
-		digest:  sha256.Sum256(spec.Wasm),
-		info:    scanned.Info(),
-		routes:  slices.Clone(spec.Grant.Routes),
-		limits:  spec.Grant.Limits.withDefaults(),
-		config:  slices.Clone(spec.Config),
-		log:     r.config.Log,
-		runtime: r,
-		closed:  make(chan struct{}),
-	}
-
-	m.minSlices = int(m.limits.Deadline / (wasm.FuelSlice * slowest))
-	if m.keys, err = r.keys(spec.Grant.Keys); err != nil {
-		return nil, fmt.Errorf("loading module %q: %w", spec.Name, err)
-	}
-	if err := m.checkLimits(); err != nil {
-		return nil, fmt.Errorf("loading module %q: %w", spec.Name, err)
-	}
-	if err := m.start(ctx, scanned, functions); err != nil {
 		return nil, fmt.Errorf("loading module %q: %w", spec.Name, err)
 	}
 
 	return m, nil
 }
 
-func (m *Module) checkLimits() error {
-	if m.info.MemoryMinPages > m.limits.pages() {
-		return fmt.Errorf("checking memory: the module needs %d pages of 64 KiB, its limit is %d", m.info.MemoryMinPages, m.limits.pages())
+func (r *Runtime) load(ctx context.Context, spec Spec) (*Module, error) {
+	scanned, err := wasm.Scan(spec.Wasm, r.config.Scan)
+	if err != nil {
+		return nil, err
 	}
-	if len(m.routes) > 256 {
-		return fmt.Errorf("checking grant: %d routes exceed the limit of 256", len(m.routes))
+
+	// What the grant forbids is refused before anything is compiled.
+	if _, err := granted(scanned.Info(), spec.Grant); err != nil {
+		return nil, err
 	}
+
+	limits := spec.Grant.Limits.withDefaults()
+	if err := checkLimits(scanned.Info(), spec.Grant, limits); err != nil {
+		return nil, err
+	}
+
+	code, err := r.compile(ctx, scanned, limits.codeKey(sha256.Sum256(spec.Wasm)))
+	if err != nil {
+		return nil, err
+	}
+	defer code.Close()
+
+	return code.load(ctx, spec)
+}
+
+func newModule(c *Code, spec Spec) (*Module, error) {
+	limits := spec.Grant.Limits.withDefaults()
+	if err := checkLimits(c.info, spec.Grant, limits); err != nil {
+		return nil, err
+	}
+
+	keys, err := c.runtime.keys(spec.Grant.Keys)
+	if err != nil {
+		return nil, err
+	}
+
+	return &Module{
+		name:      spec.Name,
+		code:      c,
+		info:      c.info,
+		routes:    slices.Clone(spec.Grant.Routes),
+		limits:    limits,
+		minSlices: int(limits.Deadline / (wasm.FuelSlice * slowest)),
+		keys:      keys,
+		config:    slices.Clone(spec.Config),
+		log:       c.runtime.config.Log,
+		pool:      newPool(limits.Instances),
+	}, nil
+}
+
+func checkLimits(info Info, grant Grant, limits Limits) error {
+	if info.MemoryMinPages > limits.pages() {
+		return fmt.Errorf("checking memory: the module needs %d pages of 64 KiB, its limit is %d", info.MemoryMinPages, limits.pages())
+	}
+	if len(grant.Routes) > 256 {
+		return fmt.Errorf("checking grant: %d routes exceed the limit of 256", len(grant.Routes))
+	}
+
 	return nil
 }
 
-// start compiles the module and makes its first instance, so that a module that
-// cannot start is refused here and not under its first batch.
-func (m *Module) start(ctx context.Context, scanned *wasm.Binary, functions []hostFunction) (err error) {
-	m.engine = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().
-		WithCompilationCache(m.runtime.cache).
-		WithCoreFeatures(api.CoreFeaturesV2).
-		WithMemoryLimitPages(m.limits.pages()).
-		WithDebugInfoEnabled(false).
-		WithCloseOnContextDone(false))
-
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, m.engine.Close(context.WithoutCancel(ctx)))
-		}
-	}()
-
-	if err := m.compile(ctx, scanned); err != nil {
-		return err
-	}
-	if err := instantiateHost(ctx, m.engine, functions); err != nil {
-		return err
-	}
-
-	m.tokens = make(chan struct{}, m.limits.Instances)
-	for range m.limits.Instances {
-		m.tokens <- struct{}{}
-	}
-
+// start makes the module's first instance.
+func (m *Module) start(ctx context.Context) error {
 	first, err := m.newInstance(ctx)
 	if err != nil {
 		return err
 	}
 
-	m.idle = append(m.idle, first)
-	return m.runtime.adopt(m)
-}
-
-func (m *Module) compile(ctx context.Context, scanned *wasm.Binary) (err error) {
-	select {
-	case <-m.runtime.compiling:
-	case <-ctx.Done():
-		return fmt.Errorf("compiling: %w", ctx.Err())
+	m.pool.put(first)
+	if err := m.code.runtime.adopt(m); err != nil {
+		first.free(ctx)
+		return err
 	}
 
-	defer func() {
-		m.runtime.compiling <- struct{}{}
-		if r := recover(); r != nil { // a fault of the engine must not end the gateway
-			err = fmt.Errorf("compiling: the engine failed: %v", r)
-		}
-	}()
-
-	ctx, cancel := context.WithTimeout(ctx, compileTimeout)
-	defer cancel()
-	// With two workers the engine looks at ctx between functions.
-	compiled, err := m.engine.CompileModule(experimental.WithCompilationWorkers(ctx, 2), m.runtime.meter(scanned, m.limits.StackBytes))
-	if err != nil {
-		return fmt.Errorf("compiling: %w", trapText(err))
-	}
-
-	m.compiled = compiled
 	return nil
 }
 
@@ -166,7 +124,7 @@ func (m *Module) compile(ctx context.Context, scanned *wasm.Binary) (err error) 
 func (m *Module) Name() string { return m.name }
 
 // Digest is the SHA-256 of the module as it was signed.
-func (m *Module) Digest() [32]byte { return m.digest }
+func (m *Module) Digest() [32]byte { return m.code.Digest() }
 
 // Info is what the scan found.
 func (m *Module) Info() Info { return m.info }
@@ -182,96 +140,6 @@ func (m *Module) reason(i uint32) string {
 	if i == 0 {
 		return unspecified
 	}
+
 	return m.info.Reasons[i-1]
-}
-
-// acquire takes an instance out of the pool, or makes one. It waits until one
-// is free, the deadline passes or ctx ends.
-func (m *Module) acquire(ctx context.Context, deadline time.Time) (*instance, error) {
-	select {
-	case <-m.tokens:
-	default:
-		if err := m.wait(ctx, deadline); err != nil {
-			return nil, err
-		}
-	}
-
-	select {
-	case <-m.closed:
-		m.tokens <- struct{}{}
-		return nil, &Error{Closed, m.name, errModuleClosed}
-	default:
-	}
-
-	m.mu.Lock()
-	var i *instance
-	if n := len(m.idle); n > 0 {
-		i = m.idle[n-1]
-		m.idle = m.idle[:n-1]
-	}
-	m.mu.Unlock()
-
-	if i != nil {
-		return i, nil
-	}
-	i, err := m.newInstance(ctx)
-	if err != nil {
-		m.tokens <- struct{}{}
-		return nil, err
-	}
-
-	return i, nil
-}
-
-func (m *Module) wait(ctx context.Context, deadline time.Time) error {
-	timer := time.NewTimer(time.Until(deadline))
-	defer timer.Stop()
-	select {
-	case <-m.tokens:
-		return nil
-	case <-m.closed:
-		return &Error{Closed, m.name, errModuleClosed}
-	case <-ctx.Done():
-		return &Error{Timeout, m.name, ctx.Err()}
-	case <-timer.C:
-		return &Error{Timeout, m.name, errBusy}
-	}
-}
-
-// release puts an instance back. One that failed is thrown away: its memory and
-// its stack pointer are in an unknown state.
-func (m *Module) release(ctx context.Context, i *instance, healthy bool) {
-	if healthy {
-		m.mu.Lock()
-		m.idle = append(m.idle, i)
-		m.mu.Unlock()
-	} else {
-		i.free(ctx)
-	}
-	m.tokens <- struct{}{}
-}
-
-// Close refuses new batches, waits for the running ones until ctx ends, and
-// frees the module's memory. Batches end within their deadline, so that a wait
-// is short.
-func (m *Module) Close(ctx context.Context) error {
-	var err error
-	m.close.Do(func() {
-		close(m.closed)
-		m.runtime.forget(m)
-		for range m.limits.Instances {
-			select {
-			case <-m.tokens:
-			case <-ctx.Done():
-				err = fmt.Errorf("closing module %q: waiting for its batches: %w", m.name, ctx.Err())
-				return
-			}
-		}
-
-		if e := m.engine.Close(ctx); e != nil {
-			err = fmt.Errorf("closing module %q: %w", m.name, e)
-		}
-	})
-
-	return err
 }

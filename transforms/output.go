@@ -118,19 +118,19 @@ func (i *instance) readRecord(memory []byte, d *[descriptorSize]byte, source uin
 		return errTimestamp
 	case d[descFlags] > flagKeyNull|flagValueNull|flagHeaders || d[1]|d[2]|d[3] != 0:
 		return errFlags
-	case status&0xff00 != 0 || verdict > 3:
+	case status&0xff00 != 0 || verdict > verdictRoute:
 		return errStatus
 	case int(reason) > len(i.module.info.Reasons):
 		return errReason
-	case verdict == 3 && (topic == 0 || uint64(topic) > uint64(len(i.module.routes))), verdict != 3 && topic != 0:
+	case verdict == verdictRoute && (topic == 0 || uint64(topic) > uint64(len(i.module.routes))), verdict != verdictRoute && topic != 0:
 		return errRoute
 	}
 
 	switch verdict {
-	case 1:
+	case verdictReject:
 		c.decide(source, record.Rejected, reason)
 		return nil
-	case 2:
+	case verdictDrop:
 		c.decide(source, record.Dropped, reason)
 		return nil
 	}
@@ -140,7 +140,7 @@ func (i *instance) readRecord(memory []byte, d *[descriptorSize]byte, source uin
 		return err
 	}
 
-	if verdict == 3 {
+	if verdict == verdictRoute {
 		c.decide(source, record.Routed, reason).Route = uint8(topic - 1)
 	} else if changed {
 		c.decide(source, record.Modified, reason)

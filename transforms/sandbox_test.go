@@ -61,7 +61,7 @@ func TestHostileGuestIsStoppedInTime(t *testing.T) {
 			if took > 10*time.Second { // the deadline is 20 ms, but machines can be busy
 				t.Error("stopped too late")
 			}
-			if len(m.idle) != 0 {
+			if len(m.pool.idle) != 0 {
 				t.Error("the instance was kept")
 			}
 		})
@@ -87,7 +87,7 @@ func TestGarbageCollectorRunsWhileGuestLoops(t *testing.T) {
 	failed := make(chan error)
 	go func() { failed <- NewChain(m).Run(ctx, values("x"), Origin{}) }()
 
-	for len(m.tokens) == cap(m.tokens) {
+	for len(m.pool.tokens) == cap(m.pool.tokens) {
 		runtime.Gosched()
 	}
 	for range 3 {
@@ -125,7 +125,7 @@ func TestRecursionIsBoundedBySmallStack(t *testing.T) {
 			if got := after.TotalAlloc - before.TotalAlloc; got > 16<<20 {
 				t.Errorf("%d bytes were allocated", got)
 			}
-			if len(m.idle) != 0 {
+			if len(m.pool.idle) != 0 {
 				t.Error("the instance was kept")
 			}
 		})
@@ -247,7 +247,7 @@ func TestCloseWaitsForRunningBatches(t *testing.T) {
 
 	closed := make(chan error)
 	go func() { closed <- m.Close(t.Context()) }()
-	<-m.closed
+	<-m.pool.closed
 	select {
 	case <-closed:
 		t.Fatal("closed under a running batch")

@@ -61,7 +61,7 @@ type Config struct {
 	Scan wasm.ScanLimits
 }
 
-// Runtime loads modules and owns what they share: the cache of compiled code
+// Runtime loads modules and owns what they share: compiled code
 // and the use counters of sealing keys. It is safe for concurrent use.
 type Runtime struct {
 	config    Config
@@ -72,6 +72,7 @@ type Runtime struct {
 	mu      sync.Mutex
 	closed  bool
 	modules map[*Module]struct{}
+	codes   map[codeKey]*Code
 	seals   map[[32]byte]*sealCounter // by digest of the derived key
 }
 
@@ -83,6 +84,7 @@ func New(config Config) (*Runtime, error) {
 		compiling: make(chan struct{}, 1),
 		meter:     wasm.Meter,
 		modules:   make(map[*Module]struct{}),
+		codes:     make(map[codeKey]*Code),
 		seals:     make(map[[32]byte]*sealCounter),
 	}
 

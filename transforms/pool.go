@@ -1,0 +1,143 @@
+package transforms
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// pool holds a module's instances. Each batch has one to itself.
+type pool struct {
+	tokens chan struct{} // one for each instance that may exist
+	closed chan struct{}
+	close  sync.Once
+
+	mu   sync.Mutex
+	idle []*instance
+}
+
+func newPool(instances int) *pool {
+	p := &pool{tokens: make(chan struct{}, instances), closed: make(chan struct{})}
+	for range instances {
+		p.tokens <- struct{}{}
+	}
+
+	return p
+}
+
+// take returns an idle instance, or nil.
+func (p *pool) take() *instance {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	last := len(p.idle) - 1
+	if last < 0 {
+		return nil
+	}
+
+	i := p.idle[last]
+	p.idle[last] = nil
+	p.idle = p.idle[:last]
+
+	return i
+}
+
+func (p *pool) put(i *instance) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle = append(p.idle, i)
+}
+
+// acquire takes an instance out of the pool, or makes one. It waits until one
+// is free, the deadline passes or ctx ends.
+func (m *Module) acquire(ctx context.Context, deadline time.Time) (*instance, error) {
+	select {
+	case <-m.pool.tokens:
+	default:
+		if err := m.wait(ctx, deadline); err != nil {
+			return nil, err
+		}
+	}
+
+	select {
+	case <-m.pool.closed:
+		m.pool.tokens <- struct{}{}
+		return nil, &Error{Closed, m.name, errModuleClosed}
+	default:
+	}
+
+	if i := m.pool.take(); i != nil {
+		return i, nil
+	}
+
+	i, err := m.newInstance(ctx)
+	if err != nil {
+		m.pool.tokens <- struct{}{}
+		return nil, err
+	}
+
+	return i, nil
+}
+
+func (m *Module) wait(ctx context.Context, deadline time.Time) error {
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+
+	select {
+	case <-m.pool.tokens:
+		return nil
+	case <-m.pool.closed:
+		return &Error{Closed, m.name, errModuleClosed}
+	case <-ctx.Done():
+		return &Error{Timeout, m.name, ctx.Err()}
+	case <-timer.C:
+		return &Error{Timeout, m.name, errBusy}
+	}
+}
+
+// release puts an instance back. One that failed is thrown away: its memory and
+// its stack pointer are in an unknown state.
+func (m *Module) release(ctx context.Context, i *instance, healthy bool) {
+	if healthy {
+		m.pool.put(i)
+	} else {
+		i.free(ctx)
+	}
+
+	m.pool.tokens <- struct{}{}
+}
+
+// Close refuses new batches, waits for the running ones until ctx ends, and
+// frees the module's memory. Batches end within their deadline, so that a wait
+// is short.
+func (m *Module) Close(ctx context.Context) error {
+	var err error
+	m.pool.close.Do(func() {
+		close(m.pool.closed)
+		m.code.runtime.forget(m)
+		if err = m.drain(ctx); err != nil {
+			return
+		}
+
+		for i := m.pool.take(); i != nil; i = m.pool.take() {
+			i.free(ctx)
+		}
+		m.code.Close()
+	})
+
+	return err
+}
+
+// drain waits until no batch has an instance, and none can get one any more.
+func (m *Module) drain(ctx context.Context) error {
+	for range cap(m.pool.tokens) {
+		select {
+		case <-m.pool.tokens:
+		case <-ctx.Done():
+			return fmt.Errorf("closing module %q: waiting for its batches: %w", m.name, ctx.Err())
+		}
+	}
+
+	return nil
+}
