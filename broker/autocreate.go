@@ -17,12 +17,14 @@ func autoCreate(cluster *kfake.Cluster) {
 		if !r.AllowAutoTopicCreation {
 			return nil, nil, false
 		}
+
 		for _, t := range r.Topics {
 			if t.Topic != nil && ValidTopicName(*t.Topic) {
 				// One that exists, or collides with one that does, is an error: the answer tells it.
 				_ = cluster.CreateTopic(*t.Topic, 0, nil)
 			}
 		}
+
 		return nil, nil, false
 	})
 }
@@ -40,5 +42,6 @@ func ValidTopicName(name string) bool {
 			return false
 		}
 	}
+
 	return true
 }

@@ -44,6 +44,7 @@ func ParseHostPort(s string) (HostPort, error) {
 	if host == "" {
 		return HostPort{}, errors.New("parsing broker address: the host is empty")
 	}
+
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
 		return HostPort{}, fmt.Errorf("parsing broker address: port %q is not in 1-65535", port)

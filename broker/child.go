@@ -53,14 +53,17 @@ func RunChild(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) er
 	if err := in.Decode(&cfg); err != nil {
 		return fmt.Errorf("reading broker configuration: %w", err)
 	}
+
 	go func() { // ends with the process at the latest: a read cannot be called off
 		io.Copy(io.Discard, stdin)
 		cancel()
 	}()
+
 	err := serveChild(ctx, cfg, stdout, stderr)
 	if err != nil && ctx.Err() == nil {
 		tell(stdout, childState{Failed: err.Error()})
 	}
+
 	return err
 }
 
@@ -70,6 +73,7 @@ func serveChild(ctx context.Context, cfg childConfig, stdout, stderr io.Writer) 
 		return err
 	}
 	defer unlock()
+
 	// Under the lock nobody else serves this directory, so a socket that is there is stale.
 	if err := os.Remove(cfg.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("removing stale socket: %w", err)
@@ -81,10 +85,12 @@ func serveChild(ctx context.Context, cfg childConfig, stdout, stderr io.Writer) 
 	if cfg.AutoCreate {
 		autoCreate(cluster)
 	}
+
 	if err := tell(stdout, childState{Ready: true}); err != nil {
 		cluster.Close()
 		return fmt.Errorf("telling parent: %w", err)
 	}
+
 	applyRetention(ctx, cluster, cfg.Retention)
 	return closeWithin(cluster, cfg.StopTimeout)
 }
@@ -99,6 +105,7 @@ func childOptions(cfg childConfig, stderr io.Writer) []kfake.Opt {
 		kfake.WithLogger(childLog{stderr}),
 		kfake.ListenFn(func(_, _ string) (net.Listener, error) { return listenUnix(cfg.Socket) }),
 	}
+
 	if !cfg.NoSync {
 		opts = append(opts, kfake.SyncWrites())
 	}
@@ -142,19 +149,23 @@ func lockDir(ctx context.Context, dir string, wait time.Duration) (unlock func()
 	if err != nil {
 		return nil, fmt.Errorf("opening lock file: %w", err)
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
+
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return f.Close, nil
 		}
+
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			f.Close()
 			return nil, fmt.Errorf("locking data directory: %w", err)
 		}
+
 		select {
 		case <-ctx.Done():
 			f.Close()

@@ -43,8 +43,15 @@ func NewCluster(cfg ClusterConfig) (*Cluster, error) {
 		timeout:   orDefault(cfg.DialTimeout, 10*time.Second),
 		tls:       cfg.TLS,
 	}
+
 	dead := orDefault(cfg.DeadPeer, 30*time.Second)
-	c.dialer.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: dead / 2, Interval: max(dead/6, time.Second), Count: 3}
+	c.dialer.KeepAliveConfig = net.KeepAliveConfig{
+		Enable:   true,
+		Idle:     dead / 2,
+		Interval: max(dead/6, time.Second),
+		Count:    3,
+	}
+
 	c.dialer.Control = unackedTimeout(dead)
 	return c, nil
 }
@@ -63,6 +70,7 @@ func (c *Cluster) DialNode(ctx context.Context, addr HostPort) (net.Conn, error)
 	if c.tls == nil {
 		return conn, nil
 	}
+
 	return c.handshake(ctx, conn, addr.Host)
 }
 
@@ -71,11 +79,13 @@ func (c *Cluster) handshake(ctx context.Context, conn net.Conn, host string) (ne
 	if cfg.ServerName == "" {
 		cfg.ServerName = host
 	}
+
 	t := tls.Client(conn, cfg)
 	if err := t.HandshakeContext(ctx); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("securing connection to broker %s: %w", host, err)
 	}
+
 	return t, nil
 }
 

@@ -59,6 +59,7 @@ func listen(t *testing.T, wrap func(net.Listener) net.Listener) (HostPort, <-cha
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	l = wrap(l)
 	t.Cleanup(func() { l.Close() })
 	conns := make(chan net.Conn, 1)
@@ -67,10 +68,12 @@ func listen(t *testing.T, wrap func(net.Listener) net.Listener) (HostPort, <-cha
 			conns <- c
 		}
 	}()
+
 	addr, err := ParseHostPort(l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return addr, conns
 }
 
@@ -82,6 +85,7 @@ func TestClusterDialsTCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	conn, err := c.DialNode(testContext(t), c.Bootstrap()[0])
 	if err != nil {
 		t.Fatal(err)
@@ -103,16 +107,19 @@ func certificate(t *testing.T, host string) (tls.Certificate, *x509.CertPool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, IsCA: true,
 		BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.ParseIP(host)}}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	pool := x509.NewCertPool()
 	pool.AddCert(leaf)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
@@ -124,11 +131,13 @@ func TestClusterVerifiesTheBrokersName(t *testing.T) {
 		addr, conns := listen(t, func(l net.Listener) net.Listener {
 			return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}})
 		})
+
 		go func() { (<-conns).(*tls.Conn).HandshakeContext(context.Background()) }()
 		c, err := NewCluster(ClusterConfig{Bootstrap: []HostPort{addr}, TLS: func() *tls.Config { return &tls.Config{RootCAs: pool} }})
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		conn, err := c.DialNode(testContext(t), addr)
 		if (err == nil) != ok {
 			t.Errorf("broker with a certificate of %s: %v", host, err)

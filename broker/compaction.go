@@ -69,6 +69,7 @@ func compacts(name string, value *string) bool {
 			return true
 		}
 	}
+
 	return false
 }
 

@@ -38,7 +38,9 @@ func TestCompactionIsRefusedHoweverItIsAsked(t *testing.T) {
 				t.Errorf("%s with %q: %v %q", how, v, refuse, reason)
 			}
 		}
-		v, other := "delete", "compact"
+
+		v := "delete"
+		other := "compact"
 		for name, value := range map[string]*string{"cleanup.policy": &v, "compression.type": &other, "retention.ms": nil} {
 			if reason, refuse := RefuseCompaction(ask(name, value)); refuse {
 				t.Errorf("%s of %s refused: %s", how, name, reason)
@@ -54,6 +56,7 @@ func TestTurningCompactionOffIsAllowed(t *testing.T) {
 			t.Errorf("op %v refused: %s", op, reason)
 		}
 	}
+
 	if _, refuse := RefuseCompaction(kmsg.NewPtrMetadataRequest()); refuse {
 		t.Error("metadata refused")
 	}

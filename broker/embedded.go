@@ -89,21 +89,35 @@ func OpenEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 	if err := privateDir(dir); err != nil {
 		return nil, fmt.Errorf("opening embedded broker: %w", err)
 	}
+
 	socket, err := socketPath(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening embedded broker: %w", err)
 	}
+
 	child, err := json.Marshal(childConfig{
-		DataDir: dir, Socket: socket, ClusterID: newClusterID(), NoSync: cfg.InsecureNoSync,
-		AutoCreate: cfg.AutoCreateTopics, Partitions: cfg.Partitions, Settings: cfg.Settings,
-		LockTimeout: cfg.LockTimeout, StopTimeout: cfg.StopTimeout, Retention: cfg.Retention,
+		DataDir:     dir,
+		Socket:      socket,
+		ClusterID:   newClusterID(),
+		NoSync:      cfg.InsecureNoSync,
+		AutoCreate:  cfg.AutoCreateTopics,
+		Partitions:  cfg.Partitions,
+		Settings:    cfg.Settings,
+		LockTimeout: cfg.LockTimeout,
+		StopTimeout: cfg.StopTimeout,
+		Retention:   cfg.Retention,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening embedded broker: %w", err)
 	}
+
 	return &Embedded{
-		cfg: cfg, child: child, socket: socket, log: cfg.Log,
-		ended: make(chan struct{}), up: make(chan struct{}),
+		cfg:    cfg,
+		child:  child,
+		socket: socket,
+		log:    cfg.Log,
+		ended:  make(chan struct{}),
+		up:     make(chan struct{}),
 	}, nil
 }
 
@@ -112,12 +126,14 @@ func withDefaults(cfg EmbeddedConfig) EmbeddedConfig {
 	cfg.StopTimeout = orDefault(cfg.StopTimeout, 10*time.Second)
 	cfg.MaxBackoff = orDefault(cfg.MaxBackoff, 5*time.Second)
 	cfg.Retention = orDefault(cfg.Retention, time.Hour)
+
 	if cfg.Partitions <= 0 {
 		cfg.Partitions = 3
 	}
 	if cfg.Log == nil {
 		cfg.Log = zap.NewNop()
 	}
+
 	return cfg
 }
 
@@ -134,6 +150,7 @@ func (e *Embedded) Close() {
 	e.closed = true
 	cancel := e.cancel
 	e.mu.Unlock()
+
 	if cancel == nil {
 		return
 	}
@@ -171,6 +188,7 @@ func (e *Embedded) DialNode(ctx context.Context, _ HostPort) (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dialing embedded broker: %w", err)
 	}
+
 	return conn, nil
 }
 

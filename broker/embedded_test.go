@@ -53,6 +53,7 @@ func stored(t *testing.T, e *Embedded, want map[string]bool) map[string]int {
 			}
 		})
 	}
+
 	return seen
 }
 
@@ -63,6 +64,7 @@ func TestKilledChildIsStartedAgain(t *testing.T) {
 	first := e.Status().PID
 	kill(t, first)
 	produce(t, client(t, e), "after")
+
 	s := e.Status()
 	if s.PID == first || s.Restarts != 1 || !s.Ready {
 		t.Fatalf("status %+v after the child %d was killed", s, first)
@@ -92,15 +94,18 @@ func TestNoAcknowledgedRecordIsLostToKills(t *testing.T) {
 				}
 			})
 		}
+
 		<-enough
 		if err := e.Ready(testContext(t)); err != nil {
 			t.Fatal(err)
 		}
+
 		kill(t, e.Status().PID)
 		if err := c.Flush(testContext(t)); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if len(acked) == 0 {
 		t.Fatal("nothing was acknowledged")
 	}
@@ -112,6 +117,7 @@ func TestSocketIsClosedToOthers(t *testing.T) {
 	dir := t.TempDir()
 	e := start(t, EmbeddedConfig{DataDir: filepath.Join(dir, "data"), AutoCreateTopics: true})
 	produce(t, client(t, e), "v")
+
 	for path, want := range map[string]os.FileMode{
 		e.socket:                                  os.ModeSocket | 0o600,
 		filepath.Dir(e.socket):                    os.ModeDir | 0o700,
@@ -135,6 +141,7 @@ func TestLongDataDirectoryGetsPrivateSocketElsewhere(t *testing.T) {
 	if len(e.socket) > maxSocketPath {
 		t.Fatalf("socket path has %d bytes", len(e.socket))
 	}
+
 	t.Cleanup(func() { os.RemoveAll(filepath.Dir(e.socket)) })
 	info, err := os.Stat(filepath.Dir(e.socket))
 	if err != nil || info.Mode().Perm() != 0o700 {
@@ -148,10 +155,12 @@ func TestSomebodyElsesDirectoryIsRefused(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(t.TempDir(), link); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, path := range []string{file, link} {
 		if err := privateDir(path); err == nil {
 			t.Errorf("%s was accepted", filepath.Base(path))
@@ -176,10 +185,12 @@ func TestChildHasNoTCPSocket(t *testing.T) {
 			}
 		}
 	}
+
 	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 	if err != nil || len(fds) < 4 {
 		t.Fatalf("file descriptors of the child: %v, %v", fds, err)
 	}
+
 	for _, fd := range fds {
 		if target, _ := os.Readlink(fd); tcp[target] {
 			t.Errorf("the child holds a network socket: %s", target)
@@ -198,15 +209,18 @@ func startGateway(t *testing.T, dir string) (*exec.Cmd, int) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	pid, err := strconv.Atoi(strings.TrimSpace(line))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return cmd, pid
 }
 
@@ -216,11 +230,13 @@ func TestChildOfKilledGatewaySavesAndEnds(t *testing.T) {
 	e := start(t, EmbeddedConfig{DataDir: dir, AutoCreateTopics: true})
 	produce(t, client(t, e), "v")
 	e.Close()
+
 	if err := os.Remove(filepath.Join(dir, "seq_windows.json")); err != nil {
 		t.Fatal(err)
 	}
 	gateway, pid := startGateway(t, dir)
 	child := watch(t, pid)
+
 	if err := gateway.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -235,6 +251,7 @@ func TestNextGatewayWaitsForTheOrphan(t *testing.T) {
 	dir := t.TempDir()
 	gateway, pid := startGateway(t, dir)
 	child := watch(t, pid)
+
 	if err := gateway.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -250,6 +267,7 @@ func TestDataDirectoryServesOneBroker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	err = second.Run(testContext(t))
 	if err == nil || !strings.Contains(err.Error(), "another process is using it") {
 		t.Fatalf("second broker on one directory: %v", err)
@@ -268,6 +286,7 @@ func TestCloseSavesStateAndEndsChild(t *testing.T) {
 	e.Close()
 	waitGone(t, child)
 	requireSequences(t, dir)
+
 	if err := e.Ready(testContext(t)); !errors.Is(err, ErrClosed) {
 		t.Errorf("Ready after Close: %v", err)
 	}
@@ -294,6 +313,7 @@ func TestRecordsSurviveCleanRestartOnce(t *testing.T) {
 	produce(t, c, "1", "2")
 	e.Close()
 	e = start(t, EmbeddedConfig{DataDir: dir})
+
 	seen := stored(t, e, map[string]bool{"1": true, "2": true})
 	if seen["1"] != 1 || seen["2"] != 1 {
 		t.Fatalf("seen %v", seen)
@@ -336,9 +356,11 @@ func TestEndOfContextEndsRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- e.Run(ctx) }()
+
 	if err := e.Ready(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -357,10 +379,12 @@ func TestSettingsAndClusterIDReachTheBroker(t *testing.T) {
 			Settings: map[string]string{"group.consumer.heartbeat.interval.ms": "777"}})
 		c := client(t, e)
 		produce(t, c, "v")
+
 		meta, err := kmsg.NewPtrMetadataRequest().RequestWith(testContext(t), c)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		ids[*meta.ClusterID] = true
 		if n := len(meta.Topics[0].Partitions); n != 5 {
 			t.Errorf("%d partitions, want 5", n)
@@ -368,8 +392,10 @@ func TestSettingsAndClusterIDReachTheBroker(t *testing.T) {
 		if got := brokerSetting(t, c, "group.consumer.heartbeat.interval.ms"); got != "777" {
 			t.Errorf("setting is %q", got)
 		}
+
 		e.Close()
 	}
+
 	if len(ids) != 1 || ids["kfake"] {
 		t.Errorf("cluster ids %v, want one that stays", ids)
 	}
@@ -380,15 +406,18 @@ func brokerSetting(t *testing.T, c *kgo.Client, name string) string {
 	req := kmsg.NewPtrDescribeConfigsRequest()
 	node := "0"
 	req.Resources = []kmsg.DescribeConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: node}}
+
 	resp, err := req.RequestWith(testContext(t), c)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, cfg := range resp.Resources[0].Configs {
 		if cfg.Name == name && cfg.Value != nil {
 			return *cfg.Value
 		}
 	}
+
 	return ""
 }
 
@@ -401,12 +430,14 @@ func TestChildsMessagesReachTheLog(t *testing.T) {
 			t.Fatal(n, err)
 		}
 	}
+
 	l.flush()
 	want := []string{"warn slower", "error bad", "error panic: x", "info " + strings.Repeat("x", maxLogLine-4), "error last"}
 	entries := logs.All()
 	if len(entries) != len(want) {
 		t.Fatalf("%d entries, want %d", len(entries), len(want))
 	}
+
 	for i, e := range entries {
 		if got := e.Level.String() + " " + e.Message; got != want[i] {
 			t.Errorf("entry %d is %.40q, want %.40q", i, got, want[i])
@@ -419,14 +450,17 @@ func TestIllegalTopicIsNotCreated(t *testing.T) {
 	e := start(t, EmbeddedConfig{AutoCreateTopics: true})
 	req := kmsg.NewPtrMetadataRequest()
 	req.AllowAutoTopicCreation = true
+
 	names := []string{"bad topic!", "..", strings.Repeat("n", 250), "good.name_1-x"}
 	for i := range names {
 		req.Topics = append(req.Topics, kmsg.MetadataRequestTopic{Topic: &names[i]})
 	}
+
 	resp, err := req.RequestWith(testContext(t), client(t, e))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, topic := range resp.Topics {
 		if good := *topic.Topic == "good.name_1-x"; (topic.ErrorCode == 0) != good {
 			t.Errorf("topic %.20q: error %d", *topic.Topic, topic.ErrorCode)

@@ -25,6 +25,7 @@ func (l *lineLog) Write(p []byte) (int, error) {
 			l.keep(p)
 			return n, nil
 		}
+
 		l.keep(p[:i])
 		l.flush()
 		p = p[i+1:]

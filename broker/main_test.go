@@ -38,11 +38,13 @@ func runGateway(dir string) int {
 	if err != nil {
 		return 1
 	}
+
 	go func() {
 		if e.Ready(context.Background()) == nil {
 			fmt.Println(e.Status().PID)
 		}
 	}()
+
 	if e.Run(context.Background()) != nil {
 		return 1
 	}
@@ -65,10 +67,12 @@ func start(t *testing.T, cfg EmbeddedConfig) *Embedded {
 	if cfg.Args == nil {
 		cfg.Args = []string{"__broker"}
 	}
+
 	e, err := OpenEmbedded(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	ran := make(chan error, 1)
 	go func() { ran <- e.Run(context.Background()) }()
 	t.Cleanup(func() {
@@ -77,6 +81,7 @@ func start(t *testing.T, cfg EmbeddedConfig) *Embedded {
 			t.Errorf("Run: %v", err)
 		}
 	})
+
 	if err := e.Ready(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +108,7 @@ func client(t *testing.T, e *Embedded, opts ...kgo.Opt) *kgo.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(c.Close)
 	return c
 }
@@ -139,6 +145,7 @@ func waitGone(t *testing.T, pidfd int) {
 		if err != nil || n != 1 {
 			t.Fatalf("the process did not end: %d, %v", n, err)
 		}
+
 		return
 	}
 }

@@ -29,6 +29,7 @@ func unackedTimeout(d time.Duration) func(network, address string, c syscall.Raw
 		if err != nil {
 			return err
 		}
+
 		return setErr
 	}
 }

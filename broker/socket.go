@@ -23,6 +23,7 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on broker socket: %w", err)
 	}
+
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("closing broker socket to others: %w", err)
@@ -58,6 +59,7 @@ func socketPath(dataDir string) (string, error) {
 		sum := sha256.Sum256([]byte(dataDir))
 		dir = filepath.Join(os.TempDir(), fmt.Sprintf("guardlock-%d-%x", os.Getuid(), sum[:8]))
 	}
+
 	path := filepath.Join(dir, "broker")
 	if len(path) > maxSocketPath {
 		return "", fmt.Errorf("choosing broker socket: %s is too long a path; choose a shorter data or temporary directory", path)
@@ -75,6 +77,7 @@ func privateDir(dir string) error {
 	if err != nil {
 		return fmt.Errorf("checking private directory: %w", err)
 	}
+
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !info.IsDir() || !ok || int(st.Uid) != os.Getuid() {
 		return fmt.Errorf("checking private directory: %s is not a directory of this user", dir)
@@ -82,5 +85,6 @@ func privateDir(dir string) error {
 	if info.Mode().Perm() != 0o700 {
 		return os.Chmod(dir, 0o700)
 	}
+
 	return nil
 }

@@ -32,11 +32,13 @@ func (e *Embedded) Run(ctx context.Context) error {
 	if err := e.begin(cancel); err != nil {
 		return err
 	}
+
 	// The kernel ties the parent-death signal to the thread that started the child; keep that thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := e.supervise(ctx)
 	e.finish(err)
+
 	return err
 }
 
@@ -61,27 +63,33 @@ func (e *Embedded) finish(err error) {
 }
 
 func (e *Embedded) supervise(ctx context.Context) error {
-	pause, failed := firstBackoff, 0
+	pause := firstBackoff
+	failed := 0
 	for {
 		served, err := e.runChild(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
+
 		var never permanentError
 		if errors.As(err, &never) {
 			return fmt.Errorf("running embedded broker: %w", err)
 		}
+
 		if served {
-			pause, failed = firstBackoff, 0
+			pause = firstBackoff
+			failed = 0
 		} else if failed++; failed == maxFailedStarts {
 			return fmt.Errorf("running embedded broker: it died %d times before it served: %w", failed, err)
 		}
+
 		e.log.Error("embedded broker died; starting it again", zap.Error(err), zap.Duration("pause", pause))
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(pause):
 		}
+
 		pause = min(2*pause, e.cfg.MaxBackoff)
 	}
 }
@@ -93,9 +101,12 @@ func (e *Embedded) runChild(ctx context.Context) (served bool, err error) {
 	if err != nil {
 		return false, err
 	}
+
 	state := &stateReader{ready: e.childUp}
 	log := &lineLog{log: e.log}
-	cmd.Stdout, cmd.Stderr = state, log
+	cmd.Stdout = state
+	cmd.Stderr = log
+
 	stdin, err := cmd.StdinPipe() // kept open by cmd until the child ends
 	if err != nil {
 		return false, fmt.Errorf("making child's standard input: %w", err)
@@ -103,11 +114,13 @@ func (e *Embedded) runChild(ctx context.Context) (served bool, err error) {
 	if err := cmd.Start(); err != nil {
 		return false, fmt.Errorf("starting child: %w", err)
 	}
+
 	e.childStarted(cmd.Process.Pid)
 	_, writeErr := stdin.Write(e.child)
 	err = cmd.Wait()
 	log.flush()
 	e.childGone()
+
 	switch {
 	case state.failed != "":
 		return false, permanentError(state.failed)
@@ -116,6 +129,7 @@ func (e *Embedded) runChild(ctx context.Context) (served bool, err error) {
 	case err == nil:
 		return state.served, errors.New("child ended unasked")
 	}
+
 	return state.served, err
 }
 
@@ -124,12 +138,14 @@ func (e *Embedded) command(ctx context.Context) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding own program: %w", err)
 	}
+
 	cmd := exec.CommandContext(ctx, exe, e.cfg.Args...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = []string{} // the gateway's may hold secrets, and the child needs none of it
 	cmd.SysProcAttr = childAttributes()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = e.cfg.StopTimeout + killGrace // then SIGKILL
+
 	return cmd, nil
 }
 
@@ -182,11 +198,13 @@ func (s *stateReader) Write(p []byte) (int, error) {
 	if !whole {
 		return len(p), nil
 	}
+
 	var st childState
 	if err := json.Unmarshal(line, &st); err != nil || st.Ready == (st.Failed != "") {
 		s.failed = "child does not speak as this version does; check Args"
 		return len(p), nil
 	}
+
 	if s.failed, s.served = st.Failed, st.Ready; s.served {
 		s.ready()
 	}

@@ -97,6 +97,7 @@ func NewServer(cfg Config) (*Server, error) {
 			return nil, fmt.Errorf("offering %q: %w", m, ErrMechanism)
 		}
 	}
+
 	return &Server{cfg: cfg, hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}, nil
 }
 
@@ -121,18 +122,22 @@ func (s *Server) Begin(mechanism string) (*Exchange, error) {
 		}
 		e.next = next
 	}
+
 	return e, nil
 }
 
 // Lifetime returns how long a session of id lasts from now; ok is false when it
 // has no end.
 func (s *Server) Lifetime(id Identity) (d time.Duration, ok bool) {
-	d, ok = s.cfg.SessionLifetime, s.cfg.SessionLifetime > 0
+	d = s.cfg.SessionLifetime
+	ok = s.cfg.SessionLifetime > 0
 	if !id.Expires.IsZero() {
 		if left := id.Expires.Sub(s.cfg.Now()); !ok || left < d {
-			d, ok = left, true
+			d = left
+			ok = true
 		}
 	}
+
 	return d, ok
 }
 
@@ -163,6 +168,7 @@ func (e *Exchange) Next(ctx context.Context, msg []byte) (Result, error) {
 		e.over = true
 		return Result{}, fmt.Errorf("reading SASL message of %d bytes: %w", len(msg), ErrMessage)
 	}
+
 	r, err := e.next(ctx, msg)
 	e.over = err != nil || r.Done
 	return r, err
@@ -188,5 +194,6 @@ func checkName(name string) error {
 			return fmt.Errorf("reading user name: %w", ErrMessage)
 		}
 	}
+
 	return nil
 }

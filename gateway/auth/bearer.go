@@ -25,10 +25,12 @@ func (e *bearerExchange) next(ctx context.Context, msg []byte) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+
 	id, err := e.server.cfg.Tokens.Verify(ctx, m.token)
 	if err == nil && m.authzid != "" && m.authzid != id.Name {
 		err = ErrFailed
 	}
+
 	switch {
 	case errors.Is(err, ErrFailed):
 		e.failed = true
@@ -36,6 +38,7 @@ func (e *bearerExchange) next(ctx context.Context, msg []byte) (Result, error) {
 	case err != nil:
 		return Result{}, err
 	}
+
 	return Result{Done: true, Identity: id}, nil
 }
 
@@ -55,6 +58,7 @@ func parseBearer(msg []byte) (bearerMessage, error) {
 	if !found || !closed || !ends || flag != "n" && flag != "y" {
 		return bearerMessage{}, malformed
 	}
+
 	var m bearerMessage
 	if authzid != "" {
 		var ok bool
@@ -62,22 +66,26 @@ func parseBearer(msg []byte) (bearerMessage, error) {
 			return bearerMessage{}, malformed
 		}
 	}
+
 	seen := map[string]bool{}
 	for pair := range strings.SplitSeq(pairs, "\x01") {
 		key, value, found := strings.Cut(pair, "=")
 		if !found || key == "" || seen[key] {
 			return bearerMessage{}, malformed
 		}
+
 		seen[key] = true
 		if key != "auth" {
 			continue // an extension (KIP-342); nothing here depends on any
 		}
+
 		scheme, token, _ := strings.Cut(value, " ")
 		if !strings.EqualFold(scheme, "bearer") {
 			return bearerMessage{}, malformed
 		}
 		m.token = strings.TrimLeft(token, " ")
 	}
+
 	if m.token == "" {
 		return bearerMessage{}, malformed
 	}

@@ -41,20 +41,25 @@ func ParseMapping(rules []string) (*Mapping, error) {
 			m.rules = append(m.rules, mappingRule{})
 			continue
 		}
+
 		parts := ruleShape.FindStringSubmatch(r)
 		if parts == nil {
 			return nil, fmt.Errorf("rule %d: %q is neither DEFAULT nor RULE:pattern/replacement/[LU]", i+1, r)
 		}
+
 		pattern, err := regexp.Compile(`^(?:` + parts[1] + `)$`)
 		if err != nil {
 			return nil, fmt.Errorf("rule %d: %w", i+1, err)
 		}
+
 		rule := mappingRule{pattern: pattern, replacement: backReference.ReplaceAllString(parts[2], `${$1}`)}
 		if parts[3] != "" {
 			rule.fold = parts[3][0]
 		}
+
 		m.rules = append(m.rules, rule)
 	}
+
 	return m, nil
 }
 
@@ -67,11 +72,13 @@ func (m *Mapping) Name(cert *x509.Certificate) (string, error) {
 	if m == nil || len(m.rules) == 0 {
 		return subject, checkName(subject)
 	}
+
 	for _, r := range m.rules {
 		if name, ok := r.apply(subject); ok {
 			return name, checkName(name)
 		}
 	}
+
 	return "", ErrNoRule
 }
 
@@ -83,6 +90,7 @@ func (r mappingRule) apply(subject string) (string, bool) {
 	if at == nil {
 		return "", false
 	}
+
 	name := string(r.pattern.ExpandString(nil, r.replacement, subject, at))
 	switch r.fold {
 	case 'L':
@@ -90,6 +98,7 @@ func (r mappingRule) apply(subject string) (string, bool) {
 	case 'U':
 		name = strings.ToUpper(name)
 	}
+
 	return name, true
 }
 
@@ -117,6 +126,7 @@ func distinguishedName(raw []byte) (string, error) {
 	if rest, err := asn1.Unmarshal(raw, &names); err != nil || len(rest) > 0 {
 		return "", errors.New("reading the certificate's subject: it is malformed")
 	}
+
 	var b strings.Builder
 	for i := len(names) - 1; i >= 0; i-- {
 		if i < len(names)-1 {
@@ -129,6 +139,7 @@ func distinguishedName(raw []byte) (string, error) {
 			b.WriteString(a.String())
 		}
 	}
+
 	return b.String(), nil
 }
 
@@ -141,6 +152,7 @@ func (a attributeTypeValue) String() string {
 		}
 		return name + "=#" + hex.EncodeToString(a.Value.FullBytes)
 	}
+
 	return name + "=" + escapeValue(text)
 }
 
@@ -156,7 +168,9 @@ func escapeValue(s string) string {
 		case strings.ContainsRune(`,=+<>#;"\`, r) || edge:
 			b.WriteByte('\\')
 		}
+
 		b.WriteRune(r)
 	}
+
 	return b.String()
 }

@@ -21,19 +21,23 @@ func certificate(t *testing.T, subject pkix.RDNSequence) *x509.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), RawSubject: raw, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return cert
 }
 
@@ -77,6 +81,7 @@ func TestCertificateNamesAreThoseOfKafka(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+
 		if got, err := (*Mapping)(nil).Name(cert); err != nil || got != c.want {
 			t.Errorf("got %s %v, want %s", got, err, c.want)
 		}
@@ -111,6 +116,7 @@ func TestSubjectThatNoRuleTakesIsNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	_, err = m.Name(certificate(t, pkix.RDNSequence{attribute(oidCN, "alice2")}))
 	wantError(t, err, ErrNoRule)
 	_, err = (*Mapping)(nil).Name(certificate(t, nil))

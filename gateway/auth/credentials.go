@@ -92,23 +92,27 @@ func ParseCredentials(raw []byte) (*Credentials, error) {
 	var file credentialFile
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
 	dec.KnownFields(true)
+
 	if err := dec.Decode(&file); err != nil {
 		if errors.Is(err, io.EOF) {
 			return nil, errors.New("reading credentials: the file is empty")
 		}
 		return nil, fmt.Errorf("reading credentials: %w", err)
 	}
+
 	c := newCredentials(file)
 	var errs []error
 	if len(c.file.DecoyKey) < 16 {
 		errs = append(errs, errors.New("decoy_key: needs 16 bytes or more, in base64"))
 	}
+
 	for _, name := range c.names {
 		if err := checkName(name); err != nil {
 			errs = append(errs, fmt.Errorf("users: %q is not a user name", name))
 		}
 		errs = append(errs, checkRecords(name, c.file.Users[name])...)
 	}
+
 	return c, errors.Join(errs...)
 }
 
@@ -124,8 +128,10 @@ func checkRecords(name string, records []Record) (errs []error) {
 		case len(r.Salt) < minSalt || len(r.StoredKey) != size().Size() || len(r.ServerKey) != size().Size():
 			errs = append(errs, fmt.Errorf("users.%s[%d]: salt, stored_key or server_key has the wrong length", name, i))
 		}
+
 		seen[r.Mechanism] = true
 	}
+
 	if len(records) == 0 {
 		errs = append(errs, fmt.Errorf("users.%s: has no records", name))
 	}
@@ -138,6 +144,7 @@ func (c *Credentials) Marshal() ([]byte, error) {
 	b.WriteString("# Who may connect. `guardlock user` keeps this file; it holds salted hashes, no passwords.\n")
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
+
 	if err := errors.Join(enc.Encode(c.file), enc.Close()); err != nil {
 		return nil, fmt.Errorf("writing credentials: %w", err)
 	}
@@ -158,10 +165,12 @@ func (c *Credentials) With(name string, records []Record) (*Credentials, error) 
 	if err := errors.Join(checkRecords(name, records)...); err != nil {
 		return nil, err
 	}
+
 	users := maps.Clone(c.file.Users)
 	if users == nil {
 		users = map[string][]Record{}
 	}
+
 	users[name] = records
 	return c.replaced(users), nil
 }
@@ -195,9 +204,16 @@ func derive(mechanism string, password, salt []byte, iterations int) (Record, er
 	if err != nil {
 		return Record{}, fmt.Errorf("hashing a password: %w", err)
 	}
+
 	stored := h()
 	stored.Write(mac(h, salted, "Client Key"))
-	return Record{Mechanism: mechanism, Iterations: iterations, Salt: salt, StoredKey: stored.Sum(nil), ServerKey: mac(h, salted, "Server Key")}, nil
+	return Record{
+		Mechanism:  mechanism,
+		Iterations: iterations,
+		Salt:       salt,
+		StoredKey:  stored.Sum(nil),
+		ServerKey:  mac(h, salted, "Server Key"),
+	}, nil
 }
 
 func mac(h func() hash.Hash, key []byte, parts ...string) []byte {
@@ -268,11 +284,13 @@ func (c *Credentials) plainMechanism(name string) string {
 		seed := mac(sha256.New, c.file.DecoyKey, name)
 		records = c.file.Users[c.names[binary.BigEndian.Uint64(seed)%uint64(len(c.names))]]
 	}
+
 	for _, r := range records {
 		if r.Mechanism == ScramSHA512 {
 			return ScramSHA512
 		}
 	}
+
 	return ScramSHA256
 }
 

@@ -14,21 +14,25 @@ func FuzzMessages(f *testing.F) {
 	} {
 		f.Add([]byte(seed), []byte("c=biws,r=x,p=AAAA"))
 	}
+
 	c := NewCredentials()
 	v, err := NewVerifier(&fixedKeys{}, testRules, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	s, err := NewServer(Config{Mechanisms: []string{ScramSHA256, ScramSHA512, OAuthBearer}, Credentials: func() *Credentials { return c }, Tokens: v})
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	f.Fuzz(func(t *testing.T, first, second []byte) {
 		for _, m := range []string{ScramSHA256, ScramSHA512, OAuthBearer} {
 			e, err := s.Begin(m)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			_, err = e.Next(t.Context(), first)
 			i := NewInspector(m, "")
 			// The inspector may refuse more: a token that it cannot read for an
@@ -60,16 +64,19 @@ func FuzzCredentialsFile(f *testing.F) {
 	if c, err = c.With("alice", []Record{r}); err != nil {
 		f.Fatal(err)
 	}
+
 	raw, err := c.Marshal()
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	f.Add(raw)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		c, err := ParseCredentials(raw)
 		if err != nil {
 			return
 		}
+
 		again, err := c.Marshal()
 		if err != nil {
 			t.Fatal(err)

@@ -22,11 +22,13 @@ func credentialsOf(t *testing.T, passwords map[string]string) *Credentials {
 			}
 			records = append(records, r)
 		}
+
 		var err error
 		if c, err = c.With(name, records); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	return c
 }
 
@@ -66,15 +68,18 @@ func login(t *testing.T, s *Server, m sasl.Mechanism) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
+
 	session, msg, err := m.Authenticate(ctx, "broker:9092")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for {
 		r, err := e.Next(ctx, msg)
 		if err != nil {
 			return Identity{}, err
 		}
+
 		done, next, err := session.Challenge(r.Reply)
 		if r.Done {
 			if err != nil || !done {
@@ -82,6 +87,7 @@ func login(t *testing.T, s *Server, m sasl.Mechanism) (Identity, error) {
 			}
 			return r.Identity, nil
 		}
+
 		if err != nil {
 			next = []byte{1} // what RFC 7628 answers a refused token with
 		}
@@ -95,12 +101,14 @@ func say(s *Server, mechanism string, msgs ...string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+
 	var r Result
 	for _, m := range msgs {
 		if r, err = e.Next(context.Background(), []byte(m)); err != nil {
 			return r, err
 		}
 	}
+
 	return r, nil
 }
 

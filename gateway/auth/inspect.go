@@ -49,6 +49,7 @@ func (i *Inspector) Client(msg []byte) error {
 	if i.step > 1 {
 		return nil // names are in first messages only
 	}
+
 	switch i.mechanism {
 	case Plain:
 		m, err := parsePlain(msg)
@@ -65,11 +66,13 @@ func (i *Inspector) Client(msg []byte) error {
 		if err != nil {
 			return err
 		}
+
 		i.name = tokenName(m.token, i.claim)
 		if m.authzid != "" && m.authzid != i.name {
 			return fmt.Errorf("reading OAUTHBEARER message for another identity: %w", ErrMessage)
 		}
 	}
+
 	return nil
 }
 
@@ -97,14 +100,17 @@ func tokenName(token, claim string) string {
 	if len(parts) != 3 || len(token) > maxToken {
 		return ""
 	}
+
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
 		return ""
 	}
+
 	var claims map[string]json.RawMessage
 	var name string
 	if json.Unmarshal(payload, &claims) != nil || json.Unmarshal(claims[claim], &name) != nil || checkName(name) != nil {
 		return ""
 	}
+
 	return name
 }

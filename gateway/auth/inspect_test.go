@@ -43,6 +43,7 @@ func TestInspectorLearnsTheNameThatTheBrokerAccepts(t *testing.T) {
 			}
 			done = i.Broker([]byte(msg))
 		}
+
 		if !done || i.Name() != c.want {
 			t.Errorf("%s %q: %q %v, want %q", c.mechanism, c.exchange[0], i.Name(), done, c.want)
 		}
@@ -63,15 +64,18 @@ func TestInspectorTakesNoChallengeForSuccess(t *testing.T) {
 	if i.Broker(nil) {
 		t.Error("an empty answer to the failure counts as success")
 	}
+
 	i = NewInspector(ScramSHA256, "")
 	if err := i.Client([]byte("n,,n=alice,r=x")); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, answer := range []string{"v=dg==", "e=unknown-user", ""} {
 		if i.Broker([]byte(answer)) {
 			t.Errorf("%q ends the exchange after client-first", answer)
 		}
 	}
+
 	if err := i.Client([]byte("c=biws,r=xy,p=cA==")); err != nil {
 		t.Fatal(err)
 	}

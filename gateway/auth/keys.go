@@ -50,6 +50,7 @@ func ParseKeySet(raw []byte) (*KeySet, error) {
 	if err != nil {
 		return nil, errors.New("reading key set: it is not a JWK set (RFC 7517)")
 	}
+
 	out := &KeySet{}
 	for i := range min(set.Len(), maxKeys) {
 		k, _ := set.Key(i)
@@ -57,6 +58,7 @@ func ParseKeySet(raw []byte) (*KeySet, error) {
 			out.keys = append(out.keys, key)
 		}
 	}
+
 	if len(out.keys) == 0 {
 		return nil, errors.New("reading key set: it holds no public key that tokens can be checked with")
 	}
@@ -72,6 +74,7 @@ func usable(k jwk.Key) (issuerKey, bool) {
 	default:
 		return issuerKey{}, false
 	}
+
 	public, err := jwk.PublicRawKeyOf(k)
 	if err != nil {
 		return issuerKey{}, false
@@ -79,11 +82,13 @@ func usable(k jwk.Key) (issuerKey, bool) {
 	if r, ok := public.(*rsa.PublicKey); ok && r.N.BitLen() < minRSABit {
 		return issuerKey{}, false
 	}
+
 	key := issuerKey{kind: k.KeyType(), public: public}
 	key.id, _ = k.KeyID()
 	if a, ok := k.Algorithm(); ok {
 		key.algorithm = a.String()
 	}
+
 	return key, true
 }
 
@@ -100,6 +105,7 @@ func (s *KeySet) find(id string, algorithm jwa.SignatureAlgorithm) (public any, 
 		public = k.public
 		matches++
 	}
+
 	return public, matches == 1
 }
 
@@ -146,7 +152,13 @@ const (
 func NewFetcher(client *http.Client, url string, failed func(error)) *Fetcher {
 	c := *client
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Fetcher{client: &c, url: url, failed: failed, now: time.Now, turn: make(chan struct{}, 1)}
+	return &Fetcher{
+		client: &c,
+		url:    url,
+		failed: failed,
+		now:    time.Now,
+		turn:   make(chan struct{}, 1),
+	}
 }
 
 // Run fetches now and then until ctx ends.
@@ -157,6 +169,7 @@ func (f *Fetcher) Run(ctx context.Context) {
 		if f.Keys() == nil {
 			wait = retryEvery
 		}
+
 		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
@@ -186,9 +199,11 @@ func (f *Fetcher) Refresh(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
+
 	f.mu.Lock()
 	recent := !f.tried.IsZero() && f.now().Sub(f.tried) < retryEvery
 	f.mu.Unlock()
+
 	if recent {
 		return
 	}
@@ -196,11 +211,14 @@ func (f *Fetcher) Refresh(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		f.failed(err)
 	}
+
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tried = f.now()
+
 	if err == nil {
-		f.keys, f.got = keys, f.tried
+		f.keys = keys
+		f.got = f.tried
 	}
 }
 
@@ -211,6 +229,7 @@ func (f *Fetcher) fetch(ctx context.Context) (*KeySet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking for keys: %w", err)
 	}
+
 	req.Header.Set("Accept", "application/jwk-set+json, application/json")
 	resp, err := f.client.Do(req)
 	if err != nil {
@@ -220,10 +239,12 @@ func (f *Fetcher) fetch(ctx context.Context) (*KeySet, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("asking for keys: the issuer answered with status %d", resp.StatusCode)
 	}
+
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, MaxKeySet+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading keys: %w", err)
 	}
+
 	return ParseKeySet(raw)
 }
 

@@ -45,6 +45,7 @@ func TestWrongPasswordAndUnknownUserLookTheSame(t *testing.T) {
 			texts[name][err.Error()] = true
 		}
 	}
+
 	for name, t2 := range texts {
 		if len(t2) != 1 {
 			t.Errorf("%s tells who exists: %v", name, t2)
@@ -58,18 +59,22 @@ func TestUnknownUserCostsTheSameAndHasALastingSalt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	again, err := ParseCredentials(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, m := range []string{ScramSHA256, ScramSHA512} {
 		real, known := c.record(m, "alice")
 		if !known {
 			t.Fatal("alice is not known")
 		}
+
 		decoy, known := c.record(m, "mallory")
 		after, _ := again.record(m, "mallory")
 		other, _ := c.record(m, "trudy")
+
 		switch {
 		case known:
 			t.Error("mallory is known")
@@ -81,6 +86,7 @@ func TestUnknownUserCostsTheSameAndHasALastingSalt(t *testing.T) {
 			t.Error("two decoys share their salt")
 		}
 	}
+
 	if c.plainMechanism("alice") != c.plainMechanism("mallory") {
 		t.Error("PLAIN hashes differently for an unknown user")
 	}
@@ -93,18 +99,22 @@ func TestScramVectorOfRFC7677(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	c, err := NewCredentials().With("user", []Record{r})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	s, _ := passwordServer(t, c)
 	s.nonce = func() string { return "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0" }
 	const nonce = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
 	first := "n,,n=user,r=rOprNGfwEbeRWgbNEkqO"
+
 	got, err := say(s, ScramSHA256, first)
 	if want := nonce + ",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"; err != nil || string(got.Reply) != want {
 		t.Fatalf("server-first is %s %v, want %s", got.Reply, err, want)
 	}
+
 	got, err = say(s, ScramSHA256, first, "c=biws,"+nonce+",p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
 	if want := "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="; err != nil || string(got.Reply) != want || !got.Done || got.Identity.Name != "user" {
 		t.Fatalf("server-final is %+v %v, want %s", got, err, want)
@@ -118,14 +128,17 @@ func TestAnOverheardProofIsWorthNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	e, err := s.Begin(ScramSHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	r, err := e.Next(t.Context(), first)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	_, final, err := session.Challenge(r.Reply)
 	if err != nil {
 		t.Fatal(err)
@@ -133,6 +146,7 @@ func TestAnOverheardProofIsWorthNothing(t *testing.T) {
 	if r, err = e.Next(t.Context(), final); err != nil || !r.Done {
 		t.Fatalf("the true exchange failed: %v", err)
 	}
+
 	_, err = e.Next(t.Context(), final)
 	wantError(t, err, ErrMessage)
 	_, err = say(s, ScramSHA256, string(first), string(final))
@@ -180,6 +194,7 @@ func TestUnofferedMechanismIsRefused(t *testing.T) {
 		_, err := s.Begin(m)
 		wantError(t, err, ErrMechanism)
 	}
+
 	if _, err := NewServer(Config{Mechanisms: []string{"GSSAPI"}}); !errors.Is(err, ErrMechanism) {
 		t.Errorf("a server offers what it cannot do: %v", err)
 	}
@@ -197,15 +212,18 @@ func TestChangedOrRemovedUserNoLongerHolds(t *testing.T) {
 	if err != nil || !s.Holds(id) {
 		t.Fatalf("alice does not hold: %v", err)
 	}
+
 	st.set(before.Without("bob"))
 	if !s.Holds(id) {
 		t.Error("removing bob ended alice")
 	}
+
 	again := credentialsOf(t, map[string]string{"alice": "secret"})
 	st.set(again)
 	if s.Holds(id) {
 		t.Error("alice holds with a password set anew")
 	}
+
 	st.set(before.Without("alice"))
 	if s.Holds(id) {
 		t.Error("alice holds after removal")
@@ -221,10 +239,12 @@ func TestCredentialsFileIsStrict(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	good := string(raw)
 	if bytes.Contains(raw, []byte("secret")) {
 		t.Error("the file holds a password")
 	}
+
 	for name, text := range map[string]string{
 		"empty":          "",
 		"unknown key":    good + "password: x\n",

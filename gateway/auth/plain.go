@@ -18,6 +18,7 @@ func parsePlain(msg []byte) (plainMessage, error) {
 	if len(parts) != 3 || len(parts[2]) == 0 {
 		return plainMessage{}, fmt.Errorf("reading PLAIN message: %w", ErrMessage)
 	}
+
 	m := plainMessage{name: string(parts[1]), password: parts[2]}
 	if authzid := string(parts[0]); authzid != "" && authzid != m.name {
 		return plainMessage{}, fmt.Errorf("reading PLAIN message for another identity: %w", ErrMessage)
@@ -31,15 +32,18 @@ func (s *Server) plain(ctx context.Context, msg []byte) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+
 	select {
 	case s.hashing <- struct{}{}:
 		defer func() { <-s.hashing }()
 	case <-ctx.Done():
 		return Result{}, fmt.Errorf("waiting to check a password: %w", ctx.Err())
 	}
+
 	c := s.cfg.Credentials()
 	if !c.checkPassword(m.name, m.password) {
 		return Result{}, fmt.Errorf("checking a password: %w", ErrFailed)
 	}
+
 	return Result{Done: true, Identity: s.identify(c, m.name)}, nil
 }

@@ -26,7 +26,14 @@ func (s *Server) scram(mechanism string) (func(context.Context, []byte) (Result,
 	if s.nonce != nil {
 		server = server.WithNonceGenerator(s.nonce)
 	}
-	e := &scramExchange{server: s, credentials: c, mechanism: mechanism, conversation: server.NewConversation()}
+
+	e := &scramExchange{
+		server:       s,
+		credentials:  c,
+		mechanism:    mechanism,
+		conversation: server.NewConversation(),
+	}
+
 	return e.next, nil
 }
 
@@ -54,17 +61,20 @@ func (e *scramExchange) next(_ context.Context, msg []byte) (Result, error) {
 		}
 		e.name = first.name
 	}
+
 	reply, err := e.conversation.Step(string(msg))
 	if err != nil {
 		// The library's error may quote the client.
 		return Result{}, fmt.Errorf("checking a SCRAM message: %w", ErrFailed)
 	}
+
 	if !e.conversation.Done() {
 		return Result{Reply: []byte(reply)}, nil
 	}
 	if _, known := e.credentials.record(e.mechanism, e.name); !known || !e.conversation.Valid() || e.conversation.Username() != e.name {
 		return Result{}, fmt.Errorf("checking a SCRAM proof: %w", ErrFailed)
 	}
+
 	return Result{Reply: []byte(reply), Done: true, Identity: e.server.identify(e.credentials, e.name)}, nil
 }
 
@@ -82,15 +92,18 @@ func parseScramFirst(msg []byte) (scramFirst, error) {
 	if len(fields) < 4 || fields[0] != "n" && fields[0] != "y" {
 		return scramFirst{}, fmt.Errorf("reading SCRAM header: %w", ErrMessage)
 	}
+
 	name, ok := saslName(fields[2], "n=")
 	if nonce, found := strings.CutPrefix(fields[3], "r="); !ok || !found || nonce == "" {
 		return scramFirst{}, fmt.Errorf("reading SCRAM name and nonce: %w", ErrMessage)
 	}
+
 	if fields[1] != "" {
 		if authzid, ok := saslName(fields[1], "a="); !ok || authzid != name {
 			return scramFirst{}, fmt.Errorf("reading SCRAM message for another identity: %w", ErrMessage)
 		}
 	}
+
 	f := scramFirst{name: name}
 	for _, extension := range fields[4:] {
 		key, value, found := strings.Cut(extension, "=")
@@ -99,6 +112,7 @@ func parseScramFirst(msg []byte) (scramFirst, error) {
 		}
 		f.token = f.token || key == "tokenauth" && strings.EqualFold(value, "true")
 	}
+
 	return f, checkName(name)
 }
 
@@ -108,6 +122,7 @@ func saslName(field, prefix string) (string, bool) {
 	if !ok {
 		return "", false
 	}
+
 	for rest := s; ; {
 		_, after, found := strings.Cut(rest, "=")
 		if !found {
@@ -116,7 +131,9 @@ func saslName(field, prefix string) (string, bool) {
 		if !strings.HasPrefix(after, "2C") && !strings.HasPrefix(after, "3D") {
 			return "", false
 		}
+
 		rest = after[2:]
 	}
+
 	return strings.NewReplacer("=2C", ",", "=3D", "=").Replace(s), true
 }

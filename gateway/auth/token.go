@@ -59,17 +59,20 @@ func NewVerifier(keys KeySource, rules TokenRules, now func() time.Time) (*Verif
 	if len(rules.Algorithms) == 0 {
 		rules.Algorithms = Algorithms()
 	}
+
 	for _, a := range rules.Algorithms {
 		if !slices.Contains(Algorithms(), a) {
 			return nil, fmt.Errorf("signature algorithm %q is not one of %s", a, strings.Join(Algorithms(), ", "))
 		}
 	}
+
 	if rules.Claim == "" {
 		rules.Claim = "sub"
 	}
 	if now == nil {
 		now = time.Now
 	}
+
 	return &Verifier{keys: keys, rules: rules, now: now}, nil
 }
 
@@ -85,24 +88,29 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
+
 	t, err := jwt.Parse([]byte(token), jwt.WithKey(key.algorithm, key.key), jwt.WithStrictStringClaims(true), jwt.WithValidate(false))
 	if err != nil {
 		return Identity{}, refuse("its signature does not verify")
 	}
+
 	err = jwt.Validate(t, jwt.WithIssuer(v.rules.Issuer), jwt.WithRequiredClaim(jwt.ExpirationKey),
 		jwt.WithAcceptableSkew(clockSkew), jwt.WithClock(jwt.ClockFunc(v.now)))
 	if err != nil {
 		return Identity{}, refuse(whyInvalid(err))
 	}
+
 	audiences, _ := t.Audience()
 	if !slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(v.rules.Audiences, a) }) {
 		return Identity{}, refuse("it is for another audience")
 	}
+
 	expires, _ := t.Expiration()
 	var name string
 	if t.Get(v.rules.Claim, &name) != nil || checkName(name) != nil {
 		return Identity{}, refuse("its claim " + v.rules.Claim + " holds no name")
 	}
+
 	return Identity{Name: name, Expires: expires}, nil
 }
 
@@ -129,6 +137,7 @@ func (v *Verifier) keyFor(ctx context.Context, token string) (verificationKey, e
 	if err != nil || len(m.Signatures()) != 1 {
 		return verificationKey{}, refuse("it is not a compact JSON Web Token")
 	}
+
 	h := m.Signatures()[0].ProtectedHeaders()
 	algorithm, ok := h.Algorithm()
 	if !ok || !slices.Contains(v.rules.Algorithms, algorithm.String()) {
@@ -137,6 +146,7 @@ func (v *Verifier) keyFor(ctx context.Context, token string) (verificationKey, e
 	if crit, ok := h.Critical(); ok && len(crit) > 0 {
 		return verificationKey{}, refuse("it demands extensions that are not known")
 	}
+
 	kid, _ := h.KeyID()
 	for fresh := false; ; fresh = true {
 		if key, ok := v.keys.Keys().find(kid, algorithm); ok {

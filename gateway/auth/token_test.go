@@ -39,14 +39,17 @@ func newIssuer(t *testing.T) *issuer {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	e, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	_, d, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return &issuer{t: t, keys: map[string]any{"r": r, "e": e, "d": d},
 		alg: map[string]jwa.SignatureAlgorithm{"r": jwa.RS256(), "e": jwa.ES256(), "d": jwa.EdDSA()}}
 }
@@ -59,6 +62,7 @@ func (i *issuer) published() []byte {
 		if err != nil {
 			i.t.Fatal(err)
 		}
+
 		public, err := k.PublicKey()
 		if err != nil {
 			i.t.Fatal(err)
@@ -67,10 +71,12 @@ func (i *issuer) published() []byte {
 			i.t.Fatal(err)
 		}
 	}
+
 	raw, err := json.Marshal(set)
 	if err != nil {
 		i.t.Fatal(err)
 	}
+
 	return raw
 }
 
@@ -100,14 +106,17 @@ func (i *issuer) token(id string, c claims) string {
 			i.t.Fatal(err)
 		}
 	}
+
 	h := jws.NewHeaders()
 	if err := h.Set(jws.KeyIDKey, id); err != nil {
 		i.t.Fatal(err)
 	}
+
 	raw, err := jwt.Sign(t, jwt.WithKey(i.alg[id], i.keys[id], jws.WithProtectedHeaders(h)))
 	if err != nil {
 		i.t.Fatal(err)
 	}
+
 	return string(raw)
 }
 
@@ -140,6 +149,7 @@ func tokenServer(t *testing.T, keys KeySource, rules TokenRules) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	s, err := NewServer(Config{Mechanisms: []string{OAuthBearer}, Tokens: v, SessionLifetime: 2 * time.Hour})
 	if err != nil {
 		t.Fatal(err)
@@ -170,6 +180,7 @@ func TestBadTokensAreRefused(t *testing.T) {
 	hmacWithPublicKey := func(text string) string {
 		return base64.RawURLEncoding.EncodeToString(mac(hashOf(ScramSHA256), i.published(), text))
 	}
+
 	now := time.Now()
 	bad := map[string]string{
 		"expired":            i.token("e", goodClaims().with("exp", now.Add(-time.Minute).Unix())),
@@ -196,12 +207,14 @@ func TestBadTokensAreRefused(t *testing.T) {
 		"JSON form":          `{"payload":"","signatures":[]}`,
 		"long":               strings.Repeat("a", maxToken) + ".b.c",
 	}
+
 	s := tokenServer(t, &fixedKeys{set: i.keySet()}, testRules)
 	for name, token := range bad {
 		r, err := say(s, OAuthBearer, "n,,\x01auth=Bearer "+token+"\x01\x01")
 		if err != nil || r.Done || string(r.Reply) != refusedToken {
 			t.Errorf("%s: %+v %v", name, r, err)
 		}
+
 		_, err = say(s, OAuthBearer, "n,,\x01auth=Bearer "+token+"\x01\x01", "\x01")
 		if !errors.Is(err, ErrFailed) {
 			t.Errorf("%s: %v", name, err)
@@ -221,6 +234,7 @@ func TestOnlyConfiguredAlgorithmsCount(t *testing.T) {
 	i := newIssuer(t)
 	rules := testRules
 	rules.Algorithms = []string{"RS256"}
+
 	v, err := NewVerifier(&fixedKeys{set: i.keySet()}, rules, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -228,6 +242,7 @@ func TestOnlyConfiguredAlgorithmsCount(t *testing.T) {
 	if _, err := v.Verify(t.Context(), i.token("r", goodClaims())); err != nil {
 		t.Error(err)
 	}
+
 	_, err = v.Verify(t.Context(), i.token("e", goodClaims()))
 	wantError(t, err, ErrFailed)
 	for _, a := range []string{"none", "HS256", "", "rs256"} {
@@ -236,6 +251,7 @@ func TestOnlyConfiguredAlgorithmsCount(t *testing.T) {
 			t.Errorf("%q can be allowed", a)
 		}
 	}
+
 	for _, r := range []TokenRules{{Issuer: "x"}, {Audiences: []string{"x"}}, {Issuer: "x", Audiences: []string{""}}} {
 		if _, err := NewVerifier(&fixedKeys{}, r, nil); err == nil {
 			t.Errorf("%+v is taken without issuer or audience", r)
@@ -247,23 +263,28 @@ func TestNameComesFromTheConfiguredClaim(t *testing.T) {
 	i := newIssuer(t)
 	rules := testRules
 	rules.Claim = "client_id"
+
 	v, err := NewVerifier(&fixedKeys{set: i.keySet()}, rules, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	id, err := v.Verify(t.Context(), i.token("d", goodClaims().with("client_id", "payments")))
 	if err != nil || id.Name != "payments" {
 		t.Fatalf("%+v %v", id, err)
 	}
+
 	_, err = v.Verify(t.Context(), i.token("d", goodClaims().with("client_id", 7)))
 	wantError(t, err, ErrFailed)
 }
 
 func TestUnknownKeyIdFetchesKeysOnce(t *testing.T) {
-	old, rotated := newIssuer(t), newIssuer(t)
+	old := newIssuer(t)
+	rotated := newIssuer(t)
 	rotated.keys = map[string]any{"new": rotated.keys["e"]}
 	rotated.alg = map[string]jwa.SignatureAlgorithm{"new": jwa.ES256()}
 	keys := &fixedKeys{set: old.keySet(), next: rotated.keySet()}
+
 	v, err := NewVerifier(keys, testRules, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -274,6 +295,7 @@ func TestUnknownKeyIdFetchesKeysOnce(t *testing.T) {
 	if keys.refreshed != 1 {
 		t.Errorf("keys were fetched %d times", keys.refreshed)
 	}
+
 	_, err = v.Verify(t.Context(), old.token("e", goodClaims()))
 	wantError(t, err, ErrFailed)
 }
@@ -283,6 +305,7 @@ func TestKeysThatProveNothingAreLeftOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	short := `{"kty":"RSA","e":"AQAB","n":"` + base64.RawURLEncoding.EncodeToString(weak.N.Bytes()) + `"}`
 	for name, set := range map[string]string{
 		"symmetric":  `{"keys":[{"kty":"oct","k":"c2VjcmV0","kid":"r"}]}`,
@@ -310,22 +333,26 @@ func TestFetcherAsksRarelyAndBelievesKeysForADay(t *testing.T) {
 		}
 		w.Write(i.published())
 	}))
+
 	defer server.Close()
 	now := time.Now()
 	failures := 0
 	f := NewFetcher(server.Client(), server.URL, func(error) { failures++ })
 	f.now = func() time.Time { return now }
+
 	if f.Keys() != nil {
 		t.Fatal("keys before any were fetched")
 	}
 	for range 5 {
 		f.Refresh(t.Context())
 	}
+
 	if n := asked.Load(); n != 1 || f.Keys() == nil {
 		t.Fatalf("the issuer was asked %d times", n)
 	}
 	down.Store(true)
 	now = now.Add(time.Hour)
+
 	if f.Refresh(t.Context()); f.Keys() == nil || asked.Load() != 2 {
 		t.Fatal("a failure lost the keys")
 	}
@@ -333,6 +360,7 @@ func TestFetcherAsksRarelyAndBelievesKeysForADay(t *testing.T) {
 	if f.Refresh(t.Context()); f.Keys() != nil {
 		t.Fatal("keys are believed for ever")
 	}
+
 	down.Store(false)
 	now = now.Add(time.Hour)
 	if f.Refresh(t.Context()); f.Keys() == nil {
@@ -352,6 +380,7 @@ func TestFetcherTrustsNobodyElse(t *testing.T) {
 		w.Write(i.published())
 		w.Write(bytes.Repeat([]byte(" "), MaxKeySet))
 	})
+
 	server := httptest.NewTLSServer(mux)
 	defer server.Close()
 	for _, c := range []struct {
@@ -385,6 +414,7 @@ func TestBearerMessagesAreReadStrictly(t *testing.T) {
 			t.Errorf("%q: %+v %v", msg, m, err)
 		}
 	}
+
 	for msg, want := range map[string]bearerMessage{
 		"n,,\x01auth=Bearer a.b.c\x01\x01":         {token: "a.b.c"},
 		"n,a=me,\x01auth=bearer  t\x01x=y\x01\x01": {authzid: "me", token: "t"},
@@ -394,6 +424,7 @@ func TestBearerMessagesAreReadStrictly(t *testing.T) {
 			t.Errorf("%q: %+v %v", msg, m, err)
 		}
 	}
+
 	i := newIssuer(t)
 	s := tokenServer(t, &fixedKeys{set: i.keySet()}, testRules)
 	r, err := say(s, OAuthBearer, fmt.Sprintf("n,a=bob,\x01auth=Bearer %s\x01\x01", i.token("e", goodClaims())))

@@ -40,8 +40,10 @@ func replace(b *record.Batch, i int, p []byte) {
 	if !ok || touched.Len == 0 {
 		return
 	}
+
 	r.Touched = r.Touched.Join(touched)
-	r.Verdict, b.Changed = record.Modified, true
+	r.Verdict = record.Modified
+	b.Changed = true
 }
 
 func TestOverwrittenRecordsAreStoredAsOverwritten(t *testing.T) {
@@ -63,11 +65,15 @@ func reencoded(t *testing.T, codec Compression, raw []byte) []byte {
 }
 
 func checkOverwrite(t *testing.T, raw []byte, overwrite func(b *record.Batch, i int)) {
-	c, b, o := NewCodec(Limits{}), new(record.Batch), EncodeOptions{KeepCompression: true}
+	c := NewCodec(Limits{})
+	b := new(record.Batch)
+	o := EncodeOptions{KeepCompression: true}
+
 	h, err := c.Decode(raw, b)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for i := range b.Records {
 		overwrite(b, i)
 	}
@@ -75,12 +81,14 @@ func checkOverwrite(t *testing.T, raw []byte, overwrite func(b *record.Batch, i 
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	_, got := kgoRecords(t, out)
 	for i := range b.Records {
 		if want := b.Bytes(b.Records[i].Value); !bytes.Equal(got[i].Value, want) {
 			t.Fatalf("record %d differs from what the transform made", i)
 		}
 	}
+
 	if patched := c.Patch(raw, h, b, o); patched != (h.Compression() == None) || patched && !bytes.Equal(raw, out) {
 		t.Fatalf("patched is %t, and what is patched differs from what is encoded", patched)
 	}
@@ -90,11 +98,14 @@ func checkOverwrite(t *testing.T, raw []byte, overwrite func(b *record.Batch, i 
 // so that it grows by little more than the matches that broke.
 func TestFewOverwrittenBytesKeepTheProducersMatches(t *testing.T) {
 	raw := kgoBatch(t, produced(300), LZ4, jsonRecords(300, 1024))
-	c, b := NewCodec(Limits{}), new(record.Batch)
+	c := NewCodec(Limits{})
+	b := new(record.Batch)
+
 	h, err := c.Decode(raw, b)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for i := range b.Records {
 		overwriteByte(b, i, 100)
 	}
@@ -110,15 +121,19 @@ func TestFewOverwrittenBytesKeepTheProducersMatches(t *testing.T) {
 func TestBatchWithRecordsFramedAnewIsNotPatched(t *testing.T) {
 	raw := kgoBatch(t, produced(3), None, jsonRecords(3, 100))
 	before := bytes.Clone(raw)
-	c, b := NewCodec(Limits{}), new(record.Batch)
+	c := NewCodec(Limits{})
+	b := new(record.Batch)
+
 	h, err := c.Decode(raw, b)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	upper(b, 1)
 	if c.Patch(raw, h, b, EncodeOptions{}) || !bytes.Equal(raw, before) {
 		t.Fatal("a record of another length was patched")
 	}
+
 	b.Records[1] = b.Records[0]
 	if c.Patch(raw, h, b, EncodeOptions{Compression: LZ4}) {
 		t.Fatal("a batch that is to be compressed was patched")
@@ -138,6 +153,7 @@ func FuzzResequence(f *testing.F) {
 		if err != nil || n == 0 {
 			return
 		}
+
 		plain = plain[:n]
 		var l lz4State
 		for i, at := 0, 0; i < len(script); i++ {
@@ -146,12 +162,14 @@ func FuzzResequence(f *testing.F) {
 			if at >= end {
 				break
 			}
+
 			for k := at; k < end; k++ {
 				plain[k] += script[i]
 			}
 			l.touched = append(l.touched, lz4Range{at, end})
 			at = end
 		}
+
 		out, ok := l.againBlock(nil, lz4Extent{src, false, n}, plain)
 		back, rest, err := readBlock(out, n)
 		if !ok || err != nil || len(rest) > 0 || !bytes.Equal(back, plain) {

@@ -18,6 +18,7 @@ func checkNoAllocs(t *testing.T, f func() error) {
 			t.Fatal(err)
 		}
 	}
+
 	if n := testing.AllocsPerRun(50, func() {
 		if err := f(); err != nil {
 			t.Fatal(err)
@@ -31,17 +32,20 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	for _, codec := range allCodecs {
 		for _, shape := range benchShapes {
 			raw := kgoBatch(t, produced(shape.n), codec, jsonRecords(shape.n, shape.size))
-			c, b := NewCodec(Limits{}), new(record.Batch)
+			c := NewCodec(Limits{})
+			b := new(record.Batch)
 			var out []byte
 			t.Run(codec.String()+"/decode", func(t *testing.T) {
 				checkNoAllocs(t, func() error { _, err := c.Decode(raw, b); return err })
 			})
+
 			t.Run(codec.String()+"/changed", func(t *testing.T) {
 				checkNoAllocs(t, func() error {
 					h, err := c.Decode(raw, b)
 					if err != nil {
 						return err
 					}
+
 					for i := range b.Records {
 						touch(b, &b.Records[i])
 					}
@@ -50,6 +54,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 					return err
 				})
 			})
+
 			placeholders := out
 			t.Run(codec.String()+"/strip", func(t *testing.T) {
 				var stripped []byte

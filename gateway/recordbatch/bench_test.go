@@ -30,6 +30,7 @@ func benchEach(b *testing.B, setup func(b *testing.B, c Compression, raw []byte)
 				b.SetBytes(int64(size))
 				b.ReportAllocs()
 				before := cpuTime(b)
+
 				for b.Loop() {
 					run()
 				}
@@ -53,7 +54,8 @@ func cpuTime(b *testing.B) time.Duration {
 
 func BenchmarkDecode(b *testing.B) {
 	benchEach(b, func(b *testing.B, _ Compression, raw []byte) func() {
-		c, batch := NewCodec(Limits{}), new(record.Batch)
+		c := NewCodec(Limits{})
+		batch := new(record.Batch)
 		return func() {
 			if _, err := c.Decode(raw, batch); err != nil {
 				b.Fatal(err)
@@ -72,11 +74,13 @@ func BenchmarkDecodeKmsg(b *testing.B) {
 // BenchmarkEncode builds a batch from records that are all unchanged.
 func BenchmarkEncode(b *testing.B) {
 	benchEach(b, func(b *testing.B, _ Compression, raw []byte) func() {
-		c, batch := NewCodec(Limits{}), new(record.Batch)
+		c := NewCodec(Limits{})
+		batch := new(record.Batch)
 		h, err := c.Decode(raw, batch)
 		if err != nil {
 			b.Fatal(err)
 		}
+
 		var out []byte
 		return func() {
 			if out, err = c.Encode(out[:0], h, batch, EncodeOptions{KeepCompression: true}); err != nil {
@@ -98,13 +102,17 @@ func BenchmarkOverwritten(b *testing.B) {
 
 func benchChange(b *testing.B, change func(batch *record.Batch, i int)) {
 	benchEach(b, func(b *testing.B, _ Compression, raw []byte) func() {
-		c, batch, o := NewCodec(Limits{}), new(record.Batch), EncodeOptions{KeepCompression: true}
+		c := NewCodec(Limits{})
+		batch := new(record.Batch)
+		o := EncodeOptions{KeepCompression: true}
 		var out []byte
+
 		return func() {
 			h, err := c.Decode(raw, batch)
 			if err != nil {
 				b.Fatal(err)
 			}
+
 			for i := range batch.Records {
 				change(batch, i)
 			}
@@ -126,6 +134,7 @@ func BenchmarkChangedKmsg(b *testing.B) {
 		if codec != None {
 			compressor, _ = kgo.DefaultCompressor(kgoCodec(codec))
 		}
+
 		var out, plain []byte
 		buf := new(bytes.Buffer)
 		return func() {
@@ -135,11 +144,13 @@ func BenchmarkChangedKmsg(b *testing.B) {
 				records[i].Value = bytes.Clone(records[i].Value)
 				plain = records[i].AppendTo(plain)
 			}
+
 			head.Records = plain
 			if compressor != nil {
 				buf.Reset()
 				head.Records, _ = compressor.Compress(buf, plain)
 			}
+
 			head.Length = int32(49 + len(head.Records))
 			out = head.AppendTo(out[:0])
 			head.CRC = int32(crc32.Checksum(out[21:], crc32.MakeTable(crc32.Castagnoli)))
@@ -156,10 +167,12 @@ func kmsgDecode(b *testing.B, d kgo.Decompressor, raw []byte) (kmsg.RecordBatch,
 	if int32(crc32.Checksum(raw[21:], crc32.MakeTable(crc32.Castagnoli))) != head.CRC {
 		b.Fatal("CRC differs")
 	}
+
 	plain, err := d.Decompress(head.Records, kgo.CompressionCodecType(head.Attributes&7))
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	records := make([]kmsg.Record, head.NumRecords)
 	for i := range records {
 		length, n := varint(plain, 0)
@@ -169,5 +182,6 @@ func kmsgDecode(b *testing.B, d kgo.Decompressor, raw []byte) (kmsg.RecordBatch,
 		}
 		plain = plain[end:]
 	}
+
 	return head, records
 }

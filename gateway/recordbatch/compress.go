@@ -16,5 +16,6 @@ func (c *Codec) compress(dst, src []byte, codec Compression, level int) ([]byte,
 	case Zstd:
 		return c.zstd.encode(dst, src, level)
 	}
+
 	return dst, ErrUnsupportedCompression
 }

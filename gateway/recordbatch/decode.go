@@ -26,20 +26,24 @@ func (c *Codec) Decode(raw []byte, b *record.Batch) (Header, error) {
 	if err := c.decompress(h, raw[headerSize:], b); err != nil {
 		return h, err
 	}
+
 	return h, c.readRecords(h, b)
 }
 
 // readRecords fills b.Records from b.Data.
 func (c *Codec) readRecords(h Header, b *record.Batch) error {
-	data, n := b.Data, int(h.NumRecords)
+	data := b.Data
+	n := int(h.NumRecords)
 	switch {
 	case n > len(data)/minRecordSize:
 		return fmt.Errorf("reading records: %d records in %d bytes: %w", n, len(data), ErrCorrupt)
 	case n > c.limits.MaxRecords:
 		return fmt.Errorf("reading records: %d records, at most %d allowed: %w", n, c.limits.MaxRecords, ErrTooLarge)
 	}
+
 	b.Records = slices.Grow(b.Records[:0], n)[:n]
-	at, lastDelta := 0, int32(-1)
+	at := 0
+	lastDelta := int32(-1)
 	for i := range b.Records {
 		r := &b.Records[i]
 		next := readRecord(data, at, h.BaseTimestamp, r)
@@ -47,8 +51,11 @@ func (c *Codec) readRecords(h Header, b *record.Batch) error {
 		if next > len(data) || r.OffsetDelta <= lastDelta || r.OffsetDelta > h.LastOffsetDelta {
 			return fmt.Errorf("reading record %d of %d: %w", i, n, ErrCorrupt)
 		}
-		at, lastDelta = next, r.OffsetDelta
+
+		at = next
+		lastDelta = r.OffsetDelta
 	}
+
 	if at != len(data) {
 		return fmt.Errorf("reading records: %d bytes behind the last: %w", len(data)-at, ErrCorrupt)
 	}
@@ -62,6 +69,7 @@ func readRecord(data []byte, at int, baseTimestamp int64, r *record.Record) int 
 	if i > len(data) || length < minRecordSize-1 || int(length) > len(data)-i {
 		return past
 	}
+
 	end := i + int(length)
 	data = data[:end]
 	delta, i := varlong(data, i+1) // behind the attributes, unused so far
@@ -69,6 +77,7 @@ func readRecord(data []byte, at int, baseTimestamp int64, r *record.Record) int 
 	key, i := readSpan(data, i)
 	value, i := readSpan(data, i)
 	headers := i
+
 	if i = skipHeaders(data, i); i != end {
 		return past
 	}
@@ -79,6 +88,7 @@ func readRecord(data []byte, at int, baseTimestamp int64, r *record.Record) int 
 		Timestamp:   baseTimestamp + delta,
 		OffsetDelta: offsetDelta,
 	}
+
 	return end
 }
 
@@ -92,12 +102,14 @@ func readSpan(data []byte, i int) (record.Span, int) {
 	} else {
 		n, i = longVarint(data, i)
 	}
+
 	if n < 0 || i > len(data) || int(n) > len(data)-i {
 		if n == -1 {
 			return record.Null, i
 		}
 		return record.Null, past
 	}
+
 	return record.Span{Off: uint32(i), Len: n}, i + int(n)
 }
 
@@ -110,6 +122,7 @@ func skipHeaders(data []byte, i int) int {
 	if n < 0 || i > len(data) || int(n) > (len(data)-i)/2 {
 		return past
 	}
+
 	var s record.Span
 	for range n {
 		if s, i = readSpan(data, i); s.IsNull() || i > len(data) {
@@ -119,5 +132,6 @@ func skipHeaders(data []byte, i int) int {
 			return past
 		}
 	}
+
 	return i
 }

@@ -27,6 +27,7 @@ func TestMalformedBatchIsRefused(t *testing.T) {
 		change(&h)
 		return rawBatch(h, plainRecords(jsonRecords(2, 50)))
 	}
+
 	records := func(n int, payload ...[]byte) []byte { return rawBatch(produced(n), bytes.Join(payload, nil)) }
 	minimal := []byte{1, 1, 0} // null key, null value, no headers
 
@@ -34,23 +35,29 @@ func TestMalformedBatchIsRefused(t *testing.T) {
 		raw  []byte
 		want error
 	}{
-		"empty":                          {nil, ErrCorrupt},
-		"shorter than a header":          {good()[:60], ErrCorrupt},
-		"magic 1":                        {with(func(h *Header) { h.Magic = 1 }), ErrUnsupportedMagic},
-		"magic 3":                        {with(func(h *Header) { h.Magic = 3 }), ErrUnsupportedMagic},
-		"a byte missing":                 {good()[:len(good())-1], ErrCorrupt},
-		"a byte too many":                {append(good(), 0), ErrCorrupt},
-		"wrong CRC":                      {flip(good(), 17), ErrCorrupt},
-		"changed attributes":             {flip(good(), 22), ErrCorrupt},
-		"changed record":                 {flip(good(), len(good())-1), ErrCorrupt},
-		"codec 5":                        {with(func(h *Header) { h.Attributes = 5 }), ErrUnsupportedCompression},
-		"codec 7":                        {with(func(h *Header) { h.Attributes = 7 }), ErrUnsupportedCompression},
-		"negative count":                 {with(func(h *Header) { h.NumRecords = -1 }), ErrCorrupt},
-		"no records but bytes":           {with(func(h *Header) { h.NumRecords = 0 }), ErrCorrupt},
-		"fewer records than counted":     {with(func(h *Header) { h.NumRecords, h.LastOffsetDelta = 3, 2 }), ErrCorrupt},
-		"more records than counted":      {with(func(h *Header) { h.NumRecords = 1 }), ErrCorrupt},
-		"more records than offsets":      {with(func(h *Header) { h.LastOffsetDelta = 0 }), ErrCorrupt},
-		"more records than bytes":        {with(func(h *Header) { h.NumRecords, h.LastOffsetDelta = math.MaxInt32, math.MaxInt32 }), ErrCorrupt},
+		"empty":                 {nil, ErrCorrupt},
+		"shorter than a header": {good()[:60], ErrCorrupt},
+		"magic 1":               {with(func(h *Header) { h.Magic = 1 }), ErrUnsupportedMagic},
+		"magic 3":               {with(func(h *Header) { h.Magic = 3 }), ErrUnsupportedMagic},
+		"a byte missing":        {good()[:len(good())-1], ErrCorrupt},
+		"a byte too many":       {append(good(), 0), ErrCorrupt},
+		"wrong CRC":             {flip(good(), 17), ErrCorrupt},
+		"changed attributes":    {flip(good(), 22), ErrCorrupt},
+		"changed record":        {flip(good(), len(good())-1), ErrCorrupt},
+		"codec 5":               {with(func(h *Header) { h.Attributes = 5 }), ErrUnsupportedCompression},
+		"codec 7":               {with(func(h *Header) { h.Attributes = 7 }), ErrUnsupportedCompression},
+		"negative count":        {with(func(h *Header) { h.NumRecords = -1 }), ErrCorrupt},
+		"no records but bytes":  {with(func(h *Header) { h.NumRecords = 0 }), ErrCorrupt},
+		"fewer records than counted": {with(func(h *Header) {
+			h.NumRecords = 3
+			h.LastOffsetDelta = 2
+		}), ErrCorrupt},
+		"more records than counted": {with(func(h *Header) { h.NumRecords = 1 }), ErrCorrupt},
+		"more records than offsets": {with(func(h *Header) { h.LastOffsetDelta = 0 }), ErrCorrupt},
+		"more records than bytes": {with(func(h *Header) {
+			h.NumRecords = math.MaxInt32
+			h.LastOffsetDelta = math.MaxInt32
+		}), ErrCorrupt},
 		"offset deltas not rising":       {records(2, rec(1, minimal...), rec(1, minimal...)), ErrCorrupt},
 		"offset delta beyond the last":   {records(1, rec(1, minimal...)), ErrCorrupt},
 		"negative offset delta":          {records(1, rec(-1, minimal...)), ErrCorrupt},
@@ -105,7 +112,8 @@ func TestEveryChangedByteIsNoticed(t *testing.T) {
 func TestNullAndEmptyAreToldApart(t *testing.T) {
 	records := []kmsg.Record{{Key: nil, Value: []byte{}}, {OffsetDelta: 1, Key: []byte{}, Value: nil}}
 	_, b := decode(t, kgoBatch(t, produced(2), None, records))
-	r0, r1 := b.Records[0], b.Records[1]
+	r0 := b.Records[0]
+	r1 := b.Records[1]
 	if !r0.Key.IsNull() || r0.Value.IsNull() || r0.Value.Len != 0 || r1.Key.IsNull() || !r1.Value.IsNull() {
 		t.Fatalf("records are %+v", b.Records)
 	}
@@ -113,9 +121,11 @@ func TestNullAndEmptyAreToldApart(t *testing.T) {
 
 func TestGapsOfCompactionAreRead(t *testing.T) {
 	records := jsonRecords(3, 50)
-	records[1].OffsetDelta, records[2].OffsetDelta = 4, 9
+	records[1].OffsetDelta = 4
+	records[2].OffsetDelta = 9
 	h := produced(3)
 	h.LastOffsetDelta = 11
+
 	_, b := decode(t, rawBatch(h, plainRecords(records)))
 	if b.Records[2].OffsetDelta != 9 {
 		t.Fatalf("records are %+v", b.Records)
@@ -167,11 +177,18 @@ func TestProducedBatchIsChecked(t *testing.T) {
 		change func(*Header)
 		ok     bool
 	}{
-		"as clients send it":          {func(*Header) {}, true},
-		"without producer id":         {func(h *Header) { h.ProducerID, h.ProducerEpoch, h.BaseSequence = -1, -1, -1 }, true},
-		"control batch":               {func(h *Header) { h.Attributes |= controlBit }, false},
-		"log append time":             {func(h *Header) { h.Attributes |= logAppendTimeBit }, false},
-		"no records":                  {func(h *Header) { h.NumRecords, h.LastOffsetDelta = 0, -1 }, false},
+		"as clients send it": {func(*Header) {}, true},
+		"without producer id": {func(h *Header) {
+			h.ProducerID = -1
+			h.ProducerEpoch = -1
+			h.BaseSequence = -1
+		}, true},
+		"control batch":   {func(h *Header) { h.Attributes |= controlBit }, false},
+		"log append time": {func(h *Header) { h.Attributes |= logAppendTimeBit }, false},
+		"no records": {func(h *Header) {
+			h.NumRecords = 0
+			h.LastOffsetDelta = -1
+		}, false},
 		"gaps":                        {func(h *Header) { h.LastOffsetDelta++ }, false},
 		"producer id, no sequence":    {func(h *Header) { h.BaseSequence = -1 }, false},
 		"producer id, negative epoch": {func(h *Header) { h.ProducerEpoch = -1 }, false},
@@ -193,6 +210,7 @@ func TestSplitBatchesYieldsWholeBatchesAndSaysWhatIsLeft(t *testing.T) {
 	join := func(p ...[]byte) []byte { return bytes.Join(p, nil) }
 	negative := bytes.Clone(one)
 	negative[8] = 0xff
+
 	tests := map[string]struct {
 		records []byte
 		want    [][]byte
@@ -213,8 +231,10 @@ func TestSplitBatchesYieldsWholeBatchesAndSaysWhatIsLeft(t *testing.T) {
 				if last != nil {
 					t.Fatal("batches follow an error")
 				}
-				got, last = append(got, raw), err
+				got = append(got, raw)
+				last = err
 			}
+
 			if !errors.Is(last, test.err) || len(got) != len(test.want) {
 				t.Fatalf("got %d batches and %v, want %d and %v", len(got), last, len(test.want), test.err)
 			}

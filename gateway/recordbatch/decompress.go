@@ -17,7 +17,9 @@ func (c *Codec) decompress(h Header, src []byte, b *record.Batch) (err error) {
 		}
 		return nil
 	}
-	codec, dst := h.Compression(), b.Memory[:0]
+
+	codec := h.Compression()
+	dst := b.Memory[:0]
 	switch codec {
 	case None:
 		if len(src) > limit {
@@ -36,7 +38,11 @@ func (c *Codec) decompress(h Header, src []byte, b *record.Batch) (err error) {
 	default:
 		err = ErrUnsupportedCompression
 	}
-	b.Memory, b.Data, b.Sent = dst, dst, src
+
+	b.Memory = dst
+	b.Data = dst
+	b.Sent = src
+
 	if err != nil {
 		return fmt.Errorf("decompressing %s: %w", codec, err)
 	}

@@ -41,6 +41,7 @@ func TestLZ4FrameOptionsAreRead(t *testing.T) {
 				if flags&4 != 0 {
 					options = append(options, lz4.SizeOption(uint64(len(plain))))
 				}
+
 				var buf bytes.Buffer
 				w := lz4.NewWriter(&buf)
 				if err := w.Apply(options...); err != nil {
@@ -52,6 +53,7 @@ func TestLZ4FrameOptionsAreRead(t *testing.T) {
 				if err := w.Close(); err != nil {
 					t.Fatal(err)
 				}
+
 				checkContent(t, compressed(LZ4, 150, buf.Bytes()), plain)
 			})
 		}
@@ -68,7 +70,8 @@ func TestLZ4LinkedBlocksAreRead(t *testing.T) {
 	// One record of 60 'a' values' bytes: the second block is a match into the
 	// first, then five literals.
 	plain := rec(0, append(append([]byte{1, 120}, bytes.Repeat([]byte("abcdef"), 10)...), 0)...)
-	first, second := plain[:30], plain[30:]
+	first := plain[:30]
+	second := plain[30:]
 	frame := lz4Descriptor(lz4Version, 4<<4)
 	frame = binary.LittleEndian.AppendUint32(frame, uint32(len(first))|lz4Uncompressed)
 	frame = append(frame, first...)
@@ -99,7 +102,9 @@ func TestMalformedStreamIsRefused(t *testing.T) {
 	contentSize := func(n int) []byte {
 		return lz4Descriptor(indep|lz4ContentSize, 4<<4, binary.LittleEndian.AppendUint64(nil, uint64(n))...)
 	}
-	gz, snappy := kgoCompress(t, Gzip, plain), kgoCompress(t, Snappy, plain)
+
+	gz := kgoCompress(t, Gzip, plain)
+	snappy := kgoCompress(t, Snappy, plain)
 	zs := kgoCompress(t, Zstd, plain)
 
 	tests := map[string]struct {
@@ -161,6 +166,7 @@ func TestBothSnappyFramingsAreRead(t *testing.T) {
 		xerial = binary.BigEndian.AppendUint32(xerial, uint32(len(block)))
 		xerial = append(xerial, block...)
 	}
+
 	checkContent(t, compressed(Snappy, 300, xerial), plain)
 }
 
@@ -178,10 +184,12 @@ func TestDecompressionBombCostsNoMoreThanTheLimit(t *testing.T) {
 	const limit = 1 << 20
 	zeros := make([]byte, 16<<20)
 	var gz bytes.Buffer
+
 	w := gzip.NewWriter(&gz)
 	if _, err := w.Write(zeros); err != nil || w.Close() != nil {
 		t.Fatal(err)
 	}
+
 	streamed := new(bytes.Buffer) // zstd without a content size
 	z, err := zstd.NewWriter(streamed)
 	if err != nil {
@@ -190,9 +198,11 @@ func TestDecompressionBombCostsNoMoreThanTheLimit(t *testing.T) {
 	if _, err := io.Copy(z, bytes.NewReader(zeros)); err != nil || z.Close() != nil {
 		t.Fatal(err)
 	}
+
 	sized := z.EncodeAll(zeros, nil)
 	lying := bytes.Clone(kgoCompress(t, Zstd, make([]byte, 300)))
 	copy(lying[4:], []byte{0xA0, 0xff, 0xff, 0xff, 0x7f}) // single segment, content size 2 GiB - 1
+
 	bombs := map[string]struct {
 		codec   Compression
 		payload []byte
@@ -205,14 +215,17 @@ func TestDecompressionBombCostsNoMoreThanTheLimit(t *testing.T) {
 	for name, bomb := range bombs {
 		t.Run(name, func(t *testing.T) {
 			raw := compressed(bomb.codec, 1, bomb.payload)
-			c, b := NewCodec(Limits{MaxDecompressed: limit}), new(record.Batch)
+			c := NewCodec(Limits{MaxDecompressed: limit})
+			b := new(record.Batch)
 			if _, err := c.Decode(compressed(bomb.codec, 1, kgoCompress(t, bomb.codec, rec(0, 1, 1, 0))), b); err != nil {
 				t.Fatal(err) // the decoder's own state is made on first use
 			}
+
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			_, err := c.Decode(raw, b)
 			runtime.ReadMemStats(&after)
+
 			if !errors.Is(err, ErrTooLarge) && !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("error is %v", err)
 			}
@@ -236,11 +249,13 @@ func xerialBomb(block []byte) []byte {
 func TestRecordCountAllocatesNothingByItself(t *testing.T) {
 	h := produced(1 << 30)
 	raw := rawBatch(h, make([]byte, 100))
-	c, b := NewCodec(Limits{MaxRecords: 1<<31 - 1}), new(record.Batch)
+	c := NewCodec(Limits{MaxRecords: 1<<31 - 1})
+	b := new(record.Batch)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	_, err := c.Decode(raw, b)
 	runtime.ReadMemStats(&after)
+
 	if spent := after.TotalAlloc - before.TotalAlloc; !errors.Is(err, ErrCorrupt) || spent > 64<<10 {
 		t.Fatalf("%d bytes were allocated: %v", spent, err)
 	}

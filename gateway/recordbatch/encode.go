@@ -39,16 +39,19 @@ func (c *Codec) Encode(dst []byte, h Header, b *record.Batch, o EncodeOptions) (
 	e := encoder{batch: b, header: h, options: o}
 	e.placeholders = o.Placeholders || h.ProducerID >= 0
 	codec := o.Compression
+
 	if o.KeepCompression {
 		codec = h.Compression()
 	}
 	if codec < None || codec > Zstd {
 		return dst, fmt.Errorf("encoding batch: %w", ErrUnsupportedCompression)
 	}
+
 	out, err := c.assemble(dst, &e, codec)
 	if err != nil {
 		return dst, fmt.Errorf("encoding batch: %w", err)
 	}
+
 	return out, nil
 }
 
@@ -65,6 +68,7 @@ func (c *Codec) Patch(raw []byte, h Header, b *record.Batch, o EncodeOptions) bo
 			return false
 		}
 	}
+
 	finish(raw)
 	return true
 }
@@ -76,16 +80,19 @@ func (c *Codec) assemble(dst []byte, e *encoder, codec Compression) ([]byte, err
 	}
 	start := len(dst)
 	e.header.Attributes = e.header.Attributes&^codecMask | int16(codec)
+
 	if codec == None {
 		dst = slices.Grow(dst, headerSize+e.size)
 		dst = e.records(e.header.append(dst))
 		return finishFrom(dst, start)
 	}
+
 	if codec == LZ4 && e.options.Level == 0 && !e.reframed {
 		if out, ok := c.lz4.again(e.header.append(dst), e.batch); ok {
 			return finishFrom(out, start)
 		}
 	}
+
 	plain := e.batch.Data
 	if e.reframed {
 		plain = e.records(slices.Grow(c.plain[:0], e.size))
@@ -93,10 +100,12 @@ func (c *Codec) assemble(dst []byte, e *encoder, codec Compression) ([]byte, err
 			c.plain = nil
 		}
 	}
+
 	dst, err := c.compress(e.header.append(dst), plain, codec, e.options.Level)
 	if err != nil {
 		return dst, err
 	}
+
 	return finishFrom(dst, start)
 }
 

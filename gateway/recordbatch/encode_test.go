@@ -19,7 +19,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 // plainProducer makes h one of a producer without id.
 func plainProducer(h Header) Header {
-	h.ProducerID, h.ProducerEpoch, h.BaseSequence = -1, -1, -1
+	h.ProducerID = -1
+	h.ProducerEpoch = -1
+	h.BaseSequence = -1
 	return h
 }
 
@@ -32,7 +34,9 @@ func drop(b *record.Batch, indices ...int) {
 
 func TestUnchangedPlainBatchIsEncodedByteForByte(t *testing.T) {
 	h := produced(50)
-	h.BaseOffset, h.PartitionLeaderEpoch, h.Attributes = 991, 12, 0x10 // transactional
+	h.BaseOffset = 991
+	h.PartitionLeaderEpoch = 12
+	h.Attributes = 0x10 // transactional
 	raw := rawBatch(h, plainRecords(jsonRecords(50, 200)))
 	got, b := decode(t, raw)
 	if out := encode(t, got, b, EncodeOptions{KeepCompression: true}); !bytes.Equal(out, raw) {
@@ -46,6 +50,7 @@ func TestEncodingIsStable(t *testing.T) {
 		raw := kgoBatch(t, produced(300), codec, jsonRecords(300, 400))
 		h, b := decode(t, raw)
 		upper(b, 7)
+
 		first := encode(t, h, b, EncodeOptions{KeepCompression: true})
 		for range 3 {
 			again, err := c.Encode(nil, h, b, EncodeOptions{KeepCompression: true})
@@ -53,6 +58,7 @@ func TestEncodingIsStable(t *testing.T) {
 				t.Fatalf("%s: a used codec encodes otherwise: %v", codec, err)
 			}
 		}
+
 		// What we wrote, decoded and written again, is the same.
 		h2, b2 := decode(t, first)
 		if third := encode(t, h2, b2, EncodeOptions{KeepCompression: true}); !bytes.Equal(first, third) {
@@ -66,14 +72,18 @@ func TestProducerFieldsSurviveAChange(t *testing.T) {
 		BaseOffset: 77, PartitionLeaderEpoch: 9, Magic: 2, Attributes: 0x10 | 0x40 | int16(LZ4), LastOffsetDelta: 9,
 		BaseTimestamp: baseTime, MaxTimestamp: baseTime + 9, ProducerID: 1 << 40, ProducerEpoch: 32767, BaseSequence: 1<<31 - 5, NumRecords: 10,
 	}
+
 	h, b := decode(t, rawBatch(want, kgoCompress(t, LZ4, plainRecords(jsonRecords(10, 100)))))
 	upper(b, 3)
 	drop(b, 4)
+
 	got, err := ParseHeader(encode(t, h, b, EncodeOptions{KeepCompression: true}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.Length, want.CRC = got.Length, got.CRC
+
+	want.Length = got.Length
+	want.CRC = got.CRC
 	if got != want {
 		t.Fatalf("header is\n%+v, want\n%+v", got, want)
 	}
@@ -86,17 +96,37 @@ func TestChangedRecordsAreFramedFromTheirViews(t *testing.T) {
 		f(&b.Records[i], &want[i])
 		b.Records[i].Verdict = record.Modified
 	}
-	change(0, func(r *record.Record, w *kmsg.Record) { r.Key, w.Key = record.Null, nil })
-	change(1, func(r *record.Record, w *kmsg.Record) { r.Value, w.Value = record.Null, nil })
-	change(2, func(r *record.Record, w *kmsg.Record) { r.Value, w.Value = b.Append(nil), []byte{} })
-	change(3, func(r *record.Record, w *kmsg.Record) {
-		r.Headers, w.Headers = b.Append([]byte{4, 2, 'a', 1, 2, 'a', 0}), []kmsg.Header{{Key: "a"}, {Key: "a", Value: []byte{}}}
+
+	change(0, func(r *record.Record, w *kmsg.Record) {
+		r.Key = record.Null
+		w.Key = nil
 	})
-	change(4, func(r *record.Record, w *kmsg.Record) { r.Headers, w.Headers = record.Null, nil })
+
+	change(1, func(r *record.Record, w *kmsg.Record) {
+		r.Value = record.Null
+		w.Value = nil
+	})
+
+	change(2, func(r *record.Record, w *kmsg.Record) {
+		r.Value = b.Append(nil)
+		w.Value = []byte{}
+	})
+
+	change(3, func(r *record.Record, w *kmsg.Record) {
+		r.Headers = b.Append([]byte{4, 2, 'a', 1, 2, 'a', 0})
+		w.Headers = []kmsg.Header{{Key: "a"}, {Key: "a", Value: []byte{}}}
+	})
+
+	change(4, func(r *record.Record, w *kmsg.Record) {
+		r.Headers = record.Null
+		w.Headers = nil
+	})
+
 	change(5, func(r *record.Record, w *kmsg.Record) {
 		w.Value = bytes.Repeat([]byte("x"), 70_000)
 		r.Value = b.Append(w.Value)
 	})
+
 	_, got := kgoRecords(t, encode(t, h, b, EncodeOptions{Compression: LZ4}))
 	sameRecords(t, got, want)
 }
@@ -132,10 +162,12 @@ func TestDroppedRecordOfAnIdempotentProducerBecomesAPlaceholder(t *testing.T) {
 			test.mark(b)
 			raw := encode(t, h, b, test.options)
 			golden(t, "placeholder "+name, raw)
+
 			head, got := kgoRecords(t, raw)
 			if head.NumRecords != 3 || head.LastOffsetDelta != 2 || head.MaxTimestamp != h.MaxTimestamp {
 				t.Fatalf("header is %+v", head)
 			}
+
 			for i, r := range got {
 				if r.OffsetDelta != int32(i) || r.TimestampDelta64 != records[i].TimestampDelta64 {
 					t.Fatalf("record %d is %+v", i, r)
@@ -152,12 +184,14 @@ func golden(t *testing.T, name string, raw []byte) {
 	for i := 0; i < len(raw); i += 16 {
 		fmt.Fprintf(&text, "% x\n", raw[i:min(i+16, len(raw))])
 	}
+
 	path := filepath.Join("testdata", strings.NewReplacer(" ", "_", ",", "").Replace(name)+".golden")
 	if *update {
 		if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	want, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -174,6 +208,7 @@ func TestDroppedRecordOfAPlainProducerIsRemoved(t *testing.T) {
 		drop(b, 0, 3, 4, 150, 199)
 		b.Records[198].Verdict = record.Routed
 		upper(b, 100)
+
 		var want []kmsg.Record
 		for i, r := range jsonRecords(200, 90) {
 			switch i {
@@ -182,9 +217,11 @@ func TestDroppedRecordOfAPlainProducerIsRemoved(t *testing.T) {
 			case 100:
 				r.Value = bytes.ToUpper(r.Value)
 			}
+
 			r.OffsetDelta = int32(len(want))
 			want = append(want, r)
 		}
+
 		head, got := kgoRecords(t, encode(t, h, b, EncodeOptions{KeepCompression: true}))
 		sameRecords(t, got, want)
 		if head.NumRecords != 194 || head.LastOffsetDelta != 193 || head.MaxTimestamp != baseTime+197 || head.FirstTimestamp != baseTime || head.ProducerID != -1 {
@@ -197,6 +234,7 @@ func TestBatchThatWouldBeEmptyIsRefusedUnlessPlaceholdersAreAskedFor(t *testing.
 	h, b := decode(t, kgoBatch(t, plainProducer(produced(2)), LZ4, jsonRecords(2, 50)))
 	drop(b, 0, 1)
 	dst := []byte("before")
+
 	out, err := NewCodec(Limits{}).Encode(dst, h, b, EncodeOptions{})
 	if !errors.Is(err, ErrEmpty) || string(out) != "before" {
 		t.Fatalf("got %q and %v", out, err)
@@ -229,7 +267,8 @@ func TestControlBatchIsNeverAltered(t *testing.T) {
 func TestMalformedHeadersOfATransformAreRefused(t *testing.T) {
 	for _, block := range [][]byte{{2}, {0, 0}, {2, 1, 0}, {1}, {2, 2, 'a', 9}} {
 		h, b := decode(t, kgoBatch(t, produced(1), None, jsonRecords(1, 50)))
-		b.Records[0].Headers, b.Records[0].Verdict = b.Append(block), record.Modified
+		b.Records[0].Headers = b.Append(block)
+		b.Records[0].Verdict = record.Modified
 		if out, err := NewCodec(Limits{}).Encode(nil, h, b, EncodeOptions{}); !errors.Is(err, ErrCorrupt) || out != nil {
 			t.Errorf("headers % x: got %d bytes and %v", block, len(out), err)
 		}
@@ -242,13 +281,16 @@ func TestHugeBatchIsNotRetained(t *testing.T) {
 	for i := range records {
 		records[i].Value = bytes.Repeat([]byte("large "), maxRetained/12)
 	}
+
 	h, b := decode(t, kgoBatch(t, produced(3), LZ4, records))
 	upper(b, 0)
 	drop(b, 1)
+
 	raw, err := c.Encode(nil, h, b, EncodeOptions{KeepCompression: true})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	out, n, err := c.Strip(nil, raw)
 	if err != nil || n != 1 {
 		t.Fatalf("stripped %d: %v", n, err)

@@ -23,13 +23,15 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add(int16(0), int32(1), rec(0, 2, 'k', 1, 2, 2, 'h', 1))
 	f.Add(int16(Snappy), int32(1), append([]byte(xerialMagic), 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0))
-	c, b := NewCodec(fuzzLimits), new(record.Batch)
+	c := NewCodec(fuzzLimits)
+	b := new(record.Batch)
 	f.Fuzz(func(t *testing.T, attributes int16, n int32, payload []byte) {
 		h := produced(int(n))
 		h.Attributes = attributes
 		raw := rawBatch(h, payload)
 		_, _, stripErr := c.Strip(nil, raw)
 		got, err := c.Decode(raw, b)
+
 		if len(b.Data) > fuzzLimits.MaxDecompressed+gzipStep || cap(b.Records) > 2*fuzzLimits.MaxRecords {
 			t.Fatalf("%d bytes and %d records are beyond the bounds", len(b.Data), cap(b.Records))
 		}
@@ -37,6 +39,7 @@ func FuzzDecode(f *testing.F) {
 			checkSentinel(t, err)
 			return
 		}
+
 		if stripErr != nil {
 			t.Fatalf("decoded, but not stripped: %v", stripErr)
 		}
@@ -61,9 +64,11 @@ func checkAgainstKmsg(t *testing.T, raw []byte, b *record.Batch) {
 	if len(b.Records) == 0 {
 		return
 	}
+
 	_, records := kgoRecords(t, raw)
 	for i := range b.Records {
-		r, w := &b.Records[i], &records[i]
+		r := &b.Records[i]
+		w := &records[i]
 		if !bytes.Equal(b.Bytes(r.Key), w.Key) || !bytes.Equal(b.Bytes(r.Value), w.Value) || r.Key.IsNull() != (w.Key == nil) ||
 			r.Value.IsNull() != (w.Value == nil) || r.OffsetDelta != w.OffsetDelta || r.Timestamp-baseTime != w.TimestampDelta64 {
 			t.Fatalf("record %d is %+v, kmsg reads %+v", i, r, w)
@@ -81,6 +86,7 @@ func checkWritable(t *testing.T, c *Codec, h Header, b *record.Batch) {
 		}
 		return
 	}
+
 	if err != nil || !bytes.Equal(out[headerSize:], b.Data) {
 		t.Fatalf("unchanged records differ: %v", err)
 	}
@@ -89,7 +95,8 @@ func checkWritable(t *testing.T, c *Codec, h Header, b *record.Batch) {
 // FuzzRaw gives bytes as they are.
 func FuzzRaw(f *testing.F) {
 	f.Add(rawBatch(produced(1), rec(0, 1, 1, 0)))
-	c, b := NewCodec(fuzzLimits), new(record.Batch)
+	c := NewCodec(fuzzLimits)
+	b := new(record.Batch)
 	f.Fuzz(func(t *testing.T, records []byte) {
 		total := 0
 		for raw, err := range SplitBatches(records) {
@@ -101,6 +108,7 @@ func FuzzRaw(f *testing.F) {
 				checkSentinel(t, err)
 			}
 		}
+
 		if total != len(records) {
 			t.Fatalf("batches are %d of %d bytes", total, len(records))
 		}
@@ -112,13 +120,15 @@ func FuzzRaw(f *testing.F) {
 func FuzzEncode(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, []byte("some text to cut records from"), uint8(3), true)
 	f.Add([]byte{3, 3, 3, 0}, []byte("x"), uint8(0), false)
-	c, b := NewCodec(Limits{}), new(record.Batch)
+	c := NewCodec(Limits{})
+	b := new(record.Batch)
 	f.Fuzz(func(t *testing.T, script, text []byte, codec uint8, idempotent bool) {
 		if len(script) == 0 || len(script) > 300 || len(text) > 2000 {
 			return
 		}
 		records := fuzzRecords(script, text)
 		h := produced(len(records))
+
 		if !idempotent {
 			h = plainProducer(h)
 		}
@@ -126,6 +136,7 @@ func FuzzEncode(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		want := applyVerdicts(script, b, records, idempotent)
 		raw, err := c.Encode(nil, h, b, EncodeOptions{Compression: allCodecs[codec/5%5], Level: int(codec/25) % 3, PlaceholderNote: []byte("n")})
 		if len(want) == 0 {
@@ -134,11 +145,13 @@ func FuzzEncode(f *testing.F) {
 			}
 			return
 		}
+
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, got := kgoRecords(t, raw)
 		sameRecords(t, got, want)
+
 		if _, err := c.Decode(raw, b); err != nil {
 			t.Fatalf("decoding what was encoded: %v", err)
 		}
@@ -150,8 +163,10 @@ func fuzzRecords(script, text []byte) []kmsg.Record {
 	records := make([]kmsg.Record, len(script))
 	for i, s := range script {
 		r := &records[i]
-		r.OffsetDelta, r.TimestampDelta64 = int32(i), int64(s)<<(s%40)
+		r.OffsetDelta = int32(i)
+		r.TimestampDelta64 = int64(s) << (s % 40)
 		at := len(text) * int(s) / 256
+
 		if s&4 != 0 {
 			r.Key = text[at:]
 		}
@@ -162,6 +177,7 @@ func fuzzRecords(script, text []byte) []kmsg.Record {
 			r.Headers = []kmsg.Header{{Key: string(text[at:])}, {Key: "k", Value: text[:at]}}
 		}
 	}
+
 	return records
 }
 
@@ -169,11 +185,13 @@ func fuzzRecords(script, text []byte) []kmsg.Record {
 // returns the records that are to be stored.
 func applyVerdicts(script []byte, b *record.Batch, records []kmsg.Record, idempotent bool) (want []kmsg.Record) {
 	for i, s := range script {
-		r, w := &b.Records[i], records[i]
+		r := &b.Records[i]
+		w := records[i]
 		switch s & 3 {
 		case 1:
 			w.Value = append(bytes.Clone(w.Value), byte(s))
-			r.Value, r.Verdict = b.Append(w.Value), record.Modified
+			r.Value = b.Append(w.Value)
+			r.Verdict = record.Modified
 		case 2, 3:
 			r.Verdict = []record.Verdict{record.Dropped, record.Routed}[s&1]
 			if !idempotent {
@@ -181,6 +199,7 @@ func applyVerdicts(script []byte, b *record.Batch, records []kmsg.Record, idempo
 			}
 			w = kmsg.Record{TimestampDelta64: w.TimestampDelta64, OffsetDelta: w.OffsetDelta, Key: []byte(placeholderKey), Headers: []kmsg.Header{{Key: placeholderHeader, Value: []byte("n")}}}
 		}
+
 		w.OffsetDelta = int32(len(want))
 		want = append(want, w)
 	}
@@ -193,7 +212,8 @@ func FuzzDecompress(f *testing.F) {
 		f.Add(uint8(codec), kgoCompress(f, codec, []byte("some bytes, some bytes, some bytes, some bytes")))
 	}
 	theirs := kgo.DefaultDecompressor()
-	c, b := NewCodec(fuzzLimits), new(record.Batch)
+	c := NewCodec(fuzzLimits)
+	b := new(record.Batch)
 	f.Fuzz(func(t *testing.T, codec uint8, src []byte) {
 		kind := allCodecs[1:][codec%4]
 		h := Header{Attributes: int16(kind), NumRecords: 1}
@@ -201,6 +221,7 @@ func FuzzDecompress(f *testing.F) {
 			checkSentinel(t, err)
 			return
 		}
+
 		want, err := theirs.Decompress(src, kgo.CompressionCodecType(kind))
 		if err == nil && !bytes.Equal(b.Data, want) {
 			t.Fatalf("%s: %d bytes, franz-go reads %d", kind, len(b.Data), len(want))
@@ -221,6 +242,7 @@ func FuzzVarints(f *testing.F) {
 		if got, n := varlong(b, 0); got != v || n != len(b) {
 			t.Fatalf("% x is %d up to %d, want %d", b, got, n, v)
 		}
+
 		got, n := varint(b, 0)
 		if fits := int64(int32(v)) == v; fits != (n == len(b)) || fits && int64(got) != v {
 			t.Fatalf("% x is %d up to %d in 32 bits, want %d", b, got, n, v)

@@ -36,13 +36,16 @@ func (g *gzipState) encode(dst, src []byte, level int) ([]byte, error) {
 		}
 		g.writers[level] = w
 	}
+
 	g.sink.buf = dst
 	w.Reset(&g.sink)
 	_, err := w.Write(src)
 	if err == nil {
 		err = w.Close()
 	}
-	dst, g.sink.buf = g.sink.buf, nil
+
+	dst = g.sink.buf
+	g.sink.buf = nil
 	return dst, err
 }
 
@@ -56,6 +59,7 @@ func (g *gzipState) decode(dst, src []byte, limit int) ([]byte, error) {
 	if err := g.reader.Reset(&g.source); err != nil {
 		return dst, fmt.Errorf("reading stream: %w", ErrCorrupt)
 	}
+
 	for {
 		if len(dst) == cap(dst) {
 			dst, _ = room(dst, max(gzipStep, len(dst)), limit+1)
@@ -63,6 +67,7 @@ func (g *gzipState) decode(dst, src []byte, limit int) ([]byte, error) {
 		// One byte past the limit tells a full batch from a bomb.
 		n, err := g.reader.Read(dst[len(dst):min(cap(dst), limit+1)])
 		dst = dst[:len(dst)+n]
+
 		switch {
 		case len(dst) > limit:
 			return dst, ErrTooLarge

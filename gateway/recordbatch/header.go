@@ -49,6 +49,7 @@ func ParseHeader(raw []byte) (Header, error) {
 	if len(raw) < headerSize {
 		return Header{}, fmt.Errorf("reading batch header: %d bytes: %w", len(raw), ErrCorrupt)
 	}
+
 	be := binary.BigEndian
 	raw = raw[:headerSize]
 	return Header{
@@ -125,6 +126,7 @@ func (h Header) append(dst []byte) []byte {
 	dst = be.AppendUint64(dst, uint64(h.ProducerID))
 	dst = be.AppendUint16(dst, uint16(h.ProducerEpoch))
 	dst = be.AppendUint32(dst, uint32(h.BaseSequence))
+
 	return be.AppendUint32(dst, uint32(h.NumRecords))
 }
 
@@ -156,6 +158,7 @@ func verify(raw []byte) (Header, error) {
 	case h.NumRecords < 0 || h.LastOffsetDelta < 0 || int64(h.NumRecords) > int64(h.LastOffsetDelta)+1:
 		return h, fmt.Errorf("checking batch: %d records, last offset delta %d: %w", h.NumRecords, h.LastOffsetDelta, ErrCorrupt)
 	}
+
 	return h, nil
 }
 
@@ -170,20 +173,24 @@ func SplitBatches(records []byte) iter.Seq2[[]byte, error] {
 				yield(records, ErrTruncated)
 				return
 			}
+
 			length := int32(binary.BigEndian.Uint32(records[lengthAt:]))
 			// 14 bytes behind the length is the smallest message of magic 0.
 			if length < 14 {
 				yield(records, ErrCorrupt)
 				return
 			}
+
 			if int64(length) > int64(len(records)-lengthEnd) {
 				yield(records, ErrTruncated)
 				return
 			}
+
 			end := lengthEnd + int(length)
 			if !yield(records[:end:end], nil) {
 				return
 			}
+
 			records = records[end:]
 		}
 	}

@@ -31,6 +31,7 @@ func jsonRecords(n, size int) []kmsg.Record {
 		for len(value) < size-2 {
 			value = fmt.Appendf(value, `"field%d":"%06x",`, rng.IntN(20), rng.IntN(1<<24))
 		}
+
 		value = append(value[:max(size-2, 0)], `"}`...)
 		records[i] = kmsg.Record{
 			TimestampDelta64: int64(i), OffsetDelta: int32(i),
@@ -38,6 +39,7 @@ func jsonRecords(n, size int) []kmsg.Record {
 			Headers: []kmsg.Header{{Key: "trace", Value: []byte("abcdef0123456789")}},
 		}
 	}
+
 	return records
 }
 
@@ -68,6 +70,7 @@ func rawBatch(h Header, payload []byte) []byte {
 		ProducerID: h.ProducerID, ProducerEpoch: h.ProducerEpoch, FirstSequence: h.BaseSequence, NumRecords: h.NumRecords,
 		Records: payload,
 	}
+
 	b.Length = int32(49 + len(payload))
 	raw := b.AppendTo(nil)
 	b.CRC = int32(crc32.Checksum(raw[21:], crc32.MakeTable(crc32.Castagnoli)))
@@ -84,10 +87,12 @@ func kgoCompress(tb testing.TB, c Compression, plain []byte) []byte {
 	if c == None {
 		return plain
 	}
+
 	compressor, err := kgo.DefaultCompressor(kgoCodec(c))
 	if err != nil {
 		tb.Fatal(err)
 	}
+
 	out, used := compressor.Compress(new(bytes.Buffer), plain)
 	if used != kgo.CompressionCodecType(c) {
 		tb.Fatalf("kgo compressed with %d", used)
@@ -115,6 +120,7 @@ func kgoRecords(tb testing.TB, raw []byte) (kmsg.RecordBatch, []kmsg.Record) {
 	if int(b.Length) != len(raw)-12 {
 		tb.Fatalf("batch length is %d, want %d", b.Length, len(raw)-12)
 	}
+
 	plain := b.Records
 	if codec := Compression(b.Attributes & 7); codec != None && b.NumRecords > 0 {
 		var err error
@@ -123,6 +129,7 @@ func kgoRecords(tb testing.TB, raw []byte) (kmsg.RecordBatch, []kmsg.Record) {
 			tb.Fatalf("kgo decompresses %s: %v", codec, err)
 		}
 	}
+
 	records := make([]kmsg.Record, b.NumRecords)
 	for i := range records {
 		length, n := binary.Varint(plain)
@@ -133,8 +140,10 @@ func kgoRecords(tb testing.TB, raw []byte) (kmsg.RecordBatch, []kmsg.Record) {
 		if err := records[i].ReadFrom(plain[:end]); err != nil {
 			tb.Fatalf("kmsg reads record %d: %v", i, err)
 		}
+
 		plain = plain[end:]
 	}
+
 	if len(plain) > 0 {
 		tb.Fatalf("%d bytes behind the last record", len(plain))
 	}
@@ -166,7 +175,8 @@ func encode(tb testing.TB, h Header, b *record.Batch, o EncodeOptions) []byte {
 func upper(b *record.Batch, i int) {
 	r := &b.Records[i]
 	r.Value = b.Append(bytes.ToUpper(b.Bytes(r.Value)))
-	r.Verdict, b.Changed = record.Modified, true
+	r.Verdict = record.Modified
+	b.Changed = true
 }
 
 // touch changes a record as a cheap transform would: a new value, same size.
@@ -181,8 +191,10 @@ func overwriteByte(b *record.Batch, i, at int) {
 	if r.Value.Len <= 0 {
 		return
 	}
+
 	s := record.Span{Off: r.Value.Off + uint32(at%int(r.Value.Len)), Len: 1}
 	b.Data[s.Off] ^= 0x20
 	r.Touched = r.Touched.Join(s)
-	r.Verdict, b.Changed = record.Modified, true
+	r.Verdict = record.Modified
+	b.Changed = true
 }

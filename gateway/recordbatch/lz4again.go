@@ -25,9 +25,11 @@ func (l *lz4State) again(dst []byte, b *record.Batch) ([]byte, bool) {
 		f.flags&lz4BlockIndependent == 0 || len(f.blocks) == 0 || f.blocks[len(f.blocks)-1].end != len(b.Data) {
 		return dst, false
 	}
+
 	start := len(dst)
 	dst = appendLZ4Descriptor(dst, f.blockSize)
-	at, next := 0, 0
+	at := 0
+	next := 0
 	for _, e := range f.blocks {
 		next = l.touchedIn(b.Records, next, at, e.end)
 		var ok bool
@@ -36,6 +38,7 @@ func (l *lz4State) again(dst []byte, b *record.Batch) ([]byte, bool) {
 		}
 		at = e.end
 	}
+
 	return binary.LittleEndian.AppendUint32(dst, 0), true
 }
 
@@ -48,7 +51,8 @@ func (l *lz4State) touchedIn(all []record.Record, next, at, end int) int {
 	l.touched = l.touched[:0]
 	for ; next < len(all) && int(all[next].Whole.Off) < end; next++ {
 		r := &all[next]
-		from, to := max(int(r.Touched.Off), at), min(int(r.Touched.Off)+int(r.Touched.Len), end)
+		from := max(int(r.Touched.Off), at)
+		to := min(int(r.Touched.Off)+int(r.Touched.Len), end)
 		if r.InPlace() && from < to {
 			l.touched = append(l.touched, lz4Range{from - at, to - at})
 		}
@@ -56,6 +60,7 @@ func (l *lz4State) touchedIn(all []record.Record, next, at, end int) int {
 			break // its rest is in the next block
 		}
 	}
+
 	return next
 }
 
@@ -69,10 +74,18 @@ func (l *lz4State) againBlock(dst []byte, e lz4Extent, plain []byte) ([]byte, bo
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(e.body)))
 		return append(dst, e.body...), true
 	}
+
 	at := len(dst)
 	dst = slices.Grow(dst, 4+lz4Bound(len(plain)))
 	l.stale.mark(l.touched, len(plain))
-	r := resequencer{src: e.body, plain: plain, out: dst[at+4 : cap(dst)], touched: l.touched, stale: l.stale}
+	r := resequencer{
+		src:     e.body,
+		plain:   plain,
+		out:     dst[at+4 : cap(dst)],
+		touched: l.touched,
+		stale:   l.stale,
+	}
+
 	n := r.run()
 	// Where too few matches held, others may be found.
 	if tooLong := len(e.body) + len(e.body)/4; n == 0 || n > tooLong {
@@ -81,6 +94,7 @@ func (l *lz4State) againBlock(dst []byte, e lz4Extent, plain []byte) ([]byte, bo
 		}
 		return l.appendBlock(dst[:at], plain, 0), true
 	}
+
 	return endBlock(dst, at, n, plain), true
 }
 
@@ -94,6 +108,7 @@ func (s *lz4Stale) mark(touched []lz4Range, size int) {
 	n := size>>lz4Granule + 1
 	*s = slices.Grow((*s)[:0], n)[:n]
 	clear(*s)
+
 	for _, t := range touched {
 		for g := t.start >> lz4Granule; g <= (t.end-1)>>lz4Granule; g++ {
 			(*s)[g] = true
@@ -103,7 +118,8 @@ func (s *lz4Stale) mark(touched []lz4Range, size int) {
 
 // any reports whether a byte from start to end may have been overwritten.
 func (s lz4Stale) any(start, end int) bool {
-	first, last := start>>lz4Granule, (end-1)>>lz4Granule
+	first := start >> lz4Granule
+	last := (end - 1) >> lz4Granule
 	return s[first] || s[last] || last > first+1 && slices.Contains(s[first+1:last], true)
 }
 
@@ -137,6 +153,7 @@ func (r *resequencer) run() int {
 			q.next, q.match.end = r.skip(q.next, q.match.end, clean)
 			r.anchor = q.match.end
 		}
+
 		if !r.read(&q) {
 			break
 		}
@@ -155,10 +172,12 @@ func (r *resequencer) run() int {
 			}
 			r.kept = q.next
 		}
+
 		if !fresh {
 			clean = r.ahead(m.end)
 		}
 	}
+
 	if q.next != len(r.src) || q.match.start != len(r.plain) {
 		return 0
 	}
@@ -170,22 +189,28 @@ func (r *resequencer) run() int {
 // that they or their matches are of was overwritten. It returns the position
 // in src and in plain behind them.
 func (r *resequencer) skip(si, at, clean int) (int, int) {
-	src, stale := r.src, r.stale
+	src := r.src
+	stale := r.stale
 	const longest = 1 + 15 + 2 // of what is read before the form is known
 	for si+longest <= len(src) {
 		token := int(src[si])
-		literals, length := token>>4, token&15
+		literals := token >> 4
+		length := token & 15
 		offset := int(binary.LittleEndian.Uint16(src[si+1+literals:]))
 		start := at + literals
-		from, end := start-offset, start+length+4
+		from := start - offset
+		end := start + length + 4
 		if literals == 15 || length == 15 || end > clean || offset == 0 || from < 0 {
 			break
 		}
 		if stale[from>>lz4Granule] || stale[(from+length+3)>>lz4Granule] {
 			break
 		}
-		si, at = si+1+literals+2, end
+
+		si = si + 1 + literals + 2
+		at = end
 	}
+
 	return si, at
 }
 
@@ -208,34 +233,45 @@ func (r *resequencer) flush(end int) {
 // read reads the sequence behind q. It returns false at the last, which has no
 // match and ends the content, and where src is not what it should be.
 func (r *resequencer) read(q *lz4Sequence) bool {
-	src, si := r.src, q.next
+	src := r.src
+	si := q.next
 	q.start = si
+
 	if si >= len(src) {
 		q.next = -1
 		return false
 	}
+
 	token := src[si]
-	literals, length := int(token>>4), int(token&15)
+	literals := int(token >> 4)
+	length := int(token & 15)
+
 	if si++; literals == 15 {
 		literals, si = lz4Extra(src, si, literals)
 	}
-	q.literals, q.count = si, literals
+	q.literals = si
+	q.count = literals
 	at := q.match.end + literals
+
 	si += literals
 	if si+2 > len(src) {
-		q.next, q.match.start = si, at
+		q.next = si
+		q.match.start = at
 		return false
 	}
+
 	offset := int(binary.LittleEndian.Uint16(src[si:]))
 	if si += 2; length == 15 {
 		length, si = lz4Extra(src, si, length)
 	}
+
 	length += 4
 	q.next = si
 	if offset == 0 || offset > at || length > len(r.plain)-at {
 		q.next = -1
 		return false
 	}
+
 	q.match = lz4Match{at, at + length, offset}
 	return true
 }
@@ -246,10 +282,13 @@ func same(a []byte, i int, b []byte, j, n int) bool {
 	if n > 16 || i+16 > len(a) || j+16 > len(b) {
 		return bytes.Equal(a[i:i+n], b[j:j+n])
 	}
-	x, y := (*[16]byte)(a[i:]), (*[16]byte)(b[j:])
+	x := (*[16]byte)(a[i:])
+	y := (*[16]byte)(b[j:])
 	le := binary.LittleEndian
-	low, high := le.Uint64(x[:])^le.Uint64(y[:]), le.Uint64(x[8:])^le.Uint64(y[8:])
+	low := le.Uint64(x[:]) ^ le.Uint64(y[:])
+	high := le.Uint64(x[8:]) ^ le.Uint64(y[8:])
 	const all = ^uint64(0)
+
 	return low&^(all<<(8*n))|high&^(all<<(8*max(n, 8)-64)) == 0
 }
 
@@ -268,13 +307,15 @@ func (r *resequencer) parts(m lz4Match) {
 // agreement is for how many bytes, at most length, plain[at:] repeats what is
 // offset bytes before.
 func agreement(plain []byte, at, offset, length int) int {
-	a, b := plain[at:at+length], plain[at-offset:at-offset+length]
+	a := plain[at : at+length]
+	b := plain[at-offset : at-offset+length]
 	n := 0
 	for ; n <= length-8; n += 8 {
 		if x := binary.LittleEndian.Uint64(a[n:]) ^ binary.LittleEndian.Uint64(b[n:]); x != 0 {
 			return n + bits.TrailingZeros64(x)>>3
 		}
 	}
+
 	for n < length && a[n] == b[n] {
 		n++
 	}
@@ -283,8 +324,11 @@ func agreement(plain []byte, at, offset, length int) int {
 
 // emit writes the literals before a match, and the match.
 func (r *resequencer) emit(at, length, offset int) {
-	out, di, literals := r.out, r.di, at-r.anchor
+	out := r.out
+	di := r.di
+	literals := at - r.anchor
 	token := byte(min(length-4, 15))
+
 	if literals < 15 && r.anchor+16 <= len(r.plain) {
 		d := out[di : di+20]
 		d[0] = byte(literals<<4) | token
@@ -297,11 +341,14 @@ func (r *resequencer) emit(at, length, offset int) {
 		}
 		di += copy(out[di:], r.plain[r.anchor:at])
 	}
+
 	binary.LittleEndian.PutUint16(out[di:], uint16(offset))
 	if di += 2; length-4 >= 15 {
 		di = lz4Length(out, di, length-4-15)
 	}
-	r.di, r.anchor = di, at+length
+
+	r.di = di
+	r.anchor = at + length
 }
 
 // lz4Extra adds the bytes that follow a nibble of 15 to it.

@@ -40,13 +40,17 @@ func lz4Hash(v uint64) uint32 {
 // compress writes the LZ4 block of src, at most 64 KiB, to dst and returns its
 // size. dst must hold lz4Bound(len(src)) bytes.
 func (z *lz4Block) compress(dst, src []byte) int {
-	in, table := &z.in, &z.table
+	in := &z.in
+	table := &z.table
 	n := copy(in[:lz4BlockSize], src)
 	if n <= lz4Margin {
 		return lz4Tail(dst, 0, src)
 	}
+
 	clear(table[:])
-	last, anchor, di := n-lz4Margin, 0, 0
+	last := n - lz4Margin
+	anchor := 0
+	di := 0
 	for at := 1; ; {
 		// Two of three positions are tried, fewer the longer nothing matches.
 		var ref int
@@ -56,13 +60,16 @@ func (z *lz4Block) compress(dst, src []byte) int {
 				return lz4Tail(dst, di, src[anchor:])
 			}
 			v := in.load64(uint16(at))
-			h0, h1 := lz4Hash(v), lz4Hash(v>>8)
+			h0 := lz4Hash(v)
+			h1 := lz4Hash(v >> 8)
 			r0 := table[h0]
 			table[h0] = uint16(at)
+
 			if uint32(v) == in.load32(r0) {
 				ref = int(r0)
 				break
 			}
+
 			r1 := table[h1]
 			table[h1] = uint16(at + 1)
 			if uint32(v>>8) == in.load32(r1) {
@@ -70,16 +77,22 @@ func (z *lz4Block) compress(dst, src []byte) int {
 				at++
 				break
 			}
+
 			at += step >> 6
 			step += 2
 		}
+
 		for at > anchor && ref > 0 && in[uint16(at-1)] == in[uint16(ref-1)] {
-			at, ref = at-1, ref-1
+			at--
+			ref--
 		}
+
 		for more := true; more; {
 			end := in.matchEnd(at+4, at-ref, n-lz4LastLits)
 			di = in.sequence(dst, di, anchor, lz4Match{at, end, at - ref})
-			at, anchor = end, end
+			at = end
+			anchor = end
+
 			if at > last {
 				break
 			}
@@ -91,6 +104,7 @@ func (z *lz4Block) compress(dst, src []byte) int {
 			table[h] = uint16(at)
 			more = uint32(v) == in.load32(uint16(ref))
 		}
+
 		at++
 	}
 }
@@ -105,6 +119,7 @@ func (in *lz4Input) matchEnd(at, offset, end int) int {
 			return at + bits.TrailingZeros64(x)>>3
 		}
 	}
+
 	for at < end && in[uint16(at)] == in[uint16(at-offset)] {
 		at++
 	}
@@ -115,8 +130,10 @@ func (in *lz4Input) matchEnd(at, offset, end int) int {
 // literals are copied as 16 bytes, whatever their number: what is too much is
 // overwritten by what follows.
 func (in *lz4Input) sequence(dst []byte, di, anchor int, m lz4Match) int {
-	literals, length := m.start-anchor, m.end-m.start-4
+	literals := m.start - anchor
+	length := m.end - m.start - 4
 	token := byte(min(length, 15))
+
 	if literals < 15 {
 		d := (*[32]byte)(dst[di:])
 		d[0] = byte(literals<<4) | token
@@ -129,6 +146,7 @@ func (in *lz4Input) sequence(dst []byte, di, anchor int, m lz4Match) int {
 		binary.LittleEndian.PutUint16(dst[di:], uint16(m.offset))
 		di += 2
 	}
+
 	if length >= 15 {
 		di = lz4Length(dst, di, length-15)
 	}
@@ -144,6 +162,7 @@ func (in *lz4Input) literals(dst []byte, di, anchor, n int, token byte) int {
 	} else {
 		copy(dst[di:], in[anchor:anchor+n])
 	}
+
 	return di + n
 }
 

@@ -16,10 +16,12 @@ func lz4Blocks() map[string][]byte {
 	for i := range random {
 		random[i] = byte(rng.Uint32())
 	}
+
 	few := make([]byte, lz4BlockSize)
 	for i := range few {
 		few[i] = byte(rng.IntN(3))
 	}
+
 	far := append(bytes.Clone(random[:300]), random[1000:lz4BlockSize-300]...)
 	json := plainRecords(jsonRecords(64, 1024))
 	return map[string][]byte{
@@ -49,6 +51,7 @@ func checkLZ4Block(t *testing.T, z *lz4Block, src []byte) {
 	if again := new(lz4Block).compress(make([]byte, lz4Bound(len(src))), src); again != n {
 		t.Fatalf("a used compressor gives %d bytes, a new one %d", n, again)
 	}
+
 	back := make([]byte, len(src))
 	m, err := lz4.UncompressBlock(dst[:n], back)
 	if err != nil || !bytes.Equal(back[:m], src) {
@@ -71,7 +74,8 @@ func FuzzLZ4BlockRoundTrip(f *testing.F) {
 func BenchmarkLZ4Block(b *testing.B) {
 	src := plainRecords(jsonRecords(80, 1024))[:lz4BlockSize]
 	dst := make([]byte, lz4Bound(len(src)))
-	ours, library := new(lz4Block), new(lz4.Compressor)
+	ours := new(lz4Block)
+	library := new(lz4.Compressor)
 	run := func(name string, compress func() int) {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(src)))
@@ -83,6 +87,7 @@ func BenchmarkLZ4Block(b *testing.B) {
 			b.ReportMetric(float64(len(src))/float64(n), "ratio")
 		})
 	}
+
 	run("ours", func() int { return ours.compress(dst, src) })
 	run("pierrec", func() int { n, _ := library.CompressBlock(src, dst); return n })
 	run("snappy", func() int { return len(s2.EncodeSnappy(dst[:0:cap(dst)], src)) })

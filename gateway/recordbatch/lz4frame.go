@@ -77,6 +77,7 @@ func endBlock(dst []byte, at, n int, plain []byte) []byte {
 		n = copy(dst[at+4:cap(dst)], plain)
 		length = uint32(n) | lz4Uncompressed
 	}
+
 	dst = dst[:at+4+n]
 	binary.LittleEndian.PutUint32(dst[at:], length)
 	return dst
@@ -90,6 +91,7 @@ func (l *lz4State) compressBlock(dst, src []byte, level int) int {
 		}
 		return l.fast.compress(dst, src)
 	}
+
 	if l.dense == nil {
 		l.dense = new(lz4.CompressorHC)
 	}
@@ -97,10 +99,12 @@ func (l *lz4State) compressBlock(dst, src []byte, level int) int {
 	if level == maxLevel {
 		l.dense.Level = lz4.Level9
 	}
+
 	n, err := l.dense.CompressBlock(src, dst)
 	if err != nil {
 		return 0
 	}
+
 	return n
 }
 
@@ -143,6 +147,7 @@ func (l *lz4State) decode(dst, src []byte, limit int) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
+
 	f.start = len(dst)
 	for {
 		if len(src) < 4 {
@@ -156,6 +161,7 @@ func (l *lz4State) decode(dst, src []byte, limit int) ([]byte, error) {
 			return dst, fmt.Errorf("reading block: %w", err)
 		}
 	}
+
 	if err := f.check(dst[f.start:], src); err != nil {
 		return dst, err
 	}
@@ -170,6 +176,7 @@ func (f *lz4Frame) read(src []byte) (rest []byte, err error) {
 	if len(src) < 7 || le.Uint32(src) != lz4Magic {
 		return nil, errLZ4Frame
 	}
+
 	f.flags = src[4]
 	f.blockSize = src[5] >> 4
 	if f.flags&lz4VersionMask != lz4Version || f.flags&lz4Reserved != 0 || src[5]&0x8F != 0 || f.blockSize < 4 {
@@ -178,6 +185,7 @@ func (f *lz4Frame) read(src []byte) (rest []byte, err error) {
 	if f.flags&lz4DictionaryID != 0 {
 		return nil, fmt.Errorf("reading frame descriptor: dictionary: %w", ErrUnsupportedCompression)
 	}
+
 	f.blockMax = 1 << (8 + 2*f.blockSize)
 	end := 6
 	if f.flags&lz4ContentSize != 0 {
@@ -186,6 +194,7 @@ func (f *lz4Frame) read(src []byte) (rest []byte, err error) {
 		}
 		f.contentSize = le.Uint64(src[6:])
 	}
+
 	if byte(xxh32(src[4:end])>>8) != src[end] {
 		return nil, errLZ4Frame
 	}
@@ -198,13 +207,16 @@ func (f *lz4Frame) block(dst, src []byte, length uint32, limit int) ([]byte, []b
 	if size > f.blockMax || size > len(src) {
 		return dst, src, ErrCorrupt
 	}
-	body, rest := src[:size], src[size:]
+
+	body := src[:size]
+	rest := src[size:]
 	if f.flags&lz4BlockChecksum != 0 {
 		if len(rest) < 4 || binary.LittleEndian.Uint32(rest) != xxh32(body) {
 			return dst, src, ErrCorrupt
 		}
 		rest = rest[4:]
 	}
+
 	if length&lz4Uncompressed != 0 {
 		if size > limit-len(dst) {
 			return dst, src, ErrTooLarge
@@ -213,6 +225,7 @@ func (f *lz4Frame) block(dst, src []byte, length uint32, limit int) ([]byte, []b
 		f.note(body, true, len(dst))
 		return dst, rest, nil
 	}
+
 	dst, err := f.expand(dst, body, limit)
 	f.note(body, false, len(dst))
 	return dst, rest, err
@@ -225,6 +238,7 @@ func (f *lz4Frame) expand(dst, body []byte, limit int) ([]byte, error) {
 	dst, n := room(dst, want, limit)
 	at := len(dst)
 	var dict []byte
+
 	if f.flags&lz4BlockIndependent == 0 {
 		dict = dst[max(0, at-lz4Window):at]
 	}
@@ -235,6 +249,7 @@ func (f *lz4Frame) expand(dst, body []byte, limit int) ([]byte, error) {
 		}
 		return dst, ErrCorrupt
 	}
+
 	return dst[:at+written], nil
 }
 
@@ -246,11 +261,13 @@ func (f *lz4Frame) check(content, src []byte) error {
 		}
 		src = src[4:]
 	}
+
 	switch {
 	case f.flags&lz4ContentSize != 0 && f.contentSize != uint64(len(content)):
 		return fmt.Errorf("reading frame: content size differs: %w", ErrCorrupt)
 	case len(src) > 0:
 		return fmt.Errorf("reading frame: %d bytes behind it: %w", len(src), ErrCorrupt)
 	}
+
 	return nil
 }

@@ -22,15 +22,19 @@ const (
 
 // placeholder appends the placeholder of r, at r's place and time.
 func (e *encoder) placeholder(dst []byte, r *record.Record) []byte {
-	note, noteLen := e.options.PlaceholderNote, int64(len(e.options.PlaceholderNote))
+	note := e.options.PlaceholderNote
+	noteLen := int64(len(e.options.PlaceholderNote))
 	if note == nil {
 		noteLen = -1
 	}
-	timestamp, delta := r.Timestamp-e.header.BaseTimestamp, int64(r.OffsetDelta)
+
+	timestamp := r.Timestamp - e.header.BaseTimestamp
+	delta := int64(r.OffsetDelta)
 	length := 1 + sizeVarint(timestamp) + sizeVarint(delta) +
 		sizeVarint(int64(len(placeholderKey))) + len(placeholderKey) + sizeVarint(-1) +
 		sizeVarint(1) + sizeVarint(int64(len(placeholderHeader))) + len(placeholderHeader) +
 		sizeVarint(noteLen) + len(note)
+
 	dst = binary.AppendVarint(dst, int64(length))
 	dst = append(dst, 0) // attributes
 	dst = binary.AppendVarint(dst, timestamp)
@@ -39,6 +43,7 @@ func (e *encoder) placeholder(dst []byte, r *record.Record) []byte {
 	dst = binary.AppendVarint(dst, -1) // null value
 	dst = binary.AppendVarint(dst, 1)  // one header
 	dst = append(binary.AppendVarint(dst, int64(len(placeholderHeader))), placeholderHeader...)
+
 	return append(binary.AppendVarint(dst, noteLen), note...)
 }
 
@@ -70,6 +75,7 @@ func (c *Codec) Strip(dst, raw []byte) (out []byte, stripped int, err error) {
 	if h.IsControl() || h.NumRecords == 0 {
 		return append(dst, raw...), 0, nil
 	}
+
 	b.Reset()
 	if err := c.decompress(h, raw[headerSize:], b); err != nil {
 		return dst, 0, err
@@ -84,6 +90,7 @@ func (c *Codec) Strip(dst, raw []byte) (out []byte, stripped int, err error) {
 	if stripped = markPlaceholders(b); stripped == 0 {
 		return append(dst, raw...), 0, nil
 	}
+
 	out, err = c.withoutDropped(dst, h, b)
 	return out, stripped, err
 }
@@ -106,6 +113,7 @@ func (c *Codec) withoutDropped(dst []byte, h Header, b *record.Batch) ([]byte, e
 	if !slices.ContainsFunc(b.Records, func(r record.Record) bool { return r.Verdict == record.Passed }) {
 		codec = None // nothing to compress: readers expect no stream at all
 	}
+
 	out, err := c.assemble(dst, &e, codec)
 	if err != nil {
 		return dst, fmt.Errorf("stripping placeholders: %w", err)

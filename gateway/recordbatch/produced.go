@@ -45,19 +45,23 @@ func (c *Codec) AsProduced(dst, raw []byte) ([]byte, error) {
 	if !h.HasAppendTime() {
 		return append(dst, raw...), nil
 	}
+
 	var b record.Batch
 	if h, err = c.Decode(raw, &b); err != nil {
 		return dst, err
 	}
+
 	latest := h.BaseTimestamp
 	if len(b.Records) > 0 {
 		latest = slices.MaxFunc(b.Records, func(x, y record.Record) int { return cmp.Compare(x.Timestamp, y.Timestamp) }).Timestamp
 	}
+
 	start := len(dst)
 	dst = append(dst, raw...)
 	out := dst[start:]
 	binary.BigEndian.PutUint16(out[attributesAt:], uint16(h.Attributes&^logAppendTimeBit))
 	binary.BigEndian.PutUint64(out[maxTimestampAt:], uint64(latest))
 	finish(out)
+
 	return dst, nil
 }

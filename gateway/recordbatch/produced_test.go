@@ -12,6 +12,7 @@ func TestBatchWithTheBrokersTimeIsFoundAsItWasProduced(t *testing.T) {
 		for i := range records {
 			records[i].TimestampDelta64 = int64(i * 7 % 20)
 		}
+
 		h := produced(20)
 		h.MaxTimestamp = h.BaseTimestamp + 19
 		sent := kgoBatch(t, h, codec, records)
@@ -19,6 +20,7 @@ func TestBatchWithTheBrokersTimeIsFoundAsItWasProduced(t *testing.T) {
 		binary.BigEndian.PutUint16(kept[attributesAt:], binary.BigEndian.Uint16(kept[attributesAt:])|logAppendTimeBit)
 		binary.BigEndian.PutUint64(kept[maxTimestampAt:], 1_800_000_000_000)
 		finish(kept)
+
 		got, err := NewCodec(Limits{}).AsProduced([]byte("x"), kept)
 		if err != nil || !bytes.Equal(got[1:], sent) {
 			t.Errorf("%s: the batch is not what was produced: %v", codec, err)

@@ -71,6 +71,7 @@ func (l Limits) withDefaults() Limits {
 	if l.MaxRecords <= 0 {
 		l.MaxRecords = defaultMaxRecords
 	}
+
 	l.MaxDecompressed = min(l.MaxDecompressed, math.MaxInt32)
 	l.MaxRecords = min(l.MaxRecords, math.MaxInt32)
 	return l

@@ -30,7 +30,9 @@ type encoder struct {
 
 // count walks the verdicts: it bounds the size and settles the header.
 func (e *encoder) count() error {
-	kept, maxTimestamp, size := 0, int64(math.MinInt64), len(e.batch.Data)
+	kept := 0
+	maxTimestamp := int64(math.MinInt64)
+	size := len(e.batch.Data)
 	for i := range e.batch.Records {
 		r := &e.batch.Records[i]
 		switch {
@@ -50,9 +52,11 @@ func (e *encoder) count() error {
 		default:
 			return ErrRejected
 		}
+
 		kept++
 		maxTimestamp = max(maxTimestamp, r.Timestamp)
 	}
+
 	if size > math.MaxInt32 {
 		return ErrTooLarge
 	}
@@ -60,6 +64,7 @@ func (e *encoder) count() error {
 	if kept < len(e.batch.Records) {
 		return e.remove(kept, maxTimestamp)
 	}
+
 	return nil
 }
 
@@ -85,6 +90,7 @@ func (e *encoder) remove(kept int, maxTimestamp int64) error {
 	if kept == 0 {
 		return ErrEmpty
 	}
+
 	e.renumber = true
 	e.header.LastOffsetDelta = int32(kept - 1)
 	return nil
@@ -100,6 +106,7 @@ func (e *encoder) records(dst []byte) []byte {
 		if e.renumber {
 			delta = next
 		}
+
 		end := i + 1
 		switch {
 		case r.Verdict == record.Modified && !r.InPlace():
@@ -116,9 +123,11 @@ func (e *encoder) records(dst []byte) []byte {
 			last := all[end-1].Whole
 			dst = append(dst, e.batch.Data[r.Whole.Off:last.Off+uint32(last.Len)]...)
 		}
+
 		next += int32(end - i)
 		i = end
 	}
+
 	return dst
 }
 
@@ -137,15 +146,19 @@ func (e *encoder) run(i int) int {
 			break
 		}
 	}
+
 	return i
 }
 
 // modified frames a record from its views, canonically.
 func (e *encoder) modified(dst []byte, r *record.Record, delta int32) []byte {
-	key, value, headers := e.batch.Bytes(r.Key), e.batch.Bytes(r.Value), e.batch.Bytes(r.Headers)
+	key := e.batch.Bytes(r.Key)
+	value := e.batch.Bytes(r.Value)
+	headers := e.batch.Bytes(r.Headers)
 	if len(headers) == 0 {
 		headers = noHeaders
 	}
+
 	timestamp := r.Timestamp - e.header.BaseTimestamp
 	length := 1 + sizeVarint(timestamp) + sizeVarint(int64(delta)) +
 		sizeVarint(int64(r.Key.Len)) + len(key) + sizeVarint(int64(r.Value.Len)) + len(value) + len(headers)
@@ -155,6 +168,7 @@ func (e *encoder) modified(dst []byte, r *record.Record, delta int32) []byte {
 	dst = binary.AppendVarint(dst, int64(delta))
 	dst = append(binary.AppendVarint(dst, int64(r.Key.Len)), key...)
 	dst = append(binary.AppendVarint(dst, int64(r.Value.Len)), value...)
+
 	return append(dst, headers...)
 }
 
@@ -170,6 +184,7 @@ func (e *encoder) renumbered(dst []byte, r *record.Record, delta int32) []byte {
 	dst = append(dst, e.attributes(r))
 	dst = binary.AppendVarint(dst, timestamp)
 	dst = binary.AppendVarint(dst, int64(delta))
+
 	return append(dst, rest...)
 }
 

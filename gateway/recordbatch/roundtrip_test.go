@@ -15,12 +15,18 @@ func sameRecords(t *testing.T, got, want []kmsg.Record) {
 	if len(got) != len(want) {
 		t.Fatalf("got %d records, want %d", len(got), len(want))
 	}
+
 	for i := range got {
-		g, w := got[i], want[i]
-		g.Length, w.Length = 0, 0
-		g.TimestampDelta, w.TimestampDelta = 0, 0
+		g := got[i]
+		w := want[i]
+		g.Length = 0
+		w.Length = 0
+		g.TimestampDelta = 0
+		w.TimestampDelta = 0
+
 		if len(g.Headers)+len(w.Headers) == 0 {
-			g.Headers, w.Headers = nil, nil
+			g.Headers = nil
+			w.Headers = nil
 		}
 		if !reflect.DeepEqual(g, w) {
 			t.Fatalf("record %d is %+v, want %+v", i, g, w)
@@ -40,6 +46,7 @@ func TestBatchesOfOtherClientsAreReadWithEveryCodec(t *testing.T) {
 				if !bytes.Equal(b.Data, plainRecords(records)) {
 					t.Fatal("data differs from the records sent")
 				}
+
 				for i, r := range b.Records {
 					w := records[i]
 					if !bytes.Equal(b.Bytes(r.Key), w.Key) || !bytes.Equal(b.Bytes(r.Value), w.Value) ||
@@ -58,6 +65,7 @@ func TestEncodedBatchesAreReadByOtherClientsWithEveryCodecAndLevel(t *testing.T)
 	for i := 0; i < len(want); i += 3 {
 		want[i].Value = bytes.ToUpper(want[i].Value)
 	}
+
 	for _, codec := range allCodecs {
 		for level := range maxLevel + 1 {
 			t.Run(fmt.Sprintf("%s/%d", codec, level), func(t *testing.T) {
@@ -65,9 +73,11 @@ func TestEncodedBatchesAreReadByOtherClientsWithEveryCodecAndLevel(t *testing.T)
 				for i := 0; i < len(records); i += 3 {
 					upper(b, i)
 				}
+
 				raw := encode(t, h, b, EncodeOptions{Compression: codec, Level: level})
 				head, got := kgoRecords(t, raw)
 				sameRecords(t, got, want)
+
 				if head.Attributes != int16(codec) || head.ProducerID != 4711 || head.ProducerEpoch != 3 || head.FirstSequence != 17 {
 					t.Fatalf("header is %+v", head)
 				}

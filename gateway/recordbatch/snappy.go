@@ -22,6 +22,7 @@ func encodeSnappy(dst, src []byte, level int) []byte {
 	dst = slices.Grow(dst, s2.MaxEncodedLen(len(src)))
 	room := dst[len(dst):cap(dst)]
 	var out []byte
+
 	switch level {
 	case 0:
 		out = s2.EncodeSnappy(room, src)
@@ -30,6 +31,7 @@ func encodeSnappy(dst, src []byte, level int) []byte {
 	default:
 		out = s2.EncodeSnappyBest(room, src)
 	}
+
 	return dst[:len(dst)+len(out)]
 }
 
@@ -50,12 +52,14 @@ func decodeSnappy(dst, src []byte, limit int) ([]byte, error) {
 		if src = src[4:]; uint64(size) > uint64(len(src)) {
 			return dst, fmt.Errorf("reading xerial frame: %w", ErrCorrupt)
 		}
+
 		var err error
 		if dst, err = decodeSnappyBlock(dst, src[:size], limit); err != nil {
 			return dst, err
 		}
 		src = src[size:]
 	}
+
 	return dst, nil
 }
 
@@ -71,6 +75,7 @@ func decodeSnappyBlock(dst, src []byte, limit int) ([]byte, error) {
 	case size > limit-len(dst):
 		return dst, ErrTooLarge
 	}
+
 	dst, _ = room(dst, size, limit)
 	if _, err := s2.Decode(dst[len(dst):len(dst)+size], src); err != nil {
 		return dst, fmt.Errorf("reading block: %w", ErrCorrupt)

@@ -13,7 +13,8 @@ import (
 func stored(t *testing.T, codec Compression, n int, dropped ...int) []byte {
 	t.Helper()
 	header := produced(n)
-	header.BaseOffset, header.PartitionLeaderEpoch = 5000, 6
+	header.BaseOffset = 5000
+	header.PartitionLeaderEpoch = 6
 	h, b := decode(t, kgoBatch(t, header, codec, jsonRecords(n, 120)))
 	drop(b, dropped...)
 	return encode(t, h, b, EncodeOptions{KeepCompression: true, PlaceholderNote: []byte("rule")})
@@ -37,6 +38,7 @@ func TestStripRemovesPlaceholdersAndLeavesTheirOffsetsEmpty(t *testing.T) {
 				want = append(want, r)
 			}
 		}
+
 		head, got := kgoRecords(t, out)
 		sameRecords(t, got, want)
 		if n != 4 || head.FirstOffset != 5000 || head.LastOffsetDelta != 29 || head.NumRecords != 26 ||
@@ -66,6 +68,7 @@ func TestStripLeavesOtherBatchesByteForByte(t *testing.T) {
 	sentinel := jsonRecords(3, 50)
 	sentinel[1].Value = []byte("a value that holds " + placeholderKey)
 	keyOnly := []kmsg.Record{{Key: []byte(placeholderKey), Value: []byte("but a value")}, {OffsetDelta: 1, Key: []byte(placeholderKey)}}
+
 	tests := map[string][]byte{
 		"no placeholder":             kgoBatch(t, produced(5), LZ4, jsonRecords(5, 50)),
 		"sentinel in a value":        kgoBatch(t, produced(3), Zstd, sentinel),
@@ -85,7 +88,9 @@ func TestStripLeavesOtherBatchesByteForByte(t *testing.T) {
 func TestStripKeepsBrokersAppendTime(t *testing.T) {
 	records := []kmsg.Record{{Key: []byte(placeholderKey), Headers: []kmsg.Header{{Key: placeholderHeader}}}, {OffsetDelta: 1, Value: []byte("v")}}
 	h := produced(2)
-	h.Attributes, h.MaxTimestamp = logAppendTimeBit, baseTime+99999
+	h.Attributes = logAppendTimeBit
+	h.MaxTimestamp = baseTime + 99999
+
 	out, n := strip(t, rawBatch(h, plainRecords(records)))
 	if got, _ := ParseHeader(out); n != 1 || got.MaxTimestamp != h.MaxTimestamp || got.Attributes != logAppendTimeBit {
 		t.Fatalf("stripped %d, header is %+v", n, got)
@@ -96,6 +101,7 @@ func TestStripRefusesWhatItCannotRead(t *testing.T) {
 	good := stored(t, LZ4, 3, 1)
 	old := bytes.Clone(good)
 	old[magicAt] = 1
+
 	tests := map[string]struct {
 		raw  []byte
 		want error
@@ -122,6 +128,7 @@ func TestForgedPlaceholderIsRecognised(t *testing.T) {
 		func(r *kmsg.Record) { r.Headers = append(r.Headers, kmsg.Header{Key: "more"}) },
 		func(r *kmsg.Record) { r.Headers = []kmsg.Header{{Key: "guardlock.dropper"}} },
 	}
+
 	records := []kmsg.Record{forged}
 	for i, change := range other {
 		r := forged
@@ -129,6 +136,7 @@ func TestForgedPlaceholderIsRecognised(t *testing.T) {
 		change(&r)
 		records = append(records, r)
 	}
+
 	_, b := decode(t, kgoBatch(t, produced(len(records)), None, records))
 	for i := range b.Records {
 		if got := IsPlaceholder(b, &b.Records[i]); got != (i == 0) {

@@ -20,6 +20,7 @@ func longVarint(b []byte, i int) (int32, int) {
 		u := uint32(b[i]&0x7f) | uint32(b[i+1])<<7
 		return int32(u>>1) ^ -int32(u&1), i + 2
 	}
+
 	u, next := uvarint(b, i, 5)
 	if u > 1<<32-1 {
 		return 0, past
@@ -36,6 +37,7 @@ func varlong(b []byte, i int) (int64, int) {
 		u := int64(b[i]&0x7f) | int64(b[i+1])<<7
 		return u>>1 ^ -(u & 1), i + 2
 	}
+
 	u, next := uvarint(b, i, 10)
 	return int64(u>>1) ^ -int64(u&1), next
 }
@@ -55,6 +57,7 @@ func uvarint(b []byte, i, size int) (uint64, int) {
 			return u, i + n + 1
 		}
 	}
+
 	return 0, past
 }
 

@@ -18,6 +18,7 @@ func xxh32(b []byte) uint32 {
 	le := binary.LittleEndian
 	sum := xxhPrime5
 	total := uint32(len(b))
+
 	if len(b) >= 16 {
 		sum, b = xxhStripes(b)
 	}
@@ -25,6 +26,7 @@ func xxh32(b []byte) uint32 {
 	for ; len(b) >= 4; b = b[4:] {
 		sum = bits.RotateLeft32(sum+le.Uint32(b)*xxhPrime3, 17) * xxhPrime4
 	}
+
 	for _, c := range b {
 		sum = bits.RotateLeft32(sum+uint32(c)*xxhPrime5, 11) * xxhPrime1
 	}
@@ -36,8 +38,12 @@ func xxh32(b []byte) uint32 {
 // xxhStripes folds the whole 16-byte stripes of b in four lanes.
 func xxhStripes(b []byte) (uint32, []byte) {
 	le := binary.LittleEndian
-	p1, p2 := xxhPrime1, xxhPrime2
-	v1, v2, v3, v4 := p1+p2, p2, uint32(0), -p1
+	p1 := xxhPrime1
+	p2 := xxhPrime2
+	v1 := p1 + p2
+	v2 := p2
+	v3 := uint32(0)
+	v4 := -p1
 	for len(b) >= 16 {
 		s := b[:16]
 		v1 = bits.RotateLeft32(v1+le.Uint32(s[0:])*xxhPrime2, 13) * xxhPrime1
@@ -46,6 +52,7 @@ func xxhStripes(b []byte) (uint32, []byte) {
 		v4 = bits.RotateLeft32(v4+le.Uint32(s[12:])*xxhPrime2, 13) * xxhPrime1
 		b = b[16:]
 	}
+
 	return bits.RotateLeft32(v1, 1) + bits.RotateLeft32(v2, 7) +
 		bits.RotateLeft32(v3, 12) + bits.RotateLeft32(v4, 18), b
 }

@@ -31,8 +31,10 @@ func (z *zstdState) encode(dst, src []byte, level int) ([]byte, error) {
 		if err != nil {
 			return dst, fmt.Errorf("making zstd encoder: %w", err)
 		}
+
 		z.encoders[level] = w
 	}
+
 	return w.EncodeAll(src, slices.Grow(dst, w.MaxEncodedSize(len(src)))), nil
 }
 
@@ -53,6 +55,7 @@ func (z *zstdState) decode(dst, src []byte, limit int) ([]byte, error) {
 		var n int
 		dst, n = room(dst, want, limit)
 		out, err := z.decoder.DecodeAll(src, dst[:len(dst):len(dst)+n])
+
 		switch {
 		case err == nil:
 			return out, nil
@@ -61,6 +64,7 @@ func (z *zstdState) decode(dst, src []byte, limit int) ([]byte, error) {
 		case n < want || errors.Is(err, zstd.ErrWindowSizeExceeded):
 			return dst, ErrTooLarge
 		}
+
 		want *= 4
 	}
 }
@@ -78,5 +82,6 @@ func (z *zstdState) open(limit int) (err error) {
 	if err != nil {
 		return fmt.Errorf("making zstd decoder: %w", err)
 	}
+
 	return nil
 }

@@ -51,8 +51,10 @@ func plant(resp kmsg.Response, seed uint64) (planted int) {
 			planted++
 			return "PLAINTEXT://" + upstreamHost + ":9092", true
 		}
+
 		return "", false
 	}
+
 	f.fill(resp)
 	return planted
 }
@@ -72,6 +74,7 @@ func TestNoResponseHoldsAnUpstreamAddress(t *testing.T) {
 				resp.SetVersion(v)
 				plant(resp, seed)
 				frame := responseFrame(5, resp)
+
 				out, changed, err := RewriteResponse(nil, api.Key, v, frame, advertiser{}, nil)
 				if err != nil {
 					t.Fatalf("%s v%d: %v", api.Name, v, err)
@@ -82,6 +85,7 @@ func TestNoResponseHoldsAnUpstreamAddress(t *testing.T) {
 				if bytes.Contains(out, []byte(upstreamHost)) {
 					t.Fatalf("%s v%d tells the upstream's address", api.Name, v)
 				}
+
 				if changed {
 					met++
 					checkRewritten(t, api, v, out)
@@ -89,6 +93,7 @@ func TestNoResponseHoldsAnUpstreamAddress(t *testing.T) {
 			}
 		}
 	}
+
 	if met < 300 {
 		t.Fatalf("only %d responses had anything to replace", met)
 	}
@@ -101,6 +106,7 @@ func checkRewritten(t *testing.T, api API, v int16, frame []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	resp := api.Key.Response()
 	resp.SetVersion(v)
 	if err := resp.ReadFrom(frame[body:]); err != nil {
@@ -121,6 +127,7 @@ func TestHostFieldsAreAllAccountedFor(t *testing.T) {
 		}
 		resp := api.Key.Response()
 		resp.SetVersion(api.Max)
+
 		if planted := plant(resp, 1) > 0; planted != want[api.Key] {
 			t.Errorf("%s: holds addresses: %v, we rewrite: %v", api.Name, planted, want[api.Key])
 		}
@@ -134,13 +141,17 @@ func TestRewritingKeepsTheRest(t *testing.T) {
 			resp := kmsg.NewPtrMetadataResponse()
 			resp.Version = v
 			newFiller(seed).fill(resp)
+
 			out, changed, err := RewriteResponse(nil, kmsg.Metadata, v, responseFrame(1, resp), advertiser{}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			for i := range resp.Brokers {
-				resp.Brokers[i].Host, resp.Brokers[i].Port = "gw", 9100+resp.Brokers[i].NodeID
+				resp.Brokers[i].Host = "gw"
+				resp.Brokers[i].Port = 9100 + resp.Brokers[i].NodeID
 			}
+
 			if changed != (len(resp.Brokers) > 0) || changed && !bytes.Equal(out, responseFrame(1, resp)) {
 				t.Fatalf("v%d seed %d", v, seed)
 			}
@@ -151,10 +162,17 @@ func TestRewritingKeepsTheRest(t *testing.T) {
 func TestNobodyHasNoAddress(t *testing.T) {
 	for v := int16(0); v <= 6; v++ {
 		resp := kmsg.NewPtrFindCoordinatorResponse()
-		resp.Version, resp.NodeID, resp.Port, resp.ErrorCode = v, -1, -1, 15
+		resp.Version = v
+		resp.NodeID = -1
+		resp.Port = -1
+		resp.ErrorCode = 15
 		c := kmsg.NewFindCoordinatorResponseCoordinator()
-		c.Key, c.NodeID, c.Port, c.ErrorCode = "g", -1, -1, 15
+		c.Key = "g"
+		c.NodeID = -1
+		c.Port = -1
+		c.ErrorCode = 15
 		resp.Coordinators = append(resp.Coordinators, c)
+
 		_, changed, err := RewriteResponse(nil, kmsg.FindCoordinator, v, responseFrame(1, resp), advertiser{fail: errors.New("asked")}, nil)
 		if changed || err != nil {
 			t.Errorf("v%d: changed %v, %v", v, changed, err)
@@ -179,14 +197,19 @@ func TestAnUnmappedNodeFailsTheResponse(t *testing.T) {
 // Node ids are the cluster's own everywhere, so nothing else needs mapping.
 func TestNodeIdsStayAsTheyAre(t *testing.T) {
 	resp := kmsg.NewPtrDescribeClusterResponse()
-	resp.Version, resp.ControllerID = 2, 3
+	resp.Version = 2
+	resp.ControllerID = 3
 	b := kmsg.NewDescribeClusterResponseBroker()
-	b.NodeID, b.Host, b.Port = 3, upstreamHost, 9092
+	b.NodeID = 3
+	b.Host = upstreamHost
+	b.Port = 9092
 	resp.Brokers = append(resp.Brokers, b)
+
 	out, _, err := RewriteResponse(nil, kmsg.DescribeCluster, 2, responseFrame(1, resp), advertiser{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	got := kmsg.NewPtrDescribeClusterResponse()
 	got.Version = 2
 	if err := got.ReadFrom(out[5:]); err != nil {
@@ -209,28 +232,38 @@ func (m ids) Name(id [16]byte) (string, bool) {
 // Ids are learned wherever a response pairs them with names, and not
 // where it reports an error.
 func TestTopicIdsAreLearned(t *testing.T) {
-	good, bad := [16]byte{1}, [16]byte{2}
+	good := [16]byte{1}
+	bad := [16]byte{2}
 	metadata := func(v int16) kmsg.Response {
 		r := kmsg.NewPtrMetadataResponse()
 		r.Version = v
 		for id, code := range map[[16]byte]int16{good: 0, bad: 3} {
 			a := kmsg.NewMetadataResponseTopic()
-			a.Topic, a.TopicID, a.ErrorCode = kmsg.StringPtr("t"), id, code
+			a.Topic = kmsg.StringPtr("t")
+			a.TopicID = id
+			a.ErrorCode = code
 			r.Topics = append(r.Topics, a)
 		}
+
 		return r
 	}
+
 	create := kmsg.NewPtrCreateTopicsResponse()
 	create.Version = 7
 	describe := kmsg.NewPtrDescribeTopicPartitionsResponse()
 	for id, code := range map[[16]byte]int16{good: 0, bad: 3} {
 		a := kmsg.NewCreateTopicsResponseTopic()
-		a.Topic, a.TopicID, a.ErrorCode = "t", id, code
+		a.Topic = "t"
+		a.TopicID = id
+		a.ErrorCode = code
 		create.Topics = append(create.Topics, a)
 		b := kmsg.NewDescribeTopicPartitionsResponseTopic()
-		b.Topic, b.TopicID, b.ErrorCode = kmsg.StringPtr("t"), id, code
+		b.Topic = kmsg.StringPtr("t")
+		b.TopicID = id
+		b.ErrorCode = code
 		describe.Topics = append(describe.Topics, b)
 	}
+
 	for _, resp := range []kmsg.Response{metadata(10), metadata(11), metadata(12), metadata(13), create, describe} {
 		m := ids{}
 		_, changed, err := RewriteResponse(nil, kmsg.Key(resp.Key()), resp.GetVersion(), responseFrame(1, resp), advertiser{}, m)
@@ -251,12 +284,15 @@ func TestWithheldSettingsAreMarkedSensitive(t *testing.T) {
 			{Name: "cleanup.policy", Value: kmsg.StringPtr("delete")},
 			{Name: "listeners"},
 		}
+
 		resp.Resources = append(resp.Resources, r)
 		out, changed, err := RewriteResponse(nil, kmsg.DescribeConfigs, v, responseFrame(1, resp), advertiser{}, nil)
 		if err != nil || !changed {
 			t.Fatalf("v%d: %v %v", v, changed, err)
 		}
-		resp.Resources[0].Configs[0].Value, resp.Resources[0].Configs[0].IsSensitive = nil, true
+
+		resp.Resources[0].Configs[0].Value = nil
+		resp.Resources[0].Configs[0].IsSensitive = true
 		if !bytes.Equal(out, responseFrame(1, resp)) {
 			t.Errorf("v%d: %x", v, out)
 		}
@@ -270,18 +306,22 @@ func TestSmallestElementsAreRead(t *testing.T) {
 			resp := api.Key.Response()
 			resp.SetVersion(v)
 			smallest(reflect.ValueOf(resp).Elem())
+
 			frame := responseFrame(1, resp)
 			if _, _, err := RewriteResponse(nil, api.Key, v, frame, advertiser{}, ids{}); err != nil {
 				t.Errorf("%s v%d: %v", api.Name, v, err)
 			}
+
 			if api.Key == kmsg.Fetch || api.Key == kmsg.ShareFetch {
 				if _, _, err := WalkFetchRecords(nil, api.Key, v, frame, keepRecords); err != nil {
 					t.Errorf("%s v%d records: %v", api.Name, v, err)
 				}
 			}
+
 			req := api.Key.Request()
 			req.SetVersion(v)
 			smallest(reflect.ValueOf(req).Elem())
+
 			if err := CheckRequest(api.Key, v, req.AppendTo(nil)); err != nil {
 				t.Errorf("%s v%d: %v", api.Name, v, err)
 			}
@@ -327,6 +367,7 @@ func TestTruncatedResponsesAreNotPassedOn(t *testing.T) {
 		resp := key.Response()
 		resp.SetVersion(api.Max)
 		plant(resp, 3)
+
 		frame := responseFrame(1, resp)
 		for n := range frame {
 			if _, _, err := RewriteResponse(nil, key, api.Max, frame[:n], advertiser{}, nil); err == nil {
@@ -353,10 +394,12 @@ func FuzzRewriteResponse(f *testing.F) {
 		if api, ok := Lookup(key); !ok || !api.Serves(version) {
 			return
 		}
+
 		out, changed, err := RewriteResponse(nil, key, version, frame, advertiser{}, ids{})
 		if err != nil || !changed {
 			return
 		}
+
 		again, changed, err := RewriteResponse(nil, key, version, out, advertiser{}, ids{})
 		if err != nil || changed && !bytes.Equal(again, out) {
 			t.Fatal(fmt.Errorf("rewriting what was rewritten: %v", err))

@@ -42,6 +42,7 @@ func RewriteApiVersions(dst []byte, version int16, frame []byte, o ApiOptions) (
 	if err != nil {
 		return dst, err
 	}
+
 	r := reader{src: frame, off: body}
 	if r.i16() == kerr.UnsupportedVersion.Code {
 		version = 0
@@ -49,11 +50,13 @@ func RewriteApiVersions(dst []byte, version int16, frame []byte, o ApiOptions) (
 	if len(frame) > MaxDecoded || !fits(apiVersionsShape, version, flexible(kmsg.ApiVersions, version), frame[body:]) {
 		return dst, malformed("ApiVersions response")
 	}
+
 	resp := kmsg.NewPtrApiVersionsResponse()
 	resp.Version = version
 	if err := resp.ReadFrom(frame[body:]); err != nil {
 		return dst, fmt.Errorf("reading ApiVersions response: %w", ErrMalformed)
 	}
+
 	resp.ApiKeys = o.intersect(resp.ApiKeys)
 	o.capFeatures(resp)
 	dst = AppendResponseHeader(dst, kmsg.ApiVersions, version, correlation)
@@ -70,6 +73,7 @@ func (o ApiOptions) intersect(upstream []kmsg.ApiVersionsResponseApiKey) []kmsg.
 			kept = append(kept, k)
 		}
 	}
+
 	if o.TerminateSASL {
 		kept = append(kept, announce(kmsg.SASLHandshake), announce(kmsg.SASLAuthenticate))
 	}
@@ -93,6 +97,7 @@ func (o ApiOptions) narrow(k kmsg.ApiVersionsResponseApiKey) (kmsg.ApiVersionsRe
 	if !ok || api.Handling == Refuse || api.OptIn && !o.Telemetry {
 		return k, false
 	}
+
 	k.MinVersion = max(k.MinVersion, api.Min)
 	k.MaxVersion = min(k.MaxVersion, api.Max)
 	if limit, capped := o.Caps[key]; capped {
@@ -101,11 +106,13 @@ func (o ApiOptions) narrow(k kmsg.ApiVersionsResponseApiKey) (kmsg.ApiVersionsRe
 	if k.MinVersion > k.MaxVersion {
 		return k, false
 	}
+
 	if key == kmsg.Produce {
 		// KAFKA-18659: librdkafka takes a Produce minimum above 0 for a broker
 		// that it cannot talk to. v0-2 are refused when they come.
 		k.MinVersion = 0
 	}
+
 	return k, true
 }
 
@@ -121,11 +128,13 @@ func (o ApiOptions) capFeatures(resp *kmsg.ApiVersionsResponse) {
 			return
 		}
 	}
+
 	for i := range resp.SupportedFeatures {
 		if f := &resp.SupportedFeatures[i]; f.Name == "transaction.version" {
 			f.MaxVersion = min(f.MaxVersion, 1)
 		}
 	}
+
 	for i := range resp.FinalizedFeatures {
 		if f := &resp.FinalizedFeatures[i]; f.Name == "transaction.version" {
 			f.MaxVersionLevel = min(f.MaxVersionLevel, 1)
@@ -150,12 +159,14 @@ func RewriteApiVersionsRequest(dst []byte, h RequestHeader, frame []byte) ([]byt
 	r.skip(4) // node_id
 	end := r.off
 	r.tags()
+
 	if r.bad {
 		return dst, malformed("ApiVersions request")
 	}
 	dst = append(dst, frame[:start]...)
 	dst = appendStr(dst, nil, true)
 	dst = appendI32(dst, -1)
+
 	return append(dst, frame[end:]...), nil
 }
 

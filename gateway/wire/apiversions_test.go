@@ -14,15 +14,22 @@ func upstreamVersions(version int16) *kmsg.ApiVersionsResponse {
 	resp.Version = version
 	for key := int16(0); key < 120; key++ {
 		k := kmsg.NewApiVersionsResponseApiKey()
-		k.ApiKey, k.MinVersion, k.MaxVersion = key, 0, 50
+		k.ApiKey = key
+		k.MinVersion = 0
+		k.MaxVersion = 50
 		resp.ApiKeys = append(resp.ApiKeys, k)
 	}
+
 	s := kmsg.NewApiVersionsResponseSupportedFeature()
-	s.Name, s.MaxVersion = "transaction.version", 2
+	s.Name = "transaction.version"
+	s.MaxVersion = 2
 	f := kmsg.NewApiVersionsResponseFinalizedFeature()
-	f.Name, f.MaxVersionLevel, f.MinVersionLevel = "transaction.version", 2, 2
+	f.Name = "transaction.version"
+	f.MaxVersionLevel = 2
+	f.MinVersionLevel = 2
 	resp.SupportedFeatures = append(resp.SupportedFeatures, s)
 	resp.FinalizedFeatures = append(resp.FinalizedFeatures, f)
+
 	return resp
 }
 
@@ -35,15 +42,18 @@ func clientSees(t *testing.T, upstream *kmsg.ApiVersionsResponse, o ApiOptions) 
 	if !bytes.Equal(out[:4], []byte{0, 0, 0, 6}) {
 		t.Fatalf("correlation %x", out[:4])
 	}
+
 	resp := kmsg.NewPtrApiVersionsResponse()
 	resp.Version = upstream.Version
 	if err := resp.ReadFrom(out[4:]); err != nil {
 		t.Fatal(err)
 	}
+
 	keys := make(map[kmsg.Key]kmsg.ApiVersionsResponseApiKey)
 	for _, k := range resp.ApiKeys {
 		keys[kmsg.Key(k.ApiKey)] = k
 	}
+
 	return resp, keys
 }
 
@@ -59,16 +69,20 @@ func TestApiVersionsAreIntersected(t *testing.T) {
 			if seen && (k.MaxVersion != api.Max || k.MinVersion != api.Min && api.Key != kmsg.Produce) {
 				t.Errorf("v%d: %s %d-%d", v, api.Name, k.MinVersion, k.MaxVersion)
 			}
+
 			delete(keys, api.Key)
 		}
+
 		if len(keys) != 0 {
 			t.Errorf("v%d: keys that we do not know: %v", v, keys)
 		}
 	}
+
 	old := upstreamVersions(3)
 	old.ApiKeys = old.ApiKeys[:4]
 	old.ApiKeys[1].MaxVersion = 11 // Fetch
 	old.ApiKeys[2].MaxVersion = 0  // ListOffsets: below what we serve
+
 	_, keys := clientSees(t, old, ApiOptions{})
 	if _, seen := keys[2]; seen || keys[1].MaxVersion != 11 || len(keys) != 3 {
 		t.Errorf("an older cluster: %v", keys)
@@ -83,6 +97,7 @@ func TestProduceMinimumStaysZero(t *testing.T) {
 	if k := keys[kmsg.Produce]; k.MinVersion != 0 || k.MaxVersion != 13 {
 		t.Errorf("Produce %d-%d", k.MinVersion, k.MaxVersion)
 	}
+
 	up.ApiKeys[kmsg.Produce].MinVersion = 14
 	if _, keys = clientSees(t, up, ApiOptions{}); keys[kmsg.Produce].MaxVersion != 0 {
 		t.Errorf("a cluster with which we share no version: %v", keys[kmsg.Produce])
@@ -94,12 +109,15 @@ func TestUpstreamMayAnswerInV0(t *testing.T) {
 	up := kmsg.NewPtrApiVersionsResponse()
 	up.ErrorCode = 35
 	k := kmsg.NewApiVersionsResponseApiKey()
-	k.ApiKey, k.MaxVersion = 18, 9
+	k.ApiKey = 18
+	k.MaxVersion = 9
 	up.ApiKeys = append(up.ApiKeys, k)
+
 	out, err := RewriteApiVersions(nil, 5, responseFrame(1, up), ApiOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	up.ApiKeys[0].MaxVersion = 5
 	if !bytes.Equal(out, responseFrame(1, up)) {
 		t.Fatalf("%x", out)
@@ -112,20 +130,26 @@ func TestClusterAndNodeIdAreNulled(t *testing.T) {
 		req := kmsg.NewPtrApiVersionsRequest()
 		req.Version = v
 		newFiller(uint64(v) + 2).fill(req)
-		req.ClusterID, req.NodeID = kmsg.StringPtr("virtual"), 7
+		req.ClusterID = kmsg.StringPtr("virtual")
+		req.NodeID = 7
 		frame := requestFrame(4, req)
+
 		h, err := ParseRequestHeader(frame)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		out, err := RewriteApiVersionsRequest(nil, h, frame)
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.ClusterID, req.NodeID = nil, -1
+
+		req.ClusterID = nil
+		req.NodeID = -1
 		if !bytes.Equal(out, requestFrame(4, req)) {
 			t.Errorf("v%d:\n got %x\nwant %x", v, out, requestFrame(4, req))
 		}
+
 		for n := h.BodyOffset; v == 5 && n < len(frame); n++ {
 			if _, err := RewriteApiVersionsRequest(nil, h, frame[:n]); !errors.Is(err, ErrMalformed) {
 				t.Errorf("%d bytes: %v", n, err)
@@ -140,14 +164,17 @@ func TestCappingProduceTakesTransactionVersionDown(t *testing.T) {
 	if resp.FinalizedFeatures[0].MaxVersionLevel != 2 || resp.SupportedFeatures[0].MaxVersion != 2 {
 		t.Errorf("uncapped: %+v", resp.FinalizedFeatures)
 	}
+
 	resp, keys := clientSees(t, upstreamVersions(4), ApiOptions{Caps: map[kmsg.Key]int16{kmsg.Produce: 11}})
 	if keys[kmsg.Produce].MaxVersion != 11 {
 		t.Errorf("Produce up to %d", keys[kmsg.Produce].MaxVersion)
 	}
+
 	f := resp.FinalizedFeatures[0]
 	if f.MaxVersionLevel != 1 || f.MinVersionLevel != 1 || resp.SupportedFeatures[0].MaxVersion != 1 {
 		t.Errorf("capped: %+v", f)
 	}
+
 	older := upstreamVersions(4)
 	older.ApiKeys[kmsg.Produce].MaxVersion = 9 // the cluster's own cap counts as well
 	if resp, _ = clientSees(t, older, ApiOptions{}); resp.FinalizedFeatures[0].MaxVersionLevel != 1 {
@@ -159,9 +186,11 @@ func TestCappingProduceTakesTransactionVersionDown(t *testing.T) {
 // announced and in what is let through.
 func TestTelemetryIsStrippedUnlessEnabled(t *testing.T) {
 	for _, key := range []kmsg.Key{71, 72} {
-		off, on := ApiOptions{}, ApiOptions{Telemetry: true}
+		off := ApiOptions{}
+		on := ApiOptions{Telemetry: true}
 		_, without := clientSees(t, upstreamVersions(3), off)
 		_, with := clientSees(t, upstreamVersions(3), on)
+
 		if _, seen := without[key]; seen || off.Serves(key, 0) {
 			t.Errorf("key %d is on by default", key)
 		}
@@ -178,6 +207,7 @@ func TestTerminatedSASLIsAnnouncedByTheGateway(t *testing.T) {
 	if keys[17].MaxVersion != 1 || keys[36].MaxVersion != 2 {
 		t.Errorf("%v", keys)
 	}
+
 	resp, _ := clientSees(t, upstreamVersions(3), ApiOptions{TerminateSASL: true})
 	n := 0
 	for _, k := range resp.ApiKeys {
@@ -185,6 +215,7 @@ func TestTerminatedSASLIsAnnouncedByTheGateway(t *testing.T) {
 			n++
 		}
 	}
+
 	if n != 2 {
 		t.Errorf("announced %d times", n)
 	}

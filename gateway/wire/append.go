@@ -35,6 +35,7 @@ func appendBytes(dst, b []byte, flex bool) []byte {
 		}
 		return appendI32(dst, -1)
 	}
+
 	dst = appendBytesLen(dst, len(b), flex)
 	return append(dst, b...)
 }

@@ -13,6 +13,7 @@ func benchFrame(b *testing.B) (RequestHeader, []byte) {
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	b.SetBytes(int64(len(frame)))
 	b.ReportAllocs()
 	return h, frame
@@ -29,6 +30,7 @@ func BenchmarkParseProduce(b *testing.B) {
 			}
 		}
 	})
+
 	b.Run("kmsg", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
@@ -47,6 +49,7 @@ func BenchmarkAppendProduce(b *testing.B) {
 	if err := ParseProduce(11, frame[h.BodyOffset:], &p); err != nil {
 		b.Fatal(err)
 	}
+
 	var dst []byte
 	for b.Loop() {
 		dst = AppendProduce(dst[:0], h, &p)
@@ -60,6 +63,7 @@ func BenchmarkMergeProduceResponse(b *testing.B) {
 	frame := responseFrame(1, produceResponse(p))
 	var dst []byte
 	b.ReportAllocs()
+
 	for b.Loop() {
 		out, err := MergeProduceResponse(dst[:0], 11, frame, p)
 		if err != nil {
@@ -84,14 +88,17 @@ func BenchmarkWalkFetchRecords(b *testing.B) {
 	resp.Version = 17
 	t := kmsg.NewFetchResponseTopic()
 	t.Partitions = make([]kmsg.FetchResponseTopicPartition, 16)
+
 	for i := range t.Partitions {
 		t.Partitions[i] = kmsg.NewFetchResponseTopicPartition()
 		t.Partitions[i].RecordBatches = make([]byte, 16<<10)
 	}
+
 	resp.Topics = append(resp.Topics, t)
 	frame := responseFrame(1, resp)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(frame)))
+
 	for b.Loop() {
 		if _, _, err := WalkFetchRecords(nil, kmsg.Fetch, 17, frame, keepRecords); err != nil {
 			b.Fatal(err)
@@ -106,6 +113,7 @@ func BenchmarkCheckRequest(b *testing.B) {
 	body := req.AppendTo(nil)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(body)))
+
 	for b.Loop() {
 		if err := CheckRequest(kmsg.Fetch, 17, body); err != nil {
 			b.Fatal(err)

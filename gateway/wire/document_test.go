@@ -20,6 +20,7 @@ func TestProtocolDocumentIsCurrent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	got, err := os.ReadFile(document)
 	if err != nil {
 		t.Fatal(err)
@@ -98,12 +99,14 @@ func protocolDocument() []byte {
 			fmt.Fprintf(&refused, "| %d | %s | %s |\n", api.Key, api.Name, api.Why)
 			continue
 		}
+
 		handling := api.Handling.String()
 		if api.OptIn {
 			handling += ", opt-in"
 		}
 		fmt.Fprintf(&served, "| %d | %s | %d-%d | %s | %s |\n", api.Key, api.Name, api.Min, api.Max, handling, api.Why)
 	}
+
 	return []byte(documentHead + served.String() + documentRefused + refused.String() + documentTail)
 }
 
@@ -112,6 +115,7 @@ func TestProtocolDocumentNamesTestsThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var sources strings.Builder
 	for _, f := range files {
 		if strings.HasSuffix(f.Name(), "_test.go") {
@@ -122,6 +126,7 @@ func TestProtocolDocumentNamesTestsThatExist(t *testing.T) {
 			sources.Write(text)
 		}
 	}
+
 	for _, word := range strings.FieldsFunc(documentTail, func(r rune) bool { return strings.ContainsRune(" ,|\n", r) }) {
 		if strings.HasPrefix(word, "Test") && !strings.Contains(sources.String(), "func "+word+"(") {
 			t.Errorf("%s is gone", word)

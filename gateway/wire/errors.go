@@ -21,6 +21,7 @@ func ErrorResponse(dst []byte, h RequestHeader, body []byte, code int16, msg str
 	if h.Key == kmsg.Produce {
 		return produceError(dst, h, body, code, msg)
 	}
+
 	req, err := DecodeRequest(h, body)
 	if err != nil {
 		return dst, err
@@ -30,10 +31,12 @@ func ErrorResponse(dst []byte, h RequestHeader, body []byte, code int16, msg str
 	if !known {
 		return dst, ErrRefused
 	}
+
 	f := failure{code: code}
 	if msg != "" {
 		f.msg = &msg
 	}
+
 	resp := req.ResponseKind()
 	f.write(req, resp, places)
 	return resp.AppendTo(AppendResponseHeader(dst, h.Key, h.Version, h.CorrelationID)), nil
@@ -54,6 +57,7 @@ func DecodeRequest(h RequestHeader, body []byte) (kmsg.Request, error) {
 	if err := req.ReadFrom(body); err != nil {
 		return nil, fmt.Errorf("decoding %s request: %w", KeyName(h.Key), ErrMalformed)
 	}
+
 	return req, nil
 }
 
@@ -73,6 +77,7 @@ func produceError(dst []byte, h RequestHeader, body []byte, code int16, msg stri
 			q.Result = Failed(code, msg, nil)
 		}
 	}
+
 	return AppendProduceResponse(dst, h.CorrelationID, &p), nil
 }
 

@@ -95,6 +95,7 @@ func (f failure) answerEach(asked, answer reflect.Value, p errorPlace) {
 			inner := each(p.lists[1:]...)
 			f.answerEach(question, item, inner)
 		}
+
 		if !p.answered(list, item) {
 			list.Set(reflect.Append(list, item))
 		}
@@ -115,11 +116,13 @@ func (p errorPlace) identify(item, question reflect.Value) {
 		assign(item.FieldByName(name), question)
 		return
 	}
+
 	for _, name := range identities {
 		if from, to := question.FieldByName(name), item.FieldByName(name); from.IsValid() && to.IsValid() {
 			assign(to, from)
 		}
 	}
+
 	// A credential's user is a Name in what is asked, a User in the answer.
 	if p.key != "" {
 		assign(item.FieldByName(p.key), question.FieldByName("Name"))
@@ -144,6 +147,7 @@ func (p errorPlace) answered(list, item reflect.Value) bool {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -166,15 +170,18 @@ func (f failure) stamp(answer reflect.Value) {
 	if !code.IsValid() {
 		return
 	}
+
 	code.SetInt(int64(f.code))
 	if msg := answer.FieldByName("ErrorMessage"); msg.IsValid() && f.msg != nil {
 		msg.Set(reflect.ValueOf(f.msg))
 	}
+
 	for _, name := range unknowns {
 		if field := answer.FieldByName(name); field.IsValid() {
 			field.SetInt(-1)
 		}
 	}
+
 	// librdkafka takes null records for a broken response and asks again for ever.
 	if records := answer.FieldByName("RecordBatches"); records.IsValid() {
 		records.SetBytes([]byte{})

@@ -19,7 +19,8 @@ func codes(v reflect.Value, want int16) (ours, others int) {
 	case reflect.Slice:
 		for i := range v.Len() {
 			a, b := codes(v.Index(i), want)
-			ours, others = ours+a, others+b
+			ours += a
+			others += b
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
@@ -31,8 +32,10 @@ func codes(v reflect.Value, want int16) (ours, others int) {
 				}
 				continue
 			}
+
 			a, b := codes(v.Field(i), want)
-			ours, others = ours+a, others+b
+			ours += a
+			others += b
 		}
 	}
 	return ours, others
@@ -53,10 +56,12 @@ func TestEveryApiCanBeAnsweredWithAnError(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			out, err := ErrorResponse([]byte("dst"), h, frame[h.BodyOffset:], code, "not here")
 			if err != nil {
 				t.Fatalf("%s v%d: %v", api.Name, v, err)
 			}
+
 			resp := decodeAnswer(t, api, v, out[3:])
 			ours, others := codes(reflect.ValueOf(resp), code)
 			if ours > 0 {
@@ -68,6 +73,7 @@ func TestEveryApiCanBeAnsweredWithAnError(t *testing.T) {
 			}
 		})
 	}
+
 	for _, api := range Table() {
 		if api.Handling != Refuse && !answered[api.Key] {
 			t.Errorf("%s: no answer held the code", api.Name)
@@ -81,6 +87,7 @@ func decodeAnswer(t *testing.T, api API, v int16, frame []byte) kmsg.Response {
 	if err != nil || correlation != 12 {
 		t.Fatalf("%s v%d: correlation %d, %v", api.Name, v, correlation, err)
 	}
+
 	resp := api.Key.Response()
 	resp.SetVersion(v)
 	if err := resp.ReadFrom(frame[body:]); err != nil {
@@ -89,6 +96,7 @@ func decodeAnswer(t *testing.T, api API, v int16, frame []byte) kmsg.Response {
 	if !bytes.Equal(resp.AppendTo(nil), frame[body:]) {
 		t.Fatalf("%s v%d: kmsg writes it differently", api.Name, v)
 	}
+
 	return resp
 }
 
@@ -105,10 +113,12 @@ func TestErrorAnswersNameEveryItem(t *testing.T) {
 		}
 		req.Topics = append(req.Topics, topic)
 	}
+
 	out, err := ErrorResponse(nil, RequestHeader{Key: 8, Version: 9, CorrelationID: 12}, req.AppendTo(nil), 16, "")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	resp := decodeAnswer(t, table[8], 9, out).(*kmsg.OffsetCommitResponse)
 	for i, name := range []string{"a", "b"} {
 		if resp.Topics[i].Topic != name || len(resp.Topics[i].Partitions) != 3 {
@@ -131,6 +141,7 @@ func TestNothingAnswersAcksZero(t *testing.T) {
 		if p.Acks != 0 {
 			t.Fatalf("acks %d", p.Acks)
 		}
+
 		out, err := ErrorResponse([]byte("dst"), h, req.AppendTo(nil), 87, "no")
 		if err != nil || string(out) != "dst" {
 			t.Errorf("%q, %v", out, err)

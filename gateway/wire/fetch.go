@@ -31,10 +31,15 @@ func WalkFetchRecords(dst []byte, key kmsg.Key, version int16, frame []byte, fn 
 	if err != nil {
 		return dst, false, err
 	}
+
 	w := fetchWalk{
-		reader: reader{src: frame, off: body, flex: flexible(key, version)},
-		share:  key == kmsg.ShareFetch, version: version, fn: fn, out: dst,
+		reader:  reader{src: frame, off: body, flex: flexible(key, version)},
+		share:   key == kmsg.ShareFetch,
+		version: version,
+		fn:      fn,
+		out:     dst,
 	}
+
 	w.run()
 	if w.err != nil {
 		return dst, false, w.err
@@ -45,6 +50,7 @@ func WalkFetchRecords(dst []byte, key kmsg.Key, version int16, frame []byte, fn 
 	if !w.changed {
 		return dst, false, nil
 	}
+
 	return append(w.out, frame[w.copied:]...), true, nil
 }
 
@@ -66,6 +72,7 @@ func (w *fetchWalk) run() {
 	for n := w.arrayLen(2); n > 0 && w.ok(); n-- {
 		w.topic()
 	}
+
 	if w.share {
 		skipEndpoints(&w.reader)
 	}
@@ -95,6 +102,7 @@ func (w *fetchWalk) topic() {
 	} else {
 		w.part.Topic = w.str()
 	}
+
 	for n := w.arrayLen(6); n > 0 && w.ok(); n-- {
 		w.partition()
 	}
@@ -108,6 +116,7 @@ func (w *fetchWalk) partition() {
 	} else {
 		w.fetchPreamble()
 	}
+
 	lenAt := w.off
 	w.part.Records = w.nullableBytes()
 	if !w.bad && len(w.part.Records) > 0 {
@@ -116,6 +125,7 @@ func (w *fetchWalk) partition() {
 	if w.share {
 		w.acquired()
 	}
+
 	w.tags()
 }
 
@@ -125,6 +135,7 @@ func (w *fetchWalk) fetchPreamble() {
 	if w.version >= 5 {
 		w.skip(8) // log_start_offset
 	}
+
 	for n := w.arrayLen(16); n > 0 && !w.bad; n-- { // aborted_transactions
 		w.skip(8 + 8)
 		w.tags()
@@ -157,6 +168,7 @@ func (w *fetchWalk) offer(lenAt int) {
 		w.err = err
 		return
 	}
+
 	w.changed = true
 	w.out = append(w.out, w.src[w.copied:lenAt]...)
 	w.out = appendBytesLen(w.out, len(replacement), w.flex)

@@ -51,6 +51,7 @@ func TestFetchIsUntouchedUnlessSomethingChanges(t *testing.T) {
 			if err != nil || changed || string(out) != "dst" {
 				t.Fatalf("key %d v%d: %q %v %v", key, v, out, changed, err)
 			}
+
 			n := 0
 			for _, r := range records {
 				if len(*r) > 0 {
@@ -60,6 +61,7 @@ func TestFetchIsUntouchedUnlessSomethingChanges(t *testing.T) {
 					n++
 				}
 			}
+
 			if n != len(got) {
 				t.Fatalf("key %d v%d: %d partitions visited, %d have records", key, v, len(got), n)
 			}
@@ -76,6 +78,7 @@ func TestFetchAndShareFetchAreRebuiltAlike(t *testing.T) {
 				i++
 				return bytes.Repeat([]byte{byte(i)}, len(old)*40), i%2 == 0
 			}
+
 			frame := responseFrame(1, resp)
 			out, changed, err := WalkFetchRecords(nil, key, v, frame, func(p *FetchPartition) ([]byte, bool, error) {
 				r, c := replace(p.Records)
@@ -84,6 +87,7 @@ func TestFetchAndShareFetchAreRebuiltAlike(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			i = 0
 			want := false
 			for _, r := range records {
@@ -93,6 +97,7 @@ func TestFetchAndShareFetchAreRebuiltAlike(t *testing.T) {
 					}
 				}
 			}
+
 			if changed != want || changed && !bytes.Equal(out, responseFrame(1, resp)) {
 				t.Fatalf("key %d v%d: changed %v, want %v", key, v, changed, want)
 			}
@@ -105,7 +110,9 @@ func TestFetchAndShareFetchAreRebuiltAlike(t *testing.T) {
 func TestFetchSessionsNeedNoState(t *testing.T) {
 	for v := int16(7); v <= 18; v++ {
 		resp := kmsg.NewPtrFetchResponse()
-		resp.Version, resp.SessionID = v, 77
+		resp.Version = v
+		resp.SessionID = 77
+
 		out, changed, err := WalkFetchRecords(nil, kmsg.Fetch, v, responseFrame(1, resp), func(*FetchPartition) ([]byte, bool, error) {
 			return nil, true, errors.New("there is nothing to ask about")
 		})
@@ -127,6 +134,7 @@ func TestEmptiedRecordsAreNeverNull(t *testing.T) {
 		if err != nil || changed != (len(records) > 0) {
 			t.Fatalf("key %d v%d: %v %v", key, v, changed, err)
 		}
+
 		for _, r := range records {
 			*r = []byte{}
 		}
@@ -134,19 +142,23 @@ func TestEmptiedRecordsAreNeverNull(t *testing.T) {
 			t.Errorf("key %d v%d: not the empty records", key, v)
 		}
 	})
+
 	h := RequestHeader{Key: kmsg.Fetch, Version: 4}
 	req := kmsg.NewPtrFetchRequest()
 	req.Version = 4
 	newFiller(4).fill(req)
+
 	out, err := ErrorResponse(nil, h, req.AppendTo(nil), 29, "")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	resp := kmsg.NewPtrFetchResponse()
 	resp.Version = 4
 	if err := resp.ReadFrom(out[4:]); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, r := range recordFields(resp) {
 		if *r == nil {
 			t.Error("an error answer holds null records")
@@ -178,13 +190,16 @@ func TestFollowersAreRefused(t *testing.T) {
 			req := kmsg.NewPtrFetchRequest()
 			req.Version = v
 			newFiller(uint64(v)).fill(req)
-			req.ReplicaID, req.ReplicaState.ID = replica, replica
+			req.ReplicaID = replica
+			req.ReplicaState.ID = replica
+
 			err := CheckFollower(kmsg.Fetch, v, req.AppendTo(nil))
 			if errors.Is(err, ErrRefused) != (replica >= 0) || replica < 0 && err != nil {
 				t.Errorf("Fetch v%d replica %d: %v", v, replica, err)
 			}
 		}
 	}
+
 	for v := int16(1); v <= 11; v++ {
 		req := kmsg.NewPtrListOffsetsRequest()
 		req.Version = v
@@ -195,9 +210,11 @@ func TestFollowersAreRefused(t *testing.T) {
 			}
 		}
 	}
+
 	for v := int16(2); v <= 4; v++ {
 		req := kmsg.NewPtrOffsetForLeaderEpochRequest()
-		req.Version, req.ReplicaID = v, 2
+		req.Version = v
+		req.ReplicaID = 2
 		if err := CheckFollower(kmsg.OffsetForLeaderEpoch, v, req.AppendTo(nil)); (err != nil) != (v >= 3) {
 			t.Errorf("OffsetForLeaderEpoch v%d: %v", v, err)
 		}
@@ -208,6 +225,7 @@ func TestFetchWalkAllocatesOncePerFrame(t *testing.T) {
 	resp := kmsg.NewPtrFetchResponse()
 	resp.Version = 17
 	newFiller(8).fill(resp)
+
 	for _, r := range recordFields(resp) {
 		*r = make([]byte, 2048)
 	}
@@ -234,6 +252,7 @@ func FuzzFetchRecords(f *testing.F) {
 		if !table[key].Serves(v) {
 			return
 		}
+
 		out, changed, err := WalkFetchRecords(nil, key, v, frame, func(p *FetchPartition) ([]byte, bool, error) {
 			return p.Records, true, nil
 		})

@@ -54,6 +54,7 @@ func (f *filler) slice(v reflect.Value, path string) {
 	if f.visit != nil {
 		n = 1 + f.rng.IntN(2) // every field must be met
 	}
+
 	s := reflect.MakeSlice(v.Type(), n, n)
 	for i := range n {
 		f.value(s.Index(i), path)

@@ -17,6 +17,7 @@ func CheckFollower(key kmsg.Key, version int16, body []byte) error {
 	if replica >= 0 {
 		return fmt.Errorf("checking replica id: %w", ErrRefused)
 	}
+
 	return nil
 }
 
@@ -29,6 +30,7 @@ func replicaID(key kmsg.Key, version int16, body []byte) (int32, error) {
 	case key == kmsg.Fetch, key == kmsg.ListOffsets, key == kmsg.OffsetForLeaderEpoch && version >= 3:
 		id = r.i32()
 	}
+
 	if r.bad {
 		return 0, malformed("replica id")
 	}
@@ -46,6 +48,7 @@ func fetchReplicaState(r *reader, version int16) int32 {
 		}
 		pos = c.field(pos)
 	}
+
 	*r = c.reader
 	id := int32(-1)
 	r.eachTag(func(tag uint32, value []byte, _ int) {
@@ -55,5 +58,6 @@ func fetchReplicaState(r *reader, version int16) int32 {
 			r.bad = r.bad || state.bad
 		}
 	})
+
 	return id
 }

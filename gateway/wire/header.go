@@ -31,6 +31,7 @@ func ParseRequestHeader(frame []byte) (RequestHeader, error) {
 	if r.bad {
 		return h, malformed("request header")
 	}
+
 	api, ok := Lookup(h.Key)
 	if !ok || api.Handling == Refuse {
 		return h, fmt.Errorf("checking %s: %w", KeyName(h.Key), ErrRefused)
@@ -38,13 +39,16 @@ func ParseRequestHeader(frame []byte) (RequestHeader, error) {
 	if !api.Serves(h.Version) {
 		return h, fmt.Errorf("checking %s v%d: %w", api.Name, h.Version, ErrUnsupportedVersion)
 	}
+
 	h.ClientID = r.str() // int16 length in both header versions
 	r.flex = api.IsFlexible(h.Version)
 	r.tags()
+
 	if r.bad {
 		return h, malformed("request header")
 	}
-	h.BodyOffset, h.raw = r.off, frame[:r.off]
+	h.BodyOffset = r.off
+	h.raw = frame[:r.off]
 	return h, nil
 }
 
@@ -64,6 +68,7 @@ func ParseResponseHeader(key kmsg.Key, version int16, frame []byte) (correlation
 	correlation = r.i32()
 	r.flex = flexibleResponseHeader(key, version)
 	r.tags()
+
 	if r.bad {
 		return 0, 0, malformed("response header")
 	}

@@ -21,6 +21,7 @@ func TestRequestHeadersAgreeWithKmsg(t *testing.T) {
 		if !bytes.Equal(frame[h.BodyOffset:], req.AppendTo(nil)) {
 			t.Errorf("%s v%d: body starts at %d", api.Name, v, h.BodyOffset)
 		}
+
 		own := AppendRequestHeader(nil, api.Key, v, 77, []byte("client"))
 		if !bytes.Equal(own, frame[:h.BodyOffset]) {
 			t.Errorf("%s v%d: own header %x, kmsg's %x", api.Name, v, own, frame[:h.BodyOffset])
@@ -35,6 +36,7 @@ func TestTaggedFieldsInHeadersAreSteppedOver(t *testing.T) {
 	if err != nil || h.BodyOffset != len(frame)-1 {
 		t.Fatalf("%+v, %v", h, err)
 	}
+
 	null := []byte{0, 0, 0, 9, 0, 0, 0, 1, 0xff, 0xff, 0}
 	if h, err = ParseRequestHeader(null); err != nil || h.ClientID != nil || h.BodyOffset != len(null) {
 		t.Fatalf("null client id: %+v, %v", h, err)
@@ -49,6 +51,7 @@ func TestUnknownApiVersionsIsAnsweredInV0(t *testing.T) {
 	if !errors.Is(err, ErrUnsupportedVersion) || h.CorrelationID != 5 || h.Key != 18 {
 		t.Fatalf("%+v, %v", h, err)
 	}
+
 	out := UnsupportedApiVersions(nil, h.CorrelationID)
 	resp := kmsg.NewPtrApiVersionsResponse()
 	if err := resp.ReadFrom(out[4:]); err != nil {
@@ -88,6 +91,7 @@ func FuzzRequestHeader(f *testing.F) {
 		if h.BodyOffset > len(frame) || len(h.ClientID) > len(frame) {
 			t.Fatalf("%+v of %d bytes", h, len(frame))
 		}
+
 		_ = CheckFollower(h.Key, h.Version, frame[h.BodyOffset:])
 		if h.Key == kmsg.ApiVersions {
 			_, _ = RewriteApiVersionsRequest(nil, h, frame)

@@ -73,7 +73,14 @@ type RecordError struct {
 
 // Failed is the result of a partition of which nothing was stored.
 func Failed(code int16, message string, records []RecordError) ProduceResult {
-	return ProduceResult{ErrorCode: code, BaseOffset: -1, LogAppendTime: -1, LogStart: -1, Message: message, Records: records}
+	return ProduceResult{
+		ErrorCode:     code,
+		BaseOffset:    -1,
+		LogAppendTime: -1,
+		LogStart:      -1,
+		Message:       message,
+		Records:       records,
+	}
 }
 
 const (
@@ -89,11 +96,13 @@ func ParseProduce(version int16, body []byte, p *Produce) error {
 	p.Version = version
 	p.TransactionalID = r.str()
 	p.Acks, p.TimeoutMillis = r.i16(), r.i32()
+
 	n := r.arrayLen(3)
 	for i := 0; i < n && !r.bad && p.size <= MaxEntries; i++ {
 		p.Topics = extend(p.Topics)
 		p.parseTopic(&r, &p.Topics[i])
 	}
+
 	if p.size > MaxEntries {
 		return ErrTooLarge
 	}
@@ -101,25 +110,31 @@ func ParseProduce(version int16, body []byte, p *Produce) error {
 	if r.bad { // bytes behind the last field are ignored, as brokers ignore them
 		return malformed("Produce request")
 	}
+
 	return p.checkUnique()
 }
 
 // reset empties the tables, and lets go of those that an outsized request grew.
 func (p *Produce) reset() {
 	if p.size > keptEntries {
-		p.Topics, p.seen = nil, nil
+		p.Topics = nil
+		p.seen = nil
 	}
-	p.Topics, p.size = p.Topics[:0], 0
+	p.Topics = p.Topics[:0]
+	p.size = 0
 }
 
 func (p *Produce) parseTopic(r *reader, t *ProduceTopic) {
 	p.size++
-	t.Name, t.ID = nil, [16]byte{}
+	t.Name = nil
+	t.ID = [16]byte{}
+
 	if p.Version >= produceByID {
 		t.ID = r.uuid()
 	} else {
 		t.Name = r.str()
 	}
+
 	n := r.arrayLen(6)
 	t.Partitions = t.Partitions[:0]
 	for i := 0; i < n && !r.bad && p.size <= MaxEntries; i++ {
@@ -127,6 +142,7 @@ func (p *Produce) parseTopic(r *reader, t *ProduceTopic) {
 		t.Partitions = extend(t.Partitions)
 		t.Partitions[i].parse(r)
 	}
+
 	t.tags = r.rawTags()
 }
 
@@ -164,6 +180,7 @@ func (p *Produce) checkUnique() error {
 	if p.seen == nil {
 		p.seen, p.seed = make(map[uint64]struct{}), maphash.MakeSeed()
 	}
+
 	clear(p.seen)
 	for i := range p.Topics {
 		t := &p.Topics[i]
@@ -176,6 +193,7 @@ func (p *Produce) checkUnique() error {
 			p.seen[key] = struct{}{}
 		}
 	}
+
 	return nil
 }
 
@@ -192,5 +210,6 @@ func (p *Produce) ascending() bool {
 			}
 		}
 	}
+
 	return true
 }

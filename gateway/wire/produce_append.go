@@ -50,21 +50,25 @@ func appendProduce(dst []byte, h RequestHeader, p *Produce, cuts []Cut, around b
 	} else {
 		dst = AppendRequestHeader(dst, kmsg.Produce, p.Version, h.CorrelationID, h.ClientID)
 	}
+
 	dst = appendStr(dst, p.TransactionalID, flex)
 	dst = appendI16(dst, p.Acks)
 	dst = appendI32(dst, p.TimeoutMillis)
+
 	topics := 0
 	for i := range p.Topics {
 		if p.Topics[i].forwarded() > 0 {
 			topics++
 		}
 	}
+
 	dst = appendArrayLen(dst, topics, flex)
 	for i := range p.Topics {
 		if n := p.Topics[i].forwarded(); n > 0 {
 			dst, cuts = p.Topics[i].append(dst, p.Version, n, cuts, around)
 		}
 	}
+
 	return appendTags(dst, p.tags, flex), cuts
 }
 
@@ -75,12 +79,14 @@ func (t *ProduceTopic) append(dst []byte, version int16, forwarded int, cuts []C
 	} else {
 		dst = appendStr(dst, t.Name, flex)
 	}
+
 	dst = appendArrayLen(dst, forwarded, flex)
 	for j := range t.Partitions {
 		q := &t.Partitions[j]
 		if q.Skip {
 			continue
 		}
+
 		dst = appendI32(dst, q.Index)
 		if around && q.Records != nil {
 			dst = appendBytesLen(dst, len(q.Records), flex)
@@ -88,8 +94,10 @@ func (t *ProduceTopic) append(dst []byte, version int16, forwarded int, cuts []C
 		} else {
 			dst = appendBytes(dst, q.Records, flex)
 		}
+
 		dst = appendTags(dst, q.tags, flex)
 	}
+
 	return appendTags(dst, t.tags, flex), cuts
 }
 

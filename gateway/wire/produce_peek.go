@@ -13,15 +13,18 @@ func PeekProduce(version int16, prefix []byte) (topic ProduceTopic, acks int16, 
 	// The array's length is read as it stands: arrayLen would hold it against
 	// bytes that are still to come.
 	var n int32
+
 	if r.flex {
 		n = int32(r.uvarint()) - 1
 	} else {
 		n = r.i32()
 	}
+
 	if version >= produceByID {
 		topic.ID = r.uuid()
 	} else {
 		topic.Name = r.str()
 	}
+
 	return topic, acks, !r.bad && n == 1
 }

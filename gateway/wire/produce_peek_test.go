@@ -12,12 +12,15 @@ func TestPeekAgreesWithParse(t *testing.T) {
 				p.Topics = append(p.Topics, ProduceTopic{Name: []byte{'t', byte('0' + i)}, ID: [16]byte{1, byte(i)},
 					Partitions: []ProducePartition{{Index: 1, Records: make([]byte, 300)}}})
 			}
+
 			frame := AppendProduce(nil, RequestHeader{Version: version}, &p)
 			h, err := ParseRequestHeader(frame)
 			if err != nil {
 				t.Fatal(err)
 			}
-			body, read := frame[h.BodyOffset:], false
+
+			body := frame[h.BodyOffset:]
+			read := false
 			for n := range body {
 				topic, acks, ok := PeekProduce(version, body[:n])
 				read = read || ok
@@ -25,6 +28,7 @@ func TestPeekAgreesWithParse(t *testing.T) {
 					t.Fatalf("v%d: %d bytes of %d topics read as topic %q %v acks %d", version, n, topics, topic.Name, topic.ID, acks)
 				}
 			}
+
 			if read != (topics == 1) {
 				t.Errorf("v%d: a request of %d topics was read ahead: %v", version, topics, read)
 			}

@@ -30,13 +30,16 @@ func MergeProduceResponse(dst []byte, version int16, frame []byte, p *Produce) (
 	if err != nil {
 		return dst, err
 	}
+
 	r := reader{src: frame, off: body, flex: flexible(kmsg.Produce, version)}
 	if err := p.collect(&r, version); err != nil {
 		return dst, err
 	}
+
 	tail := r.off
 	r.skip(4)
 	r.tags()
+
 	if r.bad || r.off != len(frame) {
 		return dst, malformed("Produce response")
 	}
@@ -55,15 +58,18 @@ func (p *Produce) collect(r *reader, version int16) error {
 		if q == nil || q.Skip || q.found {
 			return fmt.Errorf("matching answers to partitions: %w", ErrMalformed)
 		}
-		q.answer, q.found = r.src[w.start:r.off], true
+		q.answer = r.src[w.start:r.off]
+		q.found = true
 		left--
 	}
+
 	if r.bad {
 		return malformed("Produce response")
 	}
 	if left != 0 {
 		return fmt.Errorf("matching partitions to answers: %w", ErrMalformed)
 	}
+
 	return nil
 }
 
@@ -71,7 +77,8 @@ func (p *Produce) forgetAnswers() {
 	for i := range p.Topics {
 		for j := range p.Topics[i].Partitions {
 			q := &p.Topics[i].Partitions[j]
-			q.answer, q.found = nil, false
+			q.answer = nil
+			q.found = false
 		}
 	}
 }
@@ -85,14 +92,17 @@ func (p *Produce) partition(w *produceWalk) *ProducePartition {
 		if string(t.Name) != string(w.name) || t.ID != w.id {
 			continue
 		}
+
 		from := 0
 		if i == w.hintTopic {
 			from = w.hintPartition
 		}
+
 		for m := range t.Partitions {
 			j := (from + m) % len(t.Partitions)
 			if t.Partitions[j].Index == w.answer.Partition {
-				w.hintTopic, w.hintPartition = i, j+1
+				w.hintTopic = i
+				w.hintPartition = j + 1
 				return &t.Partitions[j]
 			}
 		}
@@ -111,12 +121,14 @@ func (p *Produce) appendAnswers(dst []byte) []byte {
 		} else {
 			dst = appendStr(dst, t.Name, flex)
 		}
+
 		dst = appendArrayLen(dst, len(t.Partitions), flex)
 		for j := range t.Partitions {
 			dst = t.Partitions[j].appendAnswer(dst, p.Version, flex)
 		}
 		dst = appendNoTags(dst, flex)
 	}
+
 	return dst
 }
 
@@ -137,6 +149,7 @@ func (q *ProducePartition) appendResult(dst []byte, version int16, flex bool) []
 	dst = appendI16(dst, q.Result.ErrorCode)
 	dst = appendI64(dst, q.Result.BaseOffset)
 	dst = appendI64(dst, q.Result.LogAppendTime)
+
 	if version >= 5 {
 		dst = appendI64(dst, q.Result.LogStart)
 	}
@@ -149,6 +162,7 @@ func (q *ProducePartition) appendResult(dst []byte, version int16, flex bool) []
 		}
 		dst = appendMessage(dst, q.Result.Message, flex)
 	}
+
 	return appendNoTags(dst, flex)
 }
 
@@ -163,6 +177,7 @@ func appendMessage(dst []byte, s string, flex bool) []byte {
 	} else {
 		dst = appendI16(dst, int16(len(s)))
 	}
+
 	return append(dst, s...)
 }
 
@@ -187,14 +202,17 @@ func ProduceResults(version int16, frame []byte, fn func(*ProduceAnswer) error) 
 	if err != nil {
 		return err
 	}
+
 	r := reader{src: frame, off: body, flex: flexible(kmsg.Produce, version)}
 	w := produceWalk{version: version}
 	for w.open(&r); w.next(&r); {
-		w.answer.Topic, w.answer.TopicID = w.name, w.id
+		w.answer.Topic = w.name
+		w.answer.TopicID = w.id
 		if err := fn(&w.answer); err != nil {
 			return err
 		}
 	}
+
 	if r.bad {
 		return malformed("Produce response")
 	}
@@ -223,16 +241,19 @@ func (w *produceWalk) next(r *reader) bool {
 			r.tags()
 			w.inTopic = false
 		}
+
 		if r.bad || w.topics <= 0 {
 			return false
 		}
 		w.topics--
 		w.topic(r)
 	}
+
 	w.partitions--
 	w.start = r.off
 	w.answer.Partition, w.answer.ErrorCode, w.answer.BaseOffset = r.i32(), r.i16(), r.i64()
 	w.answer.LogAppendTime = r.i64()
+
 	if w.version >= 5 {
 		r.skip(8)
 	}
@@ -244,6 +265,7 @@ func (w *produceWalk) next(r *reader) bool {
 		}
 		r.str()
 	}
+
 	r.tags()
 	return !r.bad
 }
@@ -254,5 +276,6 @@ func (w *produceWalk) topic(r *reader) {
 	} else {
 		w.name = r.str()
 	}
-	w.partitions, w.inTopic = r.arrayLen(22), true
+	w.partitions = r.arrayLen(22)
+	w.inTopic = true
 }

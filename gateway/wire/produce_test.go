@@ -14,18 +14,26 @@ import (
 // produceRequest makes a request of distinct partitions with records.
 func produceRequest(version int16, topics, partitions int, records []byte) *kmsg.ProduceRequest {
 	req := kmsg.NewPtrProduceRequest()
-	req.Version, req.Acks, req.TimeoutMillis = version, -1, 1500
+	req.Version = version
+	req.Acks = -1
+	req.TimeoutMillis = 1500
 	req.TransactionID = kmsg.StringPtr("txn")
+
 	for i := range topics {
 		t := kmsg.NewProduceRequestTopic()
-		t.Topic, t.TopicID = fmt.Sprintf("topic-%d", i), [16]byte{1, byte(i)}
+		t.Topic = fmt.Sprintf("topic-%d", i)
+		t.TopicID = [16]byte{1, byte(i)}
+
 		for j := range partitions {
 			p := kmsg.NewProduceRequestTopicPartition()
-			p.Partition, p.Records = int32(j), append([]byte{byte(i), byte(j)}, records...)
+			p.Partition = int32(j)
+			p.Records = append([]byte{byte(i), byte(j)}, records...)
 			t.Partitions = append(t.Partitions, p)
 		}
+
 		req.Topics = append(req.Topics, t)
 	}
+
 	return req
 }
 
@@ -33,22 +41,29 @@ func produceRequest(version int16, topics, partitions int, records []byte) *kmsg
 // first: brokers need not keep the order.
 func produceResponse(p *Produce) *kmsg.ProduceResponse {
 	resp := kmsg.NewPtrProduceResponse()
-	resp.Version, resp.ThrottleMillis = p.Version, 42
+	resp.Version = p.Version
+	resp.ThrottleMillis = 42
+
 	for i := len(p.Topics) - 1; i >= 0; i-- {
 		t := kmsg.NewProduceResponseTopic()
-		t.Topic, t.TopicID = string(p.Topics[i].Name), p.Topics[i].ID
+		t.Topic = string(p.Topics[i].Name)
+		t.TopicID = p.Topics[i].ID
+
 		for _, q := range p.Topics[i].Partitions {
 			if q.Skip {
 				continue
 			}
 			a := kmsg.NewProduceResponseTopicPartition()
-			a.Partition, a.BaseOffset = q.Index, int64(1000*i)+int64(q.Index)
+			a.Partition = q.Index
+			a.BaseOffset = int64(1000*i) + int64(q.Index)
 			t.Partitions = append(t.Partitions, a)
 		}
+
 		if len(t.Partitions) > 0 {
 			resp.Topics = append(resp.Topics, t)
 		}
 	}
+
 	return resp
 }
 
@@ -64,6 +79,7 @@ func TestProduceRoundTripIsByteForByte(t *testing.T) {
 			req := kmsg.NewPtrProduceRequest()
 			req.Version = v
 			newFiller(seed).fill(req)
+
 			number := int32(0)
 			for i := range req.Topics {
 				for j := range req.Topics[i].Partitions {
@@ -71,12 +87,14 @@ func TestProduceRoundTripIsByteForByte(t *testing.T) {
 					number++
 				}
 			}
+
 			dropEmptyTopics(req)
 			frame := requestFrame(9, req)
 			h, err := ParseRequestHeader(frame)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			var p Produce
 			if err := ParseProduce(v, frame[h.BodyOffset:], &p); err != nil {
 				t.Fatalf("v%d: %v", v, err)
@@ -84,6 +102,7 @@ func TestProduceRoundTripIsByteForByte(t *testing.T) {
 			if out := AppendProduce(nil, h, &p); !bytes.Equal(out, frame) {
 				t.Fatalf("v%d:\n got %x\nwant %x", v, out, frame)
 			}
+
 			sameProduce(t, req, &p, frame[h.BodyOffset:])
 		}
 	}
@@ -105,6 +124,7 @@ func sameProduce(t *testing.T, req *kmsg.ProduceRequest, p *Produce, body []byte
 	if p.Acks != req.Acks || p.TimeoutMillis != req.TimeoutMillis || (p.TransactionalID == nil) != (req.TransactionID == nil) {
 		t.Fatalf("got %+v, want %+v", p, req)
 	}
+
 	for i, topic := range req.Topics {
 		got := p.Topics[i]
 		if req.Version < 13 && string(got.Name) != topic.Topic || req.Version >= 13 && got.ID != topic.TopicID {
@@ -129,6 +149,7 @@ func parsed(t testing.TB, req *kmsg.ProduceRequest) (RequestHeader, *Produce) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	p := new(Produce)
 	if err := ParseProduce(req.Version, frame[h.BodyOffset:], p); err != nil {
 		t.Fatal(err)
@@ -142,6 +163,7 @@ func TestOnlyTheRejectedPartitionIsHeldBack(t *testing.T) {
 		req := produceRequest(v, 3, 3, []byte("records"))
 		h, p := parsed(t, req)
 		p.Topics[0].Partitions[1].Skip = true
+
 		for j := range p.Topics[1].Partitions {
 			p.Topics[1].Partitions[j].Skip = true // the whole topic goes
 		}
@@ -150,6 +172,7 @@ func TestOnlyTheRejectedPartitionIsHeldBack(t *testing.T) {
 		out := AppendProduce(nil, h, p)
 		got := kmsg.NewPtrProduceRequest()
 		got.Version = v
+
 		if err := got.ReadFrom(out[h.BodyOffset:]); err != nil {
 			t.Fatal(err)
 		}
@@ -157,6 +180,7 @@ func TestOnlyTheRejectedPartitionIsHeldBack(t *testing.T) {
 		want.Topics[0].Partitions = append(want.Topics[0].Partitions[:1], want.Topics[0].Partitions[2])
 		want.Topics[2].Partitions[2].Records = p.Topics[2].Partitions[2].Records
 		want.Topics = append(want.Topics[:1], want.Topics[2])
+
 		if !bytes.Equal(out[h.BodyOffset:], want.AppendTo(nil)) {
 			t.Fatalf("got %+v", got.Topics)
 		}
@@ -171,14 +195,17 @@ func TestAnswersAreMergedInRequestOrder(t *testing.T) {
 		rejected := &p.Topics[1].Partitions[1]
 		rejected.Skip = true
 		rejected.Result = Failed(87, "gl-1: masked", []RecordError{{Index: 2, Message: "iban"}, {Index: 5}})
+
 		out, err := MergeProduceResponse(nil, v, responseFrame(9, produceResponse(p)), p)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		resp := decodeProduceResponse(t, v, out)
 		if resp.ThrottleMillis != 42 || len(resp.Topics) != 3 {
 			t.Fatalf("%+v", resp)
 		}
+
 		for i, topic := range resp.Topics {
 			if v < 13 && topic.Topic != fmt.Sprintf("topic-%d", i) || v >= 13 && topic.TopicID != p.Topics[i].ID {
 				t.Errorf("topic %d is %q %x", i, topic.Topic, topic.TopicID)
@@ -218,6 +245,7 @@ func decodeProduceResponse(t *testing.T, v int16, frame []byte) *kmsg.ProduceRes
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	resp := kmsg.NewPtrProduceResponse()
 	resp.Version = v
 	if err := resp.ReadFrom(frame[body:]); err != nil {
@@ -226,6 +254,7 @@ func decodeProduceResponse(t *testing.T, v int16, frame []byte) *kmsg.ProduceRes
 	if !bytes.Equal(resp.AppendTo(nil), frame[body:]) {
 		t.Fatalf("v%d: kmsg writes it differently\n got %x\nwant %x", v, frame[body:], resp.AppendTo(nil))
 	}
+
 	return resp
 }
 
@@ -238,6 +267,7 @@ func TestAllLocalAnswersNeedNoBroker(t *testing.T) {
 				p.Topics[i].Partitions[j].Result = Failed(44, "", nil)
 			}
 		}
+
 		if p.Forwarded() != 0 {
 			t.Fatalf("%d forwarded", p.Forwarded())
 		}
@@ -253,6 +283,7 @@ func TestUnansweredPartitionsFail(t *testing.T) {
 	_, p := parsed(t, produceRequest(9, 1, 2, nil))
 	p.Topics[0].Partitions[0].Skip = true
 	p.Topics[0].Partitions[0].Result = Failed(87, "", nil)
+
 	resp := decodeProduceResponse(t, 9, AppendProduceResponse(nil, 3, p))
 	if resp.Topics[0].Partitions[1].ErrorCode != kerr.UnknownServerError.Code {
 		t.Fatalf("%+v", resp)
@@ -261,11 +292,13 @@ func TestUnansweredPartitionsFail(t *testing.T) {
 	_, p = parsed(t, produceRequest(9, 2, 2, nil))
 	answer := produceResponse(p)
 	answer.Topics[0].Partitions = answer.Topics[0].Partitions[:1]
+
 	if _, err := MergeProduceResponse(nil, 9, responseFrame(1, answer), p); !errors.Is(err, ErrMalformed) {
 		t.Errorf("a missing answer: %v", err)
 	}
 	answer = produceResponse(p)
 	answer.Topics[0].Partitions[0].Partition = 17
+
 	if _, err := MergeProduceResponse(nil, 9, responseFrame(1, answer), p); !errors.Is(err, ErrMalformed) {
 		t.Errorf("an answer that was not asked for: %v", err)
 	}
@@ -276,7 +309,9 @@ func TestPartitionsNamedTwiceAreRefused(t *testing.T) {
 		req := produceRequest(v, 1, 3, nil)
 		req.Topics[0].Partitions[2].Partition = 0
 		same := produceRequest(v, 2, 3, nil)
-		same.Topics[1].Topic, same.Topics[1].TopicID = same.Topics[0].Topic, same.Topics[0].TopicID
+		same.Topics[1].Topic = same.Topics[0].Topic
+		same.Topics[1].TopicID = same.Topics[0].TopicID
+
 		for _, r := range []*kmsg.ProduceRequest{req, same} {
 			if err := ParseProduce(v, r.AppendTo(nil), new(Produce)); !errors.Is(err, ErrDuplicate) {
 				t.Errorf("v%d: %v", v, err)
@@ -294,9 +329,11 @@ func TestProduceEntriesAreBounded(t *testing.T) {
 		for i := range n {
 			topic.Partitions = append(topic.Partitions, kmsg.ProduceRequestTopicPartition{Partition: int32(i)})
 		}
+
 		req.Topics = append(req.Topics, topic)
 		return req.AppendTo(nil)
 	}
+
 	var p Produce
 	if err := ParseProduce(9, many(MaxEntries), &p); !errors.Is(err, ErrTooLarge) {
 		t.Fatalf("%v", err)
@@ -316,6 +353,7 @@ func TestLengthsAreWrittenCanonically(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	at := bytes.Index(canonical, []byte{8, 't', 'o', 'p', 'i', 'c'}) // the length of "topic-0"
 	padded := append(append(bytes.Clone(canonical[:at]), 0x88, 0x80, 0x00), canonical[at+1:]...)
 	var p Produce
@@ -364,6 +402,7 @@ func TestProduceResultsVisitEveryPartition(t *testing.T) {
 		if err != nil || len(got) != 6 {
 			t.Fatalf("%d answers, %v", len(got), err)
 		}
+
 		for i, topic := range want.Topics {
 			for j, a := range topic.Partitions {
 				g := got[2*i+j]
@@ -389,12 +428,14 @@ func TestProduceAllocatesNothingInSteadyState(t *testing.T) {
 		}
 		p.Topics[1].Partitions[1].Records = frame[:100]
 		dst = AppendProduce(dst[:0], h, p)
+
 		out, err := MergeProduceResponse(dst[:0], 11, answer, p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		dst = out
 	}
+
 	run()
 	if n := testing.AllocsPerRun(100, run); n != 0 {
 		t.Fatalf("%v allocations a request", n)
@@ -419,11 +460,13 @@ func FuzzProduce(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		req := kmsg.NewPtrProduceRequest()
 		req.Version = v
 		if err := req.ReadFrom(body); err != nil {
 			return // a null where kmsg wants none
 		}
+
 		sameProduce(t, req, &p, body)
 		var again Produce
 		if err := ParseProduce(v, AppendProduce(nil, RequestHeader{Version: v}, &p)[len(AppendRequestHeader(nil, 0, v, 0, nil)):], &again); err != nil {
@@ -451,6 +494,7 @@ func FuzzProduceResponse(f *testing.F) {
 		if n*22 > len(frame) {
 			t.Fatalf("%d answers in %d bytes", n, len(frame))
 		}
+
 		_, p := parsed(t, produceRequest(v, 2, 2, nil))
 		_, _ = MergeProduceResponse(nil, v, frame, p)
 		_, _, _ = RewriteResponse(nil, kmsg.Produce, v, frame, advertiser{}, nil)
@@ -461,9 +505,11 @@ func FuzzProduceResponse(f *testing.F) {
 func TestCutsAreWhereRecordsBelong(t *testing.T) {
 	for version := int16(3); version <= 13; version++ {
 		var p Produce
-		p.Version, p.Acks = version, -1
+		p.Version = version
+		p.Acks = -1
 		p.Topics = []ProduceTopic{{Name: []byte("a"), Partitions: []ProducePartition{{Index: 1, Records: []byte("one")}, {Index: 2, Skip: true}, {Index: 3}}},
 			{Name: []byte("b"), Partitions: []ProducePartition{{Index: 0, Records: []byte("two")}}}}
+
 		h := RequestHeader{Key: 0, Version: version, CorrelationID: 9}
 		whole := AppendProduce([]byte("x"), h, &p)
 		around, cuts := AppendProduceAround([]byte("x"), h, &p, nil)
@@ -473,6 +519,7 @@ func TestCutsAreWhereRecordsBelong(t *testing.T) {
 			joined = append(append(joined, around[at:c.At]...), c.Records...)
 			at = c.At
 		}
+
 		if joined = append(joined, around[at:]...); string(joined) != string(whole) {
 			t.Errorf("v%d: pieces differ from the frame", version)
 		}

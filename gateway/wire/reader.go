@@ -74,6 +74,7 @@ func (r *reader) uvarint() uint32 {
 		b := r.src[r.off]
 		r.off++
 		v |= uint64(b&0x7f) << shift
+
 		if b < 0x80 {
 			if v > 1<<32-1 {
 				break
@@ -81,6 +82,7 @@ func (r *reader) uvarint() uint32 {
 			return uint32(v)
 		}
 	}
+
 	r.fail()
 	return 0
 }
@@ -109,6 +111,7 @@ func (r *reader) lengthed(n int64) []byte {
 		r.fail()
 		return nil
 	}
+
 	return r.take(int(n))
 }
 
@@ -121,6 +124,7 @@ func (r *reader) arrayLen(minSize int) int {
 	} else {
 		n = int64(r.i32())
 	}
+
 	if r.bad || n < -1 || n*int64(minSize) > int64(len(r.src)-r.off) {
 		r.fail()
 		return 0
@@ -144,6 +148,7 @@ func (r *reader) eachTag(visit func(tag uint32, value []byte, lenAt int)) {
 		r.fail()
 		return
 	}
+
 	for ; n > 0 && !r.bad; n-- {
 		tag := r.uvarint()
 		lenAt := r.off

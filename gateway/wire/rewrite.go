@@ -39,14 +39,20 @@ func RewriteResponse(dst []byte, key kmsg.Key, version int16, frame []byte, a Ad
 	if read == nil {
 		return dst, false, nil
 	}
+
 	_, body, err := ParseResponseHeader(key, version, frame)
 	if err != nil {
 		return dst, false, err
 	}
+
 	w := rewriter{
-		reader:  reader{src: frame, off: body, flex: flexible(key, version)},
-		version: version, addresses: a, topics: t, out: dst,
+		reader:    reader{src: frame, off: body, flex: flexible(key, version)},
+		version:   version,
+		addresses: a,
+		topics:    t,
+		out:       dst,
 	}
+
 	read(&w)
 	if w.err != nil {
 		return dst, false, w.err
@@ -57,6 +63,7 @@ func RewriteResponse(dst []byte, key kmsg.Key, version int16, frame []byte, a Ad
 	if w.copied == 0 {
 		return dst, false, nil
 	}
+
 	return append(w.out, frame[w.copied:]...), true, nil
 }
 
@@ -112,11 +119,15 @@ func (w *rewriter) upTo(off int) {
 // same should it not be empty.
 func (w *rewriter) address(node int32) {
 	start := w.off
-	host, port := w.str(), w.i32()
+	host := w.str()
+	port := w.i32()
+
 	if !w.ok() {
 		return
 	}
-	newHost, newPort := "", port
+	newHost := ""
+	newPort := port
+
 	if node >= 0 {
 		newHost, newPort, w.err = w.addresses.Advertise(node, string(host), port)
 	}
@@ -124,6 +135,7 @@ func (w *rewriter) address(node int32) {
 		w.err = fmt.Errorf("advertising node %d: %w", node, w.err)
 		return
 	}
+
 	if string(host) == newHost && port == newPort {
 		return
 	}
@@ -144,6 +156,7 @@ func (w *rewriter) brokers(rack, fenced bool) {
 		if fenced {
 			w.skip(1)
 		}
+
 		w.tags()
 	}
 }
@@ -159,6 +172,7 @@ func (w *rewriter) metadata() {
 	if w.version >= 1 {
 		w.skip(4) // controller_id
 	}
+
 	for n := w.arrayLen(6); n > 0 && w.ok(); n-- {
 		w.metadataTopic()
 	}
@@ -168,24 +182,29 @@ func (w *rewriter) metadata() {
 	if w.version >= 13 {
 		w.skip(2) // error_code
 	}
+
 	w.tags()
 }
 
 func (w *rewriter) metadataTopic() {
-	code, name := w.i16(), w.str()
+	code := w.i16()
+	name := w.str()
 	var id [16]byte
+
 	if w.version >= 10 {
 		id = w.uuid()
 	}
 	if w.version >= 1 {
 		w.skip(1) // is_internal
 	}
+
 	for n := w.arrayLen(18); n > 0 && w.ok(); n-- {
 		w.metadataPartition()
 	}
 	if w.version >= 8 {
 		w.skip(4) // topic_authorized_operations
 	}
+
 	w.tags()
 	w.learn(code, id, name)
 }
@@ -195,11 +214,13 @@ func (w *rewriter) metadataPartition() {
 	if w.version >= 7 {
 		w.skip(4) // leader_epoch
 	}
+
 	w.ids()
 	w.ids()
 	if w.version >= 5 {
 		w.ids()
 	}
+
 	w.tags()
 }
 
@@ -229,6 +250,7 @@ func (w *rewriter) findCoordinator() {
 		}
 		w.address(w.i32())
 	}
+
 	w.tags()
 }
 
@@ -248,6 +270,7 @@ func (w *rewriter) describeCluster() {
 	if w.version >= 1 {
 		w.skip(1) // endpoint_type
 	}
+
 	w.str()   // cluster_id
 	w.skip(4) // controller_id
 	w.brokers(true, w.version >= 2)

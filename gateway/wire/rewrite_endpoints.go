@@ -32,6 +32,7 @@ func (w *rewriter) shareFetch() {
 	for n := walk.arrayLen(2); n > 0 && walk.ok(); n-- {
 		walk.topic()
 	}
+
 	w.reader = walk.reader
 	w.brokers(true, false)
 	w.tags()
@@ -43,6 +44,7 @@ func (w *rewriter) shareAcknowledge() {
 	if w.version >= 2 {
 		w.skip(4) // acquisition_lock_timeout_ms
 	}
+
 	for n := w.arrayLen(17); n > 0 && w.ok(); n-- {
 		w.skip(16) // topic_id
 		for m := w.arrayLen(7); m > 0 && w.ok(); m-- {
@@ -52,8 +54,10 @@ func (w *rewriter) shareAcknowledge() {
 			w.tags()
 			w.tags()
 		}
+
 		w.tags()
 	}
+
 	w.brokers(true, false)
 	w.tags()
 }
@@ -69,12 +73,14 @@ func (w *rewriter) endpointTags() {
 		in := rewriter{reader: reader{src: value, flex: true}, version: w.version, addresses: w.addresses}
 		in.brokers(true, false)
 		w.err = in.err
+
 		if in.bad || in.off != len(value) {
 			w.bad = true
 		}
 		if !w.ok() || in.copied == 0 {
 			return
 		}
+
 		fresh := append(in.out, value[in.copied:]...)
 		w.upTo(lenAt)
 		w.out = appendUvarint(w.out, uint32(len(fresh)))

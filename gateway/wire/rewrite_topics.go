@@ -6,18 +6,23 @@ import "strings"
 func (w *rewriter) createTopics() {
 	w.skip(4) // throttle_time_ms
 	for n := w.arrayLen(24); n > 0 && w.ok(); n-- {
-		name, id, code := w.str(), w.uuid(), w.i16()
+		name := w.str()
+		id := w.uuid()
+		code := w.i16()
 		w.str()       // error_message
 		w.skip(4 + 2) // num_partitions, replication_factor
+
 		for m := w.arrayLen(5); m > 0 && w.ok(); m-- {
 			w.str()
 			w.str()
 			w.skip(1 + 1 + 1) // read_only, config_source, is_sensitive
 			w.tags()
 		}
+
 		w.tags()
 		w.learn(code, id, name)
 	}
+
 	w.tags()
 }
 
@@ -25,8 +30,11 @@ func (w *rewriter) createTopics() {
 func (w *rewriter) topicPartitions() {
 	w.skip(4) // throttle_time_ms
 	for n := w.arrayLen(25); n > 0 && w.ok(); n-- {
-		code, name, id := w.i16(), w.str(), w.uuid()
+		code := w.i16()
+		name := w.str()
+		id := w.uuid()
 		w.skip(1) // is_internal
+
 		for m := w.arrayLen(20); m > 0 && w.ok(); m-- {
 			w.skip(2 + 4 + 4 + 4) // error_code, partition_index, leader_id, leader_epoch
 			for range 5 {         // replicas, isr, eligible, last known, offline
@@ -34,15 +42,18 @@ func (w *rewriter) topicPartitions() {
 			}
 			w.tags()
 		}
+
 		w.skip(4) // topic_authorized_operations
 		w.tags()
 		w.learn(code, id, name)
 	}
+
 	if w.i8() != -1 && !w.bad { // next_cursor
 		w.str()
 		w.skip(4)
 		w.tags()
 	}
+
 	w.tags()
 }
 
@@ -55,11 +66,13 @@ func (w *rewriter) describeConfigs() {
 		w.str()   // error_message
 		w.skip(1) // resource_type
 		w.str()   // resource_name
+
 		for m := w.arrayLen(7); m > 0 && w.ok(); m-- {
 			w.config()
 		}
 		w.tags()
 	}
+
 	w.tags()
 }
 
@@ -69,16 +82,19 @@ func (w *rewriter) config() {
 	hidden := w.configValue(hide)
 	w.skip(1 + 1) // read_only, config_source
 	w.sensitive(hidden)
+
 	for n := w.arrayLen(4); n > 0 && w.ok(); n-- {
 		synonym := w.str()
 		w.configValue(hide || holdsAddress(string(synonym)))
 		w.skip(1) // source
 		w.tags()
 	}
+
 	if w.version >= 3 {
 		w.skip(1) // config_type
 		w.str()   // documentation
 	}
+
 	w.tags()
 }
 
@@ -88,6 +104,7 @@ func (w *rewriter) configValue(hide bool) (hidden bool) {
 	if value := w.str(); !hide || value == nil || !w.ok() {
 		return false
 	}
+
 	w.upTo(start)
 	w.out = appendStr(w.out, nil, w.flex)
 	w.copied = w.off

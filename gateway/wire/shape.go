@@ -33,6 +33,7 @@ func CheckRequest(key kmsg.Key, version int16, body []byte) error {
 	if !fits(api.Request, version, api.IsFlexible(version), body) {
 		return malformed(api.Name + " request")
 	}
+
 	return nil
 }
 
@@ -53,6 +54,7 @@ func (c *checker) structure(pos int) int {
 		}
 		pos = c.field(pos)
 	}
+
 	c.tags()
 	return pos + 1
 }
@@ -136,10 +138,12 @@ func versions(shape string, pos int) (lo, hi int16, next int) {
 	if pos < len(shape) && shape[pos] == '+' {
 		return lo, maxVersion, pos + 1
 	}
+
 	if pos < len(shape) && shape[pos] == '-' {
 		hi, pos, _ = number(shape, pos+1)
 		return lo, hi, pos
 	}
+
 	if !given {
 		hi = maxVersion
 	}
@@ -150,7 +154,8 @@ const maxVersion = 1<<15 - 1
 
 func number(shape string, pos int) (n int16, next int, given bool) {
 	for ; pos < len(shape) && shape[pos] >= '0' && shape[pos] <= '9'; pos++ {
-		n, given = n*10+int16(shape[pos]-'0'), true
+		n = n*10 + int16(shape[pos]-'0')
+		given = true
 	}
 	return n, pos, given
 }

@@ -42,6 +42,7 @@ func TestCountsBeyondTheBytesAreRefusedAtOnce(t *testing.T) {
 	if err := CheckRequest(12, 4, bomb); !errors.Is(err, ErrMalformed) {
 		t.Fatalf("Heartbeat v4: %v", err)
 	}
+
 	h := RequestHeader{Key: 12, Version: 4}
 	if _, err := ErrorResponse(nil, h, bomb, 1, ""); !errors.Is(err, ErrMalformed) {
 		t.Fatalf("answering it: %v", err)
@@ -74,6 +75,7 @@ func FuzzCheckRequest(f *testing.F) {
 		if len(body) > 1<<16 || CheckRequest(key, version, body) != nil {
 			return
 		}
+
 		req := key.Request()
 		req.SetVersion(version)
 		// kmsg refuses nulls where Kafka has none; it must refuse nothing else,

@@ -32,6 +32,7 @@ func TestTableStaysWithinWhatWeCanRead(t *testing.T) {
 		if !strings.EqualFold(api.Name, api.Key.Name()) && api.Key != 45 {
 			t.Errorf("key %d is %s, not %s", api.Key, api.Key.Name(), api.Name)
 		}
+
 		for v := int16(0); v <= api.Max; v++ {
 			req.SetVersion(v)
 			resp := req.ResponseKind()
@@ -102,6 +103,7 @@ func TestTransactionsPassUntouched(t *testing.T) {
 			t.Errorf("%s is not just forwarded", api.Name)
 		}
 	}
+
 	if api, _ := Lookup(24); api.Max != 3 {
 		t.Errorf("AddPartitionsToTxn v%d is the brokers' batched form", api.Max)
 	}

@@ -81,9 +81,12 @@ func TestLoginsPassToTheCluster(t *testing.T) {
 			as := func(seeds []string, user, password string) way {
 				return way{name: "gateway", seeds: seeds, opts: []kgo.Opt{kgo.SASL(login(mechanism, user, password))}}
 			}
-			alice, admin := as([]string{g.addr}, "alice", "alice-secret"), as([]string{g.addr}, "admin", "admin-secret")
-			own, denied := topic(t, alice, "alice", 1), topic(t, alice, "alice", 1)
+			alice := as([]string{g.addr}, "alice", "alice-secret")
+			admin := as([]string{g.addr}, "admin", "admin-secret")
+			own := topic(t, alice, "alice", 1)
+			denied := topic(t, alice, "alice", 1)
 			mayNotWrite(t, denied, "alice")
+
 			for _, c := range []struct {
 				who   string
 				w     way
@@ -98,12 +101,14 @@ func TestLoginsPassToTheCluster(t *testing.T) {
 					t.Errorf("%s: %s", c.who, got)
 				}
 			}
+
 			for _, seeds := range [][]string{cluster.Addresses(kafkatest.SASL), {g.addr}} {
 				wrong := as(seeds, "alice", "guessed")
 				if err := wrong.client(t).Ping(patient(t)); outcome(err) != kerr.SaslAuthenticationFailed.Message {
 					t.Errorf("a wrong password at %s: %v", seeds[0], err)
 				}
 			}
+
 			if got := principalOf(t, g, own); got != "User:admin policy_denied, User:alice passed" {
 				t.Errorf("the log says %q", got)
 			}
@@ -112,6 +117,7 @@ func TestLoginsPassToTheCluster(t *testing.T) {
 			}
 		})
 	}
+
 	if err := through(g).client(t).Ping(patient(t)); err == nil {
 		t.Error("nobody is let in")
 	}
@@ -122,6 +128,7 @@ func TestLoginsEndAtTheGateway(t *testing.T) {
 	users := filepath.Join(t.TempDir(), "users.yaml")
 	cmd := exec.Command(filepath.Join(built.dir, "guardlock"), "user", "add", "alice", "--file", users)
 	cmd.Env = append(os.Environ(), "GUARDLOCK_PASSWORD=gateway-secret")
+
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("adding a user: %v: %s", err, out)
 	}
@@ -142,6 +149,7 @@ func TestLoginsEndAtTheGateway(t *testing.T) {
 			if got := principalOf(t, g, own); got != "User:alice passed" {
 				t.Errorf("the log says %q", got)
 			}
+
 			w.opts[1] = kgo.SASL(login(mechanism, "alice", cluster.Users()["alice"])) // the cluster's password, not the gateway's
 			if err := w.client(t).Ping(patient(t)); outcome(err) != kerr.SaslAuthenticationFailed.Message {
 				t.Errorf("the cluster's password: %v", err)
@@ -157,7 +165,9 @@ func TestCertificatesNameClients(t *testing.T) {
 		broker: fmt.Sprintf(", tls: {ca_file: %s, cert_file: %[2]s, key_file: %[2]s}", cluster.CAFile(), cluster.ClientFile())})
 	w := through(g)
 	w.opts = []kgo.Opt{kgo.DialTLSConfig(must(cluster.ClientTLS(true))(t))}
-	own, others := topic(t, w, "certified", 2), topic(t, w, "alice", 1)
+	own := topic(t, w, "certified", 2)
+	others := topic(t, w, "alice", 1)
+
 	if got := send(t, w.client(t), records(own, 0, numbered("certified", 20)...)...)[0]; got != "ok" {
 		t.Errorf("to the client's topic: %s", got)
 	}
@@ -170,6 +180,7 @@ func TestCertificatesNameClients(t *testing.T) {
 	if got := principalOf(t, g, own); got != "User:CN=client passed" {
 		t.Errorf("the log says %q", got)
 	}
+
 	w.opts = []kgo.Opt{kgo.DialTLSConfig(must(cluster.ClientTLS(false))(t))}
 	if err := w.client(t).Ping(patient(t)); err == nil {
 		t.Error("a client without a certificate is let in")

@@ -33,10 +33,12 @@ func exchange(addr string, req kmsg.Request) ([]byte, error) {
 	if _, err := conn.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("kafka-test")).AppendRequest(nil, req, 7)); err != nil {
 		return nil, err
 	}
+
 	var size [4]byte
 	if _, err := io.ReadFull(conn, size[:]); err != nil {
 		return nil, err
 	}
+
 	frame := make([]byte, binary.BigEndian.Uint32(size[:]))
 	_, err = io.ReadFull(conn, frame)
 	return frame, err
@@ -62,10 +64,12 @@ func offered(t *testing.T, addr string) []kmsg.ApiVersionsResponseApiKey {
 	t.Helper()
 	req := kmsg.NewPtrApiVersionsRequest()
 	req.Version = 3
-	req.ClientSoftwareName, req.ClientSoftwareVersion = "kafka-test", "1"
+	req.ClientSoftwareName = "kafka-test"
+	req.ClientSoftwareVersion = "1"
 	frame := must(exchange(addr, req))(t)
 	resp := req.ResponseKind().(*kmsg.ApiVersionsResponse)
 	resp.Version = 3
+
 	if err := resp.ReadFrom(frame[4:]); err != nil {
 		t.Fatal(err)
 	}
@@ -81,12 +85,15 @@ func TestNoAnswerOfAnyAPIHoldsAnUpstreamAddress(t *testing.T) {
 		frame, err := exchange(cluster.Bootstrap()[0], question(int16(kmsg.FindCoordinator), 4, to, id))
 		return err == nil && upstreamIn(frame) != ""
 	})
-	asked, leaks := 0, map[string]bool{}
+
+	asked := 0
+	leaks := map[string]bool{}
 	for _, api := range offered(t, shared.addr) {
 		row, ok := wire.Lookup(kmsg.Key(api.ApiKey))
 		if !ok {
 			t.Errorf("API key %d is offered and not in the table", api.ApiKey)
 		}
+
 		for version := max(api.MinVersion, row.Min); version <= api.MaxVersion; version++ {
 			what := fmt.Sprintf("%s v%d", row.Name, version)
 			got, err := exchange(shared.addr, question(api.ApiKey, version, to, id))
@@ -100,15 +107,18 @@ func TestNoAnswerOfAnyAPIHoldsAnUpstreamAddress(t *testing.T) {
 			if upstreamIn(want) != "" {
 				leaks[row.Name] = true
 			}
+
 			asked++
 		}
 	}
+
 	t.Logf("%d versions asked; the cluster itself tells addresses in %v", asked, leaks)
 	for _, name := range []string{"Metadata", "FindCoordinator", "DescribeCluster", "DescribeConfigs"} {
 		if !leaks[name] {
 			t.Errorf("%s does not tell addresses in the cluster itself: this test would not see them", name)
 		}
 	}
+
 	if asked < 200 {
 		t.Errorf("only %d versions asked", asked)
 	}
@@ -121,33 +131,45 @@ func question(key, version int16, topic string, id [16]byte) kmsg.Request {
 	defaultOf(req)
 	switch r := req.(type) {
 	case *kmsg.ApiVersionsRequest:
-		r.ClientSoftwareName, r.ClientSoftwareVersion = "kafka-test", "1"
+		r.ClientSoftwareName = "kafka-test"
+		r.ClientSoftwareVersion = "1"
 	case *kmsg.ProduceRequest:
 		r.Acks = -1 // 0 has no answer
 	case *kmsg.MetadataRequest:
 		r.Topics = nil // all
 	case *kmsg.FindCoordinatorRequest:
-		r.CoordinatorKey, r.CoordinatorKeys = topic, []string{topic}
+		r.CoordinatorKey = topic
+		r.CoordinatorKeys = []string{topic}
 	case *kmsg.FetchRequest:
-		rt, rp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
-		rt.Topic, rt.TopicID, rt.Partitions = topic, id, append(rt.Partitions, rp)
+		rt := kmsg.NewFetchRequestTopic()
+		rp := kmsg.NewFetchRequestTopicPartition()
+		rt.Topic = topic
+		rt.TopicID = id
+		rt.Partitions = append(rt.Partitions, rp)
 		r.Topics = append(r.Topics, rt)
 	case *kmsg.DescribeConfigsRequest:
 		for _, node := range []string{"", "1", "2", "3"} {
 			res := kmsg.NewDescribeConfigsRequestResource()
-			res.ResourceType, res.ResourceName = kmsg.ConfigResourceTypeBroker, node
+			res.ResourceType = kmsg.ConfigResourceTypeBroker
+			res.ResourceName = node
 			r.Resources = append(r.Resources, res)
 		}
-		r.IncludeSynonyms, r.IncludeDocumentation = true, true
+
+		r.IncludeSynonyms = true
+		r.IncludeDocumentation = true
 	case *kmsg.DescribeTopicPartitionsRequest:
 		rt := kmsg.NewDescribeTopicPartitionsRequestTopic()
 		rt.Topic = topic
-		r.Topics, r.ResponsePartitionLimit = append(r.Topics, rt), 10
+		r.Topics = append(r.Topics, rt)
+		r.ResponsePartitionLimit = 10
 	case *kmsg.CreateTopicsRequest:
 		rt := kmsg.NewCreateTopicsRequestTopic()
-		rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, 1, 1
+		rt.Topic = topic
+		rt.NumPartitions = 1
+		rt.ReplicationFactor = 1
 		r.Topics = append(r.Topics, rt)
 	}
+
 	return req
 }
 
@@ -168,10 +190,12 @@ func TestLeadersAreNamedWithTheGatewaysAddresses(t *testing.T) {
 	cl := w.client(t)
 	meta := must(kmsg.NewPtrMetadataRequest().RequestWith(patient(t), cl))(t)
 	at := slices.IndexFunc(meta.Brokers, func(b kmsg.MetadataResponseBroker) bool { return b.NodeID == 3 })
+
 	want := fmt.Sprint("3 ", meta.Brokers[at].Host, ":", meta.Brokers[at].Port)
 	if upstream := fmt.Sprint("3 ", cluster.Bootstrap()[2]); want == upstream {
 		t.Fatalf("the gateway tells the address of the node itself: %s", want)
 	}
+
 	id := metadataOf(t, cl, to).TopicID
 	other := cl.Broker(1)
 
@@ -180,6 +204,7 @@ func TestLeadersAreNamedWithTheGatewaysAddresses(t *testing.T) {
 	for _, b := range produced.Brokers {
 		named = append(named, fmt.Sprint(b.NodeID, " ", b.Host, ":", b.Port))
 	}
+
 	p := produced.Topics[0].Partitions[0]
 	check := func(what string, code int16, leader int32) {
 		t.Helper()
@@ -188,25 +213,36 @@ func TestLeadersAreNamedWithTheGatewaysAddresses(t *testing.T) {
 		}
 		named = nil
 	}
+
 	check("Produce", p.ErrorCode, p.CurrentLeader.LeaderID)
 
 	fetched := must(question(1, 17, to, id).(*kmsg.FetchRequest).RequestWith(patient(t), other))(t)
 	for _, b := range fetched.Brokers {
 		named = append(named, fmt.Sprint(b.NodeID, " ", b.Host, ":", b.Port))
 	}
+
 	f := fetched.Topics[0].Partitions[0]
 	check("Fetch", f.ErrorCode, f.CurrentLeader.LeaderID)
 
-	group, member := to, "AAAAAAAAAAAAAAAAAAAAAA"
+	group := to
+	member := "AAAAAAAAAAAAAAAAAAAAAA"
 	share := kmsg.NewPtrShareFetchRequest()
-	share.GroupID, share.MemberID, share.MaxBytes, share.MaxRecords, share.BatchSize = &group, &member, 1<<20, 10, 10
-	st, sp := kmsg.NewShareFetchRequestTopic(), kmsg.NewShareFetchRequestTopicPartition()
-	st.TopicID, st.Partitions = id, append(st.Partitions, sp)
+	share.GroupID = &group
+	share.MemberID = &member
+	share.MaxBytes = 1 << 20
+	share.MaxRecords = 10
+	share.BatchSize = 10
+	st := kmsg.NewShareFetchRequestTopic()
+	sp := kmsg.NewShareFetchRequestTopicPartition()
+	st.TopicID = id
+	st.Partitions = append(st.Partitions, sp)
 	share.Topics = append(share.Topics, st)
+
 	got := must(share.RequestWith(patient(t), other))(t)
 	for _, b := range got.NodeEndpoints {
 		named = append(named, fmt.Sprint(b.NodeID, " ", b.Host, ":", b.Port))
 	}
+
 	s := got.Topics[0].Partitions[0]
 	check("ShareFetch", s.ErrorCode, s.CurrentLeader.LeaderID)
 }

@@ -28,6 +28,7 @@ func TestAdministrationIsTheSame(t *testing.T) {
 		a.shrink()
 		a.guard()
 		a.remove()
+
 		return a.said
 	})
 }
@@ -70,6 +71,7 @@ func (a *administered) configure() {
 		a.note("settings", err, settingsOf(configs))
 		return strings.Contains(a.said["settings"], "54321")
 	})
+
 	brokers, err := a.admin.DescribeBrokerConfigs(ctx, 1)
 	a.note("settings of a node", err, len(brokers) == 1 && len(brokers[0].Configs) > 100)
 	resources, err := a.admin.ListConfigResources(ctx, kmsg.ConfigResourceTypeBroker)
@@ -83,6 +85,7 @@ func settingsOf(configs kadm.ResourceConfigs) string {
 			all = append(all, fmt.Sprint(s.Key, "=", s.MaybeValue(), " ", s.Source))
 		}
 	}
+
 	slices.Sort(all)
 	return strings.Join(all, "\n")
 }
@@ -94,12 +97,14 @@ func (a *administered) read() {
 	for _, p := range topics[a.topic].Partitions.Sorted() {
 		parts = append(parts, fmt.Sprint(p.Partition, len(p.Replicas), len(p.ISR), p.Leader > 0, p.Err))
 	}
+
 	a.note("describe", err, parts, topics[a.topic].IsInternal)
 	a.note("describe what is not there", nil, metadataOf(a.t, direct().client(a.t), "plain-nowhere").ErrorCode)
 	meta, err := a.admin.BrokerMetadata(ctx)
 	a.note("nodes", err, meta.Brokers.NodeIDs(), meta.Controller > 0, meta.Cluster)
 	a.describePartitions()
 	a.describeCluster()
+
 	for kind, list := range map[string]func() (kadm.ListedOffsets, error){
 		"starts":    func() (kadm.ListedOffsets, error) { return a.admin.ListStartOffsets(ctx, a.topic) },
 		"ends":      func() (kadm.ListedOffsets, error) { return a.admin.ListEndOffsets(ctx, a.topic) },
@@ -113,6 +118,7 @@ func (a *administered) read() {
 		offsets, err := list()
 		a.note("list "+kind, err, offsetsOf(offsets))
 	}
+
 	dirs, err := a.admin.DescribeAllLogDirs(ctx, kadm.TopicsSet{a.topic: {0: {}}})
 	a.note("log directories", err, slices.Sorted(maps.Keys(dirs)))
 	reassigned, err := a.admin.ListPartitionReassignments(ctx, kadm.TopicsSet{a.topic: {0: {}}})
@@ -122,6 +128,7 @@ func (a *administered) read() {
 		a.note("transactions", err, transactions["nobody"].Err)
 		return !strings.Contains(a.said["transactions"], kerr.CoordinatorNotAvailable.Message)
 	})
+
 	quotas, err := a.admin.DescribeClientQuotas(ctx, false, nil)
 	a.note("quotas", err, len(quotas))
 	scrams, err := a.admin.DescribeUserSCRAMs(ctx)
@@ -143,11 +150,13 @@ func (a *administered) describePartitions() {
 	rt.Topic = a.topic
 	req.Topics = append(req.Topics, rt)
 	req.ResponsePartitionLimit = 2
+
 	resp, err := req.RequestWith(patient(a.t), a.client)
 	if err != nil || len(resp.Topics) != 1 {
 		a.note("partitions", err)
 		return
 	}
+
 	a.note("partitions", err, resp.Topics[0].ErrorCode, len(resp.Topics[0].Partitions), resp.NextCursor != nil && resp.NextCursor.Partition == 2)
 }
 
@@ -192,6 +201,7 @@ func (a *administered) guard() {
 		}
 		return len(described[0].Described) == 1
 	})
+
 	gone, err := a.admin.DeleteACLs(patient(a.t), build())
 	a.note("delete ACL", err, len(gone), len(gone[0].Deleted))
 }
@@ -215,10 +225,12 @@ func TestTopicsAreDescribedByTheirIds(t *testing.T) {
 		rt := kmsg.NewMetadataRequestTopic()
 		rt.TopicID = metadataOf(t, cl, to).TopicID
 		req.Topics = append(req.Topics, rt)
+
 		resp := must(req.RequestWith(patient(t), cl))(t)
 		if *resp.Topics[0].Topic != to {
 			t.Errorf("the id names %s", *resp.Topics[0].Topic)
 		}
+
 		req.Topics[0].TopicID[3]++
 		resp = must(req.RequestWith(patient(t), cl))(t)
 		return outcome(kerr.ErrorForCode(resp.Topics[0].ErrorCode))

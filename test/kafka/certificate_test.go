@@ -48,6 +48,7 @@ func TestClientsStayWhenCertificatesChange(t *testing.T) {
 	if got := shown(names, addr); got != 30 {
 		t.Fatalf("shown is certificate %d", got)
 	}
+
 	idempotent := startLoad(t, w, topic(t, w, "plain", 3), 3)
 	before := names.connections()
 	renewed := nameFile(t, filepath.Join(dir, "renewed.pem"), 31)
@@ -58,6 +59,7 @@ func TestClientsStayWhenCertificatesChange(t *testing.T) {
 	until := time.Now().Add(2 * time.Second) // files are looked at once a second
 	eventually(t, "the file was looked at", func() bool { return shown(names, addr) == 31 && time.Now().After(until) })
 	idempotent.advance(100)
+
 	if got := names.connections(); fmt.Sprint(got) != fmt.Sprint(before) {
 		t.Errorf("clients connected again: %v, before %v", got, before)
 	}
@@ -67,15 +69,18 @@ func TestClientsStayWhenCertificatesChange(t *testing.T) {
 // TestTheClustersAuthorityChangesWithoutARestart: the nodes' certificates are believed by what the file holds now.
 func TestTheClustersAuthorityChangesWithoutARestart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	brokers, other := must(os.ReadFile(cluster.CAFile()))(t), must(os.ReadFile(otherAuthority(t)))(t)
+	brokers := must(os.ReadFile(cluster.CAFile()))(t)
+	other := must(os.ReadFile(otherAuthority(t)))(t)
 	replace(t, file, other)
 	g := start(t, options{node: "trusting", upstream: cluster.Addresses(kafkatest.TLS), broker: fmt.Sprintf(", tls: {ca_file: %s}", file)})
 	w := through(g)
 	w.opts = []kgo.Opt{kgo.RequestRetries(0), kgo.RetryTimeout(time.Second)}
+
 	ping := func() bool { return w.client(t).Ping(patient(t)) == nil }
 	if ping() {
 		t.Error("a cluster of another authority is believed")
 	}
+
 	replace(t, file, brokers)
 	eventually(t, "the cluster is believed", ping)
 	to := topic(t, w, "plain", 3)

@@ -29,11 +29,13 @@ func clusterConfig(dir string) (kafkatest.Config, error) {
 	if tokens, err = newIssuer(filepath.Join(dir, "jwks.json")); err != nil {
 		return c, err
 	}
+
 	maps.Copy(c.Settings, tokens.settings())
 	// The nodes ask no URL that is not allowed here, files' included.
 	c.JVM = []string{"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://" + tokens.jwks}
 	pushes = filepath.Join(dir, "pushes")
 	c.Settings["metric.reporters"], c.Settings["guardlock.pushes"] = "dev.guardlock.kafka.Receiver", pushes
+
 	return c, compile(dir)
 }
 
@@ -43,6 +45,7 @@ func compile(dir string) error {
 	if err != nil {
 		return err
 	}
+
 	out, err := exec.Command("javac", "-cp", filepath.Join(jars, "*"), "-d", dir, "telemetry/Receiver.java").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("compiling telemetry/Receiver.java: %w: %s", err, out)

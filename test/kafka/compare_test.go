@@ -31,6 +31,7 @@ func TestStoredBatchesAreTheDecidedOnes(t *testing.T) {
 				eventually(t, "the fate of every batch is known", func() bool {
 					return unresolved(shared.decisions(t, audit.Filter{Topic: to, ByBatch: true})) == 0
 				})
+
 				compared := map[string]int{}
 				for _, d := range shared.decisions(t, audit.Filter{Topic: to, ByBatch: true}) {
 					if d.Batch.State != audit.StateStored {
@@ -45,6 +46,7 @@ func TestStoredBatchesAreTheDecidedOnes(t *testing.T) {
 						compared[d.Batch.Evidence.String()]++
 					}
 				}
+
 				if compared["header"] == 0 || compared["content"] == 0 {
 					t.Errorf("compared only %v", compared)
 				}

@@ -29,11 +29,13 @@ func TestPlaceholdersAreSeenOnlyBesideTheGateway(t *testing.T) {
 	if got := consume(t, w, to)[0]; !slices.Equal(got, []string{"keep 1", "keep 3", "keep 6"}) {
 		t.Errorf("seen through the gateway: %q", got)
 	}
+
 	kept := map[int64]string{1: "keep 1", 3: "keep 3", 6: "keep 6"}
 	stored := storedIn(t, to)
 	if len(stored) != 9 {
 		t.Errorf("%d records are stored", len(stored))
 	}
+
 	for at, r := range stored {
 		if kept[at.offset] != "" && string(r.Value) == kept[at.offset] {
 			continue
@@ -43,6 +45,7 @@ func TestPlaceholdersAreSeenOnlyBesideTheGateway(t *testing.T) {
 			t.Errorf("at %d stands %q = %q, headers %v", at.offset, r.Key, r.Value, r.Headers)
 		}
 	}
+
 	everyRecordIsDecided(t, to, shared)
 }
 
@@ -56,6 +59,7 @@ func TestDroppedRecordsOfNobodyLeaveNoTrace(t *testing.T) {
 	if n := len(storedIn(t, to)); n != 6 {
 		t.Errorf("%d records are stored; 3 kept and 3 that stand for batches", n)
 	}
+
 	everyRecordIsDecided(t, to, shared)
 }
 
@@ -71,12 +75,14 @@ func TestOffsetsAreTheSameOverHoles(t *testing.T) {
 		if got.HighWatermark != beside.HighWatermark || got.LogStartOffset != beside.LogStartOffset || got.LastStableOffset != beside.LastStableOffset {
 			t.Errorf("at %d: %+v, beside the gateway %+v", offset, got, beside)
 		}
+
 		var seen string
 		for _, r := range got.Records {
 			if r.Offset < ends[offset] { // brokers give what follows, too
 				seen += fmt.Sprintf(" %d", r.Offset)
 			}
 		}
+
 		if seen != "" {
 			seen = seen[1:]
 		}
@@ -106,6 +112,7 @@ func TestAGroupsLagIsTheSameThroughTheGateway(t *testing.T) {
 			last = r
 		}
 	}
+
 	if err := c.CommitRecords(patient(t), last); err != nil {
 		t.Fatal(err)
 	}

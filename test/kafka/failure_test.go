@@ -36,6 +36,7 @@ func startNode(t *testing.T, id int, all []*load) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
+
 	if err := cluster.StartNode(ctx, id); err != nil {
 		t.Fatal(err)
 	}
@@ -60,6 +61,7 @@ func quorumLeader(t *testing.T) int {
 		}
 		return id > 0
 	})
+
 	return int(id)
 }
 
@@ -84,12 +86,14 @@ func TestNothingAcknowledgedIsLostWhenNodesDie(t *testing.T) {
 		startNode(t, id, all)
 		advance(all, 100)
 	}
+
 	for _, l := range idempotent {
 		l.finish(true)
 	}
 	for _, l := range others {
 		l.finish(false)
 	}
+
 	everyRecordIsDecided(t, idempotent[1].topic, shared)
 	everyRecordIsDecided(t, others[1].topic, shared)
 }
@@ -105,15 +109,18 @@ func TestLeadersThatMoveAreFollowed(t *testing.T) {
 				at := slices.Index(replicas, leader(t, l.topic, p))
 				req.Assign(l.topic, p, append(replicas[(at+1)%3:], replicas[:(at+1)%3]...))
 			}
+
 			must(direct().admin(t).AlterPartitionAssignments(patient(t), req))(t)
 			eventually(t, "the new order of replicas is known", func() bool {
 				r := must(direct().admin(t).ListPartitionReassignments(patient(t), kadm.TopicsSet{l.topic: {0: {}, 1: {}, 2: {}}}))(t)
 				return len(r) == 0
 			})
+
 			must(direct().admin(t).ElectLeaders(patient(t), kadm.ElectPreferredReplica, kadm.TopicsSet{l.topic: {0: {}, 1: {}, 2: {}}}))(t)
 		}
 		advance(all, 150)
 	}
+
 	for _, l := range all {
 		l.finish(true)
 	}
@@ -136,6 +143,7 @@ func TestPartitionsAddedMeanwhileAreUsed(t *testing.T) {
 			used[r.Partition] = true
 			return len(used) == 3
 		})
+
 		read := map[int32]bool{}
 		for ctx := patient(t); len(read) < 3; {
 			consumer.PollFetches(ctx).EachRecord(func(r *kgo.Record) { read[r.Partition] = true })
@@ -143,6 +151,7 @@ func TestPartitionsAddedMeanwhileAreUsed(t *testing.T) {
 				t.Fatalf("only %v are read", read)
 			}
 		}
+
 		return len(read)
 	})
 }
@@ -167,6 +176,7 @@ func TestATopicMadeAgainIsAnotherTopic(t *testing.T) {
 			got.Gone = produced(t, producer, 1, to, old)
 			return got.Gone == kerr.UnknownTopicID.Code
 		})
+
 		makeTopic(t, to, 1, nil)
 		got.Gone = produced(t, producer, int(leader(t, to, 0)), to, old)
 		fetched := must(question(1, 17, to, old).(*kmsg.FetchRequest).RequestWith(patient(t), producer.Broker(int(leader(t, to, 0)))))(t)
@@ -177,6 +187,7 @@ func TestATopicMadeAgainIsAnotherTopic(t *testing.T) {
 		consumer.AddConsumeTopics(to)
 		got.Purged = send(t, producer, records(to, 0, "after")...)[0]
 		got.Read = append(got.Read, readOne(t, consumer)...)
+
 		if w.name == "gateway" {
 			everyRecordIsDecided(t, to, shared)
 		}
@@ -193,6 +204,7 @@ func readOne(t *testing.T, c *kgo.Client) (read []string) {
 			t.Fatal("nothing came")
 		}
 	}
+
 	return read
 }
 

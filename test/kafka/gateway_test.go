@@ -47,10 +47,12 @@ func build() (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	p := &program{dir: dir}
 	p.port.Store(int32(12000 + time.Now().UnixNano()%500*8))
 	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "guardlock"), "./cmd/guardlock")
 	cmd.Dir = root
+
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building guardlock: %w: %s", err, out)
 	}
@@ -63,21 +65,25 @@ func build() (*program, error) {
 		raw, err := os.ReadFile(filepath.Join(root, m.wasm))
 		err = errors.Join(err, os.Mkdir(filepath.Join(dir, name), 0o700), os.WriteFile(filepath.Join(dir, file), raw, 0o600))
 		approve := []string{"module", "approve", file, "--key", "grace.key", "--topic", name + "-*", "--valid-for", "1d", "--yes"}
+
 		if m.config != "" {
 			config := filepath.Join(name, "config.json")
 			err = errors.Join(err, os.WriteFile(filepath.Join(dir, config), []byte(m.config), 0o600))
 			approve = append(approve, "--config", config, "--route", m.route)
 		}
+
 		if err != nil {
 			return nil, err
 		}
 		steps = append(steps, []string{"module", "sign", file, "--key", "ada.key"}, approve)
 	}
+
 	for _, args := range steps {
 		if err := p.run(args...); err != nil {
 			return nil, err
 		}
 	}
+
 	return p, nil
 }
 
@@ -120,25 +126,32 @@ func (p *program) serve(o options) (*gateway, error) {
 	if o.port == 0 {
 		o.port = p.freePorts(4)
 	}
+
 	g := &gateway{options: o, dir: filepath.Join(p.dir, fmt.Sprintf("%s-%d", o.node, o.port)), ended: make(chan error, 1)}
 	if err := os.MkdirAll(g.dir, 0o700); err != nil {
 		return nil, err
 	}
+
 	config := filepath.Join(g.dir, "guardlock.yaml")
 	if err := os.WriteFile(config, []byte(p.configuration(o)), 0o600); err != nil {
 		return nil, err
 	}
+
 	log, err := os.OpenFile(g.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
+
 	cmd := exec.Command(filepath.Join(p.dir, "guardlock"), "serve", "--config", config)
 	out, stdout := io.Pipe()
-	cmd.Stdout, cmd.Stderr = stdout, log
+	cmd.Stdout = stdout
+	cmd.Stderr = log
+
 	ended, err := kafkatest.StartProcess(cmd)
 	if err != nil {
 		return nil, err
 	}
+
 	g.process = cmd.Process
 	go func() {
 		err := <-ended
@@ -146,6 +159,7 @@ func (p *program) serve(o options) (*gateway, error) {
 		stdout.Close()
 		g.ended <- err
 	}()
+
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		if _, addr, ok := strings.Cut(lines.Text(), " is ready on "); ok {
@@ -153,6 +167,7 @@ func (p *program) serve(o options) (*gateway, error) {
 			return g, nil // it says nothing more
 		}
 	}
+
 	return nil, fmt.Errorf("the gateway is not ready: %w: %s", <-g.ended, g.said())
 }
 
@@ -168,6 +183,7 @@ func start(t *testing.T, o options) *gateway {
 			t.Logf("the gateway said:\n%s", g.said())
 		}
 	})
+
 	return g
 }
 
@@ -207,22 +223,27 @@ trust: {root: %s/trust.yaml}
 log: {level: info}
 modules:
 `, o.node, o.port, o.listen, strings.Join(o.upstream, ", "), o.broker, p.dir)
+
 	for name, m := range modules {
-		dir, config := filepath.Join(p.dir, name), ""
+		dir := filepath.Join(p.dir, name)
+		config := ""
 		if m.config != "" {
 			config = ", config: " + filepath.Join(dir, "config.json")
 		}
 		fmt.Fprintf(&text, "  - {name: %[1]s, wasm: %[2]s/module.wasm, signature: %[2]s/module.sigstore.json, "+
 			"approvals: [%[2]s/approval.grace.sigstore.json]%[3]s}\n", name, dir, config)
 	}
+
 	text.WriteString("bindings:\n")
 	for _, b := range o.bindings {
 		text.WriteString("  - " + b + "\n")
 	}
+
 	text.WriteString("  - {name: plain, topics: [\"plain-*\"], data_class: internal}\n")
 	for name := range modules {
 		fmt.Fprintf(&text, "  - {name: %[1]s, topics: [\"%[1]s-*\"], data_class: internal, modules: [%[1]s]}\n", name)
 	}
+
 	return text.String()
 }
 
@@ -234,6 +255,7 @@ func (p *program) freePorts(n int32) int {
 			p.port.Store(12000)
 			continue
 		}
+
 		if allFree(int(first), int(n)) {
 			return int(first)
 		}
@@ -256,6 +278,7 @@ func (g *gateway) decisions(t *testing.T, f audit.Filter) []audit.Decision {
 	t.Helper()
 	r := must(audit.OpenReader(filepath.Join(g.dir, "data", "audit")))(t)
 	defer r.Close()
+
 	var out []audit.Decision
 	for d, err := range r.Query(t.Context(), f) {
 		if err != nil {
@@ -263,6 +286,7 @@ func (g *gateway) decisions(t *testing.T, f audit.Filter) []audit.Decision {
 		}
 		out = append(out, d)
 	}
+
 	return out
 }
 
@@ -286,6 +310,7 @@ func everyRecordIsDecided(t *testing.T, topic string, gateways ...*gateway) {
 			return unresolved(g.decisions(t, audit.Filter{Topic: topic, ByBatch: true})) == 0
 		})
 	}
+
 	count := map[position]int{}
 	for _, g := range gateways {
 		for _, d := range g.decisions(t, audit.Filter{Topic: topic}) {
@@ -296,12 +321,14 @@ func everyRecordIsDecided(t *testing.T, topic string, gateways ...*gateway) {
 			}
 		}
 	}
+
 	var missing []position
 	for at := range storedIn(t, topic) {
 		if count[at] == 0 {
 			missing = append(missing, at)
 		}
 	}
+
 	slices.SortFunc(missing, func(a, b position) int { return int(a.offset - b.offset) })
 	if len(missing) > 0 {
 		t.Errorf("%d of the records of %s have no decision, first %v", len(missing), topic, missing[0])

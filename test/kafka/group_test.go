@@ -41,6 +41,7 @@ func join(t *testing.T, w way, group, topic string, opts ...kgo.Opt) *member {
 			}
 		}
 	}
+
 	m.Client = w.client(t, append(opts, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.OnPartitionsAssigned(change(true)), kgo.OnPartitionsRevoked(change(false)), kgo.OnPartitionsLost(change(false)),
 		kgo.DisableAutoCommit(), kgo.HeartbeatInterval(200*time.Millisecond))...)
@@ -55,6 +56,7 @@ func (m *member) owned() (n int) {
 			n++
 		}
 	}
+
 	return n
 }
 
@@ -92,12 +94,14 @@ func TestGroupsRebalance(t *testing.T) {
 func rebalance(t *testing.T, w way, opts []kgo.Opt) grouped {
 	t.Helper()
 	to := topic(t, w, "plain", 4)
-	first, before := join(t, w, to, to, opts...), map[string]int{}
+	first := join(t, w, to, to, opts...)
+	before := map[string]int{}
 	spread(t, w, to, "before", 40)
 	poll(t, before, func() bool { return first.owned() == 4 && len(before) == 40 }, first)
 	commit(t, first)
 
-	second, after := join(t, w, to, to, opts...), map[string]int{}
+	second := join(t, w, to, to, opts...)
+	after := map[string]int{}
 	poll(t, after, func() bool { return first.owned() == 2 && second.owned() == 2 }, first, second)
 	spread(t, w, to, "after", 40)
 	poll(t, after, func() bool { return len(after) == 40 }, first, second)
@@ -111,19 +115,23 @@ func rebalance(t *testing.T, w way, opts []kgo.Opt) grouped {
 	poll(t, resumed, func() bool { return second.owned() == 4 }, second)
 	spread(t, w, to, "resumed", 20)
 	poll(t, resumed, func() bool { return resumed["resumed 0"] > 0 && resumed["resumed 19"] > 0 && len(resumed) >= 20 }, second)
+
 	for value := range resumed {
 		got.Resumed++
 		got.Again += before[value] + after[value]
 	}
+
 	commit(t, second)
 	for _, o := range must(w.admin(t).FetchOffsets(patient(t), to))(t)[to] {
 		got.Committed += o.At
 	}
+
 	second.Close()
 	eventually(t, "the group is empty", func() bool {
 		_, state := listed(t, w, to)
 		return state == "Empty"
 	})
+
 	if _, err := w.admin(t).DeleteGroup(patient(t), to); err != nil {
 		t.Error(err)
 	}
@@ -196,11 +204,14 @@ func share(t *testing.T, w way, topic string, want int) sharing {
 		defer mu.Unlock()
 		failed = errors.Join(failed, all.Error())
 	}
+
 	var members []*kgo.Client
 	for range 2 {
 		members = append(members, w.client(t, kgo.ShareGroup(topic), kgo.ConsumeTopics(topic), kgo.ShareMaxRecords(5), kgo.ShareAckCallback(note)))
 	}
-	got, done := sharing{Delivered: map[string]int32{}}, map[string]bool{}
+
+	got := sharing{Delivered: map[string]int32{}}
+	done := map[string]bool{}
 	for ctx := patient(t); len(done) < want; {
 		for _, m := range members {
 			short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
@@ -209,12 +220,14 @@ func share(t *testing.T, w way, topic string, want int) sharing {
 					r.Ack(kgo.AckRelease)
 					return
 				}
+
 				r.Ack(kgo.AckAccept)
 				done[string(r.Value)] = true
 				if r.DeliveryCount() > 1 {
 					got.Delivered[string(r.Value)] = r.DeliveryCount()
 				}
 			})
+
 			cancel()
 			if err := m.FlushAcks(ctx); err != nil {
 				t.Fatal(err)
@@ -224,6 +237,7 @@ func share(t *testing.T, w way, topic string, want int) sharing {
 			t.Fatalf("%d of %d records came", len(done), want)
 		}
 	}
+
 	for value := range done {
 		got.Seen = append(got.Seen, value)
 	}
@@ -237,11 +251,13 @@ func share(t *testing.T, w way, topic string, want int) sharing {
 		described := must(w.admin(t).DescribeShareGroupOffsets(patient(t), topic))(t)
 		return described[topic].Offsets[topic][0].Lag == 0
 	})
+
 	mu.Lock()
 	defer mu.Unlock()
 	if failed != nil {
 		t.Errorf("acknowledging: %v", failed)
 	}
+
 	got.Refused = acknowledgeNothing(t, w, topic)
 	return got
 }
@@ -251,11 +267,13 @@ func fromStart(t *testing.T, w way, group string) {
 	t.Helper()
 	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
 	r := kmsg.NewIncrementalAlterConfigsRequestResource()
-	r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeGroupConfig, group
+	r.ResourceType = kmsg.ConfigResourceTypeGroupConfig
+	r.ResourceName = group
 	c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
 	c.Name, c.Value = "share.auto.offset.reset", kmsg.StringPtr("earliest")
 	r.Configs = append(r.Configs, c)
 	req.Resources = append(req.Resources, r)
+
 	resp := must(req.RequestWith(patient(t), w.client(t)))(t)
 	if err := kerr.ErrorForCode(resp.Resources[0].ErrorCode); err != nil {
 		t.Fatal(err)
@@ -275,5 +293,6 @@ func acknowledgeNothing(t *testing.T, w way, topic string) string {
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
 	resp := must(req.RequestWith(patient(t), cl.Broker(int(meta.Partitions[0].Leader))))(t)
+
 	return outcome(kerr.ErrorForCode(resp.ErrorCode))
 }

@@ -40,6 +40,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+
 	if cluster, err = kafkatest.Open(ctx, config); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -54,11 +55,13 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+
 	code := m.Run()
 	if err := shared.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
+
 	if code != 0 {
 		fmt.Fprintf(os.Stderr, "the gateway said:\n%s", shared.said())
 	}
@@ -80,6 +83,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+
 	for end := time.Now().Add(patience); !done(); <-tick.C {
 		if time.Now().After(end) {
 			t.Fatalf("%s: not within %s", what, patience)

@@ -46,6 +46,7 @@ func startLoad(t *testing.T, w way, topic string, parts int32, opts ...kgo.Opt) 
 	l.done.Go(func() { l.produce(l.client) })
 	l.done.Go(func() { l.consume(consumer) })
 	l.advance(30)
+
 	return l
 }
 
@@ -62,10 +63,12 @@ func (l *load) produce(c *kgo.Client) {
 				l.failed = append(l.failed, err)
 				return
 			}
+
 			l.stored[string(r.Value)]++
 			l.acked.Add(1)
 		})
 	}
+
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := c.Flush(ctx); err != nil && !errors.Is(err, kgo.ErrClientClosed) {
@@ -87,7 +90,8 @@ func (l *load) consume(c *kgo.Client) {
 // advance waits until n more records are acknowledged, and n more are read.
 func (l *load) advance(n int64) {
 	l.t.Helper()
-	acked, read := l.acked.Load(), l.read.Load()
+	acked := l.acked.Load()
+	read := l.read.Load()
 	eventually(l.t, fmt.Sprintf("clients of %s go on", l.topic), func() bool {
 		return l.acked.Load() >= acked+n && l.read.Load() >= read+n
 	})
@@ -108,11 +112,13 @@ func (l *load) finish(idempotent bool) {
 	l.done.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	for _, err := range l.failed {
 		l.t.Errorf("%s: a record failed: %v", l.topic, err)
 	}
 	stored := storedIn(l.t, l.topic)
-	count, last := map[string]int{}, map[int32]string{}
+	count := map[string]int{}
+	last := map[int32]string{}
 	for _, at := range places(stored) {
 		value := string(stored[at].Value)
 		count[value]++
@@ -121,21 +127,25 @@ func (l *load) finish(idempotent bool) {
 		}
 		last[at.partition] = value
 	}
+
 	var lost, doubled []string
 	for value := range l.stored {
 		if count[value] == 0 {
 			lost = append(lost, value)
 		}
 	}
+
 	for value, n := range count {
 		if n > 1 && idempotent {
 			doubled = append(doubled, value)
 		}
 	}
+
 	slices.Sort(lost)
 	slices.Sort(doubled)
 	if len(lost) > 0 || len(doubled) > 0 {
 		l.t.Errorf("%s: of %d acknowledged records %d are lost %.10q; %d are stored twice %.10q", l.topic, len(l.stored), len(lost), lost, len(doubled), doubled)
 	}
+
 	l.t.Logf("%s: %d records acknowledged, %d stored, %d read meanwhile", l.topic, len(l.stored), len(stored), len(l.seen))
 }

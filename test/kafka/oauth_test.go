@@ -46,23 +46,28 @@ func newIssuer(path string) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	private, err := jwk.Import(raw)
 	if err != nil {
 		return nil, err
 	}
+
 	for name, value := range map[string]any{jwk.KeyIDKey: "key-1", jwk.AlgorithmKey: jwa.ES256(), jwk.KeyUsageKey: "sig"} {
 		if err := private.Set(name, value); err != nil {
 			return nil, err
 		}
 	}
+
 	public, err := private.PublicKey()
 	if err != nil {
 		return nil, err
 	}
+
 	text, err := json.Marshal(map[string]any{"keys": []jwk.Key{public}})
 	if err != nil {
 		return nil, err
 	}
+
 	return &issuer{path, private}, os.WriteFile(path, text, 0o600)
 }
 
@@ -95,6 +100,7 @@ func (i *issuer) sign(t *testing.T, claims map[string]any) string {
 			t.Fatal(err)
 		}
 	}
+
 	signed := must(jwt.Sign(tok, jwt.WithKey(jwa.ES256(), i.key)))(t)
 	return string(signed)
 }
@@ -103,11 +109,13 @@ func (i *issuer) sign(t *testing.T, claims map[string]any) string {
 func takingTokens(t *testing.T, kind string) (passing, ending *gateway) {
 	t.Helper()
 	o := options{upstream: cluster.Addresses(kafkatest.SASL), broker: service(t, "SCRAM-SHA-512"), bindings: alices}
-	o.node, o.listen = "passing-"+kind, ", sasl: {mode: passthrough}"
+	o.node = "passing-" + kind
+	o.listen = ", sasl: {mode: passthrough}"
 	passing = start(t, o)
 	o.node = "ending-" + kind
 	o.listen = fmt.Sprintf(", tls: {cert_file: %[1]s, key_file: %[1]s}, sasl: {mode: terminate, oauth: {jwks_file: %[2]s, issuer: %[3]q, audience: [%[4]s]}}",
 		cluster.NodeFile(), tokens.jwks, issuerName, audience)
+
 	return passing, start(t, o)
 }
 
@@ -123,8 +131,11 @@ func TestTokensSayWhoClientsAre(t *testing.T) {
 		{name: "ended", seeds: []string{ending.addr}, opts: []kgo.Opt{secure}},
 	} {
 		t.Run(w.name, func(t *testing.T) {
-			alice, bob := w.with(tokens.token(t, nil)), w.with(tokens.token(t, map[string]any{"sub": "bob"}))
-			own, policy := topic(t, w, "alice", 1), kerr.PolicyViolation.Message
+			alice := w.with(tokens.token(t, nil))
+			bob := w.with(tokens.token(t, map[string]any{"sub": "bob"}))
+			own := topic(t, w, "alice", 1)
+			policy := kerr.PolicyViolation.Message
+
 			if w.name == "direct" {
 				policy = "ok" // nothing stands in the way
 			}
@@ -137,6 +148,7 @@ func TestTokensSayWhoClientsAre(t *testing.T) {
 			if got := consume(t, alice, own)[0]; got[0] != "v" {
 				t.Errorf("alice reads %q", got)
 			}
+
 			for what, login := range map[string]kgo.Opt{
 				"has expired":             tokens.token(t, map[string]any{"exp": time.Now().Add(-time.Hour)}),
 				"is for another service":  tokens.token(t, map[string]any{"aud": "billing"}),
@@ -149,6 +161,7 @@ func TestTokensSayWhoClientsAre(t *testing.T) {
 			}
 		})
 	}
+
 	for _, g := range []*gateway{passing, ending} {
 		who := map[string]int{}
 		for _, d := range g.decisions(t, audit.Filter{}) {
@@ -156,6 +169,7 @@ func TestTokensSayWhoClientsAre(t *testing.T) {
 				who[d.Principal+" "+d.Outcome]++
 			}
 		}
+
 		if len(who) != 2 || who["User:alice passed"] != 1 || who["User:bob policy_denied"] != 1 {
 			t.Errorf("the log of %s says %v", g.node, who)
 		}
@@ -173,6 +187,7 @@ func (s *sessions) login(t *testing.T, lifetime time.Duration) []kgo.Opt {
 		s.tokens.Add(1)
 		return oauth.Auth{Token: tokens.sign(t, map[string]any{"exp": time.Now().Add(lifetime)})}, nil
 	}
+
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		s.connections.Add(1)
 		if s.tls != nil {
@@ -180,6 +195,7 @@ func (s *sessions) login(t *testing.T, lifetime time.Duration) []kgo.Opt {
 		}
 		return new(net.Dialer).DialContext(ctx, network, addr)
 	}
+
 	return []kgo.Opt{kgo.SASL(oauth.Oauth(token)), kgo.Dialer(dial)}
 }
 
@@ -193,6 +209,7 @@ func TestClientsAuthenticateAgainAndStay(t *testing.T) {
 		load *load
 		had  int32
 	}
+
 	all := []*stay{
 		{way: way{name: "direct", seeds: cluster.Addresses(kafkatest.SASL)}},
 		{way: way{name: "passed", seeds: []string{passing.addr}}},
@@ -203,6 +220,7 @@ func TestClientsAuthenticateAgainAndStay(t *testing.T) {
 		s.load.advance(100)
 		s.had = s.connections.Load()
 	}
+
 	for _, s := range all {
 		eventually(t, s.name+": every connection has authenticated twice", func() bool { return s.tokens.Load() >= 2*s.had })
 		s.load.advance(100)
@@ -211,6 +229,7 @@ func TestClientsAuthenticateAgainAndStay(t *testing.T) {
 		}
 		s.load.finish(true)
 	}
+
 	for g, s := range map[*gateway]*stay{passing: all[1], ending: all[2]} {
 		if got := principalOf(t, g, s.load.topic); got != "User:alice passed" {
 			t.Errorf("the log of %s says %q", g.node, got)

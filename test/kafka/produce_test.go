@@ -65,12 +65,14 @@ func TestModulesActAtEveryCodecAndAcks(t *testing.T) {
 				records(to, 0, sent...)...)
 			want = append(want, upperCase(sent)...)
 			awaitEnd(t, to, 0, int64(len(want)))
+
 			first := (3*i + j) * len(sent)
 			if r := storedIn(t, to)[position{0, int64(first)}]; int(r.Attrs.CompressionType()) != i {
 				t.Errorf("%s is stored in codec %d", codec, r.Attrs.CompressionType())
 			}
 		}
 	}
+
 	if got := consume(t, w, to)[0]; !slices.Equal(got, want) {
 		t.Errorf("%d records are read, %d were sent, or they differ", len(got), len(want))
 	}
@@ -103,6 +105,7 @@ func sendAll(t *testing.T, c *kgo.Client, all []*kgo.Record) {
 			wg.Done()
 		})
 	}
+
 	wg.Wait()
 }
 
@@ -110,13 +113,17 @@ func sendAll(t *testing.T, c *kgo.Client, all []*kgo.Record) {
 // record; the others are stored and answered with their offsets, the bad one with its record's index and decision.
 func TestARejectedPartitionLeavesTheOthersOfItsRequest(t *testing.T) {
 	w := through(shared)
-	plain, strict := name(w, "plain"), name(w, "strict")
+	plain := name(w, "plain")
+	strict := name(w, "strict")
 	for _, n := range []string{plain, strict} {
 		onOneNode(t, n, 2, 2)
 	}
+
 	cl := w.client(t)
 	req := kmsg.NewPtrProduceRequest()
-	req.Acks, req.TimeoutMillis = -1, 10_000
+	req.Acks = -1
+	req.TimeoutMillis = 10_000
+
 	for _, part := range []struct {
 		topic  string
 		values [][]string
@@ -131,12 +138,15 @@ func TestARejectedPartitionLeavesTheOthersOfItsRequest(t *testing.T) {
 			rp.Partition, rp.Records = int32(i), batchOf(values...)
 			rt.Partitions = append(rt.Partitions, rp)
 		}
+
 		req.Topics = append(req.Topics, rt)
 	}
+
 	resp := must(req.RequestWith(patient(t), cl.Broker(2)))(t)
 	if resp.Version < 13 {
 		t.Errorf("the request went at version %d, without topic ids", resp.Version)
 	}
+
 	for i, rt := range resp.Topics {
 		for j, p := range rt.Partitions {
 			bad := i == 1 && j == 0
@@ -149,6 +159,7 @@ func TestARejectedPartitionLeavesTheOthersOfItsRequest(t *testing.T) {
 			}
 		}
 	}
+
 	if got := append(consume(t, direct(), plain), consume(t, direct(), strict)...); fmt.Sprint(got) != "[[Fine Here] [too] [] [good]]" {
 		t.Errorf("stored: %q", got)
 	}
@@ -160,21 +171,28 @@ func onOneNode(t *testing.T, topic string, partitions, node int32) {
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.TimeoutMillis = 30_000
 	rt := kmsg.NewCreateTopicsRequestTopic()
-	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, -1, -1
+	rt.Topic = topic
+	rt.NumPartitions = -1
+	rt.ReplicationFactor = -1
+
 	for p := range partitions {
 		a := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
-		a.Partition, a.Replicas = p, []int32{node}
+		a.Partition = p
+		a.Replicas = []int32{node}
 		rt.ReplicaAssignment = append(rt.ReplicaAssignment, a)
 	}
+
 	one := kmsg.NewCreateTopicsRequestTopicConfig()
 	one.Name, one.Value = "min.insync.replicas", kadm.StringPtr("1")
 	rt.Configs = append(rt.Configs, one)
 	req.Topics = append(req.Topics, rt)
 	cl := direct().client(t)
+
 	resp := must(req.RequestWith(patient(t), cl))(t)
 	if err := kerr.ErrorForCode(resp.Topics[0].ErrorCode); err != nil {
 		t.Fatalf("making %s: %v", topic, err)
 	}
+
 	eventually(t, "the node knows "+topic, func() bool {
 		m := metadataOf(t, cl.Broker(int(node)), topic)
 		return len(m.Partitions) == int(partitions) && m.Partitions[0].Leader == node
@@ -191,6 +209,7 @@ func batchOf(values ...string) []byte {
 		r.Length = int32(len(r.AppendTo(nil)) - 1)
 		b.Records = r.AppendTo(b.Records)
 	}
+
 	raw := b.AppendTo(nil)
 	binary.BigEndian.PutUint32(raw[8:], uint32(len(raw)-12))
 	binary.BigEndian.PutUint32(raw[17:], crc32.Checksum(raw[21:], crc32.MakeTable(crc32.Castagnoli)))
@@ -204,16 +223,20 @@ func TestRejectedBatchesAreNotRetriedAndOthersGoOn(t *testing.T) {
 	c := w.client(t)
 	var want []string
 	for i := range 40 {
-		value, expected := fmt.Sprintf("good %d", i), "ok"
+		value := fmt.Sprintf("good %d", i)
+		expected := "ok"
 		if i%4 == 1 {
-			value, expected = fmt.Sprintf("Bad %d", i), kerr.InvalidRecord.Message
+			value = fmt.Sprintf("Bad %d", i)
+			expected = kerr.InvalidRecord.Message
 		} else {
 			want = append(want, value)
 		}
+
 		if got := send(t, c, records(to, 0, value)...); got[0] != expected {
 			t.Fatalf("%s: %s", value, got[0])
 		}
 	}
+
 	if got := consume(t, w, to)[0]; !slices.Equal(got, want) {
 		t.Errorf("stored %q", got)
 	}

@@ -23,6 +23,7 @@ func TestARollingRestartOfTwoGatewaysLosesNothing(t *testing.T) {
 		gateways[i] = start(t, g.options)
 		advance(all, 100)
 	}
+
 	for _, l := range all {
 		l.finish(true)
 		everyRecordIsDecided(t, l.topic, gateways...)
@@ -36,7 +37,8 @@ func TestADrainedGatewayHasAnsweredWhatItTook(t *testing.T) {
 	w := through(g)
 	to := topic(t, w, "plain", 1)
 	c := w.client(t, kgo.DisableIdempotentWrite(), kgo.RecordRetries(0), kgo.MaxProduceRequestsInflightPerBroker(5), kgo.ProducerBatchMaxBytes(1000))
-	acked, failed := 0, 0
+	acked := 0
+	failed := 0
 	results := make(chan error, 1000)
 	for i := 0; failed == 0; i++ {
 		for _, r := range records(to, 0, numbered("drained", 5)...) {
@@ -45,6 +47,7 @@ func TestADrainedGatewayHasAnsweredWhatItTook(t *testing.T) {
 		if i == 40 {
 			g.terminate()
 		}
+
 		for range 5 {
 			if err := <-results; err != nil {
 				failed++
@@ -53,11 +56,13 @@ func TestADrainedGatewayHasAnsweredWhatItTook(t *testing.T) {
 			}
 		}
 	}
+
 	if err := g.stop(); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(storedIn(t, to)); n != acked {
 		t.Errorf("%d records are acknowledged, %d failed, %d are stored", acked, failed, n)
 	}
+
 	everyRecordIsDecided(t, to, g)
 }

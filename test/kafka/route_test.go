@@ -29,6 +29,7 @@ func quarantined(t *testing.T) map[position]*kgo.Record {
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		t.Fatal(err)
 	}
+
 	awaitTopic(t, quarantine, 1)
 	return storedIn(t, quarantine)
 }
@@ -42,6 +43,7 @@ func added(t *testing.T, before map[position]*kgo.Record) (out []*kgo.Record) {
 			out = append(out, now[at])
 		}
 	}
+
 	return out
 }
 
@@ -61,18 +63,22 @@ func TestRoutedRecordsAreInTheQuarantine(t *testing.T) {
 		"plain":      {[]kgo.Opt{kgo.DisableIdempotentWrite()}, 2},
 	} {
 		t.Run(kind, func(t *testing.T) {
-			before, to := quarantined(t), topic(t, w, "routing", 1)
+			before := quarantined(t)
+			to := topic(t, w, "routing", 1)
 			mustSend(t, w.client(t, c.opts...), payments(to)...)
+
 			if got := consume(t, w, to)[0]; !slices.Equal(got, []string{`{"amount":1}`, `{"amount":2}`}) {
 				t.Errorf("the topic gives %q", got)
 			}
 			if n := len(storedIn(t, to)); n != c.places {
 				t.Errorf("the topic holds %d records", n)
 			}
+
 			copies := added(t, before)
 			if len(copies) != 2 {
 				t.Fatalf("%d records are in the quarantine", len(copies))
 			}
+
 			for i, want := range []string{"1 key 1 {\"amount\":5000}", "3 key 3 {\"amount\":7000}"} {
 				r := copies[i]
 				if len(r.Headers) != 2 || string(r.Headers[0].Value)+" "+string(r.Key)+" "+string(r.Value) != want ||
@@ -80,12 +86,14 @@ func TestRoutedRecordsAreInTheQuarantine(t *testing.T) {
 					t.Errorf("the quarantine holds %q = %q, headers %q; want %q", r.Key, r.Value, r.Headers, want)
 				}
 			}
+
 			decided := shared.decisions(t, audit.Filter{Topic: to, Outcome: "routed"})
 			for i, d := range decided {
 				if i >= len(copies) || d.Routed == nil || d.Routed.Topic != quarantine || d.Routed.Partition != copies[i].Partition || d.Routed.Offset != copies[i].Offset {
 					t.Errorf("the log says that a record went to %+v", d.Routed)
 				}
 			}
+
 			if len(decided) != 2 {
 				t.Errorf("the log has %d routed records", len(decided))
 			}
@@ -98,19 +106,24 @@ func TestRoutedRecordsAreInTheQuarantine(t *testing.T) {
 // a batch with a routed record is stored then; the producer may try again, and succeeds, once, when the node is back.
 func TestNothingIsAcknowledgedBeforeItsCopyIsSafe(t *testing.T) {
 	w := through(shared)
-	before, to, other := quarantined(t), topic(t, w, "routing", 1), topic(t, w, "routing", 1)
+	before := quarantined(t)
+	to := topic(t, w, "routing", 1)
+	other := topic(t, w, "routing", 1)
 	waiting := w.client(t)
 	mustSend(t, waiting, records(other, 0, `{"amount":3}`)...)
+
 	away := 1 // neither leads the topic nor the quarantine: what fails is a copy, not a connection
 	for away == int(leader(t, to, 0)) || away == int(leader(t, quarantine, 0)) {
 		away++
 	}
+
 	cluster.StopNode(away)
 
 	impatient := w.client(t, kgo.DisableIdempotentWrite(), kgo.RecordRetries(1))
 	if got := send(t, impatient, payments(to)...); !slices.Equal(got, slices.Repeat([]string{kerr.KafkaStorageError.Message}, 4)) {
 		t.Errorf("without a safe copy: %q", got)
 	}
+
 	one := direct().client(t, kgo.DisableIdempotentWrite(), kgo.RequiredAcks(kgo.LeaderAck()))
 	if got := send(t, one, &kgo.Record{Topic: quarantine, Value: []byte("acks=1")})[0]; got != "ok" {
 		t.Errorf("the quarantine takes nothing at all: %s", got)
@@ -118,22 +131,26 @@ func TestNothingIsAcknowledgedBeforeItsCopyIsSafe(t *testing.T) {
 	if got := storedIn(t, to); len(got) > 0 {
 		t.Errorf("stored without a safe copy: %q", values(got))
 	}
+
 	results := make(chan error, 4)
 	for _, r := range payments(other) {
 		waiting.Produce(patient(t), r, func(_ *kgo.Record, err error) { results <- err })
 	}
+
 	if got := send(t, w.client(t), records(to, 0, `{"amount":4}`)...)[0]; got != "ok" {
 		t.Errorf("a batch without a routed record: %s", got)
 	}
 	if log := shared.said(); !strings.Contains(log, "sending copies to topic quarantine") || strings.Contains(log, "5000") {
 		t.Errorf("the gateway does not say why, or too much: %s", log)
 	}
+
 	startNode(t, away, nil)
 	for range 4 {
 		if err := <-results; err != nil {
 			t.Errorf("when the node is back: %v", err)
 		}
 	}
+
 	if got := consume(t, w, other)[0]; !slices.Equal(got, []string{`{"amount":3}`, `{"amount":1}`, `{"amount":2}`}) {
 		t.Errorf("the topic gives %q", got)
 	}
@@ -141,10 +158,12 @@ func TestNothingIsAcknowledgedBeforeItsCopyIsSafe(t *testing.T) {
 	for _, r := range added(t, before) {
 		copies = append(copies, string(r.Value))
 	}
+
 	slices.Sort(copies)
 	if !slices.Equal(copies, []string{"acks=1", `{"amount":5000}`, `{"amount":7000}`}) {
 		t.Errorf("the quarantine holds %q", copies)
 	}
+
 	everyRecordIsDecided(t, to, shared)
 	everyRecordIsDecided(t, other, shared)
 }
@@ -152,16 +171,20 @@ func TestNothingIsAcknowledgedBeforeItsCopyIsSafe(t *testing.T) {
 // TestTransactionsRouteNothing: a copy cannot be taken back, so that the record is rejected, and the producer aborts.
 func TestTransactionsRouteNothing(t *testing.T) {
 	w := through(shared)
-	before, to := quarantined(t), topic(t, w, "routing", 1)
+	before := quarantined(t)
+	to := topic(t, w, "routing", 1)
+
 	c := w.client(t, kgo.TransactionalID(to))
 	if err := c.BeginTransaction(); err != nil {
 		t.Fatal(err)
 	}
+
 	for i, got := range send(t, c, payments(to)...) {
 		if got != kerr.InvalidRecord.Message {
 			t.Errorf("record %d: %s", i, got)
 		}
 	}
+
 	if err := c.EndTransaction(patient(t), kgo.TryAbort); err != nil {
 		t.Fatal(err)
 	}
@@ -172,10 +195,12 @@ func TestTransactionsRouteNothing(t *testing.T) {
 	if copies := added(t, before); len(copies) > 0 {
 		t.Errorf("%d records are in the quarantine", len(copies))
 	}
+
 	why := map[string]bool{}
 	for _, d := range shared.decisions(t, audit.Filter{Topic: to, Outcome: "rejected"}) {
 		why[d.Reason] = true
 	}
+
 	if !why["route_in_transaction"] {
 		t.Errorf("the log gives as reasons %v", why)
 	}

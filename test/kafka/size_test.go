@@ -28,19 +28,25 @@ type part struct {
 // produceOf is one request, partitions of the same topic together.
 func produceOf(parts ...part) *kmsg.ProduceRequest {
 	req := kmsg.NewPtrProduceRequest()
-	req.Acks, req.TimeoutMillis = -1, 30_000
+	req.Acks = -1
+	req.TimeoutMillis = 30_000
+
 	for _, p := range parts {
 		n := len(req.Topics)
 		if n == 0 || req.Topics[n-1].Topic != p.topic {
 			rt := kmsg.NewProduceRequestTopic()
-			rt.Topic, rt.TopicID = p.topic, p.id
+			rt.Topic = p.topic
+			rt.TopicID = p.id
 			req.Topics = append(req.Topics, rt)
 			n++
 		}
+
 		rp := kmsg.NewProduceRequestTopicPartition()
-		rp.Partition, rp.Records = p.partition, p.batch
+		rp.Partition = p.partition
+		rp.Records = p.batch
 		req.Topics[n-1].Partitions = append(req.Topics[n-1].Partitions, rp)
 	}
+
 	return req
 }
 
@@ -56,7 +62,8 @@ func compressed(t *testing.T, level int, values ...string) []byte {
 // limited makes a topic that takes batches up to so many bytes.
 func limited(t *testing.T, kind string, partitions int32, bytes int) string {
 	t.Helper()
-	to, limit := name(through(shared), kind), strconv.Itoa(bytes)
+	to := name(through(shared), kind)
+	limit := strconv.Itoa(bytes)
 	makeTopic(t, to, partitions, map[string]*string{"max.message.bytes": &limit})
 	return to
 }
@@ -73,15 +80,21 @@ func TestABatchThatGrewIsCompressedHarder(t *testing.T) {
 		}
 		values = append(values, line.String())
 	}
-	sent, loud := compressed(t, 2, values...), upperCase(values)
-	fast, dense := len(compressed(t, 0, loud...)), len(compressed(t, 2, loud...))
+
+	sent := compressed(t, 2, values...)
+	loud := upperCase(values)
+	fast := len(compressed(t, 0, loud...))
+	dense := len(compressed(t, 2, loud...))
+
 	limit := max(len(sent), dense) + 16
 	if fast <= limit {
 		t.Fatalf("the text does not tell the levels apart: %d bytes fast, %d dense", fast, dense)
 	}
+
 	w := through(shared)
 	to := limited(t, "upper", 1, limit)
 	cl := w.client(t)
+
 	resp := must(produceOf(part{to, metadataOf(t, cl, to).TopicID, 0, sent}).RequestWith(patient(t), cl.Broker(int(leader(t, to, 0)))))(t)
 	if code := resp.Topics[0].Partitions[0].ErrorCode; code != 0 {
 		t.Fatalf("error %d", code)
@@ -89,6 +102,7 @@ func TestABatchThatGrewIsCompressedHarder(t *testing.T) {
 	if got := consume(t, w, to)[0]; fmt.Sprint(got) != fmt.Sprint(loud) {
 		t.Errorf("%d of %d records are stored", len(got), len(loud))
 	}
+
 	everyRecordIsDecided(t, to, shared)
 }
 
@@ -101,12 +115,14 @@ func TestABatchThatGrewTooLargeFailsAlone(t *testing.T) {
 	eventually(t, "the limit is known", func() bool {
 		return strings.Contains(settingsOf(must(w.admin(t).DescribeTopicConfigs(patient(t), to))(t)), "max.message.bytes=2000")
 	})
+
 	cl := w.client(t)
 	id := metadataOf(t, cl, to).TopicID
 	many := make([]string, 100)
 	for i := range many {
 		many[i] = "drop"
 	}
+
 	resp := must(produceOf(part{to, id, 0, batchOf(many...)}, part{to, id, 1, batchOf("keep", "drop")}).RequestWith(patient(t), cl.Broker(1)))(t)
 	for _, p := range resp.Topics[0].Partitions {
 		want := int16(0)
@@ -117,6 +133,7 @@ func TestABatchThatGrewTooLargeFailsAlone(t *testing.T) {
 			t.Errorf("partition %d: error %d, want %d", p.Partition, p.ErrorCode, want)
 		}
 	}
+
 	if got := values(storedIn(t, to)); fmt.Sprint(got) != "[keep]" {
 		t.Errorf("stored: %q", got)
 	}

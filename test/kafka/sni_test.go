@@ -30,11 +30,13 @@ func (n *names) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	n.mu.Lock()
 	n.asked[host]++
 	n.mu.Unlock()
 	cfg := n.tls.Clone()
 	cfg.ServerName = host
+
 	return (&tls.Dialer{Config: cfg}).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", port))
 }
 
@@ -72,11 +74,13 @@ func TestOnePortStandsForAllNodes(t *testing.T) {
 	for _, b := range must(kmsg.NewPtrMetadataRequest().RequestWith(patient(t), w.client(t)))(t).Brokers {
 		told[fmt.Sprintf("%d %s:%d", b.NodeID, b.Host, b.Port)] = true
 	}
+
 	for node := range 3 {
 		if want := fmt.Sprintf("%d node-%[1]d.kafka.example.org:%s", node+1, port); !told[want] || len(told) != 3 {
 			t.Errorf("nodes are told as %v, not as %s", told, want)
 		}
 	}
+
 	sameVia(t, w, func(t *testing.T, w way) []string {
 		to := topic(t, w, "plain", 3)
 		c := w.client(t)
@@ -84,14 +88,17 @@ func TestOnePortStandsForAllNodes(t *testing.T) {
 		for p := range int32(3) {
 			got = append(got, send(t, c, records(to, p, numbered("named", 10)...)...)...)
 		}
+
 		for _, part := range consume(t, w, to) {
 			got = append(got, part...)
 		}
 		return got
 	})
+
 	sameVia(t, w, func(t *testing.T, w way) grouped { return rebalance(t, w, protocols["consumer"]) })
 	upper := topic(t, w, "upper", 1)
 	mustSend(t, w.client(t), records(upper, 0, "module")...)
+
 	if got := consume(t, w, upper)[0]; !slices.Equal(got, []string{"MODULE"}) {
 		t.Errorf("through a module: %q", got)
 	}
@@ -112,6 +119,7 @@ func TestNamesOfNoNodeLeadNowhere(t *testing.T) {
 			t.Errorf("%s leads to a node", host)
 		}
 	}
+
 	if err := w.client(t).Ping(patient(t)); err != nil {
 		t.Errorf("the names that there are: %v", err)
 	}

@@ -24,12 +24,16 @@ func wantMetrics(t *testing.T) {
 	t.Helper()
 	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
 	r := kmsg.NewIncrementalAlterConfigsRequestResource()
-	r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeClientMetrics, "producers"
+	r.ResourceType = kmsg.ConfigResourceTypeClientMetrics
+	r.ResourceName = "producers"
+
 	for name, value := range map[string]string{"metrics": "org.apache.kafka.producer.", "interval.ms": "500", "match": "client_software_name=apache-kafka-java"} {
 		c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
-		c.Name, c.Value = name, &value
+		c.Name = name
+		c.Value = &value
 		r.Configs = append(r.Configs, c)
 	}
+
 	req.Resources = append(req.Resources, r)
 	if err := kerr.ErrorForCode(must(req.RequestWith(patient(t), direct().client(t)))(t).Resources[0].ErrorCode); err != nil {
 		t.Fatal(err)
@@ -64,11 +68,13 @@ func TestMetricsOfClientsPassOnlyWhereAllowed(t *testing.T) {
 			for _, api := range offered(t, c.w.seeds[0]) {
 				offer[api.ApiKey] = true
 			}
+
 			if offer[getSubscriptions] != c.passes || offer[pushTelemetry] != c.passes {
 				t.Errorf("offered: GetTelemetrySubscriptions %v, PushTelemetry %v", offer[getSubscriptions], offer[pushTelemetry])
 			}
 			id := "telemetry-" + c.w.name
 			verify(t, c.w, id, topic(t, c.w, "plain", 1))
+
 			if got := pushed(t, id); got != c.passes {
 				t.Errorf("metrics of %s reached the cluster: %v", id, got)
 			}
@@ -84,6 +90,7 @@ func verify(t *testing.T, w way, clientID, topic string) {
 	if err := os.WriteFile(config, fmt.Appendf(nil, "client.id=%s\nenable.metrics.push=true\n", clientID), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	out, err := cluster.Tool(patient(t), "verifiable-producer", "--bootstrap-server", strings.Join(w.seeds, ","), "--topic", topic,
 		"--max-messages", "200", "--throughput", "100", "--command-config", config)
 	if err != nil || !strings.Contains(out, `"acked":200`) {
@@ -102,6 +109,7 @@ func asked(t *testing.T, addr string, passes bool) {
 			}
 			continue
 		}
+
 		want := must(exchange(cluster.Bootstrap()[0], question(key, 0, "t", [16]byte{})))(t)
 		if err != nil || len(got) != len(want) {
 			t.Errorf("API key %d: %v, %d bytes; the cluster itself answers %d", key, err, len(got), len(want))

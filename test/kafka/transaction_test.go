@@ -26,21 +26,25 @@ func TestTransactionsAreKeptOrUndone(t *testing.T) {
 			prefix := []string{"kept", "undone", "kept too"}[i]
 			transact(t, c, end, append(records(to, 0, numbered(prefix, 3)...), records(to, 1, numbered(prefix, 2)...)...)...)
 		}
+
 		got := transacted{}
 		for _, part := range consume(t, w, to, kgo.FetchIsolationLevel(kgo.ReadCommitted())) {
 			got.Committed = append(got.Committed, part...)
 		}
+
 		stored := storedIn(t, to)
 		got.All = values(stored)
 		for _, at := range places(stored) {
 			got.Epochs = append(got.Epochs, stored[at].ProducerEpoch-stored[places(stored)[0]].ProducerEpoch)
 		}
+
 		if w.name == "gateway" {
 			everyRecordIsDecided(t, to, shared)
 		}
 		if !slices.Contains(got.Epochs, 2) {
 			t.Errorf("the producer's epoch did not move with each transaction, as TV2 has it: %v", got.Epochs)
 		}
+
 		return got
 	})
 }
@@ -50,6 +54,7 @@ func transact(t *testing.T, c *kgo.Client, end kgo.TransactionEndTry, records ..
 	if err := c.BeginTransaction(); err != nil {
 		t.Fatal(err)
 	}
+
 	mustSend(t, c, records...)
 	if err := c.EndTransaction(patient(t), end); err != nil {
 		t.Fatal(err)
@@ -66,7 +71,8 @@ type moved struct {
 // TestOffsetsAreCommittedWithTheirTransaction: what an aborted transaction read is read again.
 func TestOffsetsAreCommittedWithTheirTransaction(t *testing.T) {
 	same(t, func(t *testing.T, w way) moved {
-		in, out := topic(t, w, "plain", 1), topic(t, w, "plain", 1)
+		in := topic(t, w, "plain", 1)
+		out := topic(t, w, "plain", 1)
 		mustSend(t, w.client(t), records(in, 0, numbered("in", 6)...)...)
 		var got moved
 		pass(t, w, in, out, kgo.TryCommit)
@@ -76,6 +82,7 @@ func TestOffsetsAreCommittedWithTheirTransaction(t *testing.T) {
 		offset, _ := must(w.admin(t).FetchOffsets(patient(t), in))(t).Lookup(in, 0)
 		got.Committed = offset.At
 		got.Again = pass(t, w, in, out, kgo.TryCommit)
+
 		return got
 	})
 }
@@ -86,9 +93,11 @@ func pass(t *testing.T, w way, in, out string, end kgo.TransactionEndTry) (read 
 	opts := []kgo.Opt{kgo.SeedBrokers(w.seeds...), kgo.TransactionalID(in), kgo.ConsumerGroup(in), kgo.ConsumeTopics(in),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RecordPartitioner(kgo.ManualPartitioner())}
+
 	s := must(kgo.NewGroupTransactSession(append(opts, w.opts...)...))(t)
 	defer s.Close()
 	ctx := patient(t)
+
 	fetches := s.PollFetches(ctx)
 	if err := fetches.Err(); err != nil {
 		t.Fatal(err)
@@ -96,10 +105,12 @@ func pass(t *testing.T, w way, in, out string, end kgo.TransactionEndTry) (read 
 	if err := s.Begin(); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, r := range fetches.Records() {
 		read = append(read, string(r.Value))
 		s.Produce(ctx, &kgo.Record{Topic: out, Value: r.Value}, nil)
 	}
+
 	if committed, err := s.End(ctx, end); err != nil || committed != bool(end) {
 		t.Fatalf("the transaction ended with %v, %v", committed, err)
 	}
@@ -109,7 +120,8 @@ func pass(t *testing.T, w way, in, out string, end kgo.TransactionEndTry) (read 
 // TestARejectedRecordUndoesItsTransaction: the producer is told, aborts, and nothing of the transaction is seen.
 func TestARejectedRecordUndoesItsTransaction(t *testing.T) {
 	w := through(shared)
-	strict, plain := topic(t, w, "strict", 1), topic(t, w, "plain", 1)
+	strict := topic(t, w, "strict", 1)
+	plain := topic(t, w, "plain", 1)
 	c := w.client(t, kgo.TransactionalID(strict))
 	for _, value := range []string{"good", "Bad", "better"} {
 		if err := c.BeginTransaction(); err != nil {
@@ -117,6 +129,7 @@ func TestARejectedRecordUndoesItsTransaction(t *testing.T) {
 		}
 		mustSend(t, c, records(plain, 0, value)...)
 		end := kgo.TryCommit
+
 		switch got := send(t, c, records(strict, 0, value)...)[0]; {
 		case value != "Bad" && got != "ok":
 			t.Errorf("%s: %s", value, got)
@@ -125,10 +138,12 @@ func TestARejectedRecordUndoesItsTransaction(t *testing.T) {
 		case value == "Bad":
 			end = kgo.TryAbort
 		}
+
 		if err := c.EndTransaction(patient(t), end); err != nil {
 			t.Fatalf("ending the transaction of %s: %v", value, err)
 		}
 	}
+
 	for _, topic := range []string{strict, plain} {
 		got := consume(t, w, topic, kgo.FetchIsolationLevel(kgo.ReadCommitted()))[0]
 		if !slices.Equal(got, []string{"good", "better"}) {
@@ -146,12 +161,14 @@ func TestRecordsAreDroppedInTransactionsToo(t *testing.T) {
 	transact(t, c, kgo.TryAbort, records(to, 0, "undone", "drop 4")...)
 	transact(t, c, kgo.TryCommit, records(to, 0, "drop 5")...)
 	transact(t, c, kgo.TryCommit, records(to, 0, "keep 6")...)
+
 	if got := consume(t, w, to, kgo.FetchIsolationLevel(kgo.ReadCommitted()))[0]; !slices.Equal(got, []string{"keep 1", "keep 6"}) {
 		t.Errorf("seen %q", got)
 	}
 	if n := len(storedIn(t, to)); n != 7 {
 		t.Errorf("%d records are stored, placeholders among them", n)
 	}
+
 	everyRecordIsDecided(t, to, shared)
 }
 
@@ -167,6 +184,7 @@ func TestTheClustersFeaturesAreSeenAsTheyAre(t *testing.T) {
 				}
 			}
 		})
+
 		if got["transaction.version"] != 2 {
 			t.Errorf("transaction.version is %d", got["transaction.version"])
 		}

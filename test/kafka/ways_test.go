@@ -49,6 +49,7 @@ func sameVia[T any](t *testing.T, gateway way, do func(t *testing.T, w way) T) {
 			return
 		}
 	}
+
 	if !reflect.DeepEqual(got[0], got[1]) {
 		direct, gateway := differing(reflect.ValueOf(got[0]), reflect.ValueOf(got[1]))
 		t.Errorf("direct:  %+v\ngateway: %+v", direct, gateway)
@@ -124,6 +125,7 @@ func metadataOf(t *testing.T, r kmsg.Requestor, topic string) kmsg.MetadataRespo
 	rt := kmsg.NewMetadataRequestTopic()
 	rt.Topic = &topic
 	req.Topics = append(req.Topics, rt)
+
 	resp, err := req.RequestWith(patient(t), r)
 	if err != nil || len(resp.Topics) != 1 {
 		return kmsg.MetadataResponseTopic{ErrorCode: -1}
@@ -187,6 +189,7 @@ func outcome(err error) string {
 	case errors.As(err, &ke):
 		return ke.Message
 	}
+
 	return err.Error()
 }
 
@@ -201,9 +204,11 @@ func consume(t *testing.T, w way, topic string, opts ...kgo.Opt) [][]string {
 	for p := range n {
 		mustSend(t, end, &kgo.Record{Topic: topic, Partition: int32(p), Key: []byte(sentinel), Value: []byte(sentinel)})
 	}
+
 	c := w.client(t, append(opts, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 	defer c.Close()
-	got, ends := make([][]string, n), make([]bool, n)
+	got := make([][]string, n)
+	ends := make([]bool, n)
 	for ctx := patient(t); slices.Contains(ends, false); {
 		fetches := c.PollFetches(ctx)
 		if err := ctx.Err(); err != nil {
@@ -219,6 +224,7 @@ func consume(t *testing.T, w way, topic string, opts ...kgo.Opt) [][]string {
 			}
 		})
 	}
+
 	return got
 }
 
@@ -248,14 +254,17 @@ func storedIn(t *testing.T, topic string) map[position]*kgo.Record {
 			if next <= offset {
 				t.Fatalf("reading %s/%d does not get beyond %d: %v", topic, end.Partition, offset, part.Err)
 			}
+
 			for _, r := range part.Records {
 				if string(r.Key) != sentinel {
 					out[position{r.Partition, r.Offset}] = r
 				}
 			}
+
 			offset = next
 		}
 	})
+
 	return out
 }
 
@@ -264,21 +273,28 @@ func fetch(t *testing.T, cl *kgo.Client, topic string, partition int32, offset i
 	t.Helper()
 	meta := metadataOf(t, cl, topic)
 	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis, req.MaxBytes = 5000, 8<<20
+	req.MaxWaitMillis = 5000
+	req.MaxBytes = 8 << 20
 	rt := kmsg.NewFetchRequestTopic()
-	rt.Topic, rt.TopicID = topic, meta.TopicID
+	rt.Topic = topic
+	rt.TopicID = meta.TopicID
 	rp := kmsg.NewFetchRequestTopicPartition()
-	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes = partition, offset, 8<<20
+	rp.Partition = partition
+	rp.FetchOffset = offset
+	rp.PartitionMaxBytes = 8 << 20
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
+
 	node := slices.IndexFunc(meta.Partitions, func(p kmsg.MetadataResponseTopicPartition) bool { return p.Partition == partition })
 	if node < 0 {
 		t.Fatalf("%s/%d is not there", topic, partition)
 	}
+
 	resp := must(req.RequestWith(patient(t), cl.Broker(int(meta.Partitions[node].Leader))))(t)
 	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
 		t.Fatalf("fetching %s/%d: error %d", topic, partition, resp.ErrorCode)
 	}
+
 	o := kgo.ProcessFetchPartitionOpts{Offset: offset, Topic: topic, Partition: partition}
 	return kgo.ProcessFetchPartition(o, &resp.Topics[0].Partitions[0], kgo.DefaultDecompressor(), nil)
 }
@@ -297,6 +313,7 @@ func places(stored map[position]*kgo.Record) []position {
 	for at := range stored {
 		out = append(out, at)
 	}
+
 	slices.SortFunc(out, func(a, b position) int {
 		return int(a.partition-b.partition)<<20 + int(a.offset-b.offset)
 	})

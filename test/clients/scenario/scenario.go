@@ -228,6 +228,7 @@ func (r *run) transaction(ctx context.Context) (Result, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		count[commit] = got
 	}
 
