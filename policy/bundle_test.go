@@ -27,14 +27,17 @@ func signer(t *testing.T, id string) (private string, k Key) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	priv, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	pub, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: priv})),
 		Key{ID: id, PEM: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: pub})), Scope: scope}
 }
@@ -50,16 +53,19 @@ func bundled(t *testing.T, decision, private, id string) []byte {
 			URL: "m.rego", Path: "/m.rego", Raw: []byte(text), Parsed: ast.MustParseModule(text),
 		}},
 	}
+
 	if private != "" {
 		claims := bundle.NewSigningConfig(private, "ES256", "")
 		if err := b.GenerateSignature(claims, id, false); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	var out bytes.Buffer
 	if err := bundle.NewWriter(&out).Write(b); err != nil {
 		t.Fatal(err)
 	}
+
 	return out.Bytes()
 }
 
@@ -71,9 +77,11 @@ func repacked(t *testing.T, tarball []byte, edit func(name string, body []byte) 
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var out bytes.Buffer
 	zw := gzip.NewWriter(&out)
 	tw := tar.NewWriter(zw)
+
 	put := func(name string, body []byte) {
 		if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: int64(len(body))}); err != nil {
 			t.Fatal(err)
@@ -87,18 +95,21 @@ func repacked(t *testing.T, tarball []byte, edit func(name string, body []byte) 
 		if err != nil {
 			break
 		}
+
 		var body bytes.Buffer
 		if _, err := body.ReadFrom(tr); err != nil {
 			t.Fatal(err)
 		}
 		put(h.Name, edit(h.Name, body.Bytes()))
 	}
+
 	for _, name := range extra {
 		put(name, []byte("package extra\n"))
 	}
 	if err := errors.Join(tw.Close(), zw.Close()); err != nil {
 		t.Fatal(err)
 	}
+
 	return out.Bytes()
 }
 
@@ -152,6 +163,7 @@ func TestSignedBundleIsVerified(t *testing.T) {
 			}
 		})
 	}
+
 	for _, bad := range []Key{{PEM: key.PEM, Scope: scope}, {ID: "k1", PEM: key.PEM}} {
 		if _, err := LoadBundle(t.Context(), signed, Options{Keys: []Key{bad}}); err == nil {
 			t.Errorf("a key without id or scope is accepted: %+v", bad)
@@ -166,15 +178,18 @@ func scoped(t *testing.T, tarball []byte, private string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	claims := t.TempDir() + "/claims.json"
 	writeFile(t, claims, `{"scope": "`+scope+`"}`)
 	if err := b.GenerateSignature(bundle.NewSigningConfig(private, "ES256", claims), "k1", false); err != nil {
 		t.Fatal(err)
 	}
+
 	var out bytes.Buffer
 	if err := bundle.NewWriter(&out).Write(b); err != nil {
 		t.Fatal(err)
 	}
+
 	return out.Bytes()
 }
 

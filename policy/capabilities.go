@@ -39,10 +39,12 @@ func CapabilitiesJSON() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding capabilities: %w", err)
 	}
+
 	var doc map[string]any
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		return nil, fmt.Errorf("encoding capabilities: %w", err)
 	}
+
 	// OPA omits an empty list, which other tools would read as any host.
 	doc["allow_net"] = []string{}
 	return json.MarshalIndent(doc, "", "  ")

@@ -80,12 +80,14 @@ func (src *source) parse(s selection) (map[string]*ast.Module, Problems) {
 			problems = append(problems, problemsOf(err)...)
 			continue
 		}
+
 		if m == nil {
 			problems = append(problems, Problem{File: name, Message: "is empty"})
 			continue
 		}
 		modules[name] = m
 	}
+
 	return modules, problems
 }
 
@@ -105,6 +107,7 @@ func (src *source) compile(s selection) (*ast.Compiler, Problems) {
 	if len(problems) != 0 {
 		return nil, problems
 	}
+
 	c := src.newCompiler()
 	c.Compile(modules)
 	if c.Failed() {
@@ -113,6 +116,7 @@ func (src *source) compile(s selection) (*ast.Compiler, Problems) {
 	if len(c.GetRulesExact(ast.MustParseRef("data.guardlock.module.decision"))) == 0 {
 		return nil, Problems{{Message: "there is no rule `decision` in package guardlock.module"}}
 	}
+
 	return c, nil
 }
 
@@ -129,6 +133,7 @@ func (src *source) hasData(path []string) (bool, error) {
 			return false, nil
 		}
 	}
+
 	return true, nil
 }
 
@@ -144,15 +149,19 @@ func problemsOf(err error) Problems {
 	if !errors.As(err, &list) {
 		return Problems{{Message: err.Error()}}
 	}
+
 	for _, e := range list {
 		p := Problem{Message: e.Code + ": " + e.Message}
 		if e.Location != nil {
-			p.File, p.Line = e.Location.File, e.Location.Row
+			p.File = e.Location.File
+			p.Line = e.Location.Row
 		}
+
 		if !slices.Contains(ps, p) {
 			ps = append(ps, p)
 		}
 	}
+
 	slices.SortFunc(ps, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Message, b.Message))
 	})

@@ -31,10 +31,12 @@ func parseDecision(value any) (Decision, error) {
 	if _, err := exactly(fields["limits"], "memory_bytes", "deadline_ms", "output_bytes", "instances"); err != nil {
 		return Decision{}, fmt.Errorf("%w: limits: %w", ErrMalformed, err)
 	}
+
 	raw, err := json.Marshal(fields)
 	if err != nil {
 		return Decision{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
+
 	var wire struct {
 		Allow         bool      `json:"allow"`
 		Reasons       []string  `json:"reasons"`
@@ -42,17 +44,22 @@ func parseDecision(value any) (Decision, error) {
 		Limits        Limits    `json:"limits"`
 		ValidUntil    time.Time `json:"valid_until"`
 	}
+
 	if hasNull(value) {
 		return Decision{}, fmt.Errorf("%w: null", ErrMalformed)
 	}
 	if err := json.Unmarshal(raw, &wire); err != nil {
 		return Decision{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
+
 	d := Decision{
-		Allow: wire.Allow, Reasons: slices.Compact(slices.Sorted(slices.Values(wire.Reasons))),
+		Allow:         wire.Allow,
+		Reasons:       slices.Compact(slices.Sorted(slices.Values(wire.Reasons))),
 		HostFunctions: slices.Compact(slices.Sorted(slices.Values(wire.HostFunctions))),
-		Limits:        wire.Limits, ValidUntil: wire.ValidUntil,
+		Limits:        wire.Limits,
+		ValidUntil:    wire.ValidUntil,
 	}
+
 	return d, d.check()
 }
 
@@ -67,21 +74,25 @@ func (d Decision) check() error {
 			return fmt.Errorf("%w: a reason must be a code of 1 to 64 of a-z, 0-9, '_' and '.'", ErrMalformed)
 		}
 	}
+
 	switch {
 	case d.Limits.negative():
 		return fmt.Errorf("%w: a limit is negative", ErrMalformed)
 	case d.Allow && len(d.Reasons) != 0:
 		return fmt.Errorf("%w: allowed, yet with reasons against", ErrMalformed)
 	}
+
 	return nil
 }
 
 // narrow holds the decision to the floor for in.
 func (d *Decision) narrow(in Input) error {
 	if !d.Allow {
-		d.HostFunctions, d.Limits = nil, Limits{}
+		d.HostFunctions = nil
+		d.Limits = Limits{}
 		return nil
 	}
+
 	for _, f := range d.HostFunctions {
 		if !slices.Contains(in.Module.Imports, f) {
 			return fmt.Errorf("%w: host function %q is not imported", ErrWidened, f)
@@ -90,6 +101,7 @@ func (d *Decision) narrow(in Input) error {
 			return fmt.Errorf("%w: host function %q is not granted", ErrWidened, f)
 		}
 	}
+
 	d.Limits = d.Limits.min(in.Grant.Limits.or(in.Gateway.Limits))
 	if d.ValidUntil.After(in.Grant.NotAfter) {
 		d.ValidUntil = in.Grant.NotAfter
@@ -97,6 +109,7 @@ func (d *Decision) narrow(in Input) error {
 	if !in.Now.Before(d.ValidUntil) {
 		return fmt.Errorf("%w: allowed until %s, which has passed", ErrWidened, d.ValidUntil.UTC().Format(time.RFC3339))
 	}
+
 	return nil
 }
 
@@ -112,16 +125,19 @@ func exactly(value any, names ...string) (map[string]any, error) {
 	if !ok {
 		return nil, errors.New("not an object")
 	}
+
 	for _, n := range names {
 		if _, ok := m[n]; !ok {
 			return nil, fmt.Errorf("field %s is missing", n)
 		}
 	}
+
 	for _, n := range slices.Sorted(maps.Keys(m)) {
 		if !slices.Contains(names, n) {
 			return nil, fmt.Errorf("unknown field %q", n)
 		}
 	}
+
 	return m, nil
 }
 

@@ -46,12 +46,14 @@ func (v Evaluation) Text() string {
 	default:
 		fmt.Fprintf(&b, "DENIED: %s\n", strings.Join(v.Decision.Reasons, ", "))
 	}
+
 	for _, r := range v.Fired {
 		fmt.Fprintf(&b, "  %s:%d  %-6s %s\n", r.File, r.Line, r.ID, r.Title)
 		if r.Description != "" {
 			fmt.Fprintf(&b, "      %s\n", strings.ReplaceAll(strings.TrimSpace(r.Description), "\n", "\n      "))
 		}
 	}
+
 	return b.String()
 }
 
@@ -63,19 +65,23 @@ func (e *Engine) Eval(ctx context.Context, inputJSON []byte) (Evaluation, error)
 	if err != nil {
 		return Evaluation{}, err
 	}
+
 	fired := &firedRules{known: e.rules, held: map[string]bool{}}
 	var in Input
 	options := []rego.EvalOption{rego.EvalQueryTracer(fired)}
+
 	typed := json.Unmarshal(inputJSON, &in) == nil
 	if typed && !in.Now.IsZero() {
 		options = append(options, rego.EvalTime(in.Now))
 	}
+
 	value, err := e.evaluate(ctx, input, options...)
 	v := Evaluation{Fired: fired.sorted()}
 	if err != nil {
 		v.Problem = err.Error()
 		return v, nil
 	}
+
 	if v.Result, err = json.Marshal(value); err != nil {
 		return Evaluation{}, fmt.Errorf("encoding decision: %w", err)
 	}
@@ -83,10 +89,12 @@ func (e *Engine) Eval(ctx context.Context, inputJSON []byte) (Evaluation, error)
 	if err == nil && typed {
 		err = d.narrow(in)
 	}
+
 	if err != nil {
 		v.Problem = err.Error()
 		return v, nil
 	}
+
 	d.PolicyRevision = e.revision
 	v.Decision = &d
 	return v, nil
@@ -101,13 +109,18 @@ func annotated(c *ast.Compiler) map[string]Rule {
 		if a == nil || rule == nil || a.Title == "" {
 			continue
 		}
+
 		id, _ := a.Custom["id"].(string)
 		rules[place(rule.Location)] = Rule{
-			Name: strings.TrimPrefix(rule.Module.Package.Path.Extend(rule.Ref().GroundPrefix()).String(), "data."), ID: id,
-			Title: a.Title, Description: a.Description,
-			File: rule.Location.File, Line: rule.Location.Row,
+			Name:        strings.TrimPrefix(rule.Module.Package.Path.Extend(rule.Ref().GroundPrefix()).String(), "data."),
+			ID:          id,
+			Title:       a.Title,
+			Description: a.Description,
+			File:        rule.Location.File,
+			Line:        rule.Location.Row,
 		}
 	}
+
 	return rules
 }
 
@@ -145,11 +158,13 @@ func (f *firedRules) sorted() []Rule {
 			rules = append(rules, r)
 		}
 	}
+
 	slices.SortFunc(rules, func(a, b Rule) int {
 		if c := strings.Compare(a.File, b.File); c != 0 {
 			return c
 		}
 		return a.Line - b.Line
 	})
+
 	return rules
 }

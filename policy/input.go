@@ -116,10 +116,12 @@ func MarshalInput(in Input) ([]byte, error) {
 			*list = []string{}
 		}
 	}
+
 	b, err := json.Marshal(in)
 	if err != nil {
 		return nil, fmt.Errorf("encoding policy input: %w", err)
 	}
+
 	return b, nil
 }
 
@@ -131,6 +133,7 @@ func (in Input) value() (ast.Value, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return parseInput(raw)
 }
 

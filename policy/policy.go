@@ -104,6 +104,7 @@ func newEngine(ctx context.Context, src *source, o Options) (*Engine, error) {
 	if len(problems) != 0 {
 		return nil, fmt.Errorf("loading policy: %w", problems)
 	}
+
 	q, err := rego.New(
 		rego.ParsedQuery(ast.MustParseBody("data.guardlock.module.decision")),
 		rego.Compiler(compiler),
@@ -115,10 +116,17 @@ func newEngine(ctx context.Context, src *source, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading policy: preparing query: %w", err)
 	}
-	e := &Engine{query: q, rules: annotated(compiler), revision: src.revision, timeout: o.Timeout}
+
+	e := &Engine{
+		query:    q,
+		rules:    annotated(compiler),
+		revision: src.revision,
+		timeout:  o.Timeout,
+	}
 	if e.timeout <= 0 {
 		e.timeout = DefaultTimeout
 	}
+
 	return e, nil
 }
 
@@ -142,14 +150,17 @@ func (e *Engine) decide(ctx context.Context, in Input) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
+
 	raw, err := e.evaluate(ctx, value, rego.EvalTime(in.Now))
 	if err != nil {
 		return Decision{}, err
 	}
+
 	d, err := parseDecision(raw)
 	if err != nil {
 		return Decision{}, err
 	}
+
 	d.PolicyRevision = e.revision
 	return d, d.narrow(in)
 }
@@ -159,6 +170,7 @@ func (e *Engine) evaluate(ctx context.Context, input ast.Value, more ...rego.Eva
 	ctx, cancel := context.WithTimeout(ctx, e.timeout)
 	defer cancel()
 	rs, err := e.query.Eval(ctx, append(more, rego.EvalParsedInput(input))...)
+
 	switch {
 	case ctx.Err() != nil: // also of an answer: OPA looks at the context only now and then
 		return nil, fmt.Errorf("%w: %w", ErrTimeout, ctx.Err())
@@ -167,5 +179,6 @@ func (e *Engine) evaluate(ctx context.Context, input ast.Value, more ...rego.Eva
 	case len(rs) != 1 || len(rs[0].Expressions) != 1:
 		return nil, ErrUndefined
 	}
+
 	return rs[0].Expressions[0].Value, nil
 }

@@ -99,6 +99,7 @@ func paths(doc any, at []string) [][]string {
 			all = append(append(all, p), paths(v, p)...)
 		}
 	}
+
 	return all
 }
 
@@ -110,20 +111,24 @@ func change(t *testing.T, raw []byte, path []string, with any) []byte {
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		t.Fatal(err)
 	}
+
 	at := doc
 	for _, p := range path[:len(path)-1] {
 		at = at[p].(map[string]any)
 	}
+
 	last := path[len(path)-1]
 	if with == nil {
 		delete(at, last)
 	} else {
 		at[last] = with
 	}
+
 	out, err := json.Marshal(doc)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return out
 }
 
@@ -133,6 +138,7 @@ func TestMissingOrMistypedFieldsNeverAllow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var doc map[string]any
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		t.Fatal(err)
@@ -140,16 +146,19 @@ func TestMissingOrMistypedFieldsNeverAllow(t *testing.T) {
 	if v, err := e.Eval(t.Context(), raw); err != nil || !v.Allowed() {
 		t.Fatalf("the whole input must be allowed: %+v %v", v, err)
 	}
+
 	all := paths(doc, nil)
 	if len(all) < 37 {
 		t.Fatalf("only %d fields", len(all))
 	}
+
 	for _, path := range all {
 		for _, with := range []any{nil, []any{1}, map[string]any{}, true, -1} {
 			v, err := e.Eval(t.Context(), change(t, raw, path, with))
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			// Rego alone must deny: the floor below is a second wall.
 			var result struct{ Allow bool }
 			if v.Result != nil {
@@ -157,6 +166,7 @@ func TestMissingOrMistypedFieldsNeverAllow(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+
 			if v.Allowed() || result.Allow {
 				t.Errorf("allowed with %s = %v", strings.Join(path, "."), with)
 			}
@@ -220,6 +230,7 @@ func TestPolicyCanOnlyNarrow(t *testing.T) {
 			in := request()
 			in.Module.Imports = append(in.Module.Imports, "guardlock_compress.zstd")
 			in.Grant.Limits.MemoryBytes = 1 << 20
+
 			d, err := mustLoad(t, policyOf(c.decision)).Decide(t.Context(), in)
 			if !errors.Is(err, c.want) || err != nil && d.Allow {
 				t.Fatalf("got %+v, %v", d, err)
@@ -271,6 +282,7 @@ func TestBuiltinErrorIsDeny(t *testing.T) {
 expired if time.parse_rfc3339_ns(input.binding.data_class) < 0
 
 `+strings.Replace(allowing, "true", "expired == false", 1)))
+
 	d, err := e.Decide(t.Context(), request())
 	if err == nil || d.Allow {
 		t.Errorf("got %+v, %v", d, err)
@@ -283,6 +295,7 @@ func TestEndlessPolicyIsCancelled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	began := time.Now()
 	if _, err := e.Decide(t.Context(), request()); !errors.Is(err, ErrTimeout) {
 		t.Errorf("got %v", err)
@@ -305,10 +318,12 @@ func TestCheckReportsAllProblems(t *testing.T) {
 		"a.rego": {Data: []byte("package a\n\nx := \n")},
 		"b.rego": {Data: []byte("package b\n\ny if {\n")},
 	})
+
 	files := map[string]bool{}
 	for _, p := range ps {
 		files[p.File] = p.Line > 0
 	}
+
 	if !files["a.rego"] || !files["b.rego"] {
 		t.Errorf("got %v", ps)
 	}
@@ -326,11 +341,13 @@ func TestDefaultPolicyIsCleanAndCovered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, c := range r.Tests {
 		if !c.Passed {
 			t.Errorf("%s:%d %s failed %s %s", c.File, c.Line, c.Name, c.Error, c.Output)
 		}
 	}
+
 	if !r.Passed() || r.Coverage < 90 {
 		t.Errorf("coverage %.1f %%, gaps %v", r.Coverage, r.Gaps)
 	}
@@ -341,6 +358,7 @@ func TestFailingAndMissingPolicyTestsAreReported(t *testing.T) {
 	if r, err := Test(t.Context(), fsys); err != nil || r.Passed() {
 		t.Errorf("no tests count as passed: %+v %v", r, err)
 	}
+
 	fsys["m_test.rego"] = &fstest.MapFile{Data: []byte("package m_test\n\ntest_it if false\n")}
 	if r, err := Test(t.Context(), fsys); err != nil || r.Passed() || r.Tests[0].Name != "test_it" {
 		t.Errorf("got %+v %v", r, err)
@@ -355,6 +373,7 @@ func TestRevisionFollowsContents(t *testing.T) {
 	if other := mustLoad(t, policyOf(allowing+"\n")).Revision(); other == one {
 		t.Error("two policies have one revision")
 	}
+
 	e, err := LoadWith(t.Context(), policyOf(allowing), Options{Config: []byte("{}")})
 	if err != nil || e.Revision() == one {
 		t.Errorf("configuration is not in the revision: %v", err)
@@ -367,6 +386,7 @@ func TestConfigTakesThePlaceOfDataConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	d, err := e.Decide(t.Context(), request())
 	if err != nil || d.Allow || !slices.Contains(d.Reasons, "data_class_unknown") || !slices.Contains(d.Reasons, "module_too_large") {
 		t.Errorf("got %+v, %v", d, err)
@@ -381,6 +401,7 @@ func TestReloadUnderLoadNeverMixesRevisions(t *testing.T) {
 		text[e.Revision()] = int64(101 + i)
 		engines = append(engines, e)
 	}
+
 	var current atomic.Pointer[Engine]
 	current.Store(engines[0])
 	var deciders sync.WaitGroup
@@ -394,6 +415,7 @@ func TestReloadUnderLoadNeverMixesRevisions(t *testing.T) {
 			}
 		})
 	}
+
 	for i := range 200 {
 		current.Store(engines[i%len(engines)])
 	}
@@ -407,6 +429,7 @@ func TestEvalExplainsWhichRulesFired(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	v, err := mustLoad(t, Default()).Eval(t.Context(), raw)
 	if err != nil {
 		t.Fatal(err)
@@ -414,12 +437,14 @@ func TestEvalExplainsWhichRulesFired(t *testing.T) {
 	if v.Allowed() || !slices.ContainsFunc(v.Fired, func(r Rule) bool { return r.ID == "GL009" && r.Line > 0 }) {
 		t.Errorf("got %+v", v)
 	}
+
 	text := v.Text()
 	for _, want := range []string{"DENIED: crypto_approvers_too_few", "GL009", "Too few people approved a module that uses keys"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
+
 	if strings.Contains(text, "GL005") {
 		t.Errorf("names a rule that did not fire:\n%s", text)
 	}
@@ -430,6 +455,7 @@ func TestEvalShowsWhatTheGatewayWouldDo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for decision, want := range map[string]string{
 		allowing: "ALLOWED until 2026-03-02 00:00:00Z\nhost functions: guardlock_log.log\n",
 		strings.Replace(allowing, "guardlock_log.log", "guardlock_net.dial", 1): "DENIED: " + ErrWidened.Error(),
@@ -441,6 +467,7 @@ func TestEvalShowsWhatTheGatewayWouldDo(t *testing.T) {
 			t.Errorf("got %q, %v; want %q", v.Text(), err, want)
 		}
 	}
+
 	if _, err := mustLoad(t, Default()).Eval(t.Context(), []byte("{")); err == nil {
 		t.Error("input that is not JSON is evaluated")
 	}
@@ -459,11 +486,13 @@ func TestDefaultPolicyIsFormatted(t *testing.T) {
 	if err != nil || len(names) < 5 {
 		t.Fatal(names, err)
 	}
+
 	for _, name := range names {
 		text, err := fs.ReadFile(Default(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		formatted, err := format.SourceWithOpts(name, text, format.Opts{RegoVersion: ast.RegoV1})
 		if err != nil || string(formatted) != string(text) {
 			t.Errorf("%s is not as `opa fmt` writes it (%v):\n%s", name, err, formatted)
@@ -487,6 +516,7 @@ func TestCapabilitiesFileAllowsNoHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var doc struct {
 		AllowNet []string `json:"allow_net"`
 		Builtins []struct{ Name string }
@@ -497,6 +527,7 @@ func TestCapabilitiesFileAllowsNoHost(t *testing.T) {
 	if doc.AllowNet == nil || len(doc.AllowNet) != 0 || len(doc.Builtins) < 100 {
 		t.Errorf("allow_net %v, %d built-ins", doc.AllowNet, len(doc.Builtins))
 	}
+
 	for _, b := range doc.Builtins {
 		if slices.Contains(removed(), b.Name) {
 			t.Errorf("%s is still there", b.Name)
@@ -508,6 +539,7 @@ func BenchmarkDecide(b *testing.B) {
 	e := mustLoad(b, Default())
 	in := request()
 	b.ReportAllocs()
+
 	for b.Loop() {
 		if d, err := e.Decide(b.Context(), in); err != nil || !d.Allow {
 			b.Fatal(d, err)

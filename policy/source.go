@@ -39,6 +39,7 @@ func readSource(fsys fs.FS, o Options) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing files: %w", err)
 	}
+
 	switch {
 	case len(bundles) > 1:
 		return nil, errors.New("more than one bundle: keep one .tar.gz file")
@@ -51,6 +52,7 @@ func readSource(fsys fs.FS, o Options) (*source, error) {
 	case len(o.Keys) != 0:
 		return nil, ErrUnsigned
 	}
+
 	files := fileSet{}
 	err = fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -62,6 +64,7 @@ func readSource(fsys fs.FS, o Options) (*source, error) {
 			}
 			return nil
 		}
+
 		if d.IsDir() || kindOf(name) == ignored {
 			return nil
 		}
@@ -70,12 +73,14 @@ func readSource(fsys fs.FS, o Options) (*source, error) {
 		if err != nil {
 			return err
 		}
+
 		defer f.Close()
 		return files.add(name, f)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading files: %w", err)
 	}
+
 	return files.source(o.Config)
 }
 
@@ -93,6 +98,7 @@ func readBundle(tarball []byte, o Options) (*source, error) {
 	if err := verifyBundle(tarball, o.Keys); err != nil {
 		return nil, err
 	}
+
 	files := fileSet{}
 	loader := bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(tarball), "").WithSizeLimitBytes(maxFileBytes)
 	for {
@@ -103,6 +109,7 @@ func readBundle(tarball []byte, o Options) (*source, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading bundle: %w", err)
 		}
+
 		name := strings.TrimPrefix(path.Clean("/"+d.Path()), "/")
 		if kindOf(name) == ignored {
 			continue
@@ -122,22 +129,26 @@ func verifyBundle(tarball []byte, keys []Key) error {
 	if len(keys) == 0 {
 		return readable(reader().WithSkipBundleVerification(true))
 	}
+
 	var failures []error
 	for _, k := range keys {
 		config, err := k.config()
 		if err != nil {
 			return err
 		}
+
 		err = readable(reader().WithBundleVerificationConfig(config))
 		if err == nil {
 			return nil
 		}
 		failures = append(failures, fmt.Errorf("key %s: %w", k.ID, err))
 	}
+
 	all := errors.Join(failures...)
 	if strings.Contains(all.Error(), "missing .signatures.json") {
 		return ErrUnsigned
 	}
+
 	return fmt.Errorf("%w: %w", ErrSignature, all)
 }
 
@@ -161,6 +172,7 @@ func readable(r *bundle.Reader) error {
 	if b.Type() != bundle.SnapshotBundleType || len(b.WasmModules)+len(b.PlanModules) != 0 {
 		return errors.New("only bundles of Rego and data are accepted: no delta, wasm or plan bundles")
 	}
+
 	return nil
 }
 
@@ -208,6 +220,7 @@ func (s fileSet) add(name string, r io.Reader) error {
 	if len(s) == maxFiles {
 		return fmt.Errorf("more than %d files", maxFiles)
 	}
+
 	s[name] = raw
 	return nil
 }
@@ -226,6 +239,7 @@ func (s fileSet) source(config []byte) (*source, error) {
 			problems = append(problems, Problem{File: name, Message: err.Error()})
 		}
 	}
+
 	if config != nil {
 		var doc map[string]any
 		if err := util.Unmarshal(config, &doc); err != nil {
@@ -233,12 +247,14 @@ func (s fileSet) source(config []byte) (*source, error) {
 		}
 		src.data["config"] = doc
 	}
+
 	if len(problems) != 0 {
 		return nil, problems
 	}
 	if len(src.modules) == 0 {
 		return nil, ErrNoPolicy
 	}
+
 	return src, nil
 }
 
@@ -248,12 +264,14 @@ func (src *source) merge(name string, raw []byte) error {
 	if err := util.Unmarshal(raw, &doc); err != nil {
 		return err
 	}
+
 	if dir := path.Dir(name); dir != "." {
 		parts := strings.Split(dir, "/")
 		for i := len(parts) - 1; i >= 0; i-- {
 			doc = map[string]any{parts[i]: doc}
 		}
 	}
+
 	return mergeInto(src.data, doc, "data")
 }
 
@@ -262,6 +280,7 @@ func mergeInto(dst, src map[string]any, at string) error {
 		old, clash := dst[k]
 		oldMap, ok1 := old.(map[string]any)
 		newMap, ok2 := v.(map[string]any)
+
 		switch {
 		case !clash:
 			dst[k] = v
@@ -290,9 +309,11 @@ func (s fileSet) revision(config []byte) string {
 		put([]byte(name))
 		put(s[name])
 	}
+
 	if config != nil {
 		put([]byte("config"))
 		put(config)
 	}
+
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -14,17 +14,20 @@ func TestPolicyMountedFromAConfigMapIsLoaded(t *testing.T) {
 	if err := os.CopyFS(plain, Default()); err != nil {
 		t.Fatal(err)
 	}
+
 	mount := t.TempDir()
 	version := "..2030_01_01_00_00_00.123"
 	if err := os.CopyFS(filepath.Join(mount, version), Default()); err != nil {
 		t.Fatal(err)
 	}
+
 	link(t, version, filepath.Join(mount, "..data"))
 
 	files, err := fs.Glob(Default(), "*")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, name := range files {
 		link(t, filepath.Join("..data", name), filepath.Join(mount, name))
 	}
@@ -36,6 +39,7 @@ func TestPolicyMountedFromAConfigMapIsLoaded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	got, err := Load(t.Context(), os.DirFS(mount))
 	if err != nil {
 		t.Fatal(err)

@@ -59,15 +59,18 @@ func runTests(ctx context.Context, fsys fs.FS) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+
 	modules, problems := src.parse(withTests)
 	if len(problems) != 0 {
 		return Report{}, problems
 	}
+
 	store := inmem.NewFromObject(src.data)
 	txn, err := store.NewTransaction(ctx)
 	if err != nil {
 		return Report{}, fmt.Errorf("opening store: %w", err)
 	}
+
 	defer store.Abort(ctx, txn)
 	coverage := cover.New()
 	results, err := opatest.NewRunner().
@@ -81,28 +84,38 @@ func runTests(ctx context.Context, fsys fs.FS) (Report, error) {
 	if err != nil {
 		return Report{}, problemsOf(err)
 	}
+
 	var report Report
 	for r := range results {
 		report.Tests = append(report.Tests, resultOf(r))
 	}
+
 	slices.SortFunc(report.Tests, func(a, b TestResult) int {
 		if c := strings.Compare(a.File, b.File); c != 0 {
 			return c
 		}
 		return a.Line - b.Line
 	})
+
 	report.measure(coverage, modules)
 	return report, ctx.Err()
 }
 
 func resultOf(r *opatest.Result) TestResult {
 	t := TestResult{
-		Package: r.Package, Name: r.Name, Passed: r.Pass(), Skipped: r.Skip,
-		Output: string(r.Output), Duration: r.Duration,
+		Package:  r.Package,
+		Name:     r.Name,
+		Passed:   r.Pass(),
+		Skipped:  r.Skip,
+		Output:   string(r.Output),
+		Duration: r.Duration,
 	}
+
 	if r.Location != nil {
-		t.File, t.Line = r.Location.File, r.Location.Row
+		t.File = r.Location.File
+		t.Line = r.Location.Row
 	}
+
 	if r.Error != nil {
 		t.Error = r.Error.Error()
 	}
@@ -111,17 +124,20 @@ func resultOf(r *opatest.Result) TestResult {
 
 // measure counts policy lines only: tests always run all of themselves.
 func (r *Report) measure(c *cover.Cover, modules map[string]*ast.Module) {
-	covered, missed := 0, 0
+	covered := 0
+	missed := 0
 	for name, f := range c.Report(modules).Files {
 		if isTest(name) {
 			continue
 		}
 		covered += f.CoveredLines
 		missed += f.NotCoveredLines
+
 		for _, g := range f.NotCovered {
 			r.Gaps = append(r.Gaps, Gap{name, g.Start.Row, g.End.Row})
 		}
 	}
+
 	if covered+missed != 0 {
 		r.Coverage = 100 * float64(covered) / float64(covered+missed)
 	}

@@ -59,6 +59,7 @@ func (a Approval) GrantDigest() [32]byte {
 	if err != nil {
 		panic("signing: encoding strings and integers failed: " + err.Error())
 	}
+
 	return sha256.Sum256(canonical)
 }
 
@@ -70,20 +71,28 @@ func (a Approval) Covers(topic string) bool {
 // MatchTopic reports whether pattern, in which '*' stands for any run of
 // characters, dots included, and anything else for itself, matches all of topic.
 func MatchTopic(pattern, topic string) bool {
-	p, t, star, mark := 0, 0, -1, 0
+	p := 0
+	t := 0
+	star := -1
+	mark := 0
 	for t < len(topic) {
 		switch {
 		case p < len(pattern) && pattern[p] == '*':
-			star, mark, p = p, t, p+1
+			star = p
+			mark = t
+			p++
 		case p < len(pattern) && pattern[p] == topic[t]:
-			p, t = p+1, t+1
+			p++
+			t++
 		case star >= 0:
 			mark++
-			p, t = star+1, mark
+			p = star + 1
+			t = mark
 		default:
 			return false
 		}
 	}
+
 	for p < len(pattern) && pattern[p] == '*' {
 		p++
 	}
@@ -134,23 +143,27 @@ func (a Approval) problems() Problems {
 	if len(a.Topics) == 0 {
 		ps.add("topics", "must name at least one topic")
 	}
+
 	ps.list("topics", a.Topics, shape{isPattern, "a topic pattern (letters, digits, '.', '_', '-', '*')"})
 	ps.list("host_functions", a.HostFunctions, shape{isFunction, "a host function such as guardlock_crypto.sha256"})
 	ps.list("keys", a.Keys, shape{isKeyName, "a key name (letters, digits, '.', '_', '-')"})
 	ps.list("routes", a.Routes, shape{isTopic, "a topic name (letters, digits, '.', '_', '-')"})
 	ps.limits(a.Limits)
+
 	switch {
 	case a.NotAfter.IsZero():
 		ps.add("not_after", "is required: an approval must end")
 	case !a.NotBefore.Before(a.NotAfter):
 		ps.add("not_after", "must be later than not_before")
 	}
+
 	if !isReference(a.Ticket) {
 		ps.add("ticket", "must be one line of at most 256 bytes")
 	}
 	if a.Approver != "" && !isIdentity(string(a.Approver)) {
 		ps.add("approver", identityRule)
 	}
+
 	return ps
 }
 
@@ -159,6 +172,7 @@ func (ps *Problems) list(path string, items []string, s shape) {
 		ps.add(path, fmt.Sprintf("has %d entries, at most %d", len(items), maxListed))
 		return
 	}
+
 	seen := make(map[string]bool, len(items))
 	for i, it := range items {
 		at := fmt.Sprintf("%s[%d]", path, i)

@@ -26,6 +26,7 @@ func FuzzVerifyApproval(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	for _, name := range []string{"approval.sigstore.json", "approval-cosign.sigstore.json", "module.sigstore.json"} {
 		f.Add(golden(f, name))
 	}
@@ -34,6 +35,7 @@ func FuzzVerifyApproval(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		// Whatever is done to a bundle, what passes grants what was signed.
 		a, err := root.VerifyApproval(t.Context(), module, raw, noon())
@@ -56,10 +58,12 @@ func FuzzDecodeStatement(f *testing.F) {
 		if ps := a.problems(); len(ps) != 0 {
 			t.Fatalf("accepted with problems: %v", ps)
 		}
+
 		out, err := encodeStatement(a)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		again, err := decodeStatement(out)
 		if err != nil || again.GrantDigest() != a.GrantDigest() || !again.NotAfter.Equal(a.NotAfter.Truncate(time.Nanosecond)) {
 			t.Errorf("does not round trip: %v\n%s\n%s", err, raw, out)

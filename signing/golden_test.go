@@ -31,14 +31,17 @@ func writeGolden(t *testing.T) {
 	if err := json.Unmarshal(statementOf(t, statementV1, statementV01), &cosign); err != nil {
 		t.Fatal(err)
 	}
+
 	payload, err := json.Marshal(cosign)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	pred, err := Predicate(approval())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for name, body := range map[string][]byte{
 		"trust.json":                    w.doc(2),
 		"module.wasm":                   wasm(),
@@ -63,6 +66,7 @@ func TestGoldenBundlesStayAcceptable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	v, err := root.VerifyPackage(t.Context(), Package{
 		Wasm: golden(t, "module.wasm"), Config: golden(t, "config.json"), Signature: golden(t, "module.sigstore.json"),
 		Approvals: [][]byte{golden(t, "approval.sigstore.json"), golden(t, "approval-cosign.sigstore.json")},
@@ -101,6 +105,7 @@ func TestBundlesFollowCosignConventions(t *testing.T) {
 			t.Errorf("got %s", raw)
 		}
 	}
+
 	if b.MessageSignature.MessageDigest.Algorithm != "SHA2_256" {
 		t.Errorf("digest %+v", b.MessageSignature)
 	}

@@ -44,10 +44,12 @@ func ParsePublicKey(pemBytes []byte) (*PublicKey, error) {
 	if block == nil || len(bytes.TrimSpace(rest)) != 0 {
 		return nil, fmt.Errorf("parsing public key: not exactly one PEM block: %w", ErrKey)
 	}
+
 	k, err := cryptoutils.UnmarshalPEMToPublicKey(pemBytes)
 	if err != nil {
 		return nil, fmt.Errorf("parsing public key: %w", err)
 	}
+
 	ec, ok := k.(*ecdsa.PublicKey)
 	if !ok || ec.Curve != elliptic.P256() {
 		return nil, fmt.Errorf("parsing public key: %w", ErrKey)
@@ -62,6 +64,7 @@ func ParsePrivateKey(pemBytes, password []byte) (*PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parsing private key (is the password right?): %w", err)
 	}
+
 	ec, ok := k.(*ecdsa.PrivateKey)
 	if !ok || ec.Curve != elliptic.P256() {
 		return nil, fmt.Errorf("parsing private key: %w", ErrKey)

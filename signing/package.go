@@ -55,16 +55,19 @@ func (t *TrustRoot) verifyPackage(ctx context.Context, p Package, now time.Time)
 	if t.revoked.digests[v.ConfigDigest] {
 		return Verified{}, fmt.Errorf("configuration %x: %w", v.ConfigDigest, ErrRevoked)
 	}
+
 	votes := tally{threshold: t.threshold, grants: map[[32]byte]map[Identity]Approval{}}
 	for i, raw := range p.Approvals {
 		if err := votes.take(ctx, t, v, raw, now); err != nil {
 			votes.refusals = append(votes.refusals, fmt.Errorf("approval %d: %w", i+1, err))
 		}
 	}
+
 	won, err := votes.winner()
 	if err != nil {
 		return Verified{}, err
 	}
+
 	v.Approvers, v.Grant = sortedKeys(won), common(won, t.threshold)
 	v.GrantDigest = v.Grant.GrantDigest()
 	return v, nil
@@ -100,12 +103,14 @@ func (y *tally) take(ctx context.Context, t *TrustRoot, v Verified, raw []byte, 
 	case a.ConfigDigest != v.ConfigDigest:
 		return fmt.Errorf("by %s, approved sha256 %x, have %x: %w", a.Approver, a.ConfigDigest, v.ConfigDigest, ErrConfigChanged)
 	}
+
 	digest := a.GrantDigest()
 	people := y.grants[digest]
 	if people == nil {
 		people = map[Identity]Approval{}
 		y.grants[digest] = people
 	}
+
 	earlier, again := people[a.Approver]
 	if !again || a.NotAfter.After(earlier.NotAfter) {
 		people[a.Approver] = a
@@ -113,6 +118,7 @@ func (y *tally) take(ctx context.Context, t *TrustRoot, v Verified, raw []byte, 
 	if again {
 		return fmt.Errorf("by %s: %w", a.Approver, ErrApproverTwice)
 	}
+
 	return nil
 }
 
@@ -130,6 +136,7 @@ func (y *tally) winner() (map[Identity]Approval, error) {
 			enough = append(enough, people)
 		}
 	}
+
 	switch {
 	case len(enough) == 1:
 		return enough[0], nil
@@ -138,6 +145,7 @@ func (y *tally) winner() (map[Identity]Approval, error) {
 	case len(y.grants) > 1:
 		y.refusals = append(y.refusals, ErrGrantsDiffer)
 	}
+
 	err := fmt.Errorf("%w: %d of %d needed", ErrThreshold, most, y.threshold)
 	return nil, errors.Join(append([]error{err}, y.refusals...)...)
 }
@@ -147,13 +155,17 @@ func (y *tally) winner() (map[Identity]Approval, error) {
 func common(won map[Identity]Approval, threshold int) Approval {
 	all := slices.SortedFunc(maps.Values(won), func(a, b Approval) int { return b.NotAfter.Compare(a.NotAfter) })
 	g := all[0]
-	g.Approver, g.Ticket, g.ID = "", "", ""
+	g.Approver = ""
+	g.Ticket = ""
+	g.ID = ""
 	g.NotAfter = all[threshold-1].NotAfter
+
 	for _, a := range all {
 		if a.NotBefore.After(g.NotBefore) {
 			g.NotBefore = a.NotBefore
 		}
 	}
+
 	return g
 }
 

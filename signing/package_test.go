@@ -63,12 +63,14 @@ func TestPackageRefusals(t *testing.T) {
 					c.edit(d)
 				}
 			})
+
 			v, err := root.VerifyPackage(t.Context(), c.pkg, noon())
 			for _, want := range c.want {
 				if !errors.Is(err, want) {
 					t.Errorf("got %v, want %v", err, want)
 				}
 			}
+
 			if v.Author != "" || v.Grant.Topics != nil {
 				t.Errorf("refused, yet %+v", v)
 			}
@@ -81,6 +83,7 @@ func TestUselessApprovalsBesideEnoughGoodOnesDoNoHarm(t *testing.T) {
 	ended := func(a *Approval) { a.NotAfter = noon() }
 	wider := func(a *Approval) { a.Topics = []string{"*"} }
 	pkg := w.packaged(w.approved(w.bob, ended), w.approved(w.bob), w.approved(w.zoe, wider), []byte("junk"), w.approved(w.eve))
+
 	v, err := w.root(2).VerifyPackage(t.Context(), pkg, noon())
 	if err != nil || v.GrantDigest != approval().GrantDigest() {
 		t.Errorf("got %+v, %v", v, err)
@@ -92,6 +95,7 @@ func TestGrantHoldsWhileEnoughApprovalsDo(t *testing.T) {
 	until := func(d time.Duration) func(*Approval) {
 		return func(a *Approval) { a.NotAfter = noon().Add(d) }
 	}
+
 	pkg := w.packaged(w.approved(w.bob, until(3*time.Hour)), w.approved(w.eve, until(time.Hour)), w.approved(w.zoe, until(2*time.Hour)))
 	for threshold, want := range map[int]time.Duration{1: 3 * time.Hour, 2: 2 * time.Hour, 3: time.Hour} {
 		root := w.root(threshold)
@@ -107,8 +111,10 @@ func TestGrantHoldsWhileEnoughApprovalsDo(t *testing.T) {
 
 func BenchmarkVerifyPackage(b *testing.B) {
 	w := newWorld(b)
-	root, pkg := w.root(2), w.packaged(w.approved(w.bob), w.approved(w.eve))
+	root := w.root(2)
+	pkg := w.packaged(w.approved(w.bob), w.approved(w.eve))
 	b.ReportAllocs()
+
 	for b.Loop() {
 		if _, err := root.VerifyPackage(b.Context(), pkg, noon()); err != nil {
 			b.Fatal(err)
@@ -118,11 +124,14 @@ func BenchmarkVerifyPackage(b *testing.B) {
 
 func BenchmarkVerifyModule(b *testing.B) {
 	w := newWorld(b)
-	root, big := w.root(1), make([]byte, 1<<20)
+	root := w.root(1)
+	big := make([]byte, 1<<20)
+
 	sig, err := SignModule(b.Context(), big, w.ada)
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	b.SetBytes(int64(len(big)))
 	b.ReportAllocs()
 	for b.Loop() {

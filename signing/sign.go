@@ -24,6 +24,7 @@ func SignModule(ctx context.Context, wasm []byte, key *PrivateKey) ([]byte, erro
 	if err != nil {
 		return nil, fmt.Errorf("signing module: %w", err)
 	}
+
 	return b, nil
 }
 
@@ -38,6 +39,7 @@ func Approve(ctx context.Context, a Approval, key *PrivateKey) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("approving module: %w", err)
 	}
+
 	b, err := bundleOf(ctx, &sign.DSSEData{Data: payload, PayloadType: payloadType}, key)
 	if err != nil {
 		return nil, fmt.Errorf("approving module: %w", err)
@@ -53,14 +55,17 @@ func bundleOf(ctx context.Context, content sign.Content, key *PrivateKey) ([]byt
 	if err != nil {
 		return nil, err
 	}
+
 	raw, err := protojson.Marshal(b)
 	if err != nil {
 		return nil, fmt.Errorf("encoding bundle: %w", err)
 	}
+
 	// protojson varies its white space on purpose; files should not.
 	var out bytes.Buffer
 	if err := json.Compact(&out, raw); err != nil {
 		return nil, fmt.Errorf("encoding bundle: %w", err)
 	}
+
 	return out.Bytes(), nil
 }

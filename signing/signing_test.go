@@ -41,6 +41,7 @@ func newWorld(t testing.TB) *world {
 			t.Fatal(err)
 		}
 	}
+
 	return w
 }
 
@@ -82,10 +83,12 @@ func (w *world) doc(threshold int, edits ...func(*rootDoc)) []byte {
 	for _, e := range edits {
 		e(&d)
 	}
+
 	raw, err := json.Marshal(d)
 	if err != nil {
 		w.t.Fatal(err)
 	}
+
 	return raw
 }
 
@@ -121,6 +124,7 @@ func approval(edits ...func(*Approval)) Approval {
 	for _, e := range edits {
 		e(&a)
 	}
+
 	return a
 }
 
@@ -141,6 +145,7 @@ func statementOf(t testing.TB, replacements ...string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	out := strings.NewReplacer(replacements...).Replace(string(raw))
 	if len(replacements) != 0 && out == string(raw) {
 		t.Fatalf("nothing replaced in %s", raw)
@@ -161,6 +166,7 @@ func (w *world) edited(content sign.Content, key *PrivateKey, edits ...func(*pro
 	if err != nil {
 		w.t.Fatal(err)
 	}
+
 	for _, e := range edits {
 		e(b)
 	}
@@ -168,6 +174,7 @@ func (w *world) edited(content sign.Content, key *PrivateKey, edits ...func(*pro
 	if err != nil {
 		w.t.Fatal(err)
 	}
+
 	return raw
 }
 
@@ -217,6 +224,7 @@ func TestModuleRefusals(t *testing.T) {
 					c.edit(d)
 				}
 			})
+
 			who, err := root.VerifyModuleAt(t.Context(), c.wasm, c.bundle, noon())
 			if !errors.Is(err, c.want) || who != "" {
 				t.Errorf("got %q, %v; want %v", who, err, c.want)
@@ -257,7 +265,11 @@ func TestApprovalIsVerified(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := approval(func(a *Approval) { a.Approver, a.ID = "bob", got.ID })
+
+	want := approval(func(a *Approval) {
+		a.Approver = "bob"
+		a.ID = got.ID
+	})
 	if len(got.ID) != 64 || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -282,6 +294,7 @@ func TestApprovalRefusals(t *testing.T) {
 		e := b.GetDsseEnvelope()
 		e.Signatures = append(e.Signatures, e.Signatures[0])
 	}
+
 	altered := func(b *protobundle.Bundle) {
 		e := b.GetDsseEnvelope()
 		e.Payload = bytes.Replace(e.Payload, []byte("customers.*"), []byte("*"), 1)
@@ -336,12 +349,15 @@ func TestApprovalRefusals(t *testing.T) {
 
 func TestRevokedApprovalsAreRefused(t *testing.T) {
 	w := newWorld(t)
-	digest, conf := sha256.Sum256(wasm()), sha256.Sum256(config())
+	digest := sha256.Sum256(wasm())
+	conf := sha256.Sum256(config())
 	b := w.approved(w.bob)
+
 	a, err := w.root(1).VerifyApproval(t.Context(), digest, b, noon())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for name, edit := range map[string]func(*rootDoc){
 		"approval":      func(d *rootDoc) { d.Revoked.Approvals = []string{a.ID} },
 		"module":        func(d *rootDoc) { d.Revoked.Digests = []string{hex.EncodeToString(digest[:])} },
@@ -373,6 +389,7 @@ func TestKeyFilesRoundTrip(t *testing.T) {
 		if !bytes.HasPrefix(file, []byte("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----")) {
 			t.Errorf("cosign would not know %.60s", file)
 		}
+
 		again, err := ParsePrivateKey(file, password)
 		if err != nil || again.ID() != w.bob.ID() {
 			t.Errorf("got %v", err)
@@ -391,10 +408,12 @@ func TestOtherCurvesAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	pub, err := cryptoutils.MarshalPublicKeyToPEM(key.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	priv, err := cryptoutils.MarshalPrivateKeyToPEM(key)
 	if err != nil {
 		t.Fatal(err)
@@ -423,6 +442,7 @@ func TestTopicPatterns(t *testing.T) {
 			t.Errorf("MatchTopic(%q, %q) = %v", c.pattern, c.topic, got)
 		}
 	}
+
 	a := approval()
 	if !a.Covers("customers.eu") || a.Covers("payments") {
 		t.Error("Covers is wrong")
@@ -437,20 +457,25 @@ func TestGrantDigestIsOfWhatIsGranted(t *testing.T) {
 	}{
 		"order of functions": {func(a *Approval) { slices.Reverse(a.HostFunctions) }, true},
 		"time":               {func(a *Approval) { a.NotAfter = a.NotAfter.Add(1) }, true},
-		"person and ticket":  {func(a *Approval) { a.Approver, a.Ticket, a.ID = "x", "y", "z" }, true},
-		"no keys as empty":   {func(a *Approval) { a.Keys = []string{} }, true},
-		"module":             {func(a *Approval) { a.ModuleDigest[0]++ }, false},
-		"configuration":      {func(a *Approval) { a.ConfigDigest[0]++ }, false},
-		"topics":             {func(a *Approval) { a.Topics = append(a.Topics, "x") }, false},
-		"functions":          {func(a *Approval) { a.HostFunctions = a.HostFunctions[1:] }, false},
-		"keys":               {func(a *Approval) { a.Keys = []string{"k"} }, false},
-		"routes":             {func(a *Approval) { a.Routes = nil }, false},
-		"limits":             {func(a *Approval) { a.Limits.Instances = 2 }, false},
+		"person and ticket": {func(a *Approval) {
+			a.Approver = "x"
+			a.Ticket = "y"
+			a.ID = "z"
+		}, true},
+		"no keys as empty": {func(a *Approval) { a.Keys = []string{} }, true},
+		"module":           {func(a *Approval) { a.ModuleDigest[0]++ }, false},
+		"configuration":    {func(a *Approval) { a.ConfigDigest[0]++ }, false},
+		"topics":           {func(a *Approval) { a.Topics = append(a.Topics, "x") }, false},
+		"functions":        {func(a *Approval) { a.HostFunctions = a.HostFunctions[1:] }, false},
+		"keys":             {func(a *Approval) { a.Keys = []string{"k"} }, false},
+		"routes":           {func(a *Approval) { a.Routes = nil }, false},
+		"limits":           {func(a *Approval) { a.Limits.Instances = 2 }, false},
 	} {
 		if got := approval(c.edit).GrantDigest() == base; got != c.same {
 			t.Errorf("%s: same is %v", name, got)
 		}
 	}
+
 	ab := approval(func(a *Approval) { a.Keys = []string{"a", "b"} }).GrantDigest()
 	ba := approval(func(a *Approval) { a.Keys = []string{"b", "a"} }).GrantDigest()
 	if ab == ba {

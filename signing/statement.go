@@ -59,6 +59,7 @@ func Predicate(a Approval) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding predicate: %w", err)
 	}
+
 	return append(b, '\n'), nil
 }
 
@@ -76,6 +77,7 @@ func predicateOf(a Approval) predicate {
 			Limits:        a.Limits,
 		},
 	}
+
 	if !a.NotBefore.IsZero() {
 		p.NotBefore = a.NotBefore.UTC().Format(time.RFC3339Nano)
 	}
@@ -111,14 +113,17 @@ func decodeStatement(payload []byte) (Approval, error) {
 	if len(s.Subject) != 1 {
 		return Approval{}, fmt.Errorf("reading statement: %d subjects: %w", len(s.Subject), ErrSubjects)
 	}
+
 	digest, err := onlySHA256(s.Subject[0].Digest)
 	if err != nil {
 		return Approval{}, fmt.Errorf("reading subject: %w: %w", ErrSubjects, err)
 	}
+
 	a, err := decodePredicate(s.Predicate)
 	if err != nil {
 		return Approval{}, fmt.Errorf("reading predicate: %w: %w", ErrPredicate, err)
 	}
+
 	sum := sha256.Sum256(payload)
 	a.ModuleDigest, a.ID = digest, hex.EncodeToString(sum[:])
 	return a, nil
@@ -132,23 +137,32 @@ func decodePredicate(raw []byte) (Approval, error) {
 	if p.Grant == nil {
 		return Approval{}, errors.New("grant is missing")
 	}
+
 	config, err := onlySHA256(p.Grant.ConfigDigest)
 	if err != nil {
 		return Approval{}, fmt.Errorf("grant.config_digest: %w", err)
 	}
+
 	a := Approval{
-		ConfigDigest: config, Topics: p.Grant.Topics, HostFunctions: p.Grant.HostFunctions,
-		Keys: p.Grant.Keys, Routes: p.Grant.Routes, Limits: p.Grant.Limits,
-		Ticket: p.Ticket, Approver: p.Approver,
+		ConfigDigest:  config,
+		Topics:        p.Grant.Topics,
+		HostFunctions: p.Grant.HostFunctions,
+		Keys:          p.Grant.Keys,
+		Routes:        p.Grant.Routes,
+		Limits:        p.Grant.Limits,
+		Ticket:        p.Ticket,
+		Approver:      p.Approver,
 	}
 	if a.NotAfter, err = time.Parse(time.RFC3339, p.NotAfter); err != nil {
 		return Approval{}, errors.New("not_after is not an RFC 3339 time")
 	}
+
 	if p.NotBefore != "" {
 		if a.NotBefore, err = time.Parse(time.RFC3339, p.NotBefore); err != nil {
 			return Approval{}, errors.New("not_before is not an RFC 3339 time")
 		}
 	}
+
 	if problems := a.problems(); len(problems) != 0 {
 		return Approval{}, problems
 	}
@@ -185,12 +199,14 @@ func decodeStrict(raw []byte, v any) error {
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
+
 	if err := dec.Decode(v); err != nil {
 		return errors.New(shortened(err.Error()))
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return errors.New("more follows the value")
 	}
+
 	return nil
 }
 
@@ -210,6 +226,7 @@ func checkNames(raw []byte) error {
 		if err != nil {
 			return err
 		}
+
 		if name, ok := tok.(string); ok && atName {
 			if err := takeName(open[len(open)-1], name); err != nil {
 				return err
@@ -217,6 +234,7 @@ func checkNames(raw []byte) error {
 			atName = false
 			continue
 		}
+
 		switch tok {
 		case json.Delim('{'):
 			open = append(open, map[string]bool{})
@@ -225,6 +243,7 @@ func checkNames(raw []byte) error {
 		case json.Delim('}'), json.Delim(']'):
 			open = open[:len(open)-1]
 		}
+
 		if len(open) > maxNesting {
 			return errors.New("nested too deep")
 		}
@@ -242,6 +261,7 @@ func takeName(names map[string]bool, name string) error {
 	if names[folded] {
 		return fmt.Errorf("field %s is given twice", quoted(name))
 	}
+
 	names[folded] = true
 	return nil
 }

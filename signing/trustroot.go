@@ -85,12 +85,14 @@ func ParseTrustRoot(raw []byte) (*TrustRoot, error) {
 	if err := decodeYAML(raw, &f); err != nil {
 		return nil, fmt.Errorf("parsing trust root: %w", err)
 	}
+
 	t := &TrustRoot{digest: sha256.Sum256(raw), threshold: 1}
 	var ps Problems
 	people := map[string]Identity{} // by lower-cased identity
 	t.keys[roleAuthor] = readEntries(&ps, roleAuthor, f.Authors, people)
 	t.keys[roleApprover] = readEntries(&ps, roleApprover, f.Approvers, people)
 	sharedKeys(&ps, t)
+
 	if f.Threshold != nil {
 		t.threshold = *f.Threshold
 	}
@@ -99,10 +101,12 @@ func ParseTrustRoot(raw []byte) (*TrustRoot, error) {
 	} else if t.threshold > n && len(ps) == 0 {
 		ps.add("threshold", fmt.Sprintf("asks for %d people, but only %d can approve", t.threshold, n))
 	}
+
 	t.revoked = readRevocations(&ps, f)
 	if len(ps) != 0 {
 		return nil, fmt.Errorf("parsing trust root: %w", ps)
 	}
+
 	return t, nil
 }
 
@@ -112,6 +116,7 @@ func decodeYAML(raw []byte, v any) error {
 	dec.KnownFields(true)
 	err := dec.Decode(v)
 	var typeErr *yaml.TypeError
+
 	switch {
 	case errors.Is(err, io.EOF):
 		return Problems{{"", "the file is empty"}}
@@ -126,6 +131,7 @@ func decodeYAML(raw []byte, v any) error {
 	case err != nil:
 		return Problems{{"", err.Error()}}
 	}
+
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return Problems{{"", "must hold exactly one document"}}
 	}
@@ -137,6 +143,7 @@ func readEntries(ps *Problems, r role, entries []trustEntry, people map[string]I
 	if len(entries) == 0 {
 		ps.add(r.list(), "must list at least one key")
 	}
+
 	for i, e := range entries {
 		at := fmt.Sprintf("%s[%d]", r.list(), i)
 		checkPerson(ps, at, e.Identity, people)
@@ -145,14 +152,17 @@ func readEntries(ps *Problems, r role, entries []trustEntry, people map[string]I
 			ps.add(at+".key", err.Error())
 			continue
 		}
+
 		if !key.notAfter.IsZero() && !key.notBefore.Before(key.notAfter) {
 			ps.add(at+".not_after", "must be later than not_before")
 		}
 		if keys[key.public.ID()] != nil {
 			ps.add(at+".key", "is listed twice")
 		}
+
 		keys[key.public.ID()] = key
 	}
+
 	return keys
 }
 
@@ -165,11 +175,13 @@ func checkPerson(ps *Problems, at, identity string, people map[string]Identity) 
 		ps.add(at+".identity", identityRule)
 		return
 	}
+
 	folded := strings.ToLower(identity)
 	if was, ok := people[folded]; ok && was != Identity(identity) {
 		ps.add(at+".identity", fmt.Sprintf("differs from %s only in case: spell one person one way", was))
 		return
 	}
+
 	people[folded] = Identity(identity)
 }
 
@@ -188,10 +200,12 @@ func (e trustEntry) trusted() (*trustedKey, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	v, err := signature.LoadVerifier(pub.key, crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("loading key: %w", err)
 	}
+
 	k := &trustedKey{owner: Identity(e.Identity), public: pub}
 	if e.NotBefore != nil {
 		k.notBefore = *e.NotBefore
@@ -199,6 +213,7 @@ func (e trustEntry) trusted() (*trustedKey, error) {
 	if e.NotAfter != nil {
 		k.notAfter = *e.NotAfter
 	}
+
 	k.material = root.NewTrustedPublicKeyMaterialFromMapping(map[string]*root.ExpiringKey{
 		pub.ID(): root.NewExpiringKey(v, k.notBefore, k.notAfter),
 	})
@@ -208,6 +223,7 @@ func (e trustEntry) trusted() (*trustedKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making verifier: %w", err)
 	}
+
 	return k, nil
 }
 
@@ -224,12 +240,14 @@ func readRevocations(ps *Problems, f trustFile) revocations {
 		}
 		r.digests[d] = true
 	}
+
 	for i, s := range f.Revoked.Keys {
 		if b, err := base64.StdEncoding.Strict().DecodeString(s); err != nil || len(b) != sha256.Size {
 			ps.add(fmt.Sprintf("revoked.keys[%d]", i), "must be a key ID: base64 of the SHA-256 of the public key")
 		}
 		r.keys[s] = true
 	}
+
 	for i, s := range f.Revoked.Approvals {
 		s = strings.TrimPrefix(s, "sha256:")
 		if _, err := parseDigest(s); err != nil {
@@ -237,6 +255,7 @@ func readRevocations(ps *Problems, f trustFile) revocations {
 		}
 		r.approvals[s] = true
 	}
+
 	return r
 }
 

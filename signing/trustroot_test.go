@@ -14,21 +14,25 @@ func TestTrustRootReportsAllProblemsAtOnce(t *testing.T) {
 		d.Authors[0].Identity = "a b"
 		d.Authors[1].Key = "no key"
 		d.Approvers[1].Identity = "BOB"
-		d.Approvers[2].NotBefore, d.Approvers[2].NotAfter = "2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z"
+		d.Approvers[2].NotBefore = "2026-03-01T12:00:00Z"
+		d.Approvers[2].NotAfter = "2026-03-01T12:00:00Z"
 		d.Approvers[3] = d.Approvers[0]
 		d.Revoked.Digests = []string{"xyz"}
 		d.Revoked.Keys = []string{"xyz"}
 		d.Revoked.Approvals = []string{"xyz"}
 	})
+
 	_, err := ParseTrustRoot(raw)
 	var ps Problems
 	if !errors.As(err, &ps) {
 		t.Fatalf("got %v", err)
 	}
+
 	var at []string
 	for _, p := range ps {
 		at = append(at, p.Path)
 	}
+
 	want := []string{
 		"authors[0].identity", "authors[1].key", "approvers[1].identity", "approvers[2].not_after", "approvers[3].key",
 		"threshold", "revoked.digests[0]", "revoked.keys[0]", "revoked.approvals[0]",
@@ -68,6 +72,7 @@ func TestTrustRootInYAML(t *testing.T) {
 	indent := func(k *PrivateKey) string {
 		return strings.ReplaceAll(strings.TrimSpace(listed(t, "", k).Key), "\n", "\n      ")
 	}
+
 	raw := "authors:\n  - identity: ada\n    key: |\n      " + indent(w.ada) +
 		"\napprovers:\n  - identity: bob\n    not_after: 2026-04-01T00:00:00Z\n    key: |\n      " + indent(w.bob) + "\n"
 	root, err := ParseTrustRoot([]byte(raw))
@@ -83,6 +88,7 @@ func TestTrustRootInYAML(t *testing.T) {
 	if _, err := root.VerifyPackage(t.Context(), w.packaged(w.approved(w.bob)), noon()); err != nil {
 		t.Error(err)
 	}
+
 	late := approval().NotBefore.AddDate(0, 2, 0)
 	if _, err := root.VerifyPackage(t.Context(), w.packaged(w.approved(w.bob)), late); !errors.Is(err, ErrKeyExpired) {
 		t.Errorf("got %v", err)

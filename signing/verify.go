@@ -30,6 +30,7 @@ func (t *TrustRoot) VerifyModuleAt(ctx context.Context, wasm, bundleJSON []byte,
 	if err != nil {
 		return "", fmt.Errorf("verifying module: %w", err)
 	}
+
 	return author, nil
 }
 
@@ -41,18 +42,22 @@ func (t *TrustRoot) verifyDigest(ctx context.Context, digest [32]byte, bundleJSO
 	if t.revoked.digests[digest] {
 		return "", fmt.Errorf("module %x: %w", digest, ErrRevoked)
 	}
+
 	b, err := readBundle(ctx, bundleJSON)
 	if err != nil {
 		return "", err
 	}
+
 	sig := b.GetMessageSignature()
 	if sig == nil {
 		return "", ErrNotSignature
 	}
+
 	key, err := t.keyOf(b, roleAuthor, now)
 	if err != nil {
 		return "", err
 	}
+
 	// The digest in the bundle is only a hint and proves nothing; it serves to
 	// tell a changed module from a forged signature.
 	hint := sig.GetMessageDigest()
@@ -62,6 +67,7 @@ func (t *TrustRoot) verifyDigest(ctx context.Context, digest [32]byte, bundleJSO
 	if err := key.check(b, digest); err != nil {
 		return "", err
 	}
+
 	return key.owner, nil
 }
 
@@ -82,6 +88,7 @@ func (t *TrustRoot) verifyApproval(ctx context.Context, digest [32]byte, bundleJ
 	if err != nil {
 		return Approval{}, err
 	}
+
 	envelope := b.GetDsseEnvelope()
 	if envelope == nil || envelope.GetPayloadType() != payloadType {
 		return Approval{}, ErrNotApproval
@@ -89,6 +96,7 @@ func (t *TrustRoot) verifyApproval(ctx context.Context, digest [32]byte, bundleJ
 	if n := len(envelope.GetSignatures()); n != 1 {
 		return Approval{}, fmt.Errorf("%d signatures: %w", n, ErrSignatureCount)
 	}
+
 	key, err := t.keyOf(b, roleApprover, now)
 	if err != nil {
 		return Approval{}, err
@@ -96,6 +104,7 @@ func (t *TrustRoot) verifyApproval(ctx context.Context, digest [32]byte, bundleJ
 	if err := key.checkEnvelope(b); err != nil {
 		return Approval{}, err
 	}
+
 	// From here on the payload is the key owner's word.
 	a, err := decodeStatement(envelope.GetPayload())
 	if err != nil {
@@ -107,6 +116,7 @@ func (t *TrustRoot) verifyApproval(ctx context.Context, digest [32]byte, bundleJ
 	if a.Approver != "" && a.Approver != key.owner {
 		return Approval{}, fmt.Errorf("names %s, signed by %s: %w", a.Approver, key.owner, ErrApproverClaim)
 	}
+
 	a.Approver = key.owner
 	return a, t.stillHolds(a, now)
 }
@@ -137,16 +147,19 @@ func readBundle(ctx context.Context, raw []byte) (*bundle.Bundle, error) {
 	if len(raw) > MaxBundleBytes {
 		return nil, fmt.Errorf("bundle of %d bytes, at most %d: %w", len(raw), MaxBundleBytes, ErrTooLarge)
 	}
+
 	pb := new(protobundle.Bundle)
 	if err := protojson.Unmarshal(raw, pb); err != nil {
 		// The parser's own words quote the input; they are not repeated.
 		return nil, ErrMalformed
 	}
+
 	b, err := bundle.NewBundle(pb)
 	if err != nil {
 		// What it says may repeat any amount of the bundle.
 		return nil, fmt.Errorf("%w: %s", ErrMalformed, quoted(err.Error()))
 	}
+
 	return b, nil
 }
 
@@ -157,10 +170,12 @@ func (t *TrustRoot) keyOf(b *bundle.Bundle, r role, now time.Time) (*trustedKey,
 	if pk == nil {
 		return nil, ErrCertificate
 	}
+
 	hint := pk.GetHint()
 	if t.revoked.keys[hint] {
 		return nil, fmt.Errorf("key %s: %w", hint, ErrRevoked)
 	}
+
 	key, ok := t.keys[r][hint]
 	if !ok {
 		if other, ok := t.keys[r.other()][hint]; ok {
@@ -168,6 +183,7 @@ func (t *TrustRoot) keyOf(b *bundle.Bundle, r role, now time.Time) (*trustedKey,
 		}
 		return nil, fmt.Errorf("key %s: %w", quoted(hint), ErrWrongKey)
 	}
+
 	if !key.validAt(now) {
 		return nil, fmt.Errorf("key %s of %s: %w", hint, key.owner, ErrKeyExpired)
 	}
@@ -191,6 +207,7 @@ func (k *trustedKey) checkEnvelope(b *bundle.Bundle) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
+
 	content, err := b.VerificationContent()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
@@ -198,5 +215,6 @@ func (k *trustedKey) checkEnvelope(b *bundle.Bundle) error {
 	if err := verify.VerifySignature(sig, content, k.material); err != nil {
 		return fmt.Errorf("key %s of %s: %w", k.public.ID(), k.owner, ErrBadSignature)
 	}
+
 	return nil
 }
