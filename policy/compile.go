@@ -1,48 +1,19 @@
 package policy
 
 import (
-	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/guardlock/guardlock/internal/problem"
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// Problem is one thing wrong with a policy.
-type Problem struct {
-	File    string
-	Line    int // 0: the whole file
-	Message string
-}
-
-func (p Problem) String() string {
-	switch {
-	case p.File == "":
-		return p.Message
-	case p.Line == 0:
-		return p.File + ": " + p.Message
-	}
-	return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Message)
-}
-
-// Problems is an error that reports everything wrong at once.
-type Problems []Problem
-
-func (ps Problems) Error() string {
-	lines := make([]string, len(ps))
-	for i, p := range ps {
-		lines[i] = p.String()
-	}
-	return strings.Join(lines, "; ")
-}
-
 // Check reports every problem in a policy and its tests, as strictly as Load
 // does and `opa check --strict` would. No problem means an empty result.
-func Check(fsys fs.FS) []Problem {
+func Check(fsys fs.FS) problem.List {
 	src, err := readSource(fsys, Options{})
 	if err != nil {
 		return problemsOf(err)
@@ -68,9 +39,9 @@ const (
 )
 
 // parse parses the selected modules.
-func (src *source) parse(s selection) (map[string]*ast.Module, Problems) {
+func (src *source) parse(s selection) (map[string]*ast.Module, problem.List) {
 	modules := map[string]*ast.Module{}
-	var problems Problems
+	var problems problem.List
 	for _, name := range slices.Sorted(maps.Keys(src.modules)) {
 		if isTest(name) && s == withoutTests {
 			continue
@@ -82,7 +53,7 @@ func (src *source) parse(s selection) (map[string]*ast.Module, Problems) {
 		}
 
 		if m == nil {
-			problems = append(problems, Problem{File: name, Message: "is empty"})
+			problems = append(problems, problem.Problem{File: name, Message: "is empty"})
 			continue
 		}
 		modules[name] = m
@@ -102,7 +73,7 @@ func (src *source) newCompiler() *ast.Compiler {
 }
 
 // compile compiles the selected modules and requires the entry point.
-func (src *source) compile(s selection) (*ast.Compiler, Problems) {
+func (src *source) compile(s selection) (*ast.Compiler, problem.List) {
 	modules, problems := src.parse(s)
 	if len(problems) != 0 {
 		return nil, problems
@@ -114,7 +85,7 @@ func (src *source) compile(s selection) (*ast.Compiler, Problems) {
 		return nil, problemsOf(c.Errors)
 	}
 	if len(c.GetRulesExact(ast.MustParseRef("data.guardlock.module.decision"))) == 0 {
-		return nil, Problems{{Message: "there is no rule `decision` in package guardlock.module"}}
+		return nil, problem.List{{Message: "there is no rule `decision` in package guardlock.module"}}
 	}
 
 	return c, nil
@@ -140,18 +111,18 @@ func (src *source) hasData(path []string) (bool, error) {
 func isTest(name string) bool { return strings.HasSuffix(name, "_test.rego") }
 
 // problemsOf turns OPA's lists of errors into ours.
-func problemsOf(err error) Problems {
-	var ps Problems
+func problemsOf(err error) problem.List {
+	var ps problem.List
 	var list ast.Errors
 	if errors.As(err, &ps) {
 		return ps
 	}
 	if !errors.As(err, &list) {
-		return Problems{{Message: err.Error()}}
+		return problem.List{{Message: err.Error()}}
 	}
 
 	for _, e := range list {
-		p := Problem{Message: e.Code + ": " + e.Message}
+		p := problem.Problem{Message: e.Code + ": " + e.Message}
 		if e.Location != nil {
 			p.File = e.Location.File
 			p.Line = e.Location.Row
@@ -162,8 +133,6 @@ func problemsOf(err error) Problems {
 		}
 	}
 
-	slices.SortFunc(ps, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Message, b.Message))
-	})
+	ps.Sort()
 	return ps
 }

@@ -81,7 +81,7 @@ func Load(ctx context.Context, fsys fs.FS) (*Engine, error) {
 
 // LoadWith reads a policy from fsys: .rego and data files in any directory, or
 // one OPA bundle (.tar.gz) alone at the top. Files named *_test.rego take no
-// part in decisions. Every problem found in the policy is reported, as Problems.
+// part in decisions. Every problem found in the policy is reported, as a problem.List.
 func LoadWith(ctx context.Context, fsys fs.FS, o Options) (*Engine, error) {
 	src, err := readSource(fsys, o)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/guardlock/guardlock/internal/problem"
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/format"
 )
@@ -264,7 +265,7 @@ func TestRemovedBuiltinsAreRefusedAtLoad(t *testing.T) {
 		"remote input schema": "# METADATA\n# schemas:\n#   - input: {\"$ref\": \"http://127.0.0.1/\"}\ndecision := input.x",
 	} {
 		t.Run(name, func(t *testing.T) {
-			var ps Problems
+			var ps problem.List
 			if _, err := Load(t.Context(), policyOf(body)); !errors.As(err, &ps) {
 				t.Errorf("got %v", err)
 			}

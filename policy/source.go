@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/guardlock/guardlock/internal/problem"
 	"github.com/open-policy-agent/opa/v1/bundle"
 	"github.com/open-policy-agent/opa/v1/util"
 )
@@ -229,21 +230,21 @@ func (s fileSet) add(name string, r io.Reader) error {
 // place of data.config.
 func (s fileSet) source(config []byte) (*source, error) {
 	src := &source{modules: map[string]string{}, data: map[string]any{}, revision: s.revision(config)}
-	var problems Problems
+	var problems problem.List
 	for _, name := range slices.Sorted(maps.Keys(s)) {
 		if kindOf(name) == regoFile {
 			src.modules[name] = string(s[name])
 			continue
 		}
 		if err := src.merge(name, s[name]); err != nil {
-			problems = append(problems, Problem{File: name, Message: err.Error()})
+			problems = append(problems, problem.Problem{File: name, Message: err.Error()})
 		}
 	}
 
 	if config != nil {
 		var doc map[string]any
 		if err := util.Unmarshal(config, &doc); err != nil {
-			problems = append(problems, Problem{File: "config", Message: err.Error()})
+			problems = append(problems, problem.Problem{File: "config", Message: err.Error()})
 		}
 		src.data["config"] = doc
 	}

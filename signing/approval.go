@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/guardlock/guardlock/internal/problem"
 )
 
 // Limits bound what a module may use. Zero means the gateway's default; a
@@ -138,38 +140,38 @@ func spelled(s, extra string, limit int) bool {
 }
 
 // problems lists everything for which the approval must be refused.
-func (a Approval) problems() Problems {
-	var ps Problems
+func (a Approval) problems() problem.List {
+	var ps problem.List
 	if len(a.Topics) == 0 {
-		ps.add("topics", "must name at least one topic")
+		ps.Add("topics", "must name at least one topic")
 	}
 
-	ps.list("topics", a.Topics, shape{isPattern, "a topic pattern (letters, digits, '.', '_', '-', '*')"})
-	ps.list("host_functions", a.HostFunctions, shape{isFunction, "a host function such as guardlock_crypto.sha256"})
-	ps.list("keys", a.Keys, shape{isKeyName, "a key name (letters, digits, '.', '_', '-')"})
-	ps.list("routes", a.Routes, shape{isTopic, "a topic name (letters, digits, '.', '_', '-')"})
-	ps.limits(a.Limits)
+	checkList(&ps, "topics", a.Topics, shape{isPattern, "a topic pattern (letters, digits, '.', '_', '-', '*')"})
+	checkList(&ps, "host_functions", a.HostFunctions, shape{isFunction, "a host function such as guardlock_crypto.sha256"})
+	checkList(&ps, "keys", a.Keys, shape{isKeyName, "a key name (letters, digits, '.', '_', '-')"})
+	checkList(&ps, "routes", a.Routes, shape{isTopic, "a topic name (letters, digits, '.', '_', '-')"})
+	checkLimits(&ps, a.Limits)
 
 	switch {
 	case a.NotAfter.IsZero():
-		ps.add("not_after", "is required: an approval must end")
+		ps.Add("not_after", "is required: an approval must end")
 	case !a.NotBefore.Before(a.NotAfter):
-		ps.add("not_after", "must be later than not_before")
+		ps.Add("not_after", "must be later than not_before")
 	}
 
 	if !isReference(a.Ticket) {
-		ps.add("ticket", "must be one line of at most 256 bytes")
+		ps.Add("ticket", "must be one line of at most 256 bytes")
 	}
 	if a.Approver != "" && !isIdentity(string(a.Approver)) {
-		ps.add("approver", identityRule)
+		ps.Add("approver", "%s", identityRule)
 	}
 
 	return ps
 }
 
-func (ps *Problems) list(path string, items []string, s shape) {
+func checkList(ps *problem.List, path string, items []string, s shape) {
 	if len(items) > maxListed {
-		ps.add(path, fmt.Sprintf("has %d entries, at most %d", len(items), maxListed))
+		ps.Add(path, "has %d entries, at most %d", len(items), maxListed)
 		return
 	}
 
@@ -177,15 +179,15 @@ func (ps *Problems) list(path string, items []string, s shape) {
 	for i, it := range items {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		if !s.fits(it) {
-			ps.add(at, "must be "+s.says)
+			ps.Add(at, "must be %s", s.says)
 		} else if seen[it] {
-			ps.add(at, "is listed twice")
+			ps.Add(at, "is listed twice")
 		}
 		seen[it] = true
 	}
 }
 
-func (ps *Problems) limits(l Limits) {
+func checkLimits(ps *problem.List, l Limits) {
 	for _, f := range []struct {
 		name  string
 		value int64
@@ -195,7 +197,7 @@ func (ps *Problems) limits(l Limits) {
 	} {
 		// 2^53 is where JSON tools that use floating point begin to round.
 		if f.value < 0 || f.value > 1<<53 {
-			ps.add("limits."+f.name, "must be between 0 and 2^53")
+			ps.Add("limits."+f.name, "must be between 0 and 2^53")
 		}
 	}
 }

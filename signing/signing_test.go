@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/guardlock/guardlock/internal/problem"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	"github.com/sigstore/sigstore-go/pkg/sign"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
@@ -373,7 +374,7 @@ func TestRevokedApprovalsAreRefused(t *testing.T) {
 func TestApproveRefusesWhatCannotBeVerified(t *testing.T) {
 	w := newWorld(t)
 	_, err := Approve(t.Context(), Approval{Topics: []string{"a b"}, Keys: []string{"", "k", "k"}}, w.bob)
-	var ps Problems
+	var ps problem.List
 	if !errors.Is(err, ErrInvalidApproval) || !errors.As(err, &ps) || len(ps) != 4 {
 		t.Errorf("got %v", err)
 	}

@@ -1,7 +1,6 @@
 package signing
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"encoding/base64"
@@ -14,7 +13,8 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/signature"
-	"go.yaml.in/yaml/v3"
+
+	"github.com/guardlock/guardlock/internal/problem"
 )
 
 // MaxTrustRootBytes bounds a trust root file.
@@ -76,18 +76,22 @@ type trustEntry struct {
 }
 
 // ParseTrustRoot reads a trust root in YAML or JSON. Unknown fields are errors.
-// Everything wrong is reported at once, as Problems.
+// Everything wrong is reported at once, as a problem.List.
 func ParseTrustRoot(raw []byte) (*TrustRoot, error) {
 	if len(raw) > MaxTrustRootBytes {
 		return nil, fmt.Errorf("parsing trust root: %w", ErrTooLarge)
 	}
 	var f trustFile
-	if err := decodeYAML(raw, &f); err != nil {
+	err := problem.DecodeYAML(raw, &f)
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("parsing trust root: the file is empty")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("parsing trust root: %w", err)
 	}
 
 	t := &TrustRoot{digest: sha256.Sum256(raw), threshold: 1}
-	var ps Problems
+	var ps problem.List
 	people := map[string]Identity{} // by lower-cased identity
 	t.keys[roleAuthor] = readEntries(&ps, roleAuthor, f.Authors, people)
 	t.keys[roleApprover] = readEntries(&ps, roleApprover, f.Approvers, people)
@@ -97,9 +101,9 @@ func ParseTrustRoot(raw []byte) (*TrustRoot, error) {
 		t.threshold = *f.Threshold
 	}
 	if n := len(t.Approvers()); t.threshold < 1 {
-		ps.add("threshold", "must be at least 1")
+		ps.Add("threshold", "must be at least 1")
 	} else if t.threshold > n && len(ps) == 0 {
-		ps.add("threshold", fmt.Sprintf("asks for %d people, but only %d can approve", t.threshold, n))
+		ps.Add("threshold", "asks for %d people, but only %d can approve", t.threshold, n)
 	}
 
 	t.revoked = readRevocations(&ps, f)
@@ -110,38 +114,10 @@ func ParseTrustRoot(raw []byte) (*TrustRoot, error) {
 	return t, nil
 }
 
-// decodeYAML decodes exactly one document, refusing unknown fields.
-func decodeYAML(raw []byte, v any) error {
-	dec := yaml.NewDecoder(bytes.NewReader(raw))
-	dec.KnownFields(true)
-	err := dec.Decode(v)
-	var typeErr *yaml.TypeError
-
-	switch {
-	case errors.Is(err, io.EOF):
-		return Problems{{"", "the file is empty"}}
-	case errors.As(err, &typeErr):
-		var ps Problems
-		for _, e := range typeErr.Errors {
-			// Go's type names mean nothing to the file's author.
-			e, _, _ = strings.Cut(e, " in type ")
-			ps.add("", e)
-		}
-		return ps
-	case err != nil:
-		return Problems{{"", err.Error()}}
-	}
-
-	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return Problems{{"", "must hold exactly one document"}}
-	}
-	return nil
-}
-
-func readEntries(ps *Problems, r role, entries []trustEntry, people map[string]Identity) map[string]*trustedKey {
+func readEntries(ps *problem.List, r role, entries []trustEntry, people map[string]Identity) map[string]*trustedKey {
 	keys := make(map[string]*trustedKey, len(entries))
 	if len(entries) == 0 {
-		ps.add(r.list(), "must list at least one key")
+		ps.Add(r.list(), "must list at least one key")
 	}
 
 	for i, e := range entries {
@@ -149,15 +125,15 @@ func readEntries(ps *Problems, r role, entries []trustEntry, people map[string]I
 		checkPerson(ps, at, e.Identity, people)
 		key, err := e.trusted()
 		if err != nil {
-			ps.add(at+".key", err.Error())
+			ps.Add(at+".key", "%v", err)
 			continue
 		}
 
 		if !key.notAfter.IsZero() && !key.notBefore.Before(key.notAfter) {
-			ps.add(at+".not_after", "must be later than not_before")
+			ps.Add(at+".not_after", "must be later than not_before")
 		}
 		if keys[key.public.ID()] != nil {
-			ps.add(at+".key", "is listed twice")
+			ps.Add(at+".key", "is listed twice")
 		}
 
 		keys[key.public.ID()] = key
@@ -170,15 +146,15 @@ const identityRule = "must be 1 to 256 letters, digits or any of . _ @ + : / -"
 
 // checkPerson refuses spellings that differ only in case, which would let one
 // person count as two.
-func checkPerson(ps *Problems, at, identity string, people map[string]Identity) {
+func checkPerson(ps *problem.List, at, identity string, people map[string]Identity) {
 	if !isIdentity(identity) {
-		ps.add(at+".identity", identityRule)
+		ps.Add(at+".identity", "%s", identityRule)
 		return
 	}
 
 	folded := strings.ToLower(identity)
 	if was, ok := people[folded]; ok && was != Identity(identity) {
-		ps.add(at+".identity", fmt.Sprintf("differs from %s only in case: spell one person one way", was))
+		ps.Add(at+".identity", "differs from %s only in case: spell one person one way", was)
 		return
 	}
 
@@ -187,10 +163,10 @@ func checkPerson(ps *Problems, at, identity string, people map[string]Identity) 
 
 // sharedKeys refuses a key that two people hold: a signature would not tell
 // which of them made it, and an author could approve under another name.
-func sharedKeys(ps *Problems, t *TrustRoot) {
+func sharedKeys(ps *problem.List, t *TrustRoot) {
 	for id, a := range t.keys[roleAuthor] {
 		if b := t.keys[roleApprover][id]; b != nil && a.owner != b.owner {
-			ps.add("approvers", fmt.Sprintf("%s and %s have the same key: one key belongs to one person", a.owner, b.owner))
+			ps.Add("approvers", "%s and %s have the same key: one key belongs to one person", a.owner, b.owner)
 		}
 	}
 }
@@ -231,19 +207,19 @@ func (k *trustedKey) validAt(now time.Time) bool {
 	return !now.Before(k.notBefore) && (k.notAfter.IsZero() || now.Before(k.notAfter))
 }
 
-func readRevocations(ps *Problems, f trustFile) revocations {
+func readRevocations(ps *problem.List, f trustFile) revocations {
 	r := revocations{map[[32]byte]bool{}, map[string]bool{}, map[string]bool{}}
 	for i, s := range f.Revoked.Digests {
 		d, err := parseDigest(strings.TrimPrefix(s, "sha256:"))
 		if err != nil {
-			ps.add(fmt.Sprintf("revoked.digests[%d]", i), err.Error())
+			ps.Add(fmt.Sprintf("revoked.digests[%d]", i), "%v", err)
 		}
 		r.digests[d] = true
 	}
 
 	for i, s := range f.Revoked.Keys {
 		if b, err := base64.StdEncoding.Strict().DecodeString(s); err != nil || len(b) != sha256.Size {
-			ps.add(fmt.Sprintf("revoked.keys[%d]", i), "must be a key ID: base64 of the SHA-256 of the public key")
+			ps.Add(fmt.Sprintf("revoked.keys[%d]", i), "must be a key ID: base64 of the SHA-256 of the public key")
 		}
 		r.keys[s] = true
 	}
@@ -251,7 +227,7 @@ func readRevocations(ps *Problems, f trustFile) revocations {
 	for i, s := range f.Revoked.Approvals {
 		s = strings.TrimPrefix(s, "sha256:")
 		if _, err := parseDigest(s); err != nil {
-			ps.add(fmt.Sprintf("revoked.approvals[%d]", i), err.Error())
+			ps.Add(fmt.Sprintf("revoked.approvals[%d]", i), "%v", err)
 		}
 		r.approvals[s] = true
 	}

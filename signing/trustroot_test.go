@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/guardlock/guardlock/internal/problem"
 )
 
 func TestTrustRootReportsAllProblemsAtOnce(t *testing.T) {
@@ -23,7 +25,7 @@ func TestTrustRootReportsAllProblemsAtOnce(t *testing.T) {
 	})
 
 	_, err := ParseTrustRoot(raw)
-	var ps Problems
+	var ps problem.List
 	if !errors.As(err, &ps) {
 		t.Fatalf("got %v", err)
 	}
@@ -50,13 +52,13 @@ func TestTrustRootRefusals(t *testing.T) {
 		"not YAML":         {"{", ""},
 		"unknown field":    {strings.Replace(good, `"threshold"`, `"treshold"`, 1), "treshold"},
 		"doubled field":    {strings.Replace(good, `"threshold":1`, `"threshold":1,"threshold":2`, 1), "threshold"},
-		"two documents":    {good + "\n---\n" + good, "one document"},
+		"two documents":    {good + "\n---\n" + good, "one YAML document"},
 		"no authors":       {string(w.doc(1, func(d *rootDoc) { d.Authors = nil })), "authors: must list"},
 		"no approvers":     {string(w.doc(1, func(d *rootDoc) { d.Approvers = nil })), "approvers: must list"},
 		"too many needed":  {string(w.doc(4)), "asks for 4 people, but only 3"},
 		"key of two":       {string(w.doc(1, func(d *rootDoc) { d.Approvers[2].Key = d.Authors[0].Key })), "same key"},
 		"private key":      {string(w.doc(1, func(d *rootDoc) { d.Authors[0].Key = "-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----" })), "authors[0].key"},
-		"threshold a text": {strings.Replace(good, `"threshold":1`, `"threshold":"many"`, 1), "into int"},
+		"threshold a text": {strings.Replace(good, `"threshold":1`, `"threshold":"many"`, 1), "want a whole number"},
 		"too large":        {strings.Repeat(" ", MaxTrustRootBytes+1), "larger"},
 	} {
 		if _, err := ParseTrustRoot([]byte(c.raw)); err == nil || !strings.Contains(err.Error(), c.says) {

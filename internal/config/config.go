@@ -8,15 +8,13 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
-	"strings"
 
 	"github.com/guardlock/guardlock/internal/disk"
-	"go.yaml.in/yaml/v3"
+	"github.com/guardlock/guardlock/internal/problem"
 )
 
 // Config is the whole configuration file. Every default is the safe one; what
@@ -224,14 +222,14 @@ type Log struct {
 // touching network or disk, joined, each beginning with its field's path.
 func Parse(raw []byte, path string) (*Config, error) {
 	c := &Config{Path: path}
-	dec := yaml.NewDecoder(bytes.NewReader(raw))
-	dec.KnownFields(true)
 
-	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
-		return nil, yamlProblems(err)
+	var wrong problem.List
+	err := problem.DecodeYAML(raw, c)
+	if errors.As(err, &wrong) {
+		return nil, errors.Join(wrong.Unwrap()...)
 	}
-	if err := dec.Decode(new(Config)); !errors.Is(err, io.EOF) {
-		return nil, errors.New("the file holds more than one YAML document")
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
 	}
 
 	c.setDefaults()
@@ -240,26 +238,6 @@ func Parse(raw []byte, path string) (*Config, error) {
 	}
 
 	return c, nil
-}
-
-// yamlProblems keeps the line numbers of a decoding error but not the Go types
-// that the library names.
-func yamlProblems(err error) error {
-	var te *yaml.TypeError
-	if !errors.As(err, &te) {
-		return fmt.Errorf("reading YAML: %w", err)
-	}
-
-	var errs []error
-	for _, e := range te.Errors {
-		if before, _, found := strings.Cut(e, " in type "); found {
-			e = strings.Replace(before, "field ", "unknown key ", 1)
-			e = strings.TrimSuffix(e, " not found")
-		}
-		errs = append(errs, errors.New(e))
-	}
-
-	return errors.Join(errs...)
 }
 
 func Load(path string) (*Config, error) {

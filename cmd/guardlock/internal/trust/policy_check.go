@@ -37,7 +37,7 @@ func runPolicyCheck(cmd *cobra.Command, args []string) error {
 	found := policy.Check(fsys)
 	lines := []problemLine{}
 	for _, p := range found {
-		lines = append(lines, problemLine(p))
+		lines = append(lines, problemLine{p.File, p.Line, p.Message})
 		if !cli.WantsJSON(cmd) {
 			fmt.Fprintln(cmd.OutOrStdout(), cli.Printable(p.String()))
 		}
