@@ -47,6 +47,7 @@ func (c *conn) decide(ctx context.Context, p *produce, d decided, g *Grant) erro
 		c.cluster.gw.workers.free <- w
 	}()
 	c.describe(&w.entry, &d, g, p.req.Topics[d.topic].ID)
+	d.zstd = p.req.Version >= produceWithZstd
 
 	in := q.Records
 	d.why, d.refused = c.judge(ctx, w, q, &d, g)
@@ -173,7 +174,8 @@ func forged(b *record.Batch) bool {
 }
 
 // encode replaces q.Records with the changed batch. One that grew past what the
-// topic takes is compressed harder before the producer hears of it.
+// topic takes is compressed, or compressed harder, before the producer hears of
+// it.
 func (c *conn) encode(ctx context.Context, w *worker, q *wire.ProducePartition, d *decided, g *Grant) (refusal, bool) {
 	before := len(q.Records)
 	o := recordbatch.EncodeOptions{Compression: g.Recompress, KeepCompression: g.KeepCodec, PlaceholderNote: placeholderNote(g)}
@@ -184,7 +186,9 @@ func (c *conn) encode(ctx context.Context, w *worker, q *wire.ProducePartition, 
 	if err != nil {
 		return refusal{audit.OutcomeTimeout, "no_memory", kerr.RequestTimedOut.Code, "the gateway is out of buffer memory; try again"}, true
 	}
-	for ; o.Level <= 2; o.Level++ {
+
+	var size, limit int
+	for o := range o.Attempts(d.header, d.zstd) {
 		out, err := w.codec.Encode(buf[:0], d.header, &w.batch, o)
 		if errors.Is(err, recordbatch.ErrEmpty) && !o.Placeholders {
 			o.Placeholders = true // no broker stores a batch without records
@@ -193,13 +197,22 @@ func (c *conn) encode(ctx context.Context, w *worker, q *wire.ProducePartition, 
 		if err != nil {
 			return batchRefusal(err), true
 		}
-		if len(out) <= before || len(out) <= c.cluster.maxMessage(ctx, d.key.topic) {
+
+		size = len(out)
+		if size > before {
+			limit = c.cluster.maxMessage(ctx, d.key.topic)
+		}
+		if size <= max(before, limit) {
 			q.Records = out
 			return refusal{}, false
 		}
 	}
-	return refuseTooLarge, true
+	return tooLarge(before, size, limit, !g.KeepCodec && g.Recompress == recordbatch.None), true
 }
+
+// produceWithZstd is the first version of Produce in which brokers take zstd
+// (KIP-110).
+const produceWithZstd = 7
 
 // encodeBuffer returns memory for one encoded batch until the flush. Only the
 // first of a flush is waited for: who holds one already would wait for others

@@ -5,6 +5,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -44,8 +45,18 @@ var (
 	refuseUnavailable  = refusal{audit.OutcomeUnavailable, "audit_unavailable", kerr.NotEnoughReplicas.Code, "the decision cannot be recorded, so nothing is stored; try again"}
 	refuseRoute        = refusal{audit.OutcomeError, "route_failed", kerr.KafkaStorageError.Code, "a record must go to another topic, which did not take it; try again"}
 	refuseForged       = refusal{audit.OutcomeInvalid, "forged_placeholder", kerr.InvalidRecord.Code, "a record has the form that stands for dropped records"}
-	refuseTooLarge     = refusal{audit.OutcomeError, "too_large", kerr.MessageTooLarge.Code, "the batch grew past the limits of the gateway"}
 )
+
+// tooLarge refuses a batch that its modules made larger than its topic takes,
+// and names what helps.
+func tooLarge(before, after, limit int, plain bool) refusal {
+	cure := "raise the topic's max.message.bytes, or let the producer send smaller batches"
+	if plain {
+		cure = "take `recompress: none` from the binding, raise the topic's max.message.bytes, or let the producer send smaller batches"
+	}
+	text := fmt.Sprintf("the batch grew from %d to %d bytes and its topic takes %d: %s", before, after, limit, cure)
+	return refusal{audit.OutcomeError, "too_large", kerr.MessageTooLarge.Code, text}
+}
 
 // whyRefused gives the text for a binding that refuses everything.
 func grantRefusal(g *Grant) refusal {

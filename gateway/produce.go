@@ -27,6 +27,7 @@ type decided struct {
 	key         guardKey
 	header      recordbatch.Header
 	ticket      audit.Ticket
+	zstd        bool // may be compressed with it
 	refused     bool
 	why         refusal
 	rejects     []wire.RecordError
