@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"go/ast"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -24,12 +25,30 @@ func read(t *testing.T, name string) string {
 	return string(raw)
 }
 
+// documents are the pages that are written by hand, and those made from code.
+func documents(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "deploy/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, found...)
+	}
+
+	if len(all) < 12 {
+		t.Fatalf("found only %d documents: %v", len(all), all)
+	}
+	return all
+}
+
 var testName = regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`)
 
 // A document that promises a test must not promise one that was renamed.
 func TestDocumentsNameTestsThatExist(t *testing.T) {
 	known := declared(t)
-	for _, doc := range []string{"README.md", "ARCHITECTURE.md", "SECURITY.md", "RATIONALE.md", "deploy/README.md"} {
+	for _, doc := range documents(t) {
 		for _, name := range testName.FindAllString(read(t, doc), -1) {
 			if !known[name] {
 				t.Errorf("%s names %s, which is nowhere", doc, name)
@@ -61,7 +80,7 @@ func TestEveryInvariantNamesItsTest(t *testing.T) {
 var mentioned = regexp.MustCompile("`([a-z][\\w.-]*(?:/[\\w.*-]+)*/?)`")
 
 func TestDocumentsNamePathsThatExist(t *testing.T) {
-	for _, doc := range []string{"README.md", "ARCHITECTURE.md", "SECURITY.md", "RATIONALE.md", "deploy/README.md"} {
+	for _, doc := range documents(t) {
 		for _, m := range mentioned.FindAllStringSubmatch(read(t, doc), -1) {
 			p := m[1]
 			inTree := strings.HasSuffix(p, ".go") || strings.HasPrefix(p, "docs/") || strings.HasPrefix(p, "deploy/") || strings.HasSuffix(p, "/")
@@ -73,22 +92,78 @@ func TestDocumentsNamePathsThatExist(t *testing.T) {
 }
 
 // links finds the targets of Markdown links and pictures.
-var links = regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+var links = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 
 func TestDocumentsLinkToFilesThatExist(t *testing.T) {
-	for doc, dir := range map[string]string{"README.md": "", "ARCHITECTURE.md": "", "SECURITY.md": "", "RATIONALE.md": "", "CHANGELOG.md": "",
-		"deploy/README.md": "deploy/", "docs/configuration.md": "docs/"} {
+	for _, doc := range documents(t) {
 		for _, m := range links.FindAllStringSubmatch(read(t, doc), -1) {
-			if _, err := os.Stat(dir + m[1]); err != nil {
+			target := filepath.Join(filepath.Dir(doc), m[1])
+			if _, err := os.Stat(target); err != nil {
 				t.Errorf("%s links to %s, which is nowhere", doc, m[1])
+				continue
+			}
+
+			section := strings.TrimPrefix(m[2], "#")
+			if section != "" && !slices.Contains(anchors(read(t, target)), section) {
+				t.Errorf("%s links to %s#%s: there is no such section", doc, m[1], section)
 			}
 		}
 	}
 }
 
+// anchors are the names that GitHub gives to a page's headings.
+func anchors(page string) []string {
+	var all []string
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(page, -1) {
+		kept := regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		all = append(all, strings.ReplaceAll(kept, " ", "-"))
+	}
+
+	return all
+}
+
+// A page that nobody can find from the README is not there for a reader.
+func TestReadmeLeadsToEveryPage(t *testing.T) {
+	reached := map[string]bool{}
+	var follow func(doc string)
+	follow = func(doc string) {
+		if reached[doc] || filepath.Ext(doc) != ".md" {
+			return
+		}
+		reached[doc] = true
+		for _, m := range links.FindAllStringSubmatch(read(t, doc), -1) {
+			follow(filepath.Join(filepath.Dir(doc), m[1]))
+		}
+	}
+
+	follow("README.md")
+	for _, doc := range documents(t) {
+		if !reached[doc] && doc != "CHANGELOG.md" {
+			t.Errorf("no link leads from README.md to %s", doc)
+		}
+	}
+}
+
+func TestReadmeHasAHundredLinesAtMost(t *testing.T) {
+	if lines := strings.Count(read(t, "README.md"), "\n"); lines > 100 {
+		t.Errorf("README.md has %d lines", lines)
+	}
+}
+
+// A word of the glossary is one thing in the whole house, which holds only
+// while there are few enough to remember.
+func TestGlossaryHasFifteenWordsAtMost(t *testing.T) {
+	_, section, found := strings.Cut(read(t, "ARCHITECTURE.md"), "\n## Glossary")
+	section, _, _ = strings.Cut(section, "\n## ")
+	words := regexp.MustCompile(`(?m)^\| \*\*`).FindAllString(section, -1)
+	if !found || len(words) < 5 || len(words) > 15 {
+		t.Errorf("found %d words in the glossary of ARCHITECTURE.md", len(words))
+	}
+}
+
 // The first screen must hold a command that works.
 func TestReadmeShowsACommandByLine30(t *testing.T) {
-	before, _, found := strings.Cut(read(t, "README.md"), "go run ./cmd/guardlock demo")
+	before, _, found := strings.Cut(read(t, "README.md"), "go run -v ./cmd/guardlock demo")
 	if line := strings.Count(before, "\n") + 1; !found || line > 30 {
 		t.Errorf("the demo command stands on line %d", line)
 	}

@@ -11,36 +11,46 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/guardlock/guardlock/signing"
 )
 
-// block is one fenced block of README.md and the comment before it, which says
+// block is one fenced block of a page and the comment before it, which says
 // what to do with it:
 //
 //	<!-- run -->            it ends with exit code 0
 //	<!-- run: exit 3 -->    with that one
 //	<!-- run as: … -->      this command stands for it
+//	<!-- install -->        it puts the command on the PATH, from the repository
 //	<!-- serve -->          it runs until the last block is through
+//	<!-- trust root -->     it is the file that this is about
 //	<!-- prints -->         each line stands in what the block before it printed; "…" is anything
 type block struct {
 	mark, language, text string
-	line                 int
+	at                   string // page and line
 }
 
-func blocks(readme string) []block {
+func blocks(page, text string) []block {
 	var all []block
 	mark := ""
 	open := -1
-	lines := strings.Split(readme, "\n")
+	lines := strings.Split(text, "\n")
 	for i, l := range lines {
 		switch {
 		case strings.HasPrefix(l, "```") && open < 0:
 			open = i
 		case strings.HasPrefix(l, "```"):
-			all = append(all, block{mark, strings.TrimPrefix(lines[open], "```"), strings.Join(lines[open+1:i], "\n"), open + 1})
+			all = append(all, block{
+				mark:     mark,
+				language: strings.TrimPrefix(lines[open], "```"),
+				text:     strings.Join(lines[open+1:i], "\n"),
+				at:       fmt.Sprintf("%s:%d", page, open+1),
+			})
 			mark = ""
 			open = -1
 		case open < 0 && strings.HasPrefix(l, "<!-- "):
@@ -51,34 +61,63 @@ func blocks(readme string) []block {
 	return all
 }
 
+// pages are read in this order by whoever follows README.md to its end. The
+// tutorial leaves a gateway behind, which the pages after it use.
+var pages = []string{"README.md", "docs/tutorial.md", "docs/auditing.md", "docs/approving.md", "docs/producing.md", "docs/operating.md"}
+
 // A new user copies these blocks, so each is run as printed, in a directory that
 // looks like a clone, with another port than 9092.
 func TestReadmeBlocksWorkAsPrinted(t *testing.T) {
 	r := newReader(t)
-	output := ""
-	ran := 0
-	for _, b := range blocks(read(t, "README.md")) {
-		switch {
-		case b.mark == "prints":
-			r.prints(b, output)
-		case b.mark == "serve":
-			r.serve(b)
-		case strings.HasPrefix(b.mark, "run"):
-			output = r.run(b)
-			ran++
-		case b.language == "sh" && b.text != "go test ./...":
-			t.Errorf("README.md:%d: nothing says how to run this block", b.line)
+	for _, page := range pages {
+		ran := r.follow(page)
+		if ran == 0 {
+			t.Errorf("%s has no block to run", page)
 		}
-	}
-
-	if ran < 8 {
-		t.Errorf("ran only %d blocks", ran)
 	}
 }
 
-// reader does what README.md says.
+// Only the pages above are run, so a command elsewhere would go untried.
+func TestOnlyPagesThatAreRunHaveMarkedBlocks(t *testing.T) {
+	for _, doc := range documents(t) {
+		for _, b := range blocks(doc, read(t, doc)) {
+			if b.mark != "" && !slices.Contains(pages, doc) {
+				t.Errorf("%s is marked %q, but the page is not run", b.at, b.mark)
+			}
+		}
+	}
+}
+
+// The trust root of docs/approving.md shows every key of the format.
+func TestDocumentedTrustRootIsRead(t *testing.T) {
+	for _, b := range blocks("docs/approving.md", read(t, "docs/approving.md")) {
+		if b.mark != "trust root" {
+			continue
+		}
+
+		root, err := signing.ParseTrustRoot([]byte(b.text))
+		if err != nil {
+			t.Fatalf("%s: %v", b.at, err)
+		}
+		if len(root.Authors()) != 1 || len(root.Approvers()) != 1 || root.Threshold() != 1 {
+			t.Errorf("%s: read as %d authors, %d approvers, threshold %d", b.at, len(root.Authors()), len(root.Approvers()), root.Threshold())
+		}
+		for _, key := range []string{"not_before:", "not_after:", "digests:", "keys:", "approvals:", "threshold:"} {
+			if !strings.Contains(b.text, key) {
+				t.Errorf("%s does not show %s", b.at, key)
+			}
+		}
+
+		return
+	}
+
+	t.Error("docs/approving.md shows no trust root")
+}
+
+// reader does what the pages say.
 type reader struct {
 	t       *testing.T
+	bin     string
 	dir     string
 	address string
 	env     []string
@@ -99,9 +138,48 @@ func newReader(t *testing.T) *reader {
 		t.Fatal(err)
 	}
 
-	r := &reader{t: t, dir: dir, address: freeAddress(t)}
+	r := &reader{t: t, bin: bin, dir: dir, address: freeAddress(t)}
 	r.env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "GUARDLOCK_BOOTSTRAP="+r.address)
 	return r
+}
+
+// follow goes through a page, and returns how many blocks it ran.
+func (r *reader) follow(page string) int {
+	r.t.Helper()
+	output := ""
+	ran := 0
+	for _, b := range blocks(page, read(r.t, page)) {
+		switch {
+		case b.mark == "prints":
+			r.prints(b, output)
+			continue
+		case b.mark == "serve":
+			r.serve(b)
+		case b.mark == "install":
+			r.install(b)
+		case strings.HasPrefix(b.mark, "run"):
+			output = r.run(b)
+		case b.language == "sh":
+			r.t.Errorf("%s: nothing says how to run this block", b.at)
+		default:
+			continue
+		}
+		ran++
+	}
+
+	return ran
+}
+
+// install runs the block in the repository, and has the command put where this
+// reader finds it.
+func (r *reader) install(b block) {
+	r.t.Helper()
+	cmd := exec.Command("sh", "-eu", "-c", b.text)
+	cmd.Env = append(r.env, "GOBIN="+r.bin, "GOFLAGS=-buildvcs=false")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "guardlock") {
+		r.t.Fatalf("%s: %v\n%s", b.at, err, out)
+	}
 }
 
 // freeAddress is one on loopback of which the next port, the broker's, is free
@@ -157,7 +235,7 @@ func (r *reader) run(b block) string {
 
 	fmt.Sscanf(b.mark, "run: exit %d", &want)
 	if code != want {
-		r.t.Fatalf("README.md:%d: exit code %d, want %d\n%s", b.line, code, want, out)
+		r.t.Fatalf("%s: exit code %d, want %d\n%s", b.at, code, want, out)
 	}
 
 	return string(out)
@@ -185,7 +263,7 @@ func (r *reader) serve(b block) {
 	r.t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil || !killer.Stop() {
-			r.t.Errorf("README.md:%d: %v", b.line, err)
+			r.t.Errorf("%s: %v", b.at, err)
 		}
 		if r.t.Failed() {
 			r.t.Logf("the gateway's log:\n%s", log.String())
@@ -199,7 +277,7 @@ func (r *reader) serve(b block) {
 		}
 	}
 
-	r.t.Fatalf("README.md:%d: ended before it was ready", b.line)
+	r.t.Fatalf("%s: ended before it was ready", b.at)
 }
 
 func (r *reader) prints(b block, output string) {
@@ -207,7 +285,7 @@ func (r *reader) prints(b block, output string) {
 	for _, l := range strings.Split(b.text, "\n") {
 		pattern := strings.ReplaceAll(regexp.QuoteMeta(l), "…", ".*")
 		if !regexp.MustCompile("(?m)^" + pattern + "$").MatchString(output) {
-			r.t.Errorf("README.md:%d: nothing like this line was printed:\n%s\nbut:\n%s", b.line, l, output)
+			r.t.Errorf("%s: nothing like this line was printed:\n%s\nbut:\n%s", b.at, l, output)
 			return
 		}
 	}
