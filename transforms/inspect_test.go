@@ -68,7 +68,8 @@ var refusals = []struct {
 	{"SharedMemory", header(sec(secMemory, vec(op(3, 1, 2)))), "shared memory"},
 	{"Memory64", header(sec(secMemory, vec(op(4, 1)))), "64-bit memory"},
 	{"MemoryPages", header(sec(secMemory, vec(cat(op(0), u32(70_000))))), "more than 65536 pages"},
-	{"Start", header(typesOnly(), sec(secFunction, vec(u32(0))), sec(secStart, u32(0))), "start section is not allowed"},
+	{"StartWithParameters", header(sec(secType, vec(funcType0(1, 0))), sec(secFunction, vec(u32(0))), sec(secStart, u32(0))), "start function must be a ()->()"},
+	{"HostsExport", asm{extra: []asmFunc{{typ: typVoid, export: wasm.SectionStart}}}.wasm(), "is the host's"},
 	{"FunctionsWithoutBodies", header(typesOnly(), sec(secFunction, vec(u32(0)))), "0 function bodies for 1 functions"},
 	{"BodiesWithoutFunctions", header(sec(secCode, vec(function(0, nil)))), "1 function bodies for 0 functions"},
 	{"BodyTooLong", bodyOnly(make([]byte, 300<<10)), "bytes of a function body exceed"},
@@ -91,8 +92,8 @@ var refusals = []struct {
 	{"RelaxedSIMD", instruction(opVector, 0x80, 0x02), "relaxed SIMD"},
 	{"HiddenCodeBehindVector", instruction(opVector, 0x8c, 0), "more bytes than it needs"},
 	{"HiddenCodeBehindBulk", instruction(opMisc, 0x8b, 0), "more bytes than it needs"},
-	{"HiddenCodeBehindMemory", withMemory(0x3f, 0x80, 0), "operand 0x80 of an instruction on a memory"},
-	{"HiddenCodeBehindCopy", withMemory(opMisc, miscMemoryCopy, 0, 0x80, 0), "operand 0x80 of an instruction on a memory"},
+	{"MemoryNotTheOnlyOne", withMemory(0x3f, 0x81, 0), "memory 1 does not exist"},
+	{"CopyFromAnotherMemory", withMemory(opMisc, miscMemoryCopy, 0, 0x81, 0), "memory 1 does not exist"},
 	{"HiddenCodeBehindSelect", instruction(opSelectTyped, 0x81, 0, 0x7f), "operand 0x81 of select"},
 	{"UnknownInstruction", instruction(0xff), "instruction 0xff"},
 	{"GarbageCollection", instruction(0xfb, 0), "instruction 0xfb"},
@@ -162,6 +163,23 @@ func TestInspectListsImportsOfAllKinds(t *testing.T) {
 
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v", info.Imports)
+	}
+}
+
+// Of a file that was refused, the Info says which sections it speaks of.
+func TestInspectOfRefusedModuleKnowsWhatItRead(t *testing.T) {
+	file := header(typesOnly(), sec(secImport, vec(importFunc("env", "abort", 0))), sec(secMemory, vec(op(0, 1))), op(13, 1, 0))
+	info, err := Inspect(file, ScanLimits{})
+	if err == nil {
+		t.Fatal("the module was not refused")
+	}
+	for section, want := range map[string]bool{"type": true, "import": true, "function": true, "memory": true, "export": false, "code": false} {
+		if got := info.Knows(section); got != want {
+			t.Errorf("the %s section is known: %v, want %v", section, got, want)
+		}
+	}
+	if nothing, _ := Inspect([]byte("#!/bin/sh"), ScanLimits{}); nothing.Knows("import") {
+		t.Error("the imports of a shell script are known")
 	}
 }
 

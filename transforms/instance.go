@@ -89,7 +89,11 @@ func (m *Module) newInstance(ctx context.Context) (*instance, error) {
 
 func (i *instance) initialise(ctx context.Context) error {
 	i.arm(ctx, time.Now().Add(i.module.limits.BatchDeadline))
-	if start := i.guest.ExportedFunction(wasm.ExportStart); start != nil {
+	for _, name := range []string{wasm.SectionStart, wasm.ExportStart} {
+		start := i.guest.ExportedFunction(name)
+		if start == nil {
+			continue
+		}
 		if err := i.call(start, i.stack[:0]); err != nil {
 			return err
 		}

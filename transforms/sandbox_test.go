@@ -222,8 +222,30 @@ func TestEndlessInitialiserIsStopped(t *testing.T) {
 		})
 	}
 
-	_, err := newRuntime(t, Config{}).Load(t.Context(), Spec{Name: "slow", Wasm: asm{alloc: cat(forever, i32c(0))}.wasm(), Grant: Grant{Limits: quick}})
+	section := asm{extra: []asmFunc{{typ: typVoid, code: forever}}, element: sec(secStart, u32(2))}
+	_, err := newRuntime(t, Config{}).Load(t.Context(), Spec{Name: "slow", Wasm: section.wasm(), Grant: Grant{Limits: quick}})
 	wantKind(t, err, Timeout)
+	_, err = newRuntime(t, Config{}).Load(t.Context(), Spec{Name: "slow", Wasm: asm{alloc: cat(forever, i32c(0))}.wasm(), Grant: Grant{Limits: quick}})
+	wantKind(t, err, Timeout)
+}
+
+// The function of a start section runs once, before everything else, and under
+// the limits: the engine would run it while it instantiates.
+func TestStartSectionRunsUnderTheLimits(t *testing.T) {
+	a := asm{
+		imports:   [][]byte{importFunc("guardlock_log", "log", typLog)}, // moves the index of the start function
+		globals:   [][]byte{cat(op(0x7f, 1), i32c(0), op(opEnd))},
+		extra:     []asmFunc{{typ: typVoid, code: cat(op(opGlobalGet, 1), i32c(1), op(opI32Add, opGlobalSet, 1))}},
+		element:   sec(secStart, u32(3)),
+		transform: cat(op(opGlobalGet, 1), i32c(1), op(0x47, opIf, 0x40, opUnreachable, opEnd), copyDescs(), count()),
+	}
+	m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{HostFunctions: []string{"guardlock_log.log"}}})
+	if !m.Info().HasStart {
+		t.Error("the start section is not in the Info")
+	}
+	if err := NewChain(m).Run(t.Context(), values("x"), Origin{}); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestClosedModuleRefusesBatches(t *testing.T) {

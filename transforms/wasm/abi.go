@@ -10,6 +10,8 @@ const (
 	ExportAlloc     = "guardlock_alloc"
 	ExportInit      = "guardlock_init_v1"
 	ExportStart     = "_initialize"
+	// SectionStart is how the meter exports the function of a start section.
+	SectionStart = "guardlock_runtime.start"
 )
 
 var abiExports = [...]struct {

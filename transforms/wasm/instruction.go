@@ -53,6 +53,8 @@ type instr struct {
 	index uint32
 	start int
 	body  int // where the immediates begin
+	tail  int // where the zeros begin that end the immediates
+	zeros int // how many they are: indices of the only memory or table
 }
 
 // space is what indices in a body may name. The rewriter adds one function, two
@@ -71,6 +73,7 @@ func (r *reader) instr(in *instr, s *space) {
 	in.op = r.byte()
 	in.sub = 0
 	in.index = 0
+	in.zeros = 0
 	in.body = r.pos
 
 	switch op := in.op; {
@@ -90,7 +93,7 @@ func (r *reader) instr(in *instr, s *space) {
 		in.index = r.index("function", s.funcs)
 	case op == opCallIndirect:
 		r.index("type", s.types)
-		r.zero("table", s.tables)
+		r.zero(in, "table", s.tables)
 	case op == opGlobalGet, op == opGlobalSet:
 		in.index = r.index("global", s.globals)
 	default:
@@ -104,9 +107,9 @@ func (r *reader) rareInstr(in *instr, s *space) {
 		r.one("select", 1)
 		r.valType()
 	case opTableGet, opTableSet:
-		r.zero("table", s.tables)
+		r.zero(in, "table", s.tables)
 	case 0x3f, opMemoryGrow:
-		r.zero("memory", s.memories)
+		r.zero(in, "memory", s.memories)
 	case opI32Const:
 		r.signed(5)
 	case opI64Const:
@@ -133,9 +136,10 @@ func (r *reader) rareInstr(in *instr, s *space) {
 }
 
 // The engine reads some immediates as one byte where others, or its own
-// validator, read a number of any length. What they would disagree on is
-// refused: behind it, code could stand that the one sees and the other does not,
-// and that would then be neither validated nor metered.
+// validator, read a number of any length. What they would disagree on is refused
+// here or written anew by the meter (padded): behind it, code could stand that
+// the one sees and the other does not, and that would then be neither validated
+// nor metered.
 
 // one reads a byte that must be want.
 func (r *reader) one(what string, want byte) {
@@ -144,11 +148,22 @@ func (r *reader) one(what string, want byte) {
 	}
 }
 
-// zero reads the index of the only memory or table.
-func (r *reader) zero(what string, n int) {
+// zero reads the index of the only memory or table. Linkers leave room for five
+// bytes where they fill the index in: clang from 19 on and rustc from 1.82 on do so
+// in every call_indirect.
+func (r *reader) zero(in *instr, what string, n int) {
 	r.need(what+" 0", n)
-	r.one("an instruction on a "+what, 0)
+	if in.zeros == 0 {
+		in.tail = r.pos
+	}
+	in.zeros++
+
+	r.index(what, min(n, 1))
 }
+
+// padded reports whether the zeros at the end of the instruction, which was read
+// up to end, are longer than the one byte each that the engine takes.
+func (in *instr) padded(end int) bool { return in.zeros > 0 && end-in.tail > in.zeros }
 
 func (r *reader) miscInstr(in *instr, s *space) {
 	in.sub = uint32(r.byte())
@@ -158,26 +173,26 @@ func (r *reader) miscInstr(in *instr, s *space) {
 	case in.sub < 8:
 	case in.sub == miscMemoryInit:
 		r.index("data segment", s.datas)
-		r.zero("memory", s.memories)
+		r.zero(in, "memory", s.memories)
 	case in.sub == 9:
 		r.index("data segment", s.datas)
 	case in.sub == miscMemoryCopy:
-		r.zero("memory", s.memories)
-		r.zero("memory", s.memories)
+		r.zero(in, "memory", s.memories)
+		r.zero(in, "memory", s.memories)
 	case in.sub == miscMemoryFill:
-		r.zero("memory", s.memories)
+		r.zero(in, "memory", s.memories)
 	case in.sub == miscTableInit:
 		r.index("element segment", s.elems)
-		r.zero("table", s.tables)
+		r.zero(in, "table", s.tables)
 	case in.sub == 13:
 		r.index("element segment", s.elems)
 	case in.sub == 14:
-		r.zero("table", s.tables)
-		r.zero("table", s.tables)
+		r.zero(in, "table", s.tables)
+		r.zero(in, "table", s.tables)
 	case in.sub == miscTableGrow:
 		r.refuse("table.grow is not allowed: the engine does not bound tables")
 	case in.sub == 16, in.sub == miscTableFill:
-		r.zero("table", s.tables)
+		r.zero(in, "table", s.tables)
 	default:
 		r.refuse("instruction 0xfc %d is not allowed", in.sub)
 	}

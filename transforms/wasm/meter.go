@@ -63,7 +63,7 @@ func Meter(m *Binary, stackBytes int) []byte {
 	out = w.extend(out, secFunction, appendU32(nil, uint32(w.yieldTyp)), 1)
 	out = w.copied(out, secTable, secMemory)
 	out = w.globals(out, stackBytes)
-	out = w.patched(out, secExport)
+	out = w.exports(out)
 	out = w.patched(out, secElement)
 	out = w.copied(out, secDataCount)
 	out = appendSection(out, secCode, code)
@@ -159,6 +159,21 @@ func (w *rewriter) patched(dst []byte, id int) []byte {
 		return dst
 	}
 	return appendSection(dst, id, w.moved(nil, s.start, s.end))
+}
+
+// exports writes the export section, with the function of the start section in it.
+func (w *rewriter) exports(dst []byte) []byte {
+	if w.m.start < 0 {
+		return w.patched(dst, secExport)
+	}
+
+	r := w.section(secExport)
+	contents := appendU32(nil, r.u32()+1)
+	contents = w.moved(contents, r.pos, r.end)
+	contents = append(appendU32(contents, uint32(len(SectionStart))), SectionStart...)
+	contents = appendU32(append(contents, 0), w.function(uint32(w.m.start)))
+
+	return appendSection(dst, secExport, contents)
 }
 
 // moved copies wasm[from:to] with the function indices noted by the scan moved.

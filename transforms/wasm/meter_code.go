@@ -229,6 +229,12 @@ func (f *metered) writeBody() {
 				f.burnOperand()
 			}
 		}
+
+		if in.padded(f.r.pos) {
+			f.flush(&copied, in.tail)
+			f.out = append(f.out, make([]byte, in.zeros)...)
+			copied = f.r.pos
+		}
 	}
 
 	f.flush(&copied, f.r.pos)

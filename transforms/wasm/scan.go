@@ -65,6 +65,7 @@ type Binary struct {
 	has      counts
 	bodies   []section
 	refs     []funcRef // in file order
+	start    int       // the function of the start section, or -1
 	work     int       // sum of the squares of the functions' branches
 }
 
@@ -81,6 +82,7 @@ func (m *Binary) Info() Info { return m.info }
 
 func (m *Binary) sections(r *reader) {
 	m.has.announced = -1
+	m.start = -1
 	last := 0
 	file := r.end
 	for r.err == nil && r.left() > 0 {
@@ -109,6 +111,9 @@ func (m *Binary) sections(r *reader) {
 			if r.err == nil && r.left() > 0 {
 				r.refuse("the %s section has %d bytes too many", sectionNames[id], r.left())
 			}
+			if r.err == nil {
+				m.info.Sections = append(m.info.Sections, sectionNames[id])
+			}
 		}
 
 		r.pos = r.end
@@ -123,7 +128,8 @@ func (m *Binary) section(r *reader, id int) {
 	case secImport:
 		m.importSection(r)
 	case secFunction:
-		for range r.count("functions", m.lim.Functions) {
+		m.info.Functions = r.count("functions", m.lim.Functions)
+		for range m.info.Functions {
 			m.funcs = append(m.funcs, r.index("type", len(m.types)))
 		}
 	case secTable:
@@ -143,8 +149,7 @@ func (m *Binary) section(r *reader, id int) {
 	case secExport:
 		m.exportSection(r)
 	case secStart:
-		m.info.HasStart = true
-		r.refuse("a start section is not allowed: code would run before the limits apply")
+		m.startSection(r)
 	case secElement:
 		m.elementSection(r)
 	case secDataCount:
@@ -154,6 +159,22 @@ func (m *Binary) section(r *reader, id int) {
 	case secData:
 		m.dataSection(r)
 	}
+}
+
+// startSection notes the function that the engine would call while it
+// instantiates, before any limit applies. The meter exports it instead, and the
+// host calls it first of all.
+func (m *Binary) startSection(r *reader) {
+	f := r.index("function", len(m.funcs))
+	if r.err != nil {
+		return
+	}
+
+	if t := m.types[m.funcs[f]]; len(t.params)+len(t.results) > 0 {
+		r.refuse("the start function must be a ()->()")
+	}
+	m.info.HasStart = true
+	m.start = int(f)
 }
 
 // data reads a count that stands alone, without the elements it counts.
@@ -313,6 +334,9 @@ func (m *Binary) exportSection(r *reader) {
 		switch kind {
 		case 0:
 			e.Kind = "func"
+			if e.Name == SectionStart {
+				r.refuse("the export name %q is the host's", e.Name)
+			}
 			ref := m.funcRef(r)
 			if r.err == nil {
 				e.Type = m.types[m.funcs[ref]].String()

@@ -238,7 +238,6 @@ func (m *Binary) finish(r *reader) {
 		r.refuse("%d data segments where %d are announced", m.has.datas, m.has.announced)
 	}
 
-	m.info.Functions = len(m.bodies)
 	m.info.CodeBytes = m.found[secCode].end - m.found[secCode].start
 	m.checkABI(r)
 }

@@ -9,7 +9,10 @@
 //     stack, and calls out when a budget is spent (meter.go says how).
 package wasm
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // ScanLimits bounds the structure of a module. Zero fields take the defaults,
 // which real modules from C, Rust, AssemblyScript, TinyGo and Go stay under.
@@ -88,9 +91,25 @@ type Info struct {
 	Functions int
 	CodeBytes int
 
+	Sections []string // those read whole, in order; custom ones aside
+	Complete bool     // the file was read to its end
+
 	MemoryMinPages uint32
 	MemoryMaxPages uint32 // 65536 when the module sets none
 	HasStart       bool
+}
+
+// Knows reports whether what a section of this name says is in the Info: it was
+// read whole, or a later one was, so that there is none. A file that was refused
+// is not read further.
+func (i Info) Knows(section string) bool {
+	if i.Complete || len(i.Sections) == 0 {
+		return i.Complete
+	}
+
+	last := slices.Index(sectionNames[:], i.Sections[len(i.Sections)-1])
+	wanted := slices.Index(sectionNames[:], section)
+	return wanted > 0 && sectionOrder[wanted] <= sectionOrder[last]
 }
 
 // Scan checks the structure of a module against lim and the guest ABI without
@@ -111,6 +130,7 @@ func Scan(wasm []byte, lim ScanLimits) (*Binary, error) {
 
 	r.skip(8)
 	m.sections(r)
+	m.info.Complete = r.err == nil
 	m.finish(r)
 
 	if r.err != nil {

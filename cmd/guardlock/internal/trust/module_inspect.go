@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -32,19 +33,22 @@ func newModuleInspectCommand() *cobra.Command {
 	}
 }
 
-// inspection is what `module inspect` shows.
+// inspection is what `module inspect` shows. Of a module that was refused, what
+// was not read is left out: it would look like "none".
 type inspection struct {
 	File      string       `json:"file"`
 	Digest    string       `json:"digest"`
 	Size      int          `json:"size"`
-	ABI       string       `json:"abi"`
-	Imports   []importLine `json:"imports"`
-	Exports   []exportLine `json:"exports"`
-	Reasons   []string     `json:"reasons"`
-	Functions int          `json:"functions"`
-	CodeBytes int          `json:"code_bytes"`
-	MemoryMin uint64       `json:"memory_min_bytes"`
-	MemoryMax uint64       `json:"memory_max_bytes"`
+	ABI       string       `json:"abi,omitempty"`
+	Imports   []importLine `json:"imports,omitzero"`
+	Exports   []exportLine `json:"exports,omitzero"`
+	Reasons   []string     `json:"reasons,omitzero"`
+	Functions *int         `json:"functions,omitempty"`
+	CodeBytes *int         `json:"code_bytes,omitempty"`
+	MemoryMin *uint64      `json:"memory_min_bytes,omitempty"`
+	MemoryMax *uint64      `json:"memory_max_bytes,omitempty"`
+	Sections  []string     `json:"sections_read,omitempty"`
+	Partial   bool         `json:"partial,omitempty"` // refused before its end
 	Refused   string       `json:"refused,omitempty"`
 }
 
@@ -86,30 +90,77 @@ func runModuleInspect(cmd *cobra.Command, args []string) error {
 func newInspection(file string, wasm []byte, info transforms.Info, refusal error) inspection {
 	const page = 64 << 10
 	digest := sha256.Sum256(wasm)
-	i := inspection{
-		File: file, Digest: hex.EncodeToString(digest[:]), Size: len(wasm), ABI: info.ABI,
-		Imports: []importLine{}, Exports: []exportLine{}, Reasons: append([]string{}, info.Reasons...),
-		Functions: info.Functions, CodeBytes: info.CodeBytes,
-		MemoryMin: uint64(info.MemoryMinPages) * page, MemoryMax: uint64(info.MemoryMaxPages) * page,
+	i := inspection{File: file, Digest: hex.EncodeToString(digest[:]), Size: len(wasm), ABI: info.ABI}
+
+	if info.Knows("import") {
+		i.Imports = []importLine{}
 	}
 	for _, im := range info.Imports {
 		i.Imports = append(i.Imports, importLine{im.String(), im.Kind, im.Type, transforms.KnownHostFunction(im.String())})
 	}
-	for _, ex := range info.Exports {
-		i.Exports = append(i.Exports, exportLine(ex))
+
+	if info.Knows("export") {
+		i.Exports = []exportLine{}
 	}
+	for _, ex := range info.Exports {
+		i.Exports = append(i.Exports, exportLine{ex.Name, ex.Kind, ex.Type})
+	}
+
+	if info.Knows("function") {
+		i.Functions = &info.Functions
+	}
+	if info.Knows("memory") {
+		i.MemoryMin = new(uint64(info.MemoryMinPages) * page)
+		i.MemoryMax = new(uint64(info.MemoryMaxPages) * page)
+	}
+	if info.Complete {
+		i.CodeBytes = &info.CodeBytes
+		i.Reasons = append([]string{}, info.Reasons...)
+	}
+
 	if refusal != nil {
+		i.Partial = !info.Complete
+		i.Sections = info.Sections
 		i.Refused = refusal.Error()
 	}
+
 	return i
 }
 
 func (i inspection) write(w io.Writer) error {
 	p := cli.PaletteFor(w)
-	fmt.Fprintf(w, "%s  %s\nsha256  %s\nsize    %s, %d functions\nabi     %s\nmemory  %s at start, %s\n",
-		p.Bold("module"), cli.Printable(i.File), i.Digest, humanize.IBytes(uint64(i.Size)), i.Functions, cli.Printable(i.ABI),
-		humanize.IBytes(i.MemoryMin), memoryMost(i.MemoryMax))
-	fmt.Fprintln(w, "\n"+p.Bold("imports")+importsNote(i.Imports))
+	fmt.Fprintf(w, "%s  %s\nsha256  %s\nsize    %s", p.Bold("module"), cli.Printable(i.File), i.Digest, humanize.IBytes(uint64(i.Size)))
+	if i.Functions != nil {
+		fmt.Fprintf(w, ", %d functions", *i.Functions)
+	}
+	fmt.Fprintln(w)
+
+	if i.ABI != "" {
+		fmt.Fprintf(w, "abi     %s\n", cli.Printable(i.ABI))
+	}
+	if i.MemoryMin != nil {
+		fmt.Fprintf(w, "memory  %s at start, %s\n", humanize.IBytes(*i.MemoryMin), memoryMost(*i.MemoryMax))
+	}
+	if i.Partial {
+		fmt.Fprintf(w, "read    %s; what lies behind is not known\n", sectionsRead(i.Sections))
+	}
+
+	i.writeNames(w, p)
+	return nil
+}
+
+// sectionsRead says how far a refused module was read.
+func sectionsRead(sections []string) string {
+	if len(sections) == 0 {
+		return "no section whole"
+	}
+	return "the sections " + strings.Join(sections, ", ")
+}
+
+func (i inspection) writeNames(w io.Writer, p cli.Palette) {
+	if i.Imports != nil {
+		fmt.Fprintln(w, "\n"+p.Bold("imports")+importsNote(i.Imports))
+	}
 	for _, im := range i.Imports {
 		note := ""
 		if !im.Known {
@@ -117,15 +168,20 @@ func (i inspection) write(w io.Writer) error {
 		}
 		fmt.Fprintf(w, "  %s%s%s\n", cli.Printable(im.Name), whatItIs(im.Kind, im.Type), note)
 	}
-	fmt.Fprintln(w, "\n"+p.Bold("exports"))
+
+	if i.Exports != nil {
+		fmt.Fprintln(w, "\n"+p.Bold("exports"))
+	}
 	for _, ex := range i.Exports {
 		fmt.Fprintf(w, "  %s%s\n", cli.Printable(ex.Name), whatItIs(ex.Kind, ex.Type))
 	}
-	fmt.Fprintln(w, "\n"+p.Bold("reasons it can give"))
+
+	if i.Reasons != nil {
+		fmt.Fprintln(w, "\n"+p.Bold("reasons it can give"))
+	}
 	for n, reason := range i.Reasons {
 		fmt.Fprintf(w, "  %d %s\n", n+1, cli.Printable(reason))
 	}
-	return nil
 }
 
 // whatItIs follows a name: a function's type, or the kind of anything else.
