@@ -11,6 +11,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/internal/pattern"
 	"github.com/guardlock/guardlock/transforms"
 	"github.com/guardlock/guardlock/transforms/record"
 )
@@ -59,8 +60,8 @@ type Binding struct {
 // admits reports whether every condition on the client holds.
 func (b *Binding) admits(c *Client) bool {
 	return c.TLS >= b.TLS &&
-		(len(b.Principals) == 0 || matchesAny(b.Principals, c.Principal)) &&
-		(len(b.ClientIDs) == 0 || matchesAny(b.ClientIDs, c.ID)) &&
+		(len(b.Principals) == 0 || pattern.Any(b.Principals, c.Principal)) &&
+		(len(b.ClientIDs) == 0 || pattern.Any(b.ClientIDs, c.ID)) &&
 		(len(b.Sources) == 0 || slices.ContainsFunc(b.Sources, func(p netip.Prefix) bool { return p.Contains(c.Source) }))
 }
 
@@ -157,7 +158,7 @@ func (s *Bindings) find(topic string, c *Client) *Grant {
 		}
 	}
 	for _, i := range s.globs {
-		if i < best && s.all[i].admits(c) && matchesAny(s.all[i].Topics, topic) {
+		if i < best && s.all[i].admits(c) && pattern.Any(s.all[i].Topics, topic) {
 			best = i
 		}
 	}
@@ -180,15 +181,6 @@ func (s *Bindings) first(list []int, c *Client, limit int) int {
 	return limit
 }
 
-func matchesAny(patterns []string, name string) bool {
-	for _, p := range patterns {
-		if Match(p, name) {
-			return true
-		}
-	}
-	return false
-}
-
 // mayDrop reports whether placeholders of dropped records may be in a topic:
 // some binding, for any client, runs modules on it. An unknown name may.
 func (s *Bindings) mayDrop(topic string) bool {
@@ -200,37 +192,11 @@ func (s *Bindings) mayDrop(topic string) bool {
 	}
 	may := false
 	for i := range s.all {
-		may = may || len(s.all[i].Grant.Modules) > 0 && matchesAny(s.all[i].Topics, topic)
+		may = may || len(s.all[i].Grant.Modules) > 0 && pattern.Any(s.all[i].Topics, topic)
 	}
 	if s.cached.Load() < maxCached {
 		s.cached.Add(1)
 		s.drops.Store(strings.Clone(topic), may)
 	}
 	return may
-}
-
-// Match reports whether name matches pattern, in which each '*' stands for any
-// run of characters, and everything else for itself. It runs in
-// O(len(pattern)·len(name)): a hostile pattern cannot make it exponential.
-func Match(pattern, name string) bool {
-	p, n, star, mark := 0, 0, -1, 0
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, n
-			p++
-		case p < len(pattern) && pattern[p] == name[n]:
-			p++
-			n++
-		case star >= 0:
-			mark++
-			p, n = star+1, mark
-		default:
-			return false
-		}
-	}
-	for p < len(pattern) && pattern[p] == '*' {
-		p++
-	}
-	return p == len(pattern)
 }

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/guardlock/guardlock/internal/pattern"
 )
 
 // class sums up all that a snapshot's conditions can tell of a client, beside
@@ -88,7 +90,7 @@ func (k *classes) of(c *Client) class {
 	}
 	var globs []byte
 	for i, p := range k.globs {
-		if Match(p, c.ID) {
+		if pattern.Match(p, c.ID) {
 			globs = binary.AppendUvarint(globs, uint64(i))
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+
+	"github.com/guardlock/guardlock/internal/pattern"
 )
 
 func prefixes(t testing.TB, all ...string) []netip.Prefix {
@@ -82,7 +84,7 @@ func FuzzLookup(f *testing.F) {
 		want := "unbound"
 		k := known(b, c)
 		for i := len(all) - 1; i >= 0; i-- {
-			if matchesAny(all[i].Topics, topic) && all[i].admits(&k.client) {
+			if pattern.Any(all[i].Topics, topic) && all[i].admits(&k.client) {
 				want = all[i].Grant.Binding
 			}
 		}

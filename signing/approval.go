@@ -65,42 +65,6 @@ func (a Approval) GrantDigest() [32]byte {
 	return sha256.Sum256(canonical)
 }
 
-// Covers reports whether one of the approval's patterns matches topic.
-func (a Approval) Covers(topic string) bool {
-	return slices.ContainsFunc(a.Topics, func(p string) bool { return MatchTopic(p, topic) })
-}
-
-// MatchTopic reports whether pattern, in which '*' stands for any run of
-// characters, dots included, and anything else for itself, matches all of topic.
-func MatchTopic(pattern, topic string) bool {
-	p := 0
-	t := 0
-	star := -1
-	mark := 0
-	for t < len(topic) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star = p
-			mark = t
-			p++
-		case p < len(pattern) && pattern[p] == topic[t]:
-			p++
-			t++
-		case star >= 0:
-			mark++
-			p = star + 1
-			t = mark
-		default:
-			return false
-		}
-	}
-
-	for p < len(pattern) && pattern[p] == '*' {
-		p++
-	}
-	return p == len(pattern)
-}
-
 const maxListed = 256 // entries in any list of a grant
 
 // shape is the form that the entries of a list must have.

@@ -430,26 +430,6 @@ func TestOtherCurvesAreRefused(t *testing.T) {
 	}
 }
 
-func TestTopicPatterns(t *testing.T) {
-	for _, c := range []struct {
-		pattern, topic string
-		want           bool
-	}{
-		{"a", "a", true}, {"a", "b", false}, {"a", "ab", false}, {"*", "", true}, {"*", "x.y", true},
-		{"a.*", "a.", true}, {"a.*", "a", false}, {"a.*", "a.b.c", true}, {"*.b", "a.b", true}, {"*.b", "a.bc", false},
-		{"a*b*c", "a-b-b-c", true}, {"a*b*c", "a-c-b", false}, {"**", "x", true}, {"a?", "ab", false}, {"", "", true}, {"", "x", false},
-	} {
-		if got := MatchTopic(c.pattern, c.topic); got != c.want {
-			t.Errorf("MatchTopic(%q, %q) = %v", c.pattern, c.topic, got)
-		}
-	}
-
-	a := approval()
-	if !a.Covers("customers.eu") || a.Covers("payments") {
-		t.Error("Covers is wrong")
-	}
-}
-
 func TestGrantDigestIsOfWhatIsGranted(t *testing.T) {
 	base := approval().GrantDigest()
 	for name, c := range map[string]struct {
