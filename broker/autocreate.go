@@ -19,7 +19,7 @@ func autoCreate(cluster *kfake.Cluster) {
 		}
 
 		for _, t := range r.Topics {
-			if t.Topic != nil && ValidTopicName(*t.Topic) {
+			if t.Topic != nil && ValidTopicName(*t.Topic) && !IsInternal(*t.Topic) {
 				// One that exists, or collides with one that does, is an error: the answer tells it.
 				_ = cluster.CreateTopic(*t.Topic, 0, nil)
 			}

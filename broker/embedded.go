@@ -39,6 +39,8 @@ type EmbeddedConfig struct {
 	StopTimeout time.Duration
 	// MaxBackoff bounds the pause before a restart, which doubles from 50 ms; default 5 s.
 	MaxBackoff time.Duration
+	// Stall is for how long the broker may leave a request unanswered before it is ended and started again; default 30 s.
+	Stall time.Duration
 	// Retention is how often retention.ms and retention.bytes are enforced; default 1 h.
 	Retention time.Duration
 	// Log gets the child's messages and its starts and ends; default none.
@@ -125,6 +127,7 @@ func withDefaults(cfg EmbeddedConfig) EmbeddedConfig {
 	cfg.LockTimeout = orDefault(cfg.LockTimeout, 20*time.Second)
 	cfg.StopTimeout = orDefault(cfg.StopTimeout, 10*time.Second)
 	cfg.MaxBackoff = orDefault(cfg.MaxBackoff, 5*time.Second)
+	cfg.Stall = orDefault(cfg.Stall, 30*time.Second)
 	cfg.Retention = orDefault(cfg.Retention, time.Hour)
 
 	if cfg.Partitions <= 0 {

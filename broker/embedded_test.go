@@ -72,6 +72,24 @@ func TestKilledChildIsStartedAgain(t *testing.T) {
 	stored(t, e, map[string]bool{"before": true, "after": true})
 }
 
+// TestStalledChildIsStartedAgain: a child that lives and answers nobody is as good as dead, and nobody else would notice.
+func TestStalledChildIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	e := start(t, EmbeddedConfig{AutoCreateTopics: true, Stall: time.Second})
+	c := client(t, e)
+	produce(t, c, "before")
+	stalled := e.Status().PID
+	if err := unix.Kill(stalled, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+
+	produce(t, c, "after")
+	if s := e.Status(); s.PID == stalled || s.Restarts != 1 {
+		t.Errorf("%+v", s)
+	}
+	stored(t, e, map[string]bool{"before": true, "after": true})
+}
+
 func TestNoAcknowledgedRecordIsLostToKills(t *testing.T) {
 	t.Parallel()
 	e := start(t, EmbeddedConfig{AutoCreateTopics: true, MaxBackoff: 100 * time.Millisecond})

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -117,7 +118,14 @@ func (e *Embedded) runChild(ctx context.Context) (served bool, err error) {
 
 	e.childStarted(cmd.Process.Pid)
 	_, writeErr := stdin.Write(e.child)
+
+	var watching sync.WaitGroup
+	watched, unwatch := context.WithCancel(ctx)
+	watching.Go(func() { e.watch(watched, cmd.Process.Kill) })
 	err = cmd.Wait()
+	unwatch()
+	watching.Wait()
+
 	log.flush()
 	e.childGone()
 

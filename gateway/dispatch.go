@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/broker"
@@ -113,10 +112,10 @@ func (c *conn) dispatch(ctx context.Context, frame []byte) error {
 		return c.apiVersions(h, frame)
 	case kmsg.SASLHandshake, kmsg.SASLAuthenticate:
 		return c.saslRequest(ctx, h, frame)
-	case kmsg.CreateTopics, kmsg.AlterConfigs, kmsg.IncrementalAlterConfigs:
-		if c.cluster.cfg.Embedded {
-			return c.refuseCompaction(h, frame)
-		}
+	}
+
+	if c.cluster.cfg.Embedded && broker.Judges(h.Key) {
+		return c.judgeForEmbedded(h, frame)
 	}
 	c.forward(h, frame)
 	return nil
@@ -188,23 +187,23 @@ func (c *conn) apiVersions(h wire.RequestHeader, frame []byte) error {
 	return nil
 }
 
-// refuseCompaction answers requests that would make the embedded broker
-// compact: it loses acknowledged records when it is killed meanwhile.
-func (c *conn) refuseCompaction(h wire.RequestHeader, frame []byte) error {
+// judgeForEmbedded answers what would harm the embedded broker, and forwards the
+// rest.
+func (c *conn) judgeForEmbedded(h wire.RequestHeader, frame []byte) error {
 	body := frame[h.BodyOffset:]
 	req, err := wire.DecodeRequest(h, body)
 	if err != nil {
 		return err
 	}
 
-	reason, refuse := broker.RefuseCompaction(req)
-	if !refuse {
+	no := broker.Judge(req)
+	if no == nil {
 		c.forward(h, frame)
 		return nil
 	}
 
 	c.answerLocally(h, func(dst []byte) []byte {
-		dst, err = wire.ErrorResponse(dst, h, body, kerr.InvalidConfig.Code, reason)
+		dst, err = wire.ErrorResponse(dst, h, body, no.Code, no.Reason)
 		return dst
 	})
 	return err

@@ -85,11 +85,26 @@ Each is held by a test in gateway/wire.
 | transactions pass untouched; markers are refused | TestTransactionsPassUntouched |
 | telemetry is hidden and refused unless enabled; ShareFetch meets the rules of Fetch | TestTelemetryIsStrippedUnlessEnabled, TestFetchAndShareFetchAreRebuiltAlike |
 | inter-broker and quorum APIs, and requests that speak as a replica, are refused | TestInterBrokerAndRaftKeysAreRefused, TestFollowersAreRefused |
-| | a Produce that names a partition twice is refused: brokers keep one batch and do not say which | TestPartitionsNamedTwiceAreRefused |
-| | every count and tagged field of a request lies within its frame before anything is decoded | TestCountsBeyondTheBytesAreRefusedAtOnce |
-| | a partition that nobody answered never reads as stored | TestUnansweredPartitionsFail |
+| a Produce that names a partition twice is refused: brokers keep one batch and do not say which | TestPartitionsNamedTwiceAreRefused |
+| every count and tagged field of a request lies within its frame before anything is decoded | TestCountsBeyondTheBytesAreRefusedAtOnce |
+| a partition that nobody answered never reads as stored | TestUnansweredPartitionsFail |
 
 Tagged fields that we do not know pass as they came.
+
+## What the embedded broker is given
+
+It is made for tests and takes what Kafka refuses. Before it gets a request, this holds; a request that breaks it is
+answered whole with the code, and its text names the topic.
+
+| of | rule | code |
+|---|---|---|
+| names of topics | 1-249 letters, digits, '.', '_' and '-', not '.' or '..', also where a Metadata request creates | INVALID_TOPIC_EXCEPTION |
+| names that begin with __ | nobody creates, changes or deletes such a topic, or its records | POLICY_VIOLATION |
+| partitions | at most 1,000 a topic, and 100 topics a request | INVALID_PARTITIONS, POLICY_VIOLATION |
+| settings of topics | Kafka's numbers and words; no compaction | INVALID_CONFIG |
+| settings of the broker | none: they stand in the gateway's configuration | POLICY_VIOLATION |
+| DeleteRecords | an offset, or -1 for all | OFFSET_OUT_OF_RANGE |
+| quotas | finite and not below 0 | INVALID_REQUEST |
 `
 
 func protocolDocument() []byte {
