@@ -16,18 +16,48 @@ type Package struct {
 	Config    []byte   // the configuration file's exact bytes
 	Signature []byte   // the author's bundle
 	Approvals [][]byte // one bundle per approval
+	Names     []string // of the approvals, for errors; may be empty
 }
 
 // Verified is what a package was proved to be.
 type Verified struct {
 	Digest, ConfigDigest, GrantDigest [32]byte
 
-	Author    Identity
-	Approvers []Identity // in order, each once
+	Author      Identity
+	AuthorKeyID string
+	Approvers   []Identity // in order, each once
+	Counted     []Counted  // the approvals that count: one of each approver, in their order
+	Ignored     []error    // why the others do not
 
 	// Grant is what all counted approvals grant. It names no approver and no
-	// ticket; it ends when too few of the approvals are left.
+	// ticket; it begins with the last and ends with the first of them.
 	Grant Approval
+
+	// From and Until enclose the time at which all was found. Before or after it
+	// other people, keys or approvals count, so that the package must be verified
+	// again. Zero is open. They are set beside an error too.
+	From, Until time.Time
+}
+
+// Counted is an approval with the time for which it counts: as long as it and the
+// key that signed it both hold.
+type Counted struct {
+	Approval
+	KeyID       string
+	From, Until time.Time
+}
+
+// counted is approval a, signed with k.
+func (k *trustedKey) counted(a Approval) Counted {
+	c := Counted{Approval: a, KeyID: k.public.ID(), From: a.NotBefore, Until: a.NotAfter}
+	if k.notBefore.After(c.From) {
+		c.From = k.notBefore
+	}
+	if !k.notAfter.IsZero() && k.notAfter.Before(c.Until) {
+		c.Until = k.notAfter
+	}
+
+	return c
 }
 
 // VerifyPackage checks a module for use at now: the author's signature, and
@@ -36,44 +66,70 @@ type Verified struct {
 // count is no error while enough others do; otherwise the error names each one
 // and why.
 func (t *TrustRoot) VerifyPackage(ctx context.Context, p Package, now time.Time) (Verified, error) {
-	v, err := t.verifyPackage(ctx, p, now)
+	m := &moment{now: now}
+	v, err := t.verifyPackage(ctx, p, m)
 	if err != nil {
-		return Verified{}, fmt.Errorf("verifying package: %w", err)
+		v = Verified{Ignored: v.Ignored}
+		err = fmt.Errorf("verifying package: %w", err)
 	}
-	return v, nil
+
+	v.From = m.from
+	v.Until = m.until
+	return v, err
 }
 
-func (t *TrustRoot) verifyPackage(ctx context.Context, p Package, now time.Time) (Verified, error) {
-	if err := p.bounded(); err != nil {
+func (t *TrustRoot) verifyPackage(ctx context.Context, p Package, now *moment) (Verified, error) {
+	if err := p.Check(); err != nil {
 		return Verified{}, err
 	}
+
 	v := Verified{Digest: sha256.Sum256(p.Wasm), ConfigDigest: sha256.Sum256(p.Config)}
-	var err error
-	if v.Author, err = t.verifyDigest(ctx, v.Digest, p.Signature, now); err != nil {
+	author, err := t.verifyDigest(ctx, v.Digest, p.Signature, now)
+	if err != nil {
 		return Verified{}, err
 	}
 	if t.revoked.digests[v.ConfigDigest] {
 		return Verified{}, fmt.Errorf("configuration %x: %w", v.ConfigDigest, ErrRevoked)
 	}
 
-	votes := tally{threshold: t.threshold, grants: map[[32]byte]map[Identity]Approval{}}
+	v.Author = author.owner
+	v.AuthorKeyID = author.public.ID()
+	votes := tally{threshold: t.threshold, grants: map[[32]byte]map[Identity]Counted{}}
 	for i, raw := range p.Approvals {
 		if err := votes.take(ctx, t, v, raw, now); err != nil {
-			votes.refusals = append(votes.refusals, fmt.Errorf("approval %d: %w", i+1, err))
+			votes.refusals = append(votes.refusals, fmt.Errorf("%s: %w", p.name(i), err))
 		}
 	}
 
+	v.Ignored = votes.refusals
 	won, err := votes.winner()
 	if err != nil {
-		return Verified{}, err
+		return v, err
 	}
 
-	v.Approvers, v.Grant = sortedKeys(won), common(won, t.threshold)
+	v.Approvers = sortedKeys(won)
+	for _, person := range v.Approvers {
+		v.Counted = append(v.Counted, won[person])
+	}
+	v.Grant = common(v.Counted)
+	if !author.notAfter.IsZero() && author.notAfter.Before(v.Grant.NotAfter) {
+		v.Grant.NotAfter = author.notAfter
+	}
+
 	v.GrantDigest = v.Grant.GrantDigest()
 	return v, nil
 }
 
-func (p Package) bounded() error {
+// name is how errors call approval i.
+func (p Package) name(i int) string {
+	if i < len(p.Names) {
+		return p.Names[i]
+	}
+	return fmt.Sprintf("approval %d", i+1)
+}
+
+// Check refuses a package that is larger than is ever read further.
+func (p Package) Check() error {
 	switch {
 	case len(p.Wasm) > MaxModuleBytes:
 		return fmt.Errorf("module of %d bytes, at most %d: %w", len(p.Wasm), MaxModuleBytes, ErrTooLarge)
@@ -88,12 +144,12 @@ func (p Package) bounded() error {
 // tally counts people per grant.
 type tally struct {
 	threshold int
-	grants    map[[32]byte]map[Identity]Approval
+	grants    map[[32]byte]map[Identity]Counted
 	refusals  []error
 }
 
 // take counts one approval, or says why it does not count.
-func (y *tally) take(ctx context.Context, t *TrustRoot, v Verified, raw []byte, now time.Time) error {
+func (y *tally) take(ctx context.Context, t *TrustRoot, v Verified, raw []byte, now *moment) error {
 	a, err := t.verifyApproval(ctx, v.Digest, raw, now)
 	switch {
 	case err != nil:
@@ -107,12 +163,12 @@ func (y *tally) take(ctx context.Context, t *TrustRoot, v Verified, raw []byte, 
 	digest := a.GrantDigest()
 	people := y.grants[digest]
 	if people == nil {
-		people = map[Identity]Approval{}
+		people = map[Identity]Counted{}
 		y.grants[digest] = people
 	}
 
 	earlier, again := people[a.Approver]
-	if !again || a.NotAfter.After(earlier.NotAfter) {
+	if !again || a.Until.After(earlier.Until) {
 		people[a.Approver] = a
 	}
 	if again {
@@ -124,12 +180,12 @@ func (y *tally) take(ctx context.Context, t *TrustRoot, v Verified, raw []byte, 
 
 // winner returns the approvals of the one grant that enough people approved.
 // Two such grants are refused, not united: each approver approved one of them.
-func (y *tally) winner() (map[Identity]Approval, error) {
+func (y *tally) winner() (map[Identity]Counted, error) {
 	if len(y.grants) == 0 && len(y.refusals) == 0 {
 		return nil, ErrUnapproved
 	}
 	most := 0
-	var enough []map[Identity]Approval
+	var enough []map[Identity]Counted
 	for _, people := range y.grants {
 		most = max(most, len(people))
 		if len(people) >= y.threshold {
@@ -150,19 +206,20 @@ func (y *tally) winner() (map[Identity]Approval, error) {
 	return nil, errors.Join(append([]error{err}, y.refusals...)...)
 }
 
-// common is the grant of approvals that grant the same. It holds as long as at
-// least threshold of them do.
-func common(won map[Identity]Approval, threshold int) Approval {
-	all := slices.SortedFunc(maps.Values(won), func(a, b Approval) int { return b.NotAfter.Compare(a.NotAfter) })
-	g := all[0]
+// common is the grant of approvals that grant the same. Whatever one of them
+// granted was judged with all of them, so that it ends with the first.
+func common(all []Counted) Approval {
+	g := all[0].Approval
 	g.Approver = ""
 	g.Ticket = ""
 	g.ID = ""
-	g.NotAfter = all[threshold-1].NotAfter
 
 	for _, a := range all {
-		if a.NotBefore.After(g.NotBefore) {
-			g.NotBefore = a.NotBefore
+		if a.From.After(g.NotBefore) {
+			g.NotBefore = a.From
+		}
+		if a.Until.Before(g.NotAfter) {
+			g.NotAfter = a.Until
 		}
 	}
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -90,21 +91,62 @@ func TestUselessApprovalsBesideEnoughGoodOnesDoNoHarm(t *testing.T) {
 	}
 }
 
-func TestGrantHoldsWhileEnoughApprovalsDo(t *testing.T) {
+// A grant ends with the first approval that it was judged with, though enough are
+// left: without that one it is another question, for instance to a policy that wants
+// two people.
+func TestAGrantEndsWhenThoseWhoCountChange(t *testing.T) {
 	w := newWorld(t)
 	until := func(d time.Duration) func(*Approval) {
 		return func(a *Approval) { a.NotAfter = noon().Add(d) }
 	}
+	later := func(a *Approval) {
+		a.NotBefore = noon().Add(30 * time.Minute)
+		a.NotAfter = noon().Add(9 * time.Hour)
+	}
 
-	pkg := w.packaged(w.approved(w.bob, until(3*time.Hour)), w.approved(w.eve, until(time.Hour)), w.approved(w.zoe, until(2*time.Hour)))
-	for threshold, want := range map[int]time.Duration{1: 3 * time.Hour, 2: 2 * time.Hour, 3: time.Hour} {
-		root := w.root(threshold)
-		v, err := root.VerifyPackage(t.Context(), pkg, noon())
-		if err != nil || !v.Grant.NotAfter.Equal(noon().Add(want)) {
-			t.Errorf("threshold %d: until %v, %v", threshold, v.Grant.NotAfter, err)
+	pkg := w.packaged(w.approved(w.bob, until(3*time.Hour)), w.approved(w.eve, until(time.Hour)), w.approved(w.zoe, until(2*time.Hour), later))
+	root := w.root(1)
+	for _, c := range []struct {
+		at         time.Duration
+		approvers  string
+		end, until time.Duration
+	}{
+		{0, "[bob eve]", time.Hour, 30 * time.Minute},
+		{30 * time.Minute, "[bob eve zoe]", time.Hour, time.Hour},
+		{time.Hour, "[bob zoe]", 3 * time.Hour, 3 * time.Hour},
+		{3 * time.Hour, "[zoe]", 9 * time.Hour, 9 * time.Hour},
+	} {
+		v, err := root.VerifyPackage(t.Context(), pkg, noon().Add(c.at))
+		if err != nil || fmt.Sprint(v.Approvers) != c.approvers || !v.Grant.NotAfter.Equal(noon().Add(c.end)) || !v.Until.Equal(noon().Add(c.until)) {
+			t.Errorf("after %v: %v until %v, the same until %v; %v", c.at, v.Approvers, v.Grant.NotAfter, v.Until, err)
 		}
-		if _, err := root.VerifyPackage(t.Context(), pkg, noon().Add(want)); !errors.Is(err, ErrExpired) {
-			t.Errorf("threshold %d: at its end: %v", threshold, err)
+		if v.From.After(noon().Add(c.at)) || len(v.Counted) != len(v.Approvers) {
+			t.Errorf("after %v: the same from %v, counted %+v", c.at, v.From, v.Counted)
+		}
+	}
+
+	if _, err := root.VerifyPackage(t.Context(), pkg, noon().Add(9*time.Hour)); !errors.Is(err, ErrExpired) {
+		t.Errorf("at the last end: %v", err)
+	}
+}
+
+func TestAGrantEndsWithTheKeysThatItWasJudgedBy(t *testing.T) {
+	w := newWorld(t)
+	pkg := w.packaged(w.approved(w.bob), w.approved(w.eve))
+	end := noon().Add(time.Minute)
+	for name, ended := range map[string]func(*rootDoc){
+		"the author's":  func(d *rootDoc) { d.Authors[0].NotAfter = end.Format(time.RFC3339) },
+		"an approver's": func(d *rootDoc) { d.Approvers[2].NotAfter = end.Format(time.RFC3339) },
+	} {
+		root := w.root(2, ended)
+		v, err := root.VerifyPackage(t.Context(), pkg, noon())
+		if err != nil || !v.Grant.NotAfter.Equal(end) || !v.Until.Equal(end) {
+			t.Errorf("%s key: the grant ends %v, the same until %v, %v", name, v.Grant.NotAfter, v.Until, err)
+		}
+
+		v, err = root.VerifyPackage(t.Context(), pkg, end)
+		if !errors.Is(err, ErrKeyExpired) || !v.From.Equal(end) {
+			t.Errorf("%s key at its end: from %v, %v", name, v.From, err)
 		}
 	}
 }

@@ -203,8 +203,8 @@ func (e trustEntry) trusted() (*trustedKey, error) {
 	return k, nil
 }
 
-func (k *trustedKey) validAt(now time.Time) bool {
-	return !now.Before(k.notBefore) && (k.notAfter.IsZero() || now.Before(k.notAfter))
+func (k *trustedKey) validAt(now *moment) bool {
+	return now.reached(k.notBefore) && (k.notAfter.IsZero() || !now.reached(k.notAfter))
 }
 
 func readRevocations(ps *problem.List, f trustFile) revocations {

@@ -26,49 +26,50 @@ func (t *TrustRoot) VerifyModuleAt(ctx context.Context, wasm, bundleJSON []byte,
 	if len(wasm) > MaxModuleBytes {
 		return "", fmt.Errorf("verifying module: %d bytes, at most %d: %w", len(wasm), MaxModuleBytes, ErrTooLarge)
 	}
-	author, err := t.verifyDigest(ctx, sha256.Sum256(wasm), bundleJSON, now)
+	author, err := t.verifyDigest(ctx, sha256.Sum256(wasm), bundleJSON, &moment{now: now})
 	if err != nil {
 		return "", fmt.Errorf("verifying module: %w", err)
 	}
 
-	return author, nil
+	return author.owner, nil
 }
 
-// verifyDigest checks the author's signature over the module with this digest.
-func (t *TrustRoot) verifyDigest(ctx context.Context, digest [32]byte, bundleJSON []byte, now time.Time) (Identity, error) {
+// verifyDigest checks the author's signature over the module with this digest, and
+// returns the key.
+func (t *TrustRoot) verifyDigest(ctx context.Context, digest [32]byte, bundleJSON []byte, now *moment) (*trustedKey, error) {
 	if len(bytes.TrimSpace(bundleJSON)) == 0 {
-		return "", ErrUnsigned
+		return nil, ErrUnsigned
 	}
 	if t.revoked.digests[digest] {
-		return "", fmt.Errorf("module %x: %w", digest, ErrRevoked)
+		return nil, fmt.Errorf("module %x: %w", digest, ErrRevoked)
 	}
 
 	b, err := readBundle(ctx, bundleJSON)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 
 	sig := b.GetMessageSignature()
 	if sig == nil {
-		return "", ErrNotSignature
+		return nil, ErrNotSignature
 	}
 
 	key, err := t.keyOf(b, roleAuthor, now)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 
 	// The digest in the bundle is only a hint and proves nothing; it serves to
 	// tell a changed module from a forged signature.
 	hint := sig.GetMessageDigest()
 	if hint.GetAlgorithm() != protocommon.HashAlgorithm_SHA2_256 || !bytes.Equal(hint.GetDigest(), digest[:]) {
-		return "", fmt.Errorf("have sha256 %x: %w", digest, ErrDigestMismatch)
+		return nil, fmt.Errorf("have sha256 %x: %w", digest, ErrDigestMismatch)
 	}
 	if err := key.check(b, digest); err != nil {
-		return "", err
+		return nil, err
 	}
 
-	return key.owner, nil
+	return key, nil
 }
 
 // VerifyApproval checks one approval of the module with the given digest: the
@@ -76,53 +77,53 @@ func (t *TrustRoot) verifyDigest(ctx context.Context, digest [32]byte, bundleJSO
 // the configuration is the approved one, and whether enough people approved, is
 // for VerifyPackage.
 func (t *TrustRoot) VerifyApproval(ctx context.Context, moduleDigest [32]byte, bundleJSON []byte, now time.Time) (Approval, error) {
-	a, err := t.verifyApproval(ctx, moduleDigest, bundleJSON, now)
+	a, err := t.verifyApproval(ctx, moduleDigest, bundleJSON, &moment{now: now})
 	if err != nil {
 		return Approval{}, fmt.Errorf("verifying approval: %w", err)
 	}
-	return a, nil
+	return a.Approval, nil
 }
 
-func (t *TrustRoot) verifyApproval(ctx context.Context, digest [32]byte, bundleJSON []byte, now time.Time) (Approval, error) {
+func (t *TrustRoot) verifyApproval(ctx context.Context, digest [32]byte, bundleJSON []byte, now *moment) (Counted, error) {
 	b, err := readBundle(ctx, bundleJSON)
 	if err != nil {
-		return Approval{}, err
+		return Counted{}, err
 	}
 
 	envelope := b.GetDsseEnvelope()
 	if envelope == nil || envelope.GetPayloadType() != payloadType {
-		return Approval{}, ErrNotApproval
+		return Counted{}, ErrNotApproval
 	}
 	if n := len(envelope.GetSignatures()); n != 1 {
-		return Approval{}, fmt.Errorf("%d signatures: %w", n, ErrSignatureCount)
+		return Counted{}, fmt.Errorf("%d signatures: %w", n, ErrSignatureCount)
 	}
 
 	key, err := t.keyOf(b, roleApprover, now)
 	if err != nil {
-		return Approval{}, err
+		return Counted{}, err
 	}
 	if err := key.checkEnvelope(b); err != nil {
-		return Approval{}, err
+		return Counted{}, err
 	}
 
 	// From here on the payload is the key owner's word.
 	a, err := decodeStatement(envelope.GetPayload())
 	if err != nil {
-		return Approval{}, err
+		return Counted{}, err
 	}
 	if a.ModuleDigest != digest {
-		return Approval{}, fmt.Errorf("approved sha256 %x, have %x: %w", a.ModuleDigest, digest, ErrDigestMismatch)
+		return Counted{}, fmt.Errorf("approved sha256 %x, have %x: %w", a.ModuleDigest, digest, ErrDigestMismatch)
 	}
 	if a.Approver != "" && a.Approver != key.owner {
-		return Approval{}, fmt.Errorf("names %s, signed by %s: %w", a.Approver, key.owner, ErrApproverClaim)
+		return Counted{}, fmt.Errorf("names %s, signed by %s: %w", a.Approver, key.owner, ErrApproverClaim)
 	}
 
 	a.Approver = key.owner
-	return a, t.stillHolds(a, now)
+	return key.counted(a), t.stillHolds(a, now)
 }
 
 // stillHolds checks what can change after an approval was made.
-func (t *TrustRoot) stillHolds(a Approval, now time.Time) error {
+func (t *TrustRoot) stillHolds(a Approval, now *moment) error {
 	switch {
 	case t.revoked.approvals[a.ID]:
 		return fmt.Errorf("approval %s by %s: %w", a.ID, a.Approver, ErrRevoked)
@@ -130,9 +131,9 @@ func (t *TrustRoot) stillHolds(a Approval, now time.Time) error {
 		return fmt.Errorf("module %x: %w", a.ModuleDigest, ErrRevoked)
 	case t.revoked.digests[a.ConfigDigest]:
 		return fmt.Errorf("configuration %x: %w", a.ConfigDigest, ErrRevoked)
-	case now.Before(a.NotBefore):
+	case !now.reached(a.NotBefore):
 		return fmt.Errorf("approval by %s starts %s: %w", a.Approver, a.NotBefore.UTC().Format(time.RFC3339), ErrNotYetValid)
-	case !now.Before(a.NotAfter):
+	case now.reached(a.NotAfter):
 		return fmt.Errorf("approval by %s ended %s: %w", a.Approver, a.NotAfter.UTC().Format(time.RFC3339), ErrExpired)
 	}
 	return nil
@@ -165,7 +166,7 @@ func readBundle(ctx context.Context, raw []byte) (*bundle.Bundle, error) {
 
 // keyOf finds the key that a bundle says it was signed with. The hint only
 // selects: the signature must still verify under that key.
-func (t *TrustRoot) keyOf(b *bundle.Bundle, r role, now time.Time) (*trustedKey, error) {
+func (t *TrustRoot) keyOf(b *bundle.Bundle, r role, now *moment) (*trustedKey, error) {
 	pk := b.GetVerificationMaterial().GetPublicKey()
 	if pk == nil {
 		return nil, ErrCertificate
