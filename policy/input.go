@@ -33,14 +33,25 @@ type Module struct {
 
 // Grant is what the approvers agreed to.
 type Grant struct {
-	Topics        []string  `json:"topics"` // patterns with '*'
-	HostFunctions []string  `json:"host_functions"`
-	Keys          []string  `json:"keys"`
-	Routes        []string  `json:"routes"`
-	Limits        Limits    `json:"limits"`
-	NotBefore     time.Time `json:"not_before"`
-	NotAfter      time.Time `json:"not_after"`
-	Digest        string    `json:"digest"` // SHA-256 of the canonical grant, hex
+	Approvals     []Approval `json:"approvals"` // those that count, one of each approver
+	Topics        []string   `json:"topics"`    // patterns with '*'
+	HostFunctions []string   `json:"host_functions"`
+	Keys          []string   `json:"keys"`
+	Routes        []string   `json:"routes"`
+	Limits        Limits     `json:"limits"`
+	NotBefore     time.Time  `json:"not_before"` // of the last approval or key to begin
+	NotAfter      time.Time  `json:"not_after"`  // of the first approval or key to end
+	Digest        string     `json:"digest"`     // SHA-256 of the canonical grant, hex
+}
+
+// Approval is one person's word for a grant, and for how long it counts: as long
+// as it and the key that it was signed with hold.
+type Approval struct {
+	ID        string    `json:"id"` // what a revocation names
+	Approver  string    `json:"approver"`
+	Ticket    string    `json:"ticket"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
 }
 
 // Binding is where the module is to run.
@@ -115,6 +126,10 @@ func MarshalInput(in Input) ([]byte, error) {
 		if *list == nil {
 			*list = []string{}
 		}
+	}
+
+	if in.Grant.Approvals == nil {
+		in.Grant.Approvals = []Approval{}
 	}
 
 	b, err := json.Marshal(in)

@@ -29,6 +29,8 @@ func request() Input {
 			Author:  "ada@example.com", Approvers: []string{"bob@example.com", "eve@example.com"},
 		},
 		Grant: Grant{
+			Approvals: []Approval{{ID: "a1", Approver: "bob@example.com", NotAfter: noon().AddDate(0, 1, 0)},
+				{ID: "a2", Approver: "eve@example.com", Ticket: "SEC-1", NotAfter: noon().AddDate(0, 2, 0)}},
 			Topics:        []string{"customers.*"},
 			HostFunctions: []string{"guardlock_log.log", "guardlock_crypto.sha256", "guardlock_crypto.hmac_sha256"},
 			Routes:        []string{"quarantine"},

@@ -158,7 +158,7 @@ deny contains "grant_not_started" if time.parse_rfc3339_ns(shape.since(input.gra
 # title: The approval runs too long
 # description: See max_days of the class in data.config.data_classes.
 # custom: {id: GL013, reason: grant_too_long}
-deny contains "grant_too_long" if not_after > now + (((classes.effective.max_days * 24) * 3600) * 1000000000)
+deny contains "grant_too_long" if last_end > now + (((classes.effective.max_days * 24) * 3600) * 1000000000)
 
 # METADATA
 # title: The module is too large
@@ -178,3 +178,6 @@ deny contains "tls_too_weak" if {
 now := time.parse_rfc3339_ns(input.now)
 
 not_after := time.parse_rfc3339_ns(input.grant.not_after)
+
+# The end of the approval that lasts longest. The grant itself ends with the first.
+last_end := max({not_after} | {time.parse_rfc3339_ns(approval.not_after) | some approval in input.grant.approvals})

@@ -13,6 +13,10 @@ base := {
 		"approvals": [],
 	},
 	"grant": {
+		"approvals": [
+			{"id": "a1", "approver": "bob@example.com", "ticket": "", "not_before": "2026-01-01T00:00:00Z", "not_after": "2026-06-01T00:00:00Z"},
+			{"id": "a2", "approver": "eve@example.com", "ticket": "SEC-1", "not_before": "0001-01-01T00:00:00Z", "not_after": "2026-07-01T00:00:00Z"},
+		],
 		"topics": ["customers.*", "payments.*"],
 		"host_functions": ["guardlock_log.log", "guardlock_crypto.sha256", "guardlock_compress.zstd"],
 		"keys": [],
@@ -204,6 +208,17 @@ test_a_grant_that_has_not_begun_is_denied if {
 
 test_a_grant_that_runs_too_long_is_denied if {
 	module.deny == {"grant_too_long"} with input as with_("/grant/not_after", "2027-06-01T00:00:00Z")
+}
+
+test_an_approval_that_runs_too_long_is_denied_beside_a_short_one if {
+	module.deny == {"grant_too_long"} with input as with_("/grant/approvals/1/not_after", "2027-06-01T00:00:00Z")
+}
+
+test_an_approval_without_its_facts_is_denied if {
+	every path in ["/grant/approvals", "/grant/approvals/0", "/grant/approvals/0/approver"] {
+		r := module.reasons with input as with_(path, "")
+		"input_malformed" in r
+	}
 }
 
 test_a_large_module_is_denied if {

@@ -30,6 +30,7 @@ module_formed if {
 }
 
 grant_formed if {
+	approvals_formed
 	patterns(input.grant.topics)
 	names(input.grant.host_functions)
 	names(input.grant.keys)
@@ -37,6 +38,17 @@ grant_formed if {
 	text(input.grant.digest)
 	is_number(time.parse_rfc3339_ns(since(input.grant.not_before)))
 	time.parse_rfc3339_ns(input.grant.not_after) > 0
+}
+
+approvals_formed if {
+	is_array(input.grant.approvals)
+	every approval in input.grant.approvals {
+		text(approval.id)
+		name(approval.approver)
+		text(approval.ticket)
+		is_number(time.parse_rfc3339_ns(since(approval.not_before)))
+		time.parse_rfc3339_ns(approval.not_after) > 0
+	}
 }
 
 # The zero time, which Go writes for no beginning, is before what OPA can count.

@@ -50,8 +50,11 @@ func printExampleInput(w io.Writer) error {
 	digest := fmt.Sprintf("%064x", 0xacce55)
 	raw, err := policy.MarshalInput(policy.Input{
 		Module: policy.Module{Name: "uppercase", Digest: digest, Size: 4096, Author: "ada@example.com", Approvers: []string{"grace@example.com"}},
-		Grant: policy.Grant{Topics: []string{"customers*"}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(0, 0, 90), Digest: digest,
-			Limits: policy.Limits{MemoryBytes: 16 << 20, DeadlineMS: 50}},
+		Grant: policy.Grant{
+			Approvals: []policy.Approval{{ID: digest, Approver: "grace@example.com", Ticket: "SEC-112", NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(0, 0, 90)}},
+			Topics:    []string{"customers*"}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(0, 0, 90), Digest: digest,
+			Limits: policy.Limits{MemoryBytes: 16 << 20, DeadlineMS: 50},
+		},
 		Binding: policy.Binding{Topics: []string{"customers"}, ClientIDs: []string{"crm-*"}, Sources: []string{"10.0.0.0/8"}, TLS: "required",
 			DataClass: "confidential"},
 		Gateway: policy.Gateway{ID: "gateway", Version: build.Read().Version},
