@@ -154,20 +154,6 @@ func (g *Gateway) Listen(ctx context.Context) error {
 // or outside the configured range.
 var ErrNoListener = errNode
 
-// Discover asks each cluster for its brokers and opens their listeners, so that
-// a port that is taken is known before any client is told of it. Run goes on to
-// do so; a cluster that cannot be reached yet is an error here, but no reason
-// not to Run. Listen must have succeeded.
-func (g *Gateway) Discover(ctx context.Context) error {
-	var errs []error
-	for _, c := range g.clusters {
-		if err := c.learnBrokers(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("cluster %s: %w", c.cfg.Name, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // Run serves until ctx ends, then drains: no new connections, requests already
 // read are answered, until DrainTimeout. Listen must have succeeded. It returns
 // after every goroutine it started has ended.

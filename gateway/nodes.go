@@ -106,6 +106,12 @@ func (c *Cluster) discover(ctx context.Context) {
 	}
 }
 
+// Discover asks the cluster for its brokers and opens their listeners, so that a
+// port that is taken is known before any client is told of it. Run goes on to do
+// so; a cluster that cannot be reached yet is an error here, but no reason not to
+// Run. Listen must have succeeded.
+func (c *Cluster) Discover(ctx context.Context) error { return c.learnBrokers(ctx) }
+
 func (c *Cluster) learnBrokers(ctx context.Context) error {
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = []kmsg.MetadataRequestTopic{}

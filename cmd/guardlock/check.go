@@ -12,42 +12,80 @@ import (
 	"github.com/guardlock/guardlock/internal/server"
 )
 
+const checkHelp = `Check reads a configuration as serve would, without opening a port, a broker or
+the decision log: the file itself, then every file that it names, signatures,
+approvals and the policy. Every problem is reported, each with its place.
+
+A problem keeps a gateway from starting: exit code 3. A module that would be
+refused does not: the gateway starts, and what is produced to that module's
+topics is refused. It is a warning here, and exit code 3 only with --strict: for
+a review of a change, not before a start.`
+
 func newCheckCommand() *cobra.Command {
-	return &cobra.Command{
+	var strict bool
+	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Report every problem of a configuration at once",
-		Long: `Check reads a configuration as serve would, without opening a port, a broker or
-the audit log: the file itself, then every file that it names, signatures,
-approvals and the policy. Every problem is reported, each with its field.`,
-		Example: "  guardlock check guardlock.yaml",
-		Args:    cli.NeedArgs("FILE"),
+		Long:  checkHelp,
+		Example: `  guardlock check guardlock.yaml
+  guardlock check guardlock.yaml --strict   # a module that would be refused is a problem, too`,
+		Args: cli.NeedArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return reportCheck(cmd, args[0], server.Check(cmd.Context(), args[0]))
+			return reportCheck(cmd, args[0], server.Check(cmd.Context(), args[0]), strict)
 		},
 	}
+
+	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 3 if a module would be refused, too")
+	return cmd
 }
 
-func reportCheck(cmd *cobra.Command, path string, found []error) error {
-	texts := make([]string, len(found))
-	for i, err := range found {
-		texts[i] = err.Error()
-	}
+// checkLine is the JSON form of a check.
+type checkLine struct {
+	File     string   `json:"file"`
+	OK       bool     `json:"ok"` // it starts, and every module runs
+	Problems []string `json:"problems"`
+	Refused  []string `json:"refused"`
+}
 
+func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) error {
+	out := cmd.OutOrStdout()
 	if cli.WantsJSON(cmd) {
-		out := struct {
-			File     string   `json:"file"`
-			OK       bool     `json:"ok"`
-			Problems []string `json:"problems"`
-		}{path, len(found) == 0, texts}
-		if err := json.NewEncoder(cmd.OutOrStdout()).Encode(out); err != nil {
+		line := checkLine{
+			File:     path,
+			OK:       len(r.Problems)+len(r.Refused) == 0,
+			Problems: texts(r.Problems),
+			Refused:  texts(r.Refused),
+		}
+		if err := json.NewEncoder(out).Encode(line); err != nil {
 			return err
 		}
-	} else if len(found) == 0 {
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", path)
 	}
 
-	if len(found) == 0 {
+	if len(r.Problems) > 0 || strict && len(r.Refused) > 0 {
+		all := append(r.Problems, r.Refused...)
+		return exit.Refusedf("%s: %s\n%w", path, cli.Count(len(all), "problem"), errors.Join(all...))
+	}
+	if cli.WantsJSON(cmd) {
 		return nil
 	}
-	return exit.Refusedf("%s: %d problem(s)\n%w", path, len(found), errors.Join(found...))
+
+	for _, refused := range r.Refused {
+		cli.Warn(cmd.ErrOrStderr(), refused)
+	}
+	if len(r.Refused) > 0 {
+		_, err := fmt.Fprintf(out, "%s: starts, and refuses the topics of the modules above\n", path)
+		return err
+	}
+
+	_, err := fmt.Fprintf(out, "%s: ok\n", path)
+	return err
+}
+
+func texts(found []error) []string {
+	out := make([]string, len(found))
+	for i, err := range found {
+		out[i] = err.Error()
+	}
+
+	return out
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -19,14 +22,19 @@ func newServeCommand() *cobra.Command {
 		Use:   "serve --config FILE",
 		Short: "Run the gateway",
 		Long: `Serve runs the gateway in front of the embedded broker or a real cluster, as the
-configuration says (see deploy/samples for complete ones). It prints a line when
-clients can connect, and ends cleanly on Ctrl-C or SIGTERM: new connections are
+configuration says (see deploy/samples for complete ones). It prints a line for
+each cluster when clients can connect and it answers, and ends cleanly on Ctrl-C or SIGTERM: new connections are
 refused and requests already received are answered.
 
 Trust root, policy and modules are read again when their files change; a module
-that is revoked stops within a second. So are users, certificates, authorities
-and the password for the cluster, for new connections. A file that cannot be
-used changes nothing, and the log says so.`,
+that is revoked in the trust root stops within a second. So are users,
+certificates, authorities and the password for the cluster, for new connections.
+A file that cannot be used changes nothing, and the log says so. A module whose
+new files are not complete, or are refused, goes on as it was admitted last,
+until its own grant ends: to stop it, revoke it.
+
+SIGHUP reads everything again, the configuration included: modules, bindings,
+keys and policy take effect, and what needs a new start is named in the log.`,
 		Example: `  guardlock check guardlock.yaml
   guardlock serve --config guardlock.yaml`,
 		Args: cli.NeedArgs(),
@@ -43,6 +51,11 @@ used changes nothing, and the log says so.`,
 }
 
 func serve(cmd *cobra.Command, path string) error {
+	// From here on a hangup asks for a reload, and does not end the process.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+
 	cfg, err := config.Load(path)
 	if err != nil {
 		return exit.WithHint(exit.WithCode(err, exit.Usage), "run `guardlock check %s` after each change", path)
@@ -58,11 +71,21 @@ func serve(cmd *cobra.Command, path string) error {
 		return err
 	}
 
-	err = s.Run(ctx, func() {
-		for _, cl := range cfg.Clusters {
-			fmt.Fprintf(cmd.OutOrStdout(), "guardlock: cluster %s is ready on %s\n", cl.Name, s.Addr(cl.Name))
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		for {
+			select {
+			case <-ended:
+				return
+			case <-hangups:
+				s.Reload()
+			}
 		}
-	})
+	}()
 
+	err = s.Run(ctx, func(cluster string) {
+		fmt.Fprintf(cmd.OutOrStdout(), "guardlock: cluster %s is ready on %s\n", cluster, s.Addr(cluster))
+	})
 	return errors.Join(err, s.Close(context.WithoutCancel(ctx)))
 }

@@ -129,6 +129,18 @@ func (a *Admitter) Admit(ctx context.Context, m Module, at Place) (Admitted, err
 		ValidUntil: t.decision.ValidUntil}, nil
 }
 
+// Holds asks what can end at any moment: whether author and approvers vouch for a
+// package now, under this trust root. Policy and sandbox are not asked, and nothing
+// is recorded; nil is yes.
+func (a *Admitter) Holds(ctx context.Context, m Module) *Refused {
+	t := trial{Admitter: a, module: m, now: a.Now()}
+	if refused := t.checkFiles(ctx); refused != nil {
+		return refused
+	}
+
+	return t.checkSignatures(ctx)
+}
+
 func (t *trial) run(ctx context.Context) (*transforms.Module, *Refused) {
 	for _, step := range []struct {
 		name string

@@ -114,7 +114,7 @@ func TestStampChangesWithEveryFile(t *testing.T) {
 	last := ""
 	changed := func(what string, want bool) {
 		t.Helper()
-		stamp, err := r.Stamp(t.Context(), file, linked, filepath.Join(dir, "missing"))
+		stamp, err := r.Stamp(t.Context(), "files", file, linked, filepath.Join(dir, "missing"))
 		if err != nil {
 			t.Fatal(err)
 		}

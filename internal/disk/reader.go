@@ -45,9 +45,9 @@ const maxStamped = 10_000
 
 // Stamp sums up name, kind, size, time and identity of files, and of all that is
 // in those that are directories: it changes when one of them does. It fails only
-// when the disk does not answer.
-func (r *Reader) Stamp(ctx context.Context, paths ...string) (string, error) {
-	return Within(ctx, r, "stamp of "+strings.Join(paths, ", "), func() (string, error) {
+// when the disk does not answer; what is what the paths are together.
+func (r *Reader) Stamp(ctx context.Context, what string, paths ...string) (string, error) {
+	return Within(ctx, r, what, func() (string, error) {
 		var b strings.Builder
 		for _, path := range paths {
 			stampTree(&b, path)

@@ -3,104 +3,137 @@ package server
 import (
 	"context"
 	"fmt"
-	"os"
+	"time"
 
+	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/admission"
+	"github.com/guardlock/guardlock/internal/build"
 	"github.com/guardlock/guardlock/internal/config"
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/policy"
 	"github.com/guardlock/guardlock/signing"
+	"github.com/guardlock/guardlock/transforms"
 )
 
-// Check returns every problem that can be found without serving.
-func Check(ctx context.Context, path string) []error {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return []error{err}
-	}
-
-	cfg, err := config.Parse(raw, path)
-	if err != nil {
-		return unjoin(err)
-	}
-
-	var found []error
-	if _, err := loadKeys(cfg); err != nil {
-		found = append(found, unjoin(err)...)
-	}
-	if _, err := loadPolicy(ctx, cfg); err != nil {
-		found = append(found, fmt.Errorf("policy.path: %w", err))
-	}
-
-	found = append(found, checkTLS(cfg)...)
-	return append(found, checkModules(ctx, cfg)...)
+// Report is what Check found.
+type Report struct {
+	Problems []error // each keeps a gateway from starting
+	Refused  []error // modules that would not run: a gateway starts, and refuses their topics
 }
 
-func checkTLS(cfg *config.Config) []error {
-	s := &Server{cfg: cfg}
-	var found []error
-	for _, cl := range cfg.Clusters {
+// checking is one check under way.
+type checking struct {
+	Report
+	cfg    *config.Config
+	files  *disk.Reader
+	keys   map[string][]byte
+	policy *policy.Engine
+	trust  *signing.TrustRoot
+}
+
+// Check reads a configuration as a gateway would, and finds all that can be found
+// without serving.
+func Check(ctx context.Context, path string) Report {
+	c := &checking{files: disk.NewReader(readWithin)}
+	raw, err := c.files.Read(ctx, path, disk.MaxBytes)
+	if err != nil {
+		return Report{Problems: []error{err}}
+	}
+	if c.cfg, err = config.Parse(raw, path); err != nil {
+		return Report{Problems: unjoin(err)}
+	}
+
+	c.keys, err = loadKeys(c.cfg)
+	c.problem("", err)
+	c.policy, err = loadPolicy(ctx, c.files, c.cfg)
+	c.problem("", err)
+	c.checkTrust(ctx)
+	c.checkClusters()
+	if c.policy != nil && c.trust != nil {
+		c.problem("", c.checkModules(ctx))
+	}
+
+	return c.Report
+}
+
+// problem notes every problem in err, each after where it is.
+func (c *checking) problem(where string, err error) {
+	for _, one := range unjoin(err) {
+		if where != "" {
+			one = fmt.Errorf("%s: %w", where, one)
+		}
+		c.Problems = append(c.Problems, one)
+	}
+}
+
+func (c *checking) checkTrust(ctx context.Context) {
+	if len(c.cfg.Modules) == 0 {
+		return
+	}
+
+	raw, err := c.files.Read(ctx, c.cfg.File(c.cfg.Trust.Root), signing.MaxTrustRootBytes)
+	if err == nil {
+		c.trust, err = signing.ParseTrustRoot(raw)
+	}
+	c.problem("trust.root", err)
+}
+
+// checkClusters opens what the listeners and the connections to clusters need.
+func (c *checking) checkClusters() {
+	s := &Server{cfg: c.cfg, reader: c.files}
+	for _, cl := range c.cfg.Clusters {
 		if t := cl.Listen.TLS; t != nil {
-			if _, err := s.serverTLS(t); err != nil {
-				found = append(found, fmt.Errorf("%s: listen.tls: %w", cl.Name, err))
-			}
+			_, err := s.serverTLS(t)
+			c.problem(cl.Name+": listen.tls", err)
 		}
 
-		if _, err := s.access(cl); err != nil {
-			found = append(found, fmt.Errorf("%s: %w", cl.Name, err))
-		}
+		_, err := s.access(cl)
+		c.problem(cl.Name, err)
 		if u := cl.Broker.Upstream; u != nil {
-			if _, _, err := s.realCluster(u); err != nil {
-				found = append(found, fmt.Errorf("%s: %w", cl.Name, err))
-			}
+			_, _, err := s.realCluster(u)
+			c.problem(cl.Name, err)
 		}
 	}
-
-	return found
 }
 
-// checkModules verifies every module as admission would, up to where policy
-// and the sandbox take over.
-func checkModules(ctx context.Context, cfg *config.Config) []error {
-	if len(cfg.Modules) == 0 {
-		return nil
-	}
-	raw, err := os.ReadFile(cfg.File(cfg.Trust.Root))
+// checkModules admits every module as a gateway would, but records nothing and
+// serves nothing.
+func (c *checking) checkModules(ctx context.Context) error {
+	runtime, err := transforms.New(transforms.Config{})
 	if err != nil {
-		return []error{fmt.Errorf("trust.root: %w", err)}
+		return err
+	}
+	defer runtime.Close(ctx)
+
+	a := &admission.Admitter{
+		Trust:   c.trust,
+		Policy:  c.policy,
+		Runtime: runtime,
+		Keys:    c.keys,
+		Record:  forget{},
+		Node:    c.cfg.Node,
+		Version: build.Read().Version,
+		Now:     time.Now,
 	}
 
-	trust, err := signing.ParseTrustRoot(raw)
+	sets, err := admitAll(ctx, a, c.cfg, packages{}.read(ctx, c.files, c.cfg))
 	if err != nil {
-		return []error{fmt.Errorf("trust.root: %w", err)}
+		return err
 	}
 
-	s := &Server{cfg: cfg}
-	dry, err := newDryRun(ctx, cfg, trust)
-	if err != nil {
-		return []error{err}
-	}
-
-	defer dry.close(ctx)
-	var found []error
-	modules := map[string]admission.Module{}
-	for _, m := range cfg.Modules {
-		modules[m.Name] = s.readModule(m)
-	}
-
-	for _, cl := range cfg.Clusters {
-		set, err := dry.admitter.Build(ctx, s.rules(cl.Name), modules)
-		if err != nil {
-			found = append(found, err)
-			continue
+	for _, cl := range c.cfg.Clusters {
+		for _, refused := range sets[cl.Name].Refusals {
+			c.Refused = append(c.Refused, refused)
 		}
-
-		for _, r := range set.Refusals {
-			found = append(found, r)
-		}
-		found = append(found, unjoin(set.Close(ctx))...)
 	}
-
-	return found
+	closeAll(ctx, sets)
+	return nil
 }
+
+// forget records nothing: nothing takes effect.
+type forget struct{}
+
+func (forget) Record(context.Context, audit.ControlEntry) error { return nil }
 
 // unjoin takes errors.Join apart again.
 func unjoin(err error) []error {

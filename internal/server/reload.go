@@ -4,241 +4,135 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kerr"
 
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/admission"
-	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/internal/build"
 	"github.com/guardlock/guardlock/internal/config"
+	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/policy"
 	"github.com/guardlock/guardlock/signing"
+	"github.com/guardlock/guardlock/transforms"
 )
 
-// reload reads trust, policy and modules again, admits everything anew, and
-// swaps the bindings. If trust or policy cannot be read, the bindings stay as
-// they are and the failure is recorded: what was revoked before stays revoked.
-func (s *Server) reload(ctx context.Context) error {
-	a, err := s.admitter(ctx)
+// reloader keeps what is served true to the files of trust, policy and modules.
+//
+// Two goroutines do it. watchTrust looks at the trust root alone, and takes what
+// it revokes out of service at once, on every binding. watch admits everything
+// anew, which may take long: a module to compile, a policy to ask. The first never
+// waits for the second, so that nothing in a package can hold up a revocation.
+type reloader struct {
+	// Fixed once made.
+	log     *Logger
+	files   *disk.Reader
+	record  admission.Recorder
+	runtime *transforms.Runtime
+	serve   func(cluster string, b *gateway.Bindings)
+	now     func() time.Time
+
+	// Owned by watch; by load before that runs.
+	work building
+
+	// Owned by watchTrust; by load before that runs.
+	trustFile trustFile
+
+	// wake tells watch that the terms changed; again tells watch and watchTrust to
+	// read files even if they did not.
+	wake       chan struct{}
+	again      atomic.Bool
+	trustAgain chan struct{}
+
+	mu sync.Mutex // guards what follows
+	inForce
+}
+
+// building is what watch knows of the files.
+type building struct {
+	policy   *policy.Engine
+	packages packages                    // as the files are
+	admitted map[string]admission.Module // by module: the last that was admitted
+
+	policyStamp, packageStamp string
+
+	built  time.Time // when the sets in force were
+	failed time.Time // when reading or building did last
+
+	files, policyFile, build alarm
+}
+
+// terms are what modules are admitted by, but for the policy.
+type terms struct {
+	cfg     *config.Config
+	keys    map[string][]byte // secrets by name
+	trust   *signing.TrustRoot
+	edition int // counts their changes
+}
+
+// inForce is what is served, and on which terms.
+type inForce struct {
+	terms
+
+	builtFor int                           // the edition that sets were built for
+	sets     map[string]*admission.Set     // by cluster
+	modules  map[string]admission.Module   // what the sets were built from
+	revoked  map[string]*admission.Refused // by module: taken out of service since
+}
+
+func newReloader(s *Server) *reloader {
+	r := &reloader{
+		log:     s.log,
+		files:   s.reader,
+		record:  s.journal,
+		runtime: s.runtime,
+		serve:   func(cluster string, b *gateway.Bindings) { s.gateway.Cluster(cluster).SetBindings(b) },
+		now:     time.Now,
+		wake:    make(chan struct{}, 1),
+
+		trustAgain: make(chan struct{}, 1),
+		inForce:    inForce{terms: terms{cfg: s.cfg, keys: s.keys}},
+	}
+	r.work.packages = packages{}
+	r.work.admitted = map[string]admission.Module{}
+
+	return r
+}
+
+// load reads everything for the first time. Here a trust root or a policy that
+// cannot be used is an error: there is none yet that could stay.
+func (r *reloader) load(ctx context.Context) error {
+	err := r.loadTrust(ctx)
+	if err == nil {
+		err = r.loadPolicy(ctx)
+	}
 	if err != nil {
-		if s.refused != err.Error() { // once, however often it is tried
-			s.refused = err.Error()
-			err = errors.Join(err, s.recordConfig(ctx, "refused", "unreadable"))
-		}
+		return errors.Join(err, r.recordConfig(ctx, "refused", "unreadable"))
+	}
+
+	if r.work.packageStamp, err = r.stampPackages(ctx); err != nil {
 		return err
 	}
-
-	s.refused = ""
-	modules := map[string]admission.Module{}
-	for _, m := range s.cfg.Modules {
-		modules[m.Name] = s.readModule(m)
-	}
-
-	fresh := map[string]*admission.Set{}
-	for _, cl := range s.cfg.Clusters {
-		set, err := a.Build(ctx, s.rules(cl.Name), modules)
-		if err != nil {
-			return fmt.Errorf("building the bindings: %w", err)
-		}
-
-		for _, r := range set.Refusals {
-			s.log.Warn("module refused; its topics refuse everything", zap.String("module", r.Module), zap.String("code", r.Code), zap.Error(r.Err))
-		}
-		fresh[cl.Name] = set
-	}
-
-	if err := s.recordConfig(ctx, "applied", ""); err != nil {
-		return err
-	}
-	s.swap(ctx, fresh)
-	return nil
-}
-
-func (s *Server) recordConfig(ctx context.Context, outcome, reason string) error {
-	err := s.journal.Record(ctx, audit.ControlEntry{
-		Kind:    audit.KindConfig,
-		Subject: filepath.Base(s.cfg.Path),
-		Outcome: outcome,
-		Reason:  reason,
-	})
-	if err != nil {
-		return fmt.Errorf("recording the configuration: %w", err)
-	}
-
-	return nil
-}
-
-// swap serves under the fresh sets and closes the old ones once their last
-// batches are through.
-func (s *Server) swap(ctx context.Context, fresh map[string]*admission.Set) {
-	for name, set := range fresh {
-		s.gateway.Cluster(name).SetBindings(gateway.NewBindings(set.Bindings, s.unbound()))
-	}
-	s.mu.Lock()
-	old := s.set
-	s.set = fresh
-	s.mu.Unlock()
-
-	for _, set := range old {
-		if err := set.Close(ctx); err != nil {
-			s.log.Warn("closing replaced modules", zap.Error(err))
-		}
-	}
-}
-
-func (s *Server) unbound() *gateway.Grant {
-	switch s.cfg.UnboundTopics {
-	case "record":
-		return &gateway.Grant{Binding: "unbound", RejectCode: kerr.InvalidRecord.Code, KeepCodec: true}
-	case "insecure_pass":
-		return &gateway.Grant{Binding: "unbound", Unaudited: true}
-	default:
-		return gateway.RefuseUnbound()
-	}
-}
-
-func (s *Server) admitter(ctx context.Context) (*admission.Admitter, error) {
-	a := &admission.Admitter{
-		Runtime: s.runtime,
-		Keys:    s.keys,
-		Record:  s.journal,
-		Node:    s.cfg.Node,
-		Version: build.Read().Version,
-		Now:     time.Now,
-	}
-
-	var err error
-	if a.Policy, err = loadPolicy(ctx, s.cfg); err != nil {
-		return nil, err
-	}
-	if len(s.cfg.Modules) == 0 {
-		return a, nil
-	}
-
-	raw, err := os.ReadFile(s.cfg.File(s.cfg.Trust.Root))
-	if err != nil {
-		return nil, fmt.Errorf("trust.root: %w", err)
-	}
-	if a.Trust, err = signing.ParseTrustRoot(raw); err != nil {
-		return nil, fmt.Errorf("trust.root %s: %w", s.cfg.Trust.Root, err)
-	}
-
-	return a, nil
-}
-
-func loadPolicy(ctx context.Context, cfg *config.Config) (*policy.Engine, error) {
-	path := cfg.File(cfg.Policy.Path)
-	switch {
-	case path == "":
-		return policy.Load(ctx, policy.Default())
-	case strings.HasSuffix(path, ".tar.gz"):
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("policy.path: %w", err)
-		}
-		return policy.LoadBundle(ctx, raw, policy.Options{})
-	default:
-		return policy.Load(ctx, os.DirFS(path))
-	}
-}
-
-// readModule reads a module's files. One that cannot be read is refused at
-// admission like any other fault of the package.
-func (s *Server) readModule(m config.Module) admission.Module {
-	out := admission.Module{Name: m.Name}
-	var errs []error
-	read := func(field, name string) []byte {
-		if name == "" {
-			return nil
-		}
-		raw, err := os.ReadFile(s.cfg.File(name))
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", field, err))
-		}
-
-		return raw
-	}
-
-	out.Package = signing.Package{Wasm: read("wasm", m.Wasm), Config: read("config", m.Config), Signature: read("signature", m.Signature)}
-	for _, a := range m.Approvals {
-		out.Package.Approvals = append(out.Package.Approvals, read("approvals", a))
-	}
-
-	out.Missing = errors.Join(errs...)
-	return out
-}
-
-// rules are the bindings of one cluster.
-func (s *Server) rules(cluster string) []admission.Rule {
-	var out []admission.Rule
-	for _, b := range s.cfg.Bindings {
-		if b.Cluster != "" && b.Cluster != cluster {
-			continue
-		}
-		r := admission.Rule{
-			Modules:    b.Modules,
-			RejectCode: kerr.InvalidRecord.Code,
-			KeepCodec:  b.Recompress == "same",
-			Place:      place(b),
-		}
-
-		if b.RejectWith == "policy_violation" {
-			r.RejectCode = kerr.PolicyViolation.Code
-		}
-		if !r.KeepCodec {
-			r.Recompress, _ = recordbatch.ParseCompression(b.Recompress) // validated
-		}
-		if b.Evidence == "content" {
-			r.Evidence = audit.EvidenceContent
-		}
-
-		out = append(out, r)
-	}
-
-	return out
-}
-
-// place is the binding as admission knows it. The configuration is valid.
-func place(b config.Binding) admission.Place {
-	at := admission.Place{
-		Binding:    b.Name,
-		Topics:     b.Topics,
-		Principals: b.Principals,
-		ClientIDs:  b.ClientIDs,
-		DataClass:  b.DataClass,
-	}
-
-	at.TLS, _ = gateway.ParseTLSLevel(b.TLS)
-	for _, s := range b.Sources {
-		prefix, _ := gateway.ParseSource(s)
-		at.Sources = append(at.Sources, prefix)
-	}
-
-	return at
+	return r.reload(ctx)
 }
 
 // watchEvery bounds how long a revocation takes to be seen: invariant 2 says
 // within a second on every topic.
 const watchEvery = 250 * time.Millisecond
 
-// retryAfter is the pause after a failed reload: short, since what waits may be
-// a revocation.
+// retryAfter is the pause after reading or building failed.
 const retryAfter = 500 * time.Millisecond
 
-// watch reloads when a file that admission reads has changed, or when the first
-// grant ends, until ctx ends.
-func (s *Server) watch(ctx context.Context) {
-	seen := s.stamp()
-	failed := time.Time{}
+// watch reloads when a file of policy or modules has changed, when the terms have,
+// and when the first grant ends, until ctx ends.
+func (r *reloader) watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 
@@ -247,67 +141,416 @@ func (s *Server) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-r.wake:
 		}
 
-		s.refreshFiles()
-		now := s.stamp()
-		if now == seen && !s.grantEnded() || time.Since(failed) < retryAfter {
-			continue
+		if r.again.Swap(false) {
+			r.work.policyStamp = ""
+			r.work.packageStamp = ""
+			r.work.packages = packages{}
 		}
-
-		if err := s.reload(ctx); err != nil {
-			// A file that is half written is whole a moment later, perhaps with
-			// the same size and time.
-			failed = time.Now()
-			s.log.Error("reloading failed; the bindings stay as they are; trying again", zap.Error(err))
-			continue
-		}
-
-		seen = now
-		s.log.Info("reloaded trust, policy and modules")
+		r.look(ctx)
 	}
 }
 
-// grantEnded reports whether a grant that is served under has ended; a reload
-// then records why its topics refuse.
-func (s *Server) grantEnded() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, set := range s.set {
-		if e := set.Expires(); !e.IsZero() && time.Now().After(e) {
-			return true
-		}
+// look reloads if there is a reason to.
+func (r *reloader) look(ctx context.Context) {
+	w := &r.work
+	if r.now().Sub(w.failed) < retryAfter {
+		return
 	}
 
+	policyChanged := r.lookAtPolicy(ctx)
+	stamp, err := r.stampPackages(ctx)
+	if r.tell(&w.files, err, "the files of modules cannot be looked at; what was read before stays") {
+		stamp = w.packageStamp
+	}
+	if !policyChanged && stamp == w.packageStamp && w.build.text == "" && r.isCurrent() {
+		return
+	}
+
+	err = r.reload(ctx)
+	if ctx.Err() != nil || r.tell(&w.build, err, "reloading failed; the bindings stay as they are; trying again") {
+		return
+	}
+
+	w.packageStamp = stamp
+	r.log.Info("reloaded trust, policy and modules")
+}
+
+// lookAtPolicy puts a policy that changed into force for the next reload, and
+// reports whether it did. One that cannot be used changes nothing; it is tried
+// again, since one that was half written may get its rest without a change of size
+// or time.
+func (r *reloader) lookAtPolicy(ctx context.Context) bool {
+	w := &r.work
+	stamp, err := r.stampPolicy(ctx)
+	if err == nil && stamp == w.policyStamp && w.policyFile.text == "" {
+		return false
+	}
+	if err == nil {
+		err = r.loadPolicy(ctx)
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+
+	known := w.policyFile.text
+	if !r.tell(&w.policyFile, err, "the policy cannot be used; the old one stays in force") {
+		return true
+	}
+	if known != w.policyFile.text {
+		r.note(ctx, r.configEntry("refused", "unreadable"))
+	}
 	return false
 }
 
-// stamp sums up name, size and time of every file that admission reads.
-func (s *Server) stamp() string {
-	var b strings.Builder
-	note := func(path string) {
-		if path == "" {
-			return
+// tell tells of err, if it is one that is new or lasts, and reports whether it is
+// one.
+func (r *reloader) tell(a *alarm, err error, message string) bool {
+	if err == nil {
+		if a.over() {
+			r.log.Info("over: " + message)
 		}
-		info, err := os.Stat(path)
+		return false
+	}
+
+	r.work.failed = r.now()
+	if tell, _ := a.ring(err, r.now()); tell {
+		r.log.Error(message, zap.Error(err))
+	}
+	return true
+}
+
+// isCurrent reports whether nothing has ended or changed since the sets in force
+// were built.
+func (r *reloader) isCurrent() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, set := range r.sets {
+		end := set.Expires()
+		if !end.IsZero() && end.After(r.work.built) && r.now().After(end) {
+			return false
+		}
+	}
+
+	return r.builtFor == r.edition
+}
+
+// reload admits everything anew and serves what comes of it. On an error the
+// bindings stay as they are.
+func (r *reloader) reload(ctx context.Context) error {
+	began := r.now()
+	under := r.termsNow()
+
+	a := r.admitter(under)
+	candidates := r.work.packages.read(ctx, r.files, under.cfg)
+	chosen := r.choose(ctx, a, candidates)
+	sets, err := admitAll(ctx, a, under.cfg, chosen)
+	if err != nil {
+		return err
+	}
+
+	if again := r.fallBack(ctx, a, chosen, sets); len(again) > 0 {
+		closeAll(ctx, sets)
+		for name, m := range again {
+			chosen[name] = m
+		}
+		if sets, err = admitAll(ctx, a, under.cfg, chosen); err != nil {
+			return err
+		}
+	}
+
+	if err := r.recordConfig(ctx, "applied", ""); err != nil {
+		closeAll(ctx, sets)
+		return err
+	}
+
+	r.tellRefusals(sets)
+	r.work.built = began
+	r.swap(ctx, under.edition, sets, chosen)
+	r.remember(chosen, sets)
+	return nil
+}
+
+func (r *reloader) admitter(under terms) *admission.Admitter {
+	return &admission.Admitter{
+		Trust:   under.trust,
+		Policy:  r.work.policy,
+		Runtime: r.runtime,
+		Keys:    under.keys,
+		Record:  r.record,
+		Node:    under.cfg.Node,
+		Version: build.Read().Version,
+		Now:     r.now,
+	}
+}
+
+// admitAll admits modules for the bindings of every cluster.
+func admitAll(ctx context.Context, a *admission.Admitter, cfg *config.Config, modules map[string]admission.Module) (map[string]*admission.Set, error) {
+	sets := map[string]*admission.Set{}
+	for _, cl := range cfg.Clusters {
+		set, err := a.Build(ctx, rules(cfg, cl.Name), modules)
 		if err != nil {
-			fmt.Fprintf(&b, "%s missing\n", path)
-			return
+			closeAll(ctx, sets)
+			return nil, fmt.Errorf("building the bindings: %w", err)
 		}
-
-		fmt.Fprintf(&b, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+		sets[cl.Name] = set
 	}
 
-	note(s.cfg.File(s.cfg.Trust.Root))
-	if p := s.cfg.File(s.cfg.Policy.Path); p != "" {
-		filepath.WalkDir(p, func(path string, _ fs.DirEntry, _ error) error { note(path); return nil })
-	}
+	return sets, nil
+}
 
-	for _, m := range s.cfg.Modules {
-		for _, f := range append([]string{m.Wasm, m.Config, m.Signature}, m.Approvals...) {
-			note(s.cfg.File(f))
+func closeAll(ctx context.Context, sets map[string]*admission.Set) {
+	for _, set := range sets {
+		set.Close(ctx)
+	}
+}
+
+// choose takes each module's new package if author and approvers vouch for it.
+// Until then the last one that was admitted goes on: files are replaced one after
+// the other, and a new version without its signature is no reason to stop an old
+// one that has everything. Revoking is done in the trust root, not by taking files
+// away.
+func (r *reloader) choose(ctx context.Context, a *admission.Admitter, candidates map[string]admission.Module) map[string]admission.Module {
+	chosen := map[string]admission.Module{}
+	for name, candidate := range candidates {
+		chosen[name] = candidate
+		last, ok := r.lastThatHolds(ctx, a, candidate)
+		if !ok {
+			continue
+		}
+		if refused := a.Holds(ctx, candidate); refused != nil {
+			chosen[name] = last
+			r.tellKept(refused)
 		}
 	}
 
-	return b.String()
+	return chosen
+}
+
+// fallBack names modules whose new package has everything and is refused all the
+// same, by policy or by the sandbox, and gives the last one that was admitted.
+func (r *reloader) fallBack(ctx context.Context, a *admission.Admitter, chosen map[string]admission.Module, sets map[string]*admission.Set) map[string]admission.Module {
+	again := map[string]admission.Module{}
+	for _, set := range sets {
+		for _, refused := range set.Refusals {
+			if _, done := again[refused.Module]; done {
+				continue
+			}
+			if last, ok := r.lastThatHolds(ctx, a, chosen[refused.Module]); ok {
+				again[refused.Module] = last
+				r.tellKept(refused)
+			}
+		}
+	}
+
+	return again
+}
+
+// lastThatHolds is the last package of a module that was admitted, if it is another
+// one than this and author and approvers still vouch for it.
+func (r *reloader) lastThatHolds(ctx context.Context, a *admission.Admitter, than admission.Module) (admission.Module, bool) {
+	last, known := r.work.admitted[than.Name]
+	if !known || samePackage(last, than) || a.Holds(ctx, last) != nil {
+		return admission.Module{}, false
+	}
+	return last, true
+}
+
+func (r *reloader) tellKept(refused *admission.Refused) {
+	r.log.Warn("the new version of a module may not run; the last one that was admitted goes on until its own grant ends",
+		zap.String("module", refused.Module), zap.String("code", refused.Code), zap.Error(refused.Err))
+}
+
+func (r *reloader) tellRefusals(sets map[string]*admission.Set) {
+	for _, set := range sets {
+		for _, refused := range set.Refusals {
+			r.log.Warn("module refused; its topics refuse everything",
+				zap.String("module", refused.Module), zap.String("code", refused.Code), zap.Error(refused.Err))
+		}
+	}
+}
+
+// remember notes the packages that were admitted wherever they are bound.
+func (r *reloader) remember(chosen map[string]admission.Module, sets map[string]*admission.Set) {
+	refused := map[string]bool{}
+	for _, set := range sets {
+		for _, one := range set.Refusals {
+			refused[one.Module] = true
+		}
+	}
+
+	for name, m := range chosen {
+		if !refused[name] {
+			r.work.admitted[name] = m
+		}
+	}
+}
+
+// swap serves under the fresh sets and closes the old ones once their last batches
+// are through. What was revoked while they were built does not come back.
+func (r *reloader) swap(ctx context.Context, edition int, sets map[string]*admission.Set, modules map[string]admission.Module) {
+	r.mu.Lock()
+	old := r.sets
+	r.sets = sets
+	r.modules = modules
+	r.builtFor = edition
+	r.revoked = map[string]*admission.Refused{}
+	if r.edition != edition {
+		r.findRevoked(ctx)
+	}
+	r.serveAll()
+	r.mu.Unlock()
+
+	for _, set := range old {
+		if err := set.Close(ctx); err != nil {
+			r.log.Warn("closing replaced modules", zap.Error(err))
+		}
+	}
+}
+
+// serveAll serves the sets in force without what was revoked. The caller holds mu.
+func (r *reloader) serveAll() {
+	for cluster, set := range r.sets {
+		r.serve(cluster, gateway.NewBindings(without(set.Bindings, r.revoked), unbound(r.cfg)))
+	}
+}
+
+// without are bindings of which those that need a revoked module refuse.
+func without(bindings []gateway.Binding, revoked map[string]*admission.Refused) []gateway.Binding {
+	if len(revoked) == 0 {
+		return bindings
+	}
+
+	bindings = slices.Clone(bindings)
+	for i, b := range bindings {
+		for _, m := range b.Grant.Modules {
+			if refused := revoked[m.Name]; refused != nil {
+				bindings[i].Grant = refusing(b.Grant, refused)
+				break
+			}
+		}
+	}
+
+	return bindings
+}
+
+// refusing is a grant under which nothing may be produced any more.
+func refusing(g *gateway.Grant, refused *admission.Refused) *gateway.Grant {
+	out := *g
+	out.Chain = nil
+	out.Refusal = refused.Outcome
+	out.Why = refused.Code
+
+	return &out
+}
+
+func (r *reloader) recordConfig(ctx context.Context, outcome, reason string) error {
+	if err := r.record.Record(ctx, r.configEntry(outcome, reason)); err != nil {
+		return fmt.Errorf("recording the configuration: %w", err)
+	}
+	return nil
+}
+
+func (r *reloader) configEntry(outcome, reason string) audit.ControlEntry {
+	return audit.ControlEntry{
+		Kind:    audit.KindConfig,
+		Subject: filepath.Base(r.termsNow().cfg.Path),
+		Outcome: outcome,
+		Reason:  reason,
+	}
+}
+
+// noteWithin bounds the wait for an entry that nothing depends on.
+const noteWithin = 5 * time.Second
+
+// note records what has happened already, and what goes on without its entry.
+func (r *reloader) note(ctx context.Context, e audit.ControlEntry) {
+	ctx, cancel := context.WithTimeout(ctx, noteWithin)
+	defer cancel()
+	if err := r.record.Record(ctx, e); err != nil {
+		r.log.Error("the decision log did not take an entry", zap.String("subject", e.Subject), zap.String("reason", e.Reason), zap.Error(err))
+	}
+}
+
+func (r *reloader) termsNow() terms {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.terms
+}
+
+// close closes the modules in force.
+func (r *reloader) close(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for _, set := range r.sets {
+		errs = append(errs, set.Close(ctx))
+	}
+
+	r.sets = nil
+	return errors.Join(errs...)
+}
+
+// loadPolicy reads the policy. The stamp is taken first: what changes meanwhile is
+// read again.
+func (r *reloader) loadPolicy(ctx context.Context) error {
+	stamp, err := r.stampPolicy(ctx)
+	if err != nil {
+		return fmt.Errorf("policy.path: %w", err)
+	}
+
+	fresh, err := loadPolicy(ctx, r.files, r.termsNow().cfg)
+	if err != nil {
+		return err
+	}
+
+	r.work.policy = fresh
+	r.work.policyStamp = stamp
+	return nil
+}
+
+// maxPolicyBundle is more than a policy may hold.
+const maxPolicyBundle = 64 << 20
+
+// loadPolicy loads the policy that the configuration names.
+func loadPolicy(ctx context.Context, files *disk.Reader, cfg *config.Config) (*policy.Engine, error) {
+	path := cfg.File(cfg.Policy.Path)
+	switch {
+	case path == "":
+		return policy.Load(ctx, policy.Default())
+	case strings.HasSuffix(path, ".tar.gz"):
+		raw, err := files.Read(ctx, path, maxPolicyBundle)
+		if err != nil {
+			return nil, fmt.Errorf("policy.path: %w", err)
+		}
+		return policy.LoadBundle(ctx, raw, policy.Options{})
+	default:
+		engine, err := disk.Within(ctx, files, path, func() (*policy.Engine, error) { return policy.Load(ctx, disk.Tree(path)) })
+		if err != nil {
+			return nil, fmt.Errorf("policy.path %s: %w", cfg.Policy.Path, err)
+		}
+		return engine, nil
+	}
+}
+
+// stampPolicy changes with the files of the policy.
+func (r *reloader) stampPolicy(ctx context.Context) (string, error) {
+	cfg := r.termsNow().cfg
+	if cfg.Policy.Path == "" {
+		return "built in", nil
+	}
+	return r.files.Stamp(ctx, "the files of the policy", cfg.File(cfg.Policy.Path))
+}
+
+// stampPackages changes with the files of modules.
+func (r *reloader) stampPackages(ctx context.Context) (string, error) {
+	cfg := r.termsNow().cfg
+	var paths []string
+	for _, m := range cfg.Modules {
+		paths = append(paths, moduleFiles(cfg, m)...)
+	}
+
+	return r.files.Stamp(ctx, "the files of modules", paths...)
 }

@@ -11,24 +11,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/sasl"
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway"
-	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/gateway/auth"
-	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/internal/build"
 	"github.com/guardlock/guardlock/internal/config"
+	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/transforms"
 )
@@ -43,14 +39,18 @@ type Server struct {
 	keys     map[string][]byte
 	brokers  map[string]*broker.Embedded
 	gateway  *gateway.Gateway
-	files    []func() (changed bool, err error) // read again while serving
+	reader   *disk.Reader
+	reloader *reloader
+	files    []refresher // of users, keys, passwords, certificates
 	fetchers []*auth.Fetcher
 
-	refused string // what the last failed reload said; reload's own
-
-	mu  sync.Mutex
-	set map[string]*admission.Set // by cluster; replaced by reload
+	hangups    chan struct{} // asks for Reload; holds one
+	filesAgain atomic.Bool   // asks watchFiles to read all
+	busy       bool          // a reload did not end in time; its modules cannot be closed
 }
+
+// readWithin is how long a file may take to be read.
+const readWithin = 10 * time.Second
 
 // Open opens what serving needs. Nothing is listened on yet.
 func Open(ctx context.Context, cfg *config.Config, log *Logger) (s *Server, err error) {
@@ -58,7 +58,8 @@ func Open(ctx context.Context, cfg *config.Config, log *Logger) (s *Server, err 
 		cfg:     cfg,
 		log:     log,
 		brokers: map[string]*broker.Embedded{},
-		set:     map[string]*admission.Set{},
+		reader:  disk.NewReader(readWithin),
+		hangups: make(chan struct{}, 1),
 	}
 
 	defer func() {
@@ -83,6 +84,7 @@ func Open(ctx context.Context, cfg *config.Config, log *Logger) (s *Server, err 
 		return s, err
 	}
 
+	s.reloader = newReloader(s)
 	return s, nil
 }
 
@@ -110,142 +112,13 @@ func (s *Server) guestEvent(e transforms.LogEvent) {
 		zap.Uint64("suppressed", e.Suppressed))
 }
 
-func (s *Server) newGateway() (*gateway.Gateway, error) {
-	l := s.cfg.Limits
-	gc := gateway.Config{
-		Journal:        s.journal,
-		Ledger:         s.journal,
-		Log:            s.log.Logger,
-		MaxFrame:       l.MaxFrame,
-		Memory:         l.Memory,
-		MaxConnections: l.MaxConnections,
-		Batch:          recordbatch.Limits{MaxDecompressed: l.MaxBatch},
-	}
-	for _, cl := range s.cfg.Clusters {
-		cc, err := s.clusterConfig(cl)
-		if err != nil {
-			return nil, fmt.Errorf("cluster %s: %w", cl.Name, err)
-		}
-		gc.Clusters = append(gc.Clusters, cc)
-	}
-
-	return gateway.New(gc)
-}
-
-func (s *Server) clusterConfig(cl config.Cluster) (gateway.ClusterConfig, error) {
-	host, portText, err := net.SplitHostPort(cl.Listen.Address)
-	if err != nil {
-		return gateway.ClusterConfig{}, err
-	}
-
-	port, err := strconv.Atoi(portText)
-	if err != nil {
-		return gateway.ClusterConfig{}, err
-	}
-
-	cc := gateway.ClusterConfig{
-		Name:           cl.Name,
-		Host:           host,
-		Port:           port,
-		AdvertisedHost: cl.Listen.AdvertisedHost,
-		FirstNodePort:  cl.Listen.FirstNodePort,
-		Telemetry:      cl.Listen.Telemetry,
-		Embedded:       cl.Broker.Embedded != nil,
-	}
-	if cc.FirstNodePort == 0 && port != 0 {
-		cc.FirstNodePort = port + 1
-	}
-	if cc.MinNode, cc.MaxNode, err = config.ParseNodeIDs(cl.Listen.NodeIDs); err != nil {
-		return cc, err
-	}
-
-	if cl.Listen.TLS != nil {
-		if cc.TLS, err = s.serverTLS(cl.Listen.TLS); err != nil {
-			return cc, fmt.Errorf("listen.tls: %w", err)
-		}
-	}
-
-	if sni := cl.Listen.SNI; sni != nil {
-		if cc.SNI, err = gateway.ParseSNI(sni.Bootstrap, sni.Pattern); err != nil {
-			return cc, fmt.Errorf("listen.sni: %w", err)
-		}
-	}
-
-	if cc.Access, err = s.access(cl); err != nil {
-		return cc, err
-	}
-	var service sasl.Mechanism
-	if cc.Upstream, service, err = s.upstream(cl); err != nil {
-		return cc, err
-	}
-	if service != nil {
-		cc.Service = []kgo.Opt{kgo.SASL(service)}
-	}
-	if cc.Access.Terminate {
-		cc.Access.Service = service
-	}
-
-	return cc, nil
-}
-
-// upstream is where a cluster's records go, and who the gateway is there.
-func (s *Server) upstream(cl config.Cluster) (gateway.Upstream, sasl.Mechanism, error) {
-	if e := cl.Broker.Embedded; e != nil {
-		b, err := broker.OpenEmbedded(broker.EmbeddedConfig{
-			DataDir:          s.cfg.File(e.Dir),
-			Args:             []string{BrokerCommand},
-			InsecureNoSync:   e.NoSync,
-			AutoCreateTopics: true,
-			Partitions:       e.Partitions,
-			Log:              s.log.Named("broker"),
-		})
-		if err != nil {
-			return nil, nil, fmt.Errorf("broker.embedded: %w", err)
-		}
-
-		s.brokers[cl.Name] = b
-		return b, nil, nil
-	}
-	return s.realCluster(cl.Broker.Upstream)
-}
-
-func (s *Server) realCluster(u *config.Upstream) (gateway.Upstream, sasl.Mechanism, error) {
-	cc := broker.ClusterConfig{}
-	for _, a := range u.Bootstrap {
-		addr, err := broker.ParseHostPort(a)
-		if err != nil {
-			return nil, nil, fmt.Errorf("broker.upstream.bootstrap: %w", err)
-		}
-		cc.Bootstrap = append(cc.Bootstrap, addr)
-	}
-
-	var err error
-	if u.TLS != nil {
-		if cc.TLS, err = s.clientTLS(u.TLS); err != nil {
-			return nil, nil, fmt.Errorf("broker.upstream.tls: %w", err)
-		}
-	}
-
-	var service sasl.Mechanism
-	if u.SASL != nil {
-		if service, err = s.serviceIdentity(u.SASL); err != nil {
-			return nil, nil, fmt.Errorf("broker.upstream.sasl: %w", err)
-		}
-	}
-
-	c, err := broker.NewCluster(cc)
-	if err != nil {
-		return nil, nil, fmt.Errorf("broker.upstream: %w", err)
-	}
-
-	return c, service, nil
-}
-
-// Run serves until ctx ends. ready is called once clients can connect.
-func (s *Server) Run(ctx context.Context, ready func()) error {
+// Run serves until ctx ends. ready is called with each cluster's name once clients
+// can connect and the cluster answers; it must be safe for concurrent use.
+func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 	if err := s.gateway.Listen(ctx); err != nil {
 		return exit.WithHint(err, "choose other ports with listen.address and listen.first_node_port")
 	}
+
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -263,45 +136,84 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		}
 	}
 
-	if err := s.reload(ctx); err != nil {
+	waiting, err := s.start(ctx, ready)
+	if err != nil {
 		return err
 	}
-	if err := s.discover(ctx); err != nil {
-		return err
+	for _, cluster := range waiting {
+		wg.Go(func() { s.await(ctx, cluster, ready) })
 	}
-	if err := s.journal.Record(ctx, audit.ControlEntry{
+
+	wg.Go(func() { s.reloader.watchTrust(work) })
+	wg.Go(func() { s.watchFiles(work) })
+	wg.Go(func() { s.watchHangups(work) })
+	for _, f := range s.fetchers {
+		wg.Go(func() { f.Run(work) })
+	}
+	reloads := make(chan struct{})
+	go func() { s.reloader.watch(work); close(reloads) }()
+
+	err = s.gateway.Run(ctx)
+	stop()
+	s.busy = !endedWithin(reloads, reloadGrace)
+	return errors.Join(err, s.recordStop())
+}
+
+// start does what comes before the first client: everything is admitted, the start
+// is in the log, and the clusters were asked for their brokers. Those that did not
+// answer are returned.
+func (s *Server) start(ctx context.Context, ready func(cluster string)) (waiting []string, err error) {
+	if err := s.reloader.load(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.recordStart(ctx); err != nil {
+		return nil, err
+	}
+	for _, cl := range s.cfg.Clusters {
+		s.gateway.Cluster(cl.Name).Resolve(s.journal.Unbound())
+	}
+
+	waiting, err = s.announce(ctx, ready)
+	if err != nil {
+		return nil, errors.Join(err, s.recordStop())
+	}
+	return waiting, nil
+}
+
+// reloadGrace is how long the end waits for a reload. A module may take long to
+// compile, and nobody waits for that when the gateway is to stop.
+const reloadGrace = 2 * time.Second
+
+func endedWithin(done <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// Reload reads everything again, the configuration included, and returns at once.
+// What cannot be used changes nothing; the log says so.
+func (s *Server) Reload() {
+	select {
+	case s.hangups <- struct{}{}:
+	default: // one is waiting already
+	}
+}
+
+func (s *Server) recordStart(ctx context.Context) error {
+	err := s.journal.Record(ctx, audit.ControlEntry{
 		Kind:     audit.KindStart,
 		Subject:  s.cfg.Node,
 		Outcome:  "started",
 		Revision: build.Read().Version,
-	}); err != nil {
-		return fmt.Errorf("recording the start: %w", err)
-	}
-
-	for _, cl := range s.cfg.Clusters {
-		s.gateway.Cluster(cl.Name).Resolve(s.journal.Unbound())
-	}
-	wg.Go(func() { s.watch(work) })
-	for _, f := range s.fetchers {
-		wg.Go(func() { f.Run(work) })
-	}
-
-	ready()
-	err := s.gateway.Run(ctx)
-	return errors.Join(err, s.recordStop())
-}
-
-// discover opens the brokers' ports before anybody is told that we are ready. A
-// cluster that does not answer yet is waited for while serving.
-func (s *Server) discover(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	err := s.gateway.Discover(ctx)
-	if errors.Is(err, gateway.ErrNoListener) {
-		return exit.WithHint(err, "each broker has a port of its own, from listen.first_node_port on: choose ports that are free")
-	}
+	})
 	if err != nil {
-		s.log.Warn("the cluster does not answer yet; clients can connect once it does", zap.Error(err))
+		return fmt.Errorf("recording the start: %w", err)
 	}
 
 	return nil
@@ -317,22 +229,19 @@ func (s *Server) recordStop() error {
 	return nil
 }
 
-// Close ends what openStack opened, in the reverse order.
+// Close ends what Open opened, in the reverse order.
 func (s *Server) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	var errs []error
-	s.mu.Lock()
-
-	for _, set := range s.set {
-		errs = append(errs, set.Close(ctx))
+	if s.reloader != nil && !s.busy {
+		errs = append(errs, s.reloader.close(ctx))
 	}
-	s.mu.Unlock()
 	for _, b := range s.brokers {
 		b.Close()
 	}
 
-	if s.runtime != nil {
+	if s.runtime != nil && !s.busy {
 		errs = append(errs, s.runtime.Close(ctx))
 	}
 	if s.journal != nil {

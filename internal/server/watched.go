@@ -1,10 +1,11 @@
 package server
 
 import (
+	"context"
 	"fmt"
-	"os"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -16,6 +17,7 @@ import (
 // revoked before stays revoked. Readers may call now at any time; refresh is
 // for one goroutine.
 type watched[T any] struct {
+	reader  *disk.Reader
 	files   []watchedFile
 	parse   func(contents [][]byte) (*T, error) // in the order of files
 	content atomic.Pointer[T]
@@ -29,14 +31,20 @@ type watchedFile struct {
 	private     bool // must not be readable by others
 }
 
+// refresher is a watched of any type.
+type refresher interface {
+	refresh(ctx context.Context, again bool) (changed bool, err error)
+}
+
 // watch reads files now, and again while s serves. Errors begin with the field.
 func watch[T any](s *Server, parse func(contents [][]byte) (*T, error), files ...watchedFile) (*watched[T], error) {
-	w := &watched[T]{files: files, parse: parse}
-	w.stamp = w.stampNow() // before reading: what changes meanwhile is read again
-	if err := w.load(); err != nil {
+	w := &watched[T]{reader: s.reader, files: files, parse: parse}
+	ctx := context.Background() // the reader ends what takes too long
+	w.stamp = w.stampNow(ctx)   // before reading: what changes meanwhile is read again
+	if err := w.load(ctx); err != nil {
 		return nil, err
 	}
-	s.files = append(s.files, w.refresh)
+	s.files = append(s.files, w)
 	return w, nil
 }
 
@@ -47,12 +55,12 @@ func single[T any](parse func([]byte) (*T, error)) func([][]byte) (*T, error) {
 
 func (w *watched[T]) now() *T { return w.content.Load() }
 
-func (w *watched[T]) load() error {
+func (w *watched[T]) load(ctx context.Context) error {
 	contents := make([][]byte, len(w.files))
 	var fields, paths []string
 	for i, f := range w.files {
 		var err error
-		if contents[i], err = f.read(); err != nil {
+		if contents[i], err = f.read(ctx, w.reader); err != nil {
 			return fmt.Errorf("%s: %w", f.field, err)
 		}
 		fields = append(fields, f.field)
@@ -68,28 +76,29 @@ func (w *watched[T]) load() error {
 	return nil
 }
 
-func (f watchedFile) read() ([]byte, error) {
+func (f watchedFile) read(ctx context.Context, files *disk.Reader) ([]byte, error) {
 	if f.private {
-		return disk.ReadPrivate(f.path)
+		return files.ReadPrivate(ctx, f.path)
 	}
-	return disk.Read(f.path, disk.MaxBytes)
+	return files.Read(ctx, f.path, disk.MaxBytes)
 }
 
-// refresh reports whether there was something new, and why it is not in force.
-// Files that failed are tried again: one that was half written may have got its
-// rest without a change of size or time. A reason is told once.
-func (w *watched[T]) refresh() (changed bool, err error) {
-	stamp := w.stampNow()
+// refresh reads what changed, or everything if again is true, and reports whether
+// there was something new, and why it is not in force. Files that failed are tried
+// again: one that was half written may have got its rest without a change of size
+// or time. A reason is told once.
+func (w *watched[T]) refresh(ctx context.Context, again bool) (changed bool, err error) {
+	stamp := w.stampNow(ctx)
 	failure := w.failure
-	if stamp == w.stamp && failure == "" {
+	if stamp == w.stamp && failure == "" && !again {
 		return false, nil
 	}
 
-	changed = stamp != w.stamp
+	changed = stamp != w.stamp || again
 	w.stamp = stamp
 	w.failure = ""
 
-	if err = w.load(); err == nil {
+	if err = w.load(ctx); err == nil {
 		return true, nil
 	}
 	if w.failure = err.Error(); !changed && w.failure == failure {
@@ -100,29 +109,42 @@ func (w *watched[T]) refresh() (changed bool, err error) {
 }
 
 // stampNow changes when a file does.
-func (w *watched[T]) stampNow() string {
-	var b strings.Builder
+func (w *watched[T]) stampNow(ctx context.Context) string {
+	var paths []string
 	for _, f := range w.files {
-		info, err := os.Stat(f.path)
-		if err != nil {
-			b.WriteString("missing\n")
-			continue
-		}
-		fmt.Fprintln(&b, info.Size(), info.ModTime().UnixNano(), info.Mode())
+		paths = append(paths, f.path)
 	}
 
-	return b.String()
+	stamp, err := w.reader.Stamp(ctx, "the files of "+w.files[0].field, paths...)
+	if err != nil {
+		return err.Error()
+	}
+	return stamp
 }
 
-// refreshFiles reads users, keys, passwords and certificates again. What is
-// connected stays connected; new connections see the new content.
-func (s *Server) refreshFiles() {
-	for _, refresh := range s.files {
-		switch changed, err := refresh(); {
-		case err != nil:
-			s.log.Error("reading a changed file failed; the old content stays in force", zap.Error(err))
-		case changed:
-			s.log.Info("read a changed file of users, keys, passwords or certificates")
+// watchFiles reads users, keys, passwords and certificates again until ctx ends.
+// What is connected stays connected; new connections see the new content.
+func (s *Server) watchFiles(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+
+		again := s.filesAgain.Swap(false)
+		for _, f := range s.files {
+			switch changed, err := f.refresh(ctx, again); {
+			case ctx.Err() != nil:
+				return
+			case err != nil:
+				s.log.Error("reading a changed file failed; the old content stays in force", zap.Error(err))
+			case changed:
+				s.log.Info("read a changed file of users, keys, passwords or certificates")
+			}
 		}
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
+
+	"github.com/guardlock/guardlock/internal/disk"
 )
 
 func TestFileThatFailedIsTriedAgainAndToldOnce(t *testing.T) {
@@ -14,7 +17,7 @@ func TestFileThatFailedIsTriedAgainAndToldOnce(t *testing.T) {
 	}
 
 	var failure error
-	w, err := watch(&Server{}, single(func(raw []byte) (*string, error) {
+	w, err := watch(&Server{reader: disk.NewReader(time.Minute)}, single(func(raw []byte) (*string, error) {
 		content := string(raw)
 		return &content, failure
 	}), watchedFile{field: "users", path: path})
@@ -28,16 +31,16 @@ func TestFileThatFailedIsTriedAgainAndToldOnce(t *testing.T) {
 	}
 
 	for i, want := range []bool{true, false} {
-		if changed, err := w.refresh(); changed != want || (err != nil) != want || *w.now() != "x" {
+		if changed, err := w.refresh(t.Context(), false); changed != want || (err != nil) != want || *w.now() != "x" {
 			t.Fatalf("try %d: changed %t, %v, %q in force", i, changed, err, *w.now())
 		}
 	}
 
 	failure = nil // its rest came without a change of size or time
-	if changed, err := w.refresh(); !changed || err != nil || *w.now() != "longer" {
+	if changed, err := w.refresh(t.Context(), false); !changed || err != nil || *w.now() != "longer" {
 		t.Fatalf("changed %t, %v, %q in force", changed, err, *w.now())
 	}
-	if changed, err := w.refresh(); changed || err != nil {
+	if changed, err := w.refresh(t.Context(), false); changed || err != nil {
 		t.Fatalf("changed %t, %v without a change", changed, err)
 	}
 }

@@ -19,17 +19,26 @@ func Report(w io.Writer, err error) int {
 	}
 
 	p := PaletteFor(w)
-	first, more, _ := strings.Cut(err.Error(), "\n")
-	fmt.Fprintf(w, "%s %s\n", p.Red("guardlock:"), Printable(first))
-
-	for line := range strings.Lines(more) {
-		fmt.Fprintf(w, "  %s\n", Printable(strings.TrimSuffix(line, "\n")))
-	}
+	printLines(w, p.Red("guardlock:"), err)
 	if hint := exit.HintOf(err); hint != "" {
 		fmt.Fprintf(w, "%s %s\n", p.Dim("hint:"), Printable(hint))
 	}
 
 	return exit.CodeOf(err)
+}
+
+// Warn prints err as `warning: what: why`: it changes no exit code.
+func Warn(w io.Writer, err error) {
+	printLines(w, PaletteFor(w).Yellow("warning:"), err)
+}
+
+// printLines prints an error after a first word, its further lines indented.
+func printLines(w io.Writer, first string, err error) {
+	line, more, _ := strings.Cut(err.Error(), "\n")
+	fmt.Fprintf(w, "%s %s\n", first, Printable(line))
+	for line := range strings.Lines(more) {
+		fmt.Fprintf(w, "  %s\n", Printable(strings.TrimSuffix(line, "\n")))
+	}
 }
 
 // NeedArgs checks the number of positional arguments and names what is missing.

@@ -118,7 +118,7 @@ func serveDemo(cmd *cobra.Command, o demoOptions, cfg *config.Config, s *server.
 	defer stop()
 	ready := make(chan struct{})
 	served := make(chan error, 1)
-	go func() { served <- s.Run(ctx, func() { close(ready) }) }()
+	go func() { served <- s.Run(ctx, func(string) { close(ready) }) }()
 	select {
 	case err := <-served:
 		return demoHint(err, o.listen)

@@ -1,0 +1,75 @@
+package server
+
+import (
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/gateway/admission"
+	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/internal/config"
+)
+
+// rules are the bindings of one cluster. The configuration is valid.
+func rules(cfg *config.Config, cluster string) []admission.Rule {
+	var out []admission.Rule
+	for _, b := range cfg.Bindings {
+		if b.Cluster == "" || b.Cluster == cluster {
+			out = append(out, rule(b))
+		}
+	}
+
+	return out
+}
+
+func rule(b config.Binding) admission.Rule {
+	r := admission.Rule{
+		Modules:    b.Modules,
+		RejectCode: kerr.InvalidRecord.Code,
+		KeepCodec:  b.Recompress == "same",
+		Place:      place(b),
+	}
+
+	if b.RejectWith == "policy_violation" {
+		r.RejectCode = kerr.PolicyViolation.Code
+	}
+	if !r.KeepCodec {
+		r.Recompress, _ = recordbatch.ParseCompression(b.Recompress) // validated
+	}
+	if b.Evidence == "content" {
+		r.Evidence = audit.EvidenceContent
+	}
+
+	return r
+}
+
+// place is the binding as admission knows it.
+func place(b config.Binding) admission.Place {
+	at := admission.Place{
+		Binding:    b.Name,
+		Topics:     b.Topics,
+		Principals: b.Principals,
+		ClientIDs:  b.ClientIDs,
+		DataClass:  b.DataClass,
+	}
+
+	at.TLS, _ = gateway.ParseTLSLevel(b.TLS)
+	for _, s := range b.Sources {
+		prefix, _ := gateway.ParseSource(s)
+		at.Sources = append(at.Sources, prefix)
+	}
+
+	return at
+}
+
+// unbound is what becomes of topics that no binding matches.
+func unbound(cfg *config.Config) *gateway.Grant {
+	switch cfg.UnboundTopics {
+	case "record":
+		return &gateway.Grant{Binding: "unbound", RejectCode: kerr.InvalidRecord.Code, KeepCodec: true}
+	case "insecure_pass":
+		return &gateway.Grant{Binding: "unbound", Unaudited: true}
+	default:
+		return gateway.RefuseUnbound()
+	}
+}

@@ -1,0 +1,170 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/admission"
+	"github.com/guardlock/guardlock/signing"
+)
+
+// trustFile is what watchTrust knows of the trust root's file.
+type trustFile struct {
+	stamp string
+	alarm alarm
+}
+
+// watchTrust looks at the trust root until ctx ends. It waits for nothing but that
+// one file.
+func (r *reloader) watchTrust(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-r.trustAgain:
+			r.trustFile.stamp = ""
+		}
+
+		r.lookAtTrust(ctx)
+	}
+}
+
+// lookAtTrust puts a trust root that changed into force. One that cannot be used
+// changes nothing, which is said until it can: what was revoked before stays
+// revoked, and what the file was to revoke is not.
+func (r *reloader) lookAtTrust(ctx context.Context) {
+	if r.trustPath() == "" {
+		return
+	}
+
+	stamp, err := r.files.Stamp(ctx, "the trust root", r.trustPath())
+	failing := r.trustFile.alarm.text != ""
+	if err == nil && stamp == r.trustFile.stamp && !failing {
+		return
+	}
+
+	if err == nil {
+		err = r.loadTrust(ctx)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		r.tellTrust(ctx, err)
+		return
+	}
+
+	if r.trustFile.alarm.over() {
+		r.log.Info("the trust root can be used again")
+	}
+}
+
+// tellTrust raises the alarm about a trust root that cannot be used.
+func (r *reloader) tellTrust(ctx context.Context, err error) {
+	tell, begun := r.trustFile.alarm.ring(err, r.now())
+	if tell {
+		r.log.Error("TRUST ROOT NOT IN FORCE: the file cannot be used; the old one stays, and nothing that the file newly revokes is revoked; run guardlock check",
+			zap.String("file", r.trustPath()), zap.Error(err))
+	}
+	if begun {
+		r.note(ctx, r.configEntry("refused", "unreadable"))
+	}
+}
+
+func (r *reloader) trustPath() string {
+	cfg := r.termsNow().cfg
+	if len(cfg.Modules) == 0 {
+		return ""
+	}
+	return cfg.File(cfg.Trust.Root)
+}
+
+// loadTrust reads the trust root and puts it into force.
+func (r *reloader) loadTrust(ctx context.Context) error {
+	path := r.trustPath()
+	if path == "" {
+		return nil
+	}
+
+	// The stamp is taken first: what changes meanwhile is read again.
+	stamp, err := r.files.Stamp(ctx, "the trust root", path)
+	if err != nil {
+		return fmt.Errorf("trust.root: %w", err)
+	}
+
+	raw, err := r.files.Read(ctx, path, signing.MaxTrustRootBytes)
+	if err != nil {
+		return fmt.Errorf("trust.root: %w", err)
+	}
+
+	root, err := signing.ParseTrustRoot(raw)
+	if err != nil {
+		return fmt.Errorf("trust.root %s: %w", filepath.Base(path), err)
+	}
+
+	r.trustFile.stamp = stamp
+	r.setTrust(ctx, root)
+	return nil
+}
+
+// setTrust puts a trust root into force: first for what is served now, at once,
+// then for all that watch builds.
+func (r *reloader) setTrust(ctx context.Context, root *signing.TrustRoot) {
+	r.mu.Lock()
+	r.trust = root
+	r.edition++
+	modules := r.modules
+	gone := r.findRevoked(ctx)
+	if len(gone) > 0 {
+		r.serveAll()
+	}
+	r.mu.Unlock()
+
+	wake(r.wake)
+
+	for _, refused := range gone {
+		r.recordRevoked(ctx, refused, sha256.Sum256(modules[refused.Module].Package.Wasm))
+	}
+}
+
+// findRevoked asks of each module in force whether author and approvers still vouch
+// for it, and returns those of which they do no more. The caller holds mu.
+func (r *reloader) findRevoked(ctx context.Context) []*admission.Refused {
+	a := admission.Admitter{Trust: r.trust, Now: r.now}
+	var gone []*admission.Refused
+	for name, m := range r.modules {
+		if r.revoked[name] != nil {
+			continue
+		}
+		if refused := a.Holds(ctx, m); refused != nil && ctx.Err() == nil {
+			r.revoked[name] = refused
+			gone = append(gone, refused)
+		}
+	}
+
+	return gone
+}
+
+// recordRevoked writes down what was taken out of service. It was refused before:
+// unlike a module that is let in, one that is kept out does not wait for the log.
+func (r *reloader) recordRevoked(ctx context.Context, refused *admission.Refused, digest audit.Digest) {
+	r.log.Warn("a module was taken out of service; its topics refuse everything",
+		zap.String("module", refused.Module), zap.String("code", refused.Code), zap.Error(refused.Err))
+	r.note(ctx, audit.ControlEntry{
+		Kind:    audit.KindAdmission,
+		Subject: "*", // every binding of the module
+		Module:  audit.ModuleRef{Name: refused.Module, Digest: digest},
+		Outcome: "denied",
+		Reason:  refused.Code,
+	})
+}
