@@ -95,8 +95,21 @@ func (c *conn) dispatch(ctx context.Context, frame []byte) error {
 	if err != nil {
 		return err
 	}
+	if err := c.serveRequest(ctx, h, frame); isClientFault(err) {
+		// Whoever runs that client finds it by these three.
+		return fmt.Errorf("serving %s v%d of client id %q: %w", wire.KeyName(h.Key), h.Version, h.ClientID[:min(len(h.ClientID), maxLoggedID)], err)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// maxLoggedID bounds what a log line repeats of a client's own name.
+const maxLoggedID = 100
+
+func (c *conn) serveRequest(ctx context.Context, h wire.RequestHeader, frame []byte) error {
 	if !c.cluster.api.Serves(h.Key, h.Version) {
-		return fmt.Errorf("checking %s: %w", wire.KeyName(h.Key), wire.ErrRefused)
+		return wire.ErrRefused
 	}
 	if err := c.admit(h.Key); err != nil {
 		return err
@@ -121,12 +134,12 @@ func (c *conn) dispatch(ctx context.Context, frame []byte) error {
 	return nil
 }
 
-// checkBody holds what is refused whatever it says: requests of replicas, and
-// bytes that the embedded broker might not survive.
+// checkBody holds what is refused whatever it says: requests that speak as
+// replicas, and bytes that the embedded broker might not survive.
 func (c *conn) checkBody(h wire.RequestHeader, body []byte) error {
 	switch h.Key {
 	case kmsg.Fetch, kmsg.ListOffsets, kmsg.OffsetForLeaderEpoch:
-		if err := wire.CheckFollower(h.Key, h.Version, body); err != nil {
+		if err := wire.SpeakAsConsumer(h.Key, h.Version, body); err != nil {
 			return err
 		}
 	case kmsg.Produce:

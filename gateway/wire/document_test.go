@@ -84,7 +84,8 @@ Each is held by a test in gateway/wire.
 | the cluster's throttle time passes through | TestThrottleTimePassesThrough |
 | transactions pass untouched; markers are refused | TestTransactionsPassUntouched |
 | telemetry is hidden and refused unless enabled; ShareFetch meets the rules of Fetch | TestTelemetryIsStrippedUnlessEnabled, TestFetchAndShareFetchAreRebuiltAlike |
-| inter-broker and quorum APIs, and requests that speak as a replica, are refused | TestInterBrokerAndRaftKeysAreRefused, TestFollowersAreRefused |
+| inter-broker and quorum APIs, and a Fetch that speaks as a replica, are refused | TestInterBrokerAndRaftKeysAreRefused, TestFollowersAreRefused |
+| a replica id in ListOffsets and OffsetForLeaderEpoch becomes a consumer's (kafka-python 3.0 sends 0) | TestFollowersIdsBecomeConsumers |
 | a Produce that names a partition twice is refused: brokers keep one batch and do not say which | TestPartitionsNamedTwiceAreRefused |
 | every count and tagged field of a request lies within its frame before anything is decoded | TestCountsBeyondTheBytesAreRefusedAtOnce |
 | a partition that nobody answered never reads as stored | TestUnansweredPartitionsFail |

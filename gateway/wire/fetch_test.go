@@ -183,40 +183,59 @@ func TestFetchErrorsOfTheCallerStopTheWalk(t *testing.T) {
 	})
 }
 
-// A client that fetches as a follower reads past the high watermark.
+// A client that fetches as a follower reads past the high watermark, and so
+// does one that says it is the broker's own future replica (-3).
 func TestFollowersAreRefused(t *testing.T) {
 	for v := table[kmsg.Fetch].Min; v <= table[kmsg.Fetch].Max; v++ {
-		for _, replica := range []int32{-2, -1, 0, 3} {
+		for replica, refused := range map[int32]bool{-1: false, -2: false, 0: true, 3: true, -3: true, -4: true} {
 			req := kmsg.NewPtrFetchRequest()
 			req.Version = v
 			newFiller(uint64(v)).fill(req)
 			req.ReplicaID = replica
 			req.ReplicaState.ID = replica
 
-			err := CheckFollower(kmsg.Fetch, v, req.AppendTo(nil))
-			if errors.Is(err, ErrRefused) != (replica >= 0) || replica < 0 && err != nil {
+			err := SpeakAsConsumer(kmsg.Fetch, v, req.AppendTo(nil))
+			if errors.Is(err, ErrRefused) != refused || !refused && err != nil {
 				t.Errorf("Fetch v%d replica %d: %v", v, replica, err)
 			}
 		}
 	}
+}
 
-	for v := int16(1); v <= 11; v++ {
-		req := kmsg.NewPtrListOffsetsRequest()
-		req.Version = v
-		for _, replica := range []int32{-1, 2} {
+// Where a follower's id only asks for an offset, it becomes a consumer's, and
+// every other byte stays.
+func TestFollowersIdsBecomeConsumers(t *testing.T) {
+	for v := table[kmsg.ListOffsets].Min; v <= table[kmsg.ListOffsets].Max; v++ {
+		for _, replica := range []int32{-3, -2, -1, 0, 2} {
+			req := kmsg.NewPtrListOffsetsRequest()
+			req.Version = v
+			newFiller(uint64(v)).fill(req)
 			req.ReplicaID = replica
-			if err := CheckFollower(kmsg.ListOffsets, v, req.AppendTo(nil)); (err != nil) != (replica >= 0) {
+			body := req.AppendTo(nil)
+			req.ReplicaID = -1
+			if err := SpeakAsConsumer(kmsg.ListOffsets, v, body); err != nil || !bytes.Equal(body, req.AppendTo(nil)) {
 				t.Errorf("ListOffsets v%d replica %d: %v", v, replica, err)
 			}
 		}
 	}
 
-	for v := int16(2); v <= 4; v++ {
-		req := kmsg.NewPtrOffsetForLeaderEpochRequest()
-		req.Version = v
-		req.ReplicaID = 2
-		if err := CheckFollower(kmsg.OffsetForLeaderEpoch, v, req.AppendTo(nil)); (err != nil) != (v >= 3) {
-			t.Errorf("OffsetForLeaderEpoch v%d: %v", v, err)
+	for v := table[kmsg.OffsetForLeaderEpoch].Min; v <= table[kmsg.OffsetForLeaderEpoch].Max; v++ {
+		for replica, want := range map[int32]int32{-3: -1, -2: -2, -1: -1, 0: -1, 2: -1} {
+			req := kmsg.NewPtrOffsetForLeaderEpochRequest()
+			req.Version = v
+			newFiller(uint64(v)).fill(req)
+			req.ReplicaID = replica
+			body := req.AppendTo(nil)
+			req.ReplicaID = want
+			if err := SpeakAsConsumer(kmsg.OffsetForLeaderEpoch, v, body); err != nil || !bytes.Equal(body, req.AppendTo(nil)) {
+				t.Errorf("OffsetForLeaderEpoch v%d replica %d: %v", v, replica, err)
+			}
+		}
+	}
+
+	for _, short := range [][]byte{nil, {0}, {0, 0, 0}} {
+		if err := SpeakAsConsumer(kmsg.ListOffsets, 1, short); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%d bytes: %v", len(short), err)
 		}
 	}
 }

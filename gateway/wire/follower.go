@@ -6,28 +6,63 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// CheckFollower refuses requests that speak as a replica: Fetch, ListOffsets
-// and OffsetForLeaderEpoch with a replica id >= 0 read past the high watermark
-// and move it. Other APIs pass. body is behind the header.
-func CheckFollower(key kmsg.Key, version int16, body []byte) error {
-	replica, err := replicaID(key, version, body)
-	if err != nil {
-		return err
-	}
-	if replica >= 0 {
-		return fmt.Errorf("checking replica id: %w", ErrRefused)
-	}
+// A replica id says as what a request reads. Only consumers' grant no more than
+// a client has: brokers let any other read past the high watermark, and move it.
+const (
+	consumerReplica = -1
+	// debuggingReplica is Kafka's own tools'. Fetch and OffsetForLeaderEpoch take
+	// it for a consumer's; ListOffsets does not.
+	debuggingReplica = -2
+)
 
+// SpeakAsConsumer keeps a request from speaking as a replica. In ListOffsets and
+// OffsetForLeaderEpoch the replica id is overwritten with a consumer's, where it
+// lies: kafka-python 3.0.0 to 3.0.11 sends 0, for no reason, and asks for ever
+// when it is cut off. A Fetch with a replica's id is refused: whoever sends that
+// wants what replicas get. Other APIs pass. body is behind the header.
+func SpeakAsConsumer(key kmsg.Key, version int16, body []byte) error {
+	switch {
+	case key == kmsg.Fetch:
+		return refuseFollower(version, body)
+	case key == kmsg.ListOffsets:
+		return overwriteReplica(body, false)
+	case key == kmsg.OffsetForLeaderEpoch && version >= 3:
+		return overwriteReplica(body, true)
+	}
 	return nil
 }
 
-func replicaID(key kmsg.Key, version int16, body []byte) (int32, error) {
-	r := reader{src: body, flex: flexible(key, version)}
-	id := int32(-1)
-	switch {
-	case key == kmsg.Fetch && version >= 15:
+func refuseFollower(version int16, body []byte) error {
+	replica, err := fetchReplica(version, body)
+	if err != nil {
+		return err
+	}
+	if replica != consumerReplica && replica != debuggingReplica {
+		return fmt.Errorf("checking replica id %d: %w", replica, ErrRefused)
+	}
+	return nil
+}
+
+// overwriteReplica writes a consumer's id over the one that body begins with.
+func overwriteReplica(body []byte, debugging bool) error {
+	r := reader{src: body}
+	id := r.i32()
+	if r.bad {
+		return malformed("replica id")
+	}
+	if id == debuggingReplica && debugging {
+		return nil
+	}
+	appendI32(body[:0], consumerReplica)
+	return nil
+}
+
+func fetchReplica(version int16, body []byte) (int32, error) {
+	r := reader{src: body, flex: flexible(kmsg.Fetch, version)}
+	var id int32
+	if version >= 15 {
 		id = fetchReplicaState(&r, version)
-	case key == kmsg.Fetch, key == kmsg.ListOffsets, key == kmsg.OffsetForLeaderEpoch && version >= 3:
+	} else {
 		id = r.i32()
 	}
 

@@ -92,7 +92,7 @@ func FuzzRequestHeader(f *testing.F) {
 			t.Fatalf("%+v of %d bytes", h, len(frame))
 		}
 
-		_ = CheckFollower(h.Key, h.Version, frame[h.BodyOffset:])
+		_ = SpeakAsConsumer(h.Key, h.Version, frame[h.BodyOffset:])
 		if h.Key == kmsg.ApiVersions {
 			_, _ = RewriteApiVersionsRequest(nil, h, frame)
 		}

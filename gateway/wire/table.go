@@ -87,7 +87,7 @@ var table = [...]API{
 		Why:     "dropped records' placeholders are stripped, except for client id guardlock-audit; node endpoints rewritten; followers refused; v0-3 may return message sets"},
 	{Key: kmsg.ListOffsets, Name: "ListOffsets", Min: 1, Max: 11, Flexible: 6, Handling: ParseRequest,
 		Request: "i b2+ {s {i i4+ q i0}} i10+",
-		Why:     "followers refused"},
+		Why:     "replica ids become a consumer's"},
 	{Key: kmsg.Metadata, Name: "Metadata", Min: 0, Max: 13, Flexible: 9, Handling: ParseResponse,
 		Request: "{u10+ s} b4+ b8-10 b8+",
 		Why:     "broker addresses rewritten; topic ids learned from v10"},
@@ -142,7 +142,7 @@ var table = [...]API{
 		Why:     whyTxn},
 	{Key: kmsg.OffsetForLeaderEpoch, Name: "OffsetForLeaderEpoch", Min: 2, Max: 4, Flexible: 4, Handling: ParseRequest,
 		Request: "i3+ {s {i i2+ i}}",
-		Why:     "followers refused"},
+		Why:     "replica ids become a consumer's"},
 	// AddPartitionsToTxn from v4 is the batched form that brokers use for
 	// verification (KIP-890); clients stop at v3.
 	{Key: kmsg.AddPartitionsToTxn, Name: "AddPartitionsToTxn", Min: 0, Max: 3, Flexible: 3, Handling: Forward,
