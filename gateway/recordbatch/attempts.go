@@ -8,10 +8,11 @@ import "iter"
 // made larger than its topic takes.
 //
 // A compressed batch keeps its codec and is compressed harder. One that came
-// plain, where its codec is to be kept, is compressed: by lz4, which whoever
-// reads this format reads, then by zstd, which brokers take and hand out since
-// Kafka 2.1, so that only a producer which speaks its protocol allows it. A
-// batch that was asked to be plain stays so.
+// plain, where its codec is to be kept, is compressed: by gzip, which every
+// client reads without a further library (kafkajs has no other codec, and
+// kafka-python none of its own), then by zstd, which brokers take and hand out
+// since Kafka 2.1, so that only a producer which speaks its protocol allows it.
+// A batch that was asked to be plain stays so.
 func (o EncodeOptions) Attempts(h Header, zstd bool) iter.Seq[EncodeOptions] {
 	return func(yield func(EncodeOptions) bool) {
 		if !yield(o) {
@@ -23,8 +24,8 @@ func (o EncodeOptions) Attempts(h Header, zstd bool) iter.Seq[EncodeOptions] {
 			return
 		}
 		if codec == None {
-			codec = LZ4
-			if !yield(o.with(LZ4, 0)) {
+			codec = Gzip
+			if !yield(o.with(Gzip, 0)) {
 				return
 			}
 			if zstd {

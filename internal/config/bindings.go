@@ -37,7 +37,7 @@ type Binding struct {
 	// RejectWith is what producers see: invalid_record (default) or policy_violation.
 	RejectWith string `yaml:"reject_with"`
 	// Recompress: same (default), none, gzip, snappy, lz4 or zstd, for changed batches. With same, a plain batch that grew past its topic's max.message.bytes is
-	// compressed with lz4, then zstd; with none it is refused.
+	// compressed with gzip, then zstd; with none it is refused.
 	Recompress string `yaml:"recompress"`
 	// Evidence is what audit compare can later tell of a stored batch: header
 	// (default) is its producer, sequence, times and checksum; content is every

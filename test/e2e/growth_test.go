@@ -80,7 +80,7 @@ func (w *world) compressedWhereItGrew(codec string) {
 	slices.Sort(got)
 	want := []string{codec}
 	if codec == "none" {
-		want = []string{"lz4", "none"}
+		want = []string{"gzip", "none"}
 	}
 	equal(w.t, "codecs", got, want)
 }
