@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/twmb/franz-go/pkg/kfake"
 )
 
 // Many bindings of one refused module are many lines alike.
@@ -35,5 +38,47 @@ func TestServeTellsHowManyRefusalsItDidNotShow(t *testing.T) {
 	}
 	if text := s.log.String(); strings.Count(text, "module refused; ") != 11 || !strings.Contains(text, `"suppressed": 5`) {
 		t.Errorf("the log says:\n%s", text)
+	}
+}
+
+// Ready is said when the cluster answers, and not before.
+func TestServeIsReadyOnceTheClusterAnswers(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+
+	dir := t.TempDir()
+	writeFiles(t, dir, 0o600, map[string]string{"guardlock.yaml": fmt.Sprintf(`
+listen: {address: "127.0.0.1:0"}
+broker: {upstream: {bootstrap: ["127.0.0.1:%d"]}}
+audit: {insecure_no_sync: true}
+`, port)})
+
+	ctx, interrupt := context.WithCancel(context.WithoutCancel(t.Context()))
+	defer interrupt()
+	out := new(gatewayLog)
+	errs := new(gatewayLog)
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, []string{"serve", "--config", filepath.Join(dir, "guardlock.yaml")}, nil, out, errs)
+	}()
+	eventually(t, "the log says what is waited for", func() bool { return strings.Contains(errs.String(), "the cluster does not answer; it is not ready") })
+	if text := out.String(); text != "" {
+		t.Errorf("without a cluster it says %q", text)
+	}
+
+	kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kafka.Close()
+	eventually(t, "it is ready", func() bool { return readyLine.MatchString(strings.TrimSpace(out.String())) })
+
+	interrupt()
+	if got := <-code; got != exit.OK {
+		t.Errorf("exit code %d", got)
 	}
 }
