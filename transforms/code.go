@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -13,8 +12,6 @@ import (
 
 	"github.com/guardlock/guardlock/transforms/wasm"
 )
-
-const compileTimeout = 30 * time.Second
 
 // Code is one compiled file. Every Module that was made of the same file under
 // the same limits of memory and stack shares it. It holds no configuration, no
@@ -56,12 +53,12 @@ func (r *Runtime) Compile(ctx context.Context, file []byte, limits Limits) (*Cod
 		return nil, err
 	}
 
-	return r.compile(ctx, scanned, limits.withDefaults().codeKey(sha256.Sum256(file)))
+	return r.compile(ctx, file, scanned, limits.withDefaults().codeKey(sha256.Sum256(file)))
 }
 
 // compile finds the code in the runtime, waits for another caller that compiles
 // it just now, or compiles it.
-func (r *Runtime) compile(ctx context.Context, scanned *wasm.Binary, key codeKey) (*Code, error) {
+func (r *Runtime) compile(ctx context.Context, file []byte, scanned *wasm.Binary, key codeKey) (*Code, error) {
 	functions, err := imported(scanned.Info(), func(string) bool { return true })
 	if err != nil {
 		return nil, err
@@ -75,7 +72,7 @@ func (r *Runtime) compile(ctx context.Context, scanned *wasm.Binary, key codeKey
 		}
 
 		if c == fresh {
-			c.err = c.build(ctx, scanned)
+			c.err = c.build(ctx, file, scanned)
 			close(c.ready)
 		}
 
@@ -173,7 +170,7 @@ func (c *Code) Info() Info { return c.info }
 
 // build makes an engine that holds the host functions which the file imports, and
 // nothing else, and compiles the file in it.
-func (c *Code) build(ctx context.Context, scanned *wasm.Binary) (err error) {
+func (c *Code) build(ctx context.Context, file []byte, scanned *wasm.Binary) error {
 	// The engine outlives ctx, whose values it would otherwise keep.
 	c.engine = wazero.NewRuntimeWithConfig(context.WithoutCancel(ctx), wazero.NewRuntimeConfigCompiler().
 		WithCompilationCache(c.runtime.cache).
@@ -181,14 +178,14 @@ func (c *Code) build(ctx context.Context, scanned *wasm.Binary) (err error) {
 		WithMemoryLimitPages(c.key.pages).
 		WithDebugInfoEnabled(false).
 		WithCloseOnContextDone(false))
-	if err := c.translate(ctx, scanned); err != nil {
+	if err := c.translate(ctx, file, scanned); err != nil {
 		return err
 	}
 
 	return instantiateHost(ctx, c.engine, c.functions)
 }
 
-func (c *Code) translate(ctx context.Context, scanned *wasm.Binary) (err error) {
+func (c *Code) translate(ctx context.Context, file []byte, scanned *wasm.Binary) (err error) {
 	select {
 	case <-c.runtime.compiling:
 	case <-ctx.Done():
@@ -201,8 +198,9 @@ func (c *Code) translate(ctx context.Context, scanned *wasm.Binary) (err error) 
 		}
 	}()
 
-	ctx, cancel := context.WithTimeout(ctx, compileTimeout)
-	defer cancel()
+	if err := c.runtime.try(ctx, file, c.key); err != nil {
+		return err
+	}
 
 	// With two workers the engine looks at ctx between functions.
 	compiled, err := c.engine.CompileModule(experimental.WithCompilationWorkers(ctx, 2), c.runtime.meter(scanned, c.key.stackBytes))

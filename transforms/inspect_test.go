@@ -30,6 +30,19 @@ func withMemory(code ...byte) []byte {
 	return header(typesOnly(), sec(secFunction, vec(u32(0))), sec(secMemory, vec(op(0, 1))), sec(secCode, vec(function(0, code))))
 }
 
+// wide is a function of 16 results and some parameters that does a thing many times.
+func wide(params, times int, thing []byte) []byte {
+	body := cat(vec(), bytes.Repeat(thing, times), op(opEnd))
+	return header(sec(secType, vec(funcType0(params, 16))), sec(secFunction, vec(u32(0))),
+		sec(secCode, vec(cat(u32(uint32(len(body))), body))))
+}
+
+// manyFunctions are functions that all have this code.
+func manyFunctions(n int, code []byte) []byte {
+	return header(typesOnly(), sec(secFunction, vec(slices.Repeat([][]byte{u32(0)}, n)...)),
+		sec(secCode, vec(slices.Repeat([][]byte{function(0, code)}, n)...)))
+}
+
 var refusals = []struct {
 	rule string
 	wasm []byte
@@ -112,6 +125,16 @@ var refusals = []struct {
 	{"DataBehindEnd", header(sec(secMemory, vec(op(0, 1))), sec(secData, vec(cat(op(0), i32c(0), op(opEnd, 100))))), "100 bytes of data are announced in 0 bytes"},
 	{"DataCountMismatch", header(sec(secDataCount, u32(3))), "0 data segments where 3"},
 	{"ExportTwice", asm{exports: [][]byte{exportEntry("memory", 2, 0)}}.wasm(), "export name appears twice"},
+	{"ManyResults", header(sec(secType, vec(funcType0(0, 17)))), "17 results exceed the limit of 16"},
+	{"ManyTypeValues", header(sec(secType, vec(slices.Repeat([][]byte{funcType0(100, 16)}, 600)...))), "more than 65536 parameters and results"},
+	{"WideCalls", wide(100, 1000, op(opCall, 0)), "hand on 117116 values, more than 65536"},
+	{"WideBranches", wide(0, 4000, cat(i32c(0), op(opBrIf, 0))), "hand on 68016 values, more than 65536"},
+	{"WideReturns", wide(0, 4000, op(opReturn)), "hand on 68016 values, more than 65536"},
+	{"WideBlocks", wide(16, 3000, op(opBlock, 0, opEnd)), "hand on 99032 values, more than 65536"},
+	{"BranchTableEntries", wide(0, 5, cat(op(opBrTable), u32(4000), make([]byte, 4001))), "hand on 320096 values, more than 65536"},
+	{"BranchTablesOfAFunction", bodyOnly(cat(vec(), bytes.Repeat(cat(op(opBrTable), u32(4000), make([]byte, 4001)), 5), op(opEnd))), "have 20005 entries, more than 16384"},
+	{"BranchTablesOfAModule", manyFunctions(200, bytes.Repeat(cat(op(opBrTable), u32(4000), make([]byte, 4001)), 4)), "branch tables have more than 524288 entries"},
+	{"ValuesOfAModule", manyFunctions(100, bytes.Repeat(op(opCall, 0), 60_000)), "hand on more than 4194304 values"},
 	{"ReasonText", asm{reasons: "Dear operator, the card was 4111"}.wasm(), "not of the form"},
 	{"ReasonEmptyLine", asm{reasons: "a\n\nb"}.wasm(), "not of the form"},
 	{"ReasonTooLong", asm{reasons: strings.Repeat("a", 65)}.wasm(), "not of the form"},

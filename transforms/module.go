@@ -59,7 +59,7 @@ func (r *Runtime) load(ctx context.Context, spec Spec) (*Module, error) {
 		return nil, err
 	}
 
-	code, err := r.compile(ctx, scanned, limits.codeKey(sha256.Sum256(spec.Wasm)))
+	code, err := r.compile(ctx, spec.Wasm, scanned, limits.codeKey(sha256.Sum256(spec.Wasm)))
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/tetratelabs/wazero"
@@ -59,37 +60,69 @@ type Config struct {
 	Log func(LogEvent)
 	// Scan bounds what Inspect accepts; zero fields take the defaults.
 	Scan wasm.ScanLimits
+	// Trial are the arguments that make this program call RunTrial, such as
+	// [TrialCommand]. Without them files are compiled in this process, which an
+	// approved but hostile file can then bring to its limits.
+	Trial []string
 }
 
 // Runtime loads modules and owns what they share: compiled code
 // and the use counters of sealing keys. It is safe for concurrent use.
 type Runtime struct {
-	config    Config
-	cache     wazero.CompilationCache
-	compiling chan struct{} // holds one token: compilation is costly, so one at a time
-	meter     func(*wasm.Binary, int) []byte
+	config      Config
+	cache       wazero.CompilationCache
+	compiling   chan struct{} // holds one token: compilation is costly, so one at a time
+	codeDir     string        // holds what children compiled; empty without any
+	meter       func(*wasm.Binary, int) []byte
+	trialBounds trialBounds
 
-	mu      sync.Mutex
-	closed  bool
-	modules map[*Module]struct{}
-	codes   map[codeKey]*Code
-	seals   map[[32]byte]*sealCounter // by digest of the derived key
+	mu       sync.Mutex
+	closed   bool
+	modules  map[*Module]struct{}
+	codes    map[codeKey]*Code
+	refusals refusedFiles
+	seals    map[[32]byte]*sealCounter // by digest of the derived key
 }
 
 // New makes a Runtime. It starts no goroutine.
 func New(config Config) (*Runtime, error) {
 	r := &Runtime{
-		config:    config,
-		cache:     wazero.NewCompilationCache(),
-		compiling: make(chan struct{}, 1),
-		meter:     wasm.Meter,
-		modules:   make(map[*Module]struct{}),
-		codes:     make(map[codeKey]*Code),
-		seals:     make(map[[32]byte]*sealCounter),
+		config:      config,
+		cache:       wazero.NewCompilationCache(),
+		compiling:   make(chan struct{}, 1),
+		meter:       wasm.Meter,
+		trialBounds: defaultTrialBounds,
+		modules:     make(map[*Module]struct{}),
+		codes:       make(map[codeKey]*Code),
+		refusals:    make(refusedFiles),
+		seals:       make(map[[32]byte]*sealCounter),
 	}
 
 	r.compiling <- struct{}{}
+	r.openCodeDir()
+
 	return r, nil
+}
+
+// openCodeDir makes the folder through which compiled code comes from children.
+// Where there is no place for one, files are compiled once more here.
+func (r *Runtime) openCodeDir() {
+	if len(r.config.Trial) == 0 {
+		return
+	}
+
+	dir, err := os.MkdirTemp("", "guardlock-code-") // closed to other users
+	if err != nil {
+		return
+	}
+
+	cache, err := wazero.NewCompilationCacheWithDir(dir)
+	if err != nil {
+		_ = os.RemoveAll(dir)
+		return
+	}
+	r.cache = cache
+	r.codeDir = dir
 }
 
 // Close closes every module, waiting for running batches until ctx ends, and
@@ -110,6 +143,9 @@ func (r *Runtime) Close(ctx context.Context) error {
 
 	if err := r.cache.Close(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("closing compilation cache: %w", err))
+	}
+	if r.codeDir != "" {
+		errs = append(errs, os.RemoveAll(r.codeDir))
 	}
 	return errors.Join(errs...)
 }

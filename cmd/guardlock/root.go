@@ -45,6 +45,7 @@ func newRootCommand() *cobra.Command {
 		kafka.NewConsumeCommand(),
 		newVersionCommand(),
 		newBrokerCommand(),
+		newCompileCommand(),
 	)
 
 	root.SilenceErrors = true

@@ -12,12 +12,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/guardlock/guardlock/internal/server"
+	"github.com/guardlock/guardlock/transforms"
 )
 
 // TestMain lets the test binary be the command: the scripts run it as
-// "guardlock", and a gateway in a test starts its broker from it.
+// "guardlock", and a gateway in a test starts its children from it.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == server.BrokerCommand {
+	if len(os.Args) > 1 && (os.Args[1] == server.BrokerCommand || os.Args[1] == transforms.TrialCommand) {
 		main()
 	}
 	testscript.Main(m, map[string]func(){"guardlock": main})

@@ -99,7 +99,7 @@ func (c *checking) checkClusters() {
 // checkModules admits every module as a gateway would, but records nothing and
 // serves nothing.
 func (c *checking) checkModules(ctx context.Context) error {
-	runtime, err := transforms.New(transforms.Config{})
+	runtime, err := transforms.New(transforms.Config{Trial: []string{transforms.TrialCommand}})
 	if err != nil {
 		return err
 	}

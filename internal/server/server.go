@@ -77,7 +77,7 @@ func Open(ctx context.Context, cfg *config.Config, log *Logger) (s *Server, err 
 	if s.journal, err = openJournal(cfg); err != nil {
 		return s, err
 	}
-	if s.runtime, err = transforms.New(transforms.Config{Log: s.guestEvent}); err != nil {
+	if s.runtime, err = transforms.New(transforms.Config{Log: s.guestEvent, Trial: []string{transforms.TrialCommand}}); err != nil {
 		return s, fmt.Errorf("preparing the sandbox: %w", err)
 	}
 	if s.gateway, err = s.newGateway(); err != nil {

@@ -1,5 +1,7 @@
 package wasm
 
+import "math"
+
 // The opcodes that the scan or the rewriter treats by name.
 const (
 	opUnreachable  = 0x00
@@ -45,17 +47,25 @@ const (
 	miscTableFill  = 17
 )
 
-// instr is one decoded instruction. index is the function, label, local or
-// global that it names.
+// instr is one decoded instruction. index is the function, label, local, global
+// or type that it names: of a branch table the last label, of a block its type or
+// one of the two below.
 type instr struct {
 	op    byte
 	sub   uint32 // of opMisc and opVector
 	index uint32
+	count int // of a branch table's labels
 	start int
 	body  int // where the immediates begin
 	tail  int // where the zeros begin that end the immediates
 	zeros int // how many they are: indices of the only memory or table
 }
+
+// Types of blocks that are not in the type section.
+const (
+	blockEmpty = math.MaxUint32     // hands nothing on
+	blockValue = math.MaxUint32 - 1 // one result
+)
 
 // space is what indices in a body may name. The rewriter adds one function, two
 // globals and some types and locals of its own behind the module's, so an index
@@ -84,15 +94,15 @@ func (r *reader) instr(in *instr, s *space) {
 	case op >= 0x28 && op <= 0x3e:
 		r.memArg(s)
 	case op >= opBlock && op <= opIf:
-		r.blockType(s)
+		in.index = r.blockType(s)
 	case op == opBr, op == opBrIf:
 		in.index = r.index("label", s.depth)
 	case op == opBrTable:
-		r.branchTable(s)
+		r.branchTable(in, s)
 	case op == opCall, op == opRefFunc:
 		in.index = r.index("function", s.funcs)
 	case op == opCallIndirect:
-		r.index("type", s.types)
+		in.index = r.index("type", s.types)
 		r.zero(in, "table", s.tables)
 	case op == opGlobalGet, op == opGlobalSet:
 		in.index = r.index("global", s.globals)
@@ -229,21 +239,27 @@ func (r *reader) memArg(s *space) {
 	r.need("memory 0", s.memories)
 }
 
-func (r *reader) blockType(s *space) {
-	if r.pos < r.end && (r.b[r.pos] == 0x40 || isValType(r.b[r.pos])) {
+func (r *reader) blockType(s *space) uint32 {
+	switch {
+	case r.pos < r.end && r.b[r.pos] == 0x40:
 		r.pos++
-		return
+		return blockEmpty
+	case r.pos < r.end && isValType(r.b[r.pos]):
+		r.pos++
+		return blockValue
 	}
 
 	if r.pos < r.end && r.b[r.pos]&0xc0 == 0x40 { // one byte, negative: no type index
 		r.refuse("block type 0x%02x is not allowed", r.b[r.pos])
-		return
+		return blockEmpty
 	}
-	r.index("block type", s.types)
+
+	return r.index("block type", s.types)
 }
 
-func (r *reader) branchTable(s *space) {
-	for range r.count("branch table entries", s.brTable) + 1 {
-		r.index("label", s.depth)
+func (r *reader) branchTable(in *instr, s *space) {
+	in.count = r.count("branch table entries", s.brTable) + 1
+	for range in.count {
+		in.index = r.index("label", s.depth)
 	}
 }

@@ -66,7 +66,7 @@ type Binary struct {
 	bodies   []section
 	refs     []funcRef // in file order
 	start    int       // the function of the start section, or -1
-	work     int       // sum of the squares of the functions' branches
+	weight   weight    // of all functions
 }
 
 // counts is how many of each thing a file has.
@@ -74,7 +74,15 @@ type counts struct {
 	tables, memories, globals int
 	elems, elements           int // segments, and the elements of all of them
 	datas                     int
+	typeValues                int // parameters and results of all types
 	announced                 int // data segments, by the data count section; -1 without one
+}
+
+// weight is what makes code costly to compile.
+type weight struct {
+	work    int // sum of the squares of the functions' branches
+	values  int // see ScanLimits.Values
+	entries int // of branch tables
 }
 
 // Info is what the scan found.
@@ -215,7 +223,10 @@ func (m *Binary) typeSection(r *reader) {
 		if form := r.byte(); form != 0x60 {
 			r.refuse("type form 0x%02x is not allowed", form)
 		}
-		t := funcType{params: m.valTypes(r, "parameters"), results: m.valTypes(r, "results")}
+		t := funcType{params: m.valTypes(r, "parameters", maxParams), results: m.valTypes(r, "results", maxResults)}
+		if m.has.typeValues += len(t.params) + len(t.results); m.has.typeValues > maxTypeValues {
+			r.refuse("the types have more than %d parameters and results", maxTypeValues)
+		}
 		if r.err != nil {
 			return
 		}
@@ -224,8 +235,8 @@ func (m *Binary) typeSection(r *reader) {
 	}
 }
 
-func (m *Binary) valTypes(r *reader, what string) []byte {
-	n := r.count(what, maxParams)
+func (m *Binary) valTypes(r *reader, what string, limit int) []byte {
+	n := r.count(what, limit)
 	start := r.pos
 	for range n {
 		r.valType()

@@ -175,20 +175,16 @@ func (r *reader) locals(t funcType, limit int) int {
 func (m *Binary) body(r *reader, t funcType) {
 	s := m.space()
 	s.locals = r.locals(t, m.lim.Locals)
-	blocks := 1
-	branches := 0
+	f := weighed{m: m, labels: []int{len(t.results)}, values: len(t.params) + len(t.results), blocks: 1}
 	var in instr
 	for s.depth > 0 && r.err == nil {
 		r.instr(&in, &s)
-		branches += in.branches()
-		switch in.op {
-		case opBlock, opLoop, opIf:
-			s.depth++
-			blocks++
-		case opEnd:
-			s.depth--
+		if r.err != nil {
+			return
 		}
 
+		f.add(&in)
+		s.depth = len(f.labels)
 		if s.depth > m.lim.Nesting {
 			r.refuse("blocks are nested deeper than %d", m.lim.Nesting)
 		}
@@ -197,14 +193,88 @@ func (m *Binary) body(r *reader, t funcType) {
 	if r.err == nil && r.left() > 0 {
 		r.refuse("a function body has %d bytes behind its end", r.left())
 	}
-	m.work += branches * branches
+	f.check(r, s.locals)
+}
+
+// weighed is one function whose cost to compile is summed.
+type weighed struct {
+	m        *Binary
+	labels   []int // values that a branch to each open block hands on
+	blocks   int
+	branches int
+	values   int
+	entries  int
+}
+
+// add counts one instruction and keeps the open blocks.
+func (f *weighed) add(in *instr) {
+	f.branches += in.branches()
+
+	switch in.op {
+	case opBlock, opLoop, opIf:
+		params, results := f.m.blockValues(in.index)
+		f.values += 1 + params + results
+		f.blocks++
+		if in.op == opLoop {
+			f.labels = append(f.labels, params)
+		} else {
+			f.labels = append(f.labels, results)
+		}
+	case opEnd:
+		f.labels = f.labels[:len(f.labels)-1]
+	case opBr, opBrIf:
+		f.values += 1 + f.label(in.index)
+	case opBrTable:
+		f.values += in.count * f.label(in.index)
+		f.entries += in.count
+	case opReturn:
+		f.values += 1 + f.labels[0]
+	case opCall:
+		f.call(f.m.types[f.m.funcs[in.index]])
+	case opCallIndirect:
+		f.call(f.m.types[in.index])
+	}
+}
+
+func (f *weighed) call(t funcType) { f.values += 1 + len(t.params) + len(t.results) }
+
+func (f *weighed) label(depth uint32) int { return f.labels[len(f.labels)-1-int(depth)] }
+
+// blockValues is how many values a block of this type takes and hands on.
+func (m *Binary) blockValues(index uint32) (params, results int) {
+	switch index {
+	case blockEmpty:
+		return 0, 0
+	case blockValue:
+		return 0, 1
+	}
+
+	t := m.types[index]
+	return len(t.params), len(t.results)
+}
+
+// check holds the function and all functions before it against the limits.
+func (f *weighed) check(r *reader, locals int) {
+	lim, total := &f.m.lim, &f.m.weight
+	total.work += f.branches * f.branches
+	total.values += f.values
+	total.entries += f.entries
+
 	switch {
-	case branches > m.lim.Branches:
-		r.refuse("%d branches in a function exceed the limit of %d", branches, m.lim.Branches)
-	case m.work > m.lim.CompileWork:
+	case f.branches > lim.Branches:
+		r.refuse("%d branches in a function exceed the limit of %d", f.branches, lim.Branches)
+	case total.work > lim.CompileWork:
 		r.refuse("so many functions with many branches would take too long to compile")
-	case blocks*(s.locals+1) > maxMerges:
-		r.refuse("%d blocks over %d locals would take too long to compile", blocks, s.locals)
+	case f.blocks*(locals+1) > maxMerges:
+		r.refuse("%d blocks over %d locals would take too long to compile", f.blocks, locals)
+	case f.values > lim.Values:
+		r.refuse("the calls, blocks and branches of a function hand on %d values, more than %d", f.values, lim.Values)
+	case total.values > lim.ModuleValues:
+		r.refuse("the calls, blocks and branches hand on more than %d values", lim.ModuleValues)
+	case f.entries > lim.TableEntries:
+		r.refuse("the branch tables of a function have %d entries, more than %d", f.entries, lim.TableEntries)
+	case total.entries > lim.ModuleTableEntries:
+		r.refuse("the branch tables have more than %d entries", lim.ModuleTableEntries)
 	}
 }
 

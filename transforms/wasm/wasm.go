@@ -29,11 +29,21 @@ type ScanLimits struct {
 	Branches int
 	// CompileWork bounds the sum of those squares. 2^27: some seconds.
 	CompileWork int
+	// Values bounds what the calls, blocks and branches of one function hand on:
+	// their parameters, results and label values, and one more for each of them.
+	// The engine keeps apart what each of them hands on. 64 Ki; ModuleValues
+	// bounds their sum, 4 Mi.
+	Values, ModuleValues int
+	// TableEntries bounds the entries of all branch tables of one function, 16 Ki;
+	// ModuleTableEntries those of all functions, 512 Ki.
+	TableEntries, ModuleTableEntries int
 }
 
 const (
 	maxTypes      = 4096
 	maxParams     = 255
+	maxResults    = 16      // compilers return one value, rarely two
+	maxTypeValues = 1 << 16 // parameters and results of all types
 	maxImports    = 256
 	maxExports    = 4096
 	maxGlobals    = 10_000
@@ -63,6 +73,10 @@ func (l ScanLimits) withDefaults() ScanLimits {
 	fill(&l.BranchTable, 4096)
 	fill(&l.Branches, 4096)
 	fill(&l.CompileWork, 1<<27)
+	fill(&l.Values, 64<<10)
+	fill(&l.ModuleValues, 4<<20)
+	fill(&l.TableEntries, 16<<10)
+	fill(&l.ModuleTableEntries, 512<<10)
 
 	return l
 }

@@ -194,7 +194,7 @@ func (v *verification) policyInput() policy.Input {
 // for every secret: a configuration that it does not take shows here and not
 // on the day of the roll-out.
 func (v *verification) checkStart(ctx context.Context) (string, error) {
-	runtime, err := transforms.New(transforms.Config{})
+	runtime, err := transforms.New(transforms.Config{Trial: []string{transforms.TrialCommand}})
 	if err != nil {
 		return "", err
 	}

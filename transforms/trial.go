@@ -1,0 +1,259 @@
+package transforms
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+)
+
+// A file is compiled, and started for the first time, in a child process that is
+// thrown away: the scan bounds what makes the engine costly, but the engine is
+// large, and what the scan does not foresee must not take the gateway's memory
+// and processors. The child has no environment, its memory and processor time are
+// limited by the kernel, and what it compiled comes back by a file, so that the
+// gateway does not compile again.
+const (
+	// trialMemory is what the child may take of address space beyond what a Go
+	// program has when it starts. The largest of real modules, of 16 MiB, take a
+	// third of it.
+	trialMemory = 1 << 30
+	// trialCPU is the processor time that it may take. It is not the time that
+	// passes: on a busy machine an honest module takes longer, and is not refused.
+	trialCPU = 30 * time.Second
+	// trialWait ends a child that hangs without using its processor time.
+	trialWait = 15 * time.Minute
+
+	maxTrialText = 4 << 10
+	maxRefusals  = 1024
+
+	// TrialCommand is the hidden command of this program that calls RunTrial.
+	TrialCommand = "__compile"
+
+	// TrialExit is the exit code of a process in which RunTrial failed. It tells
+	// a refusal from a crash.
+	TrialExit = 9
+)
+
+// trialRequest is what the child reads, in front of the file.
+type trialRequest struct {
+	Dir    string // where compiled code goes; empty for nowhere
+	Limits Limits
+	Scan   ScanLimits
+	Size   int // of the file, which follows
+	Bounds trialBounds
+}
+
+// trialBounds are what the child may take.
+type trialBounds struct {
+	Memory uint64
+	CPU    time.Duration // whole seconds
+}
+
+var defaultTrialBounds = trialBounds{Memory: trialMemory, CPU: trialCPU}
+
+// refusedFiles remembers files that were refused after a trial: they would be refused
+// again at the same cost.
+type refusedFiles map[codeKey]error
+
+func (r refusedFiles) remember(key codeKey, err error) {
+	if len(r) >= maxRefusals {
+		for forgotten := range r {
+			delete(r, forgotten)
+			break
+		}
+	}
+	r[key] = err
+}
+
+// refused is what an earlier trial of the same file ended with, or nil.
+func (r *Runtime) refused(key codeKey) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.refusals[key]
+}
+
+// try compiles and starts the file in a child. A nil error means that it may be
+// compiled here.
+func (r *Runtime) try(ctx context.Context, file []byte, key codeKey) error {
+	if len(r.config.Trial) == 0 {
+		return nil
+	}
+	if err := r.refused(key); err != nil {
+		return err
+	}
+
+	err := r.trial(ctx, file, key)
+	if final, ok := errors.AsType[*trialError](err); ok {
+		r.mu.Lock()
+		r.refusals.remember(key, final)
+		r.mu.Unlock()
+	}
+
+	return err
+}
+
+// trialError says that the file is at fault, and not the machine.
+type trialError struct{ reason string }
+
+func (e *trialError) Error() string { return "compiling: " + e.reason }
+
+func (r *Runtime) trial(ctx context.Context, file []byte, key codeKey) error {
+	ctx, cancel := context.WithTimeout(ctx, trialWait)
+	defer cancel()
+
+	request, err := json.Marshal(trialRequest{
+		Dir:    r.codeDir,
+		Limits: Limits{MemoryBytes: key.pages * wasmPage, StackBytes: key.stackBytes},
+		Scan:   r.config.Scan,
+		Size:   len(file),
+		Bounds: r.trialBounds,
+	})
+	if err != nil {
+		return fmt.Errorf("compiling: %w", err)
+	}
+
+	exe, err := selfExecutable()
+	if err != nil {
+		return fmt.Errorf("compiling: finding own program: %w", err)
+	}
+
+	// The child ends with the thread that started it (trialAttributes).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	var said limitedBuffer
+	cmd := exec.CommandContext(ctx, exe, r.config.Trial...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = []string{} // the gateway's may hold secrets
+	cmd.Stdin = io.MultiReader(bytes.NewReader(append(request, '\n')), bytes.NewReader(file))
+	cmd.Stdout = &said
+	cmd.Stderr = &said
+	cmd.SysProcAttr = trialAttributes()
+
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("compiling: starting a child: %w", err)
+	}
+	if err := cmd.Wait(); err != nil {
+		return r.trialBounds.verdict(ctx, cmd.ProcessState, said.String())
+	}
+
+	return nil
+}
+
+// verdict tells what a child that failed says about the file.
+func (b trialBounds) verdict(ctx context.Context, state *os.ProcessState, said string) error {
+	status, _ := state.Sys().(syscall.WaitStatus)
+	used := state.UserTime() + state.SystemTime()
+	first, _, _ := strings.Cut(said, "\n")
+
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("compiling: %w", ctx.Err())
+	case state.ExitCode() == TrialExit:
+		return &trialError{first}
+	case used >= b.CPU*9/10:
+		return &trialError{fmt.Sprintf("it takes more than %s of processor time", b.CPU)}
+	case strings.Contains(said, "out of memory") || strings.Contains(said, "cannot allocate memory"):
+		return &trialError{fmt.Sprintf("it takes more than %d MiB of memory", b.Memory>>20)}
+	case status.Signaled() && status.Signal() == syscall.SIGKILL:
+		// Not for its processor time: somebody, or the kernel for want of memory.
+		return errors.New("compiling: the child was killed")
+	}
+
+	return &trialError{"the engine failed"}
+}
+
+// RunTrial is the whole of the hidden command that a Runtime starts its own
+// program with (Config.Trial). It owns the process, whose limits it sets. On an
+// error, which is written to stdout, the exit code must be TrialExit.
+func RunTrial(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
+	err := runTrial(ctx, stdin)
+	if err != nil {
+		fmt.Fprintln(stdout, err)
+	}
+
+	return err
+}
+
+func runTrial(ctx context.Context, stdin io.Reader) error {
+	var request trialRequest
+	in := json.NewDecoder(io.LimitReader(stdin, 1<<30))
+	if err := in.Decode(&request); err != nil {
+		return fmt.Errorf("reading the request: %w", err)
+	}
+
+	if err := request.Bounds.apply(); err != nil {
+		return fmt.Errorf("setting limits: %w", err)
+	}
+
+	rest := io.MultiReader(in.Buffered(), stdin)
+	if _, err := io.ReadFull(rest, make([]byte, 1)); err != nil { // the line's end
+		return fmt.Errorf("reading the request: %w", err)
+	}
+	file := make([]byte, request.Size)
+	if _, err := io.ReadFull(rest, file); err != nil {
+		return fmt.Errorf("reading the file: %w", err)
+	}
+
+	return request.run(ctx, file)
+}
+
+func (q trialRequest) run(ctx context.Context, file []byte) error {
+	r, err := New(Config{Scan: q.Scan})
+	if err != nil {
+		return err
+	}
+	if q.Dir != "" {
+		cache, err := wazero.NewCompilationCacheWithDir(q.Dir)
+		if err != nil {
+			return fmt.Errorf("opening the folder of compiled code: %w", err)
+		}
+		r.cache = cache
+	}
+
+	code, err := r.Compile(ctx, file, q.Limits)
+	if err != nil {
+		return err
+	}
+
+	m, err := code.Load(ctx, Spec{Name: "trial", Grant: Grant{HostFunctions: code.grantable(), Limits: q.Limits}})
+	if failed, ok := errors.AsType[*Error](err); ok && failed.Kind != Closed {
+		return nil // the guest's own error: without its configuration it may have to fail
+	}
+	if err != nil {
+		return err
+	}
+
+	return m.Close(ctx)
+}
+
+// grantable are the names of the imports that a grant must hold.
+func (c *Code) grantable() []string {
+	var names []string
+	for _, f := range c.functions {
+		if name := f.module + "." + f.name; KnownHostFunction(name) {
+			names = append(names, name)
+		}
+	}
+
+	return names
+}
+
+// limitedBuffer keeps the beginning of what is written to it.
+type limitedBuffer struct{ bytes.Buffer }
+
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	b.Buffer.Write(p[:min(len(p), maxTrialText-b.Len())])
+	return len(p), nil
+}
