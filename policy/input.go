@@ -42,6 +42,7 @@ type Grant struct {
 	NotBefore     time.Time  `json:"not_before"` // of the last approval or key to begin
 	NotAfter      time.Time  `json:"not_after"`  // of the first approval or key to end
 	Digest        string     `json:"digest"`     // SHA-256 of the canonical grant, hex
+	Audience      []string   `json:"audience"`   // gateways that it is for, as "environment:production"; empty: any
 }
 
 // Approval is one person's word for a grant, and for how long it counts: as long
@@ -66,9 +67,11 @@ type Binding struct {
 
 // Gateway describes the asking gateway.
 type Gateway struct {
-	ID      string `json:"id"`
-	Version string `json:"version"`
-	Limits  Limits `json:"limits"` // what holds where the grant says nothing
+	ID          string `json:"id"`
+	Environment string `json:"environment"` // that it is part of; "" when none is configured
+	Version     string `json:"version"`
+	Limits      Limits `json:"limits"`        // what holds where the grant says nothing
+	ClockSkewMS int64  `json:"clock_skew_ms"` // how far clocks may differ at a beginning
 }
 
 // Limits bound what a module may use; 0 is no opinion.
@@ -120,7 +123,7 @@ func stricter(a, b int64) int64 {
 func MarshalInput(in Input) ([]byte, error) {
 	for _, list := range []*[]string{
 		&in.Module.Imports, &in.Module.Approvers, &in.Module.Approvals,
-		&in.Grant.Topics, &in.Grant.HostFunctions, &in.Grant.Keys, &in.Grant.Routes,
+		&in.Grant.Topics, &in.Grant.HostFunctions, &in.Grant.Keys, &in.Grant.Routes, &in.Grant.Audience,
 		&in.Binding.Topics, &in.Binding.Principals, &in.Binding.ClientIDs, &in.Binding.Sources,
 	} {
 		if *list == nil {

@@ -34,6 +34,7 @@ type Approval struct {
 	Keys          []string // names; a guest's key handle is the index here
 	Routes        []string // topics that records may go to; indexed like Keys
 	Limits        Limits
+	Audience      []string  // gateways that it is for, as "environment:staging"; empty: any
 	NotBefore     time.Time // zero: no beginning
 	NotAfter      time.Time // required
 	Ticket        string    // the approver's own reference
@@ -47,16 +48,18 @@ type Approval struct {
 // GrantDigest is the digest of what is granted, canonically: approvals with
 // equal digests grant the same. Topics and host functions are sets. Keys and
 // routes are lists, because guests address them by index. Who approved, why and
-// for how long is not part of it: times are checked approval by approval.
+// for how long is not part of it: times are checked approval by approval. The
+// audience is left out when there is none, as it was before there was any.
 func (a Approval) GrantDigest() [32]byte {
 	canonical, err := json.Marshal(struct {
 		Version                             int
 		Module, Config                      string
 		Topics, HostFunctions, Keys, Routes []string
 		Limits                              Limits
+		Audience                            []string `json:",omitempty"`
 	}{
 		1, hex.EncodeToString(a.ModuleDigest[:]), hex.EncodeToString(a.ConfigDigest[:]),
-		sorted(a.Topics), sorted(a.HostFunctions), orEmpty(a.Keys), orEmpty(a.Routes), a.Limits,
+		sorted(a.Topics), sorted(a.HostFunctions), orEmpty(a.Keys), orEmpty(a.Routes), a.Limits, sorted(a.Audience),
 	})
 	if err != nil {
 		panic("signing: encoding strings and integers failed: " + err.Error())
@@ -79,6 +82,12 @@ func isTopic(s string) bool    { return spelled(s, "._-", 249) }
 func isPattern(s string) bool  { return spelled(s, "._-*", 249) }
 func isKeyName(s string) bool  { return spelled(s, "._-", 64) }
 func isIdentity(s string) bool { return spelled(s, "._@+:/-", 256) }
+
+// isAudience accepts the name of a gateway or of an environment of gateways.
+func isAudience(s string) bool {
+	kind, name, _ := strings.Cut(s, ":")
+	return (kind == "gateway" || kind == "environment") && spelled(name, "._-", 64)
+}
 
 // isFunction accepts "module.name" in lower case.
 func isFunction(s string) bool {
@@ -114,6 +123,7 @@ func (a Approval) problems() problem.List {
 	checkList(&ps, "host_functions", a.HostFunctions, shape{isFunction, "a host function such as guardlock_crypto.sha256"})
 	checkList(&ps, "keys", a.Keys, shape{isKeyName, "a key name (letters, digits, '.', '_', '-')"})
 	checkList(&ps, "routes", a.Routes, shape{isTopic, "a topic name (letters, digits, '.', '_', '-')"})
+	checkList(&ps, "audience", a.Audience, shape{isAudience, `"gateway:NAME" or "environment:NAME"`})
 	checkLimits(&ps, a.Limits)
 
 	switch {

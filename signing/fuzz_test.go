@@ -2,6 +2,7 @@ package signing
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"testing"
 	"time"
 )
@@ -59,6 +60,7 @@ func FuzzDecodeStatement(f *testing.F) {
 			t.Fatalf("accepted with problems: %v", ps)
 		}
 
+		grantAsRead(t, raw, a)
 		out, err := encodeStatement(a)
 		if err != nil {
 			t.Fatal(err)
@@ -69,4 +71,34 @@ func FuzzDecodeStatement(f *testing.F) {
 			t.Errorf("does not round trip: %v\n%s\n%s", err, raw, out)
 		}
 	})
+}
+
+// grantAsRead holds an accepted statement to what a reader sees who knows
+// nothing of Go: names are what they are, byte for byte.
+func grantAsRead(t *testing.T, raw []byte, a Approval) {
+	t.Helper()
+	var doc map[string]any
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		t.Fatalf("accepted what is not JSON: %v", err)
+	}
+
+	pred, _ := doc["predicate"].(map[string]any)
+	grant, _ := pred["grant"].(map[string]any)
+	for name, got := range map[string][]string{
+		"topics":         a.Topics,
+		"host_functions": a.HostFunctions,
+		"keys":           a.Keys,
+		"routes":         a.Routes,
+		"audience":       a.Audience,
+	} {
+		list, _ := grant[name].([]any)
+		if len(list) != len(got) {
+			t.Fatalf("%s: a reader sees %v, granted is %v", name, list, got)
+		}
+		for i := range list {
+			if list[i] != got[i] {
+				t.Fatalf("%s: a reader sees %v, granted is %v", name, list, got)
+			}
+		}
+	}
 }

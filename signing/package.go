@@ -66,7 +66,7 @@ func (k *trustedKey) counted(a Approval) Counted {
 // count is no error while enough others do; otherwise the error names each one
 // and why.
 func (t *TrustRoot) VerifyPackage(ctx context.Context, p Package, now time.Time) (Verified, error) {
-	m := &moment{now: now}
+	m := t.moment(now)
 	v, err := t.verifyPackage(ctx, p, m)
 	if err != nil {
 		v = Verified{Ignored: v.Ignored}

@@ -105,7 +105,7 @@ func TestAGrantEndsWhenThoseWhoCountChange(t *testing.T) {
 	}
 
 	pkg := w.packaged(w.approved(w.bob, until(3*time.Hour)), w.approved(w.eve, until(time.Hour)), w.approved(w.zoe, until(2*time.Hour), later))
-	root := w.root(1)
+	root := w.root(1).For(Gateway{}) // whose clock is right
 	for _, c := range []struct {
 		at         time.Duration
 		approvers  string

@@ -8,7 +8,8 @@
 //   - approvals: DSSE envelopes around an in-toto statement whose only subject
 //     is the module's SHA-256, with predicate type PredicateType. The predicate
 //     is the grant: configuration digest, topics, host functions, key names,
-//     routes, limits, and the time for which it holds.
+//     routes, limits, the gateways and the time for which it holds. It must be in
+//     the one spelling that every reader takes alike.
 //
 // The trust root, a local file, says which keys are authors' and which are
 // approvers', and which person each key belongs to. Identities come from there
@@ -64,6 +65,7 @@ var (
 	ErrExpired         = errors.New("the approval has expired: ask for a new one")
 	ErrNotYetValid     = errors.New("the approval is not valid yet: wait, or ask for one that starts earlier")
 	ErrConfigChanged   = errors.New("the configuration is not the one that was approved: restore it, or have the new one approved")
+	ErrAudience        = errors.New("the approval is for other gateways: have it approved for this one with `guardlock module approve --audience`")
 	ErrRevoked         = errors.New("revoked by the trust root: it must not be used again")
 	ErrAuthorApproved  = errors.New("an author's approval of their own module does not count: somebody else must approve")
 	ErrApproverTwice   = errors.New("the same person approved more than once, which counts once: another approver is needed")

@@ -217,7 +217,7 @@ func TestModuleRefusals(t *testing.T) {
 		"revoked module":  {wasm(), good, func(d *rootDoc) { d.Revoked.Digests = []string{hex.EncodeToString(digest[:])} }, ErrRevoked},
 		"revoked key":     {wasm(), good, func(d *rootDoc) { d.Revoked.Keys = []string{w.ada.ID()} }, ErrRevoked},
 		"key ended":       {wasm(), good, func(d *rootDoc) { d.Authors[0].NotAfter = "2026-03-01T12:00:00Z" }, ErrKeyExpired},
-		"key not started": {wasm(), good, func(d *rootDoc) { d.Authors[0].NotBefore = "2026-03-01T12:00:01Z" }, ErrKeyExpired},
+		"key not started": {wasm(), good, func(d *rootDoc) { d.Authors[0].NotBefore = "2026-03-01T12:01:01Z" }, ErrKeyExpired},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := w.root(1, func(d *rootDoc) {
@@ -323,6 +323,23 @@ func TestApprovalRefusals(t *testing.T) {
 		"unknown predicate field": {of(`"grant":{`, `"grant":{"network":true,`), ErrPredicate},
 		"unknown statement field": {of(`"subject"`, `"extra":1,"subject"`), ErrPredicate},
 		"field in another case":   {of(`"topics"`, `"Topics"`), ErrPredicate},
+		"long s in a name":        {of(`"topics":["customers.*"]`, `"topicſ":["*"]`), ErrPredicate},
+		"long s beside the name":  {of(`"topics":[`, `"topicſ":["*"],"topics":[`), ErrPredicate},
+		"long s in a function":    {of(`"host_functions":`, `"hoſt_functions":[],"host_functions":`), ErrPredicate},
+		"long s in the subject":   {of(`"subject":[`, `"ſubject":[`), ErrPredicate},
+		"kelvin sign in a name":   {of(`"keys":`, `"Keys":`), ErrPredicate},
+		"lower-case predicate":    {of(`"predicateType"`, `"predicatetype"`), ErrPredicate},
+		"escaped name":            {of(`"topics"`, `"\u0074opics"`), ErrPredicate},
+		"escaped text":            {of(`"customers.*"`, `"\u0063ustomers.*"`), ErrPredicate},
+		"not UTF-8":               {of(`"SEC-1"`, "\"SEC\xff\""), ErrPredicate},
+		"null for a list":         {of(`"keys":[]`, `"keys":null`), ErrPredicate},
+		"null for an object":      {of(`"limits":{"memory_bytes":16777216,"deadline_ms":50}`, `"limits":null`), ErrPredicate},
+		"a list left out":         {of(`"keys":[],`, ``), ErrPredicate},
+		"functions left out":      {of(`"host_functions":["guardlock_log.log","guardlock_crypto.sha256"],`, ``), ErrPredicate},
+		"number with an exponent": {of(`:50`, `:5e1`), ErrPredicate},
+		"number with a point":     {of(`:50`, `:50.0`), ErrPredicate},
+		"minus zero":              {of(`:50`, `:-0`), ErrPredicate},
+		"odd audience":            {of(`"limits":`, `"audience":["production"],"limits":`), ErrPredicate},
 		"field given twice":       {of(`"topics":[`, `"topics":["*"],"topics":[`), ErrPredicate},
 		"no grant":                {of(`"grant"`, `"ticket2"`), ErrPredicate},
 		"no topics":               {of(`"customers.*"`, ``), ErrPredicate},
@@ -337,7 +354,7 @@ func TestApprovalRefusals(t *testing.T) {
 		"deep nesting":            {w.enveloped(w.bob, bytes.Repeat([]byte("["), 1000)), ErrPredicate},
 		"claims to be another":    {of(`"ticket"`, `"approver":"eve","ticket"`), ErrApproverClaim},
 		"expired":                 {w.approved(w.bob, func(a *Approval) { a.NotAfter = noon() }), ErrExpired},
-		"not yet valid":           {w.approved(w.bob, func(a *Approval) { a.NotBefore = noon().Add(1) }), ErrNotYetValid},
+		"not yet valid":           {w.approved(w.bob, func(a *Approval) { a.NotBefore = noon().Add(time.Minute + 1) }), ErrNotYetValid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, err := w.root(1).VerifyApproval(t.Context(), digest, c.bundle, noon())

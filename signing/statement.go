@@ -1,13 +1,11 @@
 package signing
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 )
@@ -47,6 +45,7 @@ type grant struct {
 	Keys          []string          `json:"keys"`
 	Routes        []string          `json:"routes"`
 	Limits        Limits            `json:"limits"`
+	Audience      []string          `json:"audience,omitempty"`
 }
 
 // Predicate returns the predicate of an approval as JSON: the file to hand to
@@ -75,6 +74,7 @@ func predicateOf(a Approval) predicate {
 			Keys:          orEmpty(a.Keys),
 			Routes:        orEmpty(a.Routes),
 			Limits:        a.Limits,
+			Audience:      a.Audience,
 		},
 	}
 
@@ -101,7 +101,7 @@ func encodeStatement(a Approval) ([]byte, error) {
 // doubled or missing: what a checker cannot understand it cannot grant.
 func decodeStatement(payload []byte) (Approval, error) {
 	var s statement
-	if err := decodeStrict(payload, &s); err != nil {
+	if err := decodeCanonical(payload, &s); err != nil {
 		return Approval{}, fmt.Errorf("reading statement: %w: %w", ErrPredicate, err)
 	}
 	if s.Type != statementV1 && s.Type != statementV01 {
@@ -131,7 +131,7 @@ func decodeStatement(payload []byte) (Approval, error) {
 
 func decodePredicate(raw []byte) (Approval, error) {
 	var p predicate
-	if err := decodeStrict(raw, &p); err != nil {
+	if err := decodeCanonical(raw, &p); err != nil {
 		return Approval{}, err
 	}
 	if p.Grant == nil {
@@ -150,6 +150,7 @@ func decodePredicate(raw []byte) (Approval, error) {
 		Keys:          p.Grant.Keys,
 		Routes:        p.Grant.Routes,
 		Limits:        p.Grant.Limits,
+		Audience:      p.Grant.Audience,
 		Ticket:        p.Ticket,
 		Approver:      p.Approver,
 	}
@@ -188,82 +189,6 @@ func parseDigest(s string) (d [32]byte, err error) {
 		return d, errors.New("must be 64 lower-case hex digits")
 	}
 	return d, nil
-}
-
-// decodeStrict decodes one JSON value into v and refuses unknown names, doubled
-// names, and names that match a field only when case is ignored: other
-// readers of the same bytes might take them differently.
-func decodeStrict(raw []byte, v any) error {
-	if err := checkNames(raw); err != nil {
-		return err
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-
-	if err := dec.Decode(v); err != nil {
-		return errors.New(shortened(err.Error()))
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return errors.New("more follows the value")
-	}
-
-	return nil
-}
-
-const maxNesting = 16
-
-// checkNames walks raw and refuses objects in which two names are equal when
-// case is ignored, and names in other than their own spelling.
-func checkNames(raw []byte) error {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	var open []map[string]bool // nil for arrays
-	atName := false
-	for {
-		tok, err := dec.Token()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-
-		if name, ok := tok.(string); ok && atName {
-			if err := takeName(open[len(open)-1], name); err != nil {
-				return err
-			}
-			atName = false
-			continue
-		}
-
-		switch tok {
-		case json.Delim('{'):
-			open = append(open, map[string]bool{})
-		case json.Delim('['):
-			open = append(open, nil)
-		case json.Delim('}'), json.Delim(']'):
-			open = open[:len(open)-1]
-		}
-
-		if len(open) > maxNesting {
-			return errors.New("nested too deep")
-		}
-		atName = len(open) > 0 && open[len(open)-1] != nil
-	}
-}
-
-// takeName notes a name of the current object. predicateType is the only name
-// of a statement or an approval with an upper-case letter.
-func takeName(names map[string]bool, name string) error {
-	folded := strings.ToLower(name)
-	if folded != name && name != "predicateType" {
-		return fmt.Errorf("unknown field %s", quoted(name))
-	}
-	if names[folded] {
-		return fmt.Errorf("field %s is given twice", quoted(name))
-	}
-
-	names[folded] = true
-	return nil
 }
 
 // quoted makes untrusted text safe and short enough to show.

@@ -39,6 +39,7 @@ type TrustRoot struct {
 	threshold int
 	keys      [roles]map[string]*trustedKey // by key ID
 	revoked   revocations
+	gateway   Gateway // whom it is asked for
 }
 
 type trustedKey struct {
@@ -90,7 +91,11 @@ func ParseTrustRoot(raw []byte) (*TrustRoot, error) {
 		return nil, fmt.Errorf("parsing trust root: %w", err)
 	}
 
-	t := &TrustRoot{digest: sha256.Sum256(raw), threshold: 1}
+	t := &TrustRoot{
+		digest:    sha256.Sum256(raw),
+		threshold: 1,
+		gateway:   Gateway{ClockSkew: DefaultClockSkew},
+	}
 	var ps problem.List
 	people := map[string]Identity{} // by lower-cased identity
 	t.keys[roleAuthor] = readEntries(&ps, roleAuthor, f.Authors, people)
@@ -203,8 +208,9 @@ func (e trustEntry) trusted() (*trustedKey, error) {
 	return k, nil
 }
 
+// validAt reports whether the key may be used at now.
 func (k *trustedKey) validAt(now *moment) bool {
-	return now.reached(k.notBefore) && (k.notAfter.IsZero() || !now.reached(k.notAfter))
+	return now.began(k.notBefore) && (k.notAfter.IsZero() || !now.reached(k.notAfter))
 }
 
 func readRevocations(ps *problem.List, f trustFile) revocations {

@@ -26,7 +26,7 @@ func (t *TrustRoot) VerifyModuleAt(ctx context.Context, wasm, bundleJSON []byte,
 	if len(wasm) > MaxModuleBytes {
 		return "", fmt.Errorf("verifying module: %d bytes, at most %d: %w", len(wasm), MaxModuleBytes, ErrTooLarge)
 	}
-	author, err := t.verifyDigest(ctx, sha256.Sum256(wasm), bundleJSON, &moment{now: now})
+	author, err := t.verifyDigest(ctx, sha256.Sum256(wasm), bundleJSON, t.moment(now))
 	if err != nil {
 		return "", fmt.Errorf("verifying module: %w", err)
 	}
@@ -77,7 +77,7 @@ func (t *TrustRoot) verifyDigest(ctx context.Context, digest [32]byte, bundleJSO
 // the configuration is the approved one, and whether enough people approved, is
 // for VerifyPackage.
 func (t *TrustRoot) VerifyApproval(ctx context.Context, moduleDigest [32]byte, bundleJSON []byte, now time.Time) (Approval, error) {
-	a, err := t.verifyApproval(ctx, moduleDigest, bundleJSON, &moment{now: now})
+	a, err := t.verifyApproval(ctx, moduleDigest, bundleJSON, t.moment(now))
 	if err != nil {
 		return Approval{}, fmt.Errorf("verifying approval: %w", err)
 	}
@@ -131,12 +131,12 @@ func (t *TrustRoot) stillHolds(a Approval, now *moment) error {
 		return fmt.Errorf("module %x: %w", a.ModuleDigest, ErrRevoked)
 	case t.revoked.digests[a.ConfigDigest]:
 		return fmt.Errorf("configuration %x: %w", a.ConfigDigest, ErrRevoked)
-	case !now.reached(a.NotBefore):
+	case !now.began(a.NotBefore):
 		return fmt.Errorf("approval by %s starts %s: %w", a.Approver, a.NotBefore.UTC().Format(time.RFC3339), ErrNotYetValid)
 	case now.reached(a.NotAfter):
 		return fmt.Errorf("approval by %s ended %s: %w", a.Approver, a.NotAfter.UTC().Format(time.RFC3339), ErrExpired)
 	}
-	return nil
+	return t.gateway.addressed(a)
 }
 
 // readBundle parses a bundle of bounded size. Unknown fields are errors, so a

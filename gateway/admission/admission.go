@@ -191,7 +191,7 @@ var signatureCodes = []struct {
 	code string
 }{
 	{signing.ErrRevoked, "revoked"}, {signing.ErrUnsigned, "unsigned"}, {signing.ErrDigestMismatch, "digest_mismatch"},
-	{signing.ErrConfigChanged, "config_changed"}, {signing.ErrExpired, "expired"}, {signing.ErrNotYetValid, "not_yet_valid"},
+	{signing.ErrConfigChanged, "config_changed"}, {signing.ErrAudience, "audience_other"}, {signing.ErrExpired, "expired"}, {signing.ErrNotYetValid, "not_yet_valid"},
 	{signing.ErrAuthorApproved, "author_approved"}, {signing.ErrWrongKey, "untrusted_key"}, {signing.ErrTooLarge, "too_large"},
 	{signing.ErrThreshold, "approvals_missing"},
 }
@@ -243,10 +243,11 @@ func (t *trial) askPolicy(ctx context.Context) *Refused {
 			Imports: t.imports(), Author: string(v.Author), Approvers: identities(v.Approvers)},
 		Grant: policy.Grant{Topics: v.Grant.Topics, HostFunctions: v.Grant.HostFunctions, Keys: v.Grant.Keys, Routes: v.Grant.Routes,
 			Limits: policy.Limits(v.Grant.Limits), NotBefore: v.Grant.NotBefore, NotAfter: v.Grant.NotAfter,
-			Digest: hex.EncodeToString(v.GrantDigest[:])},
+			Digest: hex.EncodeToString(v.GrantDigest[:]), Audience: v.Grant.Audience},
 		Binding: t.place.facts(),
-		Gateway: policy.Gateway{ID: t.Node, Version: t.Version, Limits: t.Limits},
-		Now:     t.now,
+		Gateway: policy.Gateway{ID: t.Node, Version: t.Version, Limits: t.Limits,
+			Environment: t.Trust.Gateway().Environment, ClockSkewMS: t.Trust.Gateway().ClockSkew.Milliseconds()},
+		Now: t.now,
 	})
 	if err != nil {
 		return t.refuse(audit.OutcomePolicyDenied, "policy_error", err)

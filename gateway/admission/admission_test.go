@@ -119,7 +119,7 @@ func TestEachFaultOfThePapersHasACodeOfItsOwn(t *testing.T) {
 		{code: "untrusted_key", module: approved(p.eve, same)},
 		{code: "author_approved", module: approved(p.ada, same)},
 		{code: "expired", module: approved(p.grace, func(g *signing.Approval) { g.NotAfter = now })},
-		{code: "not_yet_valid", module: approved(p.grace, func(g *signing.Approval) { g.NotBefore = now.Add(time.Minute) })},
+		{code: "not_yet_valid", module: approved(p.grace, func(g *signing.Approval) { g.NotBefore = now.Add(2 * time.Minute) })},
 		{code: "approvals_missing", module: approved(p.grace, same), trust: p.root(2)},
 		{code: "revoked", module: approved(p.grace, same), trust: p.root(1, fmt.Sprintf("%x", sha256.Sum256(wasm)))},
 	} {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"time"
 
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/problem"
@@ -25,6 +26,12 @@ type Config struct {
 	// Node names this gateway in decisions and their ids. Letters, digits, '-'
 	// and '_', at most 32. Two gateways must not share one. Default: gateway.
 	Node string `yaml:"node"`
+	// Environment names what this gateway is part of, as production or staging.
+	// When it is set, only approvals that name it (or this gateway, by Node) as
+	// their audience count: what was approved for staging does not run in
+	// production. Without it, approvals that name no audience count, and those that
+	// name another gateway or an environment do not. Default: none.
+	Environment string `yaml:"environment"`
 	// DataDir holds the audit log and the embedded broker. Mode 0700. Default: data.
 	DataDir string `yaml:"data_dir"`
 
@@ -161,6 +168,10 @@ type Trust struct {
 	// Root is the trust root: who may author, who may approve, what is revoked.
 	// It is read again when it changes. Required when there are modules.
 	Root string `yaml:"root"`
+	// ClockSkew is how long before its not_before an approval or a key already
+	// counts, since the clocks of approvers and gateways differ; at most 1h. Ends
+	// are never put off. Default: 60s.
+	ClockSkew *time.Duration `yaml:"clock_skew"`
 }
 
 type Policy struct {
@@ -256,6 +267,10 @@ func Load(path string) (*Config, error) {
 func (c *Config) setDefaults() {
 	setDefault(&c.Node, "gateway")
 	setDefault(&c.DataDir, "data")
+	if c.Trust.ClockSkew == nil {
+		skew := time.Minute
+		c.Trust.ClockSkew = &skew
+	}
 	setDefault(&c.UnboundTopics, "refuse")
 	setDefault(&c.Audit.Dir, filepath.Join(c.DataDir, "audit"))
 	setDefault(&c.Audit.KeyFile, filepath.Join(c.DataDir, "audit.key"))

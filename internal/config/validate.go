@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // problems collects what is wrong with a configuration, each with its path.
@@ -31,6 +32,13 @@ func (c *Config) validate() error {
 	var p problems
 	if !nameShape.MatchString(c.Node) {
 		p.add("node", "%q must be 1 to 32 letters, digits, '-' or '_'", c.Node)
+	}
+
+	if c.Environment != "" && !nameShape.MatchString(c.Environment) {
+		p.add("environment", "%q must be 1 to 32 letters, digits, '-' or '_'", c.Environment)
+	}
+	if skew := c.Trust.ClockSkew; skew != nil && (*skew < 0 || *skew > time.Hour) {
+		p.add("trust.clock_skew", "%s is not between 0s and 1h", *skew)
 	}
 
 	p.oneOf("unbound_topics", c.UnboundTopics, "refuse", "record", "insecure_pass")

@@ -73,7 +73,7 @@ func (c *checking) checkTrust(ctx context.Context) {
 
 	raw, err := c.files.Read(ctx, c.cfg.File(c.cfg.Trust.Root), signing.MaxTrustRootBytes)
 	if err == nil {
-		c.trust, err = signing.ParseTrustRoot(raw)
+		c.trust, err = parseTrust(raw, c.cfg)
 	}
 	c.problem("trust.root", err)
 }

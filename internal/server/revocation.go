@@ -11,6 +11,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/admission"
+	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/signing"
 )
 
@@ -107,7 +108,7 @@ func (r *reloader) loadTrust(ctx context.Context) error {
 		return fmt.Errorf("trust.root: %w", err)
 	}
 
-	root, err := signing.ParseTrustRoot(raw)
+	root, err := parseTrust(raw, r.termsNow().cfg)
 	if err != nil {
 		return fmt.Errorf("trust.root %s: %w", filepath.Base(path), err)
 	}
@@ -115,6 +116,20 @@ func (r *reloader) loadTrust(ctx context.Context) error {
 	r.trustFile.stamp = stamp
 	r.setTrust(ctx, root)
 	return nil
+}
+
+// parseTrust reads a trust root as it holds for the configured gateway.
+func parseTrust(raw []byte, cfg *config.Config) (*signing.TrustRoot, error) {
+	root, err := signing.ParseTrustRoot(raw)
+	if err != nil {
+		return nil, err
+	}
+
+	return root.For(signing.Gateway{
+		Name:        cfg.Node,
+		Environment: cfg.Environment,
+		ClockSkew:   *cfg.Trust.ClockSkew,
+	}), nil
 }
 
 // setTrust puts a trust root into force: first for what is served now, at once,

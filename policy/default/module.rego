@@ -152,7 +152,7 @@ deny contains "grant_expired" if not_after <= now
 # METADATA
 # title: The approval has not begun
 # custom: {id: GL012, reason: grant_not_started}
-deny contains "grant_not_started" if time.parse_rfc3339_ns(shape.since(input.grant.not_before)) > now
+deny contains "grant_not_started" if time.parse_rfc3339_ns(shape.since(input.grant.not_before)) > now + (input.gateway.clock_skew_ms * 1000000)
 
 # METADATA
 # title: The approval runs too long

@@ -25,6 +25,7 @@ base := {
 		"not_before": "2026-01-01T00:00:00Z",
 		"not_after": "2026-06-01T00:00:00Z",
 		"digest": "",
+		"audience": [],
 	},
 	"binding": {
 		"topics": ["customers.eu"],
@@ -37,6 +38,8 @@ base := {
 	"gateway": {
 		"id": "gw-1",
 		"version": "v0.1.0",
+		"environment": "production",
+		"clock_skew_ms": 60000,
 		"limits": {"memory_bytes": 16777216, "deadline_ms": 50, "output_bytes": 0, "instances": 4},
 	},
 	"now": "2026-03-01T12:00:00Z",
@@ -203,7 +206,11 @@ test_an_expired_grant_is_denied if {
 }
 
 test_a_grant_that_has_not_begun_is_denied if {
-	module.deny == {"grant_not_started"} with input as with_("/grant/not_before", "2026-03-01T12:00:01Z")
+	module.deny == {"grant_not_started"} with input as with_("/grant/not_before", "2026-03-01T12:01:01Z")
+}
+
+test_a_grant_begins_within_what_clocks_may_differ if {
+	module.allow with input as with_("/grant/not_before", "2026-03-01T12:01:00Z")
 }
 
 test_a_grant_that_runs_too_long_is_denied if {

@@ -16,6 +16,8 @@ well_formed if {
 	limits_formed(input.gateway.limits)
 	text(input.gateway.id)
 	text(input.gateway.version)
+	text(input.gateway.environment)
+	amount(input.gateway.clock_skew_ms)
 	time.parse_rfc3339_ns(input.now) > 0
 }
 
@@ -35,6 +37,7 @@ grant_formed if {
 	names(input.grant.host_functions)
 	names(input.grant.keys)
 	names(input.grant.routes)
+	names(input.grant.audience)
 	text(input.grant.digest)
 	is_number(time.parse_rfc3339_ns(since(input.grant.not_before)))
 	time.parse_rfc3339_ns(input.grant.not_after) > 0

@@ -17,6 +17,7 @@ type grantFlags struct {
 	functions []string
 	keys      []string
 	routes    []string
+	audience  []string
 	notBefore string
 	notAfter  string
 	validFor  string
@@ -34,6 +35,7 @@ func (g *grantFlags) register(cmd *cobra.Command) {
 	fl.StringSliceVar(&g.functions, "host-function", nil, "host function that it may call; may be repeated (default: what it imports)")
 	fl.StringSliceVar(&g.keys, "secret", nil, "name of a gateway key that it may use, in the order of its handles")
 	fl.StringSliceVar(&g.routes, "route", nil, "topic that it may send records to instead, in order")
+	fl.StringSliceVar(&g.audience, "audience", nil, "only gateways of `environment:NAME`, or gateway:NAME alone; may be repeated (default: gateways without environment)")
 	fl.StringVar(&g.validFor, "valid-for", "90d", "how long it holds: 90d, 12h")
 	fl.StringVar(&g.notAfter, "not-after", "", "last `DAY` (2030-12-31) or time (RFC 3339) instead of --valid-for")
 	fl.StringVar(&g.notBefore, "not-before", "", "first `DAY` or time (default: now)")
@@ -47,7 +49,7 @@ func (g *grantFlags) register(cmd *cobra.Command) {
 
 // approval reads the flags, all but the digests.
 func (g *grantFlags) approval(cmd *cobra.Command, imported []string, now time.Time) (signing.Approval, error) {
-	a := signing.Approval{Topics: g.topics, HostFunctions: g.functions, Keys: g.keys, Routes: g.routes,
+	a := signing.Approval{Topics: g.topics, HostFunctions: g.functions, Keys: g.keys, Routes: g.routes, Audience: g.audience,
 		Ticket: g.ticket, Approver: signing.Identity(g.approver)}
 	if len(g.topics) == 0 {
 		return a, cli.NeedFlag(cmd, "topic", "--topic 'customers*'")

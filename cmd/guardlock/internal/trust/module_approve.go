@@ -143,7 +143,7 @@ func (c *moduleApproveCommand) checkAuthor(cmd *cobra.Command, pkg signing.Packa
 	if err != nil {
 		return "", err
 	}
-	author, err := root.VerifyModule(cmd.Context(), pkg.Wasm, pkg.Signature)
+	author, err := root.For(addressee(c.grant.audience)).VerifyModule(cmd.Context(), pkg.Wasm, pkg.Signature)
 	if err != nil {
 		return "", exit.Refusedf("checking the author's signature: %w", err)
 	}

@@ -35,9 +35,11 @@ func (c *moduleApproveCommand) count(cmd *cobra.Command, files moduleFiles, appr
 		return nil, err
 	}
 	if c.trustRoot != "" {
-		if v.root, err = loadTrustRoot(c.trustRoot); err != nil {
+		root, err := loadTrustRoot(c.trustRoot)
+		if err != nil {
 			return nil, err
 		}
+		v.root = root.For(addressee(approval.Audience))
 	}
 	engine, err := openEngine(cmd.Context(), c.policy)
 	if err != nil {
@@ -205,6 +207,7 @@ func approveCommand(files moduleFiles, g signing.Approval, imported []string) st
 	}
 	add("secret", g.Keys...)
 	add("route", g.Routes...)
+	add("audience", g.Audience...)
 	for _, l := range []struct {
 		flag string
 		n    int64

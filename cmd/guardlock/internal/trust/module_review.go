@@ -39,6 +39,7 @@ func (r approvalReview) write(w io.Writer) error {
 		{"may call", orNone(a.HostFunctions, "no host function")},
 		{"may use secrets", orNone(a.Keys, "none")},
 		{"may route to", orNone(a.Routes, "nowhere else")},
+		{"for", orNone(a.Audience, "gateways that are part of no environment")},
 		{"limits", limitsText(a.Limits)},
 		{"holds from", a.NotBefore.Format(time.RFC3339)},
 		{"holds until", fmt.Sprintf("%s (%s)", a.NotAfter.Format(time.RFC3339), daysText(a.NotAfter.Sub(a.NotBefore)))},

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -183,11 +184,26 @@ func (v *verification) policyInput() policy.Input {
 		Grant: policy.Grant{
 			Topics: g.Topics, HostFunctions: g.HostFunctions, Keys: g.Keys, Routes: g.Routes, Limits: policy.Limits(g.Limits),
 			NotBefore: g.NotBefore, NotAfter: g.NotAfter, Digest: fmt.Sprintf("%x", v.verified.GrantDigest),
+			Audience: g.Audience,
 		},
 		Binding: policy.Binding{Topics: topics, TLS: v.tls, DataClass: v.dataClass},
-		Gateway: policy.Gateway{ID: "guardlock-cli", Version: build.Read().Version},
+		Gateway: v.gateway(),
 		Now:     v.now,
 	}
+}
+
+// gateway is who would ask.
+func (v *verification) gateway() policy.Gateway {
+	g := policy.Gateway{ID: "guardlock-cli", Version: build.Read().Version}
+	if v.root == nil {
+		return g
+	}
+
+	at := v.root.Gateway()
+	g.ID = cmp.Or(at.Name, g.ID)
+	g.Environment = at.Environment
+	g.ClockSkewMS = at.ClockSkew.Milliseconds()
+	return g
 }
 
 // checkStart runs the module's own start-up in the sandbox, with random bytes

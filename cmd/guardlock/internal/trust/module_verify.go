@@ -24,6 +24,7 @@ type moduleVerifyCommand struct {
 	dataClass string
 	tls       string
 	at        string
+	gateway   gatewayFlags
 }
 
 const verifyHelp = `Go through everything that a gateway checks before it runs a module, in its
@@ -56,6 +57,7 @@ func newModuleVerifyCommand() *cobra.Command {
 	fl.StringVar(&c.dataClass, "data-class", "restricted", "class of the data, for the policy")
 	fl.StringVar(&c.tls, "tls", "", "what the binding asks of connections, for the policy: required or mutual")
 	fl.StringVar(&c.at, "at", "", "check as of this day or time (default: now)")
+	c.gateway.register(cmd)
 	return cmd
 }
 
@@ -108,7 +110,7 @@ func (c *moduleVerifyCommand) verification(path string) (*verification, error) {
 	if v.pkg, err = v.files.read(); err != nil {
 		return nil, err
 	}
-	if v.root, err = loadTrustRoot(c.trustRoot); err != nil {
+	if v.root, err = c.gateway.root(c.trustRoot); err != nil {
 		return nil, err
 	}
 	v.policyPath = c.policy
