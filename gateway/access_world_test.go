@@ -26,6 +26,7 @@ import (
 	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/auth"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 )
 
 // patience bounds every wait of these tests.
@@ -66,16 +67,16 @@ func newWorld(t *testing.T, s setup) *world {
 	if s.cluster != nil {
 		s.cluster(&cc)
 	}
-	cfg := gateway.Config{Journal: w.journal, Ledger: w.journal, Clusters: []gateway.ClusterConfig{cc}, DrainTimeout: 5 * time.Second}
+	cfg := gateway.Config{Decisions: w.journal, Clusters: []gateway.ClusterConfig{cc}, DrainTimeout: 5 * time.Second}
 	if s.gateway != nil {
 		s.gateway(&cfg)
 	}
 	g := must(gateway.New(cfg))
 	w.cluster = g.Cluster("main")
-	allow := &gateway.Grant{Binding: "alice", RejectCode: kerr.InvalidRecord.Code, KeepCodec: true}
+	allow := &pipeline.Grant{Binding: "alice", RejectCode: kerr.InvalidRecord.Code, KeepCodec: true}
 	w.cluster.SetBindings(gateway.NewBindings([]gateway.Binding{
 		{Topics: []string{"t"}, Principals: []string{"User:alice", "User:CN=alice,*"}, Grant: allow},
-	}, gateway.RefuseUnbound()))
+	}, pipeline.Unbound))
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	if err := g.Listen(ctx); err != nil {
 		t.Fatal(err)

@@ -1,49 +1,15 @@
 package gateway
 
 import (
-	"context"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/guardlock/guardlock/audit"
-	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/internal/pattern"
-	"github.com/guardlock/guardlock/transforms"
-	"github.com/guardlock/guardlock/transforms/record"
 )
-
-// Transformer runs the modules of one binding over one batch. It is called
-// concurrently by many connections, each with its own batch. On an error
-// nothing of the batch may be used, and the caller refuses it: an
-// implementation must never hand back a half-transformed batch without error.
-type Transformer interface {
-	Run(ctx context.Context, b *record.Batch, at transforms.Origin) error
-}
-
-// Grant is what a binding compiled to: everything the produce path needs to
-// know about a topic and a client, with all policy already decided.
-// It is immutable.
-type Grant struct {
-	Binding        string
-	Chain          Transformer // nil: records pass unchanged, but are recorded
-	Modules        []audit.ModuleRef
-	Reasons        [][]string // per module, its reason catalogue
-	Routes         [][]string // per module, the topics it may route to
-	PolicyRevision string
-	GrantDigest    [32]byte
-	RejectCode     int16 // Kafka error code of a rejected batch: 87 or 44
-	Recompress     recordbatch.Compression
-	KeepCodec      bool
-	Evidence       audit.Evidence // of batches that their producer's sequence names
-	Refusal        audit.Outcome  // not OutcomePassed: nothing may be produced, with this outcome
-	Why            string         // closed-catalogue reason of the refusal
-	ValidUntil     time.Time
-	Unaudited      bool // insecure_pass: forwarded as bytes, no decision recorded
-}
 
 // Binding maps topics and clients to a grant. A pattern is a literal in which
 // each '*' stands for any run of characters. An empty condition holds for every
@@ -54,7 +20,7 @@ type Binding struct {
 	ClientIDs  []string
 	Sources    []netip.Prefix // as ParseSource gives them
 	TLS        TLSLevel       // at least
-	Grant      *Grant
+	Grant      *pipeline.Grant
 }
 
 // admits reports whether every condition on the client holds.
@@ -74,11 +40,11 @@ type Bindings struct {
 	prefixes map[string][]int // "orders." of "orders.*" → indices, ascending
 	globs    []int            // every other pattern
 	lengths  []int            // prefix lengths in use
-	unbound  *Grant
+	unbound  *pipeline.Grant
 	classes  classes
 	kinds    sync.Map     // kindKey → kind
 	numbered atomic.Int32 // kinds
-	cache    sync.Map     // lookupKey → *Grant
+	cache    sync.Map     // lookupKey → *pipeline.Grant
 	drops    sync.Map     // topic → bool
 	cached   atomic.Int64 // entries of both caches
 	modules  bool         // some binding runs a module
@@ -95,7 +61,7 @@ const maxCached = 1 << 16
 
 // NewBindings compiles a snapshot. unbound is the grant of what no binding
 // matches.
-func NewBindings(all []Binding, unbound *Grant) *Bindings {
+func NewBindings(all []Binding, unbound *pipeline.Grant) *Bindings {
 	s := &Bindings{id: new(snapshotID), all: all, exact: map[string][]int{}, prefixes: map[string][]int{}, unbound: unbound,
 		classes: newClasses(all)}
 	for i, b := range all {
@@ -135,10 +101,10 @@ func (s *Bindings) addLength(n int) {
 // Lookup returns the grant that decides for a topic and a client that this
 // snapshot knows, never nil. Safe for concurrent use; once a pair has been seen
 // its cost does not grow with the number of bindings.
-func (s *Bindings) Lookup(topic string, k *Known) *Grant {
+func (s *Bindings) Lookup(topic string, k *Known) *pipeline.Grant {
 	key := lookupKey{topic, k.kind}
 	if g, ok := s.cache.Load(key); ok {
-		return g.(*Grant)
+		return g.(*pipeline.Grant)
 	}
 	g := s.find(topic, &k.client)
 	if s.cached.Load() < maxCached && k.kind != unnumbered {
@@ -150,7 +116,7 @@ func (s *Bindings) Lookup(topic string, k *Known) *Grant {
 	return g
 }
 
-func (s *Bindings) find(topic string, c *Client) *Grant {
+func (s *Bindings) find(topic string, c *Client) *pipeline.Grant {
 	best := s.first(s.exact[topic], c, len(s.all))
 	for _, n := range s.lengths {
 		if n <= len(topic) {

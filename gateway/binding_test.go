@@ -6,9 +6,10 @@ import (
 	"testing"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 )
 
-func grant(name string) *Grant { return &Grant{Binding: name} }
+func grant(name string) *pipeline.Grant { return &pipeline.Grant{Binding: name} }
 
 func known(b *Bindings, c Client) *Known {
 	k := b.Know(c)

@@ -165,3 +165,39 @@ func (b *buffers) abandon(w waiter, err error) error {
 	b.grant()
 	return err
 }
+
+// encodeMemory is where the changed batches of one flush lie. It implements
+// pipeline.Memory and is owned by a connection's reader.
+type encodeMemory struct {
+	pool    *buffers
+	timeout time.Duration
+	held    [][]byte
+}
+
+// Buffer returns memory for one encoded batch until release. Only the first is
+// waited for: who holds one already would wait for others that wait for it.
+// Those further ones may exceed the budget.
+func (m *encodeMemory) Buffer(ctx context.Context, capacity int) ([]byte, error) {
+	buf := m.pool.tryGet(capacity)
+	if buf == nil && len(m.held) > 0 {
+		return make([]byte, 0, capacity), nil
+	}
+
+	if buf == nil {
+		var err error
+		if buf, err = m.pool.get(ctx, capacity, m.timeout); err != nil {
+			return nil, err
+		}
+	}
+	m.held = append(m.held, buf)
+	return buf, nil
+}
+
+// release gives back what Buffer handed out: it was sent.
+func (m *encodeMemory) release() {
+	for i, b := range m.held {
+		m.pool.put(b)
+		m.held[i] = nil
+	}
+	m.held = m.held[:0]
+}

@@ -11,12 +11,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/broker"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/gateway/wire"
 )
 
@@ -59,6 +59,7 @@ type Cluster struct {
 	topics *topicNames
 	api    wire.ApiOptions
 
+	pipeline *pipeline.Pipeline
 	bindings atomic.Pointer[Bindings]
 	resolver *resolver
 	limits   topicLimits
@@ -89,7 +90,7 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 	}
 	c := &Cluster{gw: g, cfg: cfg, log: g.cfg.Log.Named(cfg.Name), topics: &topicNames{},
 		api: apiOptions(cfg), nodes: map[int32]*node{}, conns: map[*conn]struct{}{}}
-	c.bindings.Store(NewBindings(nil, refuseUnbound))
+	c.bindings.Store(NewBindings(nil, pipeline.Unbound))
 	var seeds []string
 	for _, a := range cfg.Upstream.Bootstrap() {
 		seeds = append(seeds, a.String())
@@ -107,6 +108,14 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 		return nil, fmt.Errorf("building the gateway's own client: %w", err)
 	}
 	c.admin = admin
+	c.pipeline = pipeline.New(pipeline.Config{
+		Cluster:      cfg.Name,
+		Log:          g.cfg.Decisions,
+		Topics:       c,
+		Router:       c,
+		Workers:      g.workers,
+		RouteTimeout: 2 * g.cfg.DialTimeout,
+	})
 	c.resolver = newResolver(c)
 	return c, nil
 }
@@ -119,13 +128,6 @@ func (c ClusterConfig) dial(ctx context.Context, _, host string) (net.Conn, erro
 	}
 	return c.Upstream.DialNode(ctx, addr)
 }
-
-// refuseUnbound is the grant of everything before bindings were set, and of
-// what no binding matches unless the configuration says otherwise.
-var refuseUnbound = &Grant{Binding: "", Refusal: audit.OutcomePolicyDenied, Why: "unbound_topic", RejectCode: kerr.PolicyViolation.Code}
-
-// RefuseUnbound returns the grant that refuses what no binding matches.
-func RefuseUnbound() *Grant { return refuseUnbound }
 
 // SetBindings swaps the snapshot. Batches already being decided finish under
 // the old one; every later one sees the new.

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/gateway/wire"
 )
 
@@ -31,12 +32,12 @@ type conn struct {
 	id       uint64
 
 	// owned by the reader
-	in    *inbox
-	guard sequenceGuard
-	steps []step
-	out   outbox
-	cuts  []wire.Cut
-	spare [][]byte // buffers to give back after the flush
+	in      *inbox
+	guard   pipeline.Guard
+	steps   []step
+	out     outbox
+	cuts    []wire.Cut
+	encodes encodeMemory
 
 	known Known // the client, as the snapshot that was asked last sees it
 
@@ -77,6 +78,7 @@ func newConn(c *Cluster, client net.Conn) *conn {
 	conn.log = c.log.With(zap.String("client", client.RemoteAddr().String()))
 	conn.in = newInbox(client, c.gw.memory.requests, c.gw.cfg.MaxFrame, c.gw.cfg.FrameTimeout)
 	conn.in.crowded = conn.pipelined
+	conn.encodes = encodeMemory{pool: c.gw.memory.encodes, timeout: c.gw.cfg.FrameTimeout}
 	p := anonymous
 	conn.principal.Store(&p)
 	return conn
@@ -233,7 +235,7 @@ func (c *conn) lingerForAnswers(ctx context.Context, limit time.Duration) {
 func (c *conn) abandonPending() {
 	for !c.queue.empty() {
 		if p := c.queue.pop(); p.produce != nil {
-			c.cluster.resolver.add(p.produce.unbound())
+			c.cluster.resolver.add(p.produce.unanswered())
 		}
 	}
 }

@@ -293,9 +293,5 @@ func (c *conn) awaitRoom(ctx context.Context) error {
 func (c *conn) releaseSteps() {
 	clear(c.steps)
 	c.steps = c.steps[:0]
-	for i, b := range c.spare {
-		c.cluster.gw.memory.encodes.put(b)
-		c.spare[i] = nil
-	}
-	c.spare = c.spare[:0]
+	c.encodes.release()
 }

@@ -5,7 +5,7 @@
 // One client connection has one upstream connection, one reader goroutine
 // (client to broker) and one writer goroutine (broker to client). Answers leave
 // in request order. The reader never forwards a batch before its decision is in
-// the journal.
+// the decision log.
 //
 // Trust: bytes from clients are hostile until parsed; bytes from brokers are
 // trusted to be Kafka, but their addresses must never reach a client, which
@@ -25,26 +25,26 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 )
 
-// Journal is where decisions become durable. Append must keep the order of
-// calls, return at once, and give a ticket whose Wait returns nil only when the
-// entry survives a crash; after one failure every later Append must fail too.
-// It must not keep evidence. Bind may be lazy: what it says can be found again.
-// Both are called concurrently.
-type Journal interface {
-	Append(e *audit.BatchEntry, evidence []byte) audit.Ticket
-	Bind(seq uint64, b audit.Binding)
-	ID(seq uint64, index int) audit.DecisionID
+// DecisionLog is where decisions become durable. Beside what the pipeline asks
+// of it, it remembers which forwarded batches have no answer yet and which stand
+// where, and recognises their bytes. A batch that Unbound no longer lists is
+// known to every BoundAt that is called after. Safe for concurrent use.
+type DecisionLog interface {
+	pipeline.DecisionLog
+	Unbound() []audit.BatchRef
+	Matches(r audit.BatchRef, batch []byte) bool
+	BoundAt(ctx context.Context, t audit.Target, offset int64) ([]audit.BatchRef, error)
 }
 
 // Config is what a Gateway is built from; every value is already checked.
 type Config struct {
-	Clusters []ClusterConfig
-	Journal  Journal
-	Ledger   Ledger
-	Log      *zap.Logger
+	Clusters  []ClusterConfig
+	Decisions DecisionLog
+	Log       *zap.Logger
 
 	MaxFrame       int                // bytes; 0: 100 MiB + 64 KiB, above Kafka's own default
 	Memory         int64              // bytes of frames held at once over all connections; 0: 1 GiB
@@ -86,7 +86,7 @@ type Gateway struct {
 	cfg      Config
 	clusters []*Cluster
 	memory   *memory
-	workers  *workers
+	workers  *pipeline.Workers
 	lastConn atomic.Uint64
 }
 
@@ -97,7 +97,7 @@ func New(cfg Config) (*Gateway, error) {
 		// A quarter is for answers, and one may be as large as a request.
 		return nil, fmt.Errorf("limits.memory (%d bytes) must be at least four times limits.max_frame (%d bytes)", cfg.Memory, cfg.MaxFrame)
 	}
-	g := &Gateway{cfg: cfg, memory: newMemory(cfg.Memory), workers: newWorkers(2*runtime.GOMAXPROCS(0), cfg.Batch)}
+	g := &Gateway{cfg: cfg, memory: newMemory(cfg.Memory), workers: pipeline.NewWorkers(2*runtime.GOMAXPROCS(0), cfg.Batch)}
 	g.memory.answers.starving = g.closeStalled
 	for _, cc := range cfg.Clusters {
 		c, err := newCluster(g, cc)

@@ -5,8 +5,7 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/guardlock/guardlock/audit"
-	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/gateway/wire"
 )
 
@@ -15,24 +14,16 @@ import (
 // until it is queued, then by the writer.
 type produce struct {
 	req     wire.Produce
-	parts   []decided
+	parts   []part
 	names   []byte // topic names that outlive the frame
 	acks0   bool
 	rebuilt bool // some partition's records differ from the client's
 }
 
-// decided is the decision on one partition's batch.
-type decided struct {
-	topic, part int // indices in req
-	key         guardKey
-	header      recordbatch.Header
-	ticket      audit.Ticket
-	zstd        bool // may be compressed with it
-	refused     bool
-	why         refusal
-	rejects     []wire.RecordError
-	routes      []routed
-	bound       bool
+// part is the decision on one partition's batch: indices in req, and the decision.
+type part struct {
+	topic, partition int
+	decided          pipeline.Decided
 }
 
 var producePool = sync.Pool{New: func() any { return new(produce) }}
@@ -68,7 +59,7 @@ func (c *conn) produceRequest(ctx context.Context, h wire.RequestHeader, frame [
 		}
 		audited = true
 		for j := range p.req.Topics[i].Partitions {
-			if err := c.decide(ctx, p, decided{topic: i, part: j, key: guardKey{name, p.req.Topics[i].Partitions[j].Index}}, g); err != nil {
+			if err := c.decide(ctx, p, i, j, name, g); err != nil {
 				p.free()
 				return err
 			}
@@ -85,12 +76,51 @@ func (c *conn) produceRequest(ctx context.Context, h wire.RequestHeader, frame [
 	return nil
 }
 
-// unknownTopicID is the grant of a topic id that nobody can name: policy is by
-// name, so nothing may pass.
-var unknownTopicID = &Grant{Refusal: audit.OutcomeInvalid, Why: refuseUnknownTopic.reason}
+// produceWithZstd is the first version of Produce in which brokers take zstd
+// (KIP-110).
+const produceWithZstd = 7
+
+// decide hands one partition's batch to the pipeline. An error closes the
+// connection.
+func (c *conn) decide(ctx context.Context, p *produce, topic, partition int, name string, g *pipeline.Grant) error {
+	q := &p.req.Topics[topic].Partitions[partition]
+	d, err := c.cluster.pipeline.Decide(ctx, &pipeline.Input{
+		Direction: pipeline.Produce,
+		Partition: pipeline.Partition{Topic: name, Number: q.Index},
+		TopicID:   p.req.Topics[topic].ID,
+		Records:   q.Records,
+		Zstd:      p.req.Version >= produceWithZstd,
+		Client:    c.sender(),
+		Grant:     g,
+		Guard:     &c.guard,
+		Memory:    &c.encodes,
+		Log:       c.log,
+	})
+	if err != nil {
+		return err
+	}
+
+	q.Records = d.Out
+	q.Skip = d.Out == nil
+	p.rebuilt = p.rebuilt || d.Rebuilt
+	p.parts = append(p.parts, part{topic: topic, partition: partition, decided: d})
+	return nil
+}
+
+// sender is the client as decisions name it: as it was when its grant was
+// looked up.
+func (c *conn) sender() pipeline.Client {
+	return pipeline.Client{
+		Connection: c.id,
+		Principal:  c.known.client.Principal,
+		ID:         c.known.client.ID,
+		Source:     c.source,
+		TLS:        c.tls,
+	}
+}
 
 // grantFor names the topic and looks its grant up.
-func (c *conn) grantFor(ctx context.Context, t *wire.ProduceTopic, b *Bindings, client *Known) (string, *Grant) {
+func (c *conn) grantFor(ctx context.Context, t *wire.ProduceTopic, b *Bindings, client *Known) (string, *pipeline.Grant) {
 	if t.Name != nil || t.ID == ([16]byte{}) {
 		name := c.cluster.topics.intern(t.Name)
 		return name, b.Lookup(name, client)
@@ -99,7 +129,7 @@ func (c *conn) grantFor(ctx context.Context, t *wire.ProduceTopic, b *Bindings, 
 	defer cancel()
 	name, err := c.cluster.topicName(ctx, t.ID)
 	if err != nil {
-		return "", unknownTopicID
+		return "", pipeline.UnknownTopicID
 	}
 	return name, b.Lookup(name, client)
 }

@@ -3,22 +3,9 @@ package gateway
 import (
 	"context"
 	"encoding/binary"
-	"time"
 
-	"go.uber.org/zap"
-
-	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/wire"
 )
-
-// firstIndex is the record that a decision id names: the first rejected one, or
-// the batch.
-func firstIndex(d *decided) int {
-	if len(d.rejects) > 0 {
-		return int(d.rejects[0].Index)
-	}
-	return -1
-}
 
 // settle waits until the decisions of one request are durable and prepares what
 // goes upstream and what the client is told. This is the crash point that
@@ -31,7 +18,7 @@ func (c *conn) settle(ctx context.Context, s *step) error {
 	skipped := false
 	for i := range p.parts {
 		d := &p.parts[i]
-		skipped = skipped || p.req.Topics[d.topic].Partitions[d.part].Skip
+		skipped = skipped || p.req.Topics[d.topic].Partitions[d.partition].Skip
 	}
 	var closing error
 	if p.acks0 && skipped {
@@ -58,57 +45,18 @@ func (c *conn) settle(ctx context.Context, s *step) error {
 	return closing
 }
 
-func (c *conn) settlePart(ctx context.Context, p *produce, d *decided) {
-	why, refused := c.verdict(ctx, d)
+func (c *conn) settlePart(ctx context.Context, p *produce, d *part) {
+	answer, refused, err := c.cluster.pipeline.Settle(ctx, &d.decided, &c.guard, c.log)
 	if !refused {
 		return
 	}
-	seq, id := d.ticket.Seq(), ""
-	if seq != 0 {
-		id = c.cluster.gw.cfg.Journal.ID(seq, firstIndex(d)).String()
-	}
-	q := &p.req.Topics[d.topic].Partitions[d.part]
+
+	q := &p.req.Topics[d.topic].Partitions[d.partition]
 	q.Skip = true
-	q.Result = why.result(id)
-	q.Result.Records = d.rejects
-	for i := range d.rejects {
-		// Clients that show per-record errors show nothing else.
-		e := &d.rejects[i]
-		e.Message += " (decision " + c.cluster.gw.cfg.Journal.ID(d.ticket.Seq(), int(e.Index)).String() + ")"
-	}
-	if d.refused {
-		return
-	}
-	if !c.guard.refuse(d.key, d.header.ProducerID, d.header.ProducerEpoch, d.header.BaseSequence) {
+	q.Result = answer
+	if err != nil {
 		c.upstream.Close() // what follows cannot be held back one by one
 	}
-	if seq != 0 {
-		// The entry says forwarded, and may be durable: it must not stay open.
-		c.cluster.gw.cfg.Journal.Bind(seq, audit.Binding{BaseOffset: -1, ErrorCode: why.code})
-		d.bound = true
-	}
-}
-
-// verdict is what holds for a partition once its decision is durable. Batches
-// behind one that is refused only now were decided before it was: the guard has
-// to be asked again.
-func (c *conn) verdict(ctx context.Context, d *decided) (refusal, bool) {
-	if err := d.ticket.Wait(ctx); err != nil {
-		return refuseUnavailable, true
-	}
-	if d.refused {
-		return d.why, true
-	}
-	if c.guard.follows(d.key, d.header.ProducerID, d.header.ProducerEpoch, d.header.BaseSequence) {
-		return refuseOutOfOrder, true
-	}
-	if len(d.routes) > 0 {
-		if err := c.cluster.sendRoutes(ctx, d); err != nil {
-			c.log.Warn("a batch is refused, since records of it cannot be routed; look at the topic that they must go to", zap.Error(err))
-			return refuseRoute, true
-		}
-	}
-	return refusal{}, false
 }
 
 // rebuild writes the request anew, without what is answered here. The records
@@ -159,7 +107,7 @@ func (c *conn) answerProduce(dst, frame []byte, p *pending) (out []byte, changed
 	partial := false
 	for i := range p.produce.parts {
 		d := &p.produce.parts[i]
-		partial = partial || p.produce.req.Topics[d.topic].Partitions[d.part].Skip
+		partial = partial || p.produce.req.Topics[d.topic].Partitions[d.partition].Skip
 	}
 	if !partial {
 		return wire.RewriteResponse(dst, p.key, p.version, frame, c.cluster, c.cluster.topics)
@@ -175,45 +123,38 @@ func (c *conn) answerProduce(dst, frame []byte, p *pending) (out []byte, changed
 	return out, true, err
 }
 
-// bind tells the journal where each batch is, or that it is nowhere.
+// bind tells the log where each batch is, or that it is nowhere.
 func (c *conn) bind(p *pending, frame []byte) error {
 	return wire.ProduceResults(p.version, frame, func(a *wire.ProduceAnswer) error {
 		d := p.produce.find(a)
-		if d == nil || d.bound {
-			return nil // not ours to record, or bound already
+		if d == nil {
+			return nil // not ours to record
 		}
-		d.bound = true
-		if mayBeStored(a.ErrorCode) {
-			c.cluster.resolver.add([]uint64{d.ticket.Seq()})
-			return nil
+		if known := c.cluster.pipeline.Answered(&d.decided, a); !known {
+			c.cluster.resolver.add([]uint64{d.decided.Seq()})
 		}
-		b := audit.Binding{BaseOffset: a.BaseOffset, ErrorCode: a.ErrorCode}
-		if a.LogAppendTime > 0 {
-			b.AppendTime = time.UnixMilli(a.LogAppendTime)
-		}
-		c.cluster.gw.cfg.Journal.Bind(d.ticket.Seq(), b)
 		return nil
 	})
 }
 
-func (p *produce) find(a *wire.ProduceAnswer) *decided {
+func (p *produce) find(a *wire.ProduceAnswer) *part {
 	for i := range p.parts {
 		d := &p.parts[i]
 		t := &p.req.Topics[d.topic]
-		if d.key.partition == a.Partition && string(t.Name) == string(a.Topic) && t.ID == a.TopicID {
+		if d.decided.Partition.Number == a.Partition && string(t.Name) == string(a.Topic) && t.ID == a.TopicID {
 			return d
 		}
 	}
 	return nil
 }
 
-// unbound lists the decisions whose fate is not known: forwarded, not answered.
-func (p *produce) unbound() []uint64 {
+// unanswered lists the decisions whose outcome is not known: forwarded, not answered.
+func (p *produce) unanswered() []uint64 {
 	var seqs []uint64
 	for i := range p.parts {
 		d := &p.parts[i]
-		if !d.bound && !p.req.Topics[d.topic].Partitions[d.part].Skip {
-			seqs = append(seqs, d.ticket.Seq())
+		if d.decided.Open() && !p.req.Topics[d.topic].Partitions[d.partition].Skip {
+			seqs = append(seqs, d.decided.Seq())
 		}
 	}
 	return seqs

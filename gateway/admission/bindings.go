@@ -9,6 +9,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/transforms"
 )
@@ -68,8 +69,8 @@ func (a *Admitter) Build(ctx context.Context, rules []Rule, modules map[string]M
 	return s, nil
 }
 
-func (a *Admitter) grant(ctx context.Context, r Rule, modules map[string]Module, s *Set) (*gateway.Grant, error) {
-	g := &gateway.Grant{Binding: r.Binding, RejectCode: r.RejectCode, Recompress: r.Recompress, KeepCodec: r.KeepCodec, Evidence: r.Evidence}
+func (a *Admitter) grant(ctx context.Context, r Rule, modules map[string]Module, s *Set) (*pipeline.Grant, error) {
+	g := &pipeline.Grant{Binding: r.Binding, RejectCode: r.RejectCode, Recompress: r.Recompress, KeepCodec: r.KeepCodec, Evidence: r.Evidence}
 	var chain []*transforms.Module
 	for _, name := range r.Modules {
 		m, ok := modules[name]
@@ -99,7 +100,7 @@ func (a *Admitter) grant(ctx context.Context, r Rule, modules map[string]Module,
 }
 
 // addModule notes a module that the grant's chain runs.
-func addModule(g *gateway.Grant, a Admitted) {
+func addModule(g *pipeline.Grant, a Admitted) {
 	g.Modules = append(g.Modules, audit.ModuleRef{Name: a.Module.Name(), Digest: a.Module.Digest()})
 	g.Reasons = append(g.Reasons, a.Module.Reasons())
 	g.Routes = append(g.Routes, a.Module.Routes())

@@ -6,6 +6,7 @@ import (
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/admission"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/internal/config"
 )
@@ -63,13 +64,13 @@ func place(b config.Binding) admission.Place {
 }
 
 // unbound is what becomes of topics that no binding matches.
-func unbound(cfg *config.Config) *gateway.Grant {
+func unbound(cfg *config.Config) *pipeline.Grant {
 	switch cfg.UnboundTopics {
 	case "record":
-		return &gateway.Grant{Binding: "unbound", RejectCode: kerr.InvalidRecord.Code, KeepCodec: true}
+		return &pipeline.Grant{Binding: "unbound", RejectCode: kerr.InvalidRecord.Code, KeepCodec: true}
 	case "insecure_pass":
-		return &gateway.Grant{Binding: "unbound", Unaudited: true}
+		return &pipeline.Grant{Binding: "unbound", Unaudited: true}
 	default:
-		return gateway.RefuseUnbound()
+		return pipeline.Unbound
 	}
 }

@@ -5,19 +5,19 @@ import (
 	"net"
 	"strconv"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+
 	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/internal/config"
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/sasl"
 )
 
 func (s *Server) newGateway() (*gateway.Gateway, error) {
 	l := s.cfg.Limits
 	gc := gateway.Config{
-		Journal:        s.journal,
-		Ledger:         s.journal,
+		Decisions:      s.journal,
 		Log:            s.log.Logger,
 		MaxFrame:       l.MaxFrame,
 		Memory:         l.Memory,

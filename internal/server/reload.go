@@ -16,6 +16,7 @@ import (
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/admission"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/internal/build"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/disk"
@@ -437,7 +438,7 @@ func without(bindings []gateway.Binding, revoked map[string]*admission.Refused) 
 }
 
 // refusing is a grant under which nothing may be produced any more.
-func refusing(g *gateway.Grant, refused *admission.Refused) *gateway.Grant {
+func refusing(g *pipeline.Grant, refused *admission.Refused) *pipeline.Grant {
 	out := *g
 	out.Chain = nil
 	out.Refusal = refused.Outcome

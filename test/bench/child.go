@@ -14,6 +14,7 @@ import (
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/transforms"
 	"github.com/guardlock/guardlock/transforms/modules"
 	"github.com/guardlock/guardlock/transforms/record"
@@ -112,7 +113,7 @@ func serveGateway(ctx context.Context, mode, upstream, dir string) (string, erro
 		return "", err
 	}
 
-	g, err := gateway.New(gateway.Config{Journal: journal, Ledger: journal, Clusters: []gateway.ClusterConfig{{
+	g, err := gateway.New(gateway.Config{Decisions: journal, Clusters: []gateway.ClusterConfig{{
 		Name: "bench", Upstream: cluster, Host: "127.0.0.1", MaxNode: 10}}})
 	if err != nil {
 		return "", err
@@ -132,7 +133,7 @@ func serveGateway(ctx context.Context, mode, upstream, dir string) (string, erro
 }
 
 func bindingsFor(ctx context.Context, mode string) (*gateway.Bindings, error) {
-	grant := &gateway.Grant{Binding: "bench", RejectCode: kerr.InvalidRecord.Code, KeepCodec: true}
+	grant := &pipeline.Grant{Binding: "bench", RejectCode: kerr.InvalidRecord.Code, KeepCodec: true}
 	switch mode {
 	case modePass:
 		grant.Unaudited = true
@@ -153,7 +154,7 @@ func bindingsFor(ctx context.Context, mode string) (*gateway.Bindings, error) {
 		grant.Modules, grant.Reasons, grant.Routes = []audit.ModuleRef{{Name: "uppercase", Digest: m.Digest()}}, [][]string{m.Reasons()}, [][]string{nil}
 	}
 
-	return gateway.NewBindings([]gateway.Binding{{Topics: []string{benchTopic}, Grant: grant}}, gateway.RefuseUnbound()), nil
+	return gateway.NewBindings([]gateway.Binding{{Topics: []string{benchTopic}, Grant: grant}}, pipeline.Unbound), nil
 }
 
 func uppercase(ctx context.Context) (*transforms.Module, error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 )
 
 // twoClusters is a world whose gateway serves a second cluster, eu, with the
@@ -25,23 +26,23 @@ func newTwoClusters(t *testing.T) *twoClusters {
 	t.Cleanup(second.Close)
 	w := &twoClusters{}
 	w.world = newWorld(t, judgeSetup(1, func(c *gateway.Config) {
-		c.Journal = &forgetful{c.Journal, &w.silent}
+		c.Decisions = &forgetful{c.Decisions, &w.silent}
 		c.Clusters = append(c.Clusters, gateway.ClusterConfig{Name: "eu", Upstream: upstream(t, second), Host: "127.0.0.1", MaxNode: 63})
 	}))
 
 	w.eu = w.gateway.Cluster("eu")
-	w.eu.SetBindings(gateway.NewBindings(w.set.Bindings, gateway.RefuseUnbound()))
+	w.eu.SetBindings(gateway.NewBindings(w.set.Bindings, pipeline.Unbound))
 	return w
 }
 
 type forgetful struct {
-	gateway.Journal
+	gateway.DecisionLog
 	silent *atomic.Bool
 }
 
 func (f *forgetful) Bind(seq uint64, b audit.Binding) {
 	if !f.silent.Load() {
-		f.Journal.Bind(seq, b)
+		f.DecisionLog.Bind(seq, b)
 	}
 }
 

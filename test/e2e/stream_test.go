@@ -13,6 +13,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 )
 
 // passing is a world in which nothing is decided about any topic, so that large
@@ -21,7 +22,7 @@ func passing(t *testing.T, patience time.Duration) *world {
 	t.Helper()
 	w := newWorld(t, setup{topics: map[string]int32{"in": 1}, configure: func(c *gateway.Config) { c.FrameTimeout = patience },
 		kafka: []kfake.Opt{kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "8000000"})}})
-	w.cluster.SetBindings(gateway.NewBindings(nil, &gateway.Grant{Unaudited: true}))
+	w.cluster.SetBindings(gateway.NewBindings(nil, &pipeline.Grant{Unaudited: true}))
 	return w
 }
 
@@ -91,7 +92,7 @@ func TestRequestBehindOnesThatPassByIsDecided(t *testing.T) {
 	s := judgeSetup(1, nil)
 	s.topics["by"] = 1
 	w := newWorld(t, s)
-	w.cluster.SetBindings(gateway.NewBindings(w.set.Bindings, &gateway.Grant{Unaudited: true}))
+	w.cluster.SetBindings(gateway.NewBindings(w.set.Bindings, &pipeline.Grant{Unaudited: true}))
 	c := dial(t, w.addr())
 	large := func(topic, first string) *produceRequest {
 		return produceOf(-1, part{topic, 0, batchOf(nobody, first+strings.Repeat("x", 70<<10))})
@@ -150,7 +151,7 @@ func TestUrgentDataHidesNothing(t *testing.T) {
 	s := judgeSetup(1, func(c *gateway.Config) { c.FrameTimeout = 200 * time.Millisecond })
 	s.topics["by"] = 1
 	w := newWorld(t, s)
-	w.cluster.SetBindings(gateway.NewBindings(w.set.Bindings, &gateway.Grant{Unaudited: true}))
+	w.cluster.SetBindings(gateway.NewBindings(w.set.Bindings, &pipeline.Grant{Unaudited: true}))
 	long := strings.Repeat("x", 70<<10)
 	by := produceOf(-1, part{"by", 0, batchOf(nobody, "b"+long)})
 	rejected := produceOf(-1, part{"in", 0, batchOf(nobody, "r"+long)})

@@ -95,7 +95,7 @@ func TestNothingIsStoredOnceTheDiskOfTheLogIsFull(t *testing.T) {
 // overloaded refuses the first decisions for a while, as the log does when the
 // disk is slower than the producers.
 type overloaded struct {
-	gateway.Journal
+	gateway.DecisionLog
 	closed *audit.Log // stands for the refusal
 	refuse func(*audit.BatchEntry) bool
 }
@@ -104,7 +104,7 @@ func (o *overloaded) Append(e *audit.BatchEntry, batch []byte) audit.Ticket {
 	if o.refuse(e) {
 		return o.closed.Append(e, batch)
 	}
-	return o.Journal.Append(e, batch)
+	return o.DecisionLog.Append(e, batch)
 }
 
 func closedLog(t *testing.T) *audit.Log {
@@ -119,7 +119,7 @@ func closedLog(t *testing.T) *audit.Log {
 func TestProducersRetryWhileTheLogIsUnavailable(t *testing.T) {
 	refusals := 3
 	w := newWorld(t, judgeSetup(1, func(c *gateway.Config) {
-		c.Journal = &overloaded{c.Journal, closedLog(t), func(*audit.BatchEntry) bool { refusals--; return refusals >= 0 }}
+		c.Decisions = &overloaded{c.Decisions, closedLog(t), func(*audit.BatchEntry) bool { refusals--; return refusals >= 0 }}
 	}))
 	c := client(t, w.addr(), kgo.MaxProduceRequestsInflightPerBroker(1))
 	mustSend(t, c, "in", 0, "a")
@@ -128,7 +128,7 @@ func TestProducersRetryWhileTheLogIsUnavailable(t *testing.T) {
 
 func TestNothingBehindAnUnrecordedBatchIsStored(t *testing.T) {
 	w := newWorld(t, judgeSetup(1, func(c *gateway.Config) {
-		c.Journal = &overloaded{c.Journal, closedLog(t), func(e *audit.BatchEntry) bool { return e.ProducerID >= 0 && e.BaseSequence == 0 }}
+		c.Decisions = &overloaded{c.Decisions, closedLog(t), func(e *audit.BatchEntry) bool { return e.ProducerID >= 0 && e.BaseSequence == 0 }}
 	}))
 	c := dial(t, w.addr())
 	p := c.newProducer()

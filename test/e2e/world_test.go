@@ -16,6 +16,7 @@ import (
 	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/admission"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/policy"
 	"github.com/guardlock/guardlock/signing"
 	"github.com/guardlock/guardlock/transforms"
@@ -62,7 +63,7 @@ func newWorld(t *testing.T, s setup) *world {
 	w.journal = must(audit.Open(w.logDir, audit.Options{Key: [32]byte{1}, Node: "e2e"}))(t)
 	runtime := must(transforms.New(transforms.Config{}))(t)
 	w.set = w.admit(s, runtime)
-	cfg := gateway.Config{Journal: w.journal, Ledger: w.journal, Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel)),
+	cfg := gateway.Config{Decisions: w.journal, Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel)),
 		FrameTimeout: 10 * time.Second, DrainTimeout: 10 * time.Second,
 		Clusters: []gateway.ClusterConfig{{Name: "main", Upstream: upstream(t, w.kafka), Host: "127.0.0.1", MaxNode: 63}}}
 
@@ -71,7 +72,7 @@ func newWorld(t *testing.T, s setup) *world {
 	}
 	w.gateway = must(gateway.New(cfg))(t)
 	w.cluster = w.gateway.Cluster("main")
-	w.cluster.SetBindings(gateway.NewBindings(w.set.Bindings, gateway.RefuseUnbound()))
+	w.cluster.SetBindings(gateway.NewBindings(w.set.Bindings, pipeline.Unbound))
 	w.serve()
 	t.Cleanup(func() {
 		w.stop()

@@ -18,6 +18,7 @@ import (
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/kafka"
 	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
@@ -205,7 +206,7 @@ func fetchAt(ctx context.Context, client *kgo.Client, t kadm.TopicDetail, p kadm
 }
 
 func sameAsDecided(b *audit.BatchInfo, key [32]byte, batch []byte) bool {
-	evidence := gateway.EvidenceOf(batch, b.Evidence)
+	evidence := pipeline.EvidenceOf(batch, b.Evidence)
 	return evidence != nil && b.CheckMAC(key, evidence) && recordbatch.Intact(batch)
 }
 

@@ -20,7 +20,7 @@ import (
 
 // ledger is a decision log in memory that knows a batch by the one value in it.
 type ledger struct {
-	Journal // none: the resolver only binds
+	DecisionLog // none: the resolver only binds
 
 	mu     sync.Mutex
 	values map[uint64]string
@@ -108,7 +108,7 @@ func newSearched(t *testing.T, values ...string) *searched {
 		t.Fatal(err)
 	}
 	l := newLedger()
-	g, err := New(Config{Journal: l, Ledger: l, Clusters: []ClusterConfig{{Name: "main", Upstream: up, Host: "127.0.0.1"}}})
+	g, err := New(Config{Decisions: l, Clusters: []ClusterConfig{{Name: "main", Upstream: up, Host: "127.0.0.1"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

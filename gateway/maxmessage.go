@@ -25,9 +25,9 @@ type topicLimit struct {
 // limitAge is how long a looked up limit is believed.
 const limitAge = time.Minute
 
-// maxMessage returns the largest batch that the topic takes, in bytes. Where it
-// cannot be learned there is no limit here: the broker has the last word.
-func (c *Cluster) maxMessage(ctx context.Context, topic string) int {
+// MaxMessage implements pipeline.Topics. Where the limit cannot be learned there
+// is none here: the broker has the last word.
+func (c *Cluster) MaxMessage(ctx context.Context, topic string) int {
 	l := &c.limits
 	l.mu.Lock()
 	got, ok := l.known[topic]

@@ -1,6 +1,8 @@
-package gateway
+package pipeline
 
-// sequenceGuard keeps the promise that Kafka clients build on: after a batch
+import "github.com/guardlock/guardlock/gateway/recordbatch"
+
+// Guard keeps the promise that Kafka clients build on: after a batch
 // of a producer is refused, nothing of that producer that was already in
 // flight behind it may be stored.
 //
@@ -12,14 +14,9 @@ package gateway
 // until the client comes back with the refused sequence or a new epoch.
 //
 // It lives on one connection, like the requests in flight it speaks about, and
-// is owned by the connection's reader.
-type sequenceGuard struct {
-	holes map[guardKey]hole
-}
-
-type guardKey struct {
-	topic     string
-	partition int32
+// is owned by the connection's reader. The zero Guard is ready to use.
+type Guard struct {
+	holes map[Partition]hole
 }
 
 type hole struct {
@@ -34,26 +31,26 @@ const maxHoles = 1 << 14
 // blocks reports whether the batch follows a refused one, and forgets the hole
 // when the client has come back to it. Batches without a producer id have no
 // order to keep.
-func (g *sequenceGuard) blocks(k guardKey, producer int64, epoch int16, sequence int32) bool {
-	if len(g.holes) == 0 || producer < 0 {
+func (g *Guard) blocks(b *recordbatch.Header, k Partition) bool {
+	if len(g.holes) == 0 || b.ProducerID < 0 {
 		return false
 	}
 	h, ok := g.holes[k]
 	if !ok {
 		return false
 	}
-	if h.producer != producer || h.epoch != epoch || sequence == h.sequence {
+	if h.producer != b.ProducerID || h.epoch != b.ProducerEpoch || b.BaseSequence == h.sequence {
 		delete(g.holes, k)
 		return false
 	}
-	return h.before(sequence)
+	return h.before(b.BaseSequence)
 }
 
 // follows reports whether the batch comes after a refused one, and changes
 // nothing.
-func (g *sequenceGuard) follows(k guardKey, producer int64, epoch int16, sequence int32) bool {
+func (g *Guard) follows(b *recordbatch.Header, k Partition) bool {
 	h, ok := g.holes[k]
-	return ok && h.producer == producer && h.epoch == epoch && h.before(sequence)
+	return ok && h.producer == b.ProducerID && h.epoch == b.ProducerEpoch && h.before(b.BaseSequence)
 }
 
 // before compares distances, since sequence numbers wrap after 2^31-1.
@@ -63,20 +60,20 @@ func (h hole) before(sequence int32) bool {
 
 // refuse remembers a batch that was not stored. It reports false when the
 // connection has too many open holes and must be closed.
-func (g *sequenceGuard) refuse(k guardKey, producer int64, epoch int16, sequence int32) bool {
-	if producer < 0 {
+func (g *Guard) refuse(b *recordbatch.Header, k Partition) bool {
+	if b.ProducerID < 0 {
 		return true
 	}
 	h, ok := g.holes[k]
-	if ok && h.producer == producer && h.epoch == epoch && !(hole{sequence: sequence}).before(h.sequence) {
+	if ok && h.producer == b.ProducerID && h.epoch == b.ProducerEpoch && !(hole{sequence: b.BaseSequence}).before(h.sequence) {
 		return true // the first hole is the one the client must come back to
 	}
 	if !ok && len(g.holes) >= maxHoles {
 		return false
 	}
 	if g.holes == nil {
-		g.holes = map[guardKey]hole{}
+		g.holes = map[Partition]hole{}
 	}
-	g.holes[k] = hole{producer: producer, epoch: epoch, sequence: sequence}
+	g.holes[k] = hole{producer: b.ProducerID, epoch: b.ProducerEpoch, sequence: b.BaseSequence}
 	return true
 }

@@ -13,17 +13,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 )
-
-// Ledger is the part of the decision log that remembers which forwarded batches
-// have no answer yet and which stand where, and recognises their bytes. A batch
-// that Unbound no longer lists is known to every BoundAt that is called after.
-// Safe for concurrent use.
-type Ledger interface {
-	Unbound() []audit.BatchRef
-	Matches(r audit.BatchRef, batch []byte) bool
-	BoundAt(ctx context.Context, t audit.Target, offset int64) ([]audit.BatchRef, error)
-}
 
 // resolver finds out what became of batches that were forwarded but whose
 // answer was lost, in a crash or with a connection. The topic itself knows: a
@@ -85,22 +76,17 @@ func (r *resolver) run(ctx context.Context) {
 	}
 }
 
-type partitionKey struct {
-	topic     string
-	partition int32
-}
-
 // pass looks once at every partition that has open decisions.
 func (r *resolver) pass(ctx context.Context) {
-	groups := map[partitionKey][]audit.BatchRef{}
+	groups := map[pipeline.Partition][]audit.BatchRef{}
 	open := map[uint64]bool{}
-	for _, ref := range r.cluster.gw.cfg.Ledger.Unbound() {
+	for _, ref := range r.cluster.gw.cfg.Decisions.Unbound() {
 		if !r.cluster.owns(ref) {
 			continue
 		}
 		open[ref.Seq] = true
 		if _, ours := r.givenUp(ref.Seq); ours {
-			k := partitionKey{ref.Topic, ref.Partition}
+			k := pipeline.Partition{Topic: ref.Topic, Number: ref.Partition}
 			groups[k] = append(groups[k], ref)
 		}
 	}
@@ -108,7 +94,7 @@ func (r *resolver) pass(ctx context.Context) {
 	for k, refs := range groups {
 		if err := r.partition(ctx, k, refs); err != nil && ctx.Err() == nil {
 			r.cluster.log.Warn("looking for batches without an answer failed; trying again",
-				zap.String("topic", k.topic), zap.Int32("partition", k.partition), zap.Error(err))
+				zap.String("topic", k.Topic), zap.Int32("partition", k.Number), zap.Error(err))
 		}
 	}
 }
@@ -133,7 +119,7 @@ func (r *resolver) forgetExcept(open map[uint64]bool) {
 // partition reads the end of one partition and binds what it finds. The search
 // starts a while before the oldest decision by record time; producers set those
 // times, so what is not found there is looked for from the beginning.
-func (r *resolver) partition(ctx context.Context, k partitionKey, refs []audit.BatchRef) error {
+func (r *resolver) partition(ctx context.Context, k pipeline.Partition, refs []audit.BatchRef) error {
 	refs, err := r.ofThisTopic(ctx, k, refs)
 	if err != nil || len(refs) == 0 {
 		return err
@@ -151,7 +137,7 @@ func (r *resolver) partition(ctx context.Context, k partitionKey, refs []audit.B
 	if err != nil {
 		return err
 	}
-	near, err := offsetOf(admin.ListOffsetsAfterMilli(ctx, oldest.Add(-10*time.Minute).UnixMilli(), k.topic))(k)
+	near, err := offsetOf(admin.ListOffsetsAfterMilli(ctx, oldest.Add(-10*time.Minute).UnixMilli(), k.Topic))(k)
 	if err != nil {
 		return err
 	}
@@ -160,7 +146,7 @@ func (r *resolver) partition(ctx context.Context, k partitionKey, refs []audit.B
 	if err != nil || len(s.left) == 0 {
 		return err
 	}
-	start, err := offsetOf(admin.ListStartOffsets(ctx, k.topic))(k)
+	start, err := offsetOf(admin.ListStartOffsets(ctx, k.Topic))(k)
 	if err != nil {
 		return err
 	}
@@ -180,7 +166,7 @@ func (r *resolver) partition(ctx context.Context, k partitionKey, refs []audit.B
 
 // logEnd returns where the leader's log ends, which is beyond what consumers are
 // shown while replicas lag: the end of its current epoch (KIP-101, KIP-320).
-func (c *Cluster) logEnd(ctx context.Context, k partitionKey) (int64, error) {
+func (c *Cluster) logEnd(ctx context.Context, k pipeline.Partition) (int64, error) {
 	leader, err := c.leaderOf(ctx, k)
 	if err != nil {
 		return 0, err
@@ -188,9 +174,9 @@ func (c *Cluster) logEnd(ctx context.Context, k partitionKey) (int64, error) {
 	req := kmsg.NewPtrOffsetForLeaderEpochRequest()
 	req.ReplicaID = -1
 	t := kmsg.NewOffsetForLeaderEpochRequestTopic()
-	t.Topic = k.topic
+	t.Topic = k.Topic
 	p := kmsg.NewOffsetForLeaderEpochRequestTopicPartition()
-	p.Partition, p.CurrentLeaderEpoch, p.LeaderEpoch = k.partition, leader.epoch, leader.epoch
+	p.Partition, p.CurrentLeaderEpoch, p.LeaderEpoch = k.Number, leader.epoch, leader.epoch
 	t.Partitions = append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
 	ctx, cancel := context.WithTimeout(ctx, c.gw.cfg.DialTimeout)
@@ -214,7 +200,7 @@ func (c *Cluster) logEnd(ctx context.Context, k partitionKey) (int64, error) {
 func (r *resolver) settle(refs []audit.BatchRef, code int16) {
 	for _, ref := range refs {
 		if r.over(ref) {
-			r.cluster.gw.cfg.Journal.Bind(ref.Seq, audit.Binding{BaseOffset: -1, ErrorCode: code, Recovered: true})
+			r.cluster.gw.cfg.Decisions.Bind(ref.Seq, audit.Binding{BaseOffset: -1, ErrorCode: code, Recovered: true})
 		}
 	}
 }
@@ -227,7 +213,7 @@ func (r *resolver) over(ref audit.BatchRef) bool {
 
 // ofThisTopic leaves out batches whose topic was deleted, and maybe made again
 // under its name: their records went with it. It returns the others.
-func (r *resolver) ofThisTopic(ctx context.Context, k partitionKey, refs []audit.BatchRef) ([]audit.BatchRef, error) {
+func (r *resolver) ofThisTopic(ctx context.Context, k pipeline.Partition, refs []audit.BatchRef) ([]audit.BatchRef, error) {
 	leader, err := r.cluster.leaderOf(ctx, k)
 	if errors.Is(err, errNoTopic) {
 		r.settle(refs, kerr.UnknownTopicOrPartition.Code)
@@ -248,12 +234,12 @@ func (r *resolver) ofThisTopic(ctx context.Context, k partitionKey, refs []audit
 	return here, nil
 }
 
-func offsetOf(l kadm.ListedOffsets, err error) func(partitionKey) (int64, error) {
-	return func(k partitionKey) (int64, error) {
+func offsetOf(l kadm.ListedOffsets, err error) func(pipeline.Partition) (int64, error) {
+	return func(k pipeline.Partition) (int64, error) {
 		if err != nil {
 			return 0, fmt.Errorf("listing offsets: %w", err)
 		}
-		o, ok := l.Lookup(k.topic, k.partition)
+		o, ok := l.Lookup(k.Topic, k.Number)
 		if !ok {
 			return 0, fmt.Errorf("listing offsets: the partition is not there")
 		}
@@ -265,13 +251,13 @@ func offsetOf(l kadm.ListedOffsets, err error) func(partitionKey) (int64, error)
 }
 
 // fetch reads one chunk of a partition as it is stored.
-func (r *resolver) fetch(ctx context.Context, k partitionKey, leader leadership, offset int64) (records []byte, end int64, err error) {
+func (r *resolver) fetch(ctx context.Context, k pipeline.Partition, leader leadership, offset int64) (records []byte, end int64, err error) {
 	req := kmsg.NewPtrFetchRequest()
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 100, 0, 4<<20
 	t := kmsg.NewFetchRequestTopic()
-	t.Topic, t.TopicID = k.topic, leader.topic
+	t.Topic, t.TopicID = k.Topic, leader.topic
 	p := kmsg.NewFetchRequestTopicPartition()
-	p.Partition, p.FetchOffset, p.PartitionMaxBytes = k.partition, offset, 4<<20
+	p.Partition, p.FetchOffset, p.PartitionMaxBytes = k.Number, offset, 4<<20
 	t.Partitions = append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
 	ctx, cancel := context.WithTimeout(ctx, r.cluster.gw.cfg.DialTimeout)
@@ -299,13 +285,13 @@ type leadership struct {
 }
 
 // leaderOf asks who leads a partition.
-func (c *Cluster) leaderOf(ctx context.Context, k partitionKey) (leadership, error) {
-	t, err := c.topicMetadata(ctx, k.topic)
+func (c *Cluster) leaderOf(ctx context.Context, k pipeline.Partition) (leadership, error) {
+	t, err := c.topicMetadata(ctx, k.Topic)
 	if err != nil {
 		return leadership{}, fmt.Errorf("finding the leader: %w", err)
 	}
 	for _, p := range t.Partitions {
-		if p.Partition == k.partition && p.ErrorCode == 0 {
+		if p.Partition == k.Number && p.ErrorCode == 0 {
 			return leadership{p.Leader, p.LeaderEpoch, t.TopicID}, nil
 		}
 	}

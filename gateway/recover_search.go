@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 )
 
@@ -17,7 +18,7 @@ import (
 // stands there and none that is under way may.
 type search struct {
 	*resolver
-	key    partitionKey
+	key    pipeline.Partition
 	ours   map[uint64]bool  // what is looked for, by sequence number in the log
 	left   []audit.BatchRef // what is not found yet, in the log's order
 	copies []*copies
@@ -33,7 +34,7 @@ type copies struct {
 	underWay bool             // a copy may belong to a batch whose answer is still to come
 }
 
-func newSearch(r *resolver, k partitionKey, refs []audit.BatchRef) *search {
+func newSearch(r *resolver, k pipeline.Partition, refs []audit.BatchRef) *search {
 	s := &search{resolver: r, key: k, left: refs, ours: map[uint64]bool{}, looked: map[int64]bool{}, codec: recordbatch.NewCodec(r.cluster.gw.cfg.Batch)}
 	for _, ref := range refs {
 		s.ours[ref.Seq] = true
@@ -102,15 +103,15 @@ func (s *search) matchPlain(ctx context.Context, h recordbatch.Header, content [
 	s.looked[h.BaseOffset] = true
 	c := s.copiesOf(equal)
 	// First what is under way: what is no longer is bound, and BoundAt knows it.
-	others := slices.DeleteFunc(s.cluster.gw.cfg.Ledger.Unbound(), func(ref audit.BatchRef) bool {
-		return s.ours[ref.Seq] || !s.cluster.owns(ref) || partitionKey{ref.Topic, ref.Partition} != s.key
+	others := slices.DeleteFunc(s.cluster.gw.cfg.Decisions.Unbound(), func(ref audit.BatchRef) bool {
+		return s.ours[ref.Seq] || !s.cluster.owns(ref) || pipeline.Partition{Topic: ref.Topic, Number: ref.Partition} != s.key
 	})
 	if len(s.equal(others, h, content)) > 0 {
 		c.underWay = true
 		return nil
 	}
-	at := audit.Target{Cluster: s.cluster.cfg.Name, Topic: s.key.topic, Partition: s.key.partition}
-	there, err := s.cluster.gw.cfg.Ledger.BoundAt(ctx, at, h.BaseOffset)
+	at := audit.Target{Cluster: s.cluster.cfg.Name, Topic: s.key.Topic, Partition: s.key.Number}
+	there, err := s.cluster.gw.cfg.Decisions.BoundAt(ctx, at, h.BaseOffset)
 	if err != nil {
 		return err
 	}
@@ -128,7 +129,7 @@ func (s *search) matchPlain(ctx context.Context, h recordbatch.Header, content [
 func (s *search) equal(refs []audit.BatchRef, h recordbatch.Header, content []byte) []audit.BatchRef {
 	var out []audit.BatchRef
 	for _, ref := range refs {
-		if ref.ProducerID < 0 && ref.Stored == int(h.NumRecords) && s.cluster.gw.cfg.Ledger.Matches(ref, content) {
+		if ref.ProducerID < 0 && ref.Stored == int(h.NumRecords) && s.cluster.gw.cfg.Decisions.Matches(ref, content) {
 			out = append(out, ref)
 		}
 	}
@@ -157,7 +158,7 @@ func (s *search) bindCopies(c *copies) {
 }
 
 func (s *search) bind(ref audit.BatchRef, offset int64) {
-	s.cluster.gw.cfg.Journal.Bind(ref.Seq, audit.Binding{BaseOffset: offset, Recovered: true})
+	s.cluster.gw.cfg.Decisions.Bind(ref.Seq, audit.Binding{BaseOffset: offset, Recovered: true})
 	s.remove(ref)
 }
 

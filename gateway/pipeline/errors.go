@@ -1,4 +1,4 @@
-package gateway
+package pipeline
 
 // This file alone knows which failure is which of Kafka's error codes.
 
@@ -44,6 +44,8 @@ var (
 	refuseTxnRoute     = refusal{audit.OutcomeRejected, "route_in_transaction", kerr.InvalidRecord.Code, "a record must go to another topic, which a transaction cannot promise"}
 	refuseUnavailable  = refusal{audit.OutcomeUnavailable, "audit_unavailable", kerr.NotEnoughReplicas.Code, "the decision cannot be recorded, so nothing is stored; try again"}
 	refuseRoute        = refusal{audit.OutcomeError, "route_failed", kerr.KafkaStorageError.Code, "a record must go to another topic, which did not take it; try again"}
+	refuseReadRoute    = refusal{audit.OutcomeRejected, "route_while_reading", kerr.InvalidRecord.Code, "a record must go to another topic, which reading cannot do"}
+	refuseNoMemory     = refusal{audit.OutcomeTimeout, "no_memory", kerr.RequestTimedOut.Code, "the gateway is out of buffer memory; try again"}
 	refuseForged       = refusal{audit.OutcomeInvalid, "forged_placeholder", kerr.InvalidRecord.Code, "a record has the form that stands for dropped records"}
 )
 
@@ -58,7 +60,7 @@ func tooLarge(before, after, limit int, plain bool) refusal {
 	return refusal{audit.OutcomeError, "too_large", kerr.MessageTooLarge.Code, text}
 }
 
-// whyRefused gives the text for a binding that refuses everything.
+// grantRefusal gives the text for a binding that refuses everything.
 func grantRefusal(g *Grant) refusal {
 	r := refusal{outcome: g.Refusal, reason: g.Why, code: kerr.PolicyViolation.Code}
 	switch g.Refusal {

@@ -1,0 +1,216 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/transforms"
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+// ErrTooManyHoles means that the batch's connection must be closed: so many of
+// its batches were refused that what follows them can no longer be told.
+var ErrTooManyHoles = errors.New("too many partitions with refused batches on one connection")
+
+// Decide judges one batch and hands the decision to the log. A refusal is a
+// decision and no error; the one error is ErrTooManyHoles.
+func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
+	w := <-p.cfg.Workers.free
+	defer func() {
+		w.release()
+		p.cfg.Workers.free <- w
+	}()
+
+	w.take(p, in)
+	if w.d.why, w.d.refused = w.judge(ctx); w.d.refused {
+		w.d.Out = nil
+		w.entry.Outcome = w.d.why.outcome
+		w.entry.Reason = w.d.why.reason
+		if !w.remember() {
+			return w.d, ErrTooManyHoles
+		}
+	} else {
+		w.d.Rebuilt = len(w.d.Out) != len(in.Records) || &w.d.Out[0] != &in.Records[0]
+	}
+
+	w.entry.BytesIn = len(in.Records)
+	w.entry.BytesOut = len(w.d.Out)
+	// Nothing but its content tells later which batch of a producer without an id is the one.
+	w.entry.Evidence = in.Grant.Evidence
+	if w.entry.ProducerID < 0 {
+		w.entry.Evidence = audit.EvidenceContent
+	}
+
+	w.d.ticket = p.cfg.Log.Append(&w.entry, EvidenceOf(w.d.Out, w.entry.Evidence))
+	return w.d, nil
+}
+
+// take begins with a batch. What it is judged by lies in the worker, so that
+// deciding a batch allocates nothing.
+func (w *worker) take(p *Pipeline, in *Input) {
+	w.cfg = &p.cfg
+	w.in = *in
+	w.d = Decided{Partition: in.Partition}
+	w.describe()
+}
+
+// release lets go of the batch, which lies in memory of others.
+func (w *worker) release() {
+	w.batch.Reset()
+	w.in = Input{}
+	w.d = Decided{}
+}
+
+// remember tells the guard of a refused batch. It reports false when the guard
+// is full.
+func (w *worker) remember() bool {
+	return w.in.Direction == Consume || w.in.Guard.refuse(&w.d.header, w.d.Partition)
+}
+
+// EvidenceOf is the part of a batch, as it was forwarded, that the MAC of its
+// decision covers; nil for less than a batch.
+func EvidenceOf(batch []byte, e audit.Evidence) []byte {
+	if e == audit.EvidenceContent {
+		return recordbatch.ContentEvidence(batch)
+	}
+	return recordbatch.HeaderEvidence(batch)
+}
+
+// describe fills in who, where and by what authority: the client as it was when
+// its grant was looked up.
+func (w *worker) describe() {
+	e := &w.entry
+	e.Reset()
+
+	e.ConnID = w.in.Client.Connection
+	e.Principal = w.in.Client.Principal
+	e.ClientID = w.in.Client.ID
+	e.Source = w.in.Client.Source
+	e.TLS = w.in.Client.TLS
+
+	e.Cluster = w.cfg.Cluster
+	e.Topic = w.in.Partition.Topic
+	e.TopicID = w.in.TopicID
+	e.Partition = w.in.Partition.Number
+
+	e.Modules = append(e.Modules, w.in.Grant.Modules...)
+	e.PolicyRevision = w.in.Grant.PolicyRevision
+	e.GrantDigest = w.in.Grant.GrantDigest
+
+	e.ProducerID = -1
+	w.d.header.ProducerID = -1
+}
+
+// judge decides what happens to the batch. It leaves in Out what is to be
+// forwarded, or returns why nothing is.
+func (w *worker) judge(ctx context.Context) (refusal, bool) {
+	if why, refused := w.readHeader(); refused {
+		return why, true
+	}
+
+	g := w.in.Grant
+	switch {
+	case w.in.Direction == Produce && w.in.Guard.blocks(&w.d.header, w.d.Partition):
+		return refuseOutOfOrder, true
+	case g == UnknownTopicID:
+		return refuseUnknownTopic, true
+	case g.Refusal != audit.OutcomePassed:
+		return grantRefusal(g), true
+	case !g.ValidUntil.IsZero() && time.Now().After(g.ValidUntil):
+		return refuseExpired, true
+	}
+
+	w.d.Out = w.in.Records
+	return w.transform(ctx)
+}
+
+func (w *worker) readHeader() (refusal, bool) {
+	if len(w.in.Records) == 0 {
+		return refuseEmpty, true
+	}
+
+	h, err := recordbatch.ParseHeader(w.in.Records)
+	if err == nil && w.in.Direction == Produce {
+		err = h.CheckProduced()
+	}
+	if err != nil {
+		return batchRefusal(err), true
+	}
+
+	w.d.header = h
+	e := &w.entry
+	e.ProducerID = h.ProducerID
+	e.ProducerEpoch = h.ProducerEpoch
+	e.BaseSequence = h.BaseSequence
+	e.Records = int(h.NumRecords)
+	e.Codec = uint8(h.Compression())
+	return refusal{}, false
+}
+
+// transform runs the binding's modules over the batch and encodes the result.
+func (w *worker) transform(ctx context.Context) (refusal, bool) {
+	b := &w.batch
+	if _, err := w.codec.Decode(w.in.Records, b); err != nil {
+		return batchRefusal(err), true
+	}
+
+	g := w.in.Grant
+	if g.Chain != nil {
+		at := transforms.Origin{Topic: w.d.Partition.Topic, Partition: w.d.Partition.Number}
+		if err := g.Chain.Run(ctx, b, at); err != nil {
+			// The text of a sandbox error holds nothing of a record.
+			w.in.Log.Warn("a transform failed; the batch is refused", zap.String("binding", g.Binding), zap.Error(err))
+			return chainRefusal(err), true
+		}
+	}
+
+	if forged(b) {
+		return refuseForged, true
+	}
+	if !b.Changed {
+		w.entry.Add(audit.Ruling{}, len(b.Records))
+		return refusal{}, false
+	}
+	return w.apply(ctx, b)
+}
+
+// apply makes the modules' verdicts the decision, and the changed batch its Out.
+func (w *worker) apply(ctx context.Context, b *record.Batch) (refusal, bool) {
+	g := w.in.Grant
+	r := rulings{grant: g, entry: &w.entry}
+	r.add(b)
+
+	if r.rejected > 0 {
+		w.d.rejects = r.errors
+		return refusal{audit.OutcomeRejected, r.first, g.RejectCode, "rejected by module " + g.Modules[r.by].Name}, true
+	}
+	if r.routed > 0 {
+		switch {
+		case w.in.Direction == Consume:
+			return refuseReadRoute, true
+		case w.d.header.IsTransactional():
+			return refuseTxnRoute, true
+		}
+		w.d.routes = r.copies(b)
+	}
+
+	w.entry.Outcome = r.outcome(len(b.Records))
+	return w.encode(ctx)
+}
+
+// forged reports whether a record has the form of a placeholder: consumers
+// behind us would never see it, those beside us would.
+func forged(b *record.Batch) bool {
+	for i := range b.Records {
+		r := &b.Records[i]
+		if r.Value.IsNull() && r.Verdict <= record.Modified && recordbatch.IsPlaceholder(b, r) {
+			return true
+		}
+	}
+	return false
+}
