@@ -94,7 +94,7 @@ var rooms = map[string][]string{
 		"internal/build", "internal/config", "internal/disk", "internal/exit"},
 	"cmd/guardlock": {"broker", "cmd/guardlock/internal/cli", "cmd/guardlock/internal/decisions", "cmd/guardlock/internal/demo",
 		"cmd/guardlock/internal/kafka", "cmd/guardlock/internal/trust", "cmd/guardlock/internal/users", "internal/build", "internal/config",
-		"internal/exit", "internal/server", "transforms"},
+		"internal/exit", "internal/server", "policy", "transforms"},
 	"cmd/guardlock/internal/cli": {"internal/exit"},
 	"cmd/guardlock/internal/decisions": {"cmd/guardlock/internal/cli", "cmd/guardlock/internal/kafka", "audit", "gateway", "gateway/pipeline", "gateway/recordbatch",
 		"internal/config", "internal/disk", "internal/exit"},

@@ -1,25 +1,66 @@
 package policy
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/guardlock/guardlock/internal/problem"
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
 // Check reports every problem in a policy and its tests, as strictly as Load
-// does and `opa check --strict` would. No problem means an empty result.
-func Check(fsys fs.FS) problem.List {
-	src, err := readSource(fsys, Options{})
+// does and `opa check --strict` would, and whether it can be asked at all, by
+// asking it something. No problem means an empty result; an error, that nobody
+// could look.
+func Check(ctx context.Context, fsys fs.FS, o Options) (problem.List, error) {
+	src, err := readSource(fsys, o)
 	if err != nil {
-		return problemsOf(err)
+		return problemsOf(err), nil
 	}
-	_, problems := src.compile(withTests)
-	return problems
+
+	found, err := src.problems(ctx, o.Worker)
+	if err != nil || len(found) != 0 {
+		return found, err
+	}
+
+	e, err := newEngine(ctx, src, o)
+	if err == nil {
+		_, err = e.Decide(ctx, Example(time.Now()))
+	}
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		return nil, err
+	case errors.Is(err, ErrTimeout), errors.Is(err, ErrMemory), errors.Is(err, ErrFailed):
+		return problem.List{{Message: "asked about an example: " + err.Error()}}, nil
+	}
+
+	// Whatever else it says of the example is for it to say.
+	return nil, nil
+}
+
+// problems compiles the policy with its tests, in a child if there is a command
+// for one.
+func (src *source) problems(ctx context.Context, command []string) (problem.List, error) {
+	if len(command) == 0 {
+		_, problems := src.compile(withTests)
+		return problems, nil
+	}
+
+	_, err := once(ctx, command, order{Check: src, CPU: compileTime})
+	var found problem.List
+	switch {
+	case errors.As(err, &found):
+		return found, nil
+	case err != nil && !errors.Is(err, ErrUnavailable):
+		return problem.List{{Message: "compiling it: " + err.Error()}}, nil
+	}
+
+	return nil, err
 }
 
 // parserOptions keep METADATA comments, for explanations.
@@ -42,11 +83,11 @@ const (
 func (src *source) parse(s selection) (map[string]*ast.Module, problem.List) {
 	modules := map[string]*ast.Module{}
 	var problems problem.List
-	for _, name := range slices.Sorted(maps.Keys(src.modules)) {
+	for _, name := range slices.Sorted(maps.Keys(src.Modules)) {
 		if isTest(name) && s == withoutTests {
 			continue
 		}
-		m, err := ast.ParseModuleWithOpts(name, src.modules[name], parserOptions())
+		m, err := ast.ParseModuleWithOpts(name, src.Modules[name], parserOptions())
 		if err != nil {
 			problems = append(problems, problemsOf(err)...)
 			continue
@@ -94,7 +135,7 @@ func (src *source) compile(s selection) (*ast.Compiler, problem.List) {
 // hasData reports whether data files define path, so that data cannot stand
 // in the place of a rule.
 func (src *source) hasData(path []string) (bool, error) {
-	var at any = src.data
+	var at any = src.Data
 	for _, p := range path {
 		m, ok := at.(map[string]any)
 		if !ok {

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,23 +10,55 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Decision is what a policy decided, held to the floor.
 type Decision struct {
 	Allow          bool
 	Reasons        []string // codes, in order; why not, when not allowed
+	Why            []Reason // the same, as people can be told
 	HostFunctions  []string // in order; none when not allowed
 	Limits         Limits   // never above the grant's, or the gateway's where it has none
 	ValidUntil     time.Time
 	PolicyRevision string
 }
 
-const maxReasons = 256
+// Reason is why a policy denies.
+type Reason struct {
+	Code        string
+	Title       string // of the rule that gives it, if its author described it
+	Description string // the same
+	Detail      string // what was found and what is allowed, if the policy says so
+}
+
+// String is the reason in one line: grant_too_long: 500 days, at most 180.
+func (r Reason) String() string {
+	if text := cmp.Or(r.Detail, r.Title); text != "" {
+		return r.Code + ": " + text
+	}
+	return r.Code
+}
+
+const (
+	maxReasons     = 256
+	maxDetailBytes = 256
+)
 
 // parseDecision reads a decision strictly: every field there, none besides.
-func parseDecision(value any) (Decision, error) {
-	fields, err := exactly(value, "allow", "reasons", "host_functions", "limits", "valid_until")
+func parseDecision(result json.RawMessage) (Decision, error) {
+	dec := json.NewDecoder(bytes.NewReader(result))
+	dec.UseNumber()
+	var value any
+	if err := dec.Decode(&value); err != nil {
+		return Decision{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+
+	if m, ok := value.(map[string]any); ok && m["details"] == nil {
+		m["details"] = map[string]any{} // it may be left out
+	}
+	fields, err := exactly(value, "allow", "reasons", "host_functions", "limits", "valid_until", "details")
 	if err != nil {
 		return Decision{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
@@ -38,13 +72,13 @@ func parseDecision(value any) (Decision, error) {
 	}
 
 	var wire struct {
-		Allow         bool      `json:"allow"`
-		Reasons       []string  `json:"reasons"`
-		HostFunctions []string  `json:"host_functions"`
-		Limits        Limits    `json:"limits"`
-		ValidUntil    time.Time `json:"valid_until"`
+		Allow         bool              `json:"allow"`
+		Reasons       []string          `json:"reasons"`
+		HostFunctions []string          `json:"host_functions"`
+		Limits        Limits            `json:"limits"`
+		ValidUntil    time.Time         `json:"valid_until"`
+		Details       map[string]string `json:"details"`
 	}
-
 	if hasNull(value) {
 		return Decision{}, fmt.Errorf("%w: null", ErrMalformed)
 	}
@@ -59,8 +93,19 @@ func parseDecision(value any) (Decision, error) {
 		Limits:        wire.Limits,
 		ValidUntil:    wire.ValidUntil,
 	}
+	for _, code := range d.Reasons {
+		d.Why = append(d.Why, Reason{Code: code, Detail: wire.Details[code]})
+	}
 
 	return d, d.check()
+}
+
+// explain adds what the policy's author said of the rules that gave the reasons.
+func (d *Decision) explain(rules map[string]Rule) {
+	for i, r := range d.Why {
+		d.Why[i].Title = rules[r.Code].Title
+		d.Why[i].Description = strings.TrimSpace(rules[r.Code].Description)
+	}
 }
 
 // check refuses values that no field may have. Reasons are codes, since they
@@ -72,6 +117,12 @@ func (d Decision) check() error {
 	for _, r := range d.Reasons {
 		if !isCode(r) {
 			return fmt.Errorf("%w: a reason must be a code of 1 to 64 of a-z, 0-9, '_' and '.'", ErrMalformed)
+		}
+	}
+
+	for _, r := range d.Why {
+		if len(r.Detail) > maxDetailBytes || !utf8.ValidString(r.Detail) || strings.ContainsFunc(r.Detail, unicode.IsControl) {
+			return fmt.Errorf("%w: a detail must be one line of at most %d bytes", ErrMalformed, maxDetailBytes)
 		}
 	}
 

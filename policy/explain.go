@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
@@ -17,6 +16,7 @@ import (
 type Rule struct {
 	Name        string // as guardlock.module.deny
 	ID          string // custom.id
+	Reason      string // custom.reason: the code that it gives
 	Title       string
 	Description string
 	File        string
@@ -45,6 +45,11 @@ func (v Evaluation) Text() string {
 		fmt.Fprintf(&b, "host functions: %s\n", strings.Join(v.Decision.HostFunctions, ", "))
 	default:
 		fmt.Fprintf(&b, "DENIED: %s\n", strings.Join(v.Decision.Reasons, ", "))
+		for _, r := range v.Decision.Why {
+			if r.Detail != "" {
+				fmt.Fprintf(&b, "  %s: %s\n", r.Code, r.Detail)
+			}
+		}
 	}
 
 	for _, r := range v.Fired {
@@ -61,41 +66,33 @@ func (v Evaluation) Text() string {
 // held. It never fails for what a policy does: that is in Problem. The floor is
 // applied when the input is an Input.
 func (e *Engine) Eval(ctx context.Context, inputJSON []byte) (Evaluation, error) {
-	input, err := parseInput(inputJSON)
-	if err != nil {
+	if _, err := parseInput(inputJSON); err != nil {
 		return Evaluation{}, err
 	}
 
-	fired := &firedRules{known: e.rules, held: map[string]bool{}}
+	q := question{Input: inputJSON, Explain: true}
 	var in Input
-	options := []rego.EvalOption{rego.EvalQueryTracer(fired)}
-
 	typed := json.Unmarshal(inputJSON, &in) == nil
-	if typed && !in.Now.IsZero() {
-		options = append(options, rego.EvalTime(in.Now))
+	if typed {
+		q.Now = in.Now
 	}
 
-	value, err := e.evaluate(ctx, input, options...)
-	v := Evaluation{Fired: fired.sorted()}
+	a, err := e.evaluate(ctx, q)
+	v := Evaluation{Fired: a.Fired, Result: a.Result}
 	if err != nil {
 		v.Problem = err.Error()
 		return v, nil
 	}
 
-	if v.Result, err = json.Marshal(value); err != nil {
-		return Evaluation{}, fmt.Errorf("encoding decision: %w", err)
-	}
-	d, err := parseDecision(value)
+	d, err := e.parse(a)
 	if err == nil && typed {
 		err = d.narrow(in)
 	}
-
 	if err != nil {
 		v.Problem = err.Error()
 		return v, nil
 	}
 
-	d.PolicyRevision = e.revision
 	v.Decision = &d
 	return v, nil
 }
@@ -111,9 +108,11 @@ func annotated(c *ast.Compiler) map[string]Rule {
 		}
 
 		id, _ := a.Custom["id"].(string)
+		reason, _ := a.Custom["reason"].(string)
 		rules[place(rule.Location)] = Rule{
 			Name:        strings.TrimPrefix(rule.Module.Package.Path.Extend(rule.Ref().GroundPrefix()).String(), "data."),
 			ID:          id,
+			Reason:      reason,
 			Title:       a.Title,
 			Description: a.Description,
 			File:        rule.Location.File,

@@ -3,7 +3,6 @@ package policy
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -141,18 +140,6 @@ func MarshalInput(in Input) ([]byte, error) {
 	}
 
 	return b, nil
-}
-
-func (in Input) value() (ast.Value, error) {
-	if in.Now.IsZero() {
-		return nil, errors.New("reading policy input: the time is missing")
-	}
-	raw, err := MarshalInput(in)
-	if err != nil {
-		return nil, err
-	}
-
-	return parseInput(raw)
 }
 
 func parseInput(raw []byte) (ast.Value, error) {

@@ -11,6 +11,7 @@
 //	host_functions  names; of those that are imported and granted, these may be called
 //	limits          memory_bytes, deadline_ms, output_bytes, instances; 0 = no opinion
 //	valid_until     RFC 3339; when the decision must be made again
+//	details         optional: for codes in reasons, what was found and what is allowed
 //
 // The input is Input, in which every field is always present, so absent facts are
 // empty and never undefined. Anything else than such an object is an error, and
@@ -18,9 +19,11 @@
 //
 // Policies are written by operators, who are trusted to decide but not to be
 // free of mistakes: built-ins that reach the network, the environment or chance
-// are not there, errors in built-ins are errors of the decision, evaluation is
-// bounded in time, and what comes out is held to a floor that Rego cannot lower:
-// host functions within imports and grant, limits and validity within the grant.
+// are not there, errors in built-ins are errors of the decision, and what comes
+// out is held to a floor that Rego cannot lower: host functions within imports and
+// grant, limits and validity within the grant. What is not the built-in policy is
+// compiled, evaluated and tested in a child process, with bounded memory and
+// processor time (worker.go): a mistake cannot end or stall a gateway.
 //
 // Decisions are for admission and binding, never for records. An Engine is
 // immutable and safe for concurrent use; to reload, make another.
@@ -31,11 +34,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"time"
-
-	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
-	"github.com/open-policy-agent/opa/v1/storage/inmem"
 )
 
 // DefaultTimeout bounds one evaluation. Evaluations take well under a millisecond.
@@ -49,6 +50,12 @@ var (
 	ErrMalformed = errors.New("the policy's decision is not of the required form")
 	ErrWidened   = errors.New("the policy allows more than was requested and approved: a policy can only narrow a grant")
 	ErrTimeout   = errors.New("the policy took too long to decide")
+	ErrMemory    = errors.New("the policy took more memory than an evaluation may have")
+	ErrFailed    = errors.New("the policy ended the process that evaluated it")
+
+	// ErrUnavailable is no word of the policy: it could not be asked, and may answer
+	// when it is asked again.
+	ErrUnavailable = errors.New("the policy could not be asked")
 )
 
 // Key verifies OPA bundle signatures.
@@ -63,15 +70,27 @@ type Key struct {
 type Options struct {
 	Keys    []Key         // when set, only bundles that one of them verifies are accepted
 	Config  []byte        // YAML or JSON; takes the place of data.config
-	Timeout time.Duration // of one evaluation; default DefaultTimeout
+	Timeout time.Duration // of one evaluation, in processor time; default DefaultTimeout
+
+	// Worker are the arguments with which this program calls RunWorker. Policies but
+	// the built-in one are then compiled and evaluated in a child, whose memory and
+	// time are bounded. Without it a policy can end the process.
+	Worker []string
 }
 
 // Engine evaluates one policy.
 type Engine struct {
-	query    rego.PreparedEvalQuery
-	rules    map[string]Rule // rules with annotations, by location
+	evaluator
+	rules    map[string]Rule // described rules, by the reason that they give
 	revision string
-	timeout  time.Duration
+
+	defaultClass string
+}
+
+// evaluator is where a policy is evaluated. An error says that there is no answer.
+// It is safe for concurrent use.
+type evaluator interface {
+	evaluate(ctx context.Context, q question) (answer, error)
 }
 
 // Load reads a policy with default options.
@@ -100,39 +119,53 @@ func LoadBundle(ctx context.Context, tarball []byte, o Options) (*Engine, error)
 }
 
 func newEngine(ctx context.Context, src *source, o Options) (*Engine, error) {
-	compiler, problems := src.compile(withoutTests)
-	if len(problems) != 0 {
-		return nil, fmt.Errorf("loading policy: %w", problems)
+	e := &Engine{revision: src.revision, rules: map[string]Rule{}, defaultClass: src.defaultClass()}
+	timeout := o.Timeout
+	if timeout <= 0 {
+		timeout = DefaultTimeout
 	}
 
-	q, err := rego.New(
-		rego.ParsedQuery(ast.MustParseBody("data.guardlock.module.decision")),
-		rego.Compiler(compiler),
-		rego.Store(inmem.NewFromObject(src.data)),
-		rego.Capabilities(capabilities()),
-		rego.StrictBuiltinErrors(true),
-		rego.Strict(true),
-	).PrepareForEval(ctx)
+	rules, err := e.compile(ctx, src, o.Worker, timeout)
 	if err != nil {
-		return nil, fmt.Errorf("loading policy: preparing query: %w", err)
+		return nil, fmt.Errorf("loading policy: %w", err)
 	}
 
-	e := &Engine{
-		query:    q,
-		rules:    annotated(compiler),
-		revision: src.revision,
-		timeout:  o.Timeout,
+	for _, r := range rules {
+		if r.Reason != "" {
+			e.rules[r.Reason] = r
+		}
 	}
-	if e.timeout <= 0 {
-		e.timeout = DefaultTimeout
-	}
-
 	return e, nil
+}
+
+// compile chooses where the policy is evaluated, and compiles it there.
+func (e *Engine) compile(ctx context.Context, src *source, command []string, timeout time.Duration) ([]Rule, error) {
+	builtIn := src.builtIn()
+	if !builtIn && len(command) != 0 {
+		w := newWorker(command, src, timeout)
+		e.evaluator = w
+		return w.compile(ctx)
+	}
+
+	p, err := newProgram(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+
+	if builtIn {
+		timeout *= waiting
+	}
+	e.evaluator = local{program: p, timeout: timeout, builtIn: builtIn}
+	return slices.Collect(maps.Values(p.rules)), nil
 }
 
 // Revision identifies the policy: the SHA-256, in hex, of its files' names and
 // contents, tests and configuration included.
 func (e *Engine) Revision() string { return e.revision }
+
+// DefaultClass is the class of data that the policy takes where none is named:
+// data.config.default_class, "" if there is no such thing.
+func (e *Engine) DefaultClass() string { return e.defaultClass }
 
 // Decide evaluates the policy and holds the result to the floor. An error means
 // that nothing is allowed, whatever its cause. A Decision that does not allow
@@ -146,39 +179,40 @@ func (e *Engine) Decide(ctx context.Context, in Input) (Decision, error) {
 }
 
 func (e *Engine) decide(ctx context.Context, in Input) (Decision, error) {
-	value, err := in.value()
+	if in.Now.IsZero() {
+		return Decision{}, errors.New("reading policy input: the time is missing")
+	}
+
+	input, err := MarshalInput(in)
 	if err != nil {
 		return Decision{}, err
 	}
 
-	raw, err := e.evaluate(ctx, value, rego.EvalTime(in.Now))
+	a, err := e.evaluate(ctx, question{Input: input, Now: in.Now})
 	if err != nil {
 		return Decision{}, err
 	}
 
-	d, err := parseDecision(raw)
+	d, err := e.parse(a)
+	if err != nil {
+		return Decision{}, err
+	}
+
+	return d, d.narrow(in)
+}
+
+// parse reads the decision in an answer, and what is known of its reasons.
+func (e *Engine) parse(a answer) (Decision, error) {
+	if a.Result == nil {
+		return Decision{}, ErrUndefined
+	}
+
+	d, err := parseDecision(a.Result)
 	if err != nil {
 		return Decision{}, err
 	}
 
 	d.PolicyRevision = e.revision
-	return d, d.narrow(in)
-}
-
-// evaluate returns the decision document as JSON values, or why there is none.
-func (e *Engine) evaluate(ctx context.Context, input ast.Value, more ...rego.EvalOption) (any, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.timeout)
-	defer cancel()
-	rs, err := e.query.Eval(ctx, append(more, rego.EvalParsedInput(input))...)
-
-	switch {
-	case ctx.Err() != nil: // also of an answer: OPA looks at the context only now and then
-		return nil, fmt.Errorf("%w: %w", ErrTimeout, ctx.Err())
-	case err != nil:
-		return nil, fmt.Errorf("evaluating: %w", err)
-	case len(rs) != 1 || len(rs[0].Expressions) != 1:
-		return nil, ErrUndefined
-	}
-
-	return rs[0].Expressions[0].Value, nil
+	d.explain(e.rules)
+	return d, nil
 }

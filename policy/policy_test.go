@@ -51,6 +51,16 @@ func mustLoad(t testing.TB, fsys fs.FS) *Engine {
 	return e
 }
 
+// check is Check in this process.
+func check(t *testing.T, fsys fs.FS) problem.List {
+	t.Helper()
+	found, err := Check(t.Context(), fsys, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
 // policyOf makes a policy whose decision is the given Rego.
 func policyOf(decision string) fs.FS {
 	return fstest.MapFS{"m.rego": {Data: []byte("package guardlock.module\n\n" + decision + "\n")}}
@@ -75,6 +85,29 @@ func TestDefaultPolicyAllowsAnApprovedModule(t *testing.T) {
 	}
 	if !d.ValidUntil.Equal(request().Grant.NotAfter) || len(d.PolicyRevision) != 64 {
 		t.Errorf("got %+v", d)
+	}
+}
+
+func TestARefusalSaysWhatWasFoundAndWhatIsAllowed(t *testing.T) {
+	in := request()
+	in.Grant.NotAfter = noon().AddDate(0, 0, 500)
+	d, err := mustLoad(t, Default()).Decide(t.Context(), in)
+	if err != nil || len(d.Why) != 1 {
+		t.Fatalf("got %+v, %v", d, err)
+	}
+
+	why := d.Why[0]
+	if why.String() != "grant_too_long: 500 days, at most 180" || why.Title != "The approval runs too long" || why.Description == "" {
+		t.Errorf("got %+v", why)
+	}
+}
+
+func TestDetailsAreOneShortLine(t *testing.T) {
+	for _, text := range []string{strings.Repeat("x", 257), `two\nlines`} {
+		e := mustLoad(t, policyOf(strings.NewReplacer("true", "false", `"reasons": []`, `"reasons": ["no"], "details": {"no": "`+text+`"}`).Replace(allowing)))
+		if _, err := e.Decide(t.Context(), request()); !errors.Is(err, ErrMalformed) {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 
@@ -271,7 +304,7 @@ func TestRemovedBuiltinsAreRefusedAtLoad(t *testing.T) {
 			if _, err := Load(t.Context(), policyOf(body)); !errors.As(err, &ps) {
 				t.Errorf("got %v", err)
 			}
-			if len(Check(policyOf(body))) == 0 {
+			if len(check(t, policyOf(body))) == 0 {
 				t.Error("Check finds nothing")
 			}
 		})
@@ -317,7 +350,7 @@ func TestCancelledContextIsNoDecision(t *testing.T) {
 }
 
 func TestCheckReportsAllProblems(t *testing.T) {
-	ps := Check(fstest.MapFS{
+	ps := check(t, fstest.MapFS{
 		"a.rego": {Data: []byte("package a\n\nx := \n")},
 		"b.rego": {Data: []byte("package b\n\ny if {\n")},
 	})
@@ -330,17 +363,17 @@ func TestCheckReportsAllProblems(t *testing.T) {
 	if !files["a.rego"] || !files["b.rego"] {
 		t.Errorf("got %v", ps)
 	}
-	ps = Check(policyOf("decision := http.send({})\n\nx := rand.intn(\"a\", 1)\n"))
+	ps = check(t, policyOf("decision := http.send({})\n\nx := rand.intn(\"a\", 1)\n"))
 	if len(ps) != 2 {
 		t.Errorf("got %v", ps)
 	}
 }
 
 func TestDefaultPolicyIsCleanAndCovered(t *testing.T) {
-	if ps := Check(Default()); len(ps) != 0 {
+	if ps := check(t, Default()); len(ps) != 0 {
 		t.Errorf("problems: %v", ps)
 	}
-	r, err := Test(t.Context(), Default())
+	r, err := Test(t.Context(), Default(), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,12 +391,12 @@ func TestDefaultPolicyIsCleanAndCovered(t *testing.T) {
 
 func TestFailingAndMissingPolicyTestsAreReported(t *testing.T) {
 	fsys := policyOf(allowing).(fstest.MapFS)
-	if r, err := Test(t.Context(), fsys); err != nil || r.Passed() {
+	if r, err := Test(t.Context(), fsys, Options{}); err != nil || r.Passed() {
 		t.Errorf("no tests count as passed: %+v %v", r, err)
 	}
 
 	fsys["m_test.rego"] = &fstest.MapFile{Data: []byte("package m_test\n\ntest_it if false\n")}
-	if r, err := Test(t.Context(), fsys); err != nil || r.Passed() || r.Tests[0].Name != "test_it" {
+	if r, err := Test(t.Context(), fsys, Options{}); err != nil || r.Passed() || r.Tests[0].Name != "test_it" {
 		t.Errorf("got %+v %v", r, err)
 	}
 }

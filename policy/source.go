@@ -29,9 +29,23 @@ const (
 
 // source is a policy as read, not yet parsed.
 type source struct {
-	modules  map[string]string // Rego text by path, tests included
-	data     map[string]any
+	Modules  map[string]string // Rego text by path, tests included
+	Data     map[string]any
 	revision string
+}
+
+// defaultClass is data.config.default_class.
+func (src *source) defaultClass() string {
+	config, _ := src.Data["config"].(map[string]any)
+	class, _ := config["default_class"].(string)
+	return class
+}
+
+// builtIn reports whether the rules are those of the built-in policy, whatever the
+// data: they are known to end.
+func (src *source) builtIn() bool {
+	own, err := readSource(Default(), Options{})
+	return err == nil && maps.Equal(own.Modules, src.Modules)
 }
 
 // readSource reads a directory, or the only bundle in it.
@@ -229,11 +243,11 @@ func (s fileSet) add(name string, r io.Reader) error {
 // source separates Rego from data, which it merges. config, if any, takes the
 // place of data.config.
 func (s fileSet) source(config []byte) (*source, error) {
-	src := &source{modules: map[string]string{}, data: map[string]any{}, revision: s.revision(config)}
+	src := &source{Modules: map[string]string{}, Data: map[string]any{}, revision: s.revision(config)}
 	var problems problem.List
 	for _, name := range slices.Sorted(maps.Keys(s)) {
 		if kindOf(name) == regoFile {
-			src.modules[name] = string(s[name])
+			src.Modules[name] = string(s[name])
 			continue
 		}
 		if err := src.merge(name, s[name]); err != nil {
@@ -246,13 +260,13 @@ func (s fileSet) source(config []byte) (*source, error) {
 		if err := util.Unmarshal(config, &doc); err != nil {
 			problems = append(problems, problem.Problem{File: "config", Message: err.Error()})
 		}
-		src.data["config"] = doc
+		src.Data["config"] = doc
 	}
 
 	if len(problems) != 0 {
 		return nil, problems
 	}
-	if len(src.modules) == 0 {
+	if len(src.Modules) == 0 {
 		return nil, ErrNoPolicy
 	}
 
@@ -273,7 +287,7 @@ func (src *source) merge(name string, raw []byte) error {
 		}
 	}
 
-	return mergeInto(src.data, doc, "data")
+	return mergeInto(src.Data, doc, "data")
 }
 
 func mergeInto(dst, src map[string]any, at string) error {

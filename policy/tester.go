@@ -45,27 +45,35 @@ func (r Report) Passed() bool {
 }
 
 // Test runs the tests of a policy, the rules whose names begin with test_, under
-// the same capabilities and strictness as decisions.
-func Test(ctx context.Context, fsys fs.FS) (Report, error) {
-	report, err := runTests(ctx, fsys)
+// the same capabilities, strictness and bounds as decisions.
+func Test(ctx context.Context, fsys fs.FS, o Options) (Report, error) {
+	src, err := readSource(fsys, o)
 	if err != nil {
 		return Report{}, fmt.Errorf("testing policy: %w", err)
 	}
+
+	var report Report
+	if len(o.Worker) == 0 {
+		report, err = runTests(ctx, src)
+	} else {
+		var r reply
+		r, err = once(ctx, o.Worker, order{Test: src, CPU: testTime})
+		report = r.Report
+	}
+	if err != nil {
+		return Report{}, fmt.Errorf("testing policy: %w", err)
+	}
+
 	return report, nil
 }
 
-func runTests(ctx context.Context, fsys fs.FS) (Report, error) {
-	src, err := readSource(fsys, Options{})
-	if err != nil {
-		return Report{}, err
-	}
-
+func runTests(ctx context.Context, src *source) (Report, error) {
 	modules, problems := src.parse(withTests)
 	if len(problems) != 0 {
 		return Report{}, problems
 	}
 
-	store := inmem.NewFromObject(src.data)
+	store := inmem.NewFromObject(src.Data)
 	txn, err := store.NewTransaction(ctx)
 	if err != nil {
 		return Report{}, fmt.Errorf("opening store: %w", err)

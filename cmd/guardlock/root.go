@@ -46,6 +46,7 @@ func newRootCommand() *cobra.Command {
 		newVersionCommand(),
 		newBrokerCommand(),
 		newCompileCommand(),
+		newPolicyWorkerCommand(),
 	)
 
 	root.SilenceErrors = true

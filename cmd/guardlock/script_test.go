@@ -12,13 +12,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/guardlock/guardlock/internal/server"
+	"github.com/guardlock/guardlock/policy"
 	"github.com/guardlock/guardlock/transforms"
 )
 
 // TestMain lets the test binary be the command: the scripts run it as
 // "guardlock", and a gateway in a test starts its children from it.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == server.BrokerCommand || os.Args[1] == transforms.TrialCommand) {
+	if len(os.Args) > 1 && (os.Args[1] == server.BrokerCommand || os.Args[1] == transforms.TrialCommand || os.Args[1] == policy.WorkerCommand) {
 		main()
 	}
 	testscript.Main(m, map[string]func(){"guardlock": main})

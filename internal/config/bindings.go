@@ -31,8 +31,10 @@ type Binding struct {
 	TLS string `yaml:"tls"`
 	// Modules run in this order. Empty: records pass, each with its decision.
 	Modules []string `yaml:"modules"`
-	// DataClass is a fact for policy: public, internal, confidential, restricted.
-	// Default: restricted.
+	// DataClass names the kind of data, by which policy judges: one of
+	// config.data_classes of the policy. The built-in policy has public, internal,
+	// confidential and restricted. Default: the policy's default_class, which is
+	// restricted in the built-in one.
 	DataClass string `yaml:"data_class"`
 	// RejectWith is what producers see: invalid_record (default) or policy_violation.
 	RejectWith string `yaml:"reject_with"`
@@ -64,7 +66,9 @@ func (c *Config) validateBindings(p *problems) {
 		}
 		b.validateClients(p, path)
 		c.validateReach(p, path+".tls", b)
-		p.oneOf(path+".data_class", b.DataClass, "public", "internal", "confidential", "restricted")
+		if b.DataClass != "" && !nameShape.MatchString(b.DataClass) {
+			p.add(path+".data_class", "%q must be 1 to 32 letters, digits, '-' or '_'", b.DataClass)
+		}
 		p.oneOf(path+".reject_with", b.RejectWith, "invalid_record", "policy_violation")
 		p.oneOf(path+".evidence", b.Evidence, "header", "content")
 

@@ -295,7 +295,6 @@ func (c *Config) setDefaults() {
 	for i := range c.Bindings {
 		b := &c.Bindings[i]
 		setDefault(&b.Name, fmt.Sprintf("binding-%d", i+1))
-		setDefault(&b.DataClass, "restricted")
 		setDefault(&b.RejectWith, "invalid_record")
 		setDefault(&b.Recompress, "same")
 		setDefault(&b.Evidence, "header")

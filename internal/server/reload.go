@@ -518,6 +518,7 @@ const maxPolicyBundle = 64 << 20
 // loadPolicy loads the policy that the configuration names.
 func loadPolicy(ctx context.Context, files *disk.Reader, cfg *config.Config) (*policy.Engine, error) {
 	path := cfg.File(cfg.Policy.Path)
+	options := policy.Options{Worker: []string{policy.WorkerCommand}}
 	switch {
 	case path == "":
 		return policy.Load(ctx, policy.Default())
@@ -526,9 +527,9 @@ func loadPolicy(ctx context.Context, files *disk.Reader, cfg *config.Config) (*p
 		if err != nil {
 			return nil, fmt.Errorf("policy.path: %w", err)
 		}
-		return policy.LoadBundle(ctx, raw, policy.Options{})
+		return policy.LoadBundle(ctx, raw, options)
 	default:
-		engine, err := disk.Within(ctx, files, path, func() (*policy.Engine, error) { return policy.Load(ctx, disk.Tree(path)) })
+		engine, err := disk.Within(ctx, files, path, func() (*policy.Engine, error) { return policy.LoadWith(ctx, disk.Tree(path), options) })
 		if err != nil {
 			return nil, fmt.Errorf("policy.path %s: %w", cfg.Policy.Path, err)
 		}

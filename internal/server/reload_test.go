@@ -163,6 +163,19 @@ func TestPolicyThatCannotBeUsedKeepsTheOldOne(t *testing.T) {
 	s.expect("with the rest of it", "not_today")
 }
 
+// In the gateway's own process this line of Rego ended it.
+func TestPolicyWithoutBoundsRefusesAndEndsNothing(t *testing.T) {
+	s := loaded(t, oneModule)
+	_, old := version("uppercase")
+	s.policy("bits.lsh(1, 400000000000) == 0")
+	s.look()
+	s.expect("when policy cannot be decided", "policy_error")
+
+	s.policy("true")
+	s.look()
+	s.expect("with a policy that can", old)
+}
+
 func TestSparseFileInAPackageIsReadUpToItsLimit(t *testing.T) {
 	s := loaded(t, strings.Replace(oneModule, "wasm: m/m.wasm", "wasm: m/m.wasm, config: m/config.json", 1))
 	s.expect("without its configuration", "package_unreadable")

@@ -18,6 +18,7 @@ import (
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/policy"
 	"github.com/guardlock/guardlock/signing"
 	"github.com/guardlock/guardlock/transforms"
 	"github.com/guardlock/guardlock/transforms/modules"
@@ -44,6 +45,17 @@ type site struct {
 
 	mu     sync.Mutex
 	served map[string]*gateway.Bindings
+}
+
+// The test binary evaluates policies in a child, as guardlock does.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == policy.WorkerCommand {
+		if err := policy.RunWorker(context.Background(), os.Stdin, os.Stdout); err != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
 }
 
 // oneModule binds module m to topics of three bindings.

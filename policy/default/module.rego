@@ -21,6 +21,7 @@ decision := {
 	"host_functions": host_functions,
 	"limits": limits,
 	"valid_until": valid_until,
+	"details": details,
 }
 
 default allow := false
@@ -174,6 +175,69 @@ deny contains "tls_too_weak" if {
 	classes.effective
 	not classes.secure(input.binding.tls)
 }
+
+# METADATA
+# title: What was found, and what is allowed
+# description: For each reason that has more to say than its title. One line of at most 256 bytes.
+# scope: document
+details["data_class_unknown"] := short(sprintf("%s, and the classes are %s", [
+	json.marshal([name | some name in classes.applying; not data.config.data_classes[name]]),
+	concat(", ", object.keys(data.config.data_classes)),
+])) if {
+	"data_class_unknown" in deny
+}
+
+details["topic_not_granted"] := short(sprintf("%s, where %s is approved", [
+	concat(", ", {topic | some topic in input.binding.topics; not topics.covered(topic, input.grant.topics)}),
+	concat(", ", input.grant.topics),
+])) if {
+	"topic_not_granted" in deny
+}
+
+details["import_not_granted"] := short(concat(", ", {name |
+	some name in input.module.imports
+	not name in input.grant.host_functions
+})) if {
+	"import_not_granted" in deny
+}
+
+details["host_function_not_allowed"] := short(sprintf("%s, where %s may be called", [
+	concat(", ", {name | some name in input.module.imports; not classes.permits(name)}),
+	concat(", ", classes.effective.host_functions),
+])) if {
+	"host_function_not_allowed" in deny
+	classes.effective
+}
+
+details["approvers_too_few"] := sprintf("%d of %d", [count(approvers), classes.effective.approvers]) if "approvers_too_few" in deny
+
+details["crypto_approvers_too_few"] := sprintf("%d of %d", [count(approvers), classes.effective.crypto_approvers]) if {
+	"crypto_approvers_too_few" in deny
+}
+
+details["grant_expired"] := sprintf("it ended %s", [input.grant.not_after]) if "grant_expired" in deny
+
+details["grant_not_started"] := sprintf("it begins %s", [input.grant.not_before]) if "grant_not_started" in deny
+
+details["grant_too_long"] := sprintf("%d days, at most %d", [ceil((last_end - now) / day), classes.effective.max_days]) if {
+	"grant_too_long" in deny
+}
+
+details["module_too_large"] := sprintf("%d bytes, at most %d", [input.module.size, data.config.max_module_bytes]) if {
+	"module_too_large" in deny
+}
+
+details["tls_too_weak"] := sprintf("%s, where %s is required", [tls_name(input.binding.tls), classes.effective.require_tls]) if {
+	"tls_too_weak" in deny
+}
+
+tls_name(tls) := "none" if tls == ""
+
+tls_name(tls) := tls if tls != ""
+
+short(text) := substring(text, 0, 200)
+
+day := ((24 * 3600) * 1000) * 1000000
 
 now := time.parse_rfc3339_ns(input.now)
 

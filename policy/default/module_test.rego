@@ -265,3 +265,39 @@ test_a_class_with_an_unknown_tls_level_is_a_broken_configuration if {
 		"config_malformed" in r
 	}
 }
+
+# detail is what the decision says of a code.
+detail(request, code) := d.details[code] if d := module.decision with input as request
+
+test_details_say_what_was_found_and_what_is_allowed if {
+	detail(with_("/grant/not_after", "2027-07-14T12:00:00Z"), "grant_too_long") == "500 days, at most 366"
+	detail(with_("/grant/not_after", "2026-03-01T12:00:00Z"), "grant_expired") == "it ended 2026-03-01T12:00:00Z"
+	detail(with_("/grant/not_before", "2026-04-01T00:00:00Z"), "grant_not_started") == "it begins 2026-04-01T00:00:00Z"
+	detail(with_("/module/size", 16777217), "module_too_large") == "16777217 bytes, at most 16777216"
+	detail(with_("/module/approvers", []), "approvers_too_few") == "0 of 1"
+	detail(with_("/binding/topics", ["orders", "customers.eu"]), "topic_not_granted") == "orders, where customers.*, payments.* is approved"
+	detail(with_("/module/imports", ["guardlock_compress.gzip"]), "import_not_granted") == "guardlock_compress.gzip"
+}
+
+test_details_of_classes_and_of_crypto if {
+	secret := with_("/binding/data_class", "secret")
+	startswith(detail(secret, "data_class_unknown"), `["secret"], and the classes are confidential, `)
+	restricted := json.patch(one_approver, [
+		{"op": "replace", "path": "/binding/data_class", "value": "restricted"},
+		{"op": "replace", "path": "/module/imports", "value": ["guardlock_crypto.sha256", "guardlock_compress.zstd"]},
+	])
+	detail(restricted, "crypto_approvers_too_few") == "1 of 2"
+	startswith(detail(restricted, "host_function_not_allowed"), "guardlock_compress.zstd, where guardlock_crypto.*, ")
+}
+
+test_details_of_tls if {
+	d := module.decision with input as with_("/binding/tls", "required") with data.config as requiring("mutual")
+	d.details.tls_too_weak == "required, where mutual is required"
+	n := module.decision with input as base with data.config as requiring("mutual")
+	n.details.tls_too_weak == "none, where mutual is required"
+}
+
+test_what_is_allowed_has_no_details if {
+	d := module.decision with input as base
+	d.details == {}
+}

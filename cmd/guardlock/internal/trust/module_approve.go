@@ -68,7 +68,7 @@ func newModuleApproveCommand() *cobra.Command {
 	fl.StringVarP(&c.out, "out", "o", "", "write the approval to this `FILE`")
 	fl.StringVar(&c.trustRoot, "trust-root", "", "check the author's signature against this trust root `FILE` first")
 	fl.StringVar(&c.policy, "policy", "", "policy directory or bundle `PATH` that says how many must approve (default: the built-in policy)")
-	fl.StringVar(&c.dataClass, "data-class", "restricted", "class of the data, for the policy")
+	fl.StringVar(&c.dataClass, "data-class", "", "class of the data, of those that the policy has (default: the policy's default class)")
 	fl.BoolVarP(&c.yes, "yes", "y", false, "do not ask")
 	fl.BoolVar(&c.predicate, "print-predicate", false, "print the statement for cosign and sign nothing")
 	c.grant.register(cmd)

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -72,7 +73,7 @@ func countApprovals(ctx context.Context, v *verification, engine *policy.Engine)
 	if c.needed, err = c.policyNeeds(ctx); err != nil {
 		return nil, err
 	}
-	c.by = "the policy asks for on " + c.dataClass + " data"
+	c.by = "the policy asks for on " + cmp.Or(c.dataClass, engine.DefaultClass()) + " data"
 	if v.root != nil && v.root.Threshold() > c.needed {
 		c.needed, c.by = v.root.Threshold(), "the trust root asks for"
 	}

@@ -54,7 +54,7 @@ func newModuleVerifyCommand() *cobra.Command {
 	fl.StringSliceVar(&c.approvals, "approval", nil, "approval `FILE`; may be repeated (default: all beside it)")
 	fl.StringVar(&c.policy, "policy", "", "policy directory or bundle `PATH` (default: the built-in policy)")
 	fl.StringSliceVarP(&c.topics, "topic", "t", nil, "topics it is to run on, for the policy (default: those approved)")
-	fl.StringVar(&c.dataClass, "data-class", "restricted", "class of the data, for the policy")
+	fl.StringVar(&c.dataClass, "data-class", "", "class of the data, of those that the policy has (default: the policy's default class)")
 	fl.StringVar(&c.tls, "tls", "", "what the binding asks of connections, for the policy: required or mutual")
 	fl.StringVar(&c.at, "at", "", "check as of this day or time (default: now)")
 	c.gateway.register(cmd)

@@ -48,13 +48,16 @@ func openPolicy(path string) (fs.FS, error) {
 	return oneFile{dir: disk.Tree(filepath.Dir(path)), name: filepath.Base(path)}, nil
 }
 
+// policyOptions evaluate a policy as a gateway does: where it can do no harm.
+func policyOptions() policy.Options { return policy.Options{Worker: []string{policy.WorkerCommand}} }
+
 // openEngine loads a policy; "" is the built-in one.
 func openEngine(ctx context.Context, path string) (*policy.Engine, error) {
 	fsys, err := openPolicy(path)
 	if err != nil {
 		return nil, err
 	}
-	return policy.Load(ctx, fsys)
+	return policy.LoadWith(ctx, fsys, policyOptions())
 }
 
 // oneFile is a directory of which only one file is there, for a bundle that

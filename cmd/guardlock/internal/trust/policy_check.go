@@ -16,7 +16,8 @@ func newPolicyCheckCommand() *cobra.Command {
 		Short: "Report every problem of a policy at once",
 		Long: `Report every problem of a policy and its tests at once: syntax, types, unused
 and undefined names, and built-ins that no policy may use (network,
-environment, chance). As strict as the gateway when it loads the policy.`,
+environment, chance). As strict as the gateway when it loads the policy. Then it
+is asked about an example, and must answer with bounded time and memory.`,
 		Example: "  guardlock policy check policy/\n  guardlock policy check policy.tar.gz --json",
 		Args:    optionalPath,
 		RunE:    runPolicyCheck,
@@ -34,7 +35,11 @@ func runPolicyCheck(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	found := policy.Check(fsys)
+	found, err := policy.Check(cmd.Context(), fsys, policyOptions())
+	if err != nil {
+		return fmt.Errorf("checking %s: %w", policyName(first(args)), err)
+	}
+
 	lines := []problemLine{}
 	for _, p := range found {
 		lines = append(lines, problemLine{p.File, p.Line, p.Message})

@@ -77,7 +77,7 @@ func (c *policyEvalCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	engine, err := policy.Load(cmd.Context(), fsys)
+	engine, err := policy.LoadWith(cmd.Context(), fsys, policyOptions())
 	if err != nil {
 		return exit.WithHint(fmt.Errorf("loading %s: %w", policyName(first(args)), err), "`guardlock policy check` names every problem")
 	}

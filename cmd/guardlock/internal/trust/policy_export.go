@@ -46,20 +46,9 @@ func runPolicyExport(cmd *cobra.Command, args []string) error {
 
 // printExampleInput prints an input that the built-in policy allows.
 func printExampleInput(w io.Writer) error {
-	now := time.Now().UTC().Truncate(time.Second)
-	digest := fmt.Sprintf("%064x", 0xacce55)
-	raw, err := policy.MarshalInput(policy.Input{
-		Module: policy.Module{Name: "uppercase", Digest: digest, Size: 4096, Author: "ada@example.com", Approvers: []string{"grace@example.com"}},
-		Grant: policy.Grant{
-			Approvals: []policy.Approval{{ID: digest, Approver: "grace@example.com", Ticket: "SEC-112", NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(0, 0, 90)}},
-			Topics:    []string{"customers*"}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(0, 0, 90), Digest: digest,
-			Limits: policy.Limits{MemoryBytes: 16 << 20, DeadlineMS: 50},
-		},
-		Binding: policy.Binding{Topics: []string{"customers"}, ClientIDs: []string{"crm-*"}, Sources: []string{"10.0.0.0/8"}, TLS: "required",
-			DataClass: "confidential"},
-		Gateway: policy.Gateway{ID: "gateway", Version: build.Read().Version},
-		Now:     now,
-	})
+	in := policy.Example(time.Now())
+	in.Gateway.Version = build.Read().Version
+	raw, err := policy.MarshalInput(in)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (c *policyTestCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	r, err := policy.Test(cmd.Context(), fsys)
+	r, err := policy.Test(cmd.Context(), fsys, policyOptions())
 	if err != nil {
 		return exit.WithHint(fmt.Errorf("testing %s: %w", policyName(first(args)), err), "`guardlock policy check` names every problem")
 	}
