@@ -28,14 +28,17 @@ func realKafka(t *testing.T) (*kafkatest.Cluster, gateway.Upstream) {
 		Settings: map[string]string{"connections.max.reauth.ms": "4000"}})
 	c := must(kgo.NewClient(kgo.SeedBrokers(k.Bootstrap()...)))
 	defer c.Close()
+
 	r, err := kadm.NewClient(c).CreateTopics(t.Context(), 1, 1, nil, "t")
 	if err := errors.Join(err, r.Error()); err != nil {
 		t.Fatal(err)
 	}
+
 	var addrs []broker.HostPort
 	for _, a := range k.Addresses(kafkatest.SASL) {
 		addrs = append(addrs, must(broker.ParseHostPort(a)))
 	}
+
 	return k, must(broker.NewCluster(broker.ClusterConfig{Bootstrap: addrs}))
 }
 
@@ -46,12 +49,14 @@ func javaClient(t *testing.T, k *kafkatest.Cluster, addr, mechanism, user, passw
 	if mechanism == auth.Plain {
 		module = "plain.PlainLoginModule"
 	}
+
 	text := fmt.Sprintf("security.protocol=SASL_PLAINTEXT\nsasl.mechanism=%s\nsasl.jaas.config=org.apache.kafka.common.security.%s required username=%q password=%q;\n"+
 		"request.timeout.ms=10000\ndefault.api.timeout.ms=30000\n", mechanism, module, user, password)
 	file := filepath.Join(t.TempDir(), "client.properties")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
 	return k.Tool(ctx, "topics", "--bootstrap-server", addr, "--command-config", file, "--list")
@@ -64,6 +69,7 @@ func (w *world) javaClients(k *kafkatest.Cluster) {
 			w.t.Errorf("the Java client with %s: %q %v", m, out, err)
 		}
 	}
+
 	if _, err := javaClient(w.t, k, w.addr, auth.ScramSHA512, "alice", "wrong"); err == nil || !strings.Contains(err.Error(), "SaslAuthenticationException") {
 		w.t.Errorf("the Java client is not told that it failed to authenticate: %v", err)
 	}
@@ -77,6 +83,7 @@ func TestRealClusterAuthenticatesThroughTheGateway(t *testing.T) {
 		t.Log(name)
 		w.allowed(kgo.SASL(m))
 	}
+
 	w.refused(kgo.SASL(mechanisms("admin", "b")[auth.ScramSHA256]))
 	w.unreachable(kgo.SASL(mechanisms("alice", "wrong")[auth.ScramSHA256]))
 	w.javaClients(k)
@@ -85,6 +92,7 @@ func TestRealClusterAuthenticatesThroughTheGateway(t *testing.T) {
 	if r := p.login("alice", "a", 0); r.SessionLifetimeMillis != 4000 {
 		t.Errorf("the session lasts %d ms", r.SessionLifetimeMillis)
 	}
+
 	p.login("alice", "a", 0) // renewed
 	p.ask(metadata())
 	p.closed() // four seconds later
@@ -93,10 +101,12 @@ func TestRealClusterAuthenticatesThroughTheGateway(t *testing.T) {
 	if code := bareHello(p, auth.Plain); code != 0 {
 		t.Fatalf("SaslHandshake v0 is answered with %d", code)
 	}
+
 	p.bare("\x00alice\x00a")
 	if frame, err := p.frame(); err != nil || len(frame) != 0 {
 		t.Fatalf("a bare token is answered with %d bytes, %v", len(frame), err)
 	}
+
 	p.ask(metadata())
 	if got := w.principals(); len(got) != 2 || !got["User:alice"] || !got["User:admin"] {
 		t.Errorf("decisions name %v", got)
@@ -108,6 +118,7 @@ func TestRealClusterKnowsTerminatedClientsAsTheGateway(t *testing.T) {
 	u := newUsers(t, map[string]string{"alice": "a", "bob": "not known to the cluster"})
 	server := must(auth.NewServer(auth.Config{Mechanisms: []string{auth.Plain, auth.ScramSHA256, auth.ScramSHA512}, Credentials: u.now.Load}))
 	service := mechanisms("admin", "b")[auth.ScramSHA256]
+
 	w := newWorld(t, setup{upstream: up, service: []kgo.Opt{kgo.SASL(service)}, cluster: func(c *gateway.ClusterConfig) {
 		c.Access = gateway.AccessConfig{Terminate: true, Server: server, Service: service}
 	}})
@@ -115,6 +126,7 @@ func TestRealClusterKnowsTerminatedClientsAsTheGateway(t *testing.T) {
 		t.Log(name)
 		w.allowed(kgo.SASL(m))
 	}
+
 	w.refused(kgo.SASL(mechanisms("bob", "not known to the cluster")[auth.ScramSHA512]))
 	w.unreachable(kgo.SASL(mechanisms("admin", "b")[auth.ScramSHA512])) // the gateway's own
 	w.javaClients(k)

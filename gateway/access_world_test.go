@@ -63,24 +63,29 @@ func newWorld(t *testing.T, s setup) *world {
 	if up == nil {
 		up = kafkaUpstream(t, s.kafka...)
 	}
+
 	cc := gateway.ClusterConfig{Name: "main", Upstream: up, Service: s.service, Host: "127.0.0.1", MaxNode: 63}
 	if s.cluster != nil {
 		s.cluster(&cc)
 	}
+
 	cfg := gateway.Config{Decisions: w.journal, Clusters: []gateway.ClusterConfig{cc}, DrainTimeout: 5 * time.Second}
 	if s.gateway != nil {
 		s.gateway(&cfg)
 	}
+
 	g := must(gateway.New(cfg))
 	w.cluster = g.Cluster("main")
 	allow := &pipeline.Grant{Binding: "alice", RejectCode: kerr.InvalidRecord.Code, KeepCodec: true}
 	w.cluster.SetBindings(gateway.NewBindings([]gateway.Binding{
 		{Topics: []string{"t"}, Principals: []string{"User:alice", "User:CN=alice,*"}, Grant: allow},
 	}, pipeline.Unbound))
+
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	if err := g.Listen(ctx); err != nil {
 		t.Fatal(err)
 	}
+
 	ended := make(chan error, 1)
 	go func() { ended <- g.Run(ctx) }()
 	t.Cleanup(func() {
@@ -90,6 +95,7 @@ func newWorld(t *testing.T, s setup) *world {
 		}
 		w.journal.Close()
 	})
+
 	w.addr = w.cluster.Addr()
 	return w
 }
@@ -98,6 +104,7 @@ func kafkaUpstream(t *testing.T, opts ...kfake.Opt) gateway.Upstream {
 	t.Helper()
 	k := must(kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(1, "t")}, opts...)...))
 	t.Cleanup(k.Close)
+
 	var addrs []broker.HostPort
 	for _, a := range k.ListenAddrs() {
 		addrs = append(addrs, must(broker.ParseHostPort(a)))
@@ -157,6 +164,7 @@ func (w *world) principals() map[string]bool {
 		}
 		out[d.Principal] = true
 	}
+
 	return out
 }
 
@@ -193,11 +201,13 @@ func (p *peer) ask(req kmsg.Request) kmsg.Response {
 	if err != nil {
 		p.t.Fatalf("reading an answer to key %d: %v", req.Key(), err)
 	}
+
 	resp := req.ResponseKind()
 	resp.SetVersion(req.GetVersion())
 	if err := resp.ReadFrom(frame[4:]); err != nil {
 		p.t.Fatal(err)
 	}
+
 	return resp
 }
 
@@ -227,14 +237,16 @@ func isTimeout(err error) bool {
 func (p *peer) handshake(mechanism string) int16 {
 	p.t.Helper()
 	req := kmsg.NewPtrSASLHandshakeRequest()
-	req.Version, req.Mechanism = 1, mechanism
+	req.Version = 1
+	req.Mechanism = mechanism
 	return p.ask(req).(*kmsg.SASLHandshakeResponse).ErrorCode
 }
 
 func (p *peer) token(token string) *kmsg.SASLAuthenticateResponse {
 	p.t.Helper()
 	req := kmsg.NewPtrSASLAuthenticateRequest()
-	req.Version, req.SASLAuthBytes = 1, []byte(token)
+	req.Version = 1
+	req.SASLAuthBytes = []byte(token)
 	return p.ask(req).(*kmsg.SASLAuthenticateResponse)
 }
 
@@ -244,6 +256,7 @@ func (p *peer) login(user, password string, want int16) *kmsg.SASLAuthenticateRe
 	if code := p.handshake(auth.Plain); code != 0 {
 		p.t.Fatalf("the handshake was answered with %d", code)
 	}
+
 	r := p.token("\x00" + user + "\x00" + password)
 	if r.ErrorCode != want {
 		p.t.Fatalf("%s was answered with %d, not %d", user, r.ErrorCode, want)
@@ -320,7 +333,8 @@ func (a *authority) pool() *x509.CertPool {
 func (a *authority) server(clients bool, names ...string) *tls.Config {
 	c := &tls.Config{Certificates: []tls.Certificate{a.issue(pkix.Name{CommonName: "gateway"}, names...)}}
 	if clients {
-		c.ClientCAs, c.ClientAuth = a.pool(), tls.RequireAndVerifyClientCert
+		c.ClientCAs = a.pool()
+		c.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	return c
 }

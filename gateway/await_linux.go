@@ -10,7 +10,8 @@ import (
 // for, so that one move takes them all. It returns how many there are; errors,
 // and the end, are for the read that follows.
 func (in *inbox) awaitBytes(n int) int {
-	got, waited := 0, false
+	got := 0
+	waited := false
 	err := in.raw.Read(func(fd uintptr) bool {
 		var err error
 		if got, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ); err != nil || got >= n || waited {
@@ -20,11 +21,13 @@ func (in *inbox) awaitBytes(n int) int {
 		// The kernel then wakes us once, not for each segment.
 		return unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, n) != nil
 	})
+
 	if waited {
 		// A small request behind this one must wake us too. Where this fails the
 		// socket has ended, which the read that follows says.
 		_ = in.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVLOWAT, 1) })
 	}
+
 	if err != nil || got <= 0 {
 		return n
 	}
@@ -41,24 +44,26 @@ func (in *inbox) available() (n int) {
 // whole in the there bytes that can be read. Linux before 6.9 cannot look behind
 // a frame: ok is false then.
 func (in *inbox) peekBehind(off, there int) (prefix []byte, size int, ok bool) {
-	if in.noPeekOff || there-off < minStream {
+	if in.ahead.noOffset || there-off < minStream {
 		return nil, 0, false
 	}
 	n := 0
 	err := in.raw.Control(func(fd uintptr) {
-		if in.noPeekOff = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEEK_OFF, off) != nil; in.noPeekOff {
+		if in.ahead.noOffset = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEEK_OFF, off) != nil; in.ahead.noOffset {
 			return
 		}
 		n, _ = ignoringEINTR(func() (int, error) {
-			n, _, err := syscall.Recvfrom(int(fd), in.ahead, syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+			n, _, err := syscall.Recvfrom(int(fd), in.ahead.buf, syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 			return n, err
 		})
+
 		// Where this fails the socket has ended, which the next read says.
 		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEEK_OFF, -1)
 	})
 	if err != nil || n < 0 {
 		return nil, 0, false
 	}
-	prefix, size, ok = in.beginning(in.ahead[:n])
+
+	prefix, size, ok = in.beginning(in.ahead.buf[:n])
 	return prefix, size, ok && 4+size <= there-off
 }

@@ -62,14 +62,21 @@ const maxCached = 1 << 16
 // NewBindings compiles a snapshot. unbound is the grant of what no binding
 // matches.
 func NewBindings(all []Binding, unbound *pipeline.Grant) *Bindings {
-	s := &Bindings{id: new(snapshotID), all: all, exact: map[string][]int{}, prefixes: map[string][]int{}, unbound: unbound,
-		classes: newClasses(all)}
+	s := &Bindings{
+		id:       new(snapshotID),
+		all:      all,
+		exact:    map[string][]int{},
+		prefixes: map[string][]int{},
+		unbound:  unbound,
+		classes:  newClasses(all),
+	}
 	for i, b := range all {
 		s.modules = s.modules || len(b.Grant.Modules) > 0
 		for _, t := range b.Topics {
 			s.index(t, i)
 		}
 	}
+
 	return s
 }
 
@@ -106,6 +113,7 @@ func (s *Bindings) Lookup(topic string, k *Known) *pipeline.Grant {
 	if g, ok := s.cache.Load(key); ok {
 		return g.(*pipeline.Grant)
 	}
+
 	g := s.find(topic, &k.client)
 	if s.cached.Load() < maxCached && k.kind != unnumbered {
 		key.topic = strings.Clone(topic) // it may be a view of the frame
@@ -113,6 +121,7 @@ func (s *Bindings) Lookup(topic string, k *Known) *pipeline.Grant {
 			s.cached.Add(1)
 		}
 	}
+
 	return g
 }
 
@@ -123,11 +132,13 @@ func (s *Bindings) find(topic string, c *Client) *pipeline.Grant {
 			best = s.first(s.prefixes[topic[:n]], c, best)
 		}
 	}
+
 	for _, i := range s.globs {
 		if i < best && s.all[i].admits(c) && pattern.Any(s.all[i].Topics, topic) {
 			best = i
 		}
 	}
+
 	if best == len(s.all) {
 		return s.unbound
 	}
@@ -156,13 +167,16 @@ func (s *Bindings) mayDrop(topic string) bool {
 	if v, ok := s.drops.Load(topic); ok {
 		return v.(bool)
 	}
+
 	may := false
 	for i := range s.all {
 		may = may || len(s.all[i].Grant.Modules) > 0 && pattern.Any(s.all[i].Topics, topic)
 	}
+
 	if s.cached.Load() < maxCached {
 		s.cached.Add(1)
 		s.drops.Store(strings.Clone(topic), may)
 	}
+
 	return may
 }

@@ -50,6 +50,7 @@ func TestLookupKeepsNoBytesOfTheFrame(t *testing.T) {
 	name := string(frame)
 	p := known(b, Client{Principal: "p"})
 	b.Lookup(name, p)
+
 	if got := b.Lookup("other", p).Binding; got != "unbound" {
 		t.Fatalf("other topic found %q", got)
 	}
@@ -72,18 +73,22 @@ func BenchmarkLookup(b *testing.B) {
 	for _, n := range []int{1, 100, 10_000} {
 		for name, conditions := range map[string]bool{"topics": false, "conditions": true} {
 			s := NewBindings(manyBindings(n, conditions), grant("unbound"))
-			exact, prefixed := fmt.Sprintf("topic-%d", n-1), fmt.Sprintf("prefix-%d.x", n-1)
+			exact := fmt.Sprintf("topic-%d", n-1)
+			prefixed := fmt.Sprintf("prefix-%d.x", n-1)
 			alice := Client{Principal: "User:alice", ID: fmt.Sprintf("app-%d-7", n-1), Source: sourceNumber(n - 1), TLS: MutualTLS}
+
 			k := known(s, alice)
 			if s.Lookup(exact, k).Binding != "g" || s.Lookup(prefixed, k).Binding != "g" {
 				b.Fatal("no binding found")
 			}
+
 			b.Run(fmt.Sprintf("%s/cached/%d", name, n), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
 					s.Lookup(exact, k)
 				}
 			})
+
 			b.Run(fmt.Sprintf("%s/first/%d", name, n), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
@@ -91,6 +96,7 @@ func BenchmarkLookup(b *testing.B) {
 					s.find(prefixed, &k.client)
 				}
 			})
+
 			b.Run(fmt.Sprintf("%s/connection/%d", name, n), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
@@ -113,6 +119,7 @@ func manyBindings(n int, conditions bool) []Binding {
 		}
 		all = append(all, b)
 	}
+
 	return all
 }
 

@@ -80,6 +80,7 @@ func (b *buffers) tryLeaving(n int, rest int64) []byte {
 		b.free -= size
 	}
 	b.mu.Unlock()
+
 	if !ok {
 		return nil
 	}
@@ -97,9 +98,11 @@ func (b *buffers) get(ctx context.Context, n int, wait time.Duration) ([]byte, e
 	b.queue = append(b.queue, w)
 	b.grant()
 	b.mu.Unlock()
-	timer, alarm := time.NewTimer(wait), time.NewTicker(time.Second)
+	timer := time.NewTimer(wait)
+	alarm := time.NewTicker(time.Second)
 	defer timer.Stop()
 	defer alarm.Stop()
+
 	for {
 		select {
 		case <-w.ready:
@@ -134,6 +137,7 @@ func (b *buffers) put(buf []byte) {
 	if class <= 6 {
 		b.pools[class].Put(&buf)
 	}
+
 	b.mu.Lock()
 	b.free += int64(1) << (class + minBufferBits)
 	b.grant()
@@ -161,6 +165,7 @@ func (b *buffers) abandon(w waiter, err error) error {
 			return err
 		}
 	}
+
 	b.free += w.need
 	b.grant()
 	return err
@@ -189,6 +194,7 @@ func (m *encodeMemory) Buffer(ctx context.Context, capacity int) ([]byte, error)
 			return nil, err
 		}
 	}
+
 	m.held = append(m.held, buf)
 	return buf, nil
 }

@@ -13,7 +13,8 @@ func TestMemoryBudgetIsNeverExceeded(t *testing.T) {
 	const budget = 1 << 20
 	b := newBuffers(budget)
 	var mu sync.Mutex
-	held, most := 0, 0
+	held := 0
+	most := 0
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {
@@ -23,6 +24,7 @@ func TestMemoryBudgetIsNeverExceeded(t *testing.T) {
 					t.Error(err)
 					return
 				}
+
 				mu.Lock()
 				held += len(buf)
 				most = max(most, held)
@@ -32,6 +34,7 @@ func TestMemoryBudgetIsNeverExceeded(t *testing.T) {
 			}
 		})
 	}
+
 	wg.Wait()
 	if b.free != budget {
 		t.Errorf("%d bytes of the budget are free at the end, want all %d", b.free, budget)
@@ -51,11 +54,13 @@ func TestWaitingForMemoryEndsWithPatience(t *testing.T) {
 		if _, err := b.get(t.Context(), 1, time.Second); !errors.Is(err, errBudget) {
 			t.Errorf("got %v, want errBudget", err)
 		}
+
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		if _, err := b.get(ctx, 1, time.Second); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want the context's error", err)
 		}
+
 		b.put(held)
 		if _, err := b.get(t.Context(), 1, time.Second); err != nil {
 			t.Errorf("after the memory was given back: %v", err)
@@ -74,21 +79,25 @@ func TestLargeFrameIsNotStarvedBySmallOnes(t *testing.T) {
 			}
 			small = append(small, buf)
 		}
+
 		got := make(chan error, 1)
 		go func() {
 			_, err := b.get(t.Context(), 4<<16, time.Hour)
 			got <- err
 		}()
+
 		synctest.Wait()
 		if b.tryGet(1) != nil {
 			t.Error("a small frame passed the waiting large one")
 		}
+
 		for _, buf := range small {
 			if b.tryGet(1) != nil {
 				t.Error("a small frame passed the waiting large one")
 			}
 			b.put(buf)
 		}
+
 		if err := <-got; err != nil {
 			t.Error(err)
 		}
@@ -101,6 +110,7 @@ func TestBuffersAreLargerThanNeededOnlyWhileMemoryIsAmple(t *testing.T) {
 	for range 2 {
 		held = append(held, b.tryWindow(maxWindow))
 	}
+
 	if len(held[0]) != maxWindow || len(held[1]) != maxWindow {
 		t.Fatalf("got %d and %d bytes while half of the memory was free", len(held[0]), len(held[1]))
 	}
@@ -108,6 +118,7 @@ func TestBuffersAreLargerThanNeededOnlyWhileMemoryIsAmple(t *testing.T) {
 	if len(small) != 1<<minBufferBits {
 		t.Errorf("got %d bytes where less than half is free", len(small))
 	}
+
 	for _, buf := range append(held, small) {
 		b.put(buf)
 	}

@@ -63,16 +63,19 @@ func ParseSource(s string) (netip.Prefix, error) {
 		a = a.Unmap()
 		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
+
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		return p, fmt.Errorf("%q is no address, and no prefix like 10.0.0.0/8 or 2001:db8::/32", s)
 	}
+
 	if a := p.Addr(); a.Is4In6() {
 		if p.Bits() < mappedBits {
 			return netip.Prefix{}, fmt.Errorf("%q holds more than IPv4 addresses; write the prefix in IPv4 form", s)
 		}
 		p = netip.PrefixFrom(a.Unmap(), p.Bits()-mappedBits)
 	}
+
 	if p != p.Masked() {
 		return netip.Prefix{}, fmt.Errorf("%q has bits set behind its length; did you mean %s?", s, p.Masked())
 	}
@@ -92,24 +95,34 @@ func addrOf(host string) netip.Addr {
 }
 
 // noteTLS keeps what the handshake, which is over, tells of the client.
-func (c *conn) noteTLS() {
-	t, ok := c.client.(*tls.Conn)
+func (s *session) noteTLS() {
+	t, ok := s.client.(*tls.Conn)
 	if !ok {
 		return
 	}
-	s := t.ConnectionState()
-	c.tls, c.level = audit.TLS{Version: tls.VersionName(s.Version), Cipher: tls.CipherSuiteName(s.CipherSuite)}, ServerTLS
-	if len(s.VerifiedChains) > 0 {
-		c.tls.Fingerprint, c.level = sha256.Sum256(s.PeerCertificates[0].Raw), MutualTLS
+
+	state := t.ConnectionState()
+	s.peer.tls = audit.TLS{Version: tls.VersionName(state.Version), Cipher: tls.CipherSuiteName(state.CipherSuite)}
+	s.peer.level = ServerTLS
+
+	if len(state.VerifiedChains) > 0 {
+		s.peer.tls.Fingerprint = sha256.Sum256(state.PeerCertificates[0].Raw)
+		s.peer.level = MutualTLS
 	}
 }
 
 // knownTo is the client as a snapshot sees it. The last answer is kept: only a
 // reload, another client id, or logging in makes a new one.
-func (c *conn) knownTo(b *Bindings, clientID []byte) *Known {
-	principal := *c.principal.Load()
-	if k := &c.known; k.by != b.id || k.client.Principal != principal || k.client.ID != string(clientID) {
-		*k = b.Know(Client{Principal: principal, ID: c.cluster.topics.intern(clientID), Source: addrOf(c.source), TLS: c.level})
+func (r *reader) knownTo(b *Bindings, clientID []byte) *Known {
+	principal := *r.login.principal.Load()
+	if k := &r.known; k.by != b.id || k.client.Principal != principal || k.client.ID != string(clientID) {
+		*k = b.Know(Client{
+			Principal: principal,
+			ID:        r.cluster.topics.intern(clientID),
+			Source:    addrOf(r.peer.source),
+			TLS:       r.peer.level,
+		})
 	}
-	return &c.known
+
+	return &r.known
 }

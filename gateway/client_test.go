@@ -18,6 +18,7 @@ func prefixes(t testing.TB, all ...string) []netip.Prefix {
 		}
 		out = append(out, p)
 	}
+
 	return out
 }
 
@@ -35,6 +36,7 @@ func conditional(t testing.TB) []Binding {
 	for i := range all {
 		all[i].Topics = []string{"t*"}
 	}
+
 	return all
 }
 
@@ -88,6 +90,7 @@ func FuzzLookup(f *testing.F) {
 				want = all[i].Grant.Binding
 			}
 		}
+
 		if got := b.Lookup(topic, k).Binding; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
@@ -102,6 +105,7 @@ func TestNamesThatClientsClaimDoNotFillTheCache(t *testing.T) {
 			b.Lookup("t", known(b, c))
 		}
 	}
+
 	if n := b.cached.Load(); n > 3*3 { // of three kinds of name, from three kinds of place
 		t.Errorf("%d entries in the cache", n)
 	}
@@ -115,6 +119,7 @@ func TestMorePrincipalsThanNumbersAreStillTold(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", principal, got, want)
 		}
 	}
+
 	if n := b.cached.Load(); n != 0 {
 		t.Errorf("%d entries in the cache", n)
 	}
@@ -123,20 +128,22 @@ func TestMorePrincipalsThanNumbersAreStillTold(t *testing.T) {
 func TestLookupDoesNotAllocate(t *testing.T) {
 	b := NewBindings(conditional(t), grant("unbound"))
 	principal := "User:alice"
-	c := &conn{cluster: &Cluster{topics: &topicNames{}}, source: "10.1.2.3", level: ServerTLS}
-	c.principal.Store(&principal)
+	c := &reader{cluster: &Cluster{topics: &topicNames{}}, login: &login{}, peer: &peer{source: "10.1.2.3", level: ServerTLS}}
+	c.login.principal.Store(&principal)
 	id := []byte("etl-9")
 	look := func() { b.Lookup("t", c.knownTo(b, id)) }
 	look()
+
 	if n := testing.AllocsPerRun(1000, look); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
 func TestClientIsSeenAnewWhenAnythingOfItChanges(t *testing.T) {
-	alice, bob := "User:alice", "User:bob"
-	c := &conn{cluster: &Cluster{topics: &topicNames{}}, level: ServerTLS}
-	c.principal.Store(&alice)
+	alice := "User:alice"
+	bob := "User:bob"
+	c := &reader{cluster: &Cluster{topics: &topicNames{}}, login: &login{}, peer: &peer{level: ServerTLS}}
+	c.login.principal.Store(&alice)
 	b := NewBindings(conditional(t), grant("unbound"))
 	look := func(b *Bindings, id, want string) {
 		t.Helper()
@@ -144,12 +151,13 @@ func TestClientIsSeenAnewWhenAnythingOfItChanges(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", id, got, want)
 		}
 	}
+
 	look(b, "etl-7", "one client")
 	look(b, "etl-8", "batch jobs")
 	look(b, "", "alice by TLS")
 	look(NewBindings(conditional(t)[:6], grant("unbound")), "", "unbound")
 	look(b, "", "alice by TLS")
-	c.principal.Store(&bob)
+	c.login.principal.Store(&bob)
 	look(b, "", "unbound")
 }
 

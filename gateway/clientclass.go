@@ -43,10 +43,12 @@ func newClasses(all []Binding) classes {
 			number(k.sources, p)
 			k.bits = append(k.bits, p.Bits())
 		}
+
 		for _, p := range all[i].ClientIDs {
 			k.addID(p, seen)
 		}
 	}
+
 	k.bits, k.lengths = longestFirst(k.bits), longestFirst(k.lengths)
 	return k
 }
@@ -88,16 +90,19 @@ func (k *classes) of(c *Client) class {
 			break
 		}
 	}
+
 	var globs []byte
 	for i, p := range k.globs {
 		if pattern.Match(p, c.ID) {
 			globs = binary.AppendUvarint(globs, uint64(i))
 		}
 	}
+
 	out.globs = string(globs)
 	if k.tls {
 		out.tls = c.TLS
 	}
+
 	return out
 }
 
@@ -149,6 +154,7 @@ func (s *Bindings) kind(c *Client) kind {
 	if s.numbered.Load() >= maxCached {
 		return unnumbered
 	}
+
 	// Of two that number the same pair at once one is kept; a number is lost.
 	k, _ := s.kinds.LoadOrStore(key, kind(s.numbered.Add(1)))
 	return k.(kind)

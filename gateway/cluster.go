@@ -64,10 +64,15 @@ type Cluster struct {
 	resolver *resolver
 	limits   topicLimits
 
+	listening
+}
+
+// listening is what a cluster has open.
+type listening struct {
 	mu       sync.Mutex
 	nodes    map[int32]*node
 	boot     net.Listener
-	conns    map[*conn]struct{}
+	sessions map[*session]struct{}
 	draining bool
 	accepts  sync.WaitGroup
 	serving  sync.WaitGroup
@@ -88,8 +93,14 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 	if cfg.AdvertisedHost == "" {
 		cfg.AdvertisedHost = cfg.Host
 	}
-	c := &Cluster{gw: g, cfg: cfg, log: g.cfg.Log.Named(cfg.Name), topics: &topicNames{},
-		api: apiOptions(cfg), nodes: map[int32]*node{}, conns: map[*conn]struct{}{}}
+	c := &Cluster{
+		gw:        g,
+		cfg:       cfg,
+		log:       g.cfg.Log.Named(cfg.Name),
+		topics:    &topicNames{},
+		api:       apiOptions(cfg),
+		listening: listening{nodes: map[int32]*node{}, sessions: map[*session]struct{}{}},
+	}
 	c.bindings.Store(NewBindings(nil, pipeline.Unbound))
 	var seeds []string
 	for _, a := range cfg.Upstream.Bootstrap() {
@@ -133,7 +144,7 @@ func (c ClusterConfig) dial(ctx context.Context, _, host string) (net.Conn, erro
 // the old one; every later one sees the new.
 func (c *Cluster) SetBindings(b *Bindings) { c.bindings.Store(b) }
 
-// Resolve hands over decisions whose fate is unknown, from a crash or a lost
+// Resolve hands over decisions whose outcome is unknown, from a crash or a lost
 // connection: they are looked for in the topic itself. Those of other clusters
 // are left to them.
 func (c *Cluster) Resolve(refs []audit.BatchRef) {
@@ -202,8 +213,8 @@ func (c *Cluster) run(ctx context.Context) error {
 // drain lets connections finish what they have read, then ends them.
 func (c *Cluster) drain(cancel context.CancelFunc) {
 	c.mu.Lock()
-	for conn := range c.conns {
-		conn.drain()
+	for s := range c.sessions {
+		s.drain()
 	}
 	c.mu.Unlock()
 	done := make(chan struct{})
@@ -218,8 +229,8 @@ func (c *Cluster) drain(cancel context.CancelFunc) {
 	}
 	cancel()
 	c.mu.Lock()
-	for conn := range c.conns {
-		conn.kill(errDrainDeadline)
+	for s := range c.sessions {
+		s.kill(errDrainDeadline)
 	}
 	c.mu.Unlock()
 	<-done
@@ -262,21 +273,21 @@ func (c *Cluster) accept(ln net.Listener, to target) {
 func (c *Cluster) serve(client net.Conn, to target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.draining || len(c.conns) >= c.gw.cfg.MaxConnections {
+	if c.draining || len(c.sessions) >= c.gw.cfg.MaxConnections {
 		client.Close()
 		return
 	}
 	if c.cfg.TLS != nil {
 		client = tls.Server(client, c.cfg.TLS)
 	}
-	conn := newConn(c, client)
-	c.conns[conn] = struct{}{}
+	s := newSession(c, client)
+	c.sessions[s] = struct{}{}
 	c.serving.Go(func() {
-		err := conn.run(c.ctx, to)
+		err := s.run(c.ctx, to)
 		c.mu.Lock()
-		delete(c.conns, conn)
+		delete(c.sessions, s)
 		c.mu.Unlock()
-		conn.logEnd(err)
+		s.logEnd(err)
 	})
 }
 

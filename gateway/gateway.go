@@ -97,6 +97,7 @@ func New(cfg Config) (*Gateway, error) {
 		// A quarter is for answers, and one may be as large as a request.
 		return nil, fmt.Errorf("limits.memory (%d bytes) must be at least four times limits.max_frame (%d bytes)", cfg.Memory, cfg.MaxFrame)
 	}
+
 	g := &Gateway{cfg: cfg, memory: newMemory(cfg.Memory), workers: pipeline.NewWorkers(2*runtime.GOMAXPROCS(0), cfg.Batch)}
 	g.memory.answers.starving = g.closeStalled
 	for _, cc := range cfg.Clusters {
@@ -106,6 +107,7 @@ func New(cfg Config) (*Gateway, error) {
 		}
 		g.clusters = append(g.clusters, c)
 	}
+
 	return g, nil
 }
 
@@ -127,9 +129,9 @@ const stallLimit = 5 * time.Second
 func (g *Gateway) closeStalled() {
 	for _, c := range g.clusters {
 		c.mu.Lock()
-		for conn := range c.conns {
-			if since := conn.blockedSince.Load(); since != 0 && time.Since(time.Unix(0, since)) > stallLimit {
-				conn.kill(errStalled)
+		for s := range c.sessions {
+			if since := s.answers.blockedSince.Load(); since != 0 && time.Since(time.Unix(0, since)) > stallLimit {
+				s.kill(errStalled)
 			}
 		}
 		c.mu.Unlock()

@@ -25,35 +25,50 @@ const minFrame = 4
 // is silent it holds no buffer, so an idle connection costs two stacks and
 // nothing more. Owned by one goroutine.
 type inbox struct {
-	conn     net.Conn
-	raw      syscall.RawConn // nil where reads go through TLS
-	pool     *buffers
-	maxFrame int
-	minFrame int
-	patience time.Duration // for memory, and for the rest of a frame that has begun
-	crowded  func() bool   // more is under way: what comes next may be read with what has come; nil: never
+	// fixed once made
+	conn      net.Conn
+	raw       syscall.RawConn // nil where reads go through TLS
+	pool      *buffers
+	timeout   time.Duration // for memory, and for the rest of a frame that has begun
+	pipelined func() bool   // more is under way: what comes next may be read with what has come; nil: never
 
+	bounds  frameBounds
 	stopped atomic.Bool
 
-	buf       []byte
-	first     [1]byte
-	r, w      int
-	last      int       // size of the last frame
-	want      int       // at least that: the next buffer starts that large
-	sip       bool      // the last frame was streamed: look at the next before taking it
-	ahead     []byte    // what peek looks into
-	noPeekOff bool      // the system cannot look behind a frame
-	armed     time.Time // the deadline that is set on the socket, perhaps for an earlier frame
-	began     time.Time // when the incomplete frame at r began to arrive
+	buf   []byte
+	r, w  int
+	last  int       // size of the last frame
+	want  int       // at least that: the next buffer starts that large
+	ahead lookahead // at what has not been taken yet
+	armed time.Time // the deadline that is set on the socket, perhaps for an earlier frame
+	began time.Time // when the incomplete frame at r began to arrive
 }
 
-func newInbox(conn net.Conn, pool *buffers, maxFrame int, patience time.Duration) *inbox {
-	in := &inbox{conn: conn, pool: pool, maxFrame: maxFrame, minFrame: minFrame, patience: patience}
+// frameBounds are what the length of a frame must lie between, in bytes.
+type frameBounds struct{ minFrame, maxFrame int }
+
+// lookahead is what an inbox needs to look at a request before taking it.
+type lookahead struct {
+	next     bool    // the last frame was streamed: look at the next before taking it
+	first    [1]byte // what is waited for where bytes cannot be looked at
+	buf      []byte  // what peek looks into
+	noOffset bool    // the system cannot look behind a frame
+}
+
+func newInbox(conn net.Conn, pool *buffers, maxFrame int, timeout time.Duration) *inbox {
+	in := &inbox{
+		conn:    conn,
+		pool:    pool,
+		timeout: timeout,
+		bounds:  frameBounds{minFrame, maxFrame},
+	}
+
 	if sc, ok := conn.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			in.raw = raw
 		}
 	}
+
 	return in
 }
 
@@ -64,10 +79,14 @@ func (in *inbox) next() (frame []byte, ok bool, err error) {
 	if err != nil || !known || in.w-in.r < 4+size {
 		return nil, false, err
 	}
+
 	frame = in.buf[in.r+4 : in.r+4+size : in.r+4+size]
 	in.r += 4 + size
 	in.last = size
-	in.want, in.began, in.sip = max(4+size, min(in.want, maxWindow)), time.Time{}, false
+	in.want = max(4+size, min(in.want, maxWindow))
+	in.began = time.Time{}
+	in.ahead.next = false
+
 	return frame, true, nil
 }
 
@@ -78,9 +97,10 @@ func (in *inbox) frameSize() (size int, known bool, err error) {
 		return 0, false, nil
 	}
 	n := binary.BigEndian.Uint32(in.buf[in.r:])
-	if n < uint32(in.minFrame) || n > uint32(in.maxFrame) {
-		return 0, false, fmt.Errorf("%w: length %d is not between %d and %d (limits.max_frame)", errFrame, n, in.minFrame, in.maxFrame)
+	if n < uint32(in.bounds.minFrame) || n > uint32(in.bounds.maxFrame) {
+		return 0, false, fmt.Errorf("%w: length %d is not between %d and %d (limits.max_frame)", errFrame, n, in.bounds.minFrame, in.bounds.maxFrame)
 	}
+
 	return int(n), true, nil
 }
 
@@ -97,12 +117,14 @@ func (in *inbox) fill(ctx context.Context) error {
 	if in.began.IsZero() {
 		in.began = time.Now()
 	}
+
 	for {
-		if err := in.arm(in.began.Add(in.patience)); err != nil {
+		if err := in.arm(in.began.Add(in.timeout)); err != nil {
 			return err
 		}
 		n, err := in.conn.Read(in.buf[in.w:])
 		in.w += n
+
 		switch {
 		case n > 0:
 			in.widen(in.w == len(in.buf))
@@ -127,6 +149,7 @@ func (in *inbox) arm(until time.Time) error {
 	if err := in.conn.SetReadDeadline(until); err != nil {
 		return fmt.Errorf("setting deadline of a frame: %w", err)
 	}
+
 	return nil
 }
 
@@ -136,9 +159,10 @@ func (in *inbox) rearm(err error) bool {
 	if !errors.Is(err, os.ErrDeadlineExceeded) || in.stopped.Load() {
 		return false
 	}
-	if !in.began.IsZero() && time.Since(in.began) >= in.patience {
+	if !in.began.IsZero() && time.Since(in.began) >= in.timeout {
 		return false
 	}
+
 	in.armed = time.Time{}
 	if in.conn.SetReadDeadline(time.Time{}) != nil {
 		return false
@@ -165,10 +189,12 @@ func (in *inbox) widen(full bool) {
 
 // fillEmpty waits for bytes without holding a buffer.
 func (in *inbox) fillEmpty(ctx context.Context) error {
-	in.r, in.w = 0, 0
+	in.r = 0
+	in.w = 0
 	if in.raw == nil {
 		return in.fillEmptyTLS(ctx)
 	}
+
 	for {
 		n, err := in.readReady()
 		switch {
@@ -198,44 +224,50 @@ var errStarved = errors.New("no buffer memory is free")
 func (in *inbox) readReady() (n int, err error) {
 	waited := false
 	waitErr := in.raw.Read(func(fd uintptr) bool {
-		if waited && in.last < minStream && in.crowded != nil && in.crowded() {
+		if waited && in.last < minStream && in.pipelined != nil && in.pipelined() {
 			yield() // a wake-up costs more than reading a frame: take all that is about to come
 		}
 		waited = true
 		if in.buf == nil {
 			in.buf = in.pool.tryWindow(in.bufferSize())
 		}
+
 		if in.buf == nil {
 			err = errStarved
 			return true
 		}
+
 		n, err = ignoringEINTR(func() (int, error) { return syscall.Read(int(fd), in.buf) })
 		if err == syscall.EAGAIN {
 			in.release()
 			return false
 		}
+
 		return true
 	})
 	if waitErr != nil {
 		return 0, waitErr
 	}
+
 	return n, err
 }
 
 // fillEmptyTLS waits with one byte: the records that TLS holds back are its own.
 func (in *inbox) fillEmptyTLS(ctx context.Context) error {
 	in.release()
-	n, err := in.conn.Read(in.first[:])
+	n, err := in.conn.Read(in.ahead.first[:])
 	for n == 0 && err != nil && in.rearm(err) {
-		n, err = in.conn.Read(in.first[:])
+		n, err = in.conn.Read(in.ahead.first[:])
 	}
+
 	if n == 0 {
 		return err
 	}
 	if err := in.ensure(ctx); err != nil {
 		return err
 	}
-	in.w = copy(in.buf, in.first[:])
+
+	in.w = copy(in.buf, in.ahead.first[:])
 	return nil
 }
 
@@ -248,7 +280,7 @@ func ignoringEINTR(f func() (int, error)) (int, error) {
 	}
 }
 
-func (in *inbox) bufferSize() int { return min(in.want, in.maxFrame+4) }
+func (in *inbox) bufferSize() int { return min(in.want, in.bounds.maxFrame+4) }
 
 func (in *inbox) ensure(ctx context.Context) error {
 	if in.buf != nil {
@@ -257,10 +289,12 @@ func (in *inbox) ensure(ctx context.Context) error {
 	if in.buf = in.pool.tryWindow(in.bufferSize()); in.buf != nil {
 		return nil
 	}
-	buf, err := in.pool.get(ctx, 1<<minBufferBits, in.patience)
+
+	buf, err := in.pool.get(ctx, 1<<minBufferBits, in.timeout)
 	if err != nil {
 		return err
 	}
+
 	in.buf = buf
 	return nil
 }
@@ -278,10 +312,12 @@ func (in *inbox) makeRoom(ctx context.Context) error {
 	if need := 4 + size; need > len(in.buf) {
 		return in.move(ctx, need)
 	}
+
 	if in.r+4+size > len(in.buf) || in.w == len(in.buf) {
 		in.w = copy(in.buf, in.buf[in.r:in.w])
 		in.r = 0
 	}
+
 	return nil
 }
 
@@ -295,21 +331,27 @@ func (in *inbox) move(ctx context.Context, need int) error {
 		begun = bytes.Clone(begun)
 		in.pool.put(in.buf)
 		in.buf = nil
+
 		var err error
-		if next, err = in.pool.get(ctx, need, in.patience); err != nil {
-			in.r, in.w = 0, 0
+		if next, err = in.pool.get(ctx, need, in.timeout); err != nil {
+			in.r = 0
+			in.w = 0
 			return err
 		}
 	}
+
 	in.w = copy(next, begun)
 	in.r = 0
 	in.pool.put(in.buf)
 	in.buf = next
+
 	return nil
 }
 
 // release gives the buffer back; only whole frames may have been in it.
 func (in *inbox) release() {
 	in.pool.put(in.buf)
-	in.buf, in.r, in.w = nil, 0, 0
+	in.buf = nil
+	in.r = 0
+	in.w = 0
 }

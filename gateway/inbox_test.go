@@ -19,6 +19,7 @@ func tcpPair(t testing.TB) (a, b *net.TCPConn) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer ln.Close()
 	dialed := make(chan net.Conn, 1)
 	go func() {
@@ -28,10 +29,12 @@ func tcpPair(t testing.TB) (a, b *net.TCPConn) {
 		}
 		dialed <- c
 	}()
+
 	accepted, err := ln.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	b = (<-dialed).(*net.TCPConn)
 	t.Cleanup(func() { accepted.Close(); b.Close() })
 	return accepted.(*net.TCPConn), b
@@ -61,9 +64,11 @@ func readFrames(t *testing.T, in *inbox, n int) [][]byte {
 			if !ok {
 				break
 			}
+
 			got = append(got, bytes.Clone(f))
 		}
 	}
+
 	return got
 }
 
@@ -83,10 +88,12 @@ func TestFramesArriveWholeHoweverTheyAreCut(t *testing.T) {
 					}
 				}
 			}()
+
 			var conn net.Conn = server
 			if tls {
 				conn = hidden{server}
 			}
+
 			pool := newBuffers(4 << 20)
 			in := newInbox(conn, pool, 1<<20, time.Minute)
 			for i, f := range readFrames(t, in, len(sent)) {
@@ -94,6 +101,7 @@ func TestFramesArriveWholeHoweverTheyAreCut(t *testing.T) {
 					t.Fatalf("in steps of %d: frame %d differs", step, i)
 				}
 			}
+
 			in.release()
 			if pool.free != 4<<20 {
 				t.Errorf("%d bytes of buffers were not given back", 4<<20-pool.free)
@@ -127,6 +135,7 @@ func TestFrameThatHasBegunMustEnd(t *testing.T) {
 	for err == nil {
 		err = in.fill(t.Context())
 	}
+
 	var timeout net.Error
 	if !errors.As(err, &timeout) || !timeout.Timeout() {
 		t.Errorf("got %v, want a time-out", err)
@@ -146,6 +155,7 @@ func TestEndInsideAFrameIsNotAnOrderlyEnd(t *testing.T) {
 		for err == nil {
 			err = in.fill(t.Context())
 		}
+
 		if !errors.Is(err, tc.want) {
 			t.Errorf("% x: got %v, want %v", tc.sent, err, tc.want)
 		}
@@ -160,11 +170,13 @@ func TestSilentConnectionHoldsNoBuffer(t *testing.T) {
 	readFrames(t, in, 1)
 	filled := make(chan error, 1)
 	go func() { filled <- in.fill(t.Context()) }()
+
 	deadline := time.Now().Add(5 * time.Second)
 	for {
 		pool.mu.Lock()
 		free := pool.free
 		pool.mu.Unlock()
+
 		if free == 1<<20 {
 			break
 		}
@@ -172,6 +184,7 @@ func TestSilentConnectionHoldsNoBuffer(t *testing.T) {
 			t.Fatal("a waiting connection keeps its buffer")
 		}
 	}
+
 	client.Close()
 	<-filled
 }
@@ -186,13 +199,14 @@ func TestPeekBehindSeesTheNextWholeFrame(t *testing.T) {
 	if _, err := there.Write(frames[:whole]); err != nil {
 		t.Fatal(err)
 	}
+
 	off := 0
 	for i, body := range bodies {
 		prefix, size, ok := in.peek()
 		if i > 0 {
 			prefix, size, ok = in.peekBehind(off, whole)
 		}
-		if runtime.GOOS != "linux" || in.noPeekOff {
+		if runtime.GOOS != "linux" || in.ahead.noOffset {
 			return // one frame goes at a time there
 		}
 		if in.available() == 0 {
@@ -201,8 +215,10 @@ func TestPeekBehindSeesTheNextWholeFrame(t *testing.T) {
 		if want := i < 2; ok != want || ok && (size != len(body) || !bytes.HasPrefix(body, prefix) || len(prefix) == 0) {
 			t.Fatalf("frame %d: %v, %d bytes beginning with %q", i, ok, size, prefix)
 		}
+
 		off += 4 + len(body)
 	}
+
 	if _, err := there.Write(frames[whole:]); err != nil {
 		t.Fatal(err)
 	}

@@ -26,10 +26,12 @@ func TestCertificatesNameTheirHolders(t *testing.T) {
 	with := func(cert ...tls.Certificate) kgo.Opt {
 		return kgo.DialTLSConfig(&tls.Config{RootCAs: ca.pool(), Certificates: cert})
 	}
+
 	w.allowed(with(ca.issue(pkix.Name{CommonName: "alice", Organization: []string{"Example"}})))
 	w.refused(with(ca.issue(pkix.Name{CommonName: "bob"})))
 	w.unreachable(with())
 	w.unreachable(with(newAuthority().issue(pkix.Name{CommonName: "alice"})))
+
 	if got := w.principals(); len(got) != 2 || !got["User:CN=alice,O=Example"] || !got["User:CN=bob"] {
 		t.Errorf("decisions name %v", got)
 	}
@@ -47,6 +49,7 @@ func TestCertificateCanBeTheWholeAuthentication(t *testing.T) {
 			c.Access = gateway.AccessConfig{Terminate: true, Service: service, Certificates: must(auth.ParseMapping([]string{"RULE:CN=(.*?)(,.*)?/$1/L"}))}
 		},
 	})
+
 	with := func(name string, more ...kgo.Opt) []kgo.Opt {
 		return append(more, kgo.DialTLSConfig(&tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{ca.issue(pkix.Name{CommonName: name})}}))
 	}
@@ -62,6 +65,7 @@ func TestCertificateWithoutANameIsRefused(t *testing.T) {
 		c.TLS = ca.server(true)
 		c.Access.Certificates = must(auth.ParseMapping([]string{"RULE:CN=alice/alice/"}))
 	}})
+
 	with := func(name string) kgo.Opt {
 		return kgo.DialTLSConfig(&tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{ca.issue(pkix.Name{CommonName: name})}})
 	}
@@ -78,6 +82,7 @@ func TestPasswordsOverTLSGoBeforeCertificates(t *testing.T) {
 		c.TLS = ca.server(true)
 		c.Access = gateway.AccessConfig{Terminate: true, Server: server}
 	}})
+
 	cert := kgo.DialTLSConfig(&tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{ca.issue(pkix.Name{CommonName: "host-7"})}})
 	w.allowed(cert, kgo.SASL(mechanisms("alice", "a")[auth.ScramSHA512]))
 	w.unreachable(cert)
@@ -95,6 +100,7 @@ func byName(t *testing.T, brokers int) (*world, *authority, kgo.Opt) {
 			c.SNI = must(gateway.ParseSNI("kafka.example.com", "Broker-$(node).kafka.example.com"))
 		},
 	})
+
 	return w, ca, kgo.Dialer(func(ctx context.Context, network, host string) (net.Conn, error) {
 		name, port, err := net.SplitHostPort(host)
 		if err != nil {
@@ -106,6 +112,7 @@ func byName(t *testing.T, brokers int) (*world, *authority, kgo.Opt) {
 		if !strings.HasSuffix(name, "kafka.example.com") {
 			return nil, errors.New("told to go to " + name)
 		}
+
 		d := &tls.Dialer{Config: &tls.Config{RootCAs: ca.pool(), ServerName: name}}
 		return d.DialContext(ctx, network, w.addr)
 	})
@@ -122,6 +129,7 @@ func TestOnePortStandsForAllBrokersByServerName(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c := w.client(dialer, seed(w, "kafka.example.com"))
+
 	meta, err := kadm.NewClient(c).BrokerMetadata(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +137,7 @@ func TestOnePortStandsForAllBrokersByServerName(t *testing.T) {
 	if len(meta.Brokers) != 3 {
 		t.Fatalf("%d brokers", len(meta.Brokers))
 	}
+
 	for _, b := range meta.Brokers {
 		if want := "broker-" + strconv.Itoa(int(b.NodeID)) + ".kafka.example.com"; b.Host != want {
 			t.Errorf("broker %d is %s, not %s", b.NodeID, b.Host, want)
@@ -138,6 +147,7 @@ func TestOnePortStandsForAllBrokersByServerName(t *testing.T) {
 			t.Errorf("broker %d: %v", b.NodeID, err)
 		}
 	}
+
 	offsets, err := kadm.NewClient(c).ListEndOffsets(ctx, "spread") // asks every leader
 	if err := errors.Join(err, offsets.Error()); err != nil {
 		t.Error(err)
@@ -162,6 +172,7 @@ func TestUnknownServerNamesLeadNowhere(t *testing.T) {
 		if err != nil {
 			continue
 		}
+
 		conn.SetDeadline(time.Now().Add(patience))
 		p := &peer{Conn: conn, t: t}
 		p.closed()

@@ -32,12 +32,14 @@ func (c *Cluster) MaxMessage(ctx context.Context, topic string) int {
 	l.mu.Lock()
 	got, ok := l.known[topic]
 	l.mu.Unlock()
+
 	if ok && time.Now().Before(got.until) {
 		return got.bytes
 	}
 	got = topicLimit{bytes: c.askMaxMessage(ctx, topic), until: time.Now().Add(limitAge)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	if l.known == nil || len(l.known) >= maxInterned {
 		l.known = map[string]topicLimit{}
 	}
@@ -50,13 +52,16 @@ func (c *Cluster) askMaxMessage(ctx context.Context, topic string) int {
 	defer cancel()
 	req := kmsg.NewPtrDescribeConfigsRequest()
 	r := kmsg.NewDescribeConfigsRequestResource()
-	r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, topic
+	r.ResourceType = kmsg.ConfigResourceTypeTopic
+	r.ResourceName = topic
 	r.ConfigNames = []string{"max.message.bytes"}
 	req.Resources = append(req.Resources, r)
+
 	resp, err := req.RequestWith(ctx, c.admin)
 	if err != nil {
 		return math.MaxInt
 	}
+
 	for _, r := range resp.Resources {
 		for _, cfg := range r.Configs {
 			if cfg.Name != "max.message.bytes" || cfg.Value == nil {
@@ -67,5 +72,6 @@ func (c *Cluster) askMaxMessage(ctx context.Context, topic string) int {
 			}
 		}
 	}
+
 	return math.MaxInt
 }

@@ -31,6 +31,7 @@ func (c *Cluster) Advertise(id int32, host string, port int32) (string, int32, e
 	if host != "" {
 		n.report(broker.HostPort{Host: host, Port: port})
 	}
+
 	return cmp.Or(n.host, c.cfg.AdvertisedHost), int32(n.port), nil
 }
 
@@ -57,19 +58,23 @@ func (c *Cluster) node(id int32) (*node, error) {
 	if c.cfg.SNI != nil {
 		return c.sniNode(id), nil
 	}
+
 	port := 0
 	if c.cfg.FirstNodePort != 0 {
 		port = c.cfg.FirstNodePort + int(id-c.cfg.MinNode)
 	}
+
 	addr := net.JoinHostPort(c.cfg.Host, strconv.Itoa(port))
 	ln, err := new(net.ListenConfig).Listen(c.ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("broker %d: %w: listening on %s: %w", id, errNode, addr, err)
 	}
+
 	n := &node{listener: ln, port: ln.Addr().(*net.TCPAddr).Port}
 	c.nodes[id] = n
 	c.accepts.Go(func() { c.accept(ln, c.nodeTarget(id, n)) })
 	c.log.Info("listening for broker", zap.Int32("node", id), zap.String("address", ln.Addr().String()))
+
 	return n, nil
 }
 
@@ -100,6 +105,7 @@ func (c *Cluster) discover(ctx context.Context) {
 		default:
 			wait = 30 * time.Second
 		}
+
 		if !sleep(ctx, wait) {
 			return
 		}
@@ -119,12 +125,14 @@ func (c *Cluster) learnBrokers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	var errs []error
 	for _, b := range resp.Brokers {
 		if _, _, err := c.Advertise(b.NodeID, b.Host, b.Port); err != nil {
 			errs = append(errs, err)
 		}
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -135,11 +143,13 @@ func (c *Cluster) metadata(ctx context.Context, req *kmsg.MetadataRequest) (*kms
 	if err != nil {
 		return nil, fmt.Errorf("asking for metadata: %w", err)
 	}
+
 	for _, t := range resp.Topics {
 		if t.Topic != nil {
 			c.topics.Learn(t.TopicID, *t.Topic)
 		}
 	}
+
 	return resp, nil
 }
 
@@ -150,15 +160,18 @@ func (c *Cluster) topicName(ctx context.Context, id [16]byte) (string, error) {
 		t := kmsg.NewMetadataRequestTopic()
 		t.TopicID = id
 		req.Topics = append(req.Topics, t)
+
 		resp, err := c.metadata(ctx, req)
 		if err != nil {
 			return "", err
 		}
+
 		for _, t := range resp.Topics {
 			if t.TopicID == id && t.Topic != nil && t.ErrorCode == 0 {
 				return *t.Topic, nil
 			}
 		}
+
 		return "", errUnknownTopicID
 	})
 }

@@ -35,6 +35,7 @@ func (o *outbox) frame(build func(dst []byte) (out []byte, ok bool, err error)) 
 	if err != nil || !ok {
 		return nil, false, err
 	}
+
 	o.scratch = out
 	binary.BigEndian.PutUint32(out[start:], uint32(len(out)-start-4))
 	return out[start:], true, nil
@@ -54,10 +55,12 @@ func (o *outbox) flush(to net.Conn) error {
 		pieces := o.bufs
 		_, err = pieces.WriteTo(to)
 	}
+
 	o.reset()
 	if err != nil {
 		return fmt.Errorf("writing to connection: %w", err)
 	}
+
 	return nil
 }
 

@@ -13,6 +13,7 @@ func TestNeighbouringFramesBecomeOnePiece(t *testing.T) {
 	o.add(buf[4:8])
 	o.add([]byte("xx"))
 	o.add(buf[8:12])
+
 	if len(o.bufs) != 3 {
 		t.Fatalf("%d pieces, want 3", len(o.bufs))
 	}
@@ -20,6 +21,7 @@ func TestNeighbouringFramesBecomeOnePiece(t *testing.T) {
 	if err := o.flush(client); err != nil {
 		t.Fatal(err)
 	}
+
 	got := make([]byte, 14)
 	if _, err := io.ReadFull(server, got); err != nil || !bytes.Equal(got, []byte("aaaabbbbxxcccc")) {
 		t.Errorf("sent %q, %v", got, err)

@@ -32,8 +32,10 @@ func newProduce() *produce { return producePool.Get().(*produce) }
 
 func (p *produce) free() {
 	clear(p.parts)
-	p.parts, p.names = p.parts[:0], p.names[:0]
-	p.acks0, p.rebuilt = false, false
+	p.parts = p.parts[:0]
+	p.names = p.names[:0]
+	p.acks0 = false
+	p.rebuilt = false
 	producePool.Put(p)
 }
 
@@ -42,37 +44,47 @@ func (p *produce) free() {
 var errAcks0 = errors.New("a batch sent with acks=0 was refused")
 
 // produceRequest decides every partition of one Produce request.
-func (c *conn) produceRequest(ctx context.Context, h wire.RequestHeader, frame []byte) error {
+func (r *reader) produceRequest(ctx context.Context, h wire.RequestHeader, frame []byte) error {
 	p := newProduce()
 	if err := wire.ParseProduce(h.Version, frame[h.BodyOffset:], &p.req); err != nil {
 		p.free()
 		return err
 	}
+
 	p.acks0 = p.req.Acks == 0
-	bindings := c.cluster.bindings.Load()
-	client := c.knownTo(bindings, h.ClientID)
+	bindings := r.cluster.bindings.Load()
+	client := r.knownTo(bindings, h.ClientID)
 	audited := false
 	for i := range p.req.Topics {
-		name, g := c.grantFor(ctx, &p.req.Topics[i], bindings, client)
+		name, g := r.grantFor(ctx, &p.req.Topics[i], bindings, client)
 		if g.Unaudited {
 			continue
 		}
+
 		audited = true
 		for j := range p.req.Topics[i].Partitions {
-			if err := c.decide(ctx, p, i, j, name, g); err != nil {
+			if err := r.decide(ctx, p, i, j, name, g); err != nil {
 				p.free()
 				return err
 			}
 		}
 	}
-	s := step{pend: pendingFor(h), owed: !p.acks0, raw: c.withLength(frame), header: h}
+
+	s := step{
+		pend:   pendingFor(h),
+		owed:   !p.acks0,
+		raw:    r.withLength(frame),
+		header: h,
+	}
+
 	if audited {
 		s.produce = p
 	} else {
 		p.free()
-		c.in.sip = len(frame) >= minStream // the next may be like it
+		r.in.ahead.next = len(frame) >= minStream // the next may be like it
 	}
-	c.steps = append(c.steps, s)
+
+	r.steps = append(r.steps, s)
 	return nil
 }
 
@@ -82,19 +94,19 @@ const produceWithZstd = 7
 
 // decide hands one partition's batch to the pipeline. An error closes the
 // connection.
-func (c *conn) decide(ctx context.Context, p *produce, topic, partition int, name string, g *pipeline.Grant) error {
+func (r *reader) decide(ctx context.Context, p *produce, topic, partition int, name string, g *pipeline.Grant) error {
 	q := &p.req.Topics[topic].Partitions[partition]
-	d, err := c.cluster.pipeline.Decide(ctx, &pipeline.Input{
+	d, err := r.cluster.pipeline.Decide(ctx, &pipeline.Input{
 		Direction: pipeline.Produce,
 		Partition: pipeline.Partition{Topic: name, Number: q.Index},
 		TopicID:   p.req.Topics[topic].ID,
 		Records:   q.Records,
 		Zstd:      p.req.Version >= produceWithZstd,
-		Client:    c.sender(),
+		Client:    r.sender(),
 		Grant:     g,
-		Guard:     &c.guard,
-		Memory:    &c.encodes,
-		Log:       c.log,
+		Guard:     &r.guard,
+		Memory:    &r.encodes,
+		Log:       r.log,
 	})
 	if err != nil {
 		return err
@@ -104,32 +116,35 @@ func (c *conn) decide(ctx context.Context, p *produce, topic, partition int, nam
 	q.Skip = d.Out == nil
 	p.rebuilt = p.rebuilt || d.Rebuilt
 	p.parts = append(p.parts, part{topic: topic, partition: partition, decided: d})
+
 	return nil
 }
 
 // sender is the client as decisions name it: as it was when its grant was
 // looked up.
-func (c *conn) sender() pipeline.Client {
+func (r *reader) sender() pipeline.Client {
 	return pipeline.Client{
-		Connection: c.id,
-		Principal:  c.known.client.Principal,
-		ID:         c.known.client.ID,
-		Source:     c.source,
-		TLS:        c.tls,
+		Connection: r.peer.id,
+		Principal:  r.known.client.Principal,
+		ID:         r.known.client.ID,
+		Source:     r.peer.source,
+		TLS:        r.peer.tls,
 	}
 }
 
 // grantFor names the topic and looks its grant up.
-func (c *conn) grantFor(ctx context.Context, t *wire.ProduceTopic, b *Bindings, client *Known) (string, *pipeline.Grant) {
+func (r *reader) grantFor(ctx context.Context, t *wire.ProduceTopic, b *Bindings, client *Known) (string, *pipeline.Grant) {
 	if t.Name != nil || t.ID == ([16]byte{}) {
-		name := c.cluster.topics.intern(t.Name)
+		name := r.cluster.topics.intern(t.Name)
 		return name, b.Lookup(name, client)
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cluster.gw.cfg.DialTimeout)
+
+	ctx, cancel := context.WithTimeout(ctx, r.cluster.gw.cfg.DialTimeout)
 	defer cancel()
-	name, err := c.cluster.topicName(ctx, t.ID)
+	name, err := r.cluster.topicName(ctx, t.ID)
 	if err != nil {
 		return "", pipeline.UnknownTopicID
 	}
+
 	return name, b.Lookup(name, client)
 }

@@ -34,6 +34,7 @@ func (q *queue) push(p pending) {
 	}
 	q.ring[(q.head+q.count)%len(q.ring)] = p
 	q.count++
+
 	if p.produce != nil {
 		q.produces++
 	}
@@ -46,6 +47,7 @@ func (q *queue) pop() pending {
 	q.ring[q.head] = pending{}
 	q.head = (q.head + 1) % len(q.ring)
 	q.count--
+
 	if p.produce != nil {
 		q.produces--
 	}
@@ -57,5 +59,6 @@ func (q *queue) grow() {
 	for i := range q.count {
 		next[i] = q.ring[(q.head+i)%len(q.ring)]
 	}
-	q.ring, q.head = next, 0
+	q.ring = next
+	q.head = 0
 }

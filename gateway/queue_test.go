@@ -25,12 +25,14 @@ func TestAnswersLeaveInRequestOrder(t *testing.T) {
 			next++
 		}
 	}
+
 	for !q.empty() {
 		if got := q.pop().correlation; got != next {
 			t.Fatalf("answer %d left when %d was due", got, next)
 		}
 		next++
 	}
+
 	if next != pushed || q.produces != 0 {
 		t.Errorf("%d of %d answers left, %d produces counted", next, pushed, q.produces)
 	}

@@ -69,6 +69,7 @@ func (r *resolver) run(ctx context.Context) {
 				return
 			}
 		}
+
 		r.pass(ctx)
 		if !sleep(ctx, time.Second) {
 			return
@@ -90,6 +91,7 @@ func (r *resolver) pass(ctx context.Context) {
 			groups[k] = append(groups[k], ref)
 		}
 	}
+
 	r.forgetExcept(open)
 	for k, refs := range groups {
 		if err := r.partition(ctx, k, refs); err != nil && ctx.Err() == nil {
@@ -124,6 +126,7 @@ func (r *resolver) partition(ctx context.Context, k pipeline.Partition, refs []a
 	if err != nil || len(refs) == 0 {
 		return err
 	}
+
 	admin := kadm.NewClient(r.cluster.admin)
 	oldest := refs[0].Time
 	for _, ref := range refs {
@@ -131,35 +134,42 @@ func (r *resolver) partition(ctx context.Context, k pipeline.Partition, refs []a
 			oldest = ref.Time
 		}
 	}
+
 	// Asked before looking: everything up to here must have been seen before a
 	// batch counts as not stored.
 	end, err := r.cluster.logEnd(ctx, k)
 	if err != nil {
 		return err
 	}
+
 	near, err := offsetOf(admin.ListOffsetsAfterMilli(ctx, oldest.Add(-10*time.Minute).UnixMilli(), k.Topic))(k)
 	if err != nil {
 		return err
 	}
+
 	s := newSearch(r, k, refs)
 	seen, err := s.scan(ctx, near)
 	if err != nil || len(s.left) == 0 {
 		return err
 	}
+
 	start, err := offsetOf(admin.ListStartOffsets(ctx, k.Topic))(k)
 	if err != nil {
 		return err
 	}
+
 	if start < near {
 		if seen, err = s.scan(ctx, start); err != nil {
 			return err
 		}
 	}
+
 	if seen < end {
 		// While a replica that died still counts as in sync, what its leader has
 		// is shown to nobody, yet may be later. Look again.
 		return nil
 	}
+
 	s.conclude()
 	return nil
 }
@@ -171,16 +181,20 @@ func (c *Cluster) logEnd(ctx context.Context, k pipeline.Partition) (int64, erro
 	if err != nil {
 		return 0, err
 	}
+
 	req := kmsg.NewPtrOffsetForLeaderEpochRequest()
 	req.ReplicaID = -1
 	t := kmsg.NewOffsetForLeaderEpochRequestTopic()
 	t.Topic = k.Topic
 	p := kmsg.NewOffsetForLeaderEpochRequestTopicPartition()
-	p.Partition, p.CurrentLeaderEpoch, p.LeaderEpoch = k.Number, leader.epoch, leader.epoch
+	p.Partition = k.Number
+	p.CurrentLeaderEpoch = leader.epoch
+	p.LeaderEpoch = leader.epoch
 	t.Partitions = append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
 	ctx, cancel := context.WithTimeout(ctx, c.gw.cfg.DialTimeout)
 	defer cancel()
+
 	resp, err := req.RequestWith(ctx, c.admin.Broker(int(leader.node)))
 	if err != nil {
 		return 0, fmt.Errorf("asking for the log's end: %w", err)
@@ -188,10 +202,12 @@ func (c *Cluster) logEnd(ctx context.Context, k pipeline.Partition) (int64, erro
 	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
 		return 0, fmt.Errorf("asking for the log's end: %w", errProtocol)
 	}
+
 	got := resp.Topics[0].Partitions[0]
 	if got.ErrorCode != 0 {
 		return 0, fmt.Errorf("asking for the log's end: %w", kerr.ErrorForCode(got.ErrorCode))
 	}
+
 	return got.EndOffset, nil
 }
 
@@ -219,6 +235,7 @@ func (r *resolver) ofThisTopic(ctx context.Context, k pipeline.Partition, refs [
 		r.settle(refs, kerr.UnknownTopicOrPartition.Code)
 		return nil, nil
 	}
+
 	if err != nil {
 		return nil, err
 	}
@@ -230,6 +247,7 @@ func (r *resolver) ofThisTopic(ctx context.Context, k pipeline.Partition, refs [
 			gone = append(gone, ref)
 		}
 	}
+
 	r.settle(gone, kerr.UnknownTopicID.Code)
 	return here, nil
 }
@@ -246,6 +264,7 @@ func offsetOf(l kadm.ListedOffsets, err error) func(pipeline.Partition) (int64, 
 		if o.Err != nil {
 			return 0, fmt.Errorf("listing offsets: %w", o.Err)
 		}
+
 		return o.Offset, nil
 	}
 }
@@ -253,15 +272,21 @@ func offsetOf(l kadm.ListedOffsets, err error) func(pipeline.Partition) (int64, 
 // fetch reads one chunk of a partition as it is stored.
 func (r *resolver) fetch(ctx context.Context, k pipeline.Partition, leader leadership, offset int64) (records []byte, end int64, err error) {
 	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 100, 0, 4<<20
+	req.MaxWaitMillis = 100
+	req.MinBytes = 0
+	req.MaxBytes = 4 << 20
 	t := kmsg.NewFetchRequestTopic()
-	t.Topic, t.TopicID = k.Topic, leader.topic
+	t.Topic = k.Topic
+	t.TopicID = leader.topic
 	p := kmsg.NewFetchRequestTopicPartition()
-	p.Partition, p.FetchOffset, p.PartitionMaxBytes = k.Number, offset, 4<<20
+	p.Partition = k.Number
+	p.FetchOffset = offset
+	p.PartitionMaxBytes = 4 << 20
 	t.Partitions = append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
 	ctx, cancel := context.WithTimeout(ctx, r.cluster.gw.cfg.DialTimeout)
 	defer cancel()
+
 	resp, err := req.RequestWith(ctx, r.cluster.admin.Broker(int(leader.node)))
 	if err != nil {
 		return nil, 0, fmt.Errorf("fetching: %w", err)
@@ -269,10 +294,12 @@ func (r *resolver) fetch(ctx context.Context, k pipeline.Partition, leader leade
 	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
 		return nil, 0, fmt.Errorf("fetching: %w", kerr.ErrorForCode(resp.ErrorCode))
 	}
+
 	got := resp.Topics[0].Partitions[0]
 	if got.ErrorCode != 0 {
 		return nil, 0, fmt.Errorf("fetching: %w", kerr.ErrorForCode(got.ErrorCode))
 	}
+
 	return got.RecordBatches, got.HighWatermark, nil
 }
 
@@ -290,11 +317,13 @@ func (c *Cluster) leaderOf(ctx context.Context, k pipeline.Partition) (leadershi
 	if err != nil {
 		return leadership{}, fmt.Errorf("finding the leader: %w", err)
 	}
+
 	for _, p := range t.Partitions {
 		if p.Partition == k.Number && p.ErrorCode == 0 {
 			return leadership{p.Leader, p.LeaderEpoch, t.TopicID}, nil
 		}
 	}
+
 	return leadership{}, errors.New("finding the leader: the partition is not there")
 }
 
@@ -306,6 +335,7 @@ func (c *Cluster) topicMetadata(ctx context.Context, topic string) (t kmsg.Metad
 	asked.Topic = kmsg.StringPtr(topic)
 	req.Topics = append(req.Topics, asked)
 	resp, err := c.metadata(ctx, req)
+
 	switch {
 	case err != nil:
 		return t, err
@@ -314,5 +344,6 @@ func (c *Cluster) topicMetadata(ctx context.Context, topic string) (t kmsg.Metad
 	case resp.Topics[0].ErrorCode == kerr.UnknownTopicOrPartition.Code:
 		return t, errNoTopic
 	}
+
 	return resp.Topics[0], nil
 }

@@ -35,10 +35,18 @@ type copies struct {
 }
 
 func newSearch(r *resolver, k pipeline.Partition, refs []audit.BatchRef) *search {
-	s := &search{resolver: r, key: k, left: refs, ours: map[uint64]bool{}, looked: map[int64]bool{}, codec: recordbatch.NewCodec(r.cluster.gw.cfg.Batch)}
+	s := &search{
+		resolver: r,
+		key:      k,
+		left:     refs,
+		ours:     map[uint64]bool{},
+		looked:   map[int64]bool{},
+		codec:    recordbatch.NewCodec(r.cluster.gw.cfg.Batch),
+	}
 	for _, ref := range refs {
 		s.ours[ref.Seq] = true
 	}
+
 	return s
 }
 
@@ -49,6 +57,7 @@ func (s *search) scan(ctx context.Context, offset int64) (int64, error) {
 	if err != nil {
 		return offset, err
 	}
+
 	for len(s.left) > 0 {
 		records, end, err := s.fetch(ctx, s.key, leader, offset)
 		if err != nil {
@@ -57,6 +66,7 @@ func (s *search) scan(ctx context.Context, offset int64) (int64, error) {
 		if len(records) == 0 {
 			return max(offset, end), nil // nothing lies between
 		}
+
 		before := offset
 		for batch, splitErr := range recordbatch.SplitBatches(records) {
 			h, err := recordbatch.ParseHeader(batch)
@@ -66,12 +76,15 @@ func (s *search) scan(ctx context.Context, offset int64) (int64, error) {
 			if err := s.match(ctx, h, batch); err != nil {
 				return offset, err
 			}
+
 			offset = max(offset, h.BaseOffset+int64(h.LastOffsetDelta)+1)
 		}
+
 		if offset >= end || offset == before {
 			break
 		}
 	}
+
 	return offset, nil
 }
 
@@ -84,12 +97,14 @@ func (s *search) match(ctx context.Context, h recordbatch.Header, batch []byte) 
 		s.sent = sent
 		return s.matchPlain(ctx, h, recordbatch.ContentEvidence(sent))
 	}
+
 	for _, ref := range s.left {
 		if ref.Stored == int(h.NumRecords) && ref.ProducerID == h.ProducerID && ref.ProducerEpoch == h.ProducerEpoch && ref.BaseSequence == h.BaseSequence {
 			s.bind(ref, h.BaseOffset)
 			return nil
 		}
 	}
+
 	return nil
 }
 
@@ -100,6 +115,7 @@ func (s *search) matchPlain(ctx context.Context, h recordbatch.Header, content [
 	if len(equal) == 0 || s.looked[h.BaseOffset] {
 		return nil
 	}
+
 	s.looked[h.BaseOffset] = true
 	c := s.copiesOf(equal)
 	// First what is under way: what is no longer is bound, and BoundAt knows it.
@@ -110,6 +126,7 @@ func (s *search) matchPlain(ctx context.Context, h recordbatch.Header, content [
 		c.underWay = true
 		return nil
 	}
+
 	at := audit.Target{Cluster: s.cluster.cfg.Name, Topic: s.key.Topic, Partition: s.key.Number}
 	there, err := s.cluster.gw.cfg.Decisions.BoundAt(ctx, at, h.BaseOffset)
 	if err != nil {
@@ -118,10 +135,12 @@ func (s *search) matchPlain(ctx context.Context, h recordbatch.Header, content [
 	if len(s.equal(there, h, content)) > 0 {
 		return nil
 	}
+
 	c.offsets = append(c.offsets, h.BaseOffset)
 	if len(c.offsets) == len(c.refs) && !c.underWay {
 		s.bindCopies(c)
 	}
+
 	return nil
 }
 
@@ -142,6 +161,7 @@ func (s *search) copiesOf(equal []audit.BatchRef) *copies {
 			return c
 		}
 	}
+
 	c := &copies{refs: equal}
 	s.copies = append(s.copies, c)
 	return c
@@ -179,6 +199,7 @@ func (s *search) conclude() {
 			}
 			continue
 		}
+
 		s.bindCopies(c)
 	}
 	s.settle(s.left, kerr.UnknownServerError.Code)

@@ -71,6 +71,7 @@ func (l *ledger) BoundAt(_ context.Context, t audit.Target, offset int64) ([]aud
 			refs = append(refs, audit.BatchRef{Seq: seq, Producer: audit.Producer{ProducerID: -1}, Stored: 1})
 		}
 	}
+
 	return refs, nil
 }
 
@@ -88,30 +89,36 @@ func newSearched(t *testing.T, values ...string) *searched {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(k.Close)
 	producer, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...), kgo.DisableIdempotentWrite(), kgo.DefaultProduceTopic("t"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer producer.Close()
 	for _, v := range values {
 		if err := producer.ProduceSync(t.Context(), kgo.StringRecord(v)).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	addr, err := broker.ParseHostPort(k.ListenAddrs()[0])
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	up, err := broker.NewCluster(broker.ClusterConfig{Bootstrap: []broker.HostPort{addr}})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	l := newLedger()
 	g, err := New(Config{Decisions: l, Clusters: []ClusterConfig{{Name: "main", Upstream: up, Host: "127.0.0.1"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	c := g.Cluster("main")
 	t.Cleanup(c.admin.Close)
 	return &searched{t, l, c.resolver}
@@ -132,6 +139,7 @@ func (s *searched) says(what string, want map[uint64]int64) {
 	for seq, b := range s.bound {
 		got[seq] = b.BaseOffset
 	}
+
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		s.t.Errorf("%s: the log says %v, want %v", what, got, want)
 	}
@@ -182,6 +190,7 @@ func TestEachCopyOfEqualBatchesBelongsToOneAttempt(t *testing.T) {
 	for _, seq := range []uint64{1, 2, 3} {
 		s.forwarded(seq, "payment")
 	}
+
 	s.forwarded(4, "other")
 	s.forwarded(5, "nowhere")
 	s.lost(time.Second, 1, 2, 3, 4, 5)

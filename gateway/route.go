@@ -36,11 +36,13 @@ func (c *Cluster) trySend(ctx context.Context, topic string, from pipeline.Parti
 	if err != nil {
 		return 0, 0, err
 	}
+
 	k := pipeline.Partition{Topic: topic, Number: int32(crc32.ChecksumIEEE([]byte(from.Topic))+uint32(from.Number)) & 0x7fffffff % n}
 	leader, err := c.leaderOf(ctx, k)
 	if err != nil {
 		return 0, 0, err
 	}
+
 	req := kmsg.NewPtrProduceRequest()
 	// The client sets the acks of whatever it sends to its own, which are all too.
 	req.Acks = -1
@@ -53,6 +55,7 @@ func (c *Cluster) trySend(ctx context.Context, topic string, from pipeline.Parti
 	p.Records = batch
 	t.Partitions = append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
+
 	resp, err := req.RequestWith(ctx, c.admin.Broker(int(leader.node)))
 	if err != nil {
 		return 0, 0, err
@@ -60,10 +63,12 @@ func (c *Cluster) trySend(ctx context.Context, topic string, from pipeline.Parti
 	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
 		return 0, 0, errProtocol
 	}
+
 	got := resp.Topics[0].Partitions[0]
 	if got.ErrorCode != 0 {
 		return 0, 0, fmt.Errorf("storing the copies: %w", kerr.ErrorForCode(got.ErrorCode))
 	}
+
 	return k.Number, got.BaseOffset, nil
 }
 
@@ -75,5 +80,6 @@ func (c *Cluster) partitionsOf(ctx context.Context, topic string) (int32, error)
 	if t.ErrorCode != 0 || len(t.Partitions) == 0 {
 		return 0, fmt.Errorf("topic %s is not there; create it", topic)
 	}
+
 	return int32(len(t.Partitions)), nil
 }

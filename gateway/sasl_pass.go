@@ -19,93 +19,54 @@ import (
 // passHandshake begins an exchange with the broker. From the first one on,
 // until it succeeds, the client may do nothing else: otherwise what it sends
 // meanwhile would be judged under another name than the broker's.
-func (c *conn) passHandshake(h wire.RequestHeader, frame []byte, mechanism string) error {
-	cfg := &c.cluster.cfg.Access
+func (r *reader) passHandshake(h wire.RequestHeader, frame []byte, mechanism string) error {
+	cfg := &r.cluster.cfg.Access
 	if len(cfg.Mechanisms) > 0 && !slices.Contains(cfg.Mechanisms, mechanism) {
-		c.refuseMechanism(h, cfg.Mechanisms)
+		r.refuseMechanism(h, cfg.Mechanisms)
 		return nil
 	}
+
 	bare := h.Version == 0
 	if bare && !auth.Understood(mechanism) {
-		c.refuseMechanism(h, []string{auth.Plain, auth.ScramSHA256, auth.ScramSHA512, auth.OAuthBearer})
+		r.refuseMechanism(h, []string{auth.Plain, auth.ScramSHA256, auth.ScramSHA512, auth.OAuthBearer})
 		return nil
 	}
-	x := &c.exchange
+
+	x := &r.login.exchange
 	x.mu.Lock()
 	defer x.mu.Unlock()
+
 	if x.phase != phaseNone && !(x.opaque && x.phase == phaseTokens) {
 		return fmt.Errorf("%w: %w", errLogin, errSASLState)
 	}
 	x.phase, x.inspector, x.opaque = phaseAsked, auth.NewInspector(mechanism, cfg.Claim), !auth.Understood(mechanism)
-	c.bareTokens = bare
-	if s := c.session.Load(); s != nil && !s.proven {
-		c.closeGate()
+	r.bareTokens = bare
+
+	if s := r.login.proof.Load(); s != nil && !s.proven {
+		r.login.closeGate()
 	}
-	c.forward(h, frame)
-	c.lastStep().pend.sasl = true
+	r.forward(h, frame)
+	r.lastStep().pend.sasl = true
 	return nil
 }
 
-func (c *conn) lastStep() *step { return &c.steps[len(c.steps)-1] }
+func (r *reader) lastStep() *step { return &r.steps[len(r.steps)-1] }
 
-func (c *conn) passToken(ctx context.Context, h wire.RequestHeader, frame, token []byte) error {
-	if err := c.inspect(token); err != nil {
-		return c.refuseLogin(ctx, h, err)
+func (r *reader) passToken(ctx context.Context, h wire.RequestHeader, frame, token []byte) error {
+	if err := r.login.inspect(token); err != nil {
+		return r.refuseLogin(ctx, h, err)
 	}
-	c.forward(h, frame)
-	c.lastStep().pend.sasl = true
+	r.forward(h, frame)
+	r.lastStep().pend.sasl = true
 	return nil
 }
 
-func (c *conn) passBareToken(token []byte) error {
-	if err := c.inspect(token); err != nil {
+func (r *reader) passBareToken(token []byte) error {
+	if err := r.login.inspect(token); err != nil {
 		return fmt.Errorf("%w: %w", errLogin, err)
 	}
-	c.steps = append(c.steps, step{pend: pending{sasl: true, bare: true}, owed: true, raw: c.withLength(token)})
+	r.steps = append(r.steps, step{pend: pending{sasl: true, bare: true}, owed: true, raw: r.withLength(token)})
 	return nil
-}
-
-// inspect reads the client's token before it is forwarded.
-func (c *conn) inspect(token []byte) error {
-	x := &c.exchange
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.phase != phaseTokens {
-		return errSASLState
-	}
-	if err := x.inspector.Client(token); err != nil {
-		return err
-	}
-	x.phase = phaseSent
-	return nil
-}
-
-// brokerSaid follows the exchange in the broker's answers. It is called before
-// the client sees the answer, so that whatever the client sends next is judged
-// under its name. An error ends the connection.
-func (c *conn) brokerSaid(p *pending, frame []byte) error {
-	x := &c.exchange
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	token, lifetime, ok, err := readSASLAnswer(p, frame)
-	switch {
-	case err != nil:
-		return err
-	case !ok:
-		x.phase = phaseNone
-		return nil
-	case p.key == kmsg.SASLHandshake && !p.bare:
-		x.phase = phaseTokens
-		return nil
-	}
-	x.phase = phaseTokens
-	if !x.inspector.Broker(token) {
-		return nil
-	}
-	if !x.opaque {
-		x.phase = phaseNone
-	}
-	return c.proved(x.inspector.Name(), auth.Identity{}, lifetime)
 }
 
 // readSASLAnswer returns the broker's token and the lifetime of the session;
@@ -118,15 +79,18 @@ func readSASLAnswer(p *pending, frame []byte) (token []byte, lifetime time.Durat
 	if err != nil {
 		return nil, 0, false, err
 	}
+
 	if p.key == kmsg.SASLHandshake {
 		resp := kmsg.SASLHandshakeResponse{Version: p.version}
 		err = resp.ReadFrom(frame[at:])
 		return nil, 0, resp.ErrorCode == 0, err
 	}
+
 	resp := kmsg.SASLAuthenticateResponse{Version: p.version}
 	if err := resp.ReadFrom(frame[at:]); err != nil {
 		return nil, 0, false, errors.Join(errProtocol, err)
 	}
+
 	lifetime = time.Duration(min(resp.SessionLifetimeMillis, maxLifetimeMillis)) * time.Millisecond
 	return resp.SASLAuthBytes, lifetime, resp.ErrorCode == 0, nil
 }

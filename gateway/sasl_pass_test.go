@@ -26,6 +26,7 @@ func passing(t *testing.T, access gateway.AccessConfig, more ...kfake.Opt) *worl
 	for _, m := range []string{auth.Plain, auth.ScramSHA256, auth.ScramSHA512} {
 		opts = append(opts, kfake.Superuser(m, "alice", "a"), kfake.Superuser(m, "bob", "b"))
 	}
+
 	return newWorld(t, setup{
 		kafka:   append(opts, more...),
 		service: []kgo.Opt{kgo.SASL(plain.Auth{User: "guardlock", Pass: "service"}.AsMechanism())},
@@ -40,12 +41,14 @@ func TestPassedClientsAreJudgedByTheirNames(t *testing.T) {
 		for _, m := range mechanisms("alice", "a") {
 			w.allowed(kgo.SASL(m))
 		}
+
 		for _, m := range mechanisms("bob", "b") {
 			w.refused(kgo.SASL(m))
 		}
 		for _, m := range mechanisms("alice", "wrong") {
 			w.unreachable(kgo.SASL(m))
 		}
+
 		if got := w.principals(); len(got) != 2 || !got["User:alice"] || !got["User:bob"] {
 			t.Errorf("decisions name %v", got)
 		}
@@ -60,6 +63,7 @@ func TestPassedClientsMustAuthenticateFirstWhereThatIsRequired(t *testing.T) {
 	p.closed()
 	p = w.peer()
 	p.ask(kmsg.NewPtrApiVersionsRequest())
+
 	if code := p.handshake(auth.Plain); code != 0 {
 		t.Fatal(code)
 	}
@@ -93,6 +97,7 @@ func TestPassedSessionsAreRenewed(t *testing.T) {
 	if r := p.login("alice", "a", 0); r.SessionLifetimeMillis != 2000 {
 		t.Errorf("the client is told of %d ms", r.SessionLifetimeMillis)
 	}
+
 	for began := time.Now(); time.Since(began) < 2200*time.Millisecond; {
 		p.login("alice", "a", 0)
 		p.ask(metadata())
@@ -126,6 +131,7 @@ func newStub(t *testing.T, script func(c *stubConn)) *stub {
 			go func() { defer c.Close(); script(&stubConn{c, t}) }()
 		}
 	}()
+
 	return s
 }
 
@@ -143,6 +149,7 @@ func (c *stubConn) frame() []byte {
 	if _, err := io.ReadFull(c, size[:]); err != nil {
 		return nil
 	}
+
 	body := make([]byte, binary.BigEndian.Uint32(size[:]))
 	if _, err := io.ReadFull(c, body); err != nil {
 		return nil
@@ -199,7 +206,9 @@ func bareHello(p *peer, mechanism string) int16 {
 func (p *peer) produceCode() int16 {
 	p.t.Helper()
 	req := kmsg.NewPtrProduceRequest()
-	req.Version, req.Acks, req.TimeoutMillis = 3, 1, 1000
+	req.Version = 3
+	req.Acks = 1
+	req.TimeoutMillis = 1000
 	topic := kmsg.NewProduceRequestTopic()
 	topic.Topic = "t"
 	part := kmsg.NewProduceRequestTopicPartition()
@@ -207,6 +216,7 @@ func (p *peer) produceCode() int16 {
 	part.Records = batch.AppendTo(nil)
 	topic.Partitions = append(topic.Partitions, part)
 	req.Topics = append(req.Topics, topic)
+
 	return p.ask(req).(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode
 }
 
@@ -222,11 +232,13 @@ func TestBareTokensOfHandshakeV0PassAndNameTheClient(t *testing.T) {
 		for i := 1; i < len(exchange); i += 2 {
 			answers = append(answers, exchange[i])
 		}
+
 		w := newWorld(t, setup{upstream: newStub(t, oldBroker(answers...)), cluster: func(c *gateway.ClusterConfig) { c.Access.Require = true }})
 		p := w.peer()
 		if code := bareHello(p, mechanism); code != 0 {
 			t.Fatal(code)
 		}
+
 		for i, msg := range exchange {
 			if i%2 == 0 {
 				p.bare(msg)
@@ -234,6 +246,7 @@ func TestBareTokensOfHandshakeV0PassAndNameTheClient(t *testing.T) {
 				t.Fatalf("%s: the broker's %q came as %q %v", mechanism, msg, frame, err)
 			}
 		}
+
 		p.ask(metadata()) // frames again
 		if code := p.produceCode(); code != 2 {
 			t.Errorf("%s: alice's corrupt batch is answered with %d", mechanism, code)
@@ -263,8 +276,10 @@ func TestClientIsNobodyUntilTheBrokerBelievesIt(t *testing.T) {
 				c.reply(f, resp)
 			case 36:
 				resp := kmsg.NewPtrSASLAuthenticateResponse()
-				resp.Version, resp.SASLAuthBytes = 1, []byte("r=xy,s=c2FsdA==,i=4096")
+				resp.Version = 1
+				resp.SASLAuthBytes = []byte("r=xy,s=c2FsdA==,i=4096")
 				c.reply(f, resp)
+
 				if c.frame() != nil {
 					<-held
 				}
@@ -274,13 +289,16 @@ func TestClientIsNobodyUntilTheBrokerBelievesIt(t *testing.T) {
 			}
 		}
 	})})
+
 	p := w.peer() // SASL is not required here, but it has begun
 	if code := p.handshake(auth.ScramSHA256); code != 0 {
 		t.Fatal(code)
 	}
+
 	p.token("n,,n=alice,r=x")
 	req := kmsg.NewPtrSASLAuthenticateRequest()
-	req.Version, req.SASLAuthBytes = 1, []byte("c=biws,r=xy,p=cA==")
+	req.Version = 1
+	req.SASLAuthBytes = []byte("c=biws,r=xy,p=cA==")
 	p.send(req)
 	p.send(metadata())
 	p.closed()
@@ -301,19 +319,23 @@ func TestTokensOfUnknownMechanismsPassAndLeaveTheClientWithoutAName(t *testing.T
 			default:
 				return
 			}
+
 			resp.SetVersion(1)
 			c.reply(f, resp)
 		}
 	}), cluster: func(c *gateway.ClusterConfig) { c.Access.Require = true }})
+
 	p := w.peer()
 	if code := p.handshake("GSSAPI"); code != 0 {
 		t.Fatal(code)
 	}
+
 	for range 3 {
 		if r := p.token("\x60\x01alice"); r.ErrorCode != 0 || string(r.SASLAuthBytes) != "challenge" {
 			t.Fatalf("%+v", r)
 		}
 	}
+
 	p.ask(metadata())
 	if code := p.produceCode(); code != 44 {
 		t.Errorf("a client without a name is answered with %d", code)
@@ -332,14 +354,17 @@ func TestChangedPrincipalEndsTheConnectionEvenIfTheBrokerAllowsIt(t *testing.T) 
 			c.reply(f, resp)
 		}
 	})})
+
 	p := w.peer()
 	p.login("alice", "a", 0)
 	p.login("alice", "a", 0)
+
 	if code := p.handshake(auth.Plain); code != 0 {
 		t.Fatal(code)
 	}
 	req := kmsg.NewPtrSASLAuthenticateRequest()
-	req.Version, req.SASLAuthBytes = 1, []byte("\x00bob\x00b")
+	req.Version = 1
+	req.SASLAuthBytes = []byte("\x00bob\x00b")
 	p.send(req)
 	p.closed()
 }
@@ -355,6 +380,7 @@ func TestTokensThatBrokersMightReadDifferentlyDoNotPass(t *testing.T) {
 			if key(f) != 17 {
 				return
 			}
+
 			resp := kmsg.NewPtrSASLHandshakeResponse()
 			resp.Version = 1
 			c.reply(f, resp)
@@ -368,8 +394,10 @@ func TestTokensThatBrokersMightReadDifferentlyDoNotPass(t *testing.T) {
 		if r := p.token(token); r.ErrorCode != authenticationFailed {
 			t.Errorf("%s is answered with %d", mechanism, r.ErrorCode)
 		}
+
 		p.closed()
 	}
+
 	select {
 	case <-seen:
 		t.Error("the broker saw such a token")

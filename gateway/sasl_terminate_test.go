@@ -67,6 +67,7 @@ func TestTerminatedClientsAreJudgedByTheirNames(t *testing.T) {
 	for _, m := range mechanisms("alice", "a") {
 		w.allowed(kgo.SASL(m))
 	}
+
 	for _, m := range mechanisms("bob", "b") {
 		w.refused(kgo.SASL(m))
 	}
@@ -83,11 +84,13 @@ func TestWrongPasswordsAndUnknownUsersAreNotLetIn(t *testing.T) {
 			w.unreachable(kgo.SASL(m))
 		}
 	}
+
 	p := w.peer()
 	r := p.login("alice", "wrong", authenticationFailed)
 	if r.ErrorMessage == nil || strings.Contains(*r.ErrorMessage, "alice") {
 		t.Errorf("the client is told %v", r.ErrorMessage)
 	}
+
 	p.closed()
 }
 
@@ -97,21 +100,25 @@ func TestTokensAreTakenOverTheGateway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	key := must(jwk.Import(public))
 	set := jwk.NewSet()
 	if err := set.AddKey(key); err != nil {
 		t.Fatal(err)
 	}
+
 	keys := must(auth.ParseKeySet(must(json.Marshal(set))))
 	verifier := must(auth.NewVerifier(auth.FixedKeys(func() *auth.KeySet { return keys }), auth.TokenRules{Issuer: "i", Audiences: []string{"kafka"}}, nil))
 	server := must(auth.NewServer(auth.Config{Mechanisms: []string{auth.OAuthBearer}, Tokens: verifier}))
 	w := newWorld(t, setup{cluster: func(c *gateway.ClusterConfig) {
 		c.Access = gateway.AccessConfig{Terminate: true, Server: server}
 	}})
+
 	token := func(name, audience string) kgo.Opt {
 		tok := must(jwt.NewBuilder().Issuer("i").Audience([]string{audience}).Subject(name).Expiration(time.Now().Add(time.Hour)).Build())
 		return kgo.SASL(oauth.Auth{Token: string(must(jwt.Sign(tok, jwt.WithKey(jwa.EdDSA(), private))))}.AsMechanism())
 	}
+
 	w.allowed(token("alice", "kafka"))
 	w.refused(token("bob", "kafka"))
 	w.unreachable(token("alice", "billing"))
@@ -126,6 +133,7 @@ func TestTokensAreTakenOverTheGateway(t *testing.T) {
 	if r := p.token("\x01"); r.ErrorCode != authenticationFailed {
 		t.Errorf("and then with %d", r.ErrorCode)
 	}
+
 	p.closed()
 }
 
@@ -141,15 +149,18 @@ func TestNothingButAuthenticationPassesBeforeIt(t *testing.T) {
 		if code := p.handshake(auth.Plain); code != 0 {
 			t.Fatal(code)
 		}
+
 		p.send(req)
 		p.closed()
 	}
+
 	p := w.peer()
 	versions := p.ask(kmsg.NewPtrApiVersionsRequest()).(*kmsg.ApiVersionsResponse)
 	offered := map[int16]int16{}
 	for _, k := range versions.ApiKeys {
 		offered[k.ApiKey] = k.MaxVersion
 	}
+
 	if offered[17] != 1 || offered[36] != 2 {
 		t.Errorf("SASL is offered as %v", offered)
 	}
@@ -158,6 +169,7 @@ func TestNothingButAuthenticationPassesBeforeIt(t *testing.T) {
 			t.Errorf("API %d would act for the gateway's own identity", key)
 		}
 	}
+
 	p.login("alice", "a", 0)
 	p.ask(metadata())
 	p.send(&kmsg.DescribeDelegationTokenRequest{Version: 1})
@@ -171,18 +183,21 @@ func TestSASLOutOfTurnIsRefused(t *testing.T) {
 	if r := p.token("\x00alice\x00a"); r.ErrorCode != illegalState {
 		t.Errorf("a token before a handshake is answered with %d", r.ErrorCode)
 	}
+
 	p.closed()
 
 	p = w.peer()
 	if code := p.handshake("GSSAPI"); code != unsupportedMechanism {
 		t.Errorf("GSSAPI is answered with %d", code)
 	}
+
 	p.login("alice", "a", 0) // a client may choose again
 
 	p = w.peer()
 	p.handshake(auth.Plain)
 	req := kmsg.NewPtrSASLHandshakeRequest()
-	req.Version, req.Mechanism = 1, auth.ScramSHA256
+	req.Version = 1
+	req.Mechanism = auth.ScramSHA256
 	p.send(req)
 	p.closed()
 }
@@ -197,9 +212,11 @@ func TestHandshakeV0TakesBareTokens(t *testing.T) {
 			t.Fatal(r.ErrorCode)
 		}
 	}
+
 	p := w.peer()
 	hello(p)
 	p.bare("\x00alice\x00a")
+
 	if frame, err := p.frame(); err != nil || len(frame) != 0 {
 		t.Fatalf("PLAIN is answered with %d bytes, %v", len(frame), err)
 	}
@@ -224,7 +241,10 @@ func TestHandshakeV0TakesBareTokens(t *testing.T) {
 func TestUnauthenticatedClientsHaveLittleTimeAndRoom(t *testing.T) {
 	t.Parallel()
 	w := terminating(t, newUsers(t, map[string]string{"alice": "a"}), 0, func(c *gateway.Config) { c.AuthTimeout = time.Second })
-	silent, begun, slow := w.peer(), w.peer(), w.peer()
+	silent := w.peer()
+	begun := w.peer()
+	slow := w.peer()
+
 	if code := begun.handshake(auth.Plain); code != 0 {
 		t.Fatal(code)
 	}
@@ -235,6 +255,7 @@ func TestUnauthenticatedClientsHaveLittleTimeAndRoom(t *testing.T) {
 			}
 		}
 	}()
+
 	silent.closed()
 	begun.closed()
 	slow.closed()
@@ -248,11 +269,13 @@ func TestUnauthenticatedClientsHaveLittleTimeAndRoom(t *testing.T) {
 	p.login("alice", "a", 0)
 	req := kmsg.NewPtrMetadataRequest() // now it may be larger
 	req.Version = 1
+
 	for range 5000 {
 		topic := kmsg.NewMetadataRequestTopic()
 		topic.Topic = kmsg.StringPtr("a-topic-that-is-not-there")
 		req.Topics = append(req.Topics, topic)
 	}
+
 	p.ask(req)
 }
 
@@ -260,15 +283,18 @@ func TestSessionsEndUnlessRenewed(t *testing.T) {
 	t.Parallel()
 	u := newUsers(t, map[string]string{"alice": "a", "bob": "b"})
 	w := terminating(t, u, 2*time.Second)
+
 	p := w.peer()
 	if r := p.login("alice", "a", 0); r.SessionLifetimeMillis != 2000 {
 		t.Errorf("the client is told of %d ms", r.SessionLifetimeMillis)
 	}
+
 	began := time.Now()
 	for time.Since(began) < 2200*time.Millisecond { // past the first end: renewed each time
 		p.login("alice", "a", 0)
 		p.ask(metadata())
 	}
+
 	p.closed() // now it is not
 
 	p = w.peer()
@@ -283,12 +309,14 @@ func TestStockClientRenewsItsSession(t *testing.T) {
 	logins := 0
 	mechanism := plain.Plain(func(context.Context) (plain.Auth, error) { logins++; return plain.Auth{User: "alice", Pass: "a"}, nil })
 	w := terminating(t, u, 1200*time.Millisecond) // franz-go renews a second before the end
+
 	c := w.client(kgo.SASL(mechanism))
 	for until := time.Now().Add(patience); logins < 6 && time.Now().Before(until); {
 		if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: "t", Value: []byte("v")}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if logins < 6 {
 		t.Errorf("only %d logins", logins)
 	}
@@ -298,7 +326,8 @@ func TestRemovedUserIsCutOffAtOnce(t *testing.T) {
 	t.Parallel()
 	u := newUsers(t, map[string]string{"alice": "a", "bob": "b"})
 	w := terminating(t, u, 0)
-	alice, bob := w.peer(), w.peer()
+	alice := w.peer()
+	bob := w.peer()
 	alice.login("alice", "a", 0)
 	bob.login("bob", "b", 0)
 	u.now.Store(u.now.Load().Without("alice"))
@@ -320,10 +349,12 @@ func TestGatewayLogsInBeforeItsClients(t *testing.T) {
 			c.Access = gateway.AccessConfig{Terminate: true, Server: server, Service: plain.Auth{User: "guardlock", Pass: "wrong"}.AsMechanism()}
 		},
 	})
+
 	conn, err := net.Dial("tcp", w.addr)
 	if err != nil {
 		return // hung up on before connect had returned
 	}
+
 	p := &peer{Conn: conn, t: t}
 	defer p.Close()
 	p.SetDeadline(time.Now().Add(patience))
@@ -344,10 +375,12 @@ func TestEndOfTheGatewaysOwnSessionDrainsItsClient(t *testing.T) {
 			c.Access = gateway.AccessConfig{Terminate: true, Server: server, Service: service}
 		},
 	})
+
 	p := w.peer()
 	p.login("alice", "a", 0)
 	p.ask(metadata())
 	p.closed()
+
 	c := w.client(kgo.SASL(mechanisms("alice", "a")[auth.Plain]))
 	for until := time.Now().Add(1200 * time.Millisecond); time.Now().Before(until); { // over several ends
 		if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: "t", Value: []byte("v")}).FirstErr(); err != nil {

@@ -10,43 +10,50 @@ import (
 // settle waits until the decisions of one request are durable and prepares what
 // goes upstream and what the client is told. This is the crash point that
 // everything hangs on: nothing leaves before the journal has it.
-func (c *conn) settle(ctx context.Context, s *step) error {
+func (r *reader) settle(ctx context.Context, s *step) error {
 	p := s.produce
 	for i := range p.parts {
-		c.settlePart(ctx, p, &p.parts[i])
+		r.settlePart(ctx, p, &p.parts[i])
 	}
+
 	skipped := false
 	for i := range p.parts {
 		d := &p.parts[i]
 		skipped = skipped || p.req.Topics[d.topic].Partitions[d.partition].Skip
 	}
+
 	var closing error
 	if p.acks0 && skipped {
 		closing = errAcks0
 	}
+
 	if p.req.Forwarded() == 0 {
-		s.raw, s.produce = nil, nil
+		s.raw = nil
+		s.produce = nil
 		if !p.acks0 {
 			s.pend.local = ownFrame(func(dst []byte) []byte { return wire.AppendProduceResponse(dst, s.header.CorrelationID, &p.req) })
 		}
 		p.free()
 		return closing
 	}
+
 	if p.acks0 {
 		// The decision must be bound to an offset, which only an answer gives.
 		p.req.Acks = 1
-		s.owed, s.pend.swallow = true, true
+		s.owed = true
+		s.pend.swallow = true
 	}
+
 	if skipped || p.rebuilt || p.acks0 {
-		c.rebuild(s)
+		r.rebuild(s)
 	}
 	p.detach()
 	s.pend.produce = p
 	return closing
 }
 
-func (c *conn) settlePart(ctx context.Context, p *produce, d *part) {
-	answer, refused, err := c.cluster.pipeline.Settle(ctx, &d.decided, &c.guard, c.log)
+func (r *reader) settlePart(ctx context.Context, p *produce, d *part) {
+	answer, refused, err := r.cluster.pipeline.Settle(ctx, &d.decided, &r.guard, r.log)
 	if !refused {
 		return
 	}
@@ -54,17 +61,19 @@ func (c *conn) settlePart(ctx context.Context, p *produce, d *part) {
 	q := &p.req.Topics[d.topic].Partitions[d.partition]
 	q.Skip = true
 	q.Result = answer
+
 	if err != nil {
-		c.upstream.Close() // what follows cannot be held back one by one
+		r.upstream.Close() // what follows cannot be held back one by one
 	}
 }
 
 // rebuild writes the request anew, without what is answered here. The records
 // stay where they are and go out with the same write.
-func (c *conn) rebuild(s *step) {
-	start := len(c.out.scratch)
-	dst, cuts := wire.AppendProduceAround(append(c.out.scratch, 0, 0, 0, 0), s.header, &s.produce.req, c.cuts[:0])
-	c.out.scratch, c.cuts = dst, cuts
+func (r *reader) rebuild(s *step) {
+	start := len(r.out.scratch)
+	dst, cuts := wire.AppendProduceAround(append(r.out.scratch, 0, 0, 0, 0), s.header, &s.produce.req, r.cuts[:0])
+	r.out.scratch = dst
+	r.cuts = cuts
 	size := len(dst) - start - 4
 	at := start
 	for _, cut := range cuts {
@@ -72,6 +81,7 @@ func (c *conn) rebuild(s *step) {
 		at = cut.At
 		size += len(cut.Records)
 	}
+
 	s.pieces = append(s.pieces, dst[at:])
 	binary.BigEndian.PutUint32(dst[start:], uint32(size))
 	s.raw = nil
@@ -88,6 +98,7 @@ func (p *produce) detach() {
 			p.names = append(p.names, t.Name...)
 			t.Name = p.names[at:len(p.names):len(p.names)]
 		}
+
 		for j := range t.Partitions {
 			t.Partitions[j].Records = nil
 		}
@@ -96,43 +107,47 @@ func (p *produce) detach() {
 
 // answerProduce binds the broker's answer to the decisions and, where the
 // gateway answered some partitions itself, merges both.
-func (c *conn) answerProduce(dst, frame []byte, p *pending) (out []byte, changed bool, err error) {
+func (a *answers) answerProduce(dst, frame []byte, p *pending) (out []byte, changed bool, err error) {
 	defer p.produce.free()
-	if err := c.bind(p, frame); err != nil {
+	if err := a.bind(p, frame); err != nil {
 		return dst, false, err
 	}
 	if p.swallow || len(p.produce.req.Topics) == 0 {
 		return dst, false, nil
 	}
+
 	partial := false
 	for i := range p.produce.parts {
 		d := &p.produce.parts[i]
 		partial = partial || p.produce.req.Topics[d.topic].Partitions[d.partition].Skip
 	}
+
 	if !partial {
-		return wire.RewriteResponse(dst, p.key, p.version, frame, c.cluster, c.cluster.topics)
+		return wire.RewriteResponse(dst, p.key, p.version, frame, a.cluster, a.cluster.topics)
 	}
-	rewritten, changed, err := wire.RewriteResponse(nil, p.key, p.version, frame, c.cluster, c.cluster.topics)
+	rewritten, changed, err := wire.RewriteResponse(nil, p.key, p.version, frame, a.cluster, a.cluster.topics)
 	if err != nil {
 		return dst, false, err
 	}
 	if changed {
 		frame = rewritten
 	}
+
 	out, err = wire.MergeProduceResponse(dst, p.version, frame, &p.produce.req)
 	return out, true, err
 }
 
 // bind tells the log where each batch is, or that it is nowhere.
-func (c *conn) bind(p *pending, frame []byte) error {
-	return wire.ProduceResults(p.version, frame, func(a *wire.ProduceAnswer) error {
-		d := p.produce.find(a)
+func (a *answers) bind(p *pending, frame []byte) error {
+	return wire.ProduceResults(p.version, frame, func(answer *wire.ProduceAnswer) error {
+		d := p.produce.find(answer)
 		if d == nil {
 			return nil // not ours to record
 		}
-		if known := c.cluster.pipeline.Answered(&d.decided, a); !known {
-			c.cluster.resolver.add([]uint64{d.decided.Seq()})
+		if known := a.cluster.pipeline.Answered(&d.decided, answer); !known {
+			a.cluster.resolver.add([]uint64{d.decided.Seq()})
 		}
+
 		return nil
 	})
 }
@@ -157,5 +172,6 @@ func (p *produce) unanswered() []uint64 {
 			seqs = append(seqs, d.decided.Seq())
 		}
 	}
+
 	return seqs
 }

@@ -32,6 +32,7 @@ func ParseSNI(bootstrap, pattern string) (*SNI, error) {
 	case bootstrap == "":
 		return nil, errors.New("bootstrap is needed: the name that clients begin with")
 	}
+
 	if _, isNode := s.node(s.Bootstrap); isNode {
 		return nil, fmt.Errorf("bootstrap %q looks like a broker of pattern %q", bootstrap, pattern)
 	}
@@ -49,6 +50,7 @@ func (s *SNI) node(name string) (int32, bool) {
 	if ok {
 		digits, ok = strings.CutSuffix(digits, after)
 	}
+
 	n, err := strconv.ParseInt(digits, 10, 32)
 	if !ok || err != nil || strconv.FormatInt(n, 10) != digits {
 		return 0, false
@@ -60,28 +62,32 @@ var errServerName = errors.New("server name stands for no broker here")
 
 // chosen returns the broker that the client asked for in its hello. to is what
 // the listener stands for.
-func (c *conn) chosen(ctx context.Context, to target) (target, error) {
-	sni := c.cluster.cfg.SNI
-	t, ok := c.client.(*tls.Conn)
+func (s *session) chosen(ctx context.Context, to target) (target, error) {
+	sni := s.cluster.cfg.SNI
+	t, ok := s.client.(*tls.Conn)
 	if sni == nil || !ok {
 		return to, nil
 	}
+
 	name := strings.ToLower(t.ConnectionState().ServerName)
 	if name == sni.Bootstrap {
 		return to, nil
 	}
+
 	id, ok := sni.node(name)
-	if !ok || id < c.cluster.cfg.MinNode || id > c.cluster.cfg.MaxNode {
+	if !ok || id < s.cluster.cfg.MinNode || id > s.cluster.cfg.MaxNode {
 		return to, errServerName
 	}
-	if n := c.cluster.known(id); n != nil {
-		return c.cluster.nodeTarget(id, n), nil
+	if n := s.cluster.known(id); n != nil {
+		return s.cluster.nodeTarget(id, n), nil
 	}
+
 	// It may have joined since we last looked.
-	c.cluster.lookAgain(ctx)
-	if n := c.cluster.known(id); n != nil {
-		return c.cluster.nodeTarget(id, n), nil
+	s.cluster.lookAgain(ctx)
+	if n := s.cluster.known(id); n != nil {
+		return s.cluster.nodeTarget(id, n), nil
 	}
+
 	return to, fmt.Errorf("looking for broker %d: %w", id, errNoBroker)
 }
 
@@ -102,6 +108,7 @@ func (c *Cluster) lookAgain(ctx context.Context) {
 		c.looked = time.Now()
 	}
 	c.mu.Unlock()
+
 	if recent {
 		return
 	}

@@ -30,80 +30,90 @@ const (
 
 // stream forwards the request that has begun to arrive, if it may go by
 // unread: one topic, unaudited, to a real broker, without TLS on either side.
-func (c *conn) stream(ctx context.Context) error {
-	prefix, size, ok := c.in.partial()
+func (r *reader) stream(ctx context.Context) error {
+	prefix, size, ok := r.in.partial()
 	if !ok || size-len(prefix) < minStream {
 		return nil
 	}
-	p, owed, ok, err := c.passes(ctx, prefix, size)
+
+	p, owed, ok, err := r.passes(ctx, prefix, size)
 	if !ok || err != nil {
 		return err
 	}
-	c.owe(p, owed)
-	return c.in.streamTo(c.upstream.(*net.TCPConn), c.client.(*net.TCPConn), 4+size, 0)
+
+	r.answers.push(p, owed)
+	return r.in.streamTo(r.upstream.(*net.TCPConn), r.client.(*net.TCPConn), 4+size, 0)
 }
 
 // streamAhead does the same for a request of which nothing was taken yet. It
 // returns false where the request must be read.
-func (c *conn) streamAhead(ctx context.Context) (bool, error) {
-	if !c.in.sip || c.in.r != c.in.w {
+func (r *reader) streamAhead(ctx context.Context) (bool, error) {
+	if !r.in.ahead.next || r.in.r != r.in.w {
 		return false, nil
 	}
-	c.in.sip = false
-	prefix, size, ok := c.in.peek()
+	r.in.ahead.next = false
+	prefix, size, ok := r.in.peek()
 	if !ok || size < minStream {
 		return false, nil
 	}
-	p, owed, ok, err := c.passes(ctx, prefix, size)
+
+	p, owed, ok, err := r.passes(ctx, prefix, size)
 	if !ok || err != nil {
 		return false, err
 	}
-	c.owe(p, owed)
-	total, there := 4+size, c.in.available()
+
+	r.answers.push(p, owed)
+	total := 4 + size
+	there := r.in.available()
 	for n := 1; n < maxReady; n++ {
-		prefix, size, ok := c.in.peekBehind(total, there)
+		prefix, size, ok := r.in.peekBehind(total, there)
 		if !ok {
 			break
 		}
-		p, owed, ok, err := c.passes(ctx, prefix, size)
+
+		p, owed, ok, err := r.passes(ctx, prefix, size)
 		if !ok || err != nil {
 			break // comes up again when it is the next
 		}
-		c.owe(p, owed)
+
+		r.answers.push(p, owed)
 		total += 4 + size
 	}
-	return true, c.in.streamTo(c.upstream.(*net.TCPConn), c.client.(*net.TCPConn), total, there)
+
+	return true, r.in.streamTo(r.upstream.(*net.TCPConn), r.client.(*net.TCPConn), total, there)
 }
 
 // passes reports whether the request that begins with prefix may go by unread,
 // and whether it will be answered.
-func (c *conn) passes(ctx context.Context, prefix []byte, size int) (p pending, owed, ok bool, err error) {
-	_, plainIn := c.client.(*net.TCPConn)
-	_, plainOut := c.upstream.(*net.TCPConn)
+func (r *reader) passes(ctx context.Context, prefix []byte, size int) (p pending, owed, ok bool, err error) {
+	_, plainIn := r.client.(*net.TCPConn)
+	_, plainOut := r.upstream.(*net.TCPConn)
 	h, err := wire.ParseRequestHeader(prefix)
-	if err != nil || size < minStream || h.Key != kmsg.Produce || !plainIn || !plainOut || c.cluster.cfg.Embedded {
+	if err != nil || size < minStream || h.Key != kmsg.Produce || !plainIn || !plainOut || r.cluster.cfg.Embedded {
 		return p, false, false, nil // said in full once the frame is whole
 	}
-	if err := c.admit(h.Key); err != nil {
+	if err := r.login.allows(h.Key); err != nil {
 		return p, false, false, err
 	}
+
 	topic, acks, ok := wire.PeekProduce(h.Version, prefix[h.BodyOffset:])
 	if !ok {
 		return p, false, false, nil
 	}
-	bindings := c.cluster.bindings.Load()
-	_, g := c.grantFor(ctx, &topic, bindings, c.knownTo(bindings, h.ClientID))
+
+	bindings := r.cluster.bindings.Load()
+	_, g := r.grantFor(ctx, &topic, bindings, r.knownTo(bindings, h.ClientID))
 	return pendingFor(h), acks != 0, g.Unaudited, nil
 }
 
 // owe puts a request that goes by into the queue of those to be answered.
-func (c *conn) owe(p pending, owed bool) {
+func (a *answers) push(p pending, owed bool) {
 	if !owed {
 		return
 	}
-	c.mu.Lock()
-	c.queue.push(p)
-	c.mu.Unlock()
+	a.mu.Lock()
+	a.queue.push(p)
+	a.mu.Unlock()
 }
 
 // peek waits for bytes and returns how the next frame begins, without its
@@ -114,14 +124,15 @@ func (in *inbox) peek() (prefix []byte, size int, ok bool) {
 		return nil, 0, false
 	}
 	in.release()
-	if in.ahead == nil {
-		in.ahead = make([]byte, aheadSize)
+	if in.ahead.buf == nil {
+		in.ahead.buf = make([]byte, aheadSize)
 	}
+
 	n := 0
 	err := in.raw.Read(func(fd uintptr) bool {
 		var err error
 		n, err = ignoringEINTR(func() (int, error) {
-			n, _, err := syscall.Recvfrom(int(fd), in.ahead, syscall.MSG_PEEK)
+			n, _, err := syscall.Recvfrom(int(fd), in.ahead.buf, syscall.MSG_PEEK)
 			return n, err
 		})
 		return err != syscall.EAGAIN
@@ -129,7 +140,8 @@ func (in *inbox) peek() (prefix []byte, size int, ok bool) {
 	if err != nil {
 		return nil, 0, false // the read that follows says what it is
 	}
-	return in.beginning(in.ahead[:n])
+
+	return in.beginning(in.ahead.buf[:n])
 }
 
 // beginning splits how a frame begins into its prefix and its length.
@@ -138,9 +150,10 @@ func (in *inbox) beginning(b []byte) (prefix []byte, size int, ok bool) {
 		return nil, 0, false
 	}
 	length := binary.BigEndian.Uint32(b)
-	if length < minFrame || length > uint32(in.maxFrame) {
+	if length < minFrame || length > uint32(in.bounds.maxFrame) {
 		return nil, 0, false
 	}
+
 	return b[4:min(len(b), 4+int(length))], int(length), true
 }
 
@@ -159,24 +172,32 @@ func (in *inbox) partial() (prefix []byte, size int, ok bool) {
 func (in *inbox) streamTo(to *net.TCPConn, from *net.TCPConn, size, there int) error {
 	rest := int64(size - (in.w - in.r))
 	in.began = time.Now()
-	err := in.arm(in.began.Add(in.patience))
+	err := in.arm(in.began.Add(in.timeout))
 	if err == nil && in.w > in.r {
 		_, err = to.Write(in.buf[in.r:in.w])
 	}
+
 	for err == nil && rest > 0 {
 		if least := int(min(rest, streamWait)); there < least {
 			there = in.awaitBytes(least)
 		}
 		var n int64
 		n, err = io.CopyN(to, from, min(rest, int64(there), streamPiece))
-		rest, there = rest-n, there-int(n)
+		rest -= n
+		there -= int(n)
+
 		if err != nil && in.rearm(err) {
-			err = in.arm(in.began.Add(in.patience))
+			err = in.arm(in.began.Add(in.timeout))
 		}
 	}
+
 	if err != nil {
 		return fmt.Errorf("streaming %d bytes: %w", size, err)
 	}
-	in.r, in.w, in.began, in.sip = 0, 0, time.Time{}, true
+	in.r = 0
+	in.w = 0
+	in.began = time.Time{}
+	in.ahead.next = true
+
 	return nil
 }

@@ -35,11 +35,13 @@ func (t *topicNames) Learn(id [16]byte, name string) {
 	t.mu.RLock()
 	known := t.names[id] == name
 	t.mu.RUnlock()
+
 	if known {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+
 	if t.names == nil || len(t.names) >= maxTopicIDs {
 		t.names = map[[16]byte]string{}
 	}
@@ -63,6 +65,7 @@ func (t *topicNames) resolve(ctx context.Context, id [16]byte, lookup func(conte
 	if err != nil {
 		return "", fmt.Errorf("resolving topic id: %w", err)
 	}
+
 	t.Learn(id, n)
 	return n, nil
 }
@@ -76,6 +79,7 @@ func (t *topicNames) intern(b []byte) string {
 	t.mu.RLock()
 	s, ok := t.strings[string(b)]
 	t.mu.RUnlock()
+
 	if ok {
 		return s
 	}
@@ -83,11 +87,13 @@ func (t *topicNames) intern(b []byte) string {
 	if len(s) > maxInternedBytes {
 		return s
 	}
+
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.strings == nil || len(t.strings) >= maxInterned {
 		t.strings = map[string]string{}
 	}
+
 	t.strings[s] = s
 	return s
 }

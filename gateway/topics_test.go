@@ -13,6 +13,7 @@ func TestNamesTooLongForATopicAreNotKept(t *testing.T) {
 			t.Errorf("a name of %d bytes became one of %d", len(name), len(got))
 		}
 	}
+
 	if len(names.strings) != 1 {
 		t.Errorf("%d names are kept", len(names.strings))
 	}

@@ -55,10 +55,17 @@ type Place struct {
 
 // facts are the place as policy sees it.
 func (p Place) facts() policy.Binding {
-	b := policy.Binding{Topics: p.Topics, Principals: p.Principals, ClientIDs: p.ClientIDs, TLS: p.TLS.String(), DataClass: p.DataClass}
+	b := policy.Binding{
+		Topics:     p.Topics,
+		Principals: p.Principals,
+		ClientIDs:  p.ClientIDs,
+		TLS:        p.TLS.String(),
+		DataClass:  p.DataClass,
+	}
 	for _, s := range p.Sources {
 		b.Sources = append(b.Sources, s.String())
 	}
+
 	return b
 }
 
@@ -122,11 +129,16 @@ func (a *Admitter) Admit(ctx context.Context, m Module, at Place) (Admitted, err
 		}
 		return Admitted{}, fmt.Errorf("recording the admission of module %s: %w", m.Name, err)
 	}
+
 	if refused != nil {
 		return Admitted{}, refused
 	}
-	return Admitted{Module: loaded, GrantDigest: t.verified.GrantDigest, PolicyRevision: t.decision.PolicyRevision,
-		ValidUntil: t.decision.ValidUntil}, nil
+	return Admitted{
+		Module:         loaded,
+		GrantDigest:    t.verified.GrantDigest,
+		PolicyRevision: t.decision.PolicyRevision,
+		ValidUntil:     t.decision.ValidUntil,
+	}, nil
 }
 
 // Holds asks what can end at any moment: whether author and approvers vouch for a
@@ -152,6 +164,7 @@ func (t *trial) run(ctx context.Context) (*transforms.Module, *Refused) {
 			return nil, refused
 		}
 	}
+
 	m, refused := t.load(ctx)
 	t.note("load", refused)
 	return m, refused
@@ -160,7 +173,8 @@ func (t *trial) run(ctx context.Context) (*transforms.Module, *Refused) {
 func (t *trial) note(name string, refused *Refused) {
 	s := audit.Step{Name: name, Verdict: "passed"}
 	if refused != nil {
-		s.Verdict, s.Detail = "refused", refused.Code
+		s.Verdict = "refused"
+		s.Detail = refused.Code
 	}
 	t.steps = append(t.steps, s)
 }
@@ -210,6 +224,7 @@ func (t *trial) scan(context.Context) *Refused {
 	if err != nil {
 		return t.refuse(audit.OutcomeNoModule, "hostile_or_malformed", err)
 	}
+
 	t.info = info
 	for _, i := range info.Imports {
 		name := i.String()
@@ -223,6 +238,7 @@ func (t *trial) scan(context.Context) *Refused {
 			return t.refuse(audit.OutcomeNoModule, "import_not_approved", fmt.Errorf("it imports %s, which its approvals do not grant", name))
 		}
 	}
+
 	return nil
 }
 
@@ -239,19 +255,39 @@ func (t *trial) imports() []string {
 func (t *trial) askPolicy(ctx context.Context) *Refused {
 	v := t.verified
 	d, err := t.Policy.Decide(ctx, policy.Input{
-		Module: policy.Module{Name: t.module.Name, Digest: hex.EncodeToString(v.Digest[:]), Size: int64(len(t.module.Package.Wasm)),
-			Imports: t.imports(), Author: string(v.Author), Approvers: identities(v.Approvers)},
-		Grant: policy.Grant{Topics: v.Grant.Topics, HostFunctions: v.Grant.HostFunctions, Keys: v.Grant.Keys, Routes: v.Grant.Routes,
-			Limits: policy.Limits(v.Grant.Limits), NotBefore: v.Grant.NotBefore, NotAfter: v.Grant.NotAfter,
-			Digest: hex.EncodeToString(v.GrantDigest[:]), Audience: v.Grant.Audience},
+		Module: policy.Module{
+			Name:      t.module.Name,
+			Digest:    hex.EncodeToString(v.Digest[:]),
+			Size:      int64(len(t.module.Package.Wasm)),
+			Imports:   t.imports(),
+			Author:    string(v.Author),
+			Approvers: identities(v.Approvers),
+		},
+		Grant: policy.Grant{
+			Topics:        v.Grant.Topics,
+			HostFunctions: v.Grant.HostFunctions,
+			Keys:          v.Grant.Keys,
+			Routes:        v.Grant.Routes,
+			Limits:        policy.Limits(v.Grant.Limits),
+			NotBefore:     v.Grant.NotBefore,
+			NotAfter:      v.Grant.NotAfter,
+			Digest:        hex.EncodeToString(v.GrantDigest[:]),
+			Audience:      v.Grant.Audience,
+		},
 		Binding: t.place.facts(),
-		Gateway: policy.Gateway{ID: t.Node, Version: t.Version, Limits: t.Limits,
-			Environment: t.Trust.Gateway().Environment, ClockSkewMS: t.Trust.Gateway().ClockSkew.Milliseconds()},
+		Gateway: policy.Gateway{
+			ID:          t.Node,
+			Version:     t.Version,
+			Limits:      t.Limits,
+			Environment: t.Trust.Gateway().Environment,
+			ClockSkewMS: t.Trust.Gateway().ClockSkew.Milliseconds(),
+		},
 		Now: t.now,
 	})
 	if err != nil {
 		return t.refuse(audit.OutcomePolicyDenied, "policy_error", err)
 	}
+
 	t.decision = d
 	if !d.Allow {
 		code := "policy_denied"
@@ -260,6 +296,7 @@ func (t *trial) askPolicy(ctx context.Context) *Refused {
 		}
 		return t.refuse(audit.OutcomePolicyDenied, code, fmt.Errorf("policy %.12s denies it: %v", d.PolicyRevision, d.Reasons))
 	}
+
 	return nil
 }
 
@@ -277,6 +314,7 @@ func (t *trial) load(ctx context.Context) (*transforms.Module, *Refused) {
 			return nil, t.refuse(audit.OutcomePolicyDenied, "import_not_allowed", fmt.Errorf("it imports %s, which policy does not allow here", name))
 		}
 	}
+
 	keys := make([]transforms.Key, 0, len(t.verified.Grant.Keys))
 	for _, name := range t.verified.Grant.Keys {
 		secret, ok := t.Keys[name]
@@ -285,24 +323,46 @@ func (t *trial) load(ctx context.Context) (*transforms.Module, *Refused) {
 		}
 		keys = append(keys, transforms.Key{Name: name, Secret: secret})
 	}
+
 	l := t.decision.Limits
-	m, err := t.Runtime.Load(ctx, transforms.Spec{Name: t.module.Name, Wasm: t.module.Package.Wasm, Config: t.module.Package.Config,
-		Grant: transforms.Grant{HostFunctions: t.decision.HostFunctions, Keys: keys, Routes: t.verified.Grant.Routes,
-			Limits: transforms.Limits{MemoryBytes: uint32(min(l.MemoryBytes, 1<<32-1)), Deadline: time.Duration(l.DeadlineMS) * time.Millisecond,
-				OutputBytes: int(l.OutputBytes), Instances: int(l.Instances)}}})
+	m, err := t.Runtime.Load(ctx, transforms.Spec{
+		Name:   t.module.Name,
+		Wasm:   t.module.Package.Wasm,
+		Config: t.module.Package.Config,
+		Grant: transforms.Grant{
+			HostFunctions: t.decision.HostFunctions,
+			Keys:          keys,
+			Routes:        t.verified.Grant.Routes,
+			Limits: transforms.Limits{
+				MemoryBytes: uint32(min(l.MemoryBytes, 1<<32-1)),
+				Deadline:    time.Duration(l.DeadlineMS) * time.Millisecond,
+				OutputBytes: int(l.OutputBytes),
+				Instances:   int(l.Instances),
+			},
+		},
+	})
 	if err != nil {
 		return nil, t.refuse(audit.OutcomeNoModule, "load_failed", err)
 	}
+
 	return m, nil
 }
 
 // entry is the log's record of this admission.
 func (t *trial) entry(refused *Refused) audit.ControlEntry {
-	e := audit.ControlEntry{Kind: audit.KindAdmission, Subject: t.place.Binding, Outcome: "allowed", Steps: t.steps,
+	e := audit.ControlEntry{
+		Kind:     audit.KindAdmission,
+		Subject:  t.place.Binding,
+		Outcome:  "allowed",
+		Steps:    t.steps,
 		Revision: t.Policy.Revision(),
-		Module:   audit.ModuleRef{Name: t.module.Name, Digest: sha256.Sum256(t.module.Package.Wasm)}}
-	if refused != nil {
-		e.Outcome, e.Reason = "denied", refused.Code
+		Module:   audit.ModuleRef{Name: t.module.Name, Digest: sha256.Sum256(t.module.Package.Wasm)},
 	}
+
+	if refused != nil {
+		e.Outcome = "denied"
+		e.Reason = refused.Code
+	}
+
 	return e
 }

@@ -31,13 +31,16 @@ func (a attempt) check(t *testing.T) {
 	if a.policy == "" {
 		a.policy = allows
 	}
+
 	admitter, r := admitter(t, a.trust, a.policy)
 	if a.noKeys {
 		admitter.Keys = nil
 	}
+
 	a.module.Name = "gdpr"
 	got, err := admitter.Admit(t.Context(), a.module, customers)
 	var refused *admission.Refused
+
 	switch {
 	case a.code == "" && (err != nil || got.Module == nil):
 		t.Fatalf("%s: refused: %v", a.name, err)
@@ -48,6 +51,7 @@ func (a attempt) check(t *testing.T) {
 	case refused.Code != a.code || refused.Outcome != a.outcome || refused.Module != "gdpr" || refused.Err == nil:
 		t.Errorf("%s: refused with %+v, want %s (%v)", a.name, refused, a.code, a.outcome)
 	}
+
 	a.recorded(t, admitter, r)
 }
 
@@ -57,7 +61,9 @@ func (a attempt) recorded(t *testing.T, by *admission.Admitter, r *recorder) {
 	if len(r.entries) != 1 {
 		t.Fatalf("%s: %d entries are recorded", a.name, len(r.entries))
 	}
-	e, outcome := r.entries[0], "allowed"
+
+	e := r.entries[0]
+	outcome := "allowed"
 	if a.code != "" {
 		outcome = "denied"
 	}
@@ -100,16 +106,19 @@ func TestEachFaultOfThePapersHasACodeOfItsOwn(t *testing.T) {
 	p := newPeople()
 	wasm, config := gdpr()
 	approved := func(by *signing.PrivateKey, change func(*signing.Approval)) admission.Module {
-		pkg, g := p.signed(t, wasm, config), grant(wasm, config)
+		pkg := p.signed(t, wasm, config)
+		g := grant(wasm, config)
 		change(&g)
 		pkg.Approvals = [][]byte{must(signing.Approve(t.Context(), g, by))}
 		return admission.Module{Package: pkg}
 	}
+
 	spoilt := func(change func(*signing.Package)) admission.Module {
 		pkg := p.signed(t, wasm, config)
 		change(&pkg)
 		return admission.Module{Package: pkg}
 	}
+
 	same := func(*signing.Approval) {}
 	for _, a := range []attempt{
 		{code: "digest_mismatch", module: spoilt(func(p *signing.Package) { p.Wasm = append(slices.Clone(p.Wasm), 0) })},
@@ -123,7 +132,9 @@ func TestEachFaultOfThePapersHasACodeOfItsOwn(t *testing.T) {
 		{code: "approvals_missing", module: approved(p.grace, same), trust: p.root(2)},
 		{code: "revoked", module: approved(p.grace, same), trust: p.root(1, fmt.Sprintf("%x", sha256.Sum256(wasm)))},
 	} {
-		a.name, a.outcome, a.steps = a.code, audit.OutcomeNoModule, "package passed, signatures refused "+a.code
+		a.name = a.code
+		a.outcome = audit.OutcomeNoModule
+		a.steps = "package passed, signatures refused " + a.code
 		if a.trust == nil {
 			a.trust = p.root(1)
 		}
@@ -139,6 +150,7 @@ func TestImportsMustBeKnownAndApproved(t *testing.T) {
 	g := grant(wasm, config)
 	g.HostFunctions = []string{"guardlock_crypto.sha256"}
 	unapproved.Approvals = [][]byte{must(signing.Approve(t.Context(), g, p.grace))}
+
 	for _, a := range []attempt{
 		{code: "import_unknown", module: admission.Module{Package: p.signed(t, unknown, config)}},
 		{code: "import_not_approved", module: admission.Module{Package: unapproved}},
@@ -177,6 +189,7 @@ func TestModuleWhoseVerdictCannotBeRecordedDoesNotRun(t *testing.T) {
 	wasm, config := gdpr()
 	a, r := admitter(t, p.root(1), allows)
 	r.fails = errors.New("the disk is full")
+
 	got, err := a.Admit(t.Context(), admission.Module{Name: "gdpr", Package: p.signed(t, wasm, config)}, customers)
 	if refused := new(admission.Refused); got.Module != nil || !errors.Is(err, r.fails) || errors.As(err, &refused) {
 		t.Errorf("got %+v, %v", got, err)

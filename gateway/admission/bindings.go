@@ -63,29 +63,46 @@ func (a *Admitter) Build(ctx context.Context, rules []Rule, modules map[string]M
 		if err != nil {
 			return nil, errors.Join(err, s.Close(ctx))
 		}
-		s.Bindings = append(s.Bindings, gateway.Binding{Topics: r.Topics, Principals: r.Principals, ClientIDs: r.ClientIDs,
-			Sources: r.Sources, TLS: r.TLS, Grant: g})
+		s.Bindings = append(s.Bindings, gateway.Binding{
+			Topics:     r.Topics,
+			Principals: r.Principals,
+			ClientIDs:  r.ClientIDs,
+			Sources:    r.Sources,
+			TLS:        r.TLS,
+			Grant:      g,
+		})
 	}
+
 	return s, nil
 }
 
 func (a *Admitter) grant(ctx context.Context, r Rule, modules map[string]Module, s *Set) (*pipeline.Grant, error) {
-	g := &pipeline.Grant{Binding: r.Binding, RejectCode: r.RejectCode, Recompress: r.Recompress, KeepCodec: r.KeepCodec, Evidence: r.Evidence}
+	g := &pipeline.Grant{
+		Binding:    r.Binding,
+		RejectCode: r.RejectCode,
+		Recompress: r.Recompress,
+		KeepCodec:  r.KeepCodec,
+		Evidence:   r.Evidence,
+	}
+
 	var chain []*transforms.Module
 	for _, name := range r.Modules {
 		m, ok := modules[name]
 		if !ok {
 			return nil, fmt.Errorf("binding %s: module %s is not configured", r.Binding, name)
 		}
+
 		got, err := a.Admit(ctx, m, r.Place)
 		var refused *Refused
 		if errors.As(err, &refused) {
 			s.Refusals = append(s.Refusals, refused)
 			if g.Refusal == audit.OutcomePassed {
-				g.Refusal, g.Why = refused.Outcome, refused.Code
+				g.Refusal = refused.Outcome
+				g.Why = refused.Code
 			}
 			continue // every refusal of the binding is worth telling
 		}
+
 		if err != nil {
 			return nil, err
 		}
@@ -93,6 +110,7 @@ func (a *Admitter) grant(ctx context.Context, r Rule, modules map[string]Module,
 		chain = append(chain, got.Module)
 		addModule(g, got)
 	}
+
 	if len(chain) > 0 {
 		g.Chain = transforms.NewChain(chain...)
 	}
@@ -106,6 +124,7 @@ func addModule(g *pipeline.Grant, a Admitted) {
 	g.Routes = append(g.Routes, a.Module.Routes())
 	g.PolicyRevision = a.PolicyRevision
 	g.GrantDigest = combine(g.GrantDigest, a.GrantDigest)
+
 	if g.ValidUntil.IsZero() || a.ValidUntil.Before(g.ValidUntil) {
 		g.ValidUntil = a.ValidUntil
 	}

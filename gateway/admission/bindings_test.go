@@ -24,6 +24,7 @@ func catalogue(t *testing.T, p people) map[string]admission.Module {
 	g.Keys, g.NotAfter = nil, now.Add(time.Minute)
 	short := p.signed(t, upper, nil)
 	short.Approvals = [][]byte{must(signing.Approve(t.Context(), g, p.grace))}
+
 	return map[string]admission.Module{
 		"gdpr":     {Name: "gdpr", Package: p.signed(t, wasm, config)},
 		"short":    {Name: "short", Package: short},
@@ -42,6 +43,7 @@ func TestBindingRefusesIfAnyOfItsModulesIsRefused(t *testing.T) {
 	a, r := admitter(t, p.root(1), allows)
 	set := must(a.Build(t.Context(), []admission.Rule{rule("good", "gdpr"), rule("bad", "gdpr", "unsigned", "missing"), rule("none")}, catalogue(t, p)))
 	defer set.Close(t.Context())
+
 	if len(set.Bindings) != 3 || !slices.Equal(set.Bindings[0].Topics, []string{"customers"}) || !slices.Equal(set.Bindings[0].Principals, []string{"User:alice"}) {
 		t.Fatalf("the bindings are %+v", set.Bindings)
 	}
@@ -56,10 +58,12 @@ func TestBindingRefusesIfAnyOfItsModulesIsRefused(t *testing.T) {
 			t.Errorf("binding %s has the grant %+v", want.binding, g)
 		}
 	}
+
 	var told []string
 	for _, refused := range set.Refusals {
 		told = append(told, refused.Module+" "+refused.Code)
 	}
+
 	if !slices.Equal(told, []string{"unsigned unsigned", "missing package_unreadable"}) {
 		t.Errorf("told are %q", told)
 	}
@@ -73,7 +77,11 @@ func TestGrantOfAChainIsThatOfAllItsModulesAndEndsWithTheFirst(t *testing.T) {
 	a, _ := admitter(t, p.root(1), allows)
 	set := must(a.Build(t.Context(), []admission.Rule{rule("one", "gdpr"), rule("other", "short"), rule("both", "gdpr", "short"), rule("turned", "short", "gdpr")}, catalogue(t, p)))
 	defer set.Close(t.Context())
-	one, other, both, turned := set.Bindings[0].Grant, set.Bindings[1].Grant, set.Bindings[2].Grant, set.Bindings[3].Grant
+	one := set.Bindings[0].Grant
+	other := set.Bindings[1].Grant
+	both := set.Bindings[2].Grant
+	turned := set.Bindings[3].Grant
+
 	wasm, config := gdpr()
 	if one.GrantDigest != grant(wasm, config).GrantDigest() {
 		t.Error("a chain of one module has another digest than what was approved")
@@ -84,6 +92,7 @@ func TestGrantOfAChainIsThatOfAllItsModulesAndEndsWithTheFirst(t *testing.T) {
 	if len(both.Modules) != 2 || both.Modules[0].Name != "gdpr" || both.Modules[1].Name != "short" || len(both.Reasons) != 2 || len(both.Routes) != 2 {
 		t.Errorf("the modules are %+v", both.Modules)
 	}
+
 	ends := now.Add(time.Minute)
 	if !one.ValidUntil.Equal(now.Add(time.Hour)) || !both.ValidUntil.Equal(ends) || !turned.ValidUntil.Equal(ends) || !set.Expires().Equal(ends) {
 		t.Errorf("they end at %v, %v, %v; the first at %v", one.ValidUntil, both.ValidUntil, turned.ValidUntil, set.Expires())
@@ -102,6 +111,7 @@ func TestNothingIsBuiltOnVerdictsThatCannotBeRecorded(t *testing.T) {
 	if set, err := a.Build(t.Context(), []admission.Rule{rule("b", "nobody")}, catalogue(t, p)); err == nil || set != nil {
 		t.Errorf("a module that is not configured gives %+v, %v", set, err)
 	}
+
 	r.fails = errors.New("the disk is full")
 	for _, chain := range []string{"gdpr", "unsigned"} {
 		if set, err := a.Build(t.Context(), []admission.Rule{rule("b", chain)}, catalogue(t, p)); !errors.Is(err, r.fails) || set != nil {

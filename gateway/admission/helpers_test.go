@@ -55,6 +55,7 @@ func (p people) root(threshold int, revoked ...string) *signing.TrustRoot {
 		Identity string `json:"identity"`
 		Key      string `json:"key"`
 	}
+
 	is := func(name string, k *signing.PrivateKey) person {
 		return person{name, string(must(k.Public().MarshalPEM()))}
 	}
@@ -124,5 +125,6 @@ func steps(c audit.ControlEntry) string {
 		}
 		out = append(out, text)
 	}
+
 	return strings.Join(out, ", ")
 }

@@ -83,6 +83,7 @@ func parseBearer(msg []byte) (bearerMessage, error) {
 		if !strings.EqualFold(scheme, "bearer") {
 			return bearerMessage{}, malformed
 		}
+
 		m.token = strings.TrimLeft(token, " ")
 	}
 

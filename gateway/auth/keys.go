@@ -235,6 +235,7 @@ func (f *Fetcher) fetch(ctx context.Context) (*KeySet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking for keys: %w", err)
 	}
+
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("asking for keys: the issuer answered with status %d", resp.StatusCode)

@@ -42,6 +42,7 @@ func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
 	w.entry.BytesOut = len(w.d.Out)
 	// Nothing but its content tells later which batch of a producer without an id is the one.
 	w.entry.Evidence = in.Grant.Evidence
+
 	if w.entry.ProducerID < 0 {
 		w.entry.Evidence = audit.EvidenceContent
 	}
@@ -149,6 +150,7 @@ func (w *worker) readHeader() (refusal, bool) {
 	e.BaseSequence = h.BaseSequence
 	e.Records = int(h.NumRecords)
 	e.Codec = uint8(h.Compression())
+
 	return refusal{}, false
 }
 
@@ -176,6 +178,7 @@ func (w *worker) transform(ctx context.Context) (refusal, bool) {
 		w.entry.Add(audit.Ruling{}, len(b.Records))
 		return refusal{}, false
 	}
+
 	return w.apply(ctx, b)
 }
 
@@ -189,6 +192,7 @@ func (w *worker) apply(ctx context.Context, b *record.Batch) (refusal, bool) {
 		w.d.rejects = r.errors
 		return refusal{audit.OutcomeRejected, r.first, g.RejectCode, "rejected by module " + g.Modules[r.by].Name}, true
 	}
+
 	if r.routed > 0 {
 		switch {
 		case w.in.Direction == Consume:

@@ -44,6 +44,7 @@ func (w *worker) encode(ctx context.Context) (refusal, bool) {
 			return refusal{}, false
 		}
 	}
+
 	return tooLarge(before, size, limit, !g.KeepCodec && g.Recompress == recordbatch.None), true
 }
 

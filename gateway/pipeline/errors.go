@@ -71,6 +71,7 @@ func grantRefusal(g *Grant) refusal {
 	default:
 		r.text = "this topic cannot be produced to now"
 	}
+
 	return r
 }
 
@@ -83,6 +84,7 @@ func chainRefusal(err error) refusal {
 		}
 		return refusal{audit.OutcomeError, "chain_failed", kerr.UnknownServerError.Code, "a transform failed"}
 	}
+
 	switch te.Kind {
 	case transforms.Timeout:
 		return refusal{audit.OutcomeTimeout, "timeout", kerr.RequestTimedOut.Code, "a transform ran out of time; try again"}

@@ -39,6 +39,7 @@ func (g *Guard) blocks(b *recordbatch.Header, k Partition) bool {
 	if !ok {
 		return false
 	}
+
 	if h.producer != b.ProducerID || h.epoch != b.ProducerEpoch || b.BaseSequence == h.sequence {
 		delete(g.holes, k)
 		return false
@@ -74,6 +75,7 @@ func (g *Guard) refuse(b *recordbatch.Header, k Partition) bool {
 	if g.holes == nil {
 		g.holes = map[Partition]hole{}
 	}
+
 	g.holes[k] = hole{producer: b.ProducerID, epoch: b.ProducerEpoch, sequence: b.BaseSequence}
 	return true
 }

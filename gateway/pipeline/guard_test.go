@@ -18,6 +18,7 @@ func TestWhatFollowsARefusedBatchIsRefused(t *testing.T) {
 	if g.blocks(batch(7, 0, 10), k) {
 		t.Fatal("blocked before anything was refused")
 	}
+
 	g.refuse(batch(7, 0, 10), k)
 	for _, tc := range []struct {
 		name     string
@@ -47,6 +48,7 @@ func TestFirstHoleIsTheOneToComeBackTo(t *testing.T) {
 	g.refuse(batch(7, 0, 20), k) // when it was read
 	g.refuse(batch(7, 0, 10), k) // when its decision could not be kept
 	g.refuse(batch(7, 0, 30), k)
+
 	if !g.follows(batch(7, 0, 15), k) || g.follows(batch(7, 0, 10), k) || g.follows(batch(7, 1, 15), k) || g.follows(batch(8, 0, 15), k) {
 		t.Error("what follows the first refused batch is not told from the rest")
 	}
@@ -73,6 +75,7 @@ func TestSequenceNumbersWrap(t *testing.T) {
 	var g Guard
 	k := Partition{"t", 0}
 	g.refuse(batch(7, 0, math.MaxInt32-5), k)
+
 	if !g.blocks(batch(7, 0, 4), k) {
 		t.Error("the batch behind the wrap is not blocked")
 	}
@@ -88,6 +91,7 @@ func TestHolesAreBounded(t *testing.T) {
 			t.Fatalf("hole %d was not taken", i)
 		}
 	}
+
 	if g.refuse(batch(1, 0, 0), Partition{"one more", 0}) {
 		t.Error("there is no bound")
 	}

@@ -46,6 +46,7 @@ func newWorld(t *testing.T, l *audit.Log) *world {
 		Workers:      NewWorkers(2, recordbatch.Limits{}),
 		RouteTimeout: time.Minute,
 	})
+
 	return w
 }
 
@@ -142,6 +143,7 @@ func batchOf(producer int64, sequence int32, values ...string) []byte {
 	if producer >= 0 {
 		epoch = 0
 	}
+
 	return recordbatch.Append(nil, recordbatch.Header{
 		PartitionLeaderEpoch: -1,
 		LastOffsetDelta:      int32(len(values) - 1),
@@ -219,6 +221,7 @@ func TestReadingHasNoSequenceNoLimitAndNoRoutes(t *testing.T) {
 	read := w.input(sequenced("y", 7, 11), passing())
 	read.Direction = Consume
 	read.Guard = nil
+
 	if d, err := w.pipeline.Decide(t.Context(), read); err != nil || d.Out == nil {
 		t.Errorf("what was stored is not shown: %v, %v", d.why, err)
 	}
@@ -228,6 +231,7 @@ func TestReadingHasNoSequenceNoLimitAndNoRoutes(t *testing.T) {
 	longer.Modules = []audit.ModuleRef{{Name: "m"}}
 	read = w.input(plain("y"), longer)
 	read.Direction = Consume
+
 	if d, err := w.pipeline.Decide(t.Context(), read); err != nil || d.Out == nil || !d.Rebuilt {
 		t.Errorf("a batch that grew is not shown: %v, %v", d.why, err)
 	}
@@ -241,6 +245,7 @@ func TestReadingHasNoSequenceNoLimitAndNoRoutes(t *testing.T) {
 	routes.Routes = [][]string{{"alerts"}}
 	read = w.input(plain("y"), routes)
 	read.Direction = Consume
+
 	if d, err := w.pipeline.Decide(t.Context(), read); err != nil || d.why != refuseReadRoute {
 		t.Errorf("a record that was read went elsewhere: %v, %v", d.why, err)
 	}
@@ -256,6 +261,7 @@ func (lengthening) Run(_ context.Context, b *record.Batch, _ transforms.Origin) 
 		b.Records[i].Value = b.Append(long)
 		b.Records[i].Verdict = record.Modified
 	}
+
 	b.Changed = true
 	return nil
 }
@@ -285,6 +291,7 @@ func TestAnswerIsPlacedOnce(t *testing.T) {
 	if err := l.Record(t.Context(), audit.ControlEntry{Kind: audit.KindConfig, Outcome: "applied"}); err != nil { // what is bound is written with it
 		t.Fatal(err)
 	}
+
 	found, err := l.Lookup(t.Context(), l.ID(stored.Seq(), 0).String())
 	if err != nil || found.Batch.BaseOffset != 5 {
 		t.Errorf("the log says offset %d, %v", found.Batch.BaseOffset, err)
@@ -299,6 +306,7 @@ func TestDecidingAllocatesNothingPerRecord(t *testing.T) {
 		for i := range values {
 			values[i] = "value"
 		}
+
 		in := w.input(plain(values...), passing())
 		return testing.AllocsPerRun(50, func() {
 			if _, err := w.pipeline.Decide(t.Context(), in); err != nil {

@@ -34,8 +34,10 @@ func (r *rulings) copies(b *record.Batch) []routed {
 			at[topic] = n
 			out = append(out, routed{topic: topic, first: rec.Timestamp})
 		}
+
 		out[n].add(b, rec)
 	}
+
 	return out
 }
 

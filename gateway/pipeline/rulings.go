@@ -25,10 +25,12 @@ const maxRecordErrors = 100
 func (r *rulings) add(b *record.Batch) {
 	for i := 0; i < len(b.Records); {
 		// Neighbours mostly share their ruling: look it up once for each run.
-		rec, n := &b.Records[i], 1
+		rec := &b.Records[i]
+		n := 1
 		for i+n < len(b.Records) && sameRuling(rec, &b.Records[i+n]) {
 			n++
 		}
+
 		ruling := r.ruling(rec)
 		r.entry.Add(ruling, n)
 		r.count(rec, ruling, i, n)
@@ -45,6 +47,7 @@ func (r *rulings) ruling(rec *record.Record) audit.Ruling {
 	if rec.Verdict == record.Passed {
 		return audit.Ruling{}
 	}
+
 	out.Reason = catalogued(r.grant.Reasons, rec.Module, int(rec.Reason))
 	if rec.Verdict == record.Routed {
 		out.Route = catalogued(r.grant.Routes, rec.Module, int(rec.Route))
@@ -69,8 +72,10 @@ func (r *rulings) count(rec *record.Record, ruling audit.Ruling, at, n int) {
 		r.routed += n
 	case record.Rejected:
 		if r.rejected == 0 {
-			r.first, r.by = ruling.Reason, rec.Module
+			r.first = ruling.Reason
+			r.by = rec.Module
 		}
+
 		r.rejected += n
 		for i := 0; i < n && len(r.errors) < maxRecordErrors; i++ {
 			r.errors = append(r.errors, wire.RecordError{Index: int32(at + i), Message: ruling.Reason})

@@ -16,7 +16,8 @@ import (
 // is forwarded. ErrTooManyHoles means that the connection must end at once, since
 // what follows cannot be held back one by one; the batch is refused all the same.
 func (p *Pipeline) Settle(ctx context.Context, d *Decided, g *Guard, log *zap.Logger) (answer wire.ProduceResult, refused bool, err error) {
-	why, refused := d.why, d.refused
+	why := d.why
+	refused = d.refused
 	if reason, late := p.lateRefusal(ctx, d, g, log); late {
 		why = p.refuseLate(d, reason)
 		if !refused && !g.refuse(&d.header, d.Partition) {
@@ -24,6 +25,7 @@ func (p *Pipeline) Settle(ctx context.Context, d *Decided, g *Guard, log *zap.Lo
 		}
 		refused = true
 	}
+
 	if !refused {
 		return wire.ProduceResult{}, false, nil
 	}
@@ -60,6 +62,7 @@ func (p *Pipeline) lateRefusal(ctx context.Context, d *Decided, g *Guard, log *z
 		log.Warn("a batch is refused, since records of it cannot be routed; look at the topic that they must go to", zap.Error(err))
 		return lateRoute, true
 	}
+
 	return 0, false
 }
 
@@ -75,6 +78,7 @@ func (p *Pipeline) refuseLate(d *Decided, reason lateReason) refusal {
 		p.cfg.Log.Bind(seq, audit.Binding{BaseOffset: -1, ErrorCode: why.code})
 		d.placed = true
 	}
+
 	d.refused = true
 	return why
 }
@@ -106,6 +110,7 @@ func (p *Pipeline) sendRoutes(ctx context.Context, d *Decided) error {
 		}
 		p.cfg.Log.Bind(d.ticket.Seq(), audit.Binding{Route: r.topic, Partition: partition, BaseOffset: offset})
 	}
+
 	return nil
 }
 
@@ -123,6 +128,7 @@ func (p *Pipeline) answer(d *Decided, why refusal) wire.ProduceResult {
 		e := &d.rejects[i]
 		e.Message += " (decision " + p.cfg.Log.ID(d.ticket.Seq(), int(e.Index)).String() + ")"
 	}
+
 	return answer
 }
 
@@ -151,6 +157,7 @@ func (p *Pipeline) Answered(d *Decided, a *wire.ProduceAnswer) (known bool) {
 	if a.LogAppendTime > 0 {
 		b.AppendTime = time.UnixMilli(a.LogAppendTime)
 	}
+
 	p.cfg.Log.Bind(d.ticket.Seq(), b)
 	return true
 }

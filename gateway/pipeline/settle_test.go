@@ -31,6 +31,7 @@ func TestBatchWhoseDecisionWasNotAwaitedIsNotLookedFor(t *testing.T) {
 	if open := l.Unbound(); len(open) != 0 {
 		t.Errorf("still to be looked for: %+v", open)
 	}
+
 	found, err := l.Lookup(t.Context(), l.ID(d.Seq(), 0).String())
 	if err != nil || found.Offset != -1 || found.Batch.State != audit.StateRefused || found.Batch.ErrorCode != refuseUnavailable.code {
 		t.Errorf("the log says %+v, %v", found.Batch, err)

@@ -23,6 +23,7 @@ func (o EncodeOptions) Attempts(h Header, zstd bool) iter.Seq[EncodeOptions] {
 		if codec == None && !o.KeepCompression {
 			return
 		}
+
 		if codec == None {
 			codec = Gzip
 			if !yield(o.with(Gzip, 0)) {

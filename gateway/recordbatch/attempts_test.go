@@ -29,6 +29,7 @@ func TestWhatGrewIsCompressedUnlessItIsToStayPlain(t *testing.T) {
 		for o := range tc.o.Attempts(h, tc.zstd) {
 			got = append(got, fmt.Sprint(o.codec(h), " ", o.Level))
 		}
+
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
 		}

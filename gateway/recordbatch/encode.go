@@ -38,6 +38,7 @@ func (c *Codec) Encode(dst []byte, h Header, b *record.Batch, o EncodeOptions) (
 	}
 	e := encoder{batch: b, header: h, options: o}
 	e.placeholders = o.Placeholders || h.ProducerID >= 0
+
 	codec := o.codec(h)
 	if codec < None || codec > Zstd {
 		return dst, fmt.Errorf("encoding batch: %w", ErrUnsupportedCompression)

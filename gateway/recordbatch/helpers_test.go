@@ -97,6 +97,7 @@ func kgoCompress(tb testing.TB, c Compression, plain []byte) []byte {
 	if used != kgo.CompressionCodecType(c) {
 		tb.Fatalf("kgo compressed with %d", used)
 	}
+
 	return bytes.Clone(out)
 }
 

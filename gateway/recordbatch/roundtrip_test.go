@@ -28,6 +28,7 @@ func sameRecords(t *testing.T, got, want []kmsg.Record) {
 			g.Headers = nil
 			w.Headers = nil
 		}
+
 		if !reflect.DeepEqual(g, w) {
 			t.Fatalf("record %d is %+v, want %+v", i, g, w)
 		}

@@ -213,6 +213,7 @@ func TestFollowersIdsBecomeConsumers(t *testing.T) {
 			req.ReplicaID = replica
 			body := req.AppendTo(nil)
 			req.ReplicaID = -1
+
 			if err := SpeakAsConsumer(kmsg.ListOffsets, v, body); err != nil || !bytes.Equal(body, req.AppendTo(nil)) {
 				t.Errorf("ListOffsets v%d replica %d: %v", v, replica, err)
 			}
@@ -227,6 +228,7 @@ func TestFollowersIdsBecomeConsumers(t *testing.T) {
 			req.ReplicaID = replica
 			body := req.AppendTo(nil)
 			req.ReplicaID = want
+
 			if err := SpeakAsConsumer(kmsg.OffsetForLeaderEpoch, v, body); err != nil || !bytes.Equal(body, req.AppendTo(nil)) {
 				t.Errorf("OffsetForLeaderEpoch v%d replica %d: %v", v, replica, err)
 			}

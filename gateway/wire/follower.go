@@ -40,6 +40,7 @@ func refuseFollower(version int16, body []byte) error {
 	if replica != consumerReplica && replica != debuggingReplica {
 		return fmt.Errorf("checking replica id %d: %w", replica, ErrRefused)
 	}
+
 	return nil
 }
 
@@ -53,6 +54,7 @@ func overwriteReplica(body []byte, debugging bool) error {
 	if id == debuggingReplica && debugging {
 		return nil
 	}
+
 	appendI32(body[:0], consumerReplica)
 	return nil
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"net"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/broker"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/gateway/wire"
 )
 
@@ -23,26 +25,50 @@ type step struct {
 	produce *produce
 }
 
-// read is the reader goroutine: it takes every request that is ready, decides,
-// makes the decisions durable, and forwards, until the client ends.
-func (c *conn) read(ctx context.Context) error {
-	for !c.isDraining() {
-		if streamed, err := c.streamAhead(ctx); streamed || err != nil {
+// reader is the reader goroutine and its own state: it takes requests from the
+// client, has batches decided, and forwards.
+type reader struct {
+	// fixed once it runs
+	cluster  *Cluster
+	log      *zap.Logger
+	client   net.Conn
+	upstream net.Conn
+	peer     *peer
+	login    *login
+	answers  *answers
+
+	in      *inbox
+	guard   pipeline.Guard
+	steps   []step
+	out     outbox
+	cuts    []wire.Cut
+	encodes encodeMemory
+	known   Known // the client, as the snapshot that was asked last sees it
+
+	bareTokens bool // SASL tokens come without Kafka's headers
+}
+
+// read takes every request that is ready, has it decided, makes the decisions
+// durable, and forwards, until the client ends.
+func (r *reader) read(ctx context.Context) error {
+	for !r.answers.isDraining() {
+		if streamed, err := r.streamAhead(ctx); streamed || err != nil {
 			if err != nil {
 				return err
 			}
 			continue
 		}
-		if err := c.in.fill(ctx); err != nil {
+
+		if err := r.in.fill(ctx); err != nil {
 			return err
 		}
-		err := c.takeReady(ctx)
+		err := r.takeReady(ctx)
 		// What was decided before the bad request still goes its way.
-		if flushErr := c.flush(ctx); flushErr != nil {
+		if flushErr := r.flush(ctx); flushErr != nil {
 			return flushErr
 		}
 		if err == nil {
-			err = c.stream(ctx)
+			err = r.stream(ctx)
 		}
 		if err != nil {
 			return err
@@ -54,18 +80,19 @@ func (c *conn) read(ctx context.Context) error {
 // maxReady bounds the requests that one flush waits for together.
 const maxReady = 64
 
-func (c *conn) takeReady(ctx context.Context) error {
+func (r *reader) takeReady(ctx context.Context) error {
 	for {
-		c.bound()
-		frame, ok, err := c.in.next()
+		r.limitFrames()
+		frame, ok, err := r.in.next()
 		if err != nil || !ok {
 			return err
 		}
-		if err := c.dispatch(ctx, frame); err != nil {
+		if err := r.dispatch(ctx, frame); err != nil {
 			return err
 		}
-		if len(c.steps) == maxReady {
-			if err := c.flush(ctx); err != nil {
+
+		if len(r.steps) == maxReady {
+			if err := r.flush(ctx); err != nil {
 				return err
 			}
 		}
@@ -81,62 +108,67 @@ func isClientFault(err error) bool {
 
 // dispatch decides what one request needs. An error closes the connection, as a
 // Kafka broker does for requests that it cannot read.
-func (c *conn) dispatch(ctx context.Context, frame []byte) error {
-	if c.bareTokens {
-		if taken, err := c.bareToken(ctx, frame); taken {
+func (r *reader) dispatch(ctx context.Context, frame []byte) error {
+	if r.bareTokens {
+		if taken, err := r.bareToken(ctx, frame); taken {
 			return err
 		}
 	}
+
 	h, err := wire.ParseRequestHeader(frame)
 	if h.Key == kmsg.ApiVersions && errors.Is(err, wire.ErrUnsupportedVersion) {
-		c.answerLocally(h, func(dst []byte) []byte { return wire.UnsupportedApiVersions(dst, h.CorrelationID) })
+		r.answerLocally(h, func(dst []byte) []byte { return wire.UnsupportedApiVersions(dst, h.CorrelationID) })
 		return nil
 	}
+
 	if err != nil {
 		return err
 	}
-	if err := c.serveRequest(ctx, h, frame); isClientFault(err) {
+	if err := r.serveRequest(ctx, h, frame); isClientFault(err) {
 		// Whoever runs that client finds it by these three.
 		return fmt.Errorf("serving %s v%d of client id %q: %w", wire.KeyName(h.Key), h.Version, h.ClientID[:min(len(h.ClientID), maxLoggedID)], err)
 	} else if err != nil {
 		return err
 	}
+
 	return nil
 }
 
 // maxLoggedID bounds what a log line repeats of a client's own name.
 const maxLoggedID = 100
 
-func (c *conn) serveRequest(ctx context.Context, h wire.RequestHeader, frame []byte) error {
-	if !c.cluster.api.Serves(h.Key, h.Version) {
+func (r *reader) serveRequest(ctx context.Context, h wire.RequestHeader, frame []byte) error {
+	if !r.cluster.api.Serves(h.Key, h.Version) {
 		return wire.ErrRefused
 	}
-	if err := c.admit(h.Key); err != nil {
+	if err := r.login.allows(h.Key); err != nil {
 		return err
-	}
-	body := frame[h.BodyOffset:]
-	if err := c.checkBody(h, body); err != nil {
-		return err
-	}
-	switch h.Key {
-	case kmsg.Produce:
-		return c.produceRequest(ctx, h, frame)
-	case kmsg.ApiVersions:
-		return c.apiVersions(h, frame)
-	case kmsg.SASLHandshake, kmsg.SASLAuthenticate:
-		return c.saslRequest(ctx, h, frame)
 	}
 
-	if c.cluster.cfg.Embedded && broker.Judges(h.Key) {
-		return c.judgeForEmbedded(h, frame)
+	body := frame[h.BodyOffset:]
+	if err := r.checkBody(h, body); err != nil {
+		return err
 	}
-	c.forward(h, frame)
+
+	switch h.Key {
+	case kmsg.Produce:
+		return r.produceRequest(ctx, h, frame)
+	case kmsg.ApiVersions:
+		return r.apiVersions(h, frame)
+	case kmsg.SASLHandshake, kmsg.SASLAuthenticate:
+		return r.saslRequest(ctx, h, frame)
+	}
+
+	if r.cluster.cfg.Embedded && broker.Judges(h.Key) {
+		return r.judgeForEmbedded(h, frame)
+	}
+	r.forward(h, frame)
 	return nil
 }
 
 // checkBody holds what is refused whatever it says: requests that speak as
 // replicas, and bytes that the embedded broker might not survive.
-func (c *conn) checkBody(h wire.RequestHeader, body []byte) error {
+func (r *reader) checkBody(h wire.RequestHeader, body []byte) error {
 	switch h.Key {
 	case kmsg.Fetch, kmsg.ListOffsets, kmsg.OffsetForLeaderEpoch:
 		if err := wire.SpeakAsConsumer(h.Key, h.Version, body); err != nil {
@@ -145,7 +177,8 @@ func (c *conn) checkBody(h wire.RequestHeader, body []byte) error {
 	case kmsg.Produce:
 		return nil // parsed in full
 	}
-	if c.cluster.cfg.Embedded {
+
+	if r.cluster.cfg.Embedded {
 		return wire.CheckRequest(h.Key, h.Version, body)
 	}
 	return nil
@@ -153,8 +186,8 @@ func (c *conn) checkBody(h wire.RequestHeader, body []byte) error {
 
 // withLength returns the frame with its four length bytes, which lie before it
 // in the inbox.
-func (c *conn) withLength(frame []byte) []byte {
-	return c.in.buf[c.in.r-4-len(frame) : c.in.r]
+func (r *reader) withLength(frame []byte) []byte {
+	return r.in.buf[r.in.r-4-len(frame) : r.in.r]
 }
 
 // AuditClientID is what a client calls itself that compares batches with their
@@ -163,18 +196,23 @@ func (c *conn) withLength(frame []byte) []byte {
 const AuditClientID = "guardlock-audit"
 
 func pendingFor(h wire.RequestHeader) pending {
-	return pending{key: h.Key, version: h.Version, correlation: h.CorrelationID, asStored: h.Key == kmsg.Fetch && string(h.ClientID) == AuditClientID}
+	return pending{
+		key:         h.Key,
+		version:     h.Version,
+		correlation: h.CorrelationID,
+		asStored:    h.Key == kmsg.Fetch && string(h.ClientID) == AuditClientID,
+	}
 }
 
-func (c *conn) forward(h wire.RequestHeader, frame []byte) {
-	c.steps = append(c.steps, step{pend: pendingFor(h), owed: true, raw: c.withLength(frame)})
+func (r *reader) forward(h wire.RequestHeader, frame []byte) {
+	r.steps = append(r.steps, step{pend: pendingFor(h), owed: true, raw: r.withLength(frame)})
 }
 
 // answerLocally queues an answer of our own behind everything asked before.
-func (c *conn) answerLocally(h wire.RequestHeader, build func(dst []byte) []byte) {
+func (r *reader) answerLocally(h wire.RequestHeader, build func(dst []byte) []byte) {
 	p := pendingFor(h)
 	p.local = ownFrame(build)
-	c.steps = append(c.steps, step{pend: p, owed: true})
+	r.steps = append(r.steps, step{pend: p, owed: true})
 }
 
 // ownFrame builds a frame in memory of its own, since it may wait in the queue.
@@ -184,25 +222,27 @@ func ownFrame(build func(dst []byte) []byte) []byte {
 	return f
 }
 
-func (c *conn) apiVersions(h wire.RequestHeader, frame []byte) error {
+func (r *reader) apiVersions(h wire.RequestHeader, frame []byte) error {
 	if h.Version < 5 {
-		c.forward(h, frame)
+		r.forward(h, frame)
 		return nil
 	}
-	out, _, err := c.out.frame(func(dst []byte) ([]byte, bool, error) {
+
+	out, _, err := r.out.frame(func(dst []byte) ([]byte, bool, error) {
 		dst, err := wire.RewriteApiVersionsRequest(dst, h, frame)
 		return dst, true, err
 	})
 	if err != nil {
 		return err
 	}
-	c.steps = append(c.steps, step{pend: pendingFor(h), owed: true, raw: out})
+
+	r.steps = append(r.steps, step{pend: pendingFor(h), owed: true, raw: out})
 	return nil
 }
 
 // judgeForEmbedded answers what would harm the embedded broker, and forwards the
 // rest.
-func (c *conn) judgeForEmbedded(h wire.RequestHeader, frame []byte) error {
+func (r *reader) judgeForEmbedded(h wire.RequestHeader, frame []byte) error {
 	body := frame[h.BodyOffset:]
 	req, err := wire.DecodeRequest(h, body)
 	if err != nil {
@@ -211,87 +251,81 @@ func (c *conn) judgeForEmbedded(h wire.RequestHeader, frame []byte) error {
 
 	no := broker.Judge(req)
 	if no == nil {
-		c.forward(h, frame)
+		r.forward(h, frame)
 		return nil
 	}
 
-	c.answerLocally(h, func(dst []byte) []byte {
+	r.answerLocally(h, func(dst []byte) []byte {
 		dst, err = wire.ErrorResponse(dst, h, body, no.Code, no.Reason)
 		return dst
 	})
+
 	return err
 }
 
 // flush makes the decisions of all steps durable, queues what is owed to the
 // client in request order, and forwards what may go upstream.
-func (c *conn) flush(ctx context.Context) error {
-	if len(c.steps) == 0 {
+func (r *reader) flush(ctx context.Context) error {
+	if len(r.steps) == 0 {
 		return nil
 	}
 	var closing error
-	for i := range c.steps {
-		if s := &c.steps[i]; s.produce != nil {
-			if err := c.settle(ctx, s); err != nil && closing == nil {
+	for i := range r.steps {
+		if s := &r.steps[i]; s.produce != nil {
+			if err := r.settle(ctx, s); err != nil && closing == nil {
 				closing = err
 			}
 		}
 	}
+
 	// Queued before written: the answer may be back before Write returns.
-	c.mu.Lock()
-	for i := range c.steps {
-		if c.steps[i].owed {
-			c.queue.push(c.steps[i].pend)
+	r.answers.mu.Lock()
+	for i := range r.steps {
+		if r.steps[i].owed {
+			r.answers.queue.push(r.steps[i].pend)
 		}
 	}
-	c.mu.Unlock()
-	for i := range c.steps {
-		if raw := c.steps[i].raw; raw != nil {
-			c.out.add(raw)
+	r.answers.mu.Unlock()
+
+	for i := range r.steps {
+		if raw := r.steps[i].raw; raw != nil {
+			r.out.add(raw)
 		}
-		for _, p := range c.steps[i].pieces {
-			c.out.add(p)
+		for _, p := range r.steps[i].pieces {
+			r.out.add(p)
 		}
 	}
-	err := c.out.flush(c.upstream)
-	c.releaseSteps()
+
+	err := r.out.flush(r.upstream)
+	r.releaseSteps()
 	if err != nil {
 		return err
 	}
-	if err := c.deliverLocals(); err != nil {
+	if err := r.answers.deliverLocals(); err != nil {
 		return err
 	}
 	if closing != nil {
 		return closing
 	}
-	return c.awaitRoom(ctx)
+
+	return r.answers.awaitRoom(ctx)
 }
 
-// maxOwed bounds the answers that one connection waits for. Brokers take one
-// request at a time, so that no client is faster for having more under way; but
-// answers of our own pile up here while the broker is slow.
-const maxOwed = 1024
+func (r *reader) releaseSteps() {
+	clear(r.steps)
+	r.steps = r.steps[:0]
+	r.encodes.release()
+}
 
-// awaitRoom returns when the client may ask for more.
-func (c *conn) awaitRoom(ctx context.Context) error {
-	for {
-		c.mu.Lock()
-		full := c.queue.count >= maxOwed
-		c.mu.Unlock()
-		if !full {
-			return nil
-		}
-		select {
-		case <-c.room:
-		case <-c.ended:
-			return io.EOF
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+// limitFrames sets how large the next frame may be, and how small: bare SASL tokens
+// may be empty.
+func (r *reader) limitFrames() {
+	r.in.bounds.maxFrame = r.cluster.gw.cfg.MaxFrame
+	r.in.bounds.minFrame = minFrame
+	if r.login.proof.Load() == nil {
+		r.in.bounds.maxFrame = min(r.in.bounds.maxFrame, maxUnauthenticatedFrame)
 	}
-}
-
-func (c *conn) releaseSteps() {
-	clear(c.steps)
-	c.steps = c.steps[:0]
-	c.encodes.release()
+	if r.bareTokens {
+		r.in.bounds.minFrame = 0
+	}
 }

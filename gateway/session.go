@@ -1,0 +1,263 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/guardlock/guardlock/audit"
+)
+
+// session is one client connection and its one upstream connection. Its reader
+// takes requests, its writer takes answers, and both meet in what is owed.
+type session struct {
+	// fixed after newSession
+	cluster *Cluster
+	log     *zap.Logger
+	client  net.Conn
+
+	// set by run before the goroutines start
+	peer peer
+
+	login   login
+	answers answers
+	reader  reader
+
+	mu       sync.Mutex
+	upstream net.Conn // guarded by mu; nil until it is dialed
+}
+
+// peer is what is known of a client before it says anything.
+type peer struct {
+	id     uint64 // of the connection
+	source string // host
+	tls    audit.TLS
+	level  TLSLevel
+}
+
+const anonymous = "User:ANONYMOUS" // Kafka's name for an unauthenticated principal
+
+func newSession(c *Cluster, client net.Conn) *session {
+	cfg := &c.gw.cfg
+	s := &session{
+		cluster: c,
+		log:     c.log.With(zap.String("client", client.RemoteAddr().String())),
+		client:  client,
+		peer:    peer{id: c.gw.lastConn.Add(1), source: hostOf(client)},
+		login:   login{access: &c.cfg.Access, timeout: cfg.AuthTimeout},
+		answers: answers{
+			cluster: c,
+			client:  client,
+			reading: true,
+			idle:    make(chan struct{}),
+			room:    make(chan struct{}, 1),
+			ended:   make(chan struct{}),
+		},
+	}
+
+	s.login.end = s.kill
+	s.login.drain = s.drain
+	name := anonymous
+	s.login.principal.Store(&name)
+
+	s.reader = reader{
+		cluster: c,
+		log:     s.log,
+		client:  client,
+		peer:    &s.peer,
+		login:   &s.login,
+		answers: &s.answers,
+		in:      newInbox(client, c.gw.memory.requests, cfg.MaxFrame, cfg.FrameTimeout),
+		encodes: encodeMemory{pool: c.gw.memory.encodes, timeout: cfg.FrameTimeout},
+	}
+
+	s.reader.in.pipelined = s.answers.pipelined
+	return s
+}
+
+func hostOf(c net.Conn) string {
+	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+var errStalled = errors.New("the client does not take its answers, and others wait for the memory")
+
+var errNoBroker = errors.New("broker has not been seen yet")
+
+// run serves the connection until either side ends. It returns after both of
+// its goroutines have ended and both sockets are closed.
+func (s *session) run(ctx context.Context, to target) error {
+	defer s.client.Close()
+	if err := s.handshake(ctx); err != nil {
+		return err
+	}
+
+	s.noteTLS()
+	if err := s.login.identify(s.client); err != nil {
+		return err
+	}
+
+	defer s.login.life.set(0, nil)
+
+	to, err := s.chosen(ctx, to)
+	if err != nil {
+		return err
+	}
+
+	up, err := s.dial(ctx, to)
+	if err != nil {
+		s.reset()
+		return err
+	}
+
+	defer up.Close()
+	defer s.login.service.set(0, nil)
+
+	s.mu.Lock()
+	s.upstream = up
+	s.mu.Unlock()
+	return s.relay(ctx, up)
+}
+
+// relay runs the reader and the writer until both have ended.
+func (s *session) relay(ctx context.Context, up net.Conn) error {
+	s.reader.upstream = up
+	defer s.reader.in.release()
+
+	var wg sync.WaitGroup
+	var writeErr error
+	wg.Go(func() {
+		defer close(s.answers.ended)
+		writeErr = newWriter(s, up).run(ctx)
+		s.hangUp() // no answers will come: the reader has nothing to do
+	})
+
+	readErr := s.reader.read(ctx)
+	s.answers.endReading()
+	s.answers.lingerForAnswers(ctx, s.cluster.gw.cfg.DrainTimeout)
+	up.Close()
+	wg.Wait()
+
+	s.cluster.resolver.add(s.answers.abandoned())
+	return firstReal(s.login.life.cause(), readErr, writeErr)
+}
+
+// handshake ends within a deadline: before it nothing is known of the client.
+func (s *session) handshake(ctx context.Context) error {
+	t, ok := s.client.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, s.cluster.gw.cfg.DialTimeout)
+	defer cancel()
+	if err := t.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("%w: %w", errHandshake, err)
+	}
+
+	return nil
+}
+
+var errHandshake = errors.New("TLS handshake failed")
+
+func (s *session) dial(ctx context.Context, to target) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cluster.gw.cfg.DialTimeout)
+	defer cancel()
+	var last error
+	for range s.cluster.cfg.Upstream.Bootstrap() {
+		addr, known := to.addr()
+		if !known {
+			return nil, fmt.Errorf("dialing broker %d: %w", to.node, errNoBroker)
+		}
+
+		up, err := s.cluster.cfg.Upstream.DialNode(ctx, addr)
+		if err == nil {
+			err = s.asService(ctx, up, addr.String())
+		}
+		if err == nil {
+			return up, nil
+		}
+
+		last = err
+		if to.node >= 0 {
+			break // there is no other address for this broker
+		}
+	}
+
+	return nil, fmt.Errorf("dialing the cluster: %w", last)
+}
+
+// hangUp ends the client's connection because the broker's has ended.
+func (s *session) hangUp() {
+	if !s.answers.begun.Load() {
+		s.reset()
+	}
+	s.client.Close()
+}
+
+// reset ends the client's connection the way that a host without a broker does:
+// clients take an orderly end before the first answer for a TLS mismatch, and
+// some give up for good.
+func (s *session) reset() {
+	raw := s.client
+	if t, ok := raw.(*tls.Conn); ok {
+		raw = t.NetConn()
+	}
+	if t, ok := raw.(*net.TCPConn); ok {
+		t.SetLinger(0)
+		t.Close()
+	}
+}
+
+// drain makes the reader stop after the requests that it has read.
+func (s *session) drain() {
+	s.answers.drain()
+	// A blocked read returns at once; bytes not read yet stay unread, and the
+	// client sends them again elsewhere.
+	s.reader.in.stop()
+}
+
+// kill ends both sides now, and run with err, unless an earlier cause is known.
+func (s *session) kill(err error) {
+	s.login.life.fail(err)
+	s.client.Close()
+
+	s.mu.Lock()
+	up := s.upstream
+	s.mu.Unlock()
+
+	if up != nil {
+		up.Close()
+	}
+}
+
+// firstReal picks the error worth telling: the end of a peer is none.
+func firstReal(errs ...error) error {
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+	}
+	return nil
+}
+
+// logEnd says how the session ended.
+func (s *session) logEnd(err error) {
+	switch {
+	case err == nil:
+		s.log.Debug("connection closed")
+	case errors.Is(err, errFrame) || isClientFault(err) || isAccessFault(err):
+		s.log.Warn("connection refused", zap.Error(err))
+	default:
+		s.log.Info("connection ended", zap.Error(err))
+	}
+}
