@@ -18,8 +18,8 @@ const (
 	hostBadArguments = -1 // out of bounds, or longer than maxHostBytes
 	hostTooSmall     = -2 // the output does not fit
 	hostUnknownKey   = -3
-	hostKeyUsedUp    = -4 // the key sealed as many messages as is safe
-	hostFailed       = -5
+	hostFailed       = -5 // -4 was an answer of earlier versions
+	hostNotOpened    = -6 // a sealed value that is not of this key, topic and purpose
 )
 
 // maxHostBytes bounds what one call of a host function may be given, so that
@@ -39,6 +39,7 @@ func hostFunctions() []hostFunction {
 		{"guardlock_compress", "lz4", 4, 1, hostCompress(lz4Bytes)},
 		{"guardlock_compress", "snappy", 4, 1, hostCompress(snappyBytes)},
 		{"guardlock_compress", "zstd", 4, 1, hostCompress(zstdBytes)},
+		{"guardlock_crypto", "aes_gcm_open", 7, 1, hostOpen},
 		{"guardlock_crypto", "aes_gcm_seal", 7, 1, hostSeal},
 		{"guardlock_crypto", "hmac_sha256", 4, 1, hostHMAC},
 		{"guardlock_crypto", "sha256", 3, 1, hostSHA256},

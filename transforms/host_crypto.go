@@ -1,77 +1,38 @@
 package transforms
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
-	"sync/atomic"
+	"slices"
+
+	"github.com/guardlock/guardlock/transforms/envelope"
 )
-
-const (
-	gcmNonce = 12
-	gcmTag   = 16
-	// maxSeals is how many messages one AES-GCM key may seal under random
-	// nonces (NIST SP 800-38D §8.3).
-	maxSeals = 1 << 32
-	// sealInfo separates the sealing key from the same secret's use in HMAC.
-	sealInfo = "guardlock aes-256-gcm v1"
-)
-
-// sealCounter counts what a key sealed, in all modules that hold it.
-type sealCounter struct{ used atomic.Uint64 }
-
-// take reports whether one more message may be sealed.
-func (c *sealCounter) take() bool { return c.used.Add(1) <= maxSeals }
 
 // guestKey is a key as host functions use it.
 type guestKey struct {
-	secret []byte
-	aead   cipher.AEAD
-	seals  *sealCounter
+	secret   []byte
+	envelope *envelope.Key
 }
 
-// keys prepares a grant's keys. The sealing key is
-// HKDF-SHA256(secret, no salt, sealInfo), 32 bytes.
-func (r *Runtime) keys(grant []Key) ([]guestKey, error) {
+// newKeys prepares a grant's keys.
+func newKeys(grant []Key) ([]guestKey, error) {
 	keys := make([]guestKey, 0, len(grant))
 	for _, k := range grant {
 		if len(k.Secret) < minSecretBytes {
 			return nil, fmt.Errorf("checking grant: the secret of key %q is shorter than %d bytes", k.Name, minSecretBytes)
 		}
-		derived, err := hkdf.Key(sha256.New, k.Secret, nil, sealInfo, 32)
-		if err != nil {
-			return nil, fmt.Errorf("deriving sealing key of %q: %w", k.Name, err)
-		}
 
-		block, err := aes.NewCipher(derived)
+		e, err := envelope.New(k.Secret)
 		if err != nil {
-			return nil, fmt.Errorf("preparing sealing key of %q: %w", k.Name, err)
+			return nil, fmt.Errorf("preparing key %q: %w", k.Name, err)
 		}
-
-		aead, err := cipher.NewGCM(block)
-		if err != nil {
-			return nil, fmt.Errorf("preparing sealing key of %q: %w", k.Name, err)
-		}
-
-		keys = append(keys, guestKey{secret: append([]byte(nil), k.Secret...), aead: aead, seals: r.sealCounter(derived)})
+		keys = append(keys, guestKey{secret: append([]byte(nil), k.Secret...), envelope: e})
 	}
 
 	return keys, nil
-}
-
-func (r *Runtime) sealCounter(derived []byte) *sealCounter {
-	digest := sha256.Sum256(derived)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.seals[digest] == nil {
-		r.seals[digest] = new(sealCounter)
-	}
-	return r.seals[digest]
 }
 
 // hashers are an instance's own: hash state is not safe for concurrent use.
@@ -124,41 +85,60 @@ func (i *instance) writeSum(h hash.Hash, data []byte, out uint64) int32 {
 	return sha256.Size
 }
 
-// hostSeal is aes_gcm_seal(key, ptr, len, aad_ptr, aad_len, out, out_cap):
-// nonce, ciphertext and tag at out; the result is their length.
+// hostSeal is aes_gcm_seal(key, ptr, len, purpose, purpose_len, out, out_cap): an
+// envelope at out, which opens for the topic of the record alone; the result is
+// its length.
 func hostSeal(i *instance, a []uint64) int32 {
+	return i.inEnvelope(a, func(k *envelope.Key, data, purpose []byte) ([]byte, error) {
+		if uint64(uint32(a[6])) < uint64(len(data)+envelope.Overhead) {
+			return nil, errTooSmall
+		}
+		return k.Seal(i.scratch[:0], data, i.chunk.at.Topic, purpose)
+	})
+}
+
+// hostOpen is aes_gcm_open(key, ptr, len, purpose, purpose_len, out, out_cap): what
+// is in the envelope at ptr, of the record's topic, at out; the result is its
+// length.
+func hostOpen(i *instance, a []uint64) int32 {
+	return i.inEnvelope(a, func(k *envelope.Key, data, purpose []byte) ([]byte, error) {
+		return k.Open(i.scratch[:0], data, i.chunk.at.Topic, purpose)
+	})
+}
+
+var errTooSmall = errors.New("the output does not fit")
+
+// inEnvelope is what sealing and opening have in common. It works aside, since in
+// guest memory the output may overlap the input.
+func (i *instance) inEnvelope(a []uint64, do func(k *envelope.Key, data, purpose []byte) ([]byte, error)) int32 {
 	if uint64(uint32(a[0])) >= uint64(len(i.module.keys)) {
 		return hostUnknownKey
 	}
-	key := &i.module.keys[uint32(a[0])]
-	plain, ok := i.input(a[1], a[2])
+
+	data, ok := i.input(a[1], a[2])
 	if !ok {
 		return hostBadArguments
 	}
 
-	aad, ok := i.input(a[3], a[4])
+	purpose, ok := i.input(a[3], a[4])
 	if !ok {
 		return hostBadArguments
 	}
 
-	size := gcmNonce + len(plain) + gcmTag
-	if uint64(uint32(a[6])) < uint64(size) {
+	i.scratch = slices.Grow(i.scratch[:0], len(data)+envelope.Overhead)
+	out, err := do(i.module.keys[uint32(a[0])].envelope, data, purpose)
+	switch {
+	case errors.Is(err, errTooSmall), err == nil && uint64(uint32(a[6])) < uint64(len(out)):
 		return hostTooSmall
-	}
-	if !key.seals.take() {
-		return hostKeyUsedUp
-	}
-
-	// Sealed aside, since in guest memory the output may overlap the input.
-	i.scratch = append(i.scratch[:0], make([]byte, gcmNonce)...)
-	if _, err := rand.Read(i.scratch); err != nil {
+	case errors.Is(err, envelope.ErrOpen):
+		return hostNotOpened
+	case err != nil:
 		return hostFailed
 	}
 
-	i.scratch = key.aead.Seal(i.scratch, i.scratch[:gcmNonce], plain, aad)
-	if !i.mem.Write(uint32(a[5]), i.scratch) {
+	i.scratch = out
+	if !i.mem.Write(uint32(a[5]), out) {
 		return hostBadArguments
 	}
-
-	return int32(size)
+	return int32(len(out))
 }

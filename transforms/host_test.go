@@ -3,9 +3,6 @@ package transforms
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
@@ -19,6 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
 
+	"github.com/guardlock/guardlock/transforms/envelope"
 	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
@@ -39,7 +37,10 @@ func hostGuest(name string, typ uint32, args []byte, size int32) asm {
 		frameField(frameOutDescs), length, store32(descValue+4))}
 }
 
-const hostOut = 3 << 20
+const (
+	hostOut   = 3 << 20
+	hostTopic = "customers"
+)
 
 // firstValue pushes pointer and length of the first input value.
 func firstValue() []byte {
@@ -50,7 +51,7 @@ func runHost(t *testing.T, name string, a asm, value string) ([]byte, error) {
 	t.Helper()
 	m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{HostFunctions: []string{name}, Keys: []Key{{"k0", []byte(strings.Repeat("x", 16))}, {"k1", testSecret}}}})
 	b := values(value)
-	if err := NewChain(m).Run(t.Context(), b, Origin{}); err != nil {
+	if err := NewChain(m).Run(t.Context(), b, Origin{Topic: hostTopic}); err != nil {
 		return nil, err
 	}
 	return b.Bytes(b.Records[0].Value), nil
@@ -76,38 +77,75 @@ func sealArgs(key int32) []byte {
 	return cat(i32c(key), firstValue(), firstValue(), i32c(hostOut), i32c(1000))
 }
 
-func TestSealedValueOpensWithTheDerivedKey(t *testing.T) {
+func openArgs(key int32) []byte {
+	return cat(i32c(key), firstValue(), i32c(0), i32c(0), i32c(hostOut), i32c(1000))
+}
+
+func TestSealedValueIsAnEnvelopeForItsTopic(t *testing.T) {
 	const name = "guardlock_crypto.aes_gcm_seal"
 	seal := func() []byte {
 		sealed, err := runHost(t, name, hostGuest(name, typSeal, sealArgs(1), 0), "value")
-		if err != nil || len(sealed) != 12+5+16 {
+		if err != nil || len(sealed) != len("value")+envelope.Overhead {
 			t.Fatalf("got %d bytes, %v", len(sealed), err)
 		}
 		return sealed
 	}
 
+	key, err := envelope.New(testSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+
 	sealed := seal()
-	key, err := hkdf.Key(sha256.New, testSecret, nil, "guardlock aes-256-gcm v1", 32)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	plain, err := aead.Open(nil, sealed[:12], sealed[12:], []byte("value"))
-	if err != nil || string(plain) != "value" {
+	if plain, err := key.Open(nil, sealed, hostTopic, []byte("value")); err != nil || string(plain) != "value" {
 		t.Errorf("got %q, %v", plain, err)
 	}
-	if bytes.Equal(seal()[:12], sealed[:12]) {
-		t.Error("two messages have the same nonce")
+	if _, err := key.Open(nil, sealed, "another", []byte("value")); err == nil {
+		t.Error("it opens for another topic")
+	}
+	if again := seal(); bytes.Equal(again[9:25], sealed[9:25]) || bytes.Equal(again[25:37], sealed[25:37]) {
+		t.Error("two runs share a salt or a nonce")
+	}
+}
+
+func TestGuestOpensWhatWasSealedForItsTopicAndPurpose(t *testing.T) {
+	const name = "guardlock_crypto.aes_gcm_open"
+	key, err := envelope.New(testSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	sealed := func(topic, purpose string) string {
+		out, err := key.Seal(nil, []byte("value"), topic, []byte(purpose))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+
+	got, err := runHost(t, name, hostGuest(name, typSeal, openArgs(1), 0), sealed(hostTopic, ""))
+	if err != nil || string(got) != "value" {
+		t.Errorf("got %q, %v", got, err)
+	}
+
+	for rule, c := range map[string]struct {
+		value string
+		args  []byte
+		want  int32
+	}{
+		"AnotherTopic":   {sealed("another", ""), openArgs(1), hostNotOpened},
+		"AnotherPurpose": {sealed(hostTopic, "email"), openArgs(1), hostNotOpened},
+		"AnotherKey":     {sealed(hostTopic, ""), openArgs(0), hostNotOpened},
+		"NotSealed":      {"value", openArgs(1), hostNotOpened},
+		"UnknownKey":     {sealed(hostTopic, ""), openArgs(2), hostUnknownKey},
+		"TooSmall":       {sealed(hostTopic, ""), cat(i32c(1), firstValue(), i32c(0), i32c(0), i32c(hostOut), i32c(4)), hostTooSmall},
+		"OutOfMemory":    {sealed(hostTopic, ""), cat(i32c(1), firstValue(), i32c(0), i32c(0), i32c(-1), i32c(1000)), hostBadArguments},
+	} {
+		t.Run(rule, func(t *testing.T) {
+			if _, err := runHost(t, name, expectResult(name, typSeal, c.args, c.want), c.value); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -167,7 +205,7 @@ func TestHostFunctionsCheckTheirArguments(t *testing.T) {
 		{"UnknownKey", mac, typFour, cat(i32c(2), i32c(0), i32c(1), i32c(0)), hostUnknownKey},
 		{"NegativeKey", mac, typFour, cat(i32c(-1), i32c(0), i32c(1), i32c(0)), hostUnknownKey},
 		{"UnknownSealKey", seal, typSeal, sealArgs(2), hostUnknownKey},
-		{"SealTooSmall", seal, typSeal, cat(i32c(0), i32c(0), i32c(10), i32c(0), i32c(0), i32c(0), i32c(37)), hostTooSmall},
+		{"SealTooSmall", seal, typSeal, cat(i32c(0), i32c(0), i32c(10), i32c(0), i32c(0), i32c(0), i32c(62)), hostTooSmall},
 		{"SealInputOutOfMemory", seal, typSeal, cat(i32c(0), i32c(-1), i32c(10), i32c(0), i32c(0), i32c(0), i32c(99)), hostBadArguments},
 		{"SealDataOutOfMemory", seal, typSeal, cat(i32c(0), i32c(0), i32c(10), i32c(-1), i32c(5), i32c(0), i32c(99)), hostBadArguments},
 		{"SealOutputOutOfMemory", seal, typSeal, cat(i32c(0), i32c(0), i32c(10), i32c(0), i32c(0), i32c(-1), i32c(99)), hostBadArguments},
@@ -180,28 +218,6 @@ func TestHostFunctionsCheckTheirArguments(t *testing.T) {
 				t.Error(err)
 			}
 		})
-	}
-}
-
-func TestUsedUpSealKeyIsRefused(t *testing.T) {
-	const seal = "guardlock_crypto.aes_gcm_seal"
-	r := newRuntime(t, Config{})
-	grant := Grant{HostFunctions: []string{seal}, Keys: []Key{{"k", testSecret}}}
-	m := load(t, r, Spec{Wasm: expectResult(seal, typSeal, sealArgs(0), hostKeyUsedUp).wasm(), Grant: grant})
-	other := load(t, r, Spec{Name: "other", Wasm: asm{}.wasm(), Grant: grant})
-	other.keys[0].seals.used.Store(maxSeals) // the same secret: one count for both modules
-
-	if err := NewChain(m).Run(t.Context(), values("x"), Origin{}); err != nil {
-		t.Error(err)
-	}
-}
-
-// A counter that wrapped would allow another 2^32 messages.
-func TestSealCounterStopsAtItsLimit(t *testing.T) {
-	c := new(sealCounter)
-	c.used.Store(maxSeals - 1)
-	if !c.take() || c.take() || c.take() {
-		t.Error("the limit is not exact")
 	}
 }
 
@@ -266,6 +282,7 @@ func TestHostFunctionsAllocateNothingInSteadyState(t *testing.T) {
 		"guardlock_crypto.sha256":       hostGuest("guardlock_crypto.sha256", typThree, cat(firstValue(), i32c(hostOut)), 32),
 		"guardlock_crypto.hmac_sha256":  hostGuest("guardlock_crypto.hmac_sha256", typFour, cat(i32c(0), firstValue(), i32c(hostOut)), 32),
 		"guardlock_crypto.aes_gcm_seal": hostGuest("guardlock_crypto.aes_gcm_seal", typSeal, sealArgs(0), 0),
+		"guardlock_crypto.aes_gcm_open": hostGuest("guardlock_crypto.aes_gcm_open", typSeal, openArgs(0), 1),
 		"guardlock_compress.snappy":     hostGuest("guardlock_compress.snappy", typFour, cat(firstValue(), i32c(hostOut), i32c(4096)), 0),
 		"guardlock_compress.zstd":       hostGuest("guardlock_compress.zstd", typFour, cat(firstValue(), i32c(hostOut), i32c(4096)), 0),
 	} {
@@ -295,7 +312,7 @@ func TestShortSecretIsRefused(t *testing.T) {
 
 func TestRegistryIsSortedAndComplete(t *testing.T) {
 	want := []string{"guardlock_compress.gzip", "guardlock_compress.lz4", "guardlock_compress.snappy", "guardlock_compress.zstd",
-		"guardlock_crypto.aes_gcm_seal", "guardlock_crypto.hmac_sha256", "guardlock_crypto.sha256", "guardlock_log.log"}
+		"guardlock_crypto.aes_gcm_open", "guardlock_crypto.aes_gcm_seal", "guardlock_crypto.hmac_sha256", "guardlock_crypto.sha256", "guardlock_log.log"}
 	if got := AllHostFunctions(); !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
 	}

@@ -74,7 +74,7 @@ func newModule(c *Code, spec Spec) (*Module, error) {
 		return nil, err
 	}
 
-	keys, err := c.runtime.keys(spec.Grant.Keys)
+	keys, err := newKeys(spec.Grant.Keys)
 	if err != nil {
 		return nil, err
 	}

@@ -81,7 +81,6 @@ type Runtime struct {
 	modules  map[*Module]struct{}
 	codes    map[codeKey]*Code
 	refusals refusedFiles
-	seals    map[[32]byte]*sealCounter // by digest of the derived key
 }
 
 // New makes a Runtime. It starts no goroutine.
@@ -95,7 +94,6 @@ func New(config Config) (*Runtime, error) {
 		modules:     make(map[*Module]struct{}),
 		codes:       make(map[codeKey]*Code),
 		refusals:    make(refusedFiles),
-		seals:       make(map[[32]byte]*sealCounter),
 	}
 
 	r.compiling <- struct{}{}

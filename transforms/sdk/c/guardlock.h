@@ -127,8 +127,13 @@ GL_IMPORT("guardlock_crypto", "sha256")
 int32_t gl_sha256(const void *p, uint32_t len, void *out32);
 GL_IMPORT("guardlock_crypto", "hmac_sha256")
 int32_t gl_hmac_sha256(uint32_t key, const void *p, uint32_t len, void *out32);
+// gl_aes_gcm_seal and gl_aes_gcm_open make and read envelopes (docs/envelope.md) for the record's
+// topic and for a purpose, such as the name of a field. An envelope is GL_ENVELOPE_OVERHEAD longer.
+#define GL_ENVELOPE_OVERHEAD 53
 GL_IMPORT("guardlock_crypto", "aes_gcm_seal")
-int32_t gl_aes_gcm_seal(uint32_t key, const void *p, uint32_t len, const void *aad, uint32_t aad_len, void *out, uint32_t out_cap);
+int32_t gl_aes_gcm_seal(uint32_t key, const void *p, uint32_t len, const void *purpose, uint32_t purpose_len, void *out, uint32_t out_cap);
+GL_IMPORT("guardlock_crypto", "aes_gcm_open")
+int32_t gl_aes_gcm_open(uint32_t key, const void *p, uint32_t len, const void *purpose, uint32_t purpose_len, void *out, uint32_t out_cap);
 GL_IMPORT("guardlock_compress", "gzip")
 int32_t gl_gzip(const void *p, uint32_t len, void *out, uint32_t out_cap);
 GL_IMPORT("guardlock_compress", "zstd")
