@@ -45,6 +45,9 @@ const (
 	opVector       = 0xfd
 	miscMemoryCopy = 10
 	miscMemoryFill = 11
+	miscTableInit  = 12
+	miscTableCopy  = 14
+	miscTableFill  = 17
 	miscTableGrow  = 15
 )
 
@@ -89,6 +92,7 @@ type asmFunc struct {
 
 type asm struct {
 	imports   [][]byte // of functions
+	types     [][]byte // more of them, from typCount on
 	others    [][]byte // imports of other kinds
 	transform []byte
 	locals    int // of transform, all i32, from index 1
@@ -169,8 +173,8 @@ func (a asm) wasm() []byte {
 	}
 
 	n := uint32(len(a.imports))
-	types := vec(funcType0(1, 1), funcType0(2, 1), funcType0(0, 0), funcType0(2, 0), funcType0(4, 1),
-		funcType0(3, 1), funcType0(7, 1), funcType0(4, 0), funcType0(1, 2))
+	types := vec(append([][]byte{funcType0(1, 1), funcType0(2, 1), funcType0(0, 0), funcType0(2, 0), funcType0(4, 1),
+		funcType0(3, 1), funcType0(7, 1), funcType0(4, 0), funcType0(1, 2)}, a.types...)...)
 	funcs := [][]byte{u32(typTransform), u32(typAlloc)}
 	codes := [][]byte{function(a.locals, a.transform), function(0, a.alloc)}
 	exports := append([][]byte{exportEntry("memory", 2, 0), exportEntry("guardlock_transform_v1", 0, n),

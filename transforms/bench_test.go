@@ -1,8 +1,12 @@
 package transforms
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/guardlock/guardlock/transforms/record"
 	"github.com/guardlock/guardlock/transforms/wasm"
@@ -134,4 +138,64 @@ func nativeStep(state uint32, c byte) uint32 {
 		return 2
 	}
 	return 1
+}
+
+// BenchmarkHostileNeighbour measures one small batch of an honest module while
+// four batches at a time go to a hostile one: the 99th percentile beside nothing
+// in the same run, and what the process grew by.
+func BenchmarkHostileNeighbour(b *testing.B) {
+	fill := cat(i32c(0), i32c(1), i32c(15<<20), memoryFill())
+	for _, neighbour := range []struct {
+		name  string
+		guest asm
+	}{
+		{"none", asm{}},
+		{"loop", asm{transform: cat(loopForever(nil), i32c(0))}},
+		{"fill", asm{pages: 250, transform: cat(loopForever(fill), i32c(0))}},
+		{"table", straightLine(withTable(cat(i32c(0), i32c(0), i32c(60_000), op(opMisc, miscTableInit, 0, 0))))},
+		{"grow", asm{transform: cat(loopForever(cat(i32c(1), op(opMemoryGrow, 0, 0x1a))), i32c(0))}},
+	} {
+		b.Run(neighbour.name, func(b *testing.B) { benchNeighbour(b, neighbour.guest, neighbour.name != "none") })
+	}
+}
+
+func benchNeighbour(b *testing.B, guest asm, hostile bool) {
+	r := newRuntime(b, Config{})
+	honest := NewChain(load(b, r, Spec{Name: "honest", Wasm: testdata(b, "upper.wasm"), Grant: Grant{Limits: Limits{Deadline: defaultDeadline}}}))
+	bad := NewChain(load(b, r, Spec{Name: "hostile", Wasm: guest.wasm(), Grant: Grant{Limits: Limits{Deadline: defaultDeadline}}}))
+	ctx, cancel := context.WithCancel(b.Context())
+	var clients sync.WaitGroup
+	defer clients.Wait()
+	defer cancel()
+	for range 4 {
+		clients.Go(func() {
+			for hostile && ctx.Err() == nil {
+				_ = bad.Run(ctx, values("one"), Origin{})
+			}
+		})
+	}
+
+	// Every batch goes through a few goroutines, as a record does on its way.
+	batches, done := make(chan *record.Batch), make(chan error)
+	defer close(batches)
+	go func() {
+		for batch := range batches {
+			done <- honest.Run(ctx, batch, Origin{})
+		}
+	}()
+
+	var took []time.Duration
+	for b.Loop() {
+		batch := sized(20, 500)
+		start := time.Now()
+		batches <- batch
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-us")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
+	b.ReportMetric(0, "ns/op")
 }

@@ -67,32 +67,74 @@ func (c *Chain) Run(ctx context.Context, b *record.Batch, at Origin) error {
 // run gives the live records of b to one module. refused means that the guest
 // rejected the batch as a whole.
 func (m *Module) run(ctx context.Context, b *record.Batch, at Origin, stage uint8) (refused bool, err error) {
-	deadline := time.Now().Add(m.limits.BatchDeadline)
-	i, err := m.acquire(ctx, deadline)
+	i, err := m.acquire(ctx, time.Now().Add(m.limits.waitTime(len(b.Data))))
 	if err != nil {
 		return false, err
 	}
 
 	c := &i.chunk
-	c.begin(b, at, stage, m.limits)
+	size := c.begin(b, at, stage, m.limits)
+	i.clock.startBatch(ctx, m.limits, size)
 	for err == nil && !refused && c.given < len(c.live) {
-		refused, err = i.runChunk(ctx, deadline)
+		refused, err = i.runChunk()
+		if i.used && outOfMemory(err) {
+			i, err = m.replace(ctx, i)
+			c = &i.chunk
+		}
 	}
+	i.endBatch()
 
+	err = c.tooLarge(err)
 	c.batch = nil
+	i.used = true
 	m.release(ctx, i, err == nil)
+
 	return refused, err
 }
 
+// replace goes on with a fresh instance where a used one is out of memory: blocks
+// are never freed, so that what no longer fits may have room in a fresh one. The
+// chunk that failed is given again.
+func (m *Module) replace(ctx context.Context, old *instance) (*instance, error) {
+	old.endBatch() // the fresh one may need the turn to start
+	fresh, err := m.newInstance(ctx)
+	if err != nil {
+		return old, err
+	}
+
+	fresh.clock = old.clock
+	fresh.chunk, old.chunk = old.chunk, fresh.chunk
+	fresh.chunk.given -= len(fresh.chunk.current)
+	old.free(ctx)
+
+	return fresh, nil
+}
+
+func outOfMemory(err error) bool {
+	failed, ok := errors.AsType[*Error](err)
+	return ok && failed.Kind == Memory
+}
+
+// tooLarge tells a record that no instance has room for from a guest that is out
+// of memory for reasons of its own.
+func (c *chunk) tooLarge(err error) error {
+	failed, ok := errors.AsType[*Error](err)
+	if !ok || failed.Kind != Memory || c.bytes <= chunkBytes {
+		return err
+	}
+
+	return &Error{TooLarge, failed.Module, failed.Err}
+}
+
 // runChunk gives the guest as many of the live records as fit in one call.
-func (i *instance) runChunk(ctx context.Context, deadline time.Time) (refused bool, err error) {
-	i.arm(ctx, deadline)
+func (i *instance) runChunk() (refused bool, err error) {
 	c := &i.chunk
 	c.take()
-
+	i.arm(c.bytes)
 	if err := i.reserveInput(c.bytes); err != nil {
 		return false, err
 	}
+
 	for {
 		result, err := i.callTransform()
 		switch {

@@ -178,10 +178,27 @@ func TestLargeRecordsOfManySizesFit(t *testing.T) {
 
 func TestRecordLargerThanTheMemoryFails(t *testing.T) {
 	upper := load(t, newRuntime(t, Config{}), Spec{Wasm: testdata(t, "upper.wasm"), Grant: Grant{Limits: Limits{MemoryBytes: 4 << 20}}})
-	wantKind(t, NewChain(upper).Run(t.Context(), sized(1, 3<<20), Origin{}), Memory)
-	wantKind(t, NewChain(upper).Run(t.Context(), sized(1, 5<<20), Origin{}), Memory)
+	wantKind(t, NewChain(upper).Run(t.Context(), sized(1, 50<<20), Origin{}), TooLarge)
+	wantKind(t, NewChain(upper).Run(t.Context(), sized(1, 150<<20), Origin{}), TooLarge)
 	if err := NewChain(upper).Run(t.Context(), sized(1, 5000), Origin{}); err != nil {
 		t.Errorf("after the failures: %v", err)
+	}
+}
+
+// What LargestRecord says is so: in a fresh instance, and in one that other sizes
+// have used up.
+func TestLargestRecordFits(t *testing.T) {
+	limits := Limits{MemoryBytes: 4 << 20, Instances: 1, OutputBytes: 100 << 20}
+	upper := load(t, newRuntime(t, Config{}), Spec{Wasm: testdata(t, "upper.wasm"), Grant: Grant{Limits: limits}})
+	largest := limits.LargestRecord(upper.Info())
+	if largest < 20<<20 {
+		t.Errorf("the largest record has only %d bytes", largest)
+	}
+
+	for _, size := range []int{largest - 100, largest / 3, largest / 2, largest - 100, 1000, largest - 100} {
+		if err := NewChain(upper).Run(t.Context(), sized(1, size), Origin{}); err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+		}
 	}
 }
 

@@ -101,8 +101,9 @@ type chunk struct {
 	room    int    // bytes of output left for the batch
 }
 
-// begin collects the records that no earlier module took out.
-func (c *chunk) begin(b *record.Batch, at Origin, stage uint8, limits Limits) {
+// begin collects the records that no earlier module took out, and returns how
+// many bytes they have.
+func (c *chunk) begin(b *record.Batch, at Origin, stage uint8, limits Limits) int {
 	c.batch, c.at, c.topic, c.stage = b, at, at.hash(), stage
 	c.live = c.live[:0]
 	c.given = 0
@@ -116,6 +117,8 @@ func (c *chunk) begin(b *record.Batch, at Origin, stage uint8, limits Limits) {
 	}
 
 	c.room = limits.outputLimit(total)
+
+	return total
 }
 
 // inputSize is how many bytes of guest memory a record takes.
@@ -160,7 +163,7 @@ func (i *instance) reserveInput(n int) error {
 	if uint64(n) <= uint64(l.inputCap) {
 		return nil
 	}
-	if uint64(n) > uint64(i.module.limits.MemoryBytes) {
+	if uint64(n) > i.linear.limit {
 		return i.failed(Memory, fmt.Errorf("a record of %d bytes exceeds the memory limit", n))
 	}
 
@@ -189,7 +192,7 @@ func (i *instance) growArena() error {
 	if asked, ok := i.mem.ReadUint32Le(l.frame + frameArenaUsed); ok {
 		size = max(size, uint64(asked))
 	}
-	if size > uint64(i.module.limits.MemoryBytes) {
+	if size > i.linear.limit {
 		return i.failed(Memory, fmt.Errorf("the guest asks for more output space than its memory limit"))
 	}
 

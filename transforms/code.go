@@ -175,7 +175,7 @@ func (c *Code) build(ctx context.Context, file []byte, scanned *wasm.Binary) err
 	c.engine = wazero.NewRuntimeWithConfig(context.WithoutCancel(ctx), wazero.NewRuntimeConfigCompiler().
 		WithCompilationCache(c.runtime.cache).
 		WithCoreFeatures(api.CoreFeaturesV2).
-		WithMemoryLimitPages(c.key.pages).
+		WithMemoryLimitPages(mostPages(c.key.pages)).
 		WithDebugInfoEnabled(false).
 		WithCloseOnContextDone(false))
 	if err := c.translate(ctx, file, scanned); err != nil {

@@ -17,9 +17,10 @@ const (
 	GuestFailed                   // the guest reported a failure of its own
 	Memory                        // the guest could not get the memory the batch needs
 	Closed                        // the module was closed
+	TooLarge                      // a record is larger than fits into the guest's memory
 )
 
-var kindNames = [...]string{"", "trap", "timeout", "output_invalid", "guest_failed", "memory", "closed"}
+var kindNames = [...]string{"", "trap", "timeout", "output_invalid", "guest_failed", "memory", "closed", "record_too_large"}
 
 // String returns the kind's name as the audit log and metrics print it.
 func (k Kind) String() string {

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -104,7 +103,7 @@ func fuzzInstance(descs []byte, dirty bool) *instance {
 	mem := make([]byte, 8192)
 	m := &Module{info: Info{Reasons: []string{"a", "b"}}, routes: []string{"q"}, limits: Limits{}.withDefaults()}
 	i := &instance{module: m, mem: fakeMemory{b: mem}, layout: layout{frame: 64, inDescs: 1024, outDescs: 2048, input: 4096, inputCap: 1024}}
-	i.arm(context.Background(), time.Now())
+	i.arm(0)
 	i.chunk.begin(threeRecords(), Origin{}, 0, m.limits)
 	i.chunk.take()
 	i.chunk.fill(i.layout.input, mem[i.layout.input:])

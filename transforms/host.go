@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -23,8 +22,16 @@ const (
 )
 
 // maxHostBytes bounds what one call of a host function may be given, so that
-// none runs long past the deadline, which is looked at before each call.
+// none runs long past the deadline.
 const maxHostBytes = 1 << 20
+
+// A call of a host function counts whatever comes of it. The clock is looked at
+// when a slice of them is used up, which takes less than a millisecond: compression
+// is the slowest, at some 20 ns a byte.
+const (
+	hostCallCost = 256 // bytes
+	hostSlice    = 32 << 10
+)
 
 // hostFunction is one function that a grant may hold.
 type hostFunction struct {
@@ -82,7 +89,12 @@ func (f hostFunction) signature() string {
 // Call implements api.GoModuleFunction. The context is the calling instance.
 func (f hostFunction) Call(ctx context.Context, _ api.Module, stack []uint64) {
 	i := ctx.(*instance)
-	i.checkTime()
+	i.charged += hostCallCost
+	if i.charged > hostSlice {
+		i.charged = 0
+		i.checkTime()
+	}
+
 	if r := f.call(i, stack); f.results > 0 {
 		stack[0] = api.EncodeI32(r)
 	}
@@ -97,7 +109,7 @@ func (yield) Call(ctx context.Context, _ api.Module, stack []uint64) {
 	if uint32(stack[0]) == wasm.YieldStack {
 		i.stop(errStackBudget)
 	}
-	i.slices++
+	i.charged = 0
 	i.checkTime()
 }
 
@@ -175,33 +187,18 @@ func i32s(n int) []api.ValueType {
 	return slices.Repeat([]api.ValueType{api.ValueTypeI32}, n)
 }
 
-// input is the guest's view ptr, len: valid until guest code runs again. The
-// work on it counts as the guest's, as if 16 instructions a byte.
+// input is the guest's view ptr, len: valid until guest code runs again.
 func (i *instance) input(ptr, length uint64) ([]byte, bool) {
 	if uint32(length) > maxHostBytes {
 		return nil, false
 	}
-	i.slices += int(uint32(length) / (wasm.FuelSlice / 16))
-	return i.mem.Read(uint32(ptr), uint32(length))
-}
 
-// checkTime stops the guest when its time is up or its batch was given up.
-func (i *instance) checkTime() {
-	select {
-	case <-i.done:
-		i.stop(context.Canceled)
-	default:
-	}
-	switch now := time.Now(); {
-	case now.After(i.batchDeadline):
-		i.stop(errBatchDeadline)
-	case i.slices >= i.module.minSlices && now.After(i.deadline):
-		i.stop(errDeadline)
-	}
+	i.charged += int(uint32(length))
+	return i.mem.Read(uint32(ptr), uint32(length))
 }
 
 // stop ends the running call. The engine turns the panic into the call's error.
 func (i *instance) stop(cause error) {
-	i.cause = cause
+	i.reason = cause
 	panic(cause)
 }

@@ -3,6 +3,7 @@ package transforms
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -30,12 +31,11 @@ type instance struct {
 	alloc     api.Function
 	stack     [2]uint64
 
-	// The running call.
-	deadline      time.Time
-	batchDeadline time.Time
-	slices        int             // of fuel used up
-	done          <-chan struct{} // of the batch's context
-	cause         error           // why the host stopped the guest
+	clock   clock
+	linear  linearMemory
+	used    bool  // by an earlier batch
+	charged int   // for host functions, since the clock was last looked at
+	reason  error // why the host stopped the guest
 
 	layout layout
 	chunk  chunk
@@ -53,7 +53,7 @@ type layout struct {
 }
 
 // Deadline implements context.Context.
-func (i *instance) Deadline() (time.Time, bool) { return i.batchDeadline, true }
+func (i *instance) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 // Done implements context.Context. The engine is not to watch it: deadlines are
 // kept by yield.
@@ -67,18 +67,18 @@ func (i *instance) Value(any) any { return nil }
 
 // newInstance makes an instance, runs its initialisers and allocates its blocks.
 func (m *Module) newInstance(ctx context.Context) (*instance, error) {
-	guest, err := m.code.engine.InstantiateModule(ctx, m.code.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	i := &instance{module: m, linear: linearMemory{limit: m.limits.memoryFor(0)}}
+	config := wazero.NewModuleConfig().WithName("").WithStartFunctions()
+	guest, err := m.code.engine.InstantiateModule(inMemory(ctx, &i.linear), m.code.compiled, config)
 	if err != nil {
+		i.linear.Free()
 		return nil, &Error{Memory, m.name, fmt.Errorf("instantiating: %w", trapText(err))}
 	}
 
-	i := &instance{
-		module:    m,
-		guest:     guest,
-		mem:       guest.ExportedMemory(wasm.ExportMemory),
-		transform: guest.ExportedFunction(wasm.ExportTransform),
-		alloc:     guest.ExportedFunction(wasm.ExportAlloc),
-	}
+	i.guest = guest
+	i.mem = guest.ExportedMemory(wasm.ExportMemory)
+	i.transform = guest.ExportedFunction(wasm.ExportTransform)
+	i.alloc = guest.ExportedFunction(wasm.ExportAlloc)
 	if err := i.initialise(ctx); err != nil {
 		i.free(ctx)
 		return nil, err
@@ -88,7 +88,9 @@ func (m *Module) newInstance(ctx context.Context) (*instance, error) {
 }
 
 func (i *instance) initialise(ctx context.Context) error {
-	i.arm(ctx, time.Now().Add(i.module.limits.BatchDeadline))
+	defer i.endBatch()
+	i.clock.startBatch(ctx, i.module.limits, 0)
+	i.arm(0)
 	for _, name := range []string{wasm.SectionStart, wasm.ExportStart} {
 		start := i.guest.ExportedFunction(name)
 		if start == nil {
@@ -166,27 +168,31 @@ func (i *instance) allocate(size int) (uint32, error) {
 	return at, nil
 }
 
-// arm sets what ends the calls to come.
-func (i *instance) arm(ctx context.Context, batchDeadline time.Time) {
-	i.done = ctx.Done()
-	i.batchDeadline = batchDeadline
-	i.slices = 0
-	i.deadline = time.Now().Add(i.module.limits.Deadline)
+// arm sets what the calls to come may use, which are given size bytes.
+func (i *instance) arm(size int) {
+	i.clock.call = i.module.limits.callTime(size)
+	i.linear.limit = i.module.limits.memoryFor(size)
 }
 
-// call runs a guest function under the deadline that was armed.
+// call runs a guest function under the limits that were armed.
 func (i *instance) call(f api.Function, stack []uint64) error {
-	i.cause = nil
+	i.reason = nil
+
+	runtime.LockOSThread()
+	i.clock.startCall()
 	err := f.CallWithStack(i, stack)
+	i.clock.endCall()
+	runtime.UnlockOSThread()
+
 	if err == nil {
 		return nil
 	}
 
-	switch cause := i.cause; {
-	case cause == errDeadline, cause == errBatchDeadline, cause == context.Canceled:
-		return i.failed(Timeout, cause)
-	case cause != nil:
-		return i.failed(Trap, cause)
+	switch reason := i.reason; {
+	case reason == errDeadline, reason == errBatchDeadline, reason == context.Canceled:
+		return i.failed(Timeout, reason)
+	case reason != nil:
+		return i.failed(Trap, reason)
 	}
 
 	return i.failed(Trap, trapText(err))

@@ -7,29 +7,37 @@ import (
 
 const (
 	wasmPage = 64 << 10
+	maxPages = 1<<16 - 1 // so that no address and length wrap around
 
 	defaultMemoryBytes = 16 << 20
 	defaultDeadline    = 50 * time.Millisecond
 	defaultStackBytes  = 1 << 20
 	minSecretBytes     = 16
 
-	// slowest is the time for an instruction above which a guest counts as
-	// waiting for a processor and not as running.
-	slowest = time.Nanosecond
+	// What is above a chunk of the usual size takes more time and memory.
+	timePerMiB      = 8         // times Deadline
+	memoryPerByte   = 8         // bytes of memory for a byte of a record above a chunk
+	memoryAllowance = 128 << 20 // the most that records add to MemoryBytes
+	// keptGrowth is how much larger than MemoryBytes an instance may have grown
+	// and still be kept for other batches.
+	keptGrowth = 32 << 20
+	// waitFactor is how much longer than its own time a batch waits for an
+	// instance. What it waits for is others' time, and the machine's.
+	waitFactor = 20
 )
 
-// Limits bounds one module. A zero field takes the safe default.
+// Limits bounds one module. A zero field takes the safe default. Times are of a
+// processor and not of the clock on the wall: a busy machine does not count.
 type Limits struct {
 	// MemoryBytes bounds the linear memory of one instance; default 16 MiB,
-	// rounded down to whole pages of 64 KiB.
+	// rounded down to whole pages of 64 KiB. A record larger than a chunk adds
+	// eight times what it is larger by, 128 MiB at most.
 	MemoryBytes uint32
-	// Deadline bounds one call, which is one chunk of at most 256 KiB; default
-	// 50 ms of wall time. A guest that ran less than one instruction a nanosecond
-	// of it was kept from running by a busy machine, and goes on until
-	// BatchDeadline.
+	// Deadline bounds one call, which is one chunk of at most 256 KiB or one larger
+	// record; default 50 ms. Each MiB that the call is given adds eight times as much.
 	Deadline time.Duration
-	// BatchDeadline bounds all of this module's work on one batch, the wait for
-	// a free instance included; default five times Deadline.
+	// BatchDeadline bounds all of this module's work on one batch; default five
+	// times Deadline. Each MiB of the batch adds to it as to a call.
 	BatchDeadline time.Duration
 	// OutputBytes bounds the changed bytes of one batch; default four times the
 	// bytes given to the module plus 64 KiB.
@@ -62,7 +70,57 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// pages is what an instance starts within.
 func (l Limits) pages() uint32 { return l.MemoryBytes / wasmPage }
+
+// mostPages is what the engine lets an instance grow to that starts within pages.
+func mostPages(pages uint32) uint32 {
+	return uint32(min(uint64(pages)+memoryAllowance/wasmPage, maxPages))
+}
+
+// memoryFor is the memory that an instance may have for a call of size bytes.
+func (l Limits) memoryFor(size int) uint64 {
+	above := uint64(max(size-chunkBytes, 0))
+	return uint64(l.pages())*wasmPage + min(memoryPerByte*above, memoryAllowance)
+}
+
+// perMiB is the share of rate that size bytes have.
+func perMiB(rate time.Duration, size int) time.Duration {
+	return time.Duration(float64(rate) * float64(size) / (1 << 20))
+}
+
+func (l Limits) callTime(size int) time.Duration {
+	return l.Deadline + perMiB(timePerMiB*l.Deadline, size)
+}
+
+func (l Limits) batchTime(size int) time.Duration {
+	return l.BatchDeadline + perMiB(timePerMiB*l.Deadline, size)
+}
+
+// waitTime is how long a batch may wait for an instance, by the clock on the wall.
+func (l Limits) waitTime(size int) time.Duration { return waitFactor * l.batchTime(size) }
+
+// LargestRecord is the size of the largest record that a module of this structure
+// can be given under the limits, if what it makes of the record is no larger. A
+// module that keeps copies of its own takes less.
+func (l Limits) LargestRecord(info Info) int {
+	l = l.withDefaults()
+	// The blocks of a fresh instance, then: the record, which takes what is left of
+	// its power of two only where that fits, and output blocks that double and are
+	// never freed.
+	const copies = 1 + 4
+	fixed := uint64(info.MemoryMinPages)*wasmPage + 2*chunkRecords*descriptorSize + 2*chunkBytes + wasmPage
+
+	largest := 0
+	for step := 1 << 30; step > 0; step /= 2 {
+		n := largest + step
+		if fixed+copies*uint64(n) <= l.memoryFor(n) {
+			largest = n
+		}
+	}
+
+	return largest
+}
 
 // outputLimit is the number of changed bytes allowed for input bytes.
 func (l Limits) outputLimit(input int) int {

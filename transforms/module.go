@@ -22,14 +22,12 @@ type Module struct {
 	info   Info
 	routes []string
 	limits Limits
-	// minSlices is the work that a call must have done before its deadline
-	// counts: see Limits.Deadline.
-	minSlices int
-	keys      []guestKey
-	config    []byte
-	log       func(LogEvent)
-	gate      logGate
-	pool      *pool
+	keys   []guestKey
+	config []byte
+	log    func(LogEvent)
+	gate   logGate
+	pool   *pool
+	queue  queue // of its batches that wait for a turn
 }
 
 // Load compiles a module, or finds it compiled, and instantiates it with its
@@ -80,16 +78,15 @@ func newModule(c *Code, spec Spec) (*Module, error) {
 	}
 
 	return &Module{
-		name:      spec.Name,
-		code:      c,
-		info:      c.info,
-		routes:    slices.Clone(spec.Grant.Routes),
-		limits:    limits,
-		minSlices: int(limits.Deadline / (wasm.FuelSlice * slowest)),
-		keys:      keys,
-		config:    slices.Clone(spec.Config),
-		log:       c.runtime.config.Log,
-		pool:      newPool(limits.Instances),
+		name:   spec.Name,
+		code:   c,
+		info:   c.info,
+		routes: slices.Clone(spec.Grant.Routes),
+		limits: limits,
+		keys:   keys,
+		config: slices.Clone(spec.Config),
+		log:    c.runtime.config.Log,
+		pool:   newPool(limits.Instances),
 	}, nil
 }
 

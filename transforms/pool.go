@@ -96,10 +96,11 @@ func (m *Module) wait(ctx context.Context, deadline time.Time) error {
 	}
 }
 
-// release puts an instance back. One that failed is thrown away: its memory and
-// its stack pointer are in an unknown state.
+// release puts an instance back, with what it has grown to. One that failed is
+// thrown away: its memory and its stack pointer are in an unknown state. So is one
+// that a very large record has made very large.
 func (m *Module) release(ctx context.Context, i *instance, healthy bool) {
-	if healthy {
+	if healthy && i.linear.used <= m.limits.memoryFor(0)+keptGrowth {
 		m.pool.put(i)
 	} else {
 		i.free(ctx)

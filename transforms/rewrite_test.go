@@ -27,9 +27,9 @@ func evaluate(t *testing.T, file []byte, name string, arg int32) ([]uint64, erro
 		t.Fatal(err)
 	}
 
-	m := &Module{limits: Limits{}.withDefaults()}
+	m := &Module{limits: Limits{}.withDefaults(), code: &Code{runtime: &Runtime{turns: newTurns()}}}
 	i := &instance{module: m}
-	i.arm(t.Context(), time.Now().Add(time.Hour))
+	i.clock = clock{call: time.Hour, batch: time.Hour, free: time.Hour}
 	return mod.ExportedFunction(name).Call(i, api.EncodeI32(arg))
 }
 
@@ -87,6 +87,43 @@ func TestRewrittenCodeComputesTheSame(t *testing.T) {
 				if int32(got[n]) != int32(want[n]) {
 					t.Errorf("%s(%d): got %d, want %d", f.export, arg, int32(got[n]), int32(want[n]))
 				}
+			}
+		}
+	}
+}
+
+// memory.fill and memory.copy run in pieces once they were rewritten. Upwards,
+// downwards, over each other and in lengths around a piece they do the same.
+func TestBulkInPiecesDoesTheSame(t *testing.T) {
+	const piece = 256 << 10
+	at := func(n int32) []byte { return i32c(1<<20 + n) }
+	sum := cat(op(opLoop, 0x40), lget(2), i32c(31), op(0x6c), lget(1), load32(0), op(opI32Add), lset(2),
+		lget(1), i32c(4), op(opI32Add, opLocalTee, 1), i32c(4<<20-8), op(opI32LtS, opBrIf, 0, opEnd), lget(2))
+	// Every word gets a value of its own, then bytes are moved, then all are summed.
+	words := cat(op(opLoop, 0x40), lget(1), lget(1), i32c(-1640531527), op(0x6c), store32(0),
+		lget(1), i32c(4), op(opI32Add, opLocalTee, 1), i32c(4<<20-8), op(opI32LtS, opBrIf, 0, opEnd), i32c(0), lset(1))
+
+	for name, move := range map[string][]byte{
+		"Up":   cat(at(0), at(5), lget(0), memoryCopy()),
+		"Down": cat(at(5), at(0), lget(0), memoryCopy()),
+		"Far":  cat(i32c(0), at(1<<20), lget(0), memoryCopy()),
+		"Same": cat(at(7), at(7), lget(0), memoryCopy()),
+		"Fill": cat(at(3), i32c(0xab), lget(0), memoryFill()),
+	} {
+		a := asm{pages: 64, extra: []asmFunc{{typ: typTransform, export: "moved", locals: 2, code: cat(words, move, sum)}}}
+		m, err := scan(a.wasm(), ScanLimits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		metered := meter(m, defaultStackBytes)
+		for _, length := range []int32{0, 1, piece - 1, piece, piece + 1, 2 * piece, 3*piece + 5, -1, 3 << 20} {
+			want, wantErr := evaluate(t, a.wasm(), "moved", length)
+			got, gotErr := evaluate(t, metered, "moved", length)
+			if (wantErr == nil) != (gotErr == nil) {
+				t.Errorf("%s of %d bytes: got %v, want %v", name, length, gotErr, wantErr)
+			}
+			if wantErr == nil && gotErr == nil && got[0] != want[0] {
+				t.Errorf("%s of %d bytes left other bytes", name, length)
 			}
 		}
 	}

@@ -1,10 +1,12 @@
 package transforms
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,6 +51,10 @@ func TestHostileGuestIsStoppedInTime(t *testing.T) {
 		"MemoryGrowLoop":   {transform: cat(loopForever(cat(i32c(1), op(opMemoryGrow, 0, 0x1a))), i32c(0))},
 		"BranchTableLoop":  {transform: cat(op(opLoop, 0x40), lget(0), op(opBrTable, 2, 0, 0, 0, opEnd), i32c(0))},
 		"LoopInCalledLeaf": {transform: cat(loopForever(call(2)), i32c(0)), extra: []asmFunc{{typ: typVoid, code: cat(op(opLoop, 0x40), op(opEnd))}}},
+		"TableInit":        straightLine(withTable(cat(i32c(0), i32c(0), i32c(60_000), op(opMisc, miscTableInit, 0, 0)))),
+		"TableFill":        straightLine(withTable(cat(i32c(0), op(opRefNull, 0x70), i32c(60_000), op(opMisc, miscTableFill, 0)))),
+		"TableCopy":        straightLine(withTable(cat(i32c(0), i32c(1), i32c(59_000), op(opMisc, miscTableCopy, 0, 0)))),
+		"Division":         {transform: cat(loopForever(cat(i32c(1<<30), lget(0), op(0x6d, 0x1a))), i32c(0))},
 		"CallsAndBulk":     {transform: cat(loopForever(cat(call(2), fill)), i32c(0)), extra: []asmFunc{{typ: typVoid, code: fill}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -65,6 +71,120 @@ func TestHostileGuestIsStoppedInTime(t *testing.T) {
 				t.Error("the instance was kept")
 			}
 		})
+	}
+}
+
+// withTable is a guest of a large table whose body is code.
+func withTable(code []byte) asm {
+	functions := cat(op(1, 0), u32(60_000), make([]byte, 60_000))
+	return asm{table: sec(secTable, vec(cat(op(0x70, 0), u32(60_000)))), element: cat(sec(secElement, vec(functions))), transform: code}
+}
+
+// straightLine runs a body many times for each turn of an endless loop.
+func straightLine(a asm) asm {
+	a.transform = cat(loopForever(bytes.Repeat(a.transform, 2000)), i32c(0))
+	return a
+}
+
+// Between two looks at the clock a guest runs for some milliseconds at most, on
+// the processor, whatever it does. The bound is loose for machines that are slow.
+func TestGuestComesBackSoon(t *testing.T) {
+	longest := 20 * time.Millisecond
+	fill := cat(i32c(0), i32c(1), i32c(15<<20), memoryFill())
+	for name, a := range map[string]asm{
+		"TableInit":  straightLine(withTable(cat(i32c(0), i32c(0), i32c(60_000), op(opMisc, miscTableInit, 0, 0)))),
+		"TableFill":  straightLine(withTable(cat(i32c(0), op(opRefNull, 0x70), i32c(60_000), op(opMisc, miscTableFill, 0)))),
+		"MemoryFill": straightLine(asm{pages: 250, transform: fill}),
+		"MemoryGrow": straightLine(asm{transform: cat(i32c(1), op(opMemoryGrow, 0, 0x1a))}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{Limits: Limits{Deadline: 50 * time.Millisecond}}})
+			i := m.pool.take()
+			i.clock.longest = new(time.Duration)
+			m.pool.put(i)
+			wantKind(t, NewChain(m).Run(t.Context(), values("one"), Origin{}), Timeout)
+			t.Logf("at most %s without a look at the clock", *i.clock.longest)
+			if *i.clock.longest > longest {
+				t.Errorf("%s without a look at the clock", *i.clock.longest)
+			}
+		})
+	}
+}
+
+// Host functions count whatever comes of them: a loop of calls that do nothing
+// ends like any other.
+func TestUselessHostCallsAreStopped(t *testing.T) {
+	for name, code := range map[string][]byte{
+		"Empty":      cat(i32c(0), i32c(0), i32c(1024), call(0), op(0x1a)),
+		"BadPointer": cat(i32c(-1), i32c(100), i32c(-1), call(0), op(0x1a)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := asm{imports: [][]byte{importFunc("guardlock_crypto", "sha256", typThree)}, transform: cat(loopForever(code), i32c(0))}
+			m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{HostFunctions: AllHostFunctions(), Limits: quick}})
+			i := m.pool.take()
+			m.pool.put(i)
+			err := NewChain(m).Run(t.Context(), values("one"), Origin{})
+			wantKind(t, err, Timeout)
+			if !errors.Is(err, errDeadline) {
+				t.Errorf("got %v", err)
+			}
+			if used := i.clock.spent; used > 2*quick.Deadline {
+				t.Errorf("it used %s of %s", used, quick.Deadline)
+			}
+		})
+	}
+}
+
+// What a module may use is processor time: a machine that is busy with other
+// things takes nothing of it.
+func TestBusyMachineDoesNotCount(t *testing.T) {
+	stop := make(chan struct{})
+	var busy sync.WaitGroup
+	defer busy.Wait()
+	defer close(stop)
+	for range 4 * runtime.GOMAXPROCS(0) {
+		busy.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+
+	// A count to 20 million: some 10 ms.
+	work := cat(op(opLoop, 0x40), lget(1), i32c(1), op(opI32Add, opLocalTee, 1), i32c(20_000_000), op(0x48, opBrIf, 0, opEnd))
+	a := asm{locals: 1, transform: cat(work, copyDescs(), count())}
+	m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{Limits: Limits{Deadline: 400 * time.Millisecond, BatchDeadline: 400 * time.Millisecond}}})
+	start := time.Now()
+	if err := NewChain(m).Run(t.Context(), values("one"), Origin{}); err != nil {
+		t.Errorf("after %s: %v", time.Since(start), err)
+	}
+}
+
+// Calls that hand on many values make frames that the code's size does not show.
+func TestWideRecursionEndsInTheBudget(t *testing.T) {
+	results := 16
+	wideType := cat([]byte{0x60, 0, byte(results)}, bytes.Repeat([]byte{0x7b}, results))
+	zeros := bytes.Repeat(cat(op(opVector, 12), make([]byte, 16)), results)
+	// Function 3 hands on 16 vectors; function 2 keeps those of 100 calls and calls itself.
+	body := cat(bytes.Repeat(call(3), 100), call(2), bytes.Repeat(op(0x1a), 100*results))
+	a := asm{transform: cat(call(2), i32c(0)), types: [][]byte{wideType}, extra: []asmFunc{{typ: typVoid, code: body}, {typ: typCount, code: zeros}}}
+
+	var before, after runtime.MemStats
+	m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{Limits: quick}})
+	runtime.ReadMemStats(&before)
+	err := NewChain(m).Run(t.Context(), values("one"), Origin{})
+	runtime.ReadMemStats(&after)
+	if !errors.Is(err, errStackBudget) {
+		t.Errorf("got %v", err)
+	}
+	if got := after.TotalAlloc - before.TotalAlloc; got > 24<<20 {
+		t.Errorf("%d MiB of stack", got>>20)
+	} else {
+		t.Logf("%d KiB of stack", got>>10)
 	}
 }
 

@@ -71,6 +71,7 @@ type Config struct {
 type Runtime struct {
 	config      Config
 	cache       wazero.CompilationCache
+	turns       *turns
 	compiling   chan struct{} // holds one token: compilation is costly, so one at a time
 	codeDir     string        // holds what children compiled; empty without any
 	meter       func(*wasm.Binary, int) []byte
@@ -88,6 +89,7 @@ func New(config Config) (*Runtime, error) {
 	r := &Runtime{
 		config:      config,
 		cache:       wazero.NewCompilationCache(),
+		turns:       newTurns(),
 		compiling:   make(chan struct{}, 1),
 		meter:       wasm.Meter,
 		trialBounds: defaultTrialBounds,

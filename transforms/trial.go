@@ -117,7 +117,7 @@ func (r *Runtime) trial(ctx context.Context, file []byte, key codeKey) error {
 		Limits: Limits{MemoryBytes: key.pages * wasmPage, StackBytes: key.stackBytes},
 		Scan:   r.config.Scan,
 		Size:   len(file),
-		Bounds: r.trialBounds,
+		Bounds: trialBounds{r.trialBounds.Memory + uint64(mostPages(key.pages))*wasmPage, r.trialBounds.CPU},
 	})
 	if err != nil {
 		return fmt.Errorf("compiling: %w", err)
@@ -164,7 +164,7 @@ func (b trialBounds) verdict(ctx context.Context, state *os.ProcessState, said s
 		return &trialError{first}
 	case used >= b.CPU*9/10:
 		return &trialError{fmt.Sprintf("it takes more than %s of processor time", b.CPU)}
-	case strings.Contains(said, "out of memory") || strings.Contains(said, "cannot allocate memory"):
+	case noMemory(said):
 		return &trialError{fmt.Sprintf("it takes more than %d MiB of memory", b.Memory>>20)}
 	case status.Signaled() && status.Signal() == syscall.SIGKILL:
 		// Not for its processor time: somebody, or the kernel for want of memory.
@@ -172,6 +172,18 @@ func (b trialBounds) verdict(ctx context.Context, state *os.ProcessState, said s
 	}
 
 	return &trialError{"the engine failed"}
+}
+
+// noMemory recognises how a Go program ends that the kernel gives no more memory,
+// with and without the race detector.
+func noMemory(said string) bool {
+	for _, text := range []string{"out of memory", "cannot allocate memory", "address space collisions"} {
+		if strings.Contains(said, text) {
+			return true
+		}
+	}
+
+	return false
 }
 
 // RunTrial is the whole of the hidden command that a Runtime starts its own

@@ -90,6 +90,8 @@ func chainRefusal(err error) refusal {
 		return refusal{audit.OutcomeTimeout, "timeout", kerr.RequestTimedOut.Code, "a transform ran out of time; try again"}
 	case transforms.Trap:
 		return refusal{audit.OutcomeTrap, "trap", kerr.UnknownServerError.Code, "a transform failed on this batch"}
+	case transforms.TooLarge:
+		return refusal{audit.OutcomeInvalid, te.Kind.String(), kerr.MessageTooLarge.Code, "a record is larger than its transform can take (guardlock module inspect says how large)"}
 	case transforms.Closed:
 		return refusal{audit.OutcomeUnavailable, "module_closed", kerr.NotEnoughReplicas.Code, "the transform was replaced meanwhile; try again"}
 	default:

@@ -30,6 +30,8 @@ const (
 	opF32Const     = 0x43
 	opF64Const     = 0x44
 	opI32LtS       = 0x48
+	opI32GtU       = 0x4b
+	opI32LeU       = 0x4d
 	opI32Add       = 0x6a
 	opI32Sub       = 0x6b
 	opI32ShrU      = 0x76
@@ -43,8 +45,11 @@ const (
 	miscMemoryCopy = 10
 	miscMemoryFill = 11
 	miscTableInit  = 12
+	miscTableCopy  = 14
 	miscTableGrow  = 15
 	miscTableFill  = 17
+
+	typeV128 = 0x7b
 )
 
 // instr is one decoded instruction. index is the function, label, local, global

@@ -4,8 +4,9 @@ import "slices"
 
 // The rewriter makes a guest pay for what it runs.
 //
-// It adds to the module one imported function, guardlock_runtime.yield, a
-// function burn that takes fuel, and two globals, fuel and stack. No export
+// It adds to the module one imported function, guardlock_runtime.yield, three
+// functions (burn takes fuel, fill and copy stand for memory.fill and
+// memory.copy), and two globals, fuel and stack. No export
 // names them, and the scan refused every index that could reach them. One unit of
 // fuel is about one instruction.
 //
@@ -13,26 +14,29 @@ import "slices"
 //     in a register; the local is refilled from the global every localFuel units.
 //   - A function that calls others, or is long, pays at its entry for the code
 //     outside of its loops. For a short one that calls nothing its callers pay.
-//   - Instructions whose cost depends on an operand (memory.fill and its kind)
-//     pay by that operand before they run.
+//   - Instructions whose cost depends on an operand pay by that operand before
+//     they run. memory.fill and memory.copy run in pieces, each of which pays.
 //   - When the global falls below zero the guest calls yield, where Go looks at
 //     the clock, and where the scheduler and the garbage collector get the
 //     thread; then it has FuelSlice units more.
 //   - A function that calls others also takes its estimated frame from the stack
 //     global and gives it back when it returns, so that recursion ends in an
-//     error and not in the engine's ceiling of 400 MB.
+//     error and not in the engine's ceiling of 400 MB. Locals, code and whatever
+//     calls and blocks hand on count for the frame.
 //
-// So a guest runs at most about FuelSlice+localFuel instructions, well under a
-// millisecond, between two looks at the clock, whatever its code is.
+// So a guest runs at most about FuelSlice+localFuel instructions and one function
+// body between two looks at the clock: well under a millisecond, and some
+// milliseconds if each of them misses the cache. What is forgiven when the fuel is
+// filled up again is not lost, since the clock counts what was really used.
 const (
 	FuelSlice = 1 << 18
 	localFuel = 512
 
-	callCost  = 4    // of a call, on top of what a callee does not pay itself
-	leafCost  = 64   // the most that a function may cost and not pay itself
-	rareCost  = 1024 // of table operations, which are bounded by maxTable
-	growCost  = 4096 // of memory.grow
-	bulkShift = 4    // memory.fill and its kind: bytes for a unit, as a power of two
+	callCost  = 4         // of a call, on top of what a callee does not pay itself
+	leafCost  = 64        // the most that a function may cost and not pay itself
+	growCost  = 4096      // of memory.grow, which moves nothing
+	bulkShift = 4         // memory.fill and its kind: bytes for a unit, as a power of two
+	bulkChunk = 256 << 10 // bytes that memory.fill and memory.copy move at a time
 
 	frameBytes = 64 // of an empty frame; locals and temporaries come on top
 
@@ -53,6 +57,8 @@ func Meter(m *Binary, stackBytes int) []byte {
 		stack: uint32(m.has.globals) + 1,
 		yield: uint32(m.imported),
 		burn:  uint32(len(m.funcs)) + 1,
+		fill:  uint32(len(m.funcs)) + 2,
+		copy:  uint32(len(m.funcs)) + 3,
 	}
 
 	code := w.code() // first: it adds block types
@@ -60,7 +66,7 @@ func Meter(m *Binary, stackBytes int) []byte {
 	out = append(out, m.wasm[:8]...)
 	out = w.extend(out, secType, w.types, w.newTypes)
 	out = w.extend(out, secImport, w.yieldImport(), 1)
-	out = w.extend(out, secFunction, appendU32(nil, uint32(w.yieldTyp)), 1)
+	out = w.extend(out, secFunction, w.ownFunctions(), 3)
 	out = w.copied(out, secTable, secMemory)
 	out = w.globals(out, stackBytes)
 	out = w.exports(out)
@@ -75,11 +81,13 @@ type rewriter struct {
 	m        *Binary
 	types    []byte // encoded, behind the module's own
 	newTypes int
-	yieldTyp int // index+1 of the type of yield
+	yieldTyp int // of yield and burn
+	bulkTyp  int // of fill and copy
 	blocks   map[string]int
 	unpaid   []int32 // by function: what its callers pay for it
 
-	fuel, stack, yield, burn uint32 // indices of what was added
+	// The indices of what was added.
+	fuel, stack, yield, burn, fill, copy uint32
 }
 
 // function is the index of function i in the rewritten module: yield is the
@@ -97,6 +105,13 @@ func (w *rewriter) addType(params, results []byte) int {
 	w.types = append(appendU32(w.types, uint32(len(results))), results...)
 	w.newTypes++
 	return len(w.m.types) + w.newTypes - 1
+}
+
+// ownFunctions are the types of burn, fill and copy.
+func (w *rewriter) ownFunctions() []byte {
+	b := appendU32(nil, uint32(w.yieldTyp))
+	b = appendU32(b, uint32(w.bulkTyp))
+	return appendU32(b, uint32(w.bulkTyp))
 }
 
 func (w *rewriter) yieldImport() []byte {

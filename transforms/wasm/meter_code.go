@@ -11,6 +11,7 @@ type metered struct {
 	loops          int     // how many loops were written
 	calls          bool
 	bulk           bool
+	handed         int32  // bytes that calls and blocks hand on
 	counter        uint32 // local: fuel of the loops
 	operand        uint32 // local: the length of a bulk instruction
 	out            []byte
@@ -20,7 +21,8 @@ type metered struct {
 func (w *rewriter) code() []byte {
 	w.blocks = make(map[string]int)
 	w.yieldTyp = w.addType([]byte{0x7f}, nil)
-	contents := appendU32(nil, uint32(len(w.m.bodies))+1)
+	w.bulkTyp = w.addType([]byte{0x7f, 0x7f, 0x7f}, nil)
+	contents := appendU32(nil, uint32(len(w.m.bodies))+3)
 	f := metered{w: w}
 	w.unpaid = make([]int32, len(w.m.funcs))
 
@@ -37,19 +39,121 @@ func (w *rewriter) code() []byte {
 		contents = append(appendU32(contents, uint32(len(f.out))), f.out...)
 	}
 
-	f.writeBurn()
-	return append(appendU32(contents, uint32(len(f.out))), f.out...)
+	for _, write := range []func(){f.writeBurn, f.writeFill, f.writeCopy} {
+		f.out = append(f.out[:0], 0) // no locals
+		write()
+		f.out = append(f.out, opEnd)
+		contents = append(appendU32(contents, uint32(len(f.out))), f.out...)
+	}
+
+	return contents
 }
 
 // writeBurn writes the function burn(units). Loops and bulk instructions call it
 // to keep their code short: the engine's compile time grows with the square of
 // the branches in a function.
 func (f *metered) writeBurn() {
-	f.out = append(f.out[:0], 0)
 	f.global(opGlobalGet, f.w.fuel)
 	f.local(opLocalGet, 0)
 	f.take()
+}
+
+// The functions fill and copy take the operands of the instruction that they
+// stand for. One that is out of bounds traps as it would, though some pieces may
+// be done by then: nobody looks at the memory of a guest that trapped.
+const (
+	bulkTo = iota
+	bulkFrom
+	bulkLength
+)
+
+func (f *metered) writeFill() {
+	f.pieces(func() {
+		f.pay()
+		f.bulkOperands(f.piece)
+		f.out = append(f.out, opMisc, miscMemoryFill, 0)
+		f.advance(bulkTo)
+	})
+
+	f.payRest()
+	f.bulkOperands(f.rest)
+	f.out = append(f.out, opMisc, miscMemoryFill, 0)
+}
+
+// writeCopy goes upwards or downwards, so that no piece overwrites what a later
+// one is to read.
+func (f *metered) writeCopy() {
+	f.local(opLocalGet, bulkTo)
+	f.local(opLocalGet, bulkFrom)
+	f.out = append(f.out, opI32LeU, opIf, 0x40)
+	f.pieces(func() {
+		f.pay()
+		f.bulkOperands(f.piece)
+		f.out = append(f.out, opMisc, miscMemoryCopy, 0, 0)
+		f.advance(bulkTo)
+		f.advance(bulkFrom)
+	})
+	f.out = append(f.out, opElse)
+	f.pieces(func() {
+		f.pay()
+		for _, operand := range []uint32{bulkTo, bulkFrom} {
+			f.local(opLocalGet, operand)
+			f.local(opLocalGet, bulkLength)
+			f.out = append(f.out, opI32Add)
+			f.piece()
+			f.out = append(f.out, opI32Sub)
+		}
+		f.piece()
+		f.out = append(f.out, opMisc, miscMemoryCopy, 0, 0)
+	})
 	f.out = append(f.out, opEnd)
+
+	f.payRest()
+	f.bulkOperands(f.rest)
+	f.out = append(f.out, opMisc, miscMemoryCopy, 0, 0)
+}
+
+// pieces writes a loop around body that runs while more than a piece is left, and
+// takes one off the length after each turn.
+func (f *metered) pieces(body func()) {
+	f.out = append(f.out, opLoop, 0x40)
+	f.rest()
+	f.piece()
+	f.out = append(f.out, opI32GtU, opIf, 0x40)
+	body()
+	f.rest()
+	f.piece()
+	f.out = append(f.out, opI32Sub)
+	f.local(opLocalSet, bulkLength)
+	f.out = append(f.out, opBr, 1, opEnd, opEnd)
+}
+
+func (f *metered) piece() { f.constant(bulkChunk) }
+func (f *metered) rest()  { f.local(opLocalGet, bulkLength) }
+
+func (f *metered) bulkOperands(length func()) {
+	f.local(opLocalGet, bulkTo)
+	f.local(opLocalGet, bulkFrom)
+	length()
+}
+
+func (f *metered) advance(operand uint32) {
+	f.local(opLocalGet, operand)
+	f.piece()
+	f.out = append(f.out, opI32Add)
+	f.local(opLocalSet, operand)
+}
+
+func (f *metered) pay() {
+	f.constant(bulkChunk >> bulkShift)
+	f.callBurn()
+}
+
+func (f *metered) payRest() {
+	f.rest()
+	f.constant(bulkShift)
+	f.out = append(f.out, opI32ShrU)
+	f.callBurn()
 }
 
 // open begins with body i and reads its declarations.
@@ -62,6 +166,7 @@ func (f *metered) open(i int) {
 	f.loops = 0
 	f.calls = false
 	f.bulk = false
+	f.handed = 0
 	f.space = f.w.m.space()
 	f.space.locals = f.r.locals(f.typ, f.w.m.lim.Locals)
 	f.declared = body.start
@@ -91,6 +196,7 @@ func (f *metered) measure() {
 	for s.depth > 0 && f.r.err == nil {
 		f.r.instr(&in, &s)
 		f.costs[current] += f.cost(&in)
+		f.handed += f.handsOn(&in)
 		switch in.op {
 		case opBlock, opIf:
 			open = append(open, current)
@@ -124,16 +230,60 @@ func (f *metered) cost(in *instr) int32 {
 	case opRefFunc, opTableGet, opTableSet:
 		return leafCost
 	case opMisc:
-		switch in.sub {
-		case miscMemoryInit, miscMemoryCopy, miscMemoryFill:
+		if _, pays := in.operandShift(); pays {
 			f.bulk = true
+		}
+		if in.sub >= miscMemoryInit {
 			return leafCost
 		}
-		if in.sub >= miscTableInit {
-			return rareCost
+	}
+
+	return 1
+}
+
+// operandShift reports whether an instruction pays by its last operand, its
+// length, and how many of what it counts are a unit, as a power of two.
+func (in *instr) operandShift() (shift int32, pays bool) {
+	switch {
+	case in.op != opMisc:
+		return 0, false
+	case in.sub == miscMemoryInit:
+		return bulkShift, true
+	case in.sub == miscTableInit || in.sub == miscTableCopy || in.sub == miscTableFill:
+		return 0, true
+	}
+
+	return 0, false
+}
+
+// handsOn is how many bytes of the frame an instruction may take, out of
+// proportion to its code: the engine keeps a place for each value.
+func (f *metered) handsOn(in *instr) int32 {
+	switch in.op {
+	case opCall:
+		return valueBytes(f.w.m.types[f.w.m.funcs[in.index]].results)
+	case opCallIndirect:
+		return valueBytes(f.w.m.types[in.index].results)
+	case opBlock, opLoop, opIf:
+		if in.index < blockValue {
+			t := f.w.m.types[in.index]
+			return valueBytes(t.params) + valueBytes(t.results)
 		}
 	}
-	return 1
+
+	return 0
+}
+
+func valueBytes(types []byte) int32 {
+	n := int32(0)
+	for _, t := range types {
+		if t == typeV128 {
+			n += 8
+		}
+		n += 8
+	}
+
+	return n
 }
 
 // writeLocals copies the declarations and adds the rewriter's own.
@@ -162,10 +312,10 @@ func (f *metered) writeLocals(start, code int) {
 	f.out = append(appendU32(f.out, added), 0x7f)
 }
 
-// frame estimates the bytes of the function's frame: its locals, and
-// temporaries in proportion to its code. Entry and exit must agree on it.
+// frame estimates the bytes of the function's frame: its locals, temporaries in
+// proportion to its code, and what is handed on. Entry and exit must agree on it.
 func (f *metered) frame() int32 {
-	return int32(frameBytes + 8*f.space.locals + (f.r.end-f.code)/4)
+	return int32(frameBytes+8*f.space.locals+(f.r.end-f.code)/4) + f.handed
 }
 
 func (f *metered) writeEntry() {
@@ -224,13 +374,10 @@ func (f *metered) writeBody() {
 				copied = f.r.pos
 			}
 		case opMisc:
-			if in.sub == miscMemoryInit || in.sub == miscMemoryCopy || in.sub == miscMemoryFill {
-				f.flush(&copied, in.start)
-				f.burnOperand()
-			}
+			f.writeBulk(&in, &copied)
 		}
 
-		if in.padded(f.r.pos) {
+		if in.padded(f.r.pos) && copied <= in.tail {
 			f.flush(&copied, in.tail)
 			f.out = append(f.out, make([]byte, in.zeros)...)
 			copied = f.r.pos
@@ -261,10 +408,27 @@ func (f *metered) turn(cost int32) {
 	f.out = append(f.out, opEnd)
 }
 
-// burnOperand pays for a bulk instruction, whose length is on the stack.
-func (f *metered) burnOperand() {
+// writeBulk calls the function that stands for an instruction, or pays for it by
+// its length, which is on the stack.
+func (f *metered) writeBulk(in *instr, copied *int) {
+	if in.sub == miscMemoryFill || in.sub == miscMemoryCopy {
+		function := f.w.fill
+		if in.sub == miscMemoryCopy {
+			function = f.w.copy
+		}
+		f.flush(copied, in.start)
+		f.out = appendU32(append(f.out, opCall), function)
+		*copied = f.r.pos
+		return
+	}
+
+	shift, pays := in.operandShift()
+	if !pays {
+		return
+	}
+	f.flush(copied, in.start)
 	f.local(opLocalTee, f.operand)
-	f.constant(bulkShift)
+	f.constant(shift)
 	f.out = append(f.out, opI32ShrU)
 	f.callBurn()
 	f.local(opLocalGet, f.operand)

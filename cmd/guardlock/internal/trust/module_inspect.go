@@ -47,6 +47,7 @@ type inspection struct {
 	CodeBytes *int         `json:"code_bytes,omitempty"`
 	MemoryMin *uint64      `json:"memory_min_bytes,omitempty"`
 	MemoryMax *uint64      `json:"memory_max_bytes,omitempty"`
+	Largest   int          `json:"largest_record_bytes,omitempty"` // under the default limits
 	Sections  []string     `json:"sections_read,omitempty"`
 	Partial   bool         `json:"partial,omitempty"` // refused before its end
 	Refused   string       `json:"refused,omitempty"`
@@ -118,6 +119,9 @@ func newInspection(file string, wasm []byte, info transforms.Info, refusal error
 		i.Reasons = append([]string{}, info.Reasons...)
 	}
 
+	if refusal == nil {
+		i.Largest = transforms.Limits{}.LargestRecord(info)
+	}
 	if refusal != nil {
 		i.Partial = !info.Complete
 		i.Sections = info.Sections
@@ -140,6 +144,9 @@ func (i inspection) write(w io.Writer) error {
 	}
 	if i.MemoryMin != nil {
 		fmt.Fprintf(w, "memory  %s at start, %s\n", humanize.IBytes(*i.MemoryMin), memoryMost(*i.MemoryMax))
+	}
+	if i.Largest > 0 {
+		fmt.Fprintf(w, "record  %s at most, under the default limits and if its output is no larger\n", humanize.IBytes(uint64(i.Largest)))
 	}
 	if i.Partial {
 		fmt.Fprintf(w, "read    %s; what lies behind is not known\n", sectionsRead(i.Sections))

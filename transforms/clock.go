@@ -1,0 +1,108 @@
+package transforms
+
+import (
+	"context"
+	"runtime"
+	"time"
+)
+
+// clock counts the processor time of one instance on one batch. The thread is
+// locked while a guest runs, so that the thread's time is the guest's: how busy
+// the machine is does not count against a module.
+type clock struct {
+	done  <-chan struct{} // of the batch's context
+	call  time.Duration   // the most that the running call may use
+	batch time.Duration   // the most that all calls of the batch may use
+	free  time.Duration   // what the batch may use before it needs a turn
+
+	started time.Duration // the thread's time when the call began
+	spent   time.Duration // by earlier calls of the batch
+	rested  time.Duration // what the call had used when others could last run
+	turn    bool          // the batch holds one of the turns
+
+	looked  time.Duration  // what the call had used at the last look
+	longest *time.Duration // the most between two looks, where a test wants to know
+}
+
+const (
+	// quantum is how long a guest runs before others get a chance to.
+	quantum = 500 * time.Microsecond
+	// freeTime and freeTimePerMiB are what a batch may use without a turn. Batches
+	// of modules that work at 100 MB/s end within it.
+	freeTime       = 500 * time.Microsecond
+	freeTimePerMiB = 10 * time.Millisecond
+)
+
+// startBatch sets the limits of a batch that gives size bytes to the guest.
+func (c *clock) startBatch(ctx context.Context, limits Limits, size int) {
+	c.done = ctx.Done()
+	c.batch = limits.batchTime(size)
+	c.free = freeTime + perMiB(freeTimePerMiB, size)
+	c.spent = 0
+}
+
+// startCall begins a call on the thread that it is locked to.
+func (c *clock) startCall() {
+	c.started = threadTime()
+	c.rested = 0
+	c.looked = 0
+}
+
+func (c *clock) endCall() { c.spent += c.used() }
+
+// used is the processor time of the running call.
+func (c *clock) used() time.Duration { return threadTime() - c.started }
+
+// checkTime stops the guest when its time is up or its batch was given up, and
+// lets others run where they wait.
+func (i *instance) checkTime() {
+	c := &i.clock
+	select {
+	case <-c.done:
+		i.stop(context.Canceled)
+	default:
+	}
+
+	used := c.used()
+	if c.longest != nil {
+		*c.longest = max(*c.longest, used-c.looked)
+		c.looked = used
+	}
+
+	switch {
+	case used > c.call:
+		i.stop(errDeadline)
+	case c.spent+used > c.batch:
+		i.stop(errBatchDeadline)
+	case used-c.rested > quantum:
+		i.giveWay(c.spent + used)
+		c.rested = c.used()
+	}
+}
+
+// giveWay lets other goroutines run. A batch that has used more than its free
+// time goes on when it is its module's turn.
+func (i *instance) giveWay(used time.Duration) {
+	c, turns := &i.clock, i.module.code.runtime.turns
+	switch {
+	case used < c.free:
+		runtime.Gosched()
+	case !c.turn && !turns.take(&i.module.queue, c.done):
+		i.stop(context.Canceled)
+	case !c.turn:
+		c.turn = true
+	case !turns.pass(&i.module.queue, c.done):
+		c.turn = false
+		i.stop(context.Canceled)
+	default:
+		runtime.Gosched()
+	}
+}
+
+// endBatch gives the turn back.
+func (i *instance) endBatch() {
+	if i.clock.turn {
+		i.clock.turn = false
+		i.module.code.runtime.turns.giveBack()
+	}
+}

@@ -1,0 +1,43 @@
+package transforms
+
+import (
+	"context"
+
+	"github.com/tetratelabs/wazero/experimental"
+)
+
+// linearMemory is the memory of one instance. It implements
+// experimental.LinearMemory.
+type linearMemory struct {
+	view  []byte // all that may ever be used
+	free  func()
+	used  uint64
+	limit uint64 // what may be used now: see Limits.memoryFor
+}
+
+// inMemory makes the next instance of ctx take its memory from m.
+func inMemory(ctx context.Context, m *linearMemory) context.Context {
+	return experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(func(_, most uint64) experimental.LinearMemory {
+		m.view, m.free = reserve(most)
+		return m
+	}))
+}
+
+// Reallocate implements experimental.LinearMemory. Nil means that memory.grow
+// fails.
+func (m *linearMemory) Reallocate(size uint64) []byte {
+	if size > min(m.limit, uint64(len(m.view))) {
+		return nil
+	}
+
+	m.used = size
+	return m.view[:size]
+}
+
+// Free implements experimental.LinearMemory.
+func (m *linearMemory) Free() {
+	if m.view != nil {
+		m.view = nil
+		m.free()
+	}
+}
