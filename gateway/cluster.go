@@ -62,7 +62,7 @@ type Cluster struct {
 	pipeline *pipeline.Pipeline
 	bindings atomic.Pointer[Bindings]
 	resolver *resolver
-	limits   topicLimits
+	settings topicSettings
 
 	listening
 }

@@ -22,6 +22,8 @@ type Rule struct {
 	Recompress recordbatch.Compression
 	Evidence   audit.Evidence
 	KeepCodec  bool
+	// RejectDrops rejects a batch where a dropped record would leave a placeholder.
+	RejectDrops bool
 }
 
 // Set is a built snapshot: bindings to serve under, and the modules that they
@@ -78,11 +80,12 @@ func (a *Admitter) Build(ctx context.Context, rules []Rule, modules map[string]M
 
 func (a *Admitter) grant(ctx context.Context, r Rule, modules map[string]Module, s *Set) (*pipeline.Grant, error) {
 	g := &pipeline.Grant{
-		Binding:    r.Binding,
-		RejectCode: r.RejectCode,
-		Recompress: r.Recompress,
-		KeepCodec:  r.KeepCodec,
-		Evidence:   r.Evidence,
+		Binding:     r.Binding,
+		RejectCode:  r.RejectCode,
+		Recompress:  r.Recompress,
+		KeepCodec:   r.KeepCodec,
+		RejectDrops: r.RejectDrops,
+		Evidence:    r.Evidence,
 	}
 
 	var chain []*transforms.Module

@@ -203,6 +203,15 @@ func (w *worker) apply(ctx context.Context, b *record.Batch) (refusal, bool) {
 		w.d.routes = r.copies(b)
 	}
 
+	if w.in.Direction == Produce && r.leavesPlaceholders(w.d.header, len(b.Records)) {
+		if g.RejectDrops {
+			w.d.rejects = r.removed
+			w.d.routes = nil
+			return dropRefusal(g), true
+		}
+		w.d.keyed = w.cfg.Topics.Settings(ctx, w.d.Partition.Topic).Compacts
+	}
+
 	w.entry.Outcome = r.outcome(len(b.Records))
 	return w.encode(ctx)
 }

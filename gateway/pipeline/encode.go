@@ -17,6 +17,7 @@ func (w *worker) encode(ctx context.Context) (refusal, bool) {
 	o := recordbatch.EncodeOptions{
 		Compression:     g.Recompress,
 		KeepCompression: g.KeepCodec,
+		PlaceholderKeys: w.d.keyed,
 		PlaceholderNote: []byte(g.Binding), // which binding dropped a record, never what record
 	}
 
@@ -64,5 +65,5 @@ func (w *worker) limit(ctx context.Context) int {
 	if w.in.Direction == Consume {
 		return math.MaxInt
 	}
-	return w.cfg.Topics.MaxMessage(ctx, w.d.Partition.Topic)
+	return w.cfg.Topics.Settings(ctx, w.d.Partition.Topic).MaxMessage
 }

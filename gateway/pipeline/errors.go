@@ -49,6 +49,12 @@ var (
 	refuseForged       = refusal{audit.OutcomeInvalid, "forged_placeholder", kerr.InvalidRecord.Code, "a record has the form that stands for dropped records"}
 )
 
+// dropRefusal is for a binding that rejects a batch rather than leave
+// placeholders in it.
+func dropRefusal(g *Grant) refusal {
+	return refusal{audit.OutcomeRejected, "drop_refused", g.RejectCode, "a record must be dropped, and the binding leaves no placeholders"}
+}
+
 // tooLarge refuses a batch that its modules made larger than its topic takes,
 // and names what helps.
 func tooLarge(before, after, limit int, plain bool) refusal {

@@ -23,6 +23,7 @@ type Grant struct {
 	RejectCode     int16 // Kafka error code of a rejected batch: 87 or 44
 	Recompress     recordbatch.Compression
 	KeepCodec      bool
+	RejectDrops    bool           // a batch is rejected where a dropped record would leave a placeholder
 	Evidence       audit.Evidence // of batches that their producer's sequence names
 	Refusal        audit.Outcome  // not OutcomePassed: nothing may be produced, with this outcome
 	Why            string         // closed-catalogue reason of the refusal

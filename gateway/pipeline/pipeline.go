@@ -55,11 +55,16 @@ type DecisionLog interface {
 	ID(seq uint64, index int) audit.DecisionID
 }
 
-// Topics knows what the cluster's topics take. MaxMessage returns the largest
-// batch in bytes, or a number without meaning as a limit where it cannot be
-// learned: the broker has the last word. It is called concurrently.
+// Topics knows what the cluster's topics take. Where it cannot be learned, the
+// settings are such that the broker has the last word. It is called concurrently.
 type Topics interface {
-	MaxMessage(ctx context.Context, topic string) int
+	Settings(ctx context.Context, topic string) TopicSettings
+}
+
+// TopicSettings are those of a topic's settings that say what it takes.
+type TopicSettings struct {
+	MaxMessage int  // the largest batch, in bytes
+	Compacts   bool // records without a key are refused
 }
 
 // Router stores one batch of copies in another topic, as durably as the cluster
@@ -165,6 +170,7 @@ type Decided struct {
 	Rebuilt bool // Out is not the input's own bytes
 
 	header  recordbatch.Header
+	keyed   bool // its placeholders have a key
 	ticket  audit.Ticket
 	refused bool
 	why     refusal

@@ -50,7 +50,9 @@ func newWorld(t *testing.T, l *audit.Log) *world {
 	return w
 }
 
-func (w *world) MaxMessage(context.Context, string) int { return w.most }
+func (w *world) Settings(context.Context, string) TopicSettings {
+	return TopicSettings{MaxMessage: w.most}
+}
 
 func (w *world) Buffer(_ context.Context, capacity int) ([]byte, error) {
 	return make([]byte, 0, capacity), nil

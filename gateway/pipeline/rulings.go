@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/gateway/wire"
 	"github.com/guardlock/guardlock/transforms/record"
 )
@@ -11,6 +12,7 @@ type rulings struct {
 	grant    *Grant
 	entry    *audit.BatchEntry
 	errors   []wire.RecordError
+	removed  []wire.RecordError // dropped or routed, for a binding that rejects those
 	rejected int
 	dropped  int
 	routed   int
@@ -68,8 +70,10 @@ func (r *rulings) count(rec *record.Record, ruling audit.Ruling, at, n int) {
 		r.changed += n
 	case record.Dropped:
 		r.dropped += n
+		r.remove(ruling, at, n)
 	case record.Routed:
 		r.routed += n
+		r.remove(ruling, at, n)
 	case record.Rejected:
 		if r.rejected == 0 {
 			r.first = ruling.Reason
@@ -77,10 +81,30 @@ func (r *rulings) count(rec *record.Record, ruling audit.Ruling, at, n int) {
 		}
 
 		r.rejected += n
-		for i := 0; i < n && len(r.errors) < maxRecordErrors; i++ {
-			r.errors = append(r.errors, wire.RecordError{Index: int32(at + i), Message: ruling.Reason})
-		}
+		r.errors = appendErrors(r.errors, ruling, at, n)
 	}
+}
+
+func (r *rulings) remove(ruling audit.Ruling, at, n int) {
+	if r.grant.RejectDrops {
+		r.removed = appendErrors(r.removed, ruling, at, n)
+	}
+}
+
+// appendErrors says of n records from at on why they are not stored.
+func appendErrors(list []wire.RecordError, ruling audit.Ruling, at, n int) []wire.RecordError {
+	for i := 0; i < n && len(list) < maxRecordErrors; i++ {
+		list = append(list, wire.RecordError{Index: int32(at + i), Message: ruling.Reason})
+	}
+	return list
+}
+
+// leavesPlaceholders reports whether something must stand in the place of a
+// removed record: where the producer counts its records, and where the batch
+// would be empty.
+func (r *rulings) leavesPlaceholders(h recordbatch.Header, records int) bool {
+	gone := r.dropped + r.routed
+	return gone > 0 && (h.ProducerID >= 0 || gone == records)
 }
 
 // outcome sums up a batch that is forwarded.

@@ -20,6 +20,9 @@ type EncodeOptions struct {
 	// Placeholders asks for placeholders also where a producer without id
 	// would let dropped records be removed (a batch that would end up empty).
 	Placeholders bool
+	// PlaceholderKeys gives placeholders a key of their own, for a topic that
+	// compacts: it refuses records without one.
+	PlaceholderKeys bool
 	// PlaceholderNote is the value of a placeholder's header: which rule, never
 	// what record. nil is a null value.
 	PlaceholderNote []byte

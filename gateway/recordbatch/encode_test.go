@@ -153,6 +153,7 @@ func TestDroppedRecordOfAnIdempotentProducerBecomesAPlaceholder(t *testing.T) {
 		"first of three":  {EncodeOptions{PlaceholderNote: []byte("gdpr/7")}, func(b *record.Batch) { drop(b, 0) }},
 		"all of three":    {EncodeOptions{PlaceholderNote: []byte("gdpr/7")}, func(b *record.Batch) { drop(b, 0, 1, 2) }},
 		"last, no note":   {EncodeOptions{}, func(b *record.Batch) { drop(b, 2) }},
+		"compacted topic": {EncodeOptions{PlaceholderNote: []byte("gdpr/7"), PlaceholderKeys: true}, func(b *record.Batch) { drop(b, 0) }},
 		"routed, no text": {EncodeOptions{PlaceholderNote: []byte{}}, func(b *record.Batch) { b.Records[1].Verdict = record.Routed }},
 	}
 	for name, test := range tests {

@@ -197,7 +197,7 @@ func applyVerdicts(script []byte, b *record.Batch, records []kmsg.Record, idempo
 			if !idempotent {
 				continue
 			}
-			w = kmsg.Record{TimestampDelta64: w.TimestampDelta64, OffsetDelta: w.OffsetDelta, Key: []byte(placeholderKey), Headers: []kmsg.Header{{Key: placeholderHeader, Value: []byte("n")}}}
+			w = kmsg.Record{TimestampDelta64: w.TimestampDelta64, OffsetDelta: w.OffsetDelta, Headers: []kmsg.Header{{Key: placeholderHeader, Value: []byte("n")}}}
 		}
 
 		w.OffsetDelta = int32(len(want))

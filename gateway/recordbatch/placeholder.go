@@ -11,10 +11,12 @@ import (
 
 // A placeholder stands where a record was dropped or routed away from a batch
 // of an idempotent producer: broker and producer count records to number
-// sequences and offsets, so one must be there. Its key is a sentinel and never
-// the record's own, whose null value would be a tombstone that deletes; nor
-// null, which compacted topics refuse. Its format is stored in topics: never
-// change it.
+// sequences and offsets, so one must be there. It has no value, one header, and
+// no key: every client's deserializer gives null for null, a KTable passes over
+// records without a key, and no other key can be told from a typed one's bytes.
+// The record's own key is not an option, since its null value would be a
+// tombstone that deletes. Topics that compact refuse records without a key, and
+// get a sentinel. Both formats are stored in topics: never change them.
 const (
 	placeholderKey    = "\x00guardlock.dropped.v1"
 	placeholderHeader = "guardlock.dropped"
@@ -22,35 +24,47 @@ const (
 
 // placeholder appends the placeholder of r, at r's place and time.
 func (e *encoder) placeholder(dst []byte, r *record.Record) []byte {
-	note := e.options.PlaceholderNote
-	noteLen := int64(len(e.options.PlaceholderNote))
-	if note == nil {
-		noteLen = -1
+	var key []byte
+	if e.options.PlaceholderKeys {
+		key = []byte(placeholderKey)
 	}
-
+	note := e.options.PlaceholderNote
 	timestamp := r.Timestamp - e.header.BaseTimestamp
 	delta := int64(r.OffsetDelta)
-	length := 1 + sizeVarint(timestamp) + sizeVarint(delta) +
-		sizeVarint(int64(len(placeholderKey))) + len(placeholderKey) + sizeVarint(-1) +
-		sizeVarint(1) + sizeVarint(int64(len(placeholderHeader))) + len(placeholderHeader) +
-		sizeVarint(noteLen) + len(note)
+	length := 1 + sizeVarint(timestamp) + sizeVarint(delta) + sizeField(key) + sizeField(nil) +
+		sizeVarint(1) + sizeVarint(int64(len(placeholderHeader))) + len(placeholderHeader) + sizeField(note)
 
 	dst = binary.AppendVarint(dst, int64(length))
 	dst = append(dst, 0) // attributes
 	dst = binary.AppendVarint(dst, timestamp)
 	dst = binary.AppendVarint(dst, delta)
-	dst = append(binary.AppendVarint(dst, int64(len(placeholderKey))), placeholderKey...)
-	dst = binary.AppendVarint(dst, -1) // null value
-	dst = binary.AppendVarint(dst, 1)  // one header
+	dst = appendField(dst, key)
+	dst = appendField(dst, nil)       // the value
+	dst = binary.AppendVarint(dst, 1) // one header
 	dst = append(binary.AppendVarint(dst, int64(len(placeholderHeader))), placeholderHeader...)
+	return appendField(dst, note)
+}
 
-	return append(binary.AppendVarint(dst, noteLen), note...)
+// appendField appends bytes behind their length; nil is null.
+func appendField(dst, b []byte) []byte {
+	if b == nil {
+		return binary.AppendVarint(dst, -1)
+	}
+	return append(binary.AppendVarint(dst, int64(len(b))), b...)
+}
+
+// sizeField is the number of bytes that appendField writes.
+func sizeField(b []byte) int {
+	if b == nil {
+		return 1
+	}
+	return sizeVarint(int64(len(b))) + len(b)
 }
 
 // IsPlaceholder reports whether r has the form of a placeholder. On the way in
 // such a record is a forgery, which readers behind Strip would never see.
 func IsPlaceholder(b *record.Batch, r *record.Record) bool {
-	if !r.Value.IsNull() || string(b.Bytes(r.Key)) != placeholderKey {
+	if !r.Value.IsNull() || !r.Key.IsNull() && string(b.Bytes(r.Key)) != placeholderKey {
 		return false
 	}
 	headers := b.Bytes(r.Headers)
@@ -81,7 +95,7 @@ func (c *Codec) Strip(dst, raw []byte) (out []byte, stripped int, err error) {
 		return dst, 0, err
 	}
 	// Most batches hold none: one search spares the parsing.
-	if !bytes.Contains(b.Data, []byte(placeholderKey)) {
+	if !bytes.Contains(b.Data, []byte(placeholderHeader)) {
 		return append(dst, raw...), 0, nil
 	}
 	if err := c.readRecords(h, b); err != nil {

@@ -120,9 +120,16 @@ func TestStripRefusesWhatItCannotRead(t *testing.T) {
 }
 
 func TestForgedPlaceholderIsRecognised(t *testing.T) {
-	forged := kmsg.Record{Key: []byte(placeholderKey), Headers: []kmsg.Header{{Key: placeholderHeader, Value: []byte("x")}}}
+	for _, key := range [][]byte{nil, []byte(placeholderKey)} {
+		forgedWith(t, kmsg.Record{Key: key, Headers: []kmsg.Header{{Key: placeholderHeader, Value: []byte("x")}}})
+	}
+}
+
+func forgedWith(t *testing.T, forged kmsg.Record) {
+	t.Helper()
 	other := []func(*kmsg.Record){
 		func(r *kmsg.Record) { r.Key = []byte("other") },
+		func(r *kmsg.Record) { r.Key = []byte{} },
 		func(r *kmsg.Record) { r.Value = []byte{} },
 		func(r *kmsg.Record) { r.Headers = nil },
 		func(r *kmsg.Record) { r.Headers = append(r.Headers, kmsg.Header{Key: "more"}) },

@@ -75,7 +75,7 @@ const (
 	whyShareState = "between share coordinators and brokers only (KIP-932)"
 )
 
-// table is indexed by key. Versions are those of Apache Kafka 4.3 that we have
+// table is indexed by key. Versions are those of Apache Kafka 4.4 that we have
 // read; a new version upstream stays hidden until its row is changed here. A
 // test holds every row against kmsg.
 var table = [...]API{
@@ -197,7 +197,7 @@ var table = [...]API{
 	{Key: kmsg.DescribeDelegationToken, Name: "DescribeDelegationToken", Min: 1, Max: 3, Flexible: 2, Handling: Forward,
 		Request: "{s s}",
 		Why:     whyAdmin},
-	{Key: kmsg.DeleteGroups, Name: "DeleteGroups", Min: 0, Max: 2, Flexible: 2, Handling: Forward,
+	{Key: kmsg.DeleteGroups, Name: "DeleteGroups", Min: 0, Max: 3, Flexible: 2, Handling: Forward,
 		Request: "[s]",
 		Why:     whyAdmin},
 	{Key: kmsg.ElectLeaders, Name: "ElectLeaders", Min: 0, Max: 2, Flexible: 2, Handling: Forward,
@@ -306,6 +306,10 @@ var table = [...]API{
 	{Key: kmsg.DeleteShareGroupOffsets, Name: "DeleteShareGroupOffsets", Min: 0, Max: 0, Flexible: 0, Handling: Forward,
 		Request: "s {s}",
 		Why:     whyAdmin},
+	{Key: kmsg.StreamsGroupTopologyDescriptionUpdate, Name: "StreamsGroupTopologyDescriptionUpdate", Min: 0, Max: 0, Flexible: 0, Handling: Forward,
+		Request: "s s i ({s {s b [s] s [s] [s]}} {(s b [s] s [s] [s]) (s b [s] s [s] [s])})",
+		Why:     "names the steps, stores and topics of an application (KIP-1331)"},
+	{Key: kmsg.UnregisterController, Name: "UnregisterController", Min: 0, Max: 0, Flexible: 0, Handling: Refuse, Why: whyRaft},
 }
 
 // KeyName is what messages call an API: Kafka's name for it, also where the

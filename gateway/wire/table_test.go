@@ -61,7 +61,7 @@ func TestUnknownKeysAndVersionsAreRefused(t *testing.T) {
 }
 
 func TestInterBrokerAndRaftKeysAreRefused(t *testing.T) {
-	refused := []kmsg.Key{4, 5, 6, 7, 27, 52, 53, 54, 55, 56, 57, 58, 59, 62, 63, 64, 67, 70, 73, 80, 81, 82, 83, 84, 85, 86, 87, 93, 94}
+	refused := []kmsg.Key{4, 5, 6, 7, 27, 52, 53, 54, 55, 56, 57, 58, 59, 62, 63, 64, 67, 70, 73, 80, 81, 82, 83, 84, 85, 86, 87, 94}
 	for _, key := range refused {
 		if api, ok := Lookup(key); ok && api.Handling != Refuse {
 			t.Errorf("%s is let through", api.Name)

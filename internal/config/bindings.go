@@ -38,6 +38,11 @@ type Binding struct {
 	DataClass string `yaml:"data_class"`
 	// RejectWith is what producers see: invalid_record (default) or policy_violation.
 	RejectWith string `yaml:"reject_with"`
+	// OnDrop is what becomes of a record that a module drops from the batch of an
+	// idempotent producer, who counts his records: placeholder (default) leaves an
+	// empty one in the topic, which only consumers that go around the gateway see;
+	// reject refuses the batch. docs/dropping.md says who meets it and how.
+	OnDrop string `yaml:"on_drop"`
 	// Recompress: same (default), none, gzip, snappy, lz4 or zstd, for changed batches. With same, a plain batch that grew past its topic's max.message.bytes is
 	// compressed with gzip, then zstd; with none it is refused.
 	Recompress string `yaml:"recompress"`
@@ -70,6 +75,7 @@ func (c *Config) validateBindings(p *problems) {
 			p.add(path+".data_class", "%q must be 1 to 32 letters, digits, '-' or '_'", b.DataClass)
 		}
 		p.oneOf(path+".reject_with", b.RejectWith, "invalid_record", "policy_violation")
+		p.oneOf(path+".on_drop", b.OnDrop, "placeholder", "reject")
 		p.oneOf(path+".evidence", b.Evidence, "header", "content")
 
 		if _, err := recordbatch.ParseCompression(b.Recompress); err != nil && b.Recompress != "same" {

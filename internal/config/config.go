@@ -296,6 +296,7 @@ func (c *Config) setDefaults() {
 		b := &c.Bindings[i]
 		setDefault(&b.Name, fmt.Sprintf("binding-%d", i+1))
 		setDefault(&b.RejectWith, "invalid_record")
+		setDefault(&b.OnDrop, "placeholder")
 		setDefault(&b.Recompress, "same")
 		setDefault(&b.Evidence, "header")
 	}

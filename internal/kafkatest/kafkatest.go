@@ -7,6 +7,7 @@ package kafkatest
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"os"
@@ -18,8 +19,11 @@ import (
 	"time"
 )
 
-// Version is the Kafka version that runs; pom.xml names the same.
-const Version = "4.3.1"
+//go:embed versions
+var versions string
+
+// Versions are the Kafka versions whose jars `make kafka-jars` fetches, newest first.
+func Versions() []string { return strings.Fields(versions) }
 
 // Listener is one of the listeners that every node has.
 type Listener string
@@ -32,6 +36,8 @@ const (
 
 // Config configures a cluster. The zero value of a field gives its default.
 type Config struct {
+	// Version is the Kafka that runs, one of Versions; default the newest.
+	Version string
 	// Nodes is how many run; default 3.
 	Nodes int
 	// Users are name and password of SASL users; default admin/admin-secret and alice/alice-secret.
@@ -87,6 +93,9 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 }
 
 func withDefaults(cfg Config) Config {
+	if cfg.Version == "" {
+		cfg.Version = Versions()[0]
+	}
 	if cfg.Nodes == 0 {
 		cfg.Nodes = 3
 	}
@@ -104,7 +113,7 @@ func withDefaults(cfg Config) Config {
 }
 
 func prepare(cfg Config) (*Cluster, error) {
-	jars, err := jarsDir()
+	jars, err := jarsDir(cfg.Version)
 	if err != nil {
 		return nil, err
 	}
@@ -156,15 +165,15 @@ func (c *Cluster) layOut() error {
 }
 
 // jarsDir finds what fetch-jars.sh fetched.
-func jarsDir() (string, error) {
+func jarsDir(version string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
 
-	dir := filepath.Join(cache, "guardlock", "kafka-"+Version)
+	dir := filepath.Join(cache, "guardlock", "kafka-"+version)
 	if _, err := os.Stat(dir); err != nil {
-		return "", fmt.Errorf("the jars of Kafka %s are not there: run `make kafka-jars` once", Version)
+		return "", fmt.Errorf("the jars of Kafka %s are not there: run `make kafka-jars` once", version)
 	}
 	return dir, nil
 }
@@ -181,8 +190,8 @@ func (c *Cluster) Addresses(l Listener) []string {
 	return all
 }
 
-// Jars is the directory of Kafka's jars.
-func Jars() (string, error) { return jarsDir() }
+// Jars is the directory of the newest Kafka's jars.
+func Jars() (string, error) { return jarsDir(Versions()[0]) }
 
 // Users gives the SASL users and their passwords.
 func (c *Cluster) Users() map[string]string { return c.cfg.Users }
@@ -282,6 +291,12 @@ func toolClass(name string) string {
 	}
 }
 
+// Java is a program of Java on Kafka's jars: a class, or a file of source.
+func (c *Cluster) Java(ctx context.Context, class string, args ...string) *exec.Cmd {
+	proto := c.command([]string{"-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"}, class, args...)
+	return exec.CommandContext(ctx, proto.Path, proto.Args[1:]...)
+}
+
 // Tool runs one of Kafka's own programs ("topics" is kafka-topics.sh) and returns what it prints. It adds no address.
 func (c *Cluster) Tool(ctx context.Context, name string, args ...string) (string, error) {
 	class := toolClass(name)
@@ -289,9 +304,7 @@ func (c *Cluster) Tool(ctx context.Context, name string, args ...string) (string
 		return "", fmt.Errorf("running kafka-%s: no such tool", name)
 	}
 
-	proto := c.command([]string{"-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"},
-		class, args...)
-	cmd := exec.CommandContext(ctx, proto.Path, proto.Args[1:]...)
+	cmd := c.Java(ctx, class, args...)
 	var errs strings.Builder
 	cmd.Stderr = &errs
 

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
@@ -108,13 +111,68 @@ func TestDroppedRecordsOfAnIdempotentProducerLeavePlaceholdersThatConsumersNever
 	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "c")})))[0], 5)
 
 	raw := w.stored("in", 0)
-	if len(raw) != 6 || !strings.Contains(raw[1].key, "guardlock.dropped") || raw[1].value != "" {
+	if len(raw) != 6 || !strings.Contains(raw[1].headers, "guardlock.dropped") || raw[1].key+raw[1].value != "" {
 		t.Errorf("the topic itself holds %q, want a placeholder for each dropped record", values(raw))
 	}
 
 	equal(t, "consumed", values(readAll(t, w.addr(), "in", 0)), []string{"a", "b", "c"})
 	w.decided("in", 0, 1, "dropped", "judge.drop")
 	w.decided("in", 0, 4, "dropped", "judge.drop")
+}
+
+// A topic that compacts refuses records without a key, and a null value under a
+// record's own key would delete what stands there.
+func TestPlaceholdersOfATopicThatCompactsHaveAKey(t *testing.T) {
+	s := judgeSetup(1, nil)
+	w := newWorld(t, s)
+	alter := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	compact := "compact"
+	alter.Resources = []kmsg.IncrementalAlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "in",
+		Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{Name: "cleanup.policy", Value: &compact}}}}
+	must(alter.RequestWith(testContext(t), client(t, w.kafka.ListenAddrs()[0])))(t)
+
+	c := dial(t, w.addr())
+	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(c.newProducer(), "a", "drop", "b")})))[0], 0)
+	if raw := w.stored("in", 0); len(raw) != 3 || !strings.Contains(raw[1].key, "guardlock.dropped") {
+		t.Errorf("the topic itself holds %q, want a placeholder with a key", values(raw))
+	}
+	equal(t, "consumed", values(readAll(t, w.addr(), "in", 0)), []string{"a", "b"})
+}
+
+// TestOnDropRejectLeavesNoPlaceholders: wherever one would have to stand, the
+// batch is rejected, and says by which record.
+func TestOnDropRejectLeavesNoPlaceholders(t *testing.T) {
+	s := judgeSetup(1, nil)
+	s.bindings[0].RejectDrops = true
+	w := newWorld(t, s)
+	c := dial(t, w.addr())
+	p := c.newProducer()
+	got := results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "a", "drop", "b")})))[0]
+	w.dropRefused(got, 1)
+
+	// A producer without an id counts nothing: the record goes, and nothing stays in its place.
+	w.taken(w.produce(c, "in", "a", "drop", "b"), 0)
+	got = w.produce(c, "in", "drop", "drop")
+	w.dropRefused(got, 0, 1)
+	equal(t, "stored", values(w.stored("in", 0)), []string{"a", "b"})
+}
+
+func (w *world) dropRefused(got kmsgPartition, records ...int32) {
+	w.t.Helper()
+	if got.ErrorCode != kerr.InvalidRecord.Code || !strings.Contains(deref(got.ErrorMessage), "drop_refused") {
+		w.t.Fatalf("the answer is code %d, %q", got.ErrorCode, deref(got.ErrorMessage))
+	}
+	var named []int32
+	for _, e := range got.ErrorRecords {
+		named = append(named, e.RelativeOffset)
+		if !strings.Contains(deref(e.ErrorMessage), "judge.drop") {
+			w.t.Errorf("record %d is refused with %q", e.RelativeOffset, deref(e.ErrorMessage))
+		}
+	}
+	equal(w.t, "records that are at fault", named, records)
+	if d := w.lookup(*got.ErrorMessage); d.Batch == nil || d.Batch.Outcome != audit.OutcomeRejected {
+		w.t.Errorf("the log says %+v", d)
+	}
 }
 
 func TestBatchOfOnlyDroppedRecordsIsAcknowledged(t *testing.T) {

@@ -39,16 +39,16 @@ func clusterConfig(dir string) (kafkatest.Config, error) {
 	return c, compile(dir)
 }
 
-// compile makes the classes that the nodes load.
+// compile makes the classes that the nodes and a worker of Connect load.
 func compile(dir string) error {
 	jars, err := kafkatest.Jars()
 	if err != nil {
 		return err
 	}
 
-	out, err := exec.Command("javac", "-cp", filepath.Join(jars, "*"), "-d", dir, "telemetry/Receiver.java").CombinedOutput()
+	out, err := exec.Command("javac", "-cp", filepath.Join(jars, "*"), "-d", dir, "telemetry/Receiver.java", "connect/PrintingSink.java").CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("compiling telemetry/Receiver.java: %w: %s", err, out)
+		return fmt.Errorf("compiling the nodes' classes: %w: %s", err, out)
 	}
 	return nil
 }

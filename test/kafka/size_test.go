@@ -106,14 +106,15 @@ func TestABatchThatGrewIsCompressedHarder(t *testing.T) {
 	everyRecordIsDecided(t, to, shared)
 }
 
-// TestABatchThatGrewTooLargeFailsAlone: small records become larger placeholders; the request's other partition is stored.
+// TestABatchThatGrewTooLargeFailsAlone: small records become placeholders that no codec makes small enough; the request's other
+// partition is stored.
 func TestABatchThatGrewTooLargeFailsAlone(t *testing.T) {
 	w := through(shared)
 	to := name(w, "dropping")
 	onOneNode(t, to, 2, 1)
-	must(direct().admin(t).AlterTopicConfigs(patient(t), []kadm.AlterConfig{{Name: "max.message.bytes", Value: kadm.StringPtr("2000")}}, to))(t)
+	must(direct().admin(t).AlterTopicConfigs(patient(t), []kadm.AlterConfig{{Name: "max.message.bytes", Value: kadm.StringPtr("90")}}, to))(t)
 	eventually(t, "the limit is known", func() bool {
-		return strings.Contains(settingsOf(must(w.admin(t).DescribeTopicConfigs(patient(t), to))(t)), "max.message.bytes=2000")
+		return strings.Contains(settingsOf(must(w.admin(t).DescribeTopicConfigs(patient(t), to))(t)), "max.message.bytes=90")
 	})
 
 	cl := w.client(t)
