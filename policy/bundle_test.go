@@ -10,7 +10,10 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -47,7 +50,7 @@ func bundled(t *testing.T, decision, private, id string) []byte {
 	t.Helper()
 	text := "package guardlock.module\n\n" + decision + "\n"
 	b := bundle.Bundle{
-		Manifest: bundle.Manifest{Revision: "r1", Roots: &[]string{"guardlock", "config"}},
+		Manifest: bundle.Manifest{Revision: "7", Roots: &[]string{"guardlock", "config"}},
 		Data:     map[string]any{"config": map[string]any{"x": "y"}},
 		Modules: []bundle.ModuleFile{{
 			URL: "m.rego", Path: "/m.rego", Raw: []byte(text), Parsed: ast.MustParseModule(text),
@@ -191,6 +194,82 @@ func scoped(t *testing.T, tarball []byte, private string) []byte {
 	}
 
 	return out.Bytes()
+}
+
+// numberedBundle is a signed bundle of this revision.
+func numberedBundle(t *testing.T, revision, decision, private string) []byte {
+	t.Helper()
+	b, err := bundle.NewReader(bytes.NewReader(bundled(t, decision, "", ""))).WithSkipBundleVerification(true).Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Manifest.Revision = revision
+
+	var out bytes.Buffer
+	if err := bundle.NewWriter(&out).Write(b); err != nil {
+		t.Fatal(err)
+	}
+	return scoped(t, out.Bytes(), private)
+}
+
+func TestRevisionOfASignedBundleIsANumber(t *testing.T) {
+	private, key := signer(t, "k1")
+	for revision, want := range map[string]int64{"7": 7, "9223372036854775807": 1<<63 - 1, "": 0, "0": 0, "-1": 0, "07": 0, "r8": 0, "1.2": 0} {
+		e, err := LoadBundle(t.Context(), numberedBundle(t, revision, allowing, private), Options{Keys: []Key{key}})
+		if (want == 0) != errors.Is(err, ErrRevision) || want != 0 && (err != nil || e.BundleRevision() != want) {
+			t.Errorf("%q: %v", revision, err)
+		}
+	}
+
+	e, err := LoadBundle(t.Context(), numberedBundle(t, "r8", allowing, private), Options{})
+	if err != nil || e.BundleRevision() != 0 {
+		t.Errorf("where nobody verifies: %v", err)
+	}
+}
+
+// writeBundles makes the signed bundles that tests of this and other rooms read:
+// 7 allows, 8 denies, and 9 was changed after it was signed.
+func writeBundles(t *testing.T) {
+	t.Helper()
+	private, key := signer(t, "k1")
+	allow := strings.NewReplacer(`["guardlock_log.log"]`, "input.module.imports", `"2026-03-02T00:00:00Z"`, "input.grant.not_after",
+		`{"memory_bytes": 1, "deadline_ms": 2, "output_bytes": 3, "instances": 4}`, `{"memory_bytes": 0, "deadline_ms": 0, "output_bytes": 0, "instances": 0}`).Replace(allowing)
+	deny := strings.NewReplacer("true", "false", `"reasons": []`, `"reasons": ["not_today"]`).Replace(allow)
+
+	for name, content := range map[string][]byte{
+		"policy.pub":      []byte(key.PEM),
+		"bundle-7.tar.gz": numberedBundle(t, "7", allow, private),
+		"bundle-8.tar.gz": numberedBundle(t, "8", deny, private),
+		"changed-9.tar.gz": repacked(t, numberedBundle(t, "9", deny, private), func(_ string, body []byte) []byte {
+			return bytes.ReplaceAll(body, []byte("not_today"), []byte("never_ever"))
+		}),
+	} {
+		if err := os.WriteFile(filepath.Join("testdata", name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+var update = flag.Bool("update", false, "write the bundles of testdata anew")
+
+func TestSignedBundlesStayAcceptable(t *testing.T) {
+	if *update {
+		writeBundles(t)
+	}
+	read := func(name string) []byte {
+		raw, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+
+	keys := []Key{{ID: "k1", PEM: string(read("policy.pub")), Scope: scope}}
+	for name, want := range map[string]error{"bundle-7.tar.gz": nil, "bundle-8.tar.gz": nil, "changed-9.tar.gz": ErrSignature} {
+		if _, err := LoadBundle(t.Context(), read(name), Options{Keys: keys}); !errors.Is(err, want) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
 }
 
 func TestDirectoryIsRefusedWhenKeysAreGiven(t *testing.T) {

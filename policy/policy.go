@@ -45,6 +45,7 @@ const DefaultTimeout = time.Second
 var (
 	ErrUnsigned  = errors.New("the policy is not signed, but keys to verify it with are configured: build a signed bundle with `opa build --signing-key`")
 	ErrSignature = errors.New("the policy bundle's signature does not verify: build and sign it again, or correct the key")
+	ErrRevision  = errors.New("a signed bundle must have a whole number as its revision: build it with `opa build --revision 1`, and a larger one each time")
 	ErrNoPolicy  = errors.New("no policy files: a policy is a directory with .rego files, or an OPA bundle")
 	ErrUndefined = errors.New("the policy made no decision: data.guardlock.module.decision is undefined for this input")
 	ErrMalformed = errors.New("the policy's decision is not of the required form")
@@ -85,6 +86,7 @@ type Engine struct {
 	revision string
 
 	defaultClass string
+	bundle       int64
 }
 
 // evaluator is where a policy is evaluated. An error says that there is no answer.
@@ -119,7 +121,7 @@ func LoadBundle(ctx context.Context, tarball []byte, o Options) (*Engine, error)
 }
 
 func newEngine(ctx context.Context, src *source, o Options) (*Engine, error) {
-	e := &Engine{revision: src.revision, rules: map[string]Rule{}, defaultClass: src.defaultClass()}
+	e := &Engine{revision: src.revision, rules: map[string]Rule{}, defaultClass: src.defaultClass(), bundle: src.bundle}
 	timeout := o.Timeout
 	if timeout <= 0 {
 		timeout = DefaultTimeout
@@ -162,6 +164,11 @@ func (e *Engine) compile(ctx context.Context, src *source, command []string, tim
 // Revision identifies the policy: the SHA-256, in hex, of its files' names and
 // contents, tests and configuration included.
 func (e *Engine) Revision() string { return e.revision }
+
+// BundleRevision is the revision of a bundle whose signature was verified, 1 or
+// more; 0 of every other policy. Who puts a policy into force must not go back to
+// a smaller one.
+func (e *Engine) BundleRevision() int64 { return e.bundle }
 
 // DefaultClass is the class of data that the policy takes where none is named:
 // data.config.default_class, "" if there is no such thing.

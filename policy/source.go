@@ -13,6 +13,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/guardlock/guardlock/internal/problem"
@@ -32,6 +33,7 @@ type source struct {
 	Modules  map[string]string // Rego text by path, tests included
 	Data     map[string]any
 	revision string
+	bundle   int64 // revision of a bundle that was verified; 0 of others
 }
 
 // defaultClass is data.config.default_class.
@@ -110,7 +112,8 @@ func readBundle(tarball []byte, o Options) (*source, error) {
 	if len(tarball) > maxPolicyBytes {
 		return nil, fmt.Errorf("bundle of %d bytes, at most %d", len(tarball), maxPolicyBytes)
 	}
-	if err := verifyBundle(tarball, o.Keys); err != nil {
+	number, err := verifyBundle(tarball, o.Keys)
+	if err != nil {
 		return nil, err
 	}
 
@@ -119,7 +122,11 @@ func readBundle(tarball []byte, o Options) (*source, error) {
 	for {
 		d, err := loader.NextFile()
 		if errors.Is(err, io.EOF) {
-			return files.source(o.Config)
+			src, err := files.source(o.Config)
+			if err == nil {
+				src.bundle = number
+			}
+			return src, err
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading bundle: %w", err)
@@ -135,36 +142,46 @@ func readBundle(tarball []byte, o Options) (*source, error) {
 	}
 }
 
-// verifyBundle accepts a bundle that one of the keys verifies, or any if there
-// are no keys.
-func verifyBundle(tarball []byte, keys []Key) error {
+// verifyBundle accepts a bundle that one of the keys verifies, and returns its
+// revision; or any bundle, if there are no keys.
+func verifyBundle(tarball []byte, keys []Key) (int64, error) {
 	reader := func() *bundle.Reader {
 		return bundle.NewReader(bytes.NewReader(tarball)).WithSizeLimitBytes(maxFileBytes).WithLazyLoadingMode(true)
 	}
 	if len(keys) == 0 {
-		return readable(reader().WithSkipBundleVerification(true))
+		_, err := readable(reader().WithSkipBundleVerification(true))
+		return 0, err
 	}
 
 	var failures []error
 	for _, k := range keys {
 		config, err := k.config()
 		if err != nil {
-			return err
+			return 0, err
 		}
 
-		err = readable(reader().WithBundleVerificationConfig(config))
+		manifest, err := readable(reader().WithBundleVerificationConfig(config))
 		if err == nil {
-			return nil
+			return numbered(manifest)
 		}
 		failures = append(failures, fmt.Errorf("key %s: %w", k.ID, err))
 	}
 
 	all := errors.Join(failures...)
 	if strings.Contains(all.Error(), "missing .signatures.json") {
-		return ErrUnsigned
+		return 0, ErrUnsigned
 	}
+	return 0, fmt.Errorf("%w: %w", ErrSignature, all)
+}
 
-	return fmt.Errorf("%w: %w", ErrSignature, all)
+// numbered is a bundle's revision as a number, so that it can be told which of two
+// is newer.
+func numbered(m bundle.Manifest) (int64, error) {
+	n, err := strconv.ParseInt(m.Revision, 10, 64)
+	if err != nil || n < 1 || strconv.FormatInt(n, 10) != m.Revision {
+		return 0, ErrRevision
+	}
+	return n, nil
 }
 
 // config names the key for OPA. An empty key ID was how unsigned bundles once
@@ -179,16 +196,15 @@ func (k Key) config() (*bundle.VerificationConfig, error) {
 }
 
 // readable reads a bundle through and refuses kinds other than Rego and data.
-func readable(r *bundle.Reader) error {
+func readable(r *bundle.Reader) (bundle.Manifest, error) {
 	b, err := r.Read()
 	if err != nil {
-		return fmt.Errorf("reading bundle: %w", err)
+		return bundle.Manifest{}, fmt.Errorf("reading bundle: %w", err)
 	}
 	if b.Type() != bundle.SnapshotBundleType || len(b.WasmModules)+len(b.PlanModules) != 0 {
-		return errors.New("only bundles of Rego and data are accepted: no delta, wasm or plan bundles")
+		return bundle.Manifest{}, errors.New("only bundles of Rego and data are accepted: no delta, wasm or plan bundles")
 	}
-
-	return nil
+	return b.Manifest, nil
 }
 
 type fileKind int

@@ -178,6 +178,25 @@ type Policy struct {
 	// Path is a directory of Rego and data, or a bundle (.tar.gz). It is read
 	// again when it changes; a bundle that does not load leaves the old one.
 	Path string `yaml:"path"`
+	// Keys verify the bundle's signature. When there are any, Path must be a bundle
+	// that one of them has signed, with a whole number as its revision, and the
+	// gateway never goes back to a smaller one: the last good bundle is kept in
+	// DataDir, and serves when Path holds none, also after a restart. Default: none;
+	// whoever can write to Path then decides.
+	Keys []PolicyKey `yaml:"keys"`
+}
+
+type PolicyKey struct {
+	// ID is a name for the key, for messages.
+	ID string `yaml:"id"`
+	// File holds the public key in PEM.
+	File string `yaml:"file"`
+	// Scope is what the signature must claim as its scope, so that a bundle that the
+	// same key signed for something else does not count. Default: guardlock.
+	Scope string `yaml:"scope"`
+	// Algorithm of the signature: ES256 (default), ES384, ES512, RS256, RS384,
+	// RS512, PS256, PS384 or PS512.
+	Algorithm string `yaml:"algorithm"`
 }
 
 type Key struct {
@@ -290,6 +309,11 @@ func (c *Config) setDefaults() {
 			dir += "-" + c.Clusters[i].Name
 		}
 		c.Clusters[i].setDefaults(dir)
+	}
+
+	for i := range c.Policy.Keys {
+		setDefault(&c.Policy.Keys[i].Scope, "guardlock")
+		setDefault(&c.Policy.Keys[i].Algorithm, "ES256")
 	}
 
 	for i := range c.Bindings {

@@ -46,6 +46,7 @@ func (c *Config) validate() error {
 	p.oneOf("log.format", c.Log.Format, "console", "json")
 	c.validateClusters(&p)
 	c.validatePorts(&p)
+	c.validatePolicy(&p)
 	c.validateKeys(&p)
 	c.validateModules(&p)
 	c.validateBindings(&p)
@@ -155,6 +156,26 @@ func ParseNodeIDs(s string) (lo, hi int32, err error) {
 	}
 
 	return int32(a), int32(b), nil
+}
+
+func (c *Config) validatePolicy(p *problems) {
+	seen := map[string]bool{}
+	for i, k := range c.Policy.Keys {
+		path := fmt.Sprintf("policy.keys[%d]", i)
+		if k.ID == "" || k.File == "" {
+			p.add(path, "needs id and file")
+		}
+		if seen[k.ID] {
+			p.add(path+".id", "%q is used twice", k.ID)
+		}
+
+		seen[k.ID] = true
+		p.oneOf(path+".algorithm", k.Algorithm, "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+	}
+
+	if len(seen) != 0 && !strings.HasSuffix(c.Policy.Path, ".tar.gz") {
+		p.add("policy.path", "must be a bundle (.tar.gz), since keys verify it: a directory has no signature")
+	}
 }
 
 func (c *Config) validateKeys(p *problems) {

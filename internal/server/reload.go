@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -502,7 +501,7 @@ func (r *reloader) loadPolicy(ctx context.Context) error {
 		return fmt.Errorf("policy.path: %w", err)
 	}
 
-	fresh, err := loadPolicy(ctx, r.files, r.termsNow().cfg)
+	fresh, err := r.policyFile(ctx)
 	if err != nil {
 		return err
 	}
@@ -512,38 +511,17 @@ func (r *reloader) loadPolicy(ctx context.Context) error {
 	return nil
 }
 
-// maxPolicyBundle is more than a policy may hold.
-const maxPolicyBundle = 64 << 20
-
-// loadPolicy loads the policy that the configuration names.
-func loadPolicy(ctx context.Context, files *disk.Reader, cfg *config.Config) (*policy.Engine, error) {
-	path := cfg.File(cfg.Policy.Path)
-	options := policy.Options{Worker: []string{policy.WorkerCommand}}
-	switch {
-	case path == "":
-		return policy.Load(ctx, policy.Default())
-	case strings.HasSuffix(path, ".tar.gz"):
-		raw, err := files.Read(ctx, path, maxPolicyBundle)
-		if err != nil {
-			return nil, fmt.Errorf("policy.path: %w", err)
-		}
-		return policy.LoadBundle(ctx, raw, options)
-	default:
-		engine, err := disk.Within(ctx, files, path, func() (*policy.Engine, error) { return policy.LoadWith(ctx, disk.Tree(path), options) })
-		if err != nil {
-			return nil, fmt.Errorf("policy.path %s: %w", cfg.Policy.Path, err)
-		}
-		return engine, nil
-	}
-}
-
 // stampPolicy changes with the files of the policy.
 func (r *reloader) stampPolicy(ctx context.Context) (string, error) {
 	cfg := r.termsNow().cfg
 	if cfg.Policy.Path == "" {
 		return "built in", nil
 	}
-	return r.files.Stamp(ctx, "the files of the policy", cfg.File(cfg.Policy.Path))
+	paths := []string{cfg.File(cfg.Policy.Path)}
+	for _, k := range cfg.Policy.Keys {
+		paths = append(paths, cfg.File(k.File))
+	}
+	return r.files.Stamp(ctx, "the files of the policy", paths...)
 }
 
 // stampPackages changes with the files of modules.

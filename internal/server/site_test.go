@@ -41,6 +41,7 @@ type site struct {
 	log    *lockedBuffer
 	record *recorder
 	clock  time.Time
+	yaml   string
 	r      *reloader
 
 	mu     sync.Mutex
@@ -88,25 +89,35 @@ func newSite(t *testing.T, yaml string) *site {
 	s.module("m", "uppercase", "m/m.wasm", "m/m.sigstore.json", "m/approval.sigstore.json")
 	s.write("guardlock.yaml", []byte(yaml))
 
+	s.yaml = yaml
+	s.start()
+	return s
+}
+
+// start makes a reloader for the site.
+func (s *site) start() {
 	path := filepath.Join(s.dir, "guardlock.yaml")
 	runtime := must(transforms.New(transforms.Config{}))
-	s.r = newReloader(&Server{
-		cfg:     must(config.Parse([]byte(yaml), path)),
+	r := newReloader(&Server{
+		cfg:     must(config.Parse([]byte(s.yaml), path)),
 		log:     NewLogger(config.Log{}, s.log),
 		reader:  disk.NewReader(time.Minute),
 		runtime: runtime,
 	})
-	s.r.record = s.record
-	s.r.serve = s.serve
-	s.r.now = func() time.Time { return s.clock }
-	t.Cleanup(func() {
-		ctx := context.WithoutCancel(t.Context())
-		s.r.close(ctx)
+	r.record = s.record
+	r.serve = s.serve
+	r.now = func() time.Time { return s.clock }
+	s.r = r
+
+	s.t.Cleanup(func() {
+		ctx := context.WithoutCancel(s.t.Context())
+		r.close(ctx)
 		runtime.Close(ctx)
 	})
-
-	return s
 }
+
+// restart begins anew on the same files.
+func (s *site) restart() { s.start() }
 
 // loaded is newSite after its first load.
 func loaded(t *testing.T, yaml string) *site {
