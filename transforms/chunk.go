@@ -167,9 +167,10 @@ func (i *instance) reserveInput(n int) error {
 		return i.failed(Memory, fmt.Errorf("a record of %d bytes exceeds the memory limit", n))
 	}
 
-	// Blocks are never freed: powers of two, so that all of them together stay
-	// below twice the largest, and the exact size only where that does not fit.
-	size := 1 << bits.Len(uint(n-1))
+	// Blocks are never freed: eight sizes up to each power of two, so that records
+	// of many sizes share them, and the exact size only where that does not fit.
+	step := 1 << max(bits.Len(uint(n-1))-4, 0)
+	size := (n + step - 1) &^ (step - 1)
 	at, err := i.allocate(size)
 	if failed, ok := errors.AsType[*Error](err); ok && failed.Kind == Memory {
 		size = n
@@ -184,11 +185,13 @@ func (i *instance) reserveInput(n int) error {
 	return nil
 }
 
-// growArena doubles the arena, or grows it to what the guest asked for in
-// arena_used. It ends in an error when the memory limit is reached.
+// growArena doubles the arena, at least to twice the chunk, or grows it to what
+// the guest asked for in arena_used. Blocks are never freed, so that a large record
+// reaches its place in two steps and not in ten. It ends in an error when the memory
+// limit is reached.
 func (i *instance) growArena() error {
 	l := &i.layout
-	size := 2 * uint64(l.arenaCap)
+	size := 2 * uint64(max(int(l.arenaCap), i.chunk.bytes))
 	if asked, ok := i.mem.ReadUint32Le(l.frame + frameArenaUsed); ok {
 		size = max(size, uint64(asked))
 	}

@@ -105,16 +105,15 @@ func (l Limits) waitTime(size int) time.Duration { return waitFactor * l.batchTi
 // module that keeps copies of its own takes less.
 func (l Limits) LargestRecord(info Info) int {
 	l = l.withDefaults()
-	// The blocks of a fresh instance, then: the record, which takes what is left of
-	// its power of two only where that fits, and output blocks that double and are
-	// never freed.
-	const copies = 1 + 4
+	// The blocks of a fresh instance, then one for the record, up to an eighth larger
+	// (reserveInput), and an output block of twice its size (growArena).
+	const eighths = 9 + 16
 	fixed := uint64(info.MemoryMinPages)*wasmPage + 2*chunkRecords*descriptorSize + 2*chunkBytes + wasmPage
 
 	largest := 0
 	for step := 1 << 30; step > 0; step /= 2 {
 		n := largest + step
-		if fixed+copies*uint64(n) <= l.memoryFor(n) {
+		if fixed+uint64(n)/8*eighths <= l.memoryFor(n) {
 			largest = n
 		}
 	}
