@@ -48,6 +48,15 @@ const (
 
 // parseDecision reads a decision strictly: every field there, none besides.
 func parseDecision(result json.RawMessage) (Decision, error) {
+	return parseFields(result, "allow", "reasons", "host_functions", "limits", "valid_until", "details")
+}
+
+// parseAdminDecision reads one that is about an administrative request.
+func parseAdminDecision(result json.RawMessage) (Decision, error) {
+	return parseFields(result, "allow", "reasons", "details")
+}
+
+func parseFields(result json.RawMessage, names ...string) (Decision, error) {
 	dec := json.NewDecoder(bytes.NewReader(result))
 	dec.UseNumber()
 	var value any
@@ -58,12 +67,14 @@ func parseDecision(result json.RawMessage) (Decision, error) {
 	if m, ok := value.(map[string]any); ok && m["details"] == nil {
 		m["details"] = map[string]any{} // it may be left out
 	}
-	fields, err := exactly(value, "allow", "reasons", "host_functions", "limits", "valid_until", "details")
+	fields, err := exactly(value, names...)
 	if err != nil {
 		return Decision{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if _, err := exactly(fields["limits"], "memory_bytes", "deadline_ms", "output_bytes", "instances"); err != nil {
-		return Decision{}, fmt.Errorf("%w: limits: %w", ErrMalformed, err)
+	if limits, ok := fields["limits"]; ok {
+		if _, err := exactly(limits, "memory_bytes", "deadline_ms", "output_bytes", "instances"); err != nil {
+			return Decision{}, fmt.Errorf("%w: limits: %w", ErrMalformed, err)
+		}
 	}
 
 	raw, err := json.Marshal(fields)

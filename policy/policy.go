@@ -13,6 +13,9 @@
 //	valid_until     RFC 3339; when the decision must be made again
 //	details         optional: for codes in reasons, what was found and what is allowed
 //
+// A policy may also have data.guardlock.admin.decision, for requests of clients that
+// change topics or settings: see AdminInput. Without it the built-in one decides.
+//
 // The input is Input, in which every field is always present, so absent facts are
 // empty and never undefined. Anything else than such an object is an error, and
 // an error means no.
@@ -34,8 +37,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"slices"
 	"time"
 )
 
@@ -82,6 +83,7 @@ type Options struct {
 // Engine evaluates one policy.
 type Engine struct {
 	evaluator
+	admin    evaluator       // of administrative requests
 	rules    map[string]Rule // described rules, by the reason that they give
 	revision string
 
@@ -127,12 +129,19 @@ func newEngine(ctx context.Context, src *source, o Options) (*Engine, error) {
 		timeout = DefaultTimeout
 	}
 
-	rules, err := e.compile(ctx, src, o.Worker, timeout)
+	known, err := e.compile(ctx, src, o.Worker, timeout)
 	if err != nil {
 		return nil, fmt.Errorf("loading policy: %w", err)
 	}
 
-	for _, r := range rules {
+	e.admin = e.evaluator
+	if !known.Admin {
+		if e.admin, err = builtInAdmin(ctx, timeout, &known); err != nil {
+			return nil, fmt.Errorf("loading the built-in policy: %w", err)
+		}
+	}
+
+	for _, r := range known.Rules {
 		if r.Reason != "" {
 			e.rules[r.Reason] = r
 		}
@@ -141,7 +150,7 @@ func newEngine(ctx context.Context, src *source, o Options) (*Engine, error) {
 }
 
 // compile chooses where the policy is evaluated, and compiles it there.
-func (e *Engine) compile(ctx context.Context, src *source, command []string, timeout time.Duration) ([]Rule, error) {
+func (e *Engine) compile(ctx context.Context, src *source, command []string, timeout time.Duration) (described, error) {
 	builtIn := src.builtIn()
 	if !builtIn && len(command) != 0 {
 		w := newWorker(command, src, timeout)
@@ -151,14 +160,31 @@ func (e *Engine) compile(ctx context.Context, src *source, command []string, tim
 
 	p, err := newProgram(ctx, src)
 	if err != nil {
-		return nil, err
+		return described{}, err
 	}
 
 	if builtIn {
 		timeout *= waiting
 	}
 	e.evaluator = local{program: p, timeout: timeout, builtIn: builtIn}
-	return slices.Collect(maps.Values(p.rules)), nil
+	return p.described(), nil
+}
+
+// builtInAdmin is the built-in policy, for administrative requests of which the
+// policy in force says nothing.
+func builtInAdmin(ctx context.Context, timeout time.Duration, known *described) (evaluator, error) {
+	src, err := readSource(Default(), Options{})
+	if err != nil {
+		return nil, err
+	}
+
+	p, err := newProgram(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+
+	known.Rules = append(p.described().Rules, known.Rules...) // the policy's own count
+	return local{program: p, timeout: timeout * waiting, builtIn: true}, nil
 }
 
 // Revision identifies the policy: the SHA-256, in hex, of its files' names and

@@ -1,9 +1,12 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
@@ -16,12 +19,19 @@ import (
 // memory or by a built-in that does not look at the clock: worker.go says where
 // that may happen.
 type program struct {
-	query rego.PreparedEvalQuery
-	rules map[string]Rule // rules with annotations, by location
+	queries map[string]rego.PreparedEvalQuery // by entry point; only of those that it has
+	rules   map[string]Rule                   // rules with annotations, by location
 }
+
+// Entry points.
+const (
+	moduleEntry = "data.guardlock.module.decision"
+	adminEntry  = "data.guardlock.admin.decision"
+)
 
 // question is one evaluation asked for.
 type question struct {
+	Entry   string // point; empty: moduleEntry
 	Input   json.RawMessage
 	Now     time.Time // what the policy takes for the present; zero: the present
 	Explain bool      // note which described rules held
@@ -40,19 +50,39 @@ func newProgram(ctx context.Context, src *source) (*program, error) {
 		return nil, problems
 	}
 
-	q, err := rego.New(
-		rego.ParsedQuery(ast.MustParseBody("data.guardlock.module.decision")),
-		rego.Compiler(compiler),
-		rego.Store(inmem.NewFromObject(src.Data)),
-		rego.Capabilities(capabilities()),
-		rego.StrictBuiltinErrors(true),
-		rego.Strict(true),
-	).PrepareForEval(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("preparing query: %w", err)
+	p := &program{queries: map[string]rego.PreparedEvalQuery{}, rules: annotated(compiler)}
+	for _, entry := range []string{moduleEntry, adminEntry} {
+		if len(compiler.GetRulesExact(ast.MustParseRef(entry))) == 0 {
+			continue
+		}
+
+		q, err := rego.New(
+			rego.ParsedQuery(ast.MustParseBody(entry)),
+			rego.Compiler(compiler),
+			rego.Store(inmem.NewFromObject(src.Data)),
+			rego.Capabilities(capabilities()),
+			rego.StrictBuiltinErrors(true),
+			rego.Strict(true),
+		).PrepareForEval(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("preparing query: %w", err)
+		}
+		p.queries[entry] = q
 	}
 
-	return &program{query: q, rules: annotated(compiler)}, nil
+	return p, nil
+}
+
+// described is what is known of a compiled policy.
+func (p *program) described() described {
+	_, admin := p.queries[adminEntry]
+	return described{Rules: slices.Collect(maps.Values(p.rules)), Admin: admin}
+}
+
+// described is what an Engine knows of its policy.
+type described struct {
+	Rules []Rule // with METADATA
+	Admin bool   // it has adminEntry
 }
 
 // evaluate answers a question. It looks at ctx only now and then.
@@ -71,7 +101,12 @@ func (p *program) evaluate(ctx context.Context, q question) (answer, error) {
 		options = append(options, rego.EvalTime(q.Now))
 	}
 
-	rs, err := p.query.Eval(ctx, options...)
+	query, ok := p.queries[cmp.Or(q.Entry, moduleEntry)]
+	if !ok {
+		return answer{}, nil
+	}
+
+	rs, err := query.Eval(ctx, options...)
 	a := answer{Fired: fired.sorted()}
 	switch {
 	case ctx.Err() != nil: // also of an answer

@@ -66,7 +66,7 @@ type order struct {
 
 // reply is what a worker says.
 type reply struct {
-	Rules    []Rule       // of a policy that was compiled
+	Policy   described    // that was compiled
 	Problems problem.List // why it was not
 	Answer   answer
 	Report   Report
@@ -102,10 +102,10 @@ func newWorker(args []string, src *source, cpu time.Duration) *worker {
 	return w
 }
 
-// compile starts a child on the policy, and returns what is described in it.
-func (w *worker) compile(ctx context.Context) ([]Rule, error) {
+// compile starts a child on the policy, and returns what is known of it.
+func (w *worker) compile(ctx context.Context) (described, error) {
 	if err := w.take(ctx); err != nil {
-		return nil, err
+		return described{}, err
 	}
 	defer w.release()
 
@@ -132,23 +132,23 @@ func (w *worker) evaluate(ctx context.Context, q question) (answer, error) {
 	return r.Answer, r.err()
 }
 
-func (w *worker) start(ctx context.Context) ([]Rule, error) {
+func (w *worker) start(ctx context.Context) (described, error) {
 	c, err := startChild(w.args)
 	if err != nil {
-		return nil, err
+		return described{}, err
 	}
 
 	r, err := c.ask(ctx, order{Source: w.src, CPU: compileTime})
 	if err != nil {
-		return nil, err
+		return described{}, err
 	}
 	if err := r.err(); err != nil {
 		c.end()
-		return nil, err
+		return described{}, err
 	}
 
 	w.child = c
-	return r.Rules, nil
+	return r.Policy, nil
 }
 
 func (w *worker) take(ctx context.Context) error {

@@ -74,9 +74,7 @@ func (s *session) do(ctx context.Context, q order) (r reply, err error) {
 		if s.program, err = newProgram(ctx, q.Source); err != nil {
 			return r, err
 		}
-		for _, rule := range s.program.rules {
-			r.Rules = append(r.Rules, rule)
-		}
+		r.Policy = s.program.described()
 
 	case q.Check != nil:
 		_, r.Problems = q.Check.compile(withTests)

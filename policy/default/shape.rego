@@ -144,6 +144,12 @@ patterns(xs) if {
 	}
 }
 
+# A topic's name as Kafka takes it, so that nothing else of a client's reaches a log.
+topic_name(x) if {
+	is_string(x)
+	regex.match(`^[A-Za-z0-9._-]{1,249}$`, x)
+}
+
 # No characters that glob or regular expressions would take for more than
 # themselves.
 topic_pattern(x) if {

@@ -1,0 +1,87 @@
+package policy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// AdminInput is what a policy decides on when a client changes topics or settings:
+// one resource of one request. Its entry point is data.guardlock.admin.decision, an
+// object of allow, reasons and, if it likes, details, as of a module's decision.
+type AdminInput struct {
+	Request AdminRequest `json:"request"`
+	Client  Client       `json:"client"`
+	Gateway AdminGateway `json:"gateway"`
+	Now     time.Time    `json:"now"`
+}
+
+// AdminRequest is what a client wants to change.
+type AdminRequest struct {
+	API      string    `json:"api"`      // as Kafka calls it: DeleteRecords
+	Resource string    `json:"resource"` // topic, broker, group, acl, quota, user, cluster
+	Name     string    `json:"name"`     // of the resource; "" where it has none
+	Bound    bool      `json:"bound"`    // of a topic: a binding is about it
+	Settings []Setting `json:"settings"` // that are set or removed
+}
+
+// Setting is a configuration of a resource.
+type Setting struct {
+	Name    string `json:"name"`
+	Value   string `json:"value"`
+	Removed bool   `json:"removed"` // back to its default
+}
+
+// Client is who asks. ClientID is claimed, not proven.
+type Client struct {
+	Principal string `json:"principal"`
+	ClientID  string `json:"client_id"`
+	Source    string `json:"source"` // address
+	TLS       string `json:"tls"`    // what the connection has: "", "required" or "mutual"
+}
+
+// AdminGateway is the gateway that was asked.
+type AdminGateway struct {
+	ID            string `json:"id"`
+	Environment   string `json:"environment"`
+	Version       string `json:"version"`
+	UnboundTopics string `json:"unbound_topics"` // refuse, record or insecure_pass
+}
+
+// DecideAdmin asks the policy about an administrative request. A policy that has no
+// package guardlock.admin leaves it to the built-in one. An error means no.
+func (e *Engine) DecideAdmin(ctx context.Context, in AdminInput) (Decision, error) {
+	d, err := e.decideAdmin(ctx, in)
+	if err != nil {
+		return Decision{}, fmt.Errorf("deciding by policy %.12s: %w", e.revision, err)
+	}
+	return d, nil
+}
+
+func (e *Engine) decideAdmin(ctx context.Context, in AdminInput) (Decision, error) {
+	if in.Request.Settings == nil {
+		in.Request.Settings = []Setting{}
+	}
+	input, err := json.Marshal(in)
+	if err != nil {
+		return Decision{}, fmt.Errorf("encoding policy input: %w", err)
+	}
+
+	a, err := e.admin.evaluate(ctx, question{Entry: adminEntry, Input: input, Now: in.Now})
+	if err != nil {
+		return Decision{}, err
+	}
+	if a.Result == nil {
+		return Decision{}, ErrUndefined
+	}
+
+	d, err := parseAdminDecision(a.Result)
+	if err != nil {
+		return Decision{}, err
+	}
+
+	d.PolicyRevision = e.revision
+	d.explain(e.rules)
+	return d, nil
+}
