@@ -40,6 +40,8 @@ package audit
 import (
 	"errors"
 	"time"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // The errors that callers branch on.
@@ -54,9 +56,9 @@ var (
 	// will hold in memory. Unlike ErrUnavailable it passes.
 	ErrOverloaded = errors.New("audit log overloaded")
 	// ErrCorrupt means that the log's bytes are not what was committed.
-	ErrCorrupt = errors.New("audit log corrupt")
+	ErrCorrupt = segment.ErrCorrupt
 	// ErrLocked means that another gateway holds the directory.
-	ErrLocked = errors.New("audit directory is in use by another gateway")
+	ErrLocked = segment.ErrLocked
 	// ErrInvalidEntry means that an entry breaks its own rules (counts, sizes).
 	ErrInvalidEntry = errors.New("invalid audit entry")
 	// ErrNotFound means that no decision has the id asked for.
@@ -84,7 +86,6 @@ type Options struct {
 const (
 	defaultSegmentBytes = 64 << 20
 	minSegmentBytes     = 4 << 10
-	maxNodeBytes        = 64
 	maxPendingBytes     = 32 << 20 // in memory, waiting for the disk
 	maxEntryBytes       = 8 << 20
 	maxStringBytes      = 32767 // Kafka's own limit of a STRING
@@ -98,5 +99,6 @@ func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+
 	return o
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 const benchRecords = 500
@@ -19,6 +21,7 @@ func BenchmarkAppend(b *testing.B) {
 				batch = make([]byte, benchRecords*1024)
 				b.SetBytes(int64(len(batch)))
 			}
+
 			e := batchOf("cards", 0, benchRecords)
 			b.ReportAllocs()
 			var last Ticket
@@ -29,11 +32,12 @@ func BenchmarkAppend(b *testing.B) {
 					_ = last.Wait(context.Background())
 				}
 			}
+
 			if err := last.Wait(context.Background()); err != nil {
 				b.Fatal(err)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRecords, "ns/decision")
-			bytes := l.committed.Load().end + int64(l.committed.Load().segment-1)*defaultSegmentBytes
+			bytes := l.committed.Load().End + int64(l.committed.Load().Segment-1)*defaultSegmentBytes
 			b.ReportMetric(float64(bytes)/float64(b.N)/benchRecords, "B/decision")
 		})
 	}
@@ -47,6 +51,7 @@ func BenchmarkCommit(b *testing.B) {
 			var n atomic.Int64
 			done := make(chan error)
 			b.ResetTimer()
+
 			for range appenders {
 				go func() {
 					e := batchOf("cards", 0, benchRecords)
@@ -58,14 +63,17 @@ func BenchmarkCommit(b *testing.B) {
 						}
 						l.Bind(t.Seq(), Binding{BaseOffset: int64(t.Seq()) * benchRecords})
 					}
+
 					done <- nil
 				}()
 			}
+
 			for range appenders {
 				if err := <-done; err != nil {
 					b.Fatal(err)
 				}
 			}
+
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "batches/s")
 		})
 	}
@@ -80,6 +88,7 @@ func million(b *testing.B) *Log {
 		last = l.Append(e, nil)
 		l.Bind(last.Seq(), Binding{BaseOffset: int64(i) * benchRecords})
 	}
+
 	flushed(b, l)
 	return l
 }
@@ -96,6 +105,7 @@ func BenchmarkQuery(b *testing.B) {
 			}
 		}
 	})
+
 	b.Run("coordinate-cold", func(b *testing.B) {
 		for i := 0; b.Loop(); i = (i + 7) % 2000 {
 			r := newReader(l.reader.files, l.reader.position)
@@ -105,6 +115,7 @@ func BenchmarkQuery(b *testing.B) {
 			}
 		}
 	})
+
 	b.Run("summarize", func(b *testing.B) {
 		for b.Loop() {
 			if t, err := l.Summarize(b.Context(), Filter{}); err != nil || t.Decisions != 1e6 {
@@ -112,11 +123,13 @@ func BenchmarkQuery(b *testing.B) {
 			}
 		}
 	})
+
 	b.Run("latest-100-rejected-none", func(b *testing.B) {
 		for b.Loop() {
 			collect(b, l, Filter{Outcome: "rejected", Limit: 100, Reverse: true})
 		}
 	})
+
 	b.Run("stream-all-rows", func(b *testing.B) {
 		for b.Loop() {
 			n := 0
@@ -133,13 +146,15 @@ func BenchmarkQuery(b *testing.B) {
 func BenchmarkMAC(b *testing.B) {
 	for _, size := range []int{1 << 10, 16 << 10, 256 << 10, 1 << 20} {
 		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
-			m, err := newMACer(testKey, epoch{1})
+			m, err := newMACer(testKey, segment.Epoch{1})
 			if err != nil {
 				b.Fatal(err)
 			}
+
 			batch := make([]byte, size)
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
+
 			for b.Loop() {
 				m.next(batch)
 			}

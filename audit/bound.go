@@ -32,10 +32,12 @@ func (r *Reader) boundAt(at coord, offset int64) ([]BatchRef, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	found, err := r.covering(segs, at, offset)
 	if err != nil {
 		return nil, err
 	}
+
 	var refs []BatchRef
 	for _, b := range found {
 		if b.route != "" {
@@ -45,7 +47,9 @@ func (r *Reader) boundAt(at coord, offset int64) ([]BatchRef, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading batch %d: %w", b.seq, err)
 		}
+
 		refs = append(refs, *ref)
 	}
+
 	return refs, nil
 }

@@ -14,15 +14,21 @@ func TestBoundAtSeesBindingsThatNobodyFlushed(t *testing.T) {
 		at := batchOf("cards", 1, 4).Target
 		add := func(cluster, topic string, base int64) uint64 {
 			e := batchOf(topic, 1, 4)
-			e.Cluster, e.Outcome, e.Rulings, e.Runs = cluster, OutcomePassed, nil, nil
+			e.Cluster = cluster
+			e.Outcome = OutcomePassed
+			e.Rulings = nil
+			e.Runs = nil
 			e.Add(Ruling{}, 4)
 			seq := mustAppend(t, l, e, nil)
 			l.Bind(seq, Binding{BaseOffset: base})
+
 			return seq
 		}
+
 		add("elsewhere", at.Topic, 100)
 		add(at.Cluster, "other", 100)
 		add(at.Cluster, at.Topic, -1)
+
 		want := add(at.Cluster, at.Topic, 100)
 		for offset, found := range map[int64]bool{99: false, 100: true, 103: true, 104: false} {
 			refs, err := l.BoundAt(t.Context(), at, offset)

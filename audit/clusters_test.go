@@ -8,7 +8,8 @@ var bothClusters = []string{"main", "eu"}
 // client differs.
 func twin(cluster string, n int) *BatchEntry {
 	e := batchOf("cards", 1, n)
-	e.Cluster, e.ClientID = cluster, "client of "+cluster
+	e.Cluster = cluster
+	e.ClientID = "client of " + cluster
 	return e
 }
 
@@ -24,6 +25,7 @@ func twins(t testing.TB, dir string) *Log {
 			l.Bind(seq, Binding{BaseOffset: int64(100 * i)})
 		}
 	}
+
 	flushed(t, l)
 	return l
 }
@@ -45,22 +47,26 @@ func TestTopicsOfTheSameNameInTwoClustersAreKeptApart(t *testing.T) {
 					t.Errorf("%s in %s: %+v", place.topic, f.Cluster, ds)
 				}
 			}
+
 			f.Cluster = "asia"
 			if ds := collect(t, q, f); len(ds) != 0 {
 				t.Errorf("%s in a cluster of no decision: %+v", place.topic, ds)
 			}
+
 			f.Cluster = ""
 			if ds := collect(t, q, f); len(ds) != 2 || ds[0].Cluster != "main" || ds[1].Cluster != "eu" {
 				t.Errorf("%s in any cluster: %+v", place.topic, ds)
 			}
 		}
 	}
+
 	check(t, l.reader)
 	mustClose(t, l)
 	r, err := OpenReader(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	check(t, r)
 	if rep, err := VerifyChain(dir); err != nil || len(rep.Segments) < 3 {
 		t.Fatalf("verifying: %+v, %v", rep, err)
@@ -74,11 +80,13 @@ func TestClusterNarrowsScansAndSums(t *testing.T) {
 	if len(ds) != 120 {
 		t.Fatalf("%d routed records, want 120", len(ds))
 	}
+
 	for _, d := range ds {
 		if d.Cluster != "eu" || d.Routed.Cluster != "eu" {
 			t.Fatalf("a row of %s, routed to %s", d.Cluster, d.Routed.Cluster)
 		}
 	}
+
 	if ds := collect(t, l, Filter{Cluster: "eu", Kinds: []Kind{KindOpen, KindConfig}}); len(ds) != 0 {
 		t.Errorf("control entries have no cluster: %+v", ds)
 	}
@@ -103,21 +111,25 @@ func TestUnboundBatchesKnowTheirCluster(t *testing.T) {
 	for _, cluster := range bothClusters {
 		mustAppend(t, l, twin(cluster, 10), nil)
 	}
+
 	for i := range 60 { // push them into a finished segment
 		e := twin("main", 200)
 		e.Principal = "User:" + string(rune('A'+i))
 		l.Bind(mustAppend(t, l, e, nil), Binding{BaseOffset: int64(1000 + 200*i)})
 	}
+
 	flushed(t, l)
 	mustClose(t, l)
 	l = mustOpen(t, dir, Options{SegmentBytes: minSegmentBytes})
 	if segs, err := l.reader.refresh(); err != nil || len(segs) < 3 {
 		t.Fatalf("%d segments, %v", len(segs), err)
 	}
+
 	refs := l.Unbound()
 	if len(refs) != 2 || refs[0].Cluster != "main" || refs[1].Cluster != "eu" {
 		t.Fatalf("unbound: %+v", refs)
 	}
+
 	l.Bind(refs[1].Seq, Binding{BaseOffset: 0, Recovered: true})
 	flushed(t, l)
 	at := Filter{Topic: "cards", Partition: ptr(int32(1)), Offset: ptr(int64(6))}

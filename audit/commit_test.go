@@ -24,11 +24,13 @@ func TestTicketResolvesOnlyWhenDurable(t *testing.T) {
 			t.Fatal("resolved before the flush returned")
 		default:
 		}
+
 		if n := len(collect(t, l, Filter{Topic: "a"})); n != 0 {
 			t.Fatalf("%d decisions visible before they are durable", n)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
+
 		if err := ticket.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("got %v, want the context's error: a hung disk must not hang the caller", err)
 		}
@@ -39,6 +41,7 @@ func TestTicketResolvesOnlyWhenDurable(t *testing.T) {
 		if n := len(collect(t, l, Filter{Topic: "a"})); n != 3 {
 			t.Fatalf("%d decisions, want 3", n)
 		}
+
 		mustClose(t, l)
 	})
 }
@@ -51,10 +54,12 @@ func TestManyAppendsShareOneFlush(t *testing.T) {
 		first := l.Append(batchOf("a", 0, 3), nil)
 		synctest.Wait()
 		before := d.flushes()
+
 		var rest []Ticket
 		for range 500 {
 			rest = append(rest, l.Append(batchOf("a", 0, 3), nil)) // returns though the disk hangs
 		}
+
 		release()
 		for i, ticket := range append(rest, first) {
 			if err := ticket.Wait(t.Context()); err != nil {
@@ -64,6 +69,7 @@ func TestManyAppendsShareOneFlush(t *testing.T) {
 				t.Fatalf("append %d has sequence number %d: not the order of calls", i, ticket.Seq())
 			}
 		}
+
 		if n := d.flushes() - before; n != 1 {
 			t.Fatalf("%d flushes for 500 appends, want 1", n)
 		}
@@ -76,6 +82,7 @@ func TestLingerGathersAppends(t *testing.T) {
 		d := newMemFiles()
 		l := openMem(t, d, Options{Linger: time.Millisecond})
 		before := d.flushes()
+
 		for range 4 {
 			a := l.Append(batchOf("a", 0, 3), nil)
 			synctest.Wait()
@@ -84,6 +91,7 @@ func TestLingerGathersAppends(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+
 		if n := d.flushes() - before; n != 4 {
 			t.Fatalf("%d flushes for 4 pairs", n)
 		}
@@ -99,15 +107,18 @@ func TestBindingReachesTheDiskWithoutCompany(t *testing.T) {
 		before := d.flushes()
 		l.Bind(seq, Binding{BaseOffset: 7})
 		synctest.Wait()
+
 		if d.flushes() != before {
 			t.Fatal("the binding had a flush of its own at once")
 		}
 		time.Sleep(bindDelay) // of the bubble's clock
 		synctest.Wait()
+
 		crashed := d.powerCut(nil)
 		if u := openMem(t, crashed, Options{}).Unbound(); len(u) != 0 {
 			t.Fatalf("binding not durable: %+v", u)
 		}
+
 		mustClose(t, l)
 	})
 }
@@ -117,17 +128,20 @@ func TestWaitingStartsOneFlushForAllThatWasAppended(t *testing.T) {
 		d := newMemFiles()
 		l := openMem(t, d, Options{})
 		before := d.flushes()
+
 		var last Ticket
 		for range 3 {
 			last = l.Append(batchOf("a", 0, 3), nil)
 			synctest.Wait()
 		}
+
 		if n := d.flushes() - before; n != 0 {
 			t.Fatalf("%d flushes before anybody waits", n)
 		}
 		if err := last.Wait(t.Context()); err != nil || d.flushes() != before+1 {
 			t.Fatalf("%d flushes, want 1: %v", d.flushes()-before, err)
 		}
+
 		nobodyWaits := l.Append(batchOf("a", 0, 3), nil)
 		time.Sleep(bindDelay) // of the bubble's clock
 		synctest.Wait()
@@ -136,6 +150,7 @@ func TestWaitingStartsOneFlushForAllThatWasAppended(t *testing.T) {
 		default:
 			t.Fatal("an entry that nobody waits for is not durable after a moment")
 		}
+
 		mustClose(t, l)
 	})
 }
@@ -149,12 +164,14 @@ func TestOverloadIsRefusedAndPasses(t *testing.T) {
 		synctest.Wait()
 		big := batchOf("a", 0, 1)
 		big.Principal = strings.Repeat("x", maxStringBytes) // too long for the dictionary
+
 		var last Ticket
 		for range 2 * maxPendingBytes / maxStringBytes {
 			if last = l.Append(big, nil); last.Seq() == 0 {
 				break
 			}
 		}
+
 		if err := last.Wait(t.Context()); !errors.Is(err, ErrOverloaded) || errors.Is(err, ErrUnavailable) {
 			t.Fatalf("got %v, want ErrOverloaded", err)
 		}
@@ -176,6 +193,7 @@ func TestConcurrentUseKeepsEveryDecision(t *testing.T) {
 				if err := ticket.Wait(context.Background()); err != nil {
 					t.Error(err)
 				}
+
 				l.Bind(ticket.Seq(), Binding{BaseOffset: int64(i) * 20})
 				if i%10 == 0 {
 					l.Unbound()
@@ -183,6 +201,7 @@ func TestConcurrentUseKeepsEveryDecision(t *testing.T) {
 			}
 		})
 	}
+
 	wg.Go(func() {
 		for range 50 {
 			if _, err := l.Summarize(context.Background(), Filter{}); err != nil {
@@ -190,6 +209,7 @@ func TestConcurrentUseKeepsEveryDecision(t *testing.T) {
 			}
 		}
 	})
+
 	wg.Wait()
 	flushed(t, l)
 	for g := range appenders {
@@ -200,6 +220,7 @@ func TestConcurrentUseKeepsEveryDecision(t *testing.T) {
 			}
 			n++
 		}
+
 		if n != each*20 {
 			t.Fatalf("%d decisions of appender %d", n, g)
 		}
@@ -227,6 +248,7 @@ func TestInvalidEntriesAreRefused(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrInvalidEntry", name, err)
 		}
 	}
+
 	if err := l.Record(t.Context(), ControlEntry{Kind: KindBatch}); !errors.Is(err, ErrInvalidEntry) {
 		t.Errorf("control entry of kind batch: %v", err)
 	}
@@ -242,6 +264,7 @@ func TestNonceIsNeverUsedTwice(t *testing.T) {
 		l := openMem(t, d, Options{})
 		lost := l.Append(batchOf("a", 0, 3), []byte("same bytes")) // may be lost
 		mustAppend(t, l, batchOf("a", 0, 3), []byte("same bytes"))
+
 		for _, r := range l.Unbound() {
 			if r.Seq < lost.Seq() {
 				continue
@@ -250,13 +273,16 @@ func TestNonceIsNeverUsedTwice(t *testing.T) {
 			if seen[key] {
 				t.Fatalf("round %d: nonce %d used twice under one key", round, r.mac.nonce)
 			}
+
 			seen[key] = true
 			if !l.Matches(r, []byte("same bytes")) || l.Matches(r, []byte("some bytes")) {
 				t.Fatal("MAC does not tell its batch")
 			}
 		}
+
 		d = d.killed()
 	}
+
 	if len(seen) != 8 {
 		t.Fatalf("%d MACs, want 8", len(seen))
 	}
@@ -267,10 +293,12 @@ func TestAnotherKeyOpensTheLogButMatchesNothingOld(t *testing.T) {
 	l := mustOpen(t, dir, Options{})
 	mustAppend(t, l, batchOf("a", 0, 3), []byte("bytes"))
 	mustClose(t, l)
+
 	l2, err := Open(dir, Options{Key: [32]byte{7}})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer l2.Close()
 	if u := l2.Unbound(); len(u) != 1 || l2.Matches(u[0], []byte("bytes")) {
 		t.Fatalf("matched under another key: %+v", u)
@@ -284,6 +312,7 @@ func TestNoRecordByteReachesTheDisk(t *testing.T) {
 	secret := []byte("card number 4111111111111111")
 	mustAppend(t, l, batchOf("a", 0, 3), secret)
 	mustClose(t, l)
+
 	for name, f := range d.live {
 		for n := 8; n <= len(secret); n++ {
 			if strings.Contains(string(f.cache), string(secret[:n])) {
@@ -297,15 +326,18 @@ func TestClientsCannotOutgrowTheDictionary(t *testing.T) {
 	d := newDict()
 	e := encoder{dict: d}
 	for i := range maxDictStrings + 100 {
-		e.out, e.defs = e.out[:0], e.defs[:0]
+		e.out = e.out[:0]
+		e.defs = e.defs[:0]
 		e.str(roleClient, fmt.Sprintf("client-%d", i))
 	}
+
 	if len(d.strs) > maxDictStrings || d.bytes > maxDictBytes || d.overflow&roleClient == 0 {
 		t.Fatalf("%d strings, %d bytes, overflow %b", len(d.strs), d.bytes, d.overflow)
 	}
 	if s := newSummary(1, d); !s.has(roleClient, "never seen") || s.has(rolePrincipal, "never seen") {
 		t.Fatal("a seal must not deny strings that it does not list")
 	}
+
 	c := cursor{b: e.out, strs: d.strs}
 	if got := c.str(roleClient); got != fmt.Sprintf("client-%d", maxDictStrings+99) {
 		t.Fatalf("got %q", got)

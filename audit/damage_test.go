@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 func openMem(t testing.TB, d *memFiles, o Options) *Log {
@@ -13,10 +15,12 @@ func openMem(t testing.TB, d *memFiles, o Options) *Log {
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = 256 << 10 // space that is set aside takes memory here
 	}
+
 	l, err := open(d, o)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { l.Close() })
 	return l
 }
@@ -30,6 +34,7 @@ func smallLog(t testing.TB) *memFiles {
 		seq := mustAppend(t, l, batchOf("cards", 0, 300+i), []byte{byte(i)})
 		l.Bind(seq, Binding{BaseOffset: int64(1000 * i)})
 	}
+
 	mustClose(t, l)
 	return d
 }
@@ -38,10 +43,11 @@ func segmentsOf(d *memFiles) (out []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for n := range d.live {
-		if _, ok := parseSegmentName(n); ok {
+		if _, ok := segment.ParseSegmentName(n); ok {
 			out = append(out, n)
 		}
 	}
+
 	slices.Sort(out)
 	return out
 }
@@ -49,17 +55,18 @@ func segmentsOf(d *memFiles) (out []string) {
 // ends lists where the frames of a segment end.
 func ends(t testing.TB, f *memFile) (out []int64) {
 	t.Helper()
-	w := newWindow(f, int64(len(f.cache)))
-	h, err := parseHeader(f.cache)
+	w := segment.NewWindow(f, int64(len(f.cache)))
+	h, err := segment.ParseHeader(f.cache)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for off := int64(headerSize); ; {
-		fr, err := readFrame(w, h.marker, off)
+
+	for off := int64(segment.HeaderSize); ; {
+		fr, err := segment.ReadFrame(w, h.Marker, off)
 		if err != nil {
 			return out
 		}
-		off = fr.end()
+		off = fr.End()
 		out = append(out, off)
 	}
 }
@@ -76,15 +83,17 @@ func TestTornTailIsCutAtEveryByte(t *testing.T) {
 	base := smallLog(t)
 	name := segmentsOf(base)[2]
 	at := ends(t, base.live[name])
-	from, to := at[len(at)-2], at[len(at)-1]
+	from := at[len(at)-2]
+	to := at[len(at)-1]
 	for cut := from; cut < to; cut++ {
 		for _, rest := range []byte{0x00, 0xff} { // what the disk held where the frame was not written
 			d := base.killed()
-			delete(d.live, markName) // as after a power cut: the mark is older than the frame
+			delete(d.live, segment.MarkName) // as after a power cut: the mark is older than the frame
 			f := d.live[name]
 			if rest == 0 && onlyZeros(f.cache[cut:to]) {
 				continue // the frame is whole: what is cut is its padding
 			}
+
 			for i := cut; i < to; i++ {
 				f.cache[i] = rest
 			}
@@ -111,6 +120,7 @@ func TestFramesMissingBelowTheMarkAreRefused(t *testing.T) {
 	f := d.live[segmentsOf(d)[2]]
 	at := ends(t, f)
 	clear(f.cache[at[len(at)-2]:])
+
 	if err := reopens(d); !errors.Is(err, ErrCorrupt) {
 		t.Fatalf("got %v, want ErrCorrupt", err)
 	}
@@ -128,6 +138,7 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 			at := ends(t, base.live[name])
 			size = int(at[len(at)-1])
 		}
+
 		for pos := range size {
 			d := base.killed()
 			d.live[name].cache[pos] ^= 0x20
@@ -143,14 +154,16 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 
 func TestBadFrameBeforeGoodOnesIsCorruption(t *testing.T) {
 	d := smallLog(t)
-	delete(d.live, markName)
+	delete(d.live, segment.MarkName)
 	f := d.live[segmentsOf(d)[2]]
 	f.cache[ends(t, f)[0]+60] ^= 1
+
 	err := reopens(d)
 	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "a good one follows") {
 		t.Fatalf("got %v, want ErrCorrupt that says a good frame follows", err)
 	}
-	r := newReader(d, func() (*mark, error) { return committedMark(d) })
+
+	r := newReader(d, func() (*segment.Mark, error) { return committedMark(d) })
 	if _, err := r.Summarize(t.Context(), Filter{}); !errors.Is(err, ErrCorrupt) {
 		t.Fatalf("reader: got %v, want ErrCorrupt", err)
 	}
@@ -163,14 +176,14 @@ func TestMissingAndSwappedSegmentsAreFound(t *testing.T) {
 		"first missing":  func(d *memFiles) { delete(d.live, names[0]) },
 		"middle missing": func(d *memFiles) { delete(d.live, names[1]) },
 		"last missing":   func(d *memFiles) { delete(d.live, names[2]) },
-		"all missing":    func(d *memFiles) { clear(d.live); d.live[markName] = other.live[markName] },
+		"all missing":    func(d *memFiles) { clear(d.live); d.live[segment.MarkName] = other.live[segment.MarkName] },
 		"swapped":        func(d *memFiles) { d.live[names[0]], d.live[names[1]] = d.live[names[1]], d.live[names[0]] },
 		"of another log": func(d *memFiles) { d.live[names[1]] = other.live[names[1]] },
 		"last of another": func(d *memFiles) {
 			d.live[names[2]] = other.live[names[2]]
 		},
 		"copy of another": func(d *memFiles) { d.live[names[1]] = d.live[names[0]] },
-		"seal cut off":    func(d *memFiles) { f := d.live[names[0]]; f.cache = f.cache[:len(f.cache)-footerSize] },
+		"seal cut off":    func(d *memFiles) { f := d.live[names[0]]; f.cache = f.cache[:len(f.cache)-segment.FooterSize] },
 		"bytes appended":  func(d *memFiles) { f := d.live[names[0]]; f.cache = append(f.cache, 1) },
 	} {
 		d := smallLog(t)
@@ -188,14 +201,16 @@ func TestMissingAndSwappedSegmentsAreFound(t *testing.T) {
 func TestRewrittenEntryBreaksTheChain(t *testing.T) {
 	d := smallLog(t)
 	f := d.live[segmentsOf(d)[0]]
-	h, _ := parseHeader(f.cache)
-	w := newWindow(f, int64(len(f.cache)))
-	fr, err := readFrame(w, h.marker, headerSize)
+	h, _ := segment.ParseHeader(f.cache)
+	w := segment.NewWindow(f, int64(len(f.cache)))
+
+	fr, err := segment.ReadFrame(w, h.Marker, segment.HeaderSize)
 	if err != nil {
 		t.Fatal(err)
 	}
-	edited, _ := appendFrame(nil, h.marker, h.chain(), fr.flags, fr.payload[:len(fr.payload)-1], []byte{fr.payload[len(fr.payload)-1] ^ 1})
-	copy(f.cache[headerSize:], edited)
+
+	edited, _ := segment.AppendFrame(nil, h.Marker, h.Chain(), fr.Flags, fr.Payload[:len(fr.Payload)-1], []byte{fr.Payload[len(fr.Payload)-1] ^ 1})
+	copy(f.cache[segment.HeaderSize:], edited)
 	if _, err := verify(d); !errors.Is(err, ErrCorrupt) {
 		t.Fatalf("got %v, want ErrCorrupt", err)
 	}

@@ -28,10 +28,12 @@ func (id DecisionID) String() string {
 	b = append(b, "gl-"...)
 	b = hex.AppendEncode(b, binary.BigEndian.AppendUint32(nil, id.Node))
 	b = append(b, '-')
+
 	shift := 60
 	for shift > 0 && id.Seq>>shift == 0 {
 		shift -= 5
 	}
+
 	for ; shift >= 0; shift -= 5 {
 		b = append(b, digits[id.Seq>>shift&31])
 	}
@@ -39,6 +41,7 @@ func (id DecisionID) String() string {
 		b = append(b, '-')
 		b = strconv.AppendInt(b, int64(id.Index), 10)
 	}
+
 	return string(b)
 }
 
@@ -59,11 +62,14 @@ func parseDecisionID(s string) (id DecisionID, ok bool) {
 	if len(parts) < 3 || len(parts) > 4 || parts[0] != "gl" || len(parts[1]) != 8 || len(parts[2]) > 13 {
 		return id, false
 	}
+
 	node, err := strconv.ParseUint(parts[1], 16, 32)
 	if err != nil {
 		return id, false
 	}
-	id.Node, id.Index = uint32(node), -1
+
+	id.Node = uint32(node)
+	id.Index = -1
 	for _, c := range []byte(parts[2]) {
 		d := strings.IndexByte(digits, c)
 		if d < 0 {
@@ -71,6 +77,7 @@ func parseDecisionID(s string) (id DecisionID, ok bool) {
 		}
 		id.Seq = id.Seq<<5 | uint64(d)
 	}
+
 	if len(parts) == 4 {
 		id.Index, err = strconv.Atoi(parts[3])
 	}
@@ -234,13 +241,33 @@ type batchJSON struct {
 }
 
 func (d *Decision) record() recordJSON {
-	r := recordJSON{ID: d.ID, Kind: d.Kind, Time: d.Time, Cluster: d.Cluster, Topic: d.Topic, Partition: d.Partition,
-		Offset: orNull(d.Offset), Count: d.Count, Outcome: d.Outcome, Reason: d.Reason,
-		Module: d.Module, Principal: d.Principal, ClientID: d.ClientID, Source: d.Source, ConnID: d.ConnID, TLS: d.TLS,
-		Policy: d.Batch.PolicyRevision, Grant: d.Batch.GrantDigest, Batch: d.Batch.json()}
-	if d.Index >= 0 {
-		r.Index, r.Verdict = &d.Index, &d.Verdict
+	r := recordJSON{
+		ID:        d.ID,
+		Kind:      d.Kind,
+		Time:      d.Time,
+		Cluster:   d.Cluster,
+		Topic:     d.Topic,
+		Partition: d.Partition,
+		Offset:    orNull(d.Offset),
+		Count:     d.Count,
+		Outcome:   d.Outcome,
+		Reason:    d.Reason,
+		Module:    d.Module,
+		Principal: d.Principal,
+		ClientID:  d.ClientID,
+		Source:    d.Source,
+		ConnID:    d.ConnID,
+		TLS:       d.TLS,
+		Policy:    d.Batch.PolicyRevision,
+		Grant:     d.Batch.GrantDigest,
+		Batch:     d.Batch.json(),
 	}
+
+	if d.Index >= 0 {
+		r.Index = &d.Index
+		r.Verdict = &d.Verdict
+	}
+
 	if d.Routed != nil {
 		r.Routed = &coordinateJSON{d.Routed.Cluster, d.Routed.Topic, d.Routed.Partition, orNull(d.Routed.Offset)}
 	}
@@ -255,16 +282,32 @@ func orNull(offset int64) *int64 {
 }
 
 func (b *BatchInfo) json() *batchJSON {
-	j := &batchJSON{Seq: b.Seq, Records: b.Records, Outcome: b.Outcome, Reason: b.Reason, State: b.State,
-		BaseOffset: orNull(b.BaseOffset), AppendTime: b.AppendTime, ErrorCode: b.ErrorCode, Recovered: b.Recovered,
-		Modules: b.Modules, Codec: codecName(b.Codec), BytesIn: b.BytesIn, BytesOut: b.BytesOut,
-		ProducerID: b.ProducerID, ProducerEpoch: b.ProducerEpoch, BaseSequence: b.BaseSequence}
+	j := &batchJSON{
+		Seq:           b.Seq,
+		Records:       b.Records,
+		Outcome:       b.Outcome,
+		Reason:        b.Reason,
+		State:         b.State,
+		BaseOffset:    orNull(b.BaseOffset),
+		AppendTime:    b.AppendTime,
+		ErrorCode:     b.ErrorCode,
+		Recovered:     b.Recovered,
+		Modules:       b.Modules,
+		Codec:         codecName(b.Codec),
+		BytesIn:       b.BytesIn,
+		BytesOut:      b.BytesOut,
+		ProducerID:    b.ProducerID,
+		ProducerEpoch: b.ProducerEpoch,
+		BaseSequence:  b.BaseSequence,
+	}
+
 	if b.TopicID != [16]byte{} {
 		j.TopicID = hex.EncodeToString(b.TopicID[:])
 	}
 	if b.HasMAC() {
 		j.MAC, j.Evidence = hex.EncodeToString(b.mac.mac[:]), b.Evidence.String()
 	}
+
 	return j
 }
 

@@ -21,6 +21,7 @@ func parsePayload(b []byte) (payload, error) {
 	c := cursor{b: b}
 	p := payload{firstSeq: c.uvarint(), base: c.varint()}
 	p.defs = c.bytes(c.uvarint())
+
 	if c.bad || p.firstSeq == 0 {
 		return p, fmt.Errorf("reading frame payload: %w", errEntry)
 	}
@@ -38,6 +39,7 @@ func (p *payload) define(d *dict) error {
 		}
 		d.define(string(s))
 	}
+
 	return nil
 }
 
@@ -50,12 +52,14 @@ type rawEntry struct {
 
 // each calls fn for the payload's entries in order.
 func (p *payload) each(fn func(rawEntry) error) error {
-	c, seq := cursor{b: p.entries}, p.firstSeq
+	c := cursor{b: p.entries}
+	seq := p.firstSeq
 	for len(c.b) > 0 {
 		body := c.bytes(c.uvarint())
 		if c.bad || len(body) < 2 {
 			return fmt.Errorf("reading entries: %w", errEntry)
 		}
+
 		e := rawEntry{kind: Kind(body[0]), body: body[1:]}
 		switch {
 		case e.kind >= KindBatch && e.kind <= KindOpen:
@@ -64,10 +68,12 @@ func (p *payload) each(fn func(rawEntry) error) error {
 		case e.kind != kindBind && e.kind != kindSeal:
 			return fmt.Errorf("reading entries: unknown kind %d: %w", e.kind, errEntry)
 		}
+
 		if err := fn(e); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -84,6 +90,7 @@ func (c *cursor) batch(b *BatchEntry, base int64) error {
 	b.Records = c.number()
 	b.Codec = c.byte()
 	b.BytesIn, b.BytesOut = c.number(), c.number()
+
 	if flags&batchHasMAC != 0 {
 		b.nonce = c.uvarint()
 		copy(b.mac[:], c.bytes(uint64(len(b.mac))))
@@ -93,11 +100,13 @@ func (c *cursor) batch(b *BatchEntry, base int64) error {
 			b.Evidence = EvidenceHeader
 		}
 	}
+
 	c.rulings(b)
 	wrong := flags&^batchFlags != 0 || flags&(batchHasMAC|batchMACHeader) == batchMACHeader
 	if !c.ok() || wrong || b.validate() != nil {
 		return fmt.Errorf("reading batch entry: %w", errEntry)
 	}
+
 	return nil
 }
 
@@ -121,11 +130,13 @@ func (c *cursor) caller(b *BatchEntry, flags byte) {
 	if flags&batchHasTopicID != 0 {
 		c.fixed(roleTopicID, b.TopicID[:])
 	}
+
 	b.Partition = int32(c.number())
 	b.ConnID = c.uvarint()
 	b.Principal = c.str(rolePrincipal)
 	b.ClientID = c.str(roleClient)
 	b.Source = c.str(roleSource)
+
 	if flags&batchHasTLS != 0 {
 		b.TLS = c.tls()
 	}
@@ -150,7 +161,8 @@ func (c *cursor) producer(b *BatchEntry) {
 	if b.ProducerID >= 0 {
 		b.ProducerEpoch, b.BaseSequence = int16(c.varint()), int32(c.varint())
 	} else {
-		b.ProducerEpoch, b.BaseSequence = -1, -1
+		b.ProducerEpoch = -1
+		b.BaseSequence = -1
 	}
 }
 
@@ -159,13 +171,21 @@ func (c *cursor) rulings(b *BatchEntry) {
 	if n == 0 {
 		return
 	}
+
 	for range n {
-		r := Ruling{Verdict: Verdict(c.byte()), Module: c.byte(), Reason: c.str(roleReason), Route: c.str(roleRoute)}
+		r := Ruling{
+			Verdict: Verdict(c.byte()),
+			Module:  c.byte(),
+			Reason:  c.str(roleReason),
+			Route:   c.str(roleRoute),
+		}
+
 		if c.bad {
 			return
 		}
 		b.Rulings = append(b.Rulings, r)
 	}
+
 	shift := rulingBits(n)
 	for runs := c.count(); runs > 0 && !c.bad; runs-- {
 		v := c.uvarint()
@@ -178,17 +198,25 @@ func (c *cursor) rulings(b *BatchEntry) {
 }
 
 func (c *cursor) control(e *ControlEntry, kind Kind, base int64) error {
-	*e = ControlEntry{Kind: kind, Time: timeOf(base + c.varint()), Subject: c.str(roleText), Module: c.module()}
+	*e = ControlEntry{
+		Kind:    kind,
+		Time:    timeOf(base + c.varint()),
+		Subject: c.str(roleText),
+		Module:  c.module(),
+	}
+
 	e.Principal = c.str(rolePrincipal)
 	e.Outcome = c.str(roleOutcome)
 	e.Reason = c.str(roleReason)
 	e.Revision = c.str(rolePolicy)
+
 	for n := c.count(); n > 0 && !c.bad; n-- {
 		e.Steps = append(e.Steps, Step{Name: c.str(roleText), Verdict: c.str(roleText), Detail: c.str(roleText)})
 	}
 	if !c.ok() {
 		return fmt.Errorf("reading control entry: %w", errEntry)
 	}
+
 	return nil
 }
 
@@ -196,11 +224,14 @@ func (c *cursor) bind(b *bind, base int64) error {
 	*b = bind{seq: c.uvarint(), coord: c.coord(), route: c.str(roleRoute)}
 	b.base = int64(c.uvarint()) - 1
 	b.count = c.number()
+
 	if t := c.uvarint(); t != 0 {
 		b.appendTime = base + unzigzag(t-1)
 	}
 	flags := c.uvarint()
-	b.errorCode, b.recovered = int16(uint16(flags>>1)), flags&1 != 0
+	b.errorCode = int16(uint16(flags >> 1))
+	b.recovered = flags&1 != 0
+
 	if !c.ok() || b.base < -1 || flags > 1<<17 {
 		return fmt.Errorf("reading binding: %w", errEntry)
 	}

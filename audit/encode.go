@@ -33,12 +33,14 @@ func (e *encoder) batch(b *BatchEntry, base int64) {
 			flags |= batchMACHeader
 		}
 	}
+
 	if b.TopicID != [16]byte{} {
 		flags |= batchHasTopicID
 	}
 	if b.TLS != (TLS{}) {
 		flags |= batchHasTLS
 	}
+
 	e.byte(byte(KindBatch))
 	e.byte(flags)
 	e.varint(b.Time.UnixMicro() - base)
@@ -51,10 +53,12 @@ func (e *encoder) batch(b *BatchEntry, base int64) {
 	e.byte(b.Codec)
 	e.uvarint(uint64(b.BytesIn))
 	e.uvarint(uint64(b.BytesOut))
+
 	if flags&batchHasMAC != 0 {
 		e.uvarint(b.nonce)
 		e.out = append(e.out, b.mac[:]...)
 	}
+
 	e.rulings(b)
 }
 
@@ -64,11 +68,13 @@ func (e *encoder) caller(b *BatchEntry) {
 	if b.TopicID != [16]byte{} {
 		e.fixed(roleTopicID, b.TopicID[:])
 	}
+
 	e.uvarint(uint64(uint32(b.Partition)))
 	e.uvarint(b.ConnID)
 	e.str(rolePrincipal, b.Principal)
 	e.str(roleClient, b.ClientID)
 	e.str(roleSource, b.Source)
+
 	if b.TLS != (TLS{}) {
 		e.tls(&b.TLS)
 	}
@@ -103,6 +109,7 @@ func (e *encoder) rulings(b *BatchEntry) {
 	if len(b.Rulings) == 0 {
 		return
 	}
+
 	for i := range b.Rulings {
 		r := &b.Rulings[i]
 		e.byte(byte(r.Verdict))
@@ -110,6 +117,7 @@ func (e *encoder) rulings(b *BatchEntry) {
 		e.str(roleReason, r.Reason)
 		e.str(roleRoute, r.Route)
 	}
+
 	shift := rulingBits(len(b.Rulings))
 	e.uvarint(uint64(len(b.Runs)))
 	for _, r := range b.Runs {
@@ -129,6 +137,7 @@ func (e *encoder) control(c *ControlEntry, base int64) {
 	e.str(roleReason, c.Reason)
 	e.str(rolePolicy, c.Revision)
 	e.uvarint(uint64(len(c.Steps)))
+
 	for i := range c.Steps {
 		e.str(roleText, c.Steps[i].Name)
 		e.str(roleText, c.Steps[i].Verdict)
@@ -162,15 +171,18 @@ func (e *encoder) bind(b *bind, base int64) {
 	e.str(roleRoute, b.route)
 	e.uvarint(uint64(b.base + 1))
 	e.uvarint(uint64(b.count))
+
 	if b.appendTime == 0 {
 		e.uvarint(0)
 	} else {
 		e.uvarint(zigzag(b.appendTime-base) + 1)
 	}
+
 	flags := uint64(uint16(b.errorCode)) << 1
 	if b.recovered {
 		flags |= 1
 	}
+
 	e.uvarint(flags)
 }
 
@@ -186,17 +198,20 @@ func (e *BatchEntry) validate() error {
 		}
 		total += int(r.Count)
 	}
+
 	if len(e.Runs) > 0 && total != e.Records || len(e.Runs) == 0 && len(e.Rulings) > 0 {
 		return fmt.Errorf("%w: %d rulings for %d records", ErrInvalidEntry, total, e.Records)
 	}
 	if len(e.Modules) > 255 || e.ProducerID < -1 || e.Records < 0 || e.BytesIn < 0 || e.BytesOut < 0 || e.Partition < 0 {
 		return fmt.Errorf("%w: number out of its bounds", ErrInvalidEntry)
 	}
+
 	for _, r := range e.Rulings {
 		if r.Verdict > Routed || r.Verdict != Passed && int(r.Module) >= len(e.Modules) {
 			return fmt.Errorf("%w: ruling of no module", ErrInvalidEntry)
 		}
 	}
+
 	if e.sizeBound() > maxEntryBytes {
 		return fmt.Errorf("%w: over %d bytes", ErrInvalidEntry, maxEntryBytes)
 	}
@@ -209,12 +224,14 @@ func (e *BatchEntry) validateStrings() error {
 	for i := range e.Modules {
 		long = max(long, len(e.Modules[i].Name))
 	}
+
 	for i := range e.Rulings {
 		long = max(long, len(e.Rulings[i].Reason), len(e.Rulings[i].Route))
 	}
 	if long > maxStringBytes {
 		return fmt.Errorf("%w: string over %d bytes", ErrInvalidEntry, maxStringBytes)
 	}
+
 	return nil
 }
 
@@ -224,12 +241,14 @@ func (e *BatchEntry) sizeBound() int {
 	if e.TLS != (TLS{}) {
 		n += 64 + len(e.TLS.Version) + len(e.TLS.Cipher)
 	}
+
 	for i := range e.Modules {
 		n += 64 + len(e.Modules[i].Name)
 	}
 	for i := range e.Rulings {
 		n += 32 + len(e.Rulings[i].Reason) + len(e.Rulings[i].Route)
 	}
+
 	return n + 64 + len(e.Runs)*binary.MaxVarintLen64
 }
 

@@ -241,10 +241,12 @@ func (e *BatchEntry) Add(r Ruling, n int) {
 		e.Runs[last].Count += uint32(n)
 		return
 	}
+
 	i := 0
 	for i < len(e.Rulings) && e.Rulings[i] != r {
 		i++
 	}
+
 	if i == len(e.Rulings) {
 		e.Rulings = append(e.Rulings, r)
 	}

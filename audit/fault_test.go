@@ -26,6 +26,7 @@ func work(d *memFiles, n int) history {
 		h.openErr = err
 		return h
 	}
+
 	defer func() { h.failure = errors.Join(h.failure, l.Close()) }()
 	pending := map[uint64]int64{}
 	for i := range n {
@@ -35,18 +36,22 @@ func work(d *memFiles, n int) history {
 		if h.failure = ticket.Wait(context.Background()); h.failure != nil {
 			return h
 		}
+
 		h.resolved[ticket.Seq()] = 40 + i
 		for seq, base := range pending {
 			h.bound[seq] = base
 		}
+
 		clear(pending)
 		if i%3 == 0 {
 			h.unbound[ticket.Seq()] = true
 			continue
 		}
+
 		l.Bind(ticket.Seq(), Binding{BaseOffset: int64(1000 * i)})
 		pending[ticket.Seq()] = int64(1000 * i)
 	}
+
 	return h
 }
 
@@ -57,15 +62,18 @@ func (h *history) kept(d *memFiles) error {
 	if err != nil {
 		return fmt.Errorf("reopening: %w", err)
 	}
+
 	unbound := map[uint64]bool{}
 	for _, r := range l.Unbound() {
 		unbound[r.Seq] = true
 	}
+
 	for seq := range h.unbound {
 		if !unbound[seq] {
 			return fmt.Errorf("batch %d is not unbound", seq)
 		}
 	}
+
 	if err := h.found(l); err != nil {
 		return err
 	}
@@ -75,6 +83,7 @@ func (h *history) kept(d *memFiles) error {
 	if err := l.Close(); err != nil {
 		return fmt.Errorf("closing: %w", err)
 	}
+
 	_, err = verify(d)
 	return err
 }
@@ -87,6 +96,7 @@ func (h *history) found(l *Log) error {
 		}
 		got[d.Batch.Seq] = d.Batch
 	}
+
 	for seq, records := range h.resolved {
 		b := got[seq]
 		if b == nil || b.Records != records {
@@ -96,6 +106,7 @@ func (h *history) found(l *Log) error {
 			return fmt.Errorf("binding of batch %d is lost: offset %d, want %d", seq, b.BaseOffset, base)
 		}
 	}
+
 	return nil
 }
 
@@ -109,11 +120,14 @@ func TestEveryFailureKeepsWhatWasAcknowledged(t *testing.T) {
 	if h.failure != nil || h.openErr != nil || len(clean.live) < 4 {
 		t.Fatalf("without faults: %v, %v, %d files", h.openErr, h.failure, len(clean.live))
 	}
+
 	total := clean.ops
 	for _, fl := range []flavour{failed, persisted, gated} {
 		for at := 1; at <= total; at++ {
 			d := newMemFiles()
-			d.failAt, d.flavour = at, fl
+			d.failAt = at
+			d.flavour = fl
+
 			h := work(d, faultBatches)
 			if h.openErr == nil && h.failure == nil && d.ops >= at {
 				continue // the failure hit nothing that mattered, such as the list of a reader
@@ -131,11 +145,13 @@ func checkCrashes(t *testing.T, d *memFiles, h *history, name string, seed uint6
 	if err := h.kept(d.powerCut(nil)); err != nil {
 		t.Errorf("%s, power cut: %v", name, err)
 	}
+
 	for i := range uint64(3) {
 		if err := h.kept(d.powerCut(rand.New(rand.NewPCG(seed, i)))); err != nil {
 			t.Errorf("%s, power cut %d: %v", name, i, err)
 		}
 	}
+
 	// What a killed process left in the page cache is adopted by the next. The
 	// power cut after that must find neither hole nor loss under newer frames.
 	next := d.killed()
@@ -144,6 +160,7 @@ func checkCrashes(t *testing.T, d *memFiles, h *history, name string, seed uint6
 		t.Errorf("%s, killed: %v", name, err)
 		return
 	}
+
 	for seq, n := range more.resolved {
 		h.resolved[seq] = n
 	}
@@ -162,7 +179,8 @@ func TestCrashAnywhereKeepsWhatWasAcknowledged(t *testing.T) {
 	work(clean, faultBatches)
 	for at := 1; at <= clean.ops; at++ {
 		d := newMemFiles()
-		d.failAt, d.from = at, true
+		d.failAt = at
+		d.from = true
 		h := work(d, faultBatches)
 		d.mu.Lock()
 		d.failAt = 0
@@ -181,6 +199,7 @@ func TestFailureDuringReplayKeepsWhatWasAcknowledged(t *testing.T) {
 		d.failAt, d.from, d.flavour = crash, true, flavour(crash%3)
 		h := work(d, faultBatches)
 		crashed := d.powerCut(rand.New(rand.NewPCG(uint64(crash), 1)))
+
 		if crash%2 == 0 {
 			crashed = d.killed()
 		}
@@ -190,12 +209,14 @@ func TestFailureDuringReplayKeepsWhatWasAcknowledged(t *testing.T) {
 			work(again, 2)
 			again.failAt = 0
 			name := fmt.Sprintf("crash at %d, then operation %d", crash, at)
+
 			if err := h.kept(again.killed()); err != nil {
 				t.Errorf("%s, killed: %v", name, err)
 			}
 			if err := h.kept(again.powerCut(nil)); err != nil {
 				t.Errorf("%s, power cut: %v", name, err)
 			}
+
 			for i := range uint64(4) {
 				l, err := open(again.powerCut(rand.New(rand.NewPCG(uint64(crash), i))), Options{Key: testKey, SegmentBytes: minSegmentBytes})
 				if err != nil {
@@ -217,15 +238,19 @@ func TestFailedLogRefusesEverythingForGood(t *testing.T) {
 	if err := l.Append(batchOf("a", 0, 3), nil).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	d.mu.Lock()
-	d.failAt, d.err = d.ops+1, syscall.ENOSPC // once: the log must not try again
+	d.failAt = d.ops + 1
+	d.err = syscall.ENOSPC // once: the log must not try again
 	d.mu.Unlock()
+
 	for range 3 {
 		ticket := l.Append(batchOf("a", 0, 3), nil)
 		if err := ticket.Wait(t.Context()); !errors.Is(err, ErrUnavailable) || !errors.Is(err, syscall.ENOSPC) {
 			t.Fatalf("got %v, want ErrUnavailable for a full disk", err)
 		}
 	}
+
 	if err := l.Record(t.Context(), ControlEntry{Kind: KindStop}); !errors.Is(err, ErrUnavailable) {
 		t.Fatalf("got %v, want ErrUnavailable", err)
 	}
@@ -244,6 +269,7 @@ func TestClosedLogRefuses(t *testing.T) {
 	l := mustOpen(t, t.TempDir(), Options{})
 	ticket := l.Append(batchOf("a", 0, 3), nil)
 	mustClose(t, l)
+
 	if err := ticket.Wait(t.Context()); err != nil {
 		t.Fatalf("what was pending at Close: %v", err)
 	}

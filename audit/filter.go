@@ -45,19 +45,23 @@ func compile(f Filter) (*matcher, error) {
 	for _, k := range f.Kinds {
 		m.kinds |= 1 << k
 	}
+
 	if f.Offset != nil && (f.Topic == "" || f.Partition == nil) {
 		return nil, fmt.Errorf("compiling filter: an offset needs a topic and a partition")
 	}
 	if b, err := hex.DecodeString(strings.TrimPrefix(f.Module, "sha256:")); err == nil && len(b) == len(m.digest) {
 		m.digest = Digest(b)
 	}
+
 	if f.DecisionID != "" {
 		id, err := ParseDecisionID(f.DecisionID)
 		if err != nil {
 			return nil, err
 		}
-		m.id, m.hasID = id, true
+		m.id = id
+		m.hasID = true
 	}
+
 	return m, nil
 }
 
@@ -90,6 +94,7 @@ func (m *matcher) segment(s *summary) bool {
 		f.Outcome != "" && !m.segmentOutcome(s):
 		return false
 	}
+
 	return true
 }
 

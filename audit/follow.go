@@ -47,6 +47,7 @@ func (t *follower) run(ctx context.Context, f Filter) error {
 	if t.next, err = t.reader.firstToFollow(f); err != nil {
 		return err
 	}
+
 	tick := time.NewTicker(followInterval)
 	defer tick.Stop()
 	for {
@@ -78,11 +79,13 @@ func (t *follower) step(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+
 	for _, s := range segs {
 		if s.seal != nil && (s.seal.nextSeq <= t.next || !t.matcher.segment(s.seal)) {
 			t.next = max(t.next, s.seal.nextSeq)
 			continue
 		}
+
 		more, err := t.segment(ctx, s)
 		if err != nil || t.enough {
 			return false, err
@@ -91,16 +94,18 @@ func (t *follower) step(ctx context.Context) (bool, error) {
 			return true, nil
 		}
 	}
+
 	return true, nil
 }
 
 // segment gives out one segment's entries from t.next on. It returns false if
 // it stopped before the end.
-func (t *follower) segment(ctx context.Context, s *segment) (bool, error) {
+func (t *follower) segment(ctx context.Context, s *indexed) (bool, error) {
 	sc, err := t.reader.scanner(s)
 	if err != nil {
 		return false, err
 	}
+
 	defer sc.close()
 	for i := max(sc.view.frameOf(t.next), 0); i < len(sc.view.frames); i++ {
 		if ctx.Err() != nil {
@@ -110,6 +115,7 @@ func (t *follower) segment(ctx context.Context, s *segment) (bool, error) {
 			return false, err
 		}
 	}
+
 	return true, nil
 }
 
@@ -121,12 +127,14 @@ func (t *follower) item(it *item) (bool, error) {
 	if it.kind == KindBatch && it.batch.Outcome.Forwards() && t.matcher.batch(it.batch) && t.hold(it) {
 		return false, nil
 	}
+
 	t.next = it.seq + 1
 	t.matcher.rows(it, func(d Decision) bool {
 		t.left--
 		t.enough = !t.yield(d) || t.left == 0
 		return !t.enough
 	})
+
 	return !t.enough, nil
 }
 
@@ -135,7 +143,9 @@ func (t *follower) hold(it *item) bool {
 		return false
 	}
 	if t.held != it.seq {
-		t.held, t.since = it.seq, time.Now()
+		t.held = it.seq
+		t.since = time.Now()
 	}
+
 	return time.Since(t.since) < followPatience
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // follow collects what a follower gets until the test ends.
@@ -20,6 +22,7 @@ func follow(ctx context.Context, r *Reader, f Filter) chan Decision {
 			out <- d
 		}
 	}()
+
 	return out
 }
 
@@ -30,12 +33,14 @@ func TestFollowGivesWhatIsNewWithItsOffset(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		out := follow(ctx, l.reader, Filter{Kinds: []Kind{KindBatch}})
 		synctest.Wait()
+
 		for i := range 30 { // over several segments
 			seq := mustAppend(t, l, batchOf("new", int32(i), 2), nil)
 			time.Sleep(time.Second)
 			if len(out) != 0 {
 				t.Fatal("given out before its offset was known")
 			}
+
 			l.Bind(seq, Binding{BaseOffset: 70})
 			if d := <-out; d.Topic != "new" || d.Partition != int32(i) || d.Offset != 70 {
 				t.Fatalf("got %+v", d)
@@ -44,6 +49,7 @@ func TestFollowGivesWhatIsNewWithItsOffset(t *testing.T) {
 				t.Fatalf("got %+v", d)
 			}
 		}
+
 		cancel()
 		<-out
 		mustClose(t, l)
@@ -60,11 +66,13 @@ func TestFollowDoesNotWaitForEverForAnOffset(t *testing.T) {
 		e := batchOf("refused", 0, 2)
 		e.Outcome = OutcomeTimeout
 		mustAppend(t, l, e, nil)
+
 		if d := <-out; d.Topic != "lost" || d.Offset != -1 || d.Batch.State != StateUnknown {
 			t.Fatalf("got %+v", d)
 		}
 		<-out
 		<-out
+
 		if _, more := <-out; more {
 			t.Fatal("gave more than its limit")
 		}
@@ -80,6 +88,7 @@ func TestFollowBeginsWhereAsked(t *testing.T) {
 			l.Bind(mustAppend(t, l, batchOf("t", int32(i), 1), nil), Binding{BaseOffset: 0})
 			time.Sleep(time.Second)
 		}
+
 		from := time.Now().Add(-5*time.Second - time.Millisecond)
 		n := 0
 		for d, err := range l.reader.Follow(t.Context(), Filter{From: from, Limit: 5}) {
@@ -88,6 +97,7 @@ func TestFollowBeginsWhereAsked(t *testing.T) {
 			}
 			n++
 		}
+
 		if n != 5 {
 			t.Fatalf("%d decisions", n)
 		}
@@ -100,7 +110,7 @@ func TestReaderBesideAGatewaySeesWhatIsDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newMemFiles()
 		l := openMem(t, d, Options{SegmentBytes: minSegmentBytes})
-		r := newReader(d, func() (*mark, error) { return committedMark(d) })
+		r := newReader(d, func() (*segment.Mark, error) { return committedMark(d) })
 		want := 0
 		for range 40 {
 			mustAppend(t, l, batchOf("t", 0, 4), nil)
@@ -112,9 +122,11 @@ func TestReaderBesideAGatewaySeesWhatIsDurable(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+
 		release := d.hang()
 		ticket := l.Append(batchOf("t", 0, 4), nil)
 		synctest.Wait()
+
 		if n := len(collect(t, r, Filter{Topic: "t"})); n != want {
 			t.Fatalf("%d decisions before the flush, want %d", n, want)
 		}
@@ -122,6 +134,7 @@ func TestReaderBesideAGatewaySeesWhatIsDurable(t *testing.T) {
 		if err := ticket.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+
 		mustClose(t, l)
 		if n := len(collect(t, r, Filter{Topic: "t"})); n != want+4 {
 			t.Fatalf("%d decisions after the end, want %d", n, want+4)
@@ -134,6 +147,7 @@ func TestQueryEndsWithItsContext(t *testing.T) {
 	mustAppend(t, l, batchOf("t", 0, 4), nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
+
 	for _, err := range l.Query(ctx, Filter{}) {
 		if !errors.Is(err, context.Canceled) {
 			t.Fatalf("got %v", err)

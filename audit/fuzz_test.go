@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // randomBatch is any entry that validate takes.
@@ -18,6 +20,7 @@ func randomBatch(r *rand.Rand) *BatchEntry {
 		Outcome: Outcome(r.IntN(12)), Reason: text(5), nonce: r.Uint64N(3),
 		Payload:  Payload{Codec: uint8(r.IntN(5)), BytesIn: int(r.Int32()), BytesOut: int(r.Int32())},
 		Producer: Producer{ProducerID: r.Int64(), ProducerEpoch: int16(r.Uint32()), BaseSequence: int32(r.Uint32())}}
+
 	if r.IntN(3) == 0 {
 		e.Producer = Producer{-1, -1, -1}
 	}
@@ -27,6 +30,7 @@ func randomBatch(r *rand.Rand) *BatchEntry {
 	if e.nonce != 0 {
 		e.mac, e.Evidence = [16]byte{byte(r.Uint32())}, Evidence(r.IntN(2))
 	}
+
 	for range r.IntN(4) {
 		e.Modules = append(e.Modules, ModuleRef{text(12), Digest{byte(r.Uint32()), 1}})
 	}
@@ -38,9 +42,11 @@ func randomBatch(r *rand.Rand) *BatchEntry {
 		} else {
 			g.Module = uint8(r.IntN(len(e.Modules)))
 		}
+
 		e.Add(g, n)
 		e.Records += n
 	}
+
 	return e
 }
 
@@ -52,9 +58,11 @@ func TestEntriesReadBackAsWritten(t *testing.T) {
 		if err := want.validate(); err != nil {
 			t.Fatal(err)
 		}
+
 		base := r.Int64N(1 << 52)
 		e := encoder{dict: d}
 		e.batch(want, base)
+
 		if n := len(e.out) + len(e.defs) + 10; n > want.sizeBound() {
 			t.Fatalf("entry %d takes %d bytes, over its bound %d", i, n, want.sizeBound())
 		}
@@ -94,18 +102,21 @@ func FuzzBatchEntry(f *testing.F) {
 		e.batch(randomBatch(rand.New(rand.NewPCG(uint64(i), 3))), 77)
 		f.Add(e.out[1:])
 	}
+
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var e, again BatchEntry
 		c := cursor{b: b, strs: d.strs}
 		if c.batch(&e, 77) != nil {
 			return
 		}
+
 		enc := encoder{dict: newDict()}
 		enc.batch(&e, 77)
 		c = cursor{b: enc.out[1:], strs: enc.dict.strs}
 		if err := c.batch(&again, 77); err != nil || !reflect.DeepEqual(e, again) {
 			t.Fatalf("%v:\n got %+v\nwant %+v", err, again, e)
 		}
+
 		(&matcher{}).rows(&item{seq: 1, kind: KindBatch, batch: e.bounded(), bound: noBinding}, func(Decision) bool { return true })
 	})
 }
@@ -130,6 +141,7 @@ func FuzzSegment(f *testing.F) {
 		d := newMemFiles()
 		d.live[names[0]] = &memFile{dir: d, cache: bytes.Clone(b), dirty: map[int]bool{}}
 		_, verifyErr := verify(d)
+
 		l, err := open(d, Options{Key: testKey, SegmentBytes: minSegmentBytes})
 		if err != nil {
 			return
@@ -148,17 +160,18 @@ func FuzzPayload(f *testing.F) {
 	base := smallLog(f)
 	for _, name := range segmentsOf(base) {
 		s := base.live[name]
-		h, _ := parseHeader(s.cache)
-		w := newWindow(s, int64(len(s.cache)))
-		for off := int64(headerSize); ; {
-			fr, err := readFrame(w, h.marker, off)
+		h, _ := segment.ParseHeader(s.cache)
+		w := segment.NewWindow(s, int64(len(s.cache)))
+		for off := int64(segment.HeaderSize); ; {
+			fr, err := segment.ReadFrame(w, h.Marker, off)
 			if err != nil {
 				break
 			}
-			f.Add(bytes.Clone(fr.payload))
-			off = fr.end()
+			f.Add(bytes.Clone(fr.Payload))
+			off = fr.End()
 		}
 	}
+
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := parsePayload(b)
 		if err != nil {
@@ -167,12 +180,14 @@ func FuzzPayload(f *testing.F) {
 		if _, err := parseSeal(b); err == nil {
 			return
 		}
-		x := newIndex(header{firstSeq: p.firstSeq})
-		if err := x.add(&frame{payload: b, raw: b}); err != nil {
+
+		x := newIndex(segment.Header{FirstSeq: p.firstSeq})
+		if err := x.add(&segment.Frame{Payload: b, Raw: b}); err != nil {
 			return
 		}
+
 		s := newState(p.firstSeq)
-		if err := s.apply(&frame{payload: b, raw: b}); err == nil && s.seq != x.next {
+		if err := s.apply(&segment.Frame{Payload: b, Raw: b}); err == nil && s.seq != x.next {
 			t.Fatalf("replay comes to %d, reader to %d", s.seq, x.next)
 		}
 	})

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sort"
 	"sync"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // framePos is where a frame lies and the sequence number it begins with.
@@ -20,13 +22,13 @@ type bindKey struct {
 
 type epochAt struct {
 	seq   uint64 // first that it holds for
-	epoch epoch
+	epoch segment.Epoch
 }
 
 // index is what a reader keeps of one segment: its strings, frames and
 // bindings. That of the last segment grows.
 type index struct {
-	hdr header
+	hdr segment.Header
 
 	// guarded by mu
 	mu     sync.Mutex
@@ -39,42 +41,48 @@ type index struct {
 	epochs []epochAt
 }
 
-func newIndex(h header) *index {
-	return &index{hdr: h, end: headerSize, next: h.firstSeq, dict: &dict{}, byKey: make(map[bindKey]int32),
-		epochs: []epochAt{{h.firstSeq, h.epoch}}}
+func newIndex(h segment.Header) *index {
+	return &index{
+		hdr:    h,
+		end:    segment.HeaderSize,
+		next:   h.FirstSeq,
+		dict:   &dict{},
+		byKey:  make(map[bindKey]int32),
+		epochs: []epochAt{{h.FirstSeq, h.Epoch}},
+	}
 }
 
 // grow reads the frames between what is known and the end of the window.
-func (x *index) grow(w *window) error {
+func (x *index) grow(w *segment.Window) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for {
-		f, err := readFrame(w, x.hdr.marker, x.end)
-		if errors.Is(err, errNoFrame) {
+		f, err := segment.ReadFrame(w, x.hdr.Marker, x.end)
+		if errors.Is(err, segment.ErrNoFrame) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("reading segment %d: %w", x.hdr.number, err)
+			return fmt.Errorf("reading segment %d: %w", x.hdr.Number, err)
 		}
-		if f.sealed() {
+		if f.Sealed() {
 			return nil
 		}
 		if err := x.add(&f); err != nil {
-			return corrupt(x.hdr.number, x.end, "%w", err)
+			return segment.Corrupt(x.hdr.Number, x.end, "%w", err)
 		}
 	}
 }
 
 // sealedAt reports whether the frames end where a seal begins.
-func (x *index) sealedAt(w *window, at int64) bool {
+func (x *index) sealedAt(w *segment.Window, at int64) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	f, err := readFrame(w, x.hdr.marker, at)
-	return err == nil && f.sealed() && at == x.end
+	f, err := segment.ReadFrame(w, x.hdr.Marker, at)
+	return err == nil && f.Sealed() && at == x.end
 }
 
-func (x *index) add(f *frame) error {
-	p, err := parsePayload(f.payload)
+func (x *index) add(f *segment.Frame) error {
+	p, err := parsePayload(f.Payload)
 	if err != nil {
 		return err
 	}
@@ -87,8 +95,9 @@ func (x *index) add(f *frame) error {
 	if err := p.each(func(r rawEntry) error { return x.note(r, p.base) }); err != nil {
 		return err
 	}
+
 	x.frames = append(x.frames, framePos{x.end, p.firstSeq})
-	x.end = f.end()
+	x.end = f.End()
 	return nil
 }
 
@@ -114,6 +123,7 @@ func (x *index) note(r rawEntry, base int64) error {
 			x.epochs = append(x.epochs, epochAt{r.seq, at})
 		}
 	}
+
 	return nil
 }
 
@@ -138,6 +148,7 @@ func (x *index) covering(at coord, offset int64) []bind {
 			out = append(out, *b)
 		}
 	}
+
 	return out
 }
 
@@ -161,7 +172,7 @@ func (v *view) frameOf(seq uint64) int {
 	return sort.Search(len(v.frames), func(i int) bool { return v.frames[i].seq > seq }) - 1
 }
 
-func (v *view) epochOf(seq uint64) (e epoch) {
+func (v *view) epochOf(seq uint64) (e segment.Epoch) {
 	for _, at := range v.epochs {
 		if at.seq <= seq {
 			e = at.epoch

@@ -29,6 +29,7 @@ func appendForEver(dir string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+
 	var mu sync.Mutex
 	fail := make(chan error)
 	for g := range 8 {
@@ -39,21 +40,25 @@ func appendForEver(dir string, out io.Writer) error {
 					fail <- err
 					return
 				}
+
 				line := binary.BigEndian.AppendUint64(nil, ticket.Seq())
 				line = binary.BigEndian.AppendUint32(line, uint32(n%700))
 				mu.Lock()
 				_, err := out.Write(line)
 				mu.Unlock()
+
 				if err != nil {
 					fail <- err
 					return
 				}
+
 				if n%2 == 0 {
 					l.Bind(ticket.Seq(), Binding{BaseOffset: int64(n) * 1000})
 				}
 			}
 		}()
 	}
+
 	return <-fail
 }
 
@@ -61,6 +66,7 @@ func TestKilledProcessLosesNoResolvedTicket(t *testing.T) {
 	dir := t.TempDir()
 	resolved := map[uint64]int{}
 	rounds := 6
+
 	if testing.Short() {
 		rounds = 2
 	}
@@ -74,11 +80,13 @@ func TestKilledProcessLosesNoResolvedTicket(t *testing.T) {
 			}
 			got[d.Batch.Seq] = d.Batch.Records
 		}
+
 		for seq, n := range resolved {
 			if have, ok := got[seq]; !ok || have != n {
 				t.Fatalf("round %d: batch %d has %d records (found: %v), want %d", round, seq, have, ok, n)
 			}
 		}
+
 		mustClose(t, l)
 		if _, err := VerifyChain(dir); err != nil {
 			t.Fatalf("round %d: %v", round, err)
@@ -93,6 +101,7 @@ func killChild(t *testing.T, dir string, n int, resolved map[uint64]int) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+dir)
 	cmd.Stderr = os.Stderr
+
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -100,6 +109,7 @@ func killChild(t *testing.T, dir string, n int, resolved map[uint64]int) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+
 	in := bufio.NewReader(pipe)
 	line := make([]byte, 12)
 	for i := 0; ; i++ {
@@ -108,13 +118,16 @@ func killChild(t *testing.T, dir string, n int, resolved map[uint64]int) {
 				t.Fatal(err)
 			}
 		}
+
 		if _, err := io.ReadFull(in, line); err != nil {
 			if i < n {
 				t.Fatalf("child ended after %d tickets: %v", i, err)
 			}
 			break
 		}
+
 		resolved[binary.BigEndian.Uint64(line)] = int(binary.BigEndian.Uint32(line[8:]))
 	}
+
 	_ = cmd.Wait() // killed
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // bindDelay is how long what nobody waits for waits for a flush to share.
@@ -28,7 +30,7 @@ type Log struct {
 	closing chan struct{}
 	stopped chan struct{} // the committer has ended
 
-	committed atomic.Pointer[mark]
+	committed atomic.Pointer[segment.Mark]
 
 	closeOnce sync.Once
 	closeErr  error // owned by the committer until stopped is closed
@@ -63,6 +65,7 @@ func (t Ticket) Wait(ctx context.Context) error {
 		return t.flight.err
 	default:
 	}
+
 	wake(t.kick)
 	select {
 	case <-t.flight.done:
@@ -86,18 +89,22 @@ func (l *Log) Append(e *BatchEntry, evidence []byte) Ticket {
 	if err := e.validate(); err != nil {
 		return refused(err)
 	}
-	e.nonce, e.mac = 0, [16]byte{}
+	e.nonce = 0
+	e.mac = [16]byte{}
+
 	if evidence != nil {
 		e.nonce, e.mac = l.mac.next(evidence)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	if err := l.refusal(); err != nil {
 		return refused(err)
 	}
 	if e.Time.IsZero() {
 		e.Time = l.opt.Now()
 	}
+
 	seq, f := l.w.addBatch(e)
 	wake(l.nudge)
 	return Ticket{seq, f, l.kick}
@@ -145,12 +152,14 @@ func (l *Log) addControl(c ControlEntry) (Ticket, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	if err := l.refusal(); err != nil {
 		return Ticket{}, err
 	}
 	if c.Time.IsZero() {
 		c.Time = l.opt.Now()
 	}
+
 	seq, f := l.w.addControl(&c)
 	wake(l.nudge)
 	return Ticket{seq, f, l.kick}, nil
@@ -165,6 +174,7 @@ func (l *Log) Unbound() []BatchRef {
 	for _, r := range l.w.open {
 		refs = append(refs, *r)
 	}
+
 	slices.SortFunc(refs, func(a, b BatchRef) int { return int(int64(a.Seq - b.Seq)) })
 	return refs
 }
@@ -186,7 +196,7 @@ func (l *Log) ID(seq uint64, index int) DecisionID {
 // up to there was rewritten.
 func (l *Log) Head() (nextSeq uint64, chain [32]byte) {
 	m := l.committed.Load()
-	return m.nextSeq, m.chain
+	return m.NextSeq, m.Chain
 }
 
 // Err returns nil while the log takes entries.
@@ -209,18 +219,18 @@ func (l *Log) Close() error {
 
 // run is the committer: it alone writes. It ends when the log is closed or has
 // failed.
-func (l *Log) run(c *committer) {
+func (l *Log) run(c *segment.Committer) {
 	defer close(l.stopped)
-	l.closeErr = errors.Join(l.commitAll(c), c.close(), c.files.close())
+	l.closeErr = errors.Join(l.commitAll(c), c.Close(), c.Files.CloseFiles())
 }
 
-func (l *Log) commitAll(c *committer) error {
+func (l *Log) commitAll(c *segment.Committer) error {
 	for more := true; more; {
 		more = l.await()
 		// What comes meanwhile is left for those who wait for it.
 		for n := l.pending(); n > 0; n-- {
 			ch := l.take()
-			m, err := c.commit(ch)
+			m, err := c.Commit(ch.commit())
 			if err != nil {
 				return l.fail(ch, err)
 			}
@@ -243,7 +253,8 @@ func (l *Log) await() bool {
 		case <-patience:
 			return true
 		case <-nudge:
-			patience, nudge = time.After(bindDelay), nil
+			patience = time.After(bindDelay)
+			nudge = nil
 		case <-l.closing:
 			l.refuse(errClosed)
 			return false
@@ -308,12 +319,19 @@ func (l *Log) fail(ch *chunk, cause error) error {
 // ErrUnavailable.
 var errClosed = fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
 
-func openEntry(o Options, e epoch, cut int64) ControlEntry {
+func openEntry(o Options, e segment.Epoch, cut int64) ControlEntry {
 	id := keyID(o.Key)
-	c := ControlEntry{Kind: KindOpen, Subject: o.Node, Outcome: "opened", Time: o.Now(), Steps: []Step{
-		{Name: stepEpoch, Verdict: hex.EncodeToString(e[:])},
-		{Name: stepKeyID, Verdict: hex.EncodeToString(id[:])},
-	}}
+	c := ControlEntry{
+		Kind:    KindOpen,
+		Subject: o.Node,
+		Outcome: "opened",
+		Time:    o.Now(),
+		Steps: []Step{
+			{Name: stepEpoch, Verdict: hex.EncodeToString(e[:])},
+			{Name: stepKeyID, Verdict: hex.EncodeToString(id[:])},
+		},
+	}
+
 	if cut > 0 {
 		c.Steps = append(c.Steps, Step{Name: "torn_tail", Verdict: "cut", Detail: fmt.Sprintf("%d bytes", cut)})
 	}

@@ -37,6 +37,7 @@ func batchOf(topic string, partition int32, n int) *BatchEntry {
 			e.Add(Ruling{}, 1)
 		}
 	}
+
 	return e
 }
 
@@ -47,6 +48,7 @@ func mustOpen(t testing.TB, dir string, o Options) *Log {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	t.Cleanup(func() { l.Close() })
 	return l
 }
@@ -86,6 +88,7 @@ func collect(t testing.TB, l interface {
 	case *Reader:
 		r = q
 	}
+
 	var out []Decision
 	for d, err := range r.Query(t.Context(), f) {
 		if err != nil {
@@ -93,6 +96,7 @@ func collect(t testing.TB, l interface {
 		}
 		out = append(out, d)
 	}
+
 	return out
 }
 
@@ -114,26 +118,31 @@ func TestDecisionIsFoundByCoordinateAcrossReopen(t *testing.T) {
 			if len(ds) != 1 || ds[0].Index != i || ds[0].Outcome != want || ds[0].Principal != "User:alice" {
 				t.Fatalf("record %d: %+v, want outcome %s", i, ds, want)
 			}
+
 			d, err := q.Lookup(t.Context(), ds[0].ID.String())
 			if err != nil || d.Index != i || d.Outcome != want {
 				t.Fatalf("looking up %s: %+v, %v", ds[0].ID, d, err)
 			}
 		}
+
 		ds := collect(t, q, Filter{Topic: "alerts", Partition: ptr(int32(1)), Offset: ptr(int64(72))})
 		if len(ds) != 1 || ds[0].Index != 145 || ds[0].Reason != "suspicious" {
 			t.Fatalf("routed record: %+v", ds)
 		}
 	}
+
 	check(l)
 	r, err := OpenReader(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	check(r)
 	mustClose(t, l)
 	check(r)
 	l = mustOpen(t, dir, Options{})
 	check(l)
+
 	if u := l.Unbound(); len(u) != 0 {
 		t.Fatalf("unbound: %+v", u)
 	}
@@ -154,16 +163,19 @@ func TestSegmentsRollAndStayOneChain(t *testing.T) {
 			l.Bind(last, Binding{BaseOffset: int64(i) * 50})
 		}
 	}
+
 	open := l.Unbound()
 	if len(open) != 29 {
 		t.Fatalf("%d unbound, want 29", len(open))
 	}
+
 	mustClose(t, l)
 	l = mustOpen(t, dir, Options{SegmentBytes: 8 << 10})
 	again := l.Unbound()
 	if len(again) != len(open) {
 		t.Fatalf("%d unbound after reopening, want %d", len(again), len(open))
 	}
+
 	for i := range again {
 		if again[i].Seq != open[i].Seq || again[i].mac != open[i].mac || again[i].BaseSequence != 17 {
 			t.Fatalf("unbound %d: %+v, want %+v", i, again[i], open[i])
@@ -173,14 +185,17 @@ func TestSegmentsRollAndStayOneChain(t *testing.T) {
 		}
 		l.Bind(again[i].Seq, Binding{BaseOffset: int64(i) * 350, Recovered: true})
 	}
+
 	flushed(t, l)
 	if ds := collect(t, l, Filter{Principal: "User:p2"}); len(ds) != 40*50 {
 		t.Fatalf("%d decisions of p2, want 2000", len(ds))
 	}
+
 	ds := collect(t, l, Filter{Topic: "t0", Partition: ptr(int32(0)), Offset: ptr(int64(12))})
 	if len(ds) != 1 || !ds[0].Batch.Recovered {
 		t.Fatalf("recovered binding: %+v", ds)
 	}
+
 	mustClose(t, l)
 	rep, err := VerifyChain(dir)
 	if err != nil || rep.Batches != 200 || len(rep.Segments) < 3 || rep.Unbound != 0 {

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // macer makes the AES-256-GMACs of batches. A nonce used twice under one key
@@ -29,11 +31,12 @@ type macScratch struct {
 	tag   [16]byte
 }
 
-func newMACer(key [32]byte, e epoch) (*macer, error) {
+func newMACer(key [32]byte, e segment.Epoch) (*macer, error) {
 	block, err := aes.NewCipher(deriveKey(key, "guardlock audit batch mac v1", e[:]))
 	if err != nil {
 		return nil, err
 	}
+
 	aead, err := cipher.NewGCM(block)
 	if err != nil {
 		return nil, err
@@ -77,6 +80,7 @@ func checkMAC(key [32]byte, id macID, evidence []byte) bool {
 	if err != nil {
 		return false
 	}
+
 	mac := m.at(id.nonce, evidence)
 	return subtle.ConstantTimeCompare(mac[:], id.mac[:]) == 1
 }
@@ -93,12 +97,13 @@ func (r *Reader) HasKey(ctx context.Context, key [32]byte) (bool, error) {
 			return true, nil
 		}
 	}
+
 	return false, nil
 }
 
 // macID is a MAC with what is needed to make it again.
 type macID struct {
-	epoch epoch
+	epoch segment.Epoch
 	nonce uint64
 	mac   [16]byte
 }

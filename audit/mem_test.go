@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // memFiles is a directory in memory that knows what a disk would still hold
@@ -55,6 +57,7 @@ func (d *memFiles) op(effect func() error, gate func()) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ops++
+
 	if d.failAt == 0 || d.ops < d.failAt || d.ops > d.failAt && !d.from {
 		return effect()
 	}
@@ -66,10 +69,11 @@ func (d *memFiles) op(effect func() error, gate func()) error {
 			gate()
 		}
 	}
+
 	return d.err
 }
 
-func (d *memFiles) list() (names []string, err error) {
+func (d *memFiles) List() (names []string, err error) {
 	return names, d.op(func() error {
 		for n := range d.live {
 			names = append(names, n)
@@ -79,7 +83,7 @@ func (d *memFiles) list() (names []string, err error) {
 	}, nil)
 }
 
-func (d *memFiles) create(name string) (f file, err error) {
+func (d *memFiles) Create(name string) (f segment.File, err error) {
 	return f, d.op(func() error {
 		if d.live[name] != nil {
 			return fs.ErrExist
@@ -90,7 +94,7 @@ func (d *memFiles) create(name string) (f file, err error) {
 	}, nil)
 }
 
-func (d *memFiles) open(name string, _ bool) (f file, err error) {
+func (d *memFiles) Open(name string, _ bool) (f segment.File, err error) {
 	return f, d.op(func() error {
 		m := d.live[name]
 		if m == nil {
@@ -101,7 +105,7 @@ func (d *memFiles) open(name string, _ bool) (f file, err error) {
 	}, nil)
 }
 
-func (d *memFiles) rename(from, to string) error {
+func (d *memFiles) Rename(from, to string) error {
 	return d.op(func() error {
 		if d.live[from] == nil {
 			return fs.ErrNotExist
@@ -112,11 +116,11 @@ func (d *memFiles) rename(from, to string) error {
 	}, nil)
 }
 
-func (d *memFiles) remove(name string) error {
+func (d *memFiles) Remove(name string) error {
 	return d.op(func() error { delete(d.live, name); return nil }, nil)
 }
 
-func (d *memFiles) syncDir() error {
+func (d *memFiles) SyncDir() error {
 	return d.op(func() error {
 		d.durable = make(map[string]*memFile)
 		for n, f := range d.live {
@@ -126,7 +130,7 @@ func (d *memFiles) syncDir() error {
 	}, nil)
 }
 
-func (d *memFiles) lock() (io.Closer, error) {
+func (d *memFiles) Lock() (io.Closer, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.held {
@@ -136,7 +140,7 @@ func (d *memFiles) lock() (io.Closer, error) {
 	return memLock{d}, nil
 }
 
-func (d *memFiles) locked() (bool, error) {
+func (d *memFiles) Locked() (bool, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.held, nil
@@ -166,6 +170,7 @@ func (f *memFile) ReadAt(b []byte, off int64) (int, error) {
 	if off >= int64(len(f.cache)) {
 		return 0, io.EOF
 	}
+
 	n := copy(b, f.cache[off:])
 	if n < len(b) {
 		return n, io.EOF
@@ -182,36 +187,38 @@ func (f *memFile) WriteAt(b []byte, off int64) (int, error) {
 		for s := int(off) / sector; s <= (int(off)+len(b)-1)/sector; s++ {
 			f.dirty[s] = true
 		}
+
 		return nil
 	}, nil)
 	if err != nil {
 		return 0, err
 	}
+
 	return len(b), nil
 }
 
-func (f *memFile) append(b []byte, off int64) error {
+func (f *memFile) AppendDurable(b []byte, off int64) error {
 	if _, err := f.WriteAt(b, off); err != nil {
 		return err
 	}
-	return f.datasync()
+	return f.Datasync()
 }
 
 func (f *memFile) Close() error { return nil }
 
-func (d *memFiles) close() error { return nil }
+func (d *memFiles) CloseFiles() error { return nil }
 
-func (f *memFile) size() (int64, error) {
+func (f *memFile) Size() (int64, error) {
 	f.dir.mu.Lock()
 	defer f.dir.mu.Unlock()
 	return int64(len(f.cache)), nil
 }
 
-func (f *memFile) truncate(n int64) error {
+func (f *memFile) Truncate(n int64) error {
 	return f.dir.op(func() error { f.resize(int(n)); return nil }, nil)
 }
 
-func (f *memFile) reserve(n int64) error {
+func (f *memFile) Reserve(n int64) error {
 	return f.dir.op(func() error {
 		if int(n) > len(f.cache) {
 			f.resize(int(n))
@@ -220,18 +227,19 @@ func (f *memFile) reserve(n int64) error {
 	}, nil)
 }
 
-func (f *memFile) datasync() error {
+func (f *memFile) Datasync() error {
 	f.dir.mu.Lock()
 	f.dir.syncs++
 	gate := f.dir.gate
 	f.dir.mu.Unlock()
+
 	if gate != nil {
 		<-gate
 	}
 	return f.dir.op(func() error { f.persist(func(int) bool { return true }, true); return nil }, f.clean)
 }
 
-func (f *memFile) sync() error { return f.datasync() }
+func (f *memFile) Sync() error { return f.Datasync() }
 
 func (f *memFile) clean() { clear(f.dirty); f.sizeD = false }
 
@@ -262,6 +270,7 @@ func (d *memFiles) killed() *memFiles {
 	defer d.mu.Unlock()
 	n := newMemFiles()
 	copies := map[*memFile]*memFile{}
+
 	dup := func(f *memFile) *memFile {
 		if copies[f] == nil {
 			c := &memFile{dir: n, cache: slices.Clone(f.cache), disk: slices.Clone(f.disk), dirty: map[int]bool{}, sizeD: f.sizeD}
@@ -275,6 +284,7 @@ func (d *memFiles) killed() *memFiles {
 	for name, f := range d.live {
 		n.live[name] = dup(f)
 	}
+
 	for name, f := range d.durable {
 		n.durable[name] = dup(f)
 	}
@@ -288,6 +298,7 @@ func (d *memFiles) powerCut(r *rand.Rand) *memFiles {
 	if r != nil && r.IntN(2) == 0 { // the directory may have been written by itself, too
 		n.durable = n.live
 	}
+
 	n.live = n.durable
 	for _, f := range n.live {
 		if r != nil {
@@ -296,6 +307,7 @@ func (d *memFiles) powerCut(r *rand.Rand) *memFiles {
 		f.cache = slices.Clone(f.disk)
 		f.clean()
 	}
+
 	return n
 }
 

@@ -18,17 +18,22 @@ func TestABatchOfNothingButDroppedRecordsKeepsItsPlaces(t *testing.T) {
 	} {
 		l := openMem(t, newMemFiles(), Options{Node: "gw-1", Now: func() time.Time { return noon }})
 		e := batchOf("cards", 1, 0)
-		e.ProducerID, e.Records, e.Outcome = -1, 3+c.kept, OutcomeDropped
+		e.ProducerID = -1
+		e.Records = 3 + c.kept
+		e.Outcome = OutcomeDropped
 		e.Add(Ruling{Verdict: Dropped, Module: 1, Reason: "duplicate"}, 2)
 		e.Add(Ruling{Verdict: Routed, Module: 1, Reason: "suspicious", Route: "quarantine"}, 1)
+
 		if c.kept > 0 {
 			e.Outcome = OutcomeModified
 			e.Add(Ruling{}, c.kept)
 		}
+
 		seq := mustAppend(t, l, e, nil)
 		if open := l.Unbound(); len(open) != 1 || open[0].Stored != c.stored {
 			t.Errorf("%s: forwarded as %+v", name, open)
 		}
+
 		l.Bind(seq, Binding{BaseOffset: 70})
 		flushed(t, l)
 		for i, d := range collect(t, l, Filter{Topic: "cards"}) {

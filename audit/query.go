@@ -27,7 +27,8 @@ func (l *Log) Lookup(ctx context.Context, id string) (Decision, error) {
 // error ends the stream.
 func (r *Reader) Query(ctx context.Context, f Filter) iter.Seq2[Decision, error] {
 	return func(yield func(Decision, error) bool) {
-		left, stopped := f.Limit, false
+		left := f.Limit
+		stopped := false
 		err := r.query(ctx, f, func(d Decision) bool {
 			stopped = !yield(d, nil)
 			left--
@@ -44,12 +45,14 @@ func (r *Reader) query(ctx context.Context, f Filter, yield func(Decision) bool)
 	if err != nil {
 		return err
 	}
+
 	switch {
 	case m.hasID:
 		return r.byID(m, yield)
 	case f.Offset != nil:
 		return r.byCoordinate(m, yield)
 	}
+
 	return r.scan(ctx, m, func(it *item) (bool, error) { return m.rows(it, yield), nil })
 }
 
@@ -60,6 +63,7 @@ func (r *Reader) Lookup(ctx context.Context, id string) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
+
 	for d, err := range r.Query(ctx, Filter{DecisionID: id, ByBatch: parsed.Index < 0}) {
 		return d, err
 	}
@@ -75,6 +79,7 @@ func (r *Reader) byID(m *matcher, yield func(Decision) bool) error {
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
+
 	return err
 }
 
@@ -86,6 +91,7 @@ func (r *Reader) byCoordinate(m *matcher, yield func(Decision) bool) error {
 	if err != nil {
 		return err
 	}
+
 	found, err := r.covering(segs, coord{m.f.Cluster, m.f.Topic, *m.f.Partition}, *m.f.Offset)
 	if err != nil {
 		return err
@@ -93,6 +99,7 @@ func (r *Reader) byCoordinate(m *matcher, yield func(Decision) bool) error {
 	if m.f.Reverse {
 		slices.Reverse(found)
 	}
+
 	for _, b := range found {
 		more := true
 		err := r.atIn(segs, b.seq, func(it *item) {
@@ -102,10 +109,11 @@ func (r *Reader) byCoordinate(m *matcher, yield func(Decision) bool) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
-func (r *Reader) covering(segs []*segment, at coord, offset int64) ([]bind, error) {
+func (r *Reader) covering(segs []*indexed, at coord, offset int64) ([]bind, error) {
 	var found []bind
 	for _, s := range segs {
 		if s.seal != nil && !s.seal.covers(at, offset) {
@@ -115,8 +123,10 @@ func (r *Reader) covering(segs []*segment, at coord, offset int64) ([]bind, erro
 		if err != nil {
 			return nil, err
 		}
+
 		found = append(found, x.covering(at, offset)...)
 	}
+
 	return found, nil
 }
 
@@ -148,13 +158,22 @@ type Totals struct {
 // Summarize counts the decisions that match. Limit, Reverse and ByBatch mean
 // nothing here.
 func (r *Reader) Summarize(ctx context.Context, f Filter) (Totals, error) {
-	t := Totals{Outcomes: make(map[string]int64), Modules: make(map[string]int64), Reasons: make(map[string]int64),
-		Topics: make(map[string]map[string]int64)}
-	f.Limit, f.Reverse, f.ByBatch = 0, false, false
+	t := Totals{
+		Outcomes: make(map[string]int64),
+		Modules:  make(map[string]int64),
+		Reasons:  make(map[string]int64),
+		Topics:   make(map[string]map[string]int64),
+	}
+
+	f.Limit = 0
+	f.Reverse = false
+	f.ByBatch = false
+
 	m, err := compile(f)
 	if err != nil {
 		return t, err
 	}
+
 	if m.hasID || f.Offset != nil { // at most a few rows
 		for d, err := range r.Query(ctx, f) {
 			if err != nil {
@@ -164,6 +183,7 @@ func (r *Reader) Summarize(ctx context.Context, f Filter) (Totals, error) {
 		}
 		return t, nil
 	}
+
 	return t, r.scan(ctx, m, func(it *item) (bool, error) {
 		t.item(m, it)
 		return true, nil
@@ -187,14 +207,17 @@ func (t *Totals) item(m *matcher, it *item) {
 		}
 		return
 	}
+
 	e := it.batch
 	if !m.batch(e) {
 		return
 	}
+
 	counts := make([]int64, max(len(e.Rulings), 1))
 	for _, r := range e.Runs {
 		counts[r.Ruling] += int64(r.Count)
 	}
+
 	if len(e.Runs) == 0 {
 		counts[0] = int64(e.decisions())
 	}
@@ -204,6 +227,7 @@ func (t *Totals) item(m *matcher, it *item) {
 			t.add(e.Cluster, e.Topic, &f, counts[i])
 		}
 	}
+
 	if t.Decisions > before {
 		t.Batches++
 	}
@@ -215,13 +239,16 @@ func (t *Totals) add(cluster, topic string, f *fate, n int64) {
 	if t.Topics[cluster] == nil {
 		t.Topics[cluster] = make(map[string]int64)
 	}
+
 	t.Topics[cluster][topic] += n
 	if f.reason != "" {
 		t.Reasons[f.reason] += n
 	}
+
 	if f.module == nil {
 		t.Modules[""] += n
 		return
 	}
+
 	t.Modules[f.module.Name] += n
 }

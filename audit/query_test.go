@@ -34,42 +34,59 @@ func mixed(t testing.TB) *Log {
 		}
 		return seq
 	}
+
 	add(batchOf("cards", 1, 100), 500) // passed, modified, dropped, routed
 	plain := batchOf("cards", 1, 10)
-	plain.Outcome, plain.Rulings, plain.Runs, plain.Modules = OutcomePassed, nil, nil, []ModuleRef{gdpr}
+	plain.Outcome = OutcomePassed
+	plain.Rulings = nil
+	plain.Runs = nil
+	plain.Modules = []ModuleRef{gdpr}
 	plain.Add(Ruling{}, 10)
-	plain.Source, plain.TLS = "::ffff:192.0.2.7", TLS{"TLS 1.3", "TLS_AES_128_GCM_SHA256", carol}
+	plain.Source = "::ffff:192.0.2.7"
+	plain.TLS = TLS{"TLS 1.3", "TLS_AES_128_GCM_SHA256", carol}
 	add(plain, 600)
 	refused := batchOf("cards", 1, 3)
-	refused.Outcome, refused.Reason, refused.Runs, refused.Rulings = OutcomeRejected, "score_high", nil, nil
+	refused.Outcome = OutcomeRejected
+	refused.Reason = "score_high"
+	refused.Runs = nil
+	refused.Rulings = nil
 	refused.Add(Ruling{}, 1)
 	refused.Add(Ruling{Verdict: Rejected, Module: 1, Reason: "score_high"}, 1)
 	refused.Add(Ruling{Verdict: Modified, Module: 0, Reason: "masked"}, 1)
 	add(refused, -1)
 	trap := batchOf("cards", 1, 7)
-	trap.Outcome, trap.Reason, trap.Runs, trap.Rulings = OutcomeTrap, "trap", nil, nil
+	trap.Outcome = OutcomeTrap
+	trap.Reason = "trap"
+	trap.Runs = nil
+	trap.Rulings = nil
 	add(trap, -1)
 	loose := batchOf("logs", 0, 60) // no producer id: dropped and routed are taken out
-	loose.ProducerID, loose.Principal, loose.Modules = -1, "User:bob", []ModuleRef{gdpr, {Name: "other", Digest: Digest{1}}}
+	loose.ProducerID = -1
+	loose.Principal = "User:bob"
+	loose.Modules = []ModuleRef{gdpr, {Name: "other", Digest: Digest{1}}}
 	add(loose, 40)
 	lost := batchOf("cards", 1, 5)
 	seq := add(lost, -1)
 	l.Bind(seq, Binding{BaseOffset: 9, ErrorCode: 87})
+
 	err := l.Record(t.Context(), ControlEntry{Kind: KindAdmission, Subject: "module gdpr", Module: gdpr, Principal: "ann@example.com",
 		Outcome: "denied", Reason: "expired", Revision: "sha256:00ff", Time: now,
 		Steps: []Step{{"signature", "passed", ""}, {"approvals", "failed", "expired on 2026-02-01"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for i := range 40 { // push the rest into later segments
 		e := batchOf("filler", int32(i), 200)
 		e.ClientID = fmt.Sprintf("client-%0100d", i)
 		add(e, int64(i))
 	}
+
 	flushed(t, l)
 	if n := len(segmentsOf(d)); n < 3 {
 		t.Fatalf("%d segments", n)
 	}
+
 	return l
 }
 
@@ -118,6 +135,7 @@ func TestFiltersChoose(t *testing.T) {
 		if len(got) != c.want {
 			t.Errorf("%s: %d rows, want %d", name, len(got), c.want)
 		}
+
 		c.f.Reverse = true
 		back := collect(t, l, c.f)
 		for i := range back {
@@ -125,6 +143,7 @@ func TestFiltersChoose(t *testing.T) {
 				t.Fatalf("%s: row %d backwards is %s, want %s", name, i, back[i].ID, got[len(got)-1-i].ID)
 			}
 		}
+
 		if len(back) != c.want {
 			t.Errorf("%s, backwards: %d rows, want %d", name, len(back), c.want)
 		}
@@ -147,6 +166,7 @@ func TestOffsetsSkipRecordsThatWereTakenOut(t *testing.T) {
 			t.Errorf("offset %d: %+v, want index %d", offset, ds, index)
 		}
 	}
+
 	if ds := collect(t, l, Filter{Topic: "logs", Partition: ptr(int32(0)), Offset: ptr(int64(98))}); len(ds) != 0 {
 		t.Errorf("behind the batch: %+v", ds)
 	}
@@ -175,6 +195,7 @@ func TestJSONIsStable(t *testing.T) {
 	} {
 		rows = append(rows, collect(t, l, f)...)
 	}
+
 	for i := range rows {
 		rows[i].ID.Node = 0x00c0ffee // random in life
 	}
@@ -187,6 +208,7 @@ func golden(t *testing.T, name string, v any) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	got = append(got, '\n')
 	path := "testdata/" + name
 	if *update {
@@ -194,6 +216,7 @@ func golden(t *testing.T, name string, v any) {
 			t.Fatal(err)
 		}
 	}
+
 	want, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -213,11 +236,13 @@ func TestLookupFindsEveryKindOfDecision(t *testing.T) {
 			}
 		}
 	}
+
 	trap := collect(t, l, Filter{Outcome: "trap"})[0].ID
 	trap.Index = 6
 	if d, err := l.Lookup(t.Context(), trap.String()); err != nil || d.Index != 6 || d.Outcome != "trap" {
 		t.Errorf("record of a batch refused whole: %+v, %v", d, err)
 	}
+
 	trap.Index = 7
 	other := DecisionID{Node: trap.Node + 1, Seq: 2}
 	for _, id := range []string{trap.String(), other.String(), DecisionID{Node: trap.Node, Seq: 1 << 50}.String()} {
@@ -225,6 +250,7 @@ func TestLookupFindsEveryKindOfDecision(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want ErrNotFound", id, d, err)
 		}
 	}
+
 	if _, err := l.Lookup(t.Context(), "gl-oops"); err == nil || errors.Is(err, ErrNotFound) {
 		t.Errorf("malformed id: %v", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"sync"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // maxIndexes is how many finished segments a reader keeps indexes of.
@@ -13,28 +15,28 @@ const maxIndexes = 4
 // and may be used beside a gateway that is writing: then it sees what is
 // durable. Its methods are safe for concurrent use.
 type Reader struct {
-	files files
+	files segment.Files
 	// position gives the durable end of the log; nil if nobody is writing, so
 	// that every complete frame counts.
-	position func() (*mark, error)
+	position func() (*segment.Mark, error)
 
 	// guarded by mu
 	mu    sync.Mutex
-	segs  []*segment
+	segs  []*indexed
 	late  map[bindKey]bind // from seals: bindings of batches in earlier segments
 	clock uint64
 }
 
-// segment is one segment as a reader knows it. A new value takes its place when
+// indexed is one segment as a reader knows it. A new value takes its place when
 // it is sealed.
-type segment struct {
-	hdr  header
+type indexed struct {
+	hdr  segment.Header
 	seal *summary // nil for the last
 	idx  *index   // guarded by Reader.mu; nil until needed
 	used uint64   // guarded by Reader.mu
 }
 
-func newReader(d files, position func() (*mark, error)) *Reader {
+func newReader(d segment.Files, position func() (*segment.Mark, error)) *Reader {
 	return &Reader{files: d, position: position, late: make(map[bindKey]bind)}
 }
 
@@ -43,37 +45,40 @@ func OpenReader(dir string) (*Reader, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("opening audit log: %w", err)
 	}
-	d := diskFiles{dir: dir}
-	return newReader(d, func() (*mark, error) { return committedMark(d) }), nil
+	d := segment.Disk{Dir: dir}
+	return newReader(d, func() (*segment.Mark, error) { return committedMark(d) }), nil
 }
 
 // committedMark returns the mark while a gateway writes, else nil: a mark may
 // be older than the frames.
-func committedMark(d files) (*mark, error) {
-	busy, err := d.locked()
+func committedMark(d segment.Files) (*segment.Mark, error) {
+	busy, err := d.Locked()
 	if err != nil || !busy {
 		return nil, err
 	}
+
 	for range 100 { // a mark read while it is written does not add up
-		m, ok, err := readMark(d)
+		m, ok, err := segment.ReadMark(d)
 		if err != nil || ok {
 			return &m, err
 		}
 	}
-	return &mark{}, nil // a gateway is making the log
+
+	return &segment.Mark{}, nil // a gateway is making the log
 }
 
 // Close forgets what the reader knows.
 func (r *Reader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.segs, r.late = nil, make(map[bindKey]bind)
+	r.segs = nil
+	r.late = make(map[bindKey]bind)
 	return nil
 }
 
 // refresh brings the list of segments and the last one's index up to date. The
 // result is oldest first, and the caller's.
-func (r *Reader) refresh() ([]*segment, error) {
+func (r *Reader) refresh() ([]*indexed, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m, err := r.position()
@@ -83,134 +88,152 @@ func (r *Reader) refresh() ([]*segment, error) {
 	if err := r.list(m); err != nil {
 		return nil, err
 	}
+
 	if n := len(r.segs); n > 0 {
 		if err := r.growLast(r.segs[n-1], m); err != nil {
 			return nil, err
 		}
 	}
-	return append([]*segment(nil), r.segs...), nil
+
+	return append([]*indexed(nil), r.segs...), nil
 }
 
 // list learns of segments that are new, and of seals.
-func (r *Reader) list(m *mark) error {
+func (r *Reader) list(m *segment.Mark) error {
 	// A mark behind what was seen is that of a gateway which is still opening.
-	if m != nil && len(r.segs) > 0 && int(m.segment) <= len(r.segs) {
+	if m != nil && len(r.segs) > 0 && int(m.Segment) <= len(r.segs) {
 		return nil
 	}
-	all, err := numbers(r.files)
+	all, err := segment.Numbers(r.files)
 	if err != nil {
 		return err
 	}
+
 	if m != nil {
-		if int(m.segment) > len(all) {
-			return fmt.Errorf("%w: segment %d is missing: the committed mark names it", ErrCorrupt, m.segment)
+		if int(m.Segment) > len(all) {
+			return fmt.Errorf("%w: segment %d is missing: the committed mark names it", ErrCorrupt, m.Segment)
 		}
-		all = all[:m.segment]
+		all = all[:m.Segment]
 	}
+
 	for i, n := range all {
 		last := i == len(all)-1
 		if i < len(r.segs) && (r.segs[i].seal != nil || last) {
 			continue
 		}
+
 		s, err := r.load(n, last)
 		if err != nil {
 			return err
 		}
 		r.segs = append(r.segs[:i], s)
 	}
+
 	return nil
 }
 
 // load reads a segment's header, and its seal unless it is the last.
-func (r *Reader) load(number uint32, last bool) (*segment, error) {
+func (r *Reader) load(number uint32, last bool) (*indexed, error) {
 	f, size, err := r.openSegment(number)
 	if err != nil {
 		return nil, err
 	}
+
 	defer f.Close()
-	w := newWindow(f, size)
-	s := &segment{}
-	if s.hdr, err = readHeader(w, number); err != nil || last {
+	w := segment.NewWindow(f, size)
+	s := &indexed{}
+	if s.hdr, err = segment.ReadHeader(w, number); err != nil || last {
 		return s, err
 	}
 	if s.seal, _, err = sealOf(w, &s.hdr); err != nil {
 		return nil, err
 	}
+
 	for _, b := range s.seal.late {
 		r.late[bindKey{b.seq, b.route}] = b
 	}
 	return s, nil
 }
 
-func (r *Reader) openSegment(number uint32) (file, int64, error) {
-	f, err := r.files.open(segmentName(number), false)
+func (r *Reader) openSegment(number uint32) (segment.File, int64, error) {
+	f, err := r.files.Open(segment.Name(number), false)
 	if err != nil {
 		return nil, 0, fmt.Errorf("opening segment %d: %w", number, err)
 	}
-	size, err := f.size()
+
+	size, err := f.Size()
 	if err != nil {
 		f.Close()
 		return nil, 0, fmt.Errorf("sizing segment %d: %w", number, err)
 	}
+
 	return f, size, nil
 }
 
-func (r *Reader) growLast(s *segment, m *mark) error {
+func (r *Reader) growLast(s *indexed, m *segment.Mark) error {
 	fresh := s.idx == nil
 	if fresh {
 		s.idx = newIndex(s.hdr)
 	}
-	if m != nil && (m.end <= s.idx.end || m.segment != s.hdr.number) {
+	if m != nil && (m.End <= s.idx.end || m.Segment != s.hdr.Number) {
 		return nil
 	}
-	f, size, err := r.openSegment(s.hdr.number)
+
+	f, size, err := r.openSegment(s.hdr.Number)
 	if err != nil {
 		return err
 	}
+
 	defer f.Close()
 	if m != nil {
-		size = min(size, m.end)
+		size = min(size, m.End)
 	}
-	w := newWindow(f, size)
+
+	w := segment.NewWindow(f, size)
 	if err := s.idx.grow(w); err != nil {
 		return err
 	}
+
 	if m == nil && fresh { // no answer rather than one from half a segment
-		at, found, err := w.anyFrame(s.hdr.marker, s.idx.end)
+		at, found, err := w.AnyFrame(s.hdr.Marker, s.idx.end)
 		if err != nil {
 			return err
 		}
 		if found && !s.idx.sealedAt(w, at) {
-			return corrupt(s.hdr.number, s.idx.end, "bad frame, but a good one follows at byte %d", at)
+			return segment.Corrupt(s.hdr.Number, s.idx.end, "bad frame, but a good one follows at byte %d", at)
 		}
 	}
-	if m != nil && s.idx.end != m.end {
-		return corrupt(s.hdr.number, s.idx.end, "ends before byte %d, which the committed mark says is durable", m.end)
+
+	if m != nil && s.idx.end != m.End {
+		return segment.Corrupt(s.hdr.Number, s.idx.end, "ends before byte %d, which the committed mark says is durable", m.End)
 	}
 	return nil
 }
 
 // indexOf returns a segment's index, making it if need be.
-func (r *Reader) indexOf(s *segment) (*index, error) {
+func (r *Reader) indexOf(s *indexed) (*index, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.clock++
 	s.used = r.clock
+
 	if s.idx != nil {
 		return s.idx, nil
 	}
-	f, size, err := r.openSegment(s.hdr.number)
+	f, size, err := r.openSegment(s.hdr.Number)
 	if err != nil {
 		return nil, err
 	}
+
 	defer f.Close()
 	x := newIndex(s.hdr)
-	if err := x.grow(newWindow(f, size)); err != nil {
+	if err := x.grow(segment.NewWindow(f, size)); err != nil {
 		return nil, err
 	}
 	if s.seal != nil && x.next != s.seal.nextSeq {
-		return nil, corrupt(s.hdr.number, x.end, "frames end at sequence number %d, the seal says %d", x.next, s.seal.nextSeq)
+		return nil, segment.Corrupt(s.hdr.Number, x.end, "frames end at sequence number %d, the seal says %d", x.next, s.seal.nextSeq)
 	}
+
 	s.idx = x
 	r.evict()
 	return x, nil
@@ -219,7 +242,7 @@ func (r *Reader) indexOf(s *segment) (*index, error) {
 // evict drops the indexes that were not used for longest. Callers hold mu.
 func (r *Reader) evict() {
 	for {
-		var oldest *segment
+		var oldest *indexed
 		n := 0
 		for _, s := range r.segs {
 			if s.idx == nil || s.seal == nil {
@@ -230,6 +253,7 @@ func (r *Reader) evict() {
 				oldest = s
 			}
 		}
+
 		if n <= maxIndexes {
 			return
 		}
@@ -245,6 +269,7 @@ func (r *Reader) binding(x *index, k bindKey) (bind, bool) {
 	r.mu.Lock()
 	b, ok := r.late[k]
 	var last *index
+
 	if n := len(r.segs); n > 0 {
 		last = r.segs[n-1].idx
 	}
@@ -252,6 +277,7 @@ func (r *Reader) binding(x *index, k bindKey) (bind, bool) {
 	if ok || last == nil || last == x {
 		return b, ok
 	}
+
 	return last.binding(k)
 }
 
@@ -266,5 +292,6 @@ func (r *Reader) refOf(seq uint64) (*BatchRef, error) {
 	if err == nil && ref == nil {
 		err = ErrNotFound
 	}
+
 	return ref, err
 }

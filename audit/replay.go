@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // Open opens the log in dir, making it if need be. It replays the last segment,
@@ -16,10 +18,11 @@ import (
 // follow, frames missing below the committed mark. Earlier segments are checked
 // for their seals and links only; VerifyChain reads everything.
 func Open(dir string, o Options) (*Log, error) {
-	d, err := openDisk(dir)
+	d, err := segment.OpenDisk(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening audit log: %w", err)
 	}
+
 	l, err := open(d, o)
 	if err != nil {
 		return nil, fmt.Errorf("opening audit log %s: %w", dir, err)
@@ -27,41 +30,47 @@ func Open(dir string, o Options) (*Log, error) {
 	return l, nil
 }
 
-func open(d files, o Options) (*Log, error) {
+func open(d segment.Files, o Options) (*Log, error) {
 	o = o.withDefaults()
-	if len(o.Node) > maxNodeBytes {
-		return nil, errors.Join(fmt.Errorf("node name is longer than %d bytes", maxNodeBytes), d.close())
+	if len(o.Node) > segment.MaxNodeBytes {
+		return nil, errors.Join(fmt.Errorf("node name is longer than %d bytes", segment.MaxNodeBytes), d.CloseFiles())
 	}
-	lock, err := d.lock()
+
+	lock, err := d.Lock()
 	if err != nil {
-		return nil, errors.Join(err, d.close())
+		return nil, errors.Join(err, d.CloseFiles())
 	}
+
 	l, err := openLocked(d, o, lock)
 	if err != nil {
-		return nil, errors.Join(err, d.close(), lock.Close())
+		return nil, errors.Join(err, d.CloseFiles(), lock.Close())
 	}
 	return l, nil
 }
 
-func openLocked(d files, o Options, lock io.Closer) (*Log, error) {
+func openLocked(d segment.Files, o Options, lock io.Closer) (*Log, error) {
 	r := &replay{files: d, opt: o}
 	c, err := r.run()
 	if err != nil {
-		return nil, errors.Join(err, closeIf(r.file))
+		return nil, errors.Join(err, segment.CloseIf(r.file))
 	}
+
 	l, err := newLog(r, c, lock)
 	if err != nil {
-		return nil, errors.Join(err, c.close())
+		return nil, errors.Join(err, c.Close())
 	}
+
 	go l.run(c)
 	t, err := l.addControl(openEntry(o, r.epoch, r.torn))
 	if err == nil {
 		err = t.Wait(context.Background()) // no MAC is made before its epoch is on disk
 	}
+
 	if err != nil {
 		l.lock = nopCloser{} // the caller gives the lock back
 		return nil, errors.Join(err, l.Close())
 	}
+
 	return l, nil
 }
 
@@ -69,215 +78,253 @@ type nopCloser struct{}
 
 func (nopCloser) Close() error { return nil }
 
-func newLog(r *replay, c *committer, lock io.Closer) (*Log, error) {
+func newLog(r *replay, c *segment.Committer, lock io.Closer) (*Log, error) {
 	mac, err := newMACer(r.opt.Key, r.epoch)
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{opt: r.opt, mac: mac, logID: c.hdr.logID, lock: lock,
-		kick: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
-		closing: make(chan struct{}), stopped: make(chan struct{}),
-		w: newWriter(r.state, r.opt.SegmentBytes, c.off)}
-	m := mark{segment: c.hdr.number, end: c.off, nextSeq: r.state.seq, chain: c.chain}
-	if err := c.publish(&m); err != nil {
+
+	l := &Log{
+		opt:     r.opt,
+		mac:     mac,
+		logID:   c.Header.LogID,
+		lock:    lock,
+		kick:    make(chan struct{}, 1),
+		nudge:   make(chan struct{}, 1),
+		closing: make(chan struct{}),
+		stopped: make(chan struct{}),
+		w:       newWriter(r.state, r.opt.SegmentBytes, c.Off),
+	}
+
+	m := segment.Mark{
+		Segment: c.Header.Number,
+		End:     c.Off,
+		NextSeq: r.state.seq,
+		Chain:   c.Chain,
+	}
+	if err := c.Publish(&m); err != nil {
 		return nil, err
 	}
+
 	l.committed.Store(&m)
-	l.reader = newReader(r.files, func() (*mark, error) { return l.committed.Load(), nil })
+	l.reader = newReader(r.files, func() (*segment.Mark, error) { return l.committed.Load(), nil })
 	return l, r.recallOpen(l.reader)
 }
 
 // replay brings a directory to the state that a committer can go on from.
 type replay struct {
-	files files
+	files segment.Files
 	opt   Options
-	epoch epoch // the new one
+	epoch segment.Epoch // the new one
 	state *state
-	torn  int64 // bytes cut
-	file  file  // last segment
+	torn  int64        // bytes cut
+	file  segment.File // last segment
 }
 
-func (r *replay) run() (*committer, error) {
+func (r *replay) run() (*segment.Committer, error) {
 	if _, err := rand.Read(r.epoch[:]); err != nil {
 		return nil, fmt.Errorf("drawing epoch: %w", err)
 	}
 	if err := r.sweep(); err != nil {
 		return nil, err
 	}
-	all, err := numbers(r.files)
+
+	all, err := segment.Numbers(r.files)
 	if err != nil {
 		return nil, err
 	}
-	m, marked, err := readMark(r.files)
+
+	m, marked, err := segment.ReadMark(r.files)
 	if err != nil {
 		return nil, fmt.Errorf("reading committed mark: %w", err)
 	}
-	if marked && int(m.segment) > len(all) {
-		return nil, fmt.Errorf("%w: segment %d is missing: the committed mark names it", ErrCorrupt, m.segment)
+	if marked && int(m.Segment) > len(all) {
+		return nil, fmt.Errorf("%w: segment %d is missing: the committed mark names it", ErrCorrupt, m.Segment)
 	}
-	c := &committer{files: r.files, limit: r.opt.SegmentBytes, noSync: r.opt.InsecureNoSync}
+
+	c := &segment.Committer{Files: r.files, Limit: r.opt.SegmentBytes, NoSync: r.opt.InsecureNoSync}
 	if len(all) == 0 {
 		err = r.fresh(c)
 	} else {
 		err = r.existing(c, all, m, marked)
 	}
+
 	if err != nil {
 		return nil, err
 	}
 	r.stamp(c)
-	if c.mark, err = openMark(r.files); err != nil {
-		return nil, fmt.Errorf("opening committed mark: %w", errors.Join(err, c.close()))
+	if c.Mark, err = segment.OpenMark(r.files); err != nil {
+		return nil, fmt.Errorf("opening committed mark: %w", errors.Join(err, c.Close()))
 	}
+
 	return c, nil
 }
 
 // sweep removes files that a crash left under temporary names.
 func (r *replay) sweep() error {
-	names, err := r.files.list()
+	names, err := r.files.List()
 	if err != nil {
 		return err
 	}
+
 	for _, name := range names {
 		if strings.HasSuffix(name, ".tmp") {
-			if err := r.files.remove(name); err != nil {
+			if err := r.files.Remove(name); err != nil {
 				return fmt.Errorf("removing temporary file: %w", err)
 			}
 		}
 	}
+
 	return nil
 }
 
-func (r *replay) fresh(c *committer) error {
-	if _, err := rand.Read(c.hdr.logID[:]); err != nil {
+func (r *replay) fresh(c *segment.Committer) error {
+	if _, err := rand.Read(c.Header.LogID[:]); err != nil {
 		return fmt.Errorf("drawing log id: %w", err)
 	}
 	r.state = newState(1)
 	r.stamp(c)
-	return c.begin(1)
+	return c.Begin(1)
 }
 
 // stamp sets what the headers of segments made from now on say of this Open.
-func (r *replay) stamp(c *committer) {
-	c.hdr.epoch, c.hdr.keyID, c.hdr.node = r.epoch, keyID(r.opt.Key), r.opt.Node
-	c.hdr.created = r.opt.Now().UnixMicro()
+func (r *replay) stamp(c *segment.Committer) {
+	c.Header.Epoch, c.Header.KeyID, c.Header.Node = r.epoch, keyID(r.opt.Key), r.opt.Node
+	c.Header.Created = r.opt.Now().UnixMicro()
 }
 
-func (r *replay) existing(c *committer, all []uint32, m mark, marked bool) error {
+func (r *replay) existing(c *segment.Committer, all []uint32, m segment.Mark, marked bool) error {
 	prev, err := r.sealedSegments(all[:len(all)-1])
 	if err != nil {
 		return err
 	}
+
 	number := all[len(all)-1]
-	if r.file, err = r.files.open(segmentName(number), true); err != nil {
+	if r.file, err = r.files.Open(segment.Name(number), true); err != nil {
 		return fmt.Errorf("opening segment %d: %w", number, err)
 	}
-	size, err := r.file.size()
+
+	size, err := r.file.Size()
 	if err != nil {
 		return fmt.Errorf("sizing segment %d: %w", number, err)
 	}
-	k, err := newWalk(newWindow(r.file, size), number)
+
+	k, err := segment.NewWalk(segment.NewWindow(r.file, size), number)
 	if err != nil {
 		return err
 	}
-	if err := prev.follows(&k.hdr); err != nil {
+	if err := prev.Follows(&k.Header); err != nil {
 		return err
 	}
-	if marked && m.segment == number {
-		k.mark = &m
+	if marked && m.Segment == number {
+		k.Mark = &m
 	}
 	if err := r.walkLast(k); err != nil {
 		return err
 	}
-	c.hdr, c.file, c.off, c.filled, c.chain = k.hdr, r.file, k.off, k.off, k.chain
+
+	c.Header, c.File, c.Off, c.Filled, c.Chain = k.Header, r.file, k.Off, k.Off, k.Chain
 	return r.repair(c, k)
 }
 
 // sealedSegments checks the links of all segments but the last, and begins the
 // state with what their last seal says is open.
-func (r *replay) sealedSegments(all []uint32) (link, error) {
-	prev, open := link{nextSeq: 1}, []uint64(nil)
+func (r *replay) sealedSegments(all []uint32) (segment.Link, error) {
+	prev := segment.Link{NextSeq: 1}
+	open := []uint64(nil)
 	for _, n := range all {
 		s, h, chain, err := r.sealed(n)
 		if err != nil {
-			return link{}, err
+			return segment.Link{}, err
 		}
-		if err := prev.follows(&h); err != nil {
-			return link{}, err
+		if err := prev.Follows(&h); err != nil {
+			return segment.Link{}, err
 		}
-		prev, open = link{number: n, nextSeq: s.nextSeq, chain: chain, logID: h.logID}, s.open
+
+		prev = segment.Link{Number: n, NextSeq: s.nextSeq, Chain: chain, LogID: h.LogID}
+		open = s.open
 	}
-	r.state = newState(prev.nextSeq)
+
+	r.state = newState(prev.NextSeq)
 	for _, seq := range open {
 		r.state.open[seq] = nil // see recallOpen
 	}
+
 	return prev, nil
 }
 
-func (r *replay) sealed(n uint32) (*summary, header, chainValue, error) {
-	f, err := r.files.open(segmentName(n), false)
+func (r *replay) sealed(n uint32) (*summary, segment.Header, segment.Chain, error) {
+	f, err := r.files.Open(segment.Name(n), false)
 	if err != nil {
-		return nil, header{}, chainValue{}, fmt.Errorf("opening segment %d: %w", n, err)
+		return nil, segment.Header{}, segment.Chain{}, fmt.Errorf("opening segment %d: %w", n, err)
 	}
+
 	defer f.Close()
-	size, err := f.size()
+	size, err := f.Size()
 	if err != nil {
-		return nil, header{}, chainValue{}, fmt.Errorf("sizing segment %d: %w", n, err)
+		return nil, segment.Header{}, segment.Chain{}, fmt.Errorf("sizing segment %d: %w", n, err)
 	}
-	w := newWindow(f, size)
-	h, err := readHeader(w, n)
+
+	w := segment.NewWindow(f, size)
+	h, err := segment.ReadHeader(w, n)
 	if err != nil {
-		return nil, h, chainValue{}, err
+		return nil, h, segment.Chain{}, err
 	}
+
 	s, chain, err := sealOf(w, &h)
 	return s, h, chain, err
 }
 
 // walkLast replays the last segment.
-func (r *replay) walkLast(k *walk) error {
-	r.state.epoch = k.hdr.epoch
-	if err := k.run(r.state); err != nil {
+func (r *replay) walkLast(k *segment.Walk) error {
+	r.state.epoch = k.Header.Epoch
+	if err := k.Run(r.state.apply); err != nil {
 		return err
 	}
+
 	var err error
-	if k.sealed {
-		_, err = k.footer()
+	if k.Sealed {
+		_, err = k.Footer()
 	} else {
-		r.torn, err = k.tail()
+		r.torn, err = k.Tail()
 	}
+
 	if err != nil {
 		return err
 	}
-	return k.metMark()
+	return k.MetMark()
 }
 
 // repair makes the last segment fit to go on with. A failed flush may have left
 // the last frame in the page cache but marked clean, so that flushing again
 // would do nothing: it is written again.
-func (r *replay) repair(c *committer, k *walk) error {
-	if k.last > 0 {
-		b := make([]byte, k.off-k.last)
-		if _, err := r.file.ReadAt(b, k.last); err != nil {
+func (r *replay) repair(c *segment.Committer, k *segment.Walk) error {
+	if k.Last > 0 {
+		b := make([]byte, k.Off-k.Last)
+		if _, err := r.file.ReadAt(b, k.Last); err != nil {
 			return fmt.Errorf("reading last frame: %w", err)
 		}
-		if _, err := r.file.WriteAt(b, k.last); err != nil {
+		if _, err := r.file.WriteAt(b, k.Last); err != nil {
 			return fmt.Errorf("writing last frame: %w", err)
 		}
 	}
-	if err := r.blank(k.off); err != nil {
+
+	if err := r.blank(k.Off); err != nil {
 		return fmt.Errorf("cutting torn tail: %w", err)
 	}
-	if k.sealed {
+	if k.Sealed {
 		return r.afterSeal(c, k)
 	}
-	if err := c.flush(r.file); err != nil {
-		return fmt.Errorf("flushing segment %d: %w", k.hdr.number, err)
+	if err := c.Flush(r.file); err != nil {
+		return fmt.Errorf("flushing segment %d: %w", k.Header.Number, err)
 	}
-	if c.noSync {
+	if c.NoSync {
 		return nil
 	}
-	if err := r.files.syncDir(); err != nil { // a crash may have come between rename and flush
+	if err := r.files.SyncDir(); err != nil { // a crash may have come between rename and flush
 		return fmt.Errorf("flushing directory: %w", err)
 	}
+
 	return nil
 }
 
@@ -291,23 +338,27 @@ func (r *replay) blank(from int64) error {
 }
 
 // afterSeal finishes a roll that a crash cut short.
-func (r *replay) afterSeal(c *committer, k *walk) error {
-	footer := appendFooter(nil, k.last)
-	if _, err := r.file.WriteAt(footer, k.off); err != nil {
+func (r *replay) afterSeal(c *segment.Committer, k *segment.Walk) error {
+	footer := segment.AppendFooter(nil, k.Last)
+	if _, err := r.file.WriteAt(footer, k.Off); err != nil {
 		return fmt.Errorf("writing footer: %w", err)
 	}
-	c.off += footerSize
-	if err := c.trim(); err != nil {
-		return fmt.Errorf("trimming segment %d: %w", k.hdr.number, err)
+
+	c.Off += segment.FooterSize
+	if err := c.Trim(); err != nil {
+		return fmt.Errorf("trimming segment %d: %w", k.Header.Number, err)
 	}
+
 	r.stamp(c)
 	sealed := r.file
-	c.file, r.file = nil, nil
+	c.File = nil
+	r.file = nil
+
 	if err := sealed.Close(); err != nil {
-		return fmt.Errorf("closing segment %d: %w", k.hdr.number, err)
+		return fmt.Errorf("closing segment %d: %w", k.Header.Number, err)
 	}
 	r.state.beginSegment()
-	return c.begin(r.state.seq)
+	return c.Begin(r.state.seq)
 }
 
 // recallOpen reads the facts of open batches that lie in earlier segments.
@@ -320,6 +371,7 @@ func (r *replay) recallOpen(rd *Reader) error {
 		if err != nil {
 			return fmt.Errorf("reading open batch %d: %w", seq, err)
 		}
+
 		r.state.open[seq] = ref
 	}
 	return nil

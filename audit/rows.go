@@ -31,6 +31,7 @@ func (e *BatchEntry) fates() []fate {
 		}
 		return []fate{{verdict: v, outcome: e.Outcome.String(), reason: e.Reason, module: e.soleModule()}}
 	}
+
 	out := make([]fate, len(e.Rulings))
 	for i := range e.Rulings {
 		out[i] = e.fate(&e.Rulings[i])
@@ -39,13 +40,21 @@ func (e *BatchEntry) fates() []fate {
 }
 
 func (e *BatchEntry) fate(r *Ruling) fate {
-	f := fate{verdict: r.Verdict, outcome: r.Verdict.String(), reason: r.Reason, route: r.Route, module: e.soleModule()}
+	f := fate{
+		verdict: r.Verdict,
+		outcome: r.Verdict.String(),
+		reason:  r.Reason,
+		route:   r.Route,
+		module:  e.soleModule(),
+	}
+
 	if r.Verdict != Passed {
 		f.module = &e.Modules[r.Module]
 	}
 	if e.Outcome.Forwards() {
 		return f
 	}
+
 	f.outcome = e.Outcome.String()
 	if r.Verdict != Rejected {
 		f.reason = e.Reason
@@ -53,6 +62,7 @@ func (e *BatchEntry) fate(r *Ruling) fate {
 			f.reason = ReasonOtherRecord
 		}
 	}
+
 	return f
 }
 
@@ -91,17 +101,26 @@ func (e *BatchEntry) stretches(fates []fate) []stretch {
 		return []stretch{{fate: &fates[0], count: e.Records}}
 	}
 	out := make([]stretch, 0, len(e.Runs))
-	index, stored, takesOut := 0, 0, e.takesOut()
+	index := 0
+	stored := 0
+	takesOut := e.takesOut()
 	for _, r := range e.Runs {
-		s := stretch{fate: &fates[r.Ruling], first: index, count: int(r.Count), stored: stored}
+		s := stretch{
+			fate:   &fates[r.Ruling],
+			first:  index,
+			count:  int(r.Count),
+			stored: stored,
+		}
 		if takesOut && s.fate.verdict.withdraws() {
 			s.stored = -1
 		} else {
 			stored += s.count
 		}
+
 		index += s.count
 		out = append(out, s)
 	}
+
 	return out
 }
 
@@ -112,16 +131,27 @@ func (m *matcher) rows(it *item, yield func(Decision) bool) bool {
 		if !m.control(it.control) {
 			return true
 		}
-		return yield(Decision{ID: DecisionID{it.node, it.seq, -1}, Kind: it.kind, Time: it.control.Time,
-			Coordinate: Coordinate{Offset: -1}, Index: -1, Outcome: it.control.Outcome, Reason: it.control.Reason,
-			Module: optionalModule(it.control.Module), Caller: Caller{Principal: it.control.Principal}, Control: it.control})
+		return yield(Decision{
+			ID:         DecisionID{it.node, it.seq, -1},
+			Kind:       it.kind,
+			Time:       it.control.Time,
+			Coordinate: Coordinate{Offset: -1},
+			Index:      -1,
+			Outcome:    it.control.Outcome,
+			Reason:     it.control.Reason,
+			Module:     optionalModule(it.control.Module),
+			Caller:     Caller{Principal: it.control.Principal},
+			Control:    it.control,
+		})
 	}
+
 	if !m.batch(it.batch) || !m.anyFate(it.batch) {
 		return true
 	}
 	e := it.batch.clone()
 	b := batchRows{it: it, e: e, info: it.info(e)}
 	stretches := e.stretches(e.fates())
+
 	if m.f.ByBatch || e.refusedWhole() && !(m.hasID && m.id.Index >= 0) {
 		return b.whole(m, stretches, yield)
 	}
@@ -138,6 +168,7 @@ func (m *matcher) anyFate(e *BatchEntry) bool {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -150,9 +181,20 @@ func (e *BatchEntry) clone() *BatchEntry {
 
 // info gathers what the rows of a batch share.
 func (it *item) info(e *BatchEntry) *BatchInfo {
-	info := &BatchInfo{Seq: it.seq, Authority: e.Authority, TopicID: e.TopicID, Producer: e.Producer, Payload: e.Payload,
-		Outcome: e.Outcome, Reason: e.Reason, State: StateNotForwarded, BaseOffset: -1,
-		Evidence: e.Evidence, mac: macID{it.epoch, e.nonce, e.mac}}
+	info := &BatchInfo{
+		Seq:        it.seq,
+		Authority:  e.Authority,
+		TopicID:    e.TopicID,
+		Producer:   e.Producer,
+		Payload:    e.Payload,
+		Outcome:    e.Outcome,
+		Reason:     e.Reason,
+		State:      StateNotForwarded,
+		BaseOffset: -1,
+		Evidence:   e.Evidence,
+		mac:        macID{it.epoch, e.nonce, e.mac},
+	}
+
 	if !e.Outcome.Forwards() {
 		return info
 	}
@@ -161,7 +203,11 @@ func (it *item) info(e *BatchEntry) *BatchInfo {
 	if !ok {
 		return info
 	}
-	info.BaseOffset, info.ErrorCode, info.Recovered = b.base, b.errorCode, b.recovered
+
+	info.BaseOffset = b.base
+	info.ErrorCode = b.errorCode
+	info.Recovered = b.recovered
+
 	if b.appendTime != 0 {
 		info.AppendTime = timeOf(b.appendTime)
 	}
@@ -171,6 +217,7 @@ func (it *item) info(e *BatchEntry) *BatchInfo {
 	case b.base >= 0:
 		info.State = StateStored
 	}
+
 	return info
 }
 
@@ -182,9 +229,19 @@ type batchRows struct {
 }
 
 func (b *batchRows) row(t *fate) Decision {
-	return Decision{ID: DecisionID{b.it.node, b.it.seq, -1}, Kind: KindBatch, Time: b.e.Time,
-		Coordinate: Coordinate{b.e.Cluster, b.e.Topic, b.e.Partition, -1}, Index: -1, Outcome: t.outcome, Verdict: t.verdict,
-		Reason: t.reason, Module: t.module, Caller: b.e.Caller, Batch: b.info}
+	return Decision{
+		ID:         DecisionID{b.it.node, b.it.seq, -1},
+		Kind:       KindBatch,
+		Time:       b.e.Time,
+		Coordinate: Coordinate{b.e.Cluster, b.e.Topic, b.e.Partition, -1},
+		Index:      -1,
+		Outcome:    t.outcome,
+		Verdict:    t.verdict,
+		Reason:     t.reason,
+		Module:     t.module,
+		Caller:     b.e.Caller,
+		Batch:      b.info,
+	}
 }
 
 // whole makes the one row of a batch, if any of its records matches. It tells
@@ -201,11 +258,13 @@ func (b *batchRows) whole(m *matcher, all []stretch, yield func(Decision) bool) 
 			best = all[i].fate
 		}
 	}
+
 	if best == nil {
 		return true
 	}
 	d := b.row(best)
 	d.Count, d.Outcome, d.Offset = n, b.e.Outcome.String(), b.info.BaseOffset
+
 	if b.e.Reason != "" {
 		d.Reason = b.e.Reason
 	}
@@ -225,10 +284,13 @@ func (b *batchRows) each(m *matcher, all []stretch, yield func(Decision) bool) b
 }
 
 func (b *batchRows) records(m *matcher, s *stretch, yield func(Decision) bool) bool {
-	lo, hi := 0, s.count
+	lo := 0
+	hi := s.count
 	if m.hasID && m.id.Index >= 0 { // the one record asked for
-		lo, hi = max(m.id.Index-s.first, 0), min(m.id.Index-s.first+1, s.count)
+		lo = max(m.id.Index-s.first, 0)
+		hi = min(m.id.Index-s.first+1, s.count)
 	}
+
 	for i := lo; i < hi; i++ {
 		n := i
 		if m.f.Reverse {
@@ -238,19 +300,23 @@ func (b *batchRows) records(m *matcher, s *stretch, yield func(Decision) bool) b
 			return false
 		}
 	}
+
 	return true
 }
 
 func (b *batchRows) record(s *stretch, n int) Decision {
 	d := b.row(s.fate)
-	d.Index, d.Count = s.first+n, 1
+	d.Index = s.first + n
+	d.Count = 1
 	d.ID.Index = d.Index
+
 	if s.stored >= 0 && b.info.BaseOffset >= 0 {
 		d.Offset = b.info.BaseOffset + int64(s.stored+n)
 	}
 	if s.fate.verdict == Routed {
 		d.Routed = b.routed(s, n)
 	}
+
 	return d
 }
 
@@ -262,10 +328,12 @@ func (b *batchRows) routed(s *stretch, n int) *Coordinate {
 	if !ok {
 		return to
 	}
+
 	to.Partition = bound.partition
 	if bound.base < 0 {
 		return to
 	}
+
 	index := 0
 	for _, r := range b.e.Runs {
 		ruling := &b.e.Rulings[r.Ruling]
@@ -275,8 +343,10 @@ func (b *batchRows) routed(s *stretch, n int) *Coordinate {
 		if ruling.Verdict == Routed && ruling.Route == s.fate.route {
 			n += int(r.Count)
 		}
+
 		index += int(r.Count)
 	}
+
 	to.Offset = bound.base + int64(n)
 	return to
 }

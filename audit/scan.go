@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // item is one entry on its way to becoming rows. It is valid only during the
@@ -11,7 +13,7 @@ import (
 type item struct {
 	seq     uint64
 	kind    Kind
-	epoch   epoch
+	epoch   segment.Epoch
 	batch   *BatchEntry
 	control *ControlEntry
 	node    uint32
@@ -23,22 +25,30 @@ type scanner struct {
 	reader *Reader
 	idx    *index
 	view   view
-	file   file
-	win    *window
+	file   segment.File
+	win    *segment.Window
 	batch  BatchEntry
 	raws   []rawEntry
 }
 
-func (r *Reader) scanner(s *segment) (*scanner, error) {
+func (r *Reader) scanner(s *indexed) (*scanner, error) {
 	x, err := r.indexOf(s)
 	if err != nil {
 		return nil, err
 	}
-	f, size, err := r.openSegment(s.hdr.number)
+
+	f, size, err := r.openSegment(s.hdr.Number)
 	if err != nil {
 		return nil, err
 	}
-	return &scanner{reader: r, idx: x, view: x.view(), file: f, win: newWindow(f, size)}, nil
+
+	return &scanner{
+		reader: r,
+		idx:    x,
+		view:   x.view(),
+		file:   f,
+		win:    segment.NewWindow(f, size),
+	}, nil
 }
 
 func (sc *scanner) close() error { return sc.file.Close() }
@@ -52,15 +62,17 @@ func (sc *scanner) frame(i int, reverse bool, fn func(*item) (bool, error)) (boo
 	if reverse {
 		slices.Reverse(sc.raws)
 	}
+
 	for _, e := range sc.raws {
 		it, err := sc.item(e, p.base)
 		if err != nil {
-			return false, corrupt(sc.idx.hdr.number, sc.view.frames[i].off, "%w", err)
+			return false, segment.Corrupt(sc.idx.hdr.Number, sc.view.frames[i].off, "%w", err)
 		}
 		if more, err := fn(it); err != nil || !more {
 			return false, err
 		}
 	}
+
 	return true, nil
 }
 
@@ -70,14 +82,17 @@ func (sc *scanner) one(i int, seq uint64, fn func(*item)) error {
 	if err != nil {
 		return err
 	}
+
 	n := seq - p.firstSeq
 	if seq < p.firstSeq || n >= uint64(len(sc.raws)) {
 		return ErrNotFound
 	}
+
 	it, err := sc.item(sc.raws[n], p.base)
 	if err != nil {
-		return corrupt(sc.idx.hdr.number, sc.view.frames[i].off, "%w", err)
+		return segment.Corrupt(sc.idx.hdr.Number, sc.view.frames[i].off, "%w", err)
 	}
+
 	fn(it)
 	return nil
 }
@@ -86,12 +101,13 @@ func (sc *scanner) one(i int, seq uint64, fn func(*item)) error {
 // numbers.
 func (sc *scanner) load(i int) (payload, error) {
 	at := sc.view.frames[i]
-	f, err := readFrame(sc.win, sc.idx.hdr.marker, at.off)
+	f, err := segment.ReadFrame(sc.win, sc.idx.hdr.Marker, at.off)
 	if err != nil {
-		return payload{}, corrupt(sc.idx.hdr.number, at.off, "%w", err)
+		return payload{}, segment.Corrupt(sc.idx.hdr.Number, at.off, "%w", err)
 	}
+
 	sc.raws = sc.raws[:0]
-	p, err := parsePayload(f.payload)
+	p, err := parsePayload(f.Payload)
 	if err == nil {
 		err = p.each(func(e rawEntry) error {
 			if e.seq != 0 {
@@ -100,19 +116,21 @@ func (sc *scanner) load(i int) (payload, error) {
 			return nil
 		})
 	}
+
 	if err != nil {
-		return payload{}, corrupt(sc.idx.hdr.number, at.off, "%w", err)
+		return payload{}, segment.Corrupt(sc.idx.hdr.Number, at.off, "%w", err)
 	}
 	return p, nil
 }
 
 func (sc *scanner) item(e rawEntry, base int64) (*item, error) {
-	it := &item{seq: e.seq, kind: e.kind, node: nodeOf(sc.idx.hdr.logID)}
+	it := &item{seq: e.seq, kind: e.kind, node: nodeOf(sc.idx.hdr.LogID)}
 	c := cursor{b: e.body, strs: sc.view.strs}
 	if e.kind != KindBatch {
 		it.control = new(ControlEntry)
 		return it, c.control(it.control, e.kind, base)
 	}
+
 	it.batch, it.epoch = &sc.batch, sc.view.epochOf(e.seq)
 	it.bound = func(route string) (bind, bool) { return sc.reader.binding(sc.idx, bindKey{e.seq, route}) }
 	return it, c.batch(it.batch, base)
@@ -127,6 +145,7 @@ func (r *Reader) scan(ctx context.Context, m *matcher, fn func(*item) (bool, err
 	if m.f.Reverse {
 		slices.Reverse(segs)
 	}
+
 	for _, s := range segs {
 		if s.seal != nil && !m.segment(s.seal) {
 			continue
@@ -135,14 +154,16 @@ func (r *Reader) scan(ctx context.Context, m *matcher, fn func(*item) (bool, err
 			return err
 		}
 	}
+
 	return nil
 }
 
-func (r *Reader) scanSegment(ctx context.Context, s *segment, m *matcher, fn func(*item) (bool, error)) (bool, error) {
+func (r *Reader) scanSegment(ctx context.Context, s *indexed, m *matcher, fn func(*item) (bool, error)) (bool, error) {
 	sc, err := r.scanner(s)
 	if err != nil {
 		return false, err
 	}
+
 	defer sc.close()
 	n := len(sc.view.frames)
 	for i := range n {
@@ -156,6 +177,7 @@ func (r *Reader) scanSegment(ctx context.Context, s *segment, m *matcher, fn fun
 			return false, err
 		}
 	}
+
 	return true, nil
 }
 
@@ -168,11 +190,12 @@ func (r *Reader) at(seq uint64, fn func(*item)) error {
 	return r.atIn(segs, seq, fn)
 }
 
-func (r *Reader) atIn(segs []*segment, seq uint64, fn func(*item)) error {
+func (r *Reader) atIn(segs []*indexed, seq uint64, fn func(*item)) error {
 	i := len(segs) - 1
-	for i >= 0 && segs[i].hdr.firstSeq > seq {
+	for i >= 0 && segs[i].hdr.FirstSeq > seq {
 		i--
 	}
+
 	if i < 0 {
 		return ErrNotFound
 	}
@@ -180,10 +203,12 @@ func (r *Reader) atIn(segs []*segment, seq uint64, fn func(*item)) error {
 	if err != nil {
 		return err
 	}
+
 	defer sc.close()
 	n := sc.view.frameOf(seq)
 	if n < 0 || seq >= sc.view.next {
 		return ErrNotFound
 	}
+
 	return sc.one(n, seq, fn)
 }

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // coord names a partition.
@@ -37,19 +39,27 @@ type summary struct {
 }
 
 func newSummary(firstSeq uint64, d *dict) *summary {
-	return &summary{firstSeq: firstSeq, nextSeq: firstSeq, minTime: math.MaxInt64, maxTime: math.MinInt64,
-		ranges: make(map[coord]offsetRange), dict: d}
+	return &summary{
+		firstSeq: firstSeq,
+		nextSeq:  firstSeq,
+		minTime:  math.MaxInt64,
+		maxTime:  math.MinInt64,
+		ranges:   make(map[coord]offsetRange),
+		dict:     d,
+	}
 }
 
 func (s *summary) noteTime(t int64) {
 	s.nextSeq++
-	s.minTime, s.maxTime = min(s.minTime, t), max(s.maxTime, t)
+	s.minTime = min(s.minTime, t)
+	s.maxTime = max(s.maxTime, t)
 }
 
 func (s *summary) noteBatch(b *BatchEntry) {
 	s.noteTime(b.Time.UnixMicro())
 	s.kinds |= 1 << KindBatch
 	s.outcomes |= 1 << b.Outcome
+
 	for i := range b.Rulings {
 		s.outcomes |= 1 << b.Rulings[i].Verdict
 	}
@@ -115,6 +125,7 @@ func (s *summary) any(r role, fits func(string) bool) bool {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -125,10 +136,12 @@ func (s *summary) seal() []byte {
 	e.byte(byte(kindSeal))
 	e.uvarint(uint64(s.dict.overflow))
 	e.uvarint(uint64(len(s.dict.strs)))
+
 	for i, str := range s.dict.strs {
 		e.uvarint(uint64(s.dict.roles[i]))
 		e.inPlace(str)
 	}
+
 	e.uvarint(s.firstSeq)
 	e.varint(s.minTime)
 	e.varint(s.maxTime)
@@ -144,6 +157,7 @@ func (s *summary) seal() []byte {
 	p.varint(0)
 	p.uvarint(0)
 	p.inPlace(string(body))
+
 	return p.out
 }
 
@@ -153,10 +167,12 @@ func (e *encoder) plain(s string) {
 		e.byte(refEmpty)
 		return
 	}
+
 	if id, ok := e.dict.ids[s]; ok {
 		e.uvarint(uint64(id) + refFirst)
 		return
 	}
+
 	e.byte(refInPlace)
 	e.inPlace(s)
 }
@@ -188,6 +204,7 @@ func (e *encoder) openAndLate(s *summary) {
 		e.uvarint(seq - prev)
 		prev = seq
 	}
+
 	e.uvarint(uint64(len(s.late)))
 	for i := range s.late {
 		l := &s.late[i]
@@ -215,6 +232,7 @@ func parseSeal(b []byte) (*summary, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var s *summary
 	err = p.each(func(r rawEntry) error {
 		if r.kind != kindSeal || s != nil {
@@ -226,6 +244,7 @@ func parseSeal(b []byte) (*summary, error) {
 	if err != nil || s == nil {
 		return nil, fmt.Errorf("reading seal: %w", errEntry)
 	}
+
 	return s, nil
 }
 
@@ -233,6 +252,7 @@ func parseSealBody(b []byte, nextSeq uint64) (*summary, error) {
 	c := cursor{b: b}
 	d := newDict()
 	d.overflow = role(c.uvarint())
+
 	for n := c.count(); n > 0 && !c.bad; n-- {
 		r := role(c.uvarint())
 		s := string(c.bytes(c.uvarint()))
@@ -241,6 +261,7 @@ func parseSealBody(b []byte, nextSeq uint64) (*summary, error) {
 		}
 		d.roles[d.define(s)] = r
 	}
+
 	c.strs = d.strs
 	s := newSummary(c.uvarint(), d)
 	s.nextSeq = nextSeq
@@ -249,6 +270,7 @@ func parseSealBody(b []byte, nextSeq uint64) (*summary, error) {
 	s.batches, s.decisions = c.uvarint(), c.uvarint()
 	c.partitions(s)
 	c.openAndLate(s)
+
 	if !c.ok() || s.firstSeq == 0 || s.nextSeq < s.firstSeq {
 		return nil, errEntry
 	}
@@ -258,11 +280,13 @@ func parseSealBody(b []byte, nextSeq uint64) (*summary, error) {
 func (c *cursor) partitions(s *summary) {
 	for n := c.count(); n > 0 && !c.bad; n-- {
 		k := c.coord()
-		first, more := int64(c.uvarint()), int64(c.uvarint())
+		first := int64(c.uvarint())
+		more := int64(c.uvarint())
 		if first < 0 || more < 0 || first+more < first {
 			c.bad = true
 			return
 		}
+
 		s.extend(k, offsetRange{first, first + more})
 	}
 }
@@ -273,6 +297,7 @@ func (c *cursor) openAndLate(s *summary) {
 		prev += c.uvarint()
 		s.open = append(s.open, prev)
 	}
+
 	for n := c.count(); n > 0 && !c.bad; n-- {
 		l := bind{seq: c.uvarint(), coord: c.coord()}
 		l.base, l.count = int64(c.uvarint())-1, c.number()
@@ -280,4 +305,22 @@ func (c *cursor) openAndLate(s *summary) {
 		l.recovered, l.route = c.byte() == 1, c.str(roleRoute)
 		s.late = append(s.late, l)
 	}
+}
+
+// sealOf reads a finished segment's seal without reading the segment.
+func sealOf(w *segment.Window, h *segment.Header) (*summary, segment.Chain, error) {
+	f, err := segment.SealFrame(w, h)
+	if err != nil {
+		return nil, segment.Chain{}, err
+	}
+
+	s, err := parseSeal(f.Payload)
+	if err != nil {
+		return nil, segment.Chain{}, segment.Corrupt(h.Number, f.Off, "%w", err)
+	}
+	if s.firstSeq != h.FirstSeq {
+		return nil, segment.Chain{}, segment.Corrupt(h.Number, f.Off, "seal is that of another segment")
+	}
+
+	return s, f.Chain, nil
 }

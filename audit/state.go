@@ -6,13 +6,15 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // state is what the entries up to some point amount to. Appending, replay and
 // verification share it, so that they cannot disagree.
 type state struct {
 	seq   uint64 // next
-	epoch epoch
+	epoch segment.Epoch
 	dict  *dict    // of the current segment
 	sum   *summary // of the current segment
 	open  map[uint64]*BatchRef
@@ -60,9 +62,18 @@ func (s *state) noteBind(b *bind) {
 }
 
 // ref keeps what recovery needs of a batch.
-func (e *BatchEntry) ref(seq uint64, at epoch) *BatchRef {
-	r := &BatchRef{Seq: seq, Time: e.Time, Target: e.Target, Producer: e.Producer, Records: e.Records,
-		Stored: e.Records, Outcome: e.Outcome, mac: macID{at, e.nonce, e.mac}}
+func (e *BatchEntry) ref(seq uint64, at segment.Epoch) *BatchRef {
+	r := &BatchRef{
+		Seq:      seq,
+		Time:     e.Time,
+		Target:   e.Target,
+		Producer: e.Producer,
+		Records:  e.Records,
+		Stored:   e.Records,
+		Outcome:  e.Outcome,
+		mac:      macID{at, e.nonce, e.mac},
+	}
+
 	takesOut := e.takesOut()
 	for _, run := range e.Runs {
 		ruling := &e.Rulings[run.Ruling]
@@ -73,6 +84,7 @@ func (e *BatchEntry) ref(seq uint64, at epoch) *BatchRef {
 			r.addRoute(ruling.Route, int(run.Count))
 		}
 	}
+
 	return r
 }
 
@@ -98,15 +110,16 @@ func (r *BatchRef) addRoute(topic string, n int) {
 }
 
 // epoch returns the epoch that a KindOpen entry begins.
-func (c *ControlEntry) epoch() (e epoch, ok bool) {
+func (c *ControlEntry) epoch() (e segment.Epoch, ok bool) {
 	if c.Kind != KindOpen {
 		return e, false
 	}
 	for _, s := range c.Steps {
 		if b, err := hex.DecodeString(s.Verdict); s.Name == stepEpoch && err == nil && len(b) == len(e) {
-			return epoch(b), true
+			return segment.Epoch(b), true
 		}
 	}
+
 	return e, false
 }
 
@@ -117,20 +130,22 @@ const (
 )
 
 // apply reads the entries of one frame.
-func (s *state) apply(f *frame) error {
-	p, err := parsePayload(f.payload)
+func (s *state) apply(f *segment.Frame) error {
+	p, err := parsePayload(f.Payload)
 	if err != nil {
 		return err
 	}
 	if p.firstSeq != s.seq {
 		return fmt.Errorf("frame begins at sequence number %d, expected %d: %w", p.firstSeq, s.seq, errEntry)
 	}
-	if f.sealed() {
-		if want := s.sealPayload(); !bytes.Equal(want, f.payload) {
+
+	if f.Sealed() {
+		if want := s.sealPayload(); !bytes.Equal(want, f.Payload) {
 			return fmt.Errorf("seal does not match its segment: %w", errEntry)
 		}
 		return nil
 	}
+
 	if err := p.define(s.dict); err != nil {
 		return err
 	}
@@ -160,5 +175,6 @@ func (s *state) applyEntry(r rawEntry, base int64) error {
 		}
 		s.noteControl(&e)
 	}
+
 	return nil
 }

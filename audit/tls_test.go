@@ -15,30 +15,36 @@ func TestLogFromBeforeTLSFactsIsReadAndGoesOn(t *testing.T) {
 	if err := os.CopyFS(dir, os.DirFS("testdata/without-tls")); err != nil {
 		t.Fatal(err)
 	}
+
 	check := func() {
 		t.Helper()
 		if _, err := VerifyChain(dir); err != nil {
 			t.Fatal(err)
 		}
+
 		r, err := OpenReader(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		defer r.Close()
 		rows := collect(t, r, Filter{Topic: "cards", ByBatch: true})
 		if len(rows) != 40 || slices.ContainsFunc(rows, func(d Decision) bool { return d.TLS != TLS{} }) {
 			t.Fatalf("%d rows", len(rows))
 		}
+
 		golden(t, "without-tls/decisions.json", rows[37:])
 		if n := len(collect(t, r, Filter{ClientID: "payments-b", ByBatch: true})); n != 10 {
 			t.Errorf("payments-b sent %d batches, want 10", n)
 		}
 	}
+
 	check()
 	l := mustOpen(t, dir, Options{SegmentBytes: minSegmentBytes})
 	e := batchOf("later", 0, 10)
 	e.TLS = TLS{"TLS 1.3", "TLS_AES_128_GCM_SHA256", carol}
 	mustAppend(t, l, e, nil)
+
 	if ds := collect(t, l, Filter{Fingerprint: carol, ByBatch: true}); len(ds) != 1 || ds[0].TLS != e.TLS {
 		t.Errorf("found %+v", ds)
 	}
@@ -51,15 +57,19 @@ func TestLogFromBeforeTLSFactsIsReadAndGoesOn(t *testing.T) {
 func TestKnownTLSFactsCostAReferenceEach(t *testing.T) {
 	enc := encoder{dict: newDict()}
 	size := func(e *BatchEntry) int {
-		enc.out, enc.defs = enc.out[:0], enc.defs[:0]
+		enc.out = enc.out[:0]
+		enc.defs = enc.defs[:0]
 		enc.batch(e, 0)
 		return len(enc.out) + len(enc.defs)
 	}
-	plain, secure := batchOf("cards", 0, 10), batchOf("cards", 0, 10)
+
+	plain := batchOf("cards", 0, 10)
+	secure := batchOf("cards", 0, 10)
 	plain.Time, secure.Time = time.UnixMicro(1), time.UnixMicro(1)
 	secure.TLS = TLS{"TLS 1.3", "TLS_AES_128_GCM_SHA256", carol}
 	size(plain)
-	without, first := size(plain), size(secure)
+	without := size(plain)
+	first := size(secure)
 	if again := size(secure); again != without+3 || first < again+len(carol) {
 		t.Errorf("%d bytes without, %d at first, then %d", without, first, again)
 	}
@@ -79,6 +89,7 @@ func TestFlagOfTLSFactsWithoutAnyIsMalformed(t *testing.T) {
 	if err := read.batch(&got, 0); err != nil || got.TLS != e.TLS {
 		t.Fatalf("got %+v, %v", got.TLS, err)
 	}
+
 	version := slices.Index(enc.out, byte(slices.Index(strs, "TLS 1.3")+refFirst))
 	enc.out[version] = refEmpty
 	read = cursor{b: enc.out[1:], strs: strs}
@@ -95,6 +106,7 @@ func TestFingerprintsAreReadAsToolsPrintThem(t *testing.T) {
 			t.Errorf("%s: got %s, %v", s, got, err)
 		}
 	}
+
 	for _, bad := range []string{"", "ab", want.String() + "00", "sha256:" + want.String(), Fingerprint{}.String(), string(make([]byte, 64)),
 		strings.Repeat("0", 64)} {
 		if got, err := ParseFingerprint(bad); err == nil {

@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // SegmentReport is what VerifyChain found in one segment.
@@ -37,7 +39,7 @@ type Report struct {
 // end. The report says how far it came; the error is ErrCorrupt for bytes that
 // are not what was committed.
 func VerifyChain(dir string) (Report, error) {
-	d := diskFiles{dir: dir}
+	d := segment.Disk{Dir: dir}
 	report, err := verify(d)
 	if err != nil {
 		err = fmt.Errorf("verifying audit log %s: %w", dir, err)
@@ -45,14 +47,15 @@ func VerifyChain(dir string) (Report, error) {
 	return report, err
 }
 
-func verify(d files) (Report, error) {
+func verify(d segment.Files) (Report, error) {
 	v := verifier{files: d}
 	var err error
 	if v.mark, err = committedMark(d); err != nil {
 		return v.report, err
 	}
+
 	if v.live = v.mark != nil; !v.live {
-		m, ok, err := readMark(d)
+		m, ok, err := segment.ReadMark(d)
 		if err != nil {
 			return v.report, fmt.Errorf("reading committed mark: %w", err)
 		}
@@ -60,100 +63,125 @@ func verify(d files) (Report, error) {
 			v.mark = &m
 		}
 	}
+
 	err = v.run()
 	return v.report, err
 }
 
 type verifier struct {
-	files  files
-	mark   *mark // nil if there is none
-	live   bool  // a gateway writes: the mark is the end
+	files  segment.Files
+	mark   *segment.Mark // nil if there is none
+	live   bool          // a gateway writes: the mark is the end
 	state  *state
 	report Report
 }
 
 func (v *verifier) run() error {
-	all, err := numbers(v.files)
+	all, err := segment.Numbers(v.files)
 	if err != nil {
 		return err
 	}
-	if v.mark != nil && int(v.mark.segment) > len(all) {
-		return fmt.Errorf("%w: segment %d is missing: the committed mark names it", ErrCorrupt, v.mark.segment)
+	if v.mark != nil && int(v.mark.Segment) > len(all) {
+		return fmt.Errorf("%w: segment %d is missing: the committed mark names it", ErrCorrupt, v.mark.Segment)
 	}
 	if v.live {
-		all = all[:v.mark.segment]
+		all = all[:v.mark.Segment]
 	}
+
 	v.state = newState(1)
-	prev := link{nextSeq: 1}
+	prev := segment.Link{NextSeq: 1}
 	for i, n := range all {
 		if prev, err = v.segment(n, prev, i == len(all)-1); err != nil {
 			return err
 		}
 	}
-	v.report.Chain = hex.EncodeToString(prev.chain[:])
-	v.report.NextSeq, v.report.Unbound = v.state.seq, len(v.state.open)
+
+	v.report.Chain = hex.EncodeToString(prev.Chain[:])
+	v.report.NextSeq = v.state.seq
+	v.report.Unbound = len(v.state.open)
 	return nil
 }
 
-func (v *verifier) segment(n uint32, prev link, last bool) (link, error) {
-	f, err := v.files.open(segmentName(n), false)
+func (v *verifier) segment(n uint32, prev segment.Link, last bool) (segment.Link, error) {
+	f, err := v.files.Open(segment.Name(n), false)
 	if err != nil {
-		return link{}, fmt.Errorf("opening segment %d: %w", n, err)
+		return segment.Link{}, fmt.Errorf("opening segment %d: %w", n, err)
 	}
+
 	defer f.Close()
-	size, err := f.size()
+	size, err := f.Size()
 	if err != nil {
-		return link{}, fmt.Errorf("sizing segment %d: %w", n, err)
+		return segment.Link{}, fmt.Errorf("sizing segment %d: %w", n, err)
 	}
 	if last && v.live {
-		size = min(size, v.mark.end)
+		size = min(size, v.mark.End)
 	}
-	k, err := newWalk(newWindow(f, size), n)
+
+	k, err := segment.NewWalk(segment.NewWindow(f, size), n)
 	if err != nil {
-		return link{}, err
+		return segment.Link{}, err
 	}
-	if err := prev.follows(&k.hdr); err != nil {
-		return link{}, err
+	if err := prev.Follows(&k.Header); err != nil {
+		return segment.Link{}, err
 	}
+
 	v.state.beginSegment()
-	if v.mark != nil && v.mark.segment == n {
-		k.mark = v.mark
+	if v.mark != nil && v.mark.Segment == n {
+		k.Mark = v.mark
 	}
-	if err := k.run(v.state); err != nil {
-		return link{}, err
+	if err := k.Run(v.state.apply); err != nil {
+		return segment.Link{}, err
 	}
 	if err := v.end(k, last); err != nil {
-		return link{}, err
+		return segment.Link{}, err
 	}
+
 	v.add(k)
-	return link{number: n, nextSeq: v.state.seq, chain: k.chain, logID: k.hdr.logID}, nil
+	return segment.Link{
+		Number:  n,
+		NextSeq: v.state.seq,
+		Chain:   k.Chain,
+		LogID:   k.Header.LogID,
+	}, nil
 }
 
-func (v *verifier) end(k *walk, last bool) error {
-	if k.sealed {
-		footed, err := k.footer()
+func (v *verifier) end(k *segment.Walk, last bool) error {
+	if k.Sealed {
+		footed, err := k.Footer()
 		if err == nil && !footed && !last {
-			err = corrupt(k.hdr.number, k.off, "footer is missing or damaged")
+			err = segment.Corrupt(k.Header.Number, k.Off, "footer is missing or damaged")
 		}
-		return errors.Join(err, k.metMark())
+		return errors.Join(err, k.MetMark())
 	}
-	torn, err := k.tail()
+
+	torn, err := k.Tail()
 	if err != nil {
 		return err
 	}
 	if !last {
-		return corrupt(k.hdr.number, k.off, "not sealed, though a later segment exists")
+		return segment.Corrupt(k.Header.Number, k.Off, "not sealed, though a later segment exists")
 	}
+
 	v.report.TornBytes = torn
-	return k.metMark()
+	return k.MetMark()
 }
 
-func (v *verifier) add(k *walk) {
+func (v *verifier) add(k *segment.Walk) {
 	s := v.state.sum
-	v.report.Segments = append(v.report.Segments, SegmentReport{Number: k.hdr.number, FirstSeq: k.hdr.firstSeq,
-		NextSeq: s.nextSeq, Frames: k.frames, Batches: s.batches, Decisions: s.decisions, Sealed: k.sealed,
-		Node: k.hdr.node, KeyID: hex.EncodeToString(k.hdr.keyID[:]), Chain: hex.EncodeToString(k.chain[:])})
-	v.report.Frames += k.frames
+	v.report.Segments = append(v.report.Segments, SegmentReport{
+		Number:    k.Header.Number,
+		FirstSeq:  k.Header.FirstSeq,
+		NextSeq:   s.nextSeq,
+		Frames:    k.Frames,
+		Batches:   s.batches,
+		Decisions: s.decisions,
+		Sealed:    k.Sealed,
+		Node:      k.Header.Node,
+		KeyID:     hex.EncodeToString(k.Header.KeyID[:]),
+		Chain:     hex.EncodeToString(k.Chain[:]),
+	})
+
+	v.report.Frames += k.Frames
 	v.report.Batches += s.batches
 	v.report.Decisions += s.decisions
 }

@@ -58,6 +58,7 @@ func (d *dict) define(s string) uint32 {
 	d.strs = append(d.strs, s)
 	d.roles = append(d.roles, 0)
 	d.bytes += len(s)
+
 	if d.ids != nil {
 		d.ids[s] = id
 	}
@@ -84,6 +85,7 @@ func (e *encoder) str(r role, s string) {
 		e.byte(refEmpty)
 		return
 	}
+
 	id, known := e.dict.ids[s]
 	if !known && !e.dict.fits(s) {
 		e.dict.overflow |= r
@@ -91,11 +93,13 @@ func (e *encoder) str(r role, s string) {
 		e.inPlace(s)
 		return
 	}
+
 	if !known {
 		id = e.dict.define(s)
 		e.defs = binary.AppendUvarint(e.defs, uint64(len(s)))
 		e.defs = append(e.defs, s...)
 	}
+
 	e.dict.roles[id] |= r
 	e.uvarint(uint64(id) + refFirst)
 }
@@ -143,9 +147,11 @@ func (c *cursor) byte() byte {
 func (c *cursor) uvarint() uint64 {
 	v, n := binary.Uvarint(c.b)
 	if n <= 0 {
-		c.bad, c.b = true, nil
+		c.bad = true
+		c.b = nil
 		return 0
 	}
+
 	c.b = c.b[n:]
 	return v
 }
@@ -153,18 +159,22 @@ func (c *cursor) uvarint() uint64 {
 func (c *cursor) varint() int64 {
 	v, n := binary.Varint(c.b)
 	if n <= 0 {
-		c.bad, c.b = true, nil
+		c.bad = true
+		c.b = nil
 		return 0
 	}
+
 	c.b = c.b[n:]
 	return v
 }
 
 func (c *cursor) bytes(n uint64) []byte {
 	if n > uint64(len(c.b)) {
-		c.bad, c.b = true, nil
+		c.bad = true
+		c.b = nil
 		return nil
 	}
+
 	v := c.b[:n]
 	c.b = c.b[n:]
 	return v
@@ -175,7 +185,8 @@ func (c *cursor) bytes(n uint64) []byte {
 func (c *cursor) count() int {
 	n := c.uvarint()
 	if n > uint64(len(c.b)) {
-		c.bad, c.b = true, nil
+		c.bad = true
+		c.b = nil
 		return 0
 	}
 	return int(n)
@@ -196,6 +207,7 @@ func (c *cursor) str(r role) string {
 			c.bad = true
 			return ""
 		}
+
 		if c.learn != nil {
 			c.learn.roles[id] |= r
 		}

@@ -3,6 +3,8 @@ package audit
 import (
 	"encoding/binary"
 	"time"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // flight is the fate of one commit; all its tickets share it.
@@ -34,7 +36,17 @@ func (c *chunk) close(next uint64) {
 	c.head = binary.AppendUvarint(c.head, uint64(len(c.defs)))
 }
 
-func (c *chunk) size() int64 { return frameSize(len(c.head) + len(c.defs) + len(c.entries)) }
+func (c *chunk) size() int64 { return segment.FrameSize(len(c.head) + len(c.defs) + len(c.entries)) }
+
+// commit is the chunk as the segment takes it.
+func (c *chunk) commit() *segment.Commit {
+	return &segment.Commit{
+		Seal:     c.seal,
+		FirstSeq: c.seq,
+		NextSeq:  c.next,
+		Payload:  [3][]byte{c.head, c.defs, c.entries},
+	}
+}
 
 // headBound is at least the length of a chunk's head.
 const headBound = 3 * binary.MaxVarintLen64
@@ -80,21 +92,32 @@ func (w *writer) addBinding(seq uint64, in Binding, now time.Time) bool {
 	if ref == nil {
 		return false
 	}
+
 	b, ok := ref.bind(in)
 	if !ok {
 		return false
 	}
+
 	w.begin(256+len(b.cluster)+len(b.topic)+len(b.route), now)
 	w.enc.bind(&b, w.cur.base)
 	w.finish()
 	w.noteBind(&b)
+
 	return true
 }
 
 // bind completes a binding; ok is false for a route that the batch did not take.
 func (r *BatchRef) bind(in Binding) (b bind, ok bool) {
-	b = bind{seq: r.Seq, coord: coord{r.Cluster, r.Topic, r.Partition}, route: in.Route, base: max(in.BaseOffset, -1),
-		count: r.Stored, errorCode: in.ErrorCode, recovered: in.Recovered}
+	b = bind{
+		seq:       r.Seq,
+		coord:     coord{r.Cluster, r.Topic, r.Partition},
+		route:     in.Route,
+		base:      max(in.BaseOffset, -1),
+		count:     r.Stored,
+		errorCode: in.ErrorCode,
+		recovered: in.Recovered,
+	}
+
 	if in.Route != "" {
 		b.topic, b.partition, b.count = in.Route, in.Partition, r.routed(in.Route)
 	}
@@ -107,6 +130,7 @@ func (r *BatchRef) bind(in Binding) (b bind, ok bool) {
 	if !in.AppendTime.IsZero() {
 		b.appendTime = in.AppendTime.UnixMicro()
 	}
+
 	return b, in.Route == "" || r.routed(in.Route) > 0
 }
 
@@ -124,13 +148,14 @@ func (w *writer) begin(n int, at time.Time) {
 	if w.cur == nil {
 		w.cur = w.newChunk()
 	}
-	full := w.start+frameSize(headBound+w.cur.pending()+n) > w.limit
-	if full && (w.start > headerSize || !w.cur.empty()) {
+	full := w.start+segment.FrameSize(headBound+w.cur.pending()+n) > w.limit
+	if full && (w.start > segment.HeaderSize || !w.cur.empty()) {
 		w.roll()
 	}
 	if w.cur.empty() {
 		w.cur.seq, w.cur.base = w.seq, at.UnixMicro()
 	}
+
 	w.enc = encoder{dict: w.dict, defs: w.cur.defs, out: w.enc.out[:0]}
 }
 
@@ -152,7 +177,7 @@ func (w *writer) roll() {
 	}
 	w.cur.seal = w.sealPayload()
 	w.beginSegment()
-	w.start = headerSize
+	w.start = segment.HeaderSize
 }
 
 func (w *writer) closeCurrent() {
@@ -167,8 +192,11 @@ func (w *writer) newChunk() *chunk {
 	if n := len(w.spare); n > 0 {
 		old := w.spare[n-1]
 		w.spare = w.spare[:n-1]
-		c.head, c.defs, c.entries = old.head[:0], old.defs[:0], old.entries[:0]
+		c.head = old.head[:0]
+		c.defs = old.defs[:0]
+		c.entries = old.entries[:0]
 	}
+
 	c.flight = &flight{done: make(chan struct{})}
 	return c
 }
@@ -189,10 +217,12 @@ func (w *writer) take() *chunk {
 	if len(w.ready) == 0 {
 		return nil
 	}
+
 	c := w.ready[0]
 	w.ready = append(w.ready[:0], w.ready[1:]...)
 	w.pending -= c.pending()
 	w.taken = c.flight
+
 	return c
 }
 

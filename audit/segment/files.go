@@ -1,4 +1,4 @@
-package audit
+package segment
 
 import (
 	"errors"
@@ -9,79 +9,82 @@ import (
 	"path/filepath"
 )
 
-// files is the directory that a log lives in. Names hold no separators.
+// Files is the directory that a log lives in. Names hold no separators.
 // Implementations must make a call's effect durable only where it says so.
-type files interface {
+type Files interface {
 	// list returns all names, in any order.
-	list() ([]string, error)
+	List() ([]string, error)
 	// create makes a new file for reading and writing; one that exists is an error.
-	create(name string) (file, error)
+	Create(name string) (File, error)
 	// open opens a file, for reading alone if write is false.
-	open(name string, write bool) (file, error)
-	rename(from, to string) error
-	remove(name string) error
+	Open(name string, write bool) (File, error)
+	Rename(from, to string) error
+	Remove(name string) error
 	// syncDir makes creations, renames and removals durable.
-	syncDir() error
+	SyncDir() error
 	// lock takes the directory's exclusive lock; ErrLocked if someone has it.
-	lock() (io.Closer, error)
+	Lock() (io.Closer, error)
 	// locked reports whether someone has the exclusive lock.
-	locked() (bool, error)
+	Locked() (bool, error)
 	// close gives back what files share; those must be closed before. It may be
 	// called again.
-	close() error
+	CloseFiles() error
 }
 
-// file is one file of a log.
-type file interface {
+// File is one file of a log.
+type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
-	size() (int64, error)
-	truncate(size int64) error
+	Size() (int64, error)
+	Truncate(size int64) error
 	// reserve sets aside space where the file system can, so that a full disk
 	// shows when a segment begins and not in its middle.
-	reserve(size int64) error
+	Reserve(size int64) error
 	// append writes b where the append before ended, or what WriteAt wrote, and
 	// returns when b is durable. What lies behind b in its block becomes zero.
-	append(b []byte, off int64) error
+	AppendDurable(b []byte, off int64) error
 	// datasync makes all written bytes, and a size that grew, durable.
-	datasync() error
+	Datasync() error
 	// sync also makes a size that shrank durable.
-	sync() error
+	Sync() error
 }
 
 const lockName = "lock"
 
-// diskFiles is files on a real directory.
-type diskFiles struct {
-	dir  string
+// Disk is files on a real directory.
+type Disk struct {
+	Dir  string
 	ring *ring // nil: appends go through the page cache
 }
 
-// openDisk makes the directory if need be; its entry in the parent directory
+// OpenDisk makes the directory if need be; its entry in the parent directory
 // is made durable too.
-func openDisk(dir string) (diskFiles, error) {
+func OpenDisk(dir string) (Disk, error) {
 	_, statErr := os.Stat(dir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return diskFiles{}, err
+		return Disk{}, err
 	}
+
 	if errors.Is(statErr, fs.ErrNotExist) {
 		if err := syncDirectory(filepath.Dir(dir)); err != nil {
-			return diskFiles{}, err
+			return Disk{}, err
 		}
 	}
-	return diskFiles{dir, newRing()}, nil
+
+	return Disk{dir, newRing()}, nil
 }
 
-func (d diskFiles) close() error { return d.ring.Close() }
+func (d Disk) CloseFiles() error { return d.ring.Close() }
 
-func (d diskFiles) path(name string) string { return filepath.Join(d.dir, name) }
+func (d Disk) path(name string) string { return filepath.Join(d.Dir, name) }
 
-func (d diskFiles) list() ([]string, error) {
-	entries, err := os.ReadDir(d.dir)
+func (d Disk) List() ([]string, error) {
+	entries, err := os.ReadDir(d.Dir)
 	if err != nil {
 		return nil, err
 	}
+
 	names := make([]string, 0, len(entries))
 	for _, e := range entries {
 		names = append(names, e.Name())
@@ -89,7 +92,7 @@ func (d diskFiles) list() ([]string, error) {
 	return names, nil
 }
 
-func (d diskFiles) create(name string) (file, error) {
+func (d Disk) Create(name string) (File, error) {
 	f, err := os.OpenFile(d.path(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
@@ -97,11 +100,12 @@ func (d diskFiles) create(name string) (file, error) {
 	return diskFile{f, d.direct(name)}, nil
 }
 
-func (d diskFiles) open(name string, write bool) (file, error) {
+func (d Disk) Open(name string, write bool) (File, error) {
 	flag := os.O_RDONLY
 	if write {
 		flag = os.O_RDWR
 	}
+
 	f, err := os.OpenFile(d.path(name), flag, 0)
 	if err != nil {
 		return nil, err
@@ -109,20 +113,21 @@ func (d diskFiles) open(name string, write bool) (file, error) {
 	if !write {
 		return diskFile{f, nil}, nil
 	}
+
 	return diskFile{f, d.direct(name)}, nil
 }
 
 // direct opens a file that is appended to once more.
-func (d diskFiles) direct(name string) *directFile {
-	if name == markName {
+func (d Disk) direct(name string) *directFile {
+	if name == MarkName {
 		return nil
 	}
 	return openDirect(d.path(name), d.ring)
 }
 
-func (d diskFiles) rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
-func (d diskFiles) remove(name string) error     { return os.Remove(d.path(name)) }
-func (d diskFiles) syncDir() error               { return syncDirectory(d.dir) }
+func (d Disk) Rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
+func (d Disk) Remove(name string) error     { return os.Remove(d.path(name)) }
+func (d Disk) SyncDir() error               { return syncDirectory(d.Dir) }
 
 func syncDirectory(dir string) error {
 	f, err := os.Open(dir)
@@ -133,11 +138,12 @@ func syncDirectory(dir string) error {
 	return errors.Join(err, f.Close())
 }
 
-func (d diskFiles) lock() (io.Closer, error) {
+func (d Disk) Lock() (io.Closer, error) {
 	f, err := os.OpenFile(d.path(lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
+
 	if err := lockExclusive(f); err != nil {
 		f.Close()
 		return nil, err
@@ -145,7 +151,7 @@ func (d diskFiles) lock() (io.Closer, error) {
 	return f, nil
 }
 
-func (d diskFiles) locked() (bool, error) {
+func (d Disk) Locked() (bool, error) {
 	f, err := os.Open(d.path(lockName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil // a copy of a directory, or one that no gateway has opened
@@ -153,6 +159,7 @@ func (d diskFiles) locked() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("opening lock: %w", err)
 	}
+
 	defer f.Close()
 	return probeLock(f)
 }
@@ -162,20 +169,20 @@ type diskFile struct {
 	direct *directFile // nil: append goes through the page cache
 }
 
-func (f diskFile) append(b []byte, off int64) error {
+func (f diskFile) AppendDurable(b []byte, off int64) error {
 	if ok, err := f.direct.write(b, off, f.File); ok {
 		return err
 	}
 	if _, err := f.WriteAt(b, off); err != nil {
 		return err
 	}
-	return f.datasync()
+	return f.Datasync()
 }
 
 // Close closes both handles.
 func (f diskFile) Close() error { return errors.Join(f.File.Close(), f.direct.close()) }
 
-func (f diskFile) size() (int64, error) {
+func (f diskFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
@@ -183,7 +190,5 @@ func (f diskFile) size() (int64, error) {
 	return info.Size(), nil
 }
 
-func (f diskFile) truncate(size int64) error { return f.Truncate(size) }
-func (f diskFile) sync() error               { return f.Sync() }
-func (f diskFile) reserve(size int64) error  { return reserve(f.File, size) }
-func (f diskFile) datasync() error           { return datasync(f.File) }
+func (f diskFile) Reserve(size int64) error { return reserve(f.File, size) }
+func (f diskFile) Datasync() error          { return datasync(f.File) }

@@ -1,4 +1,4 @@
-package audit
+package segment
 
 import (
 	"bytes"
@@ -40,8 +40,8 @@ import (
 const (
 	headerMagic     = "GLAUDIT1"
 	footerMagic     = "GLSEALED"
-	headerSize      = 256
-	footerSize      = 24
+	HeaderSize      = 256
+	FooterSize      = 24
 	frameOverhead   = 52
 	maxFramePayload = 1 << 30
 	flagSeal        = 1
@@ -50,96 +50,103 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli) // read-only
 
 type (
-	chainValue [32]byte
-	epoch      [16]byte
+	Chain [32]byte
+	Epoch [16]byte
 )
 
-type header struct {
-	number   uint32
-	marker   [8]byte
-	firstSeq uint64
-	prev     chainValue
-	logID    [8]byte
-	keyID    [8]byte
-	epoch    epoch
-	created  int64
-	node     string
+type Header struct {
+	Number   uint32
+	Marker   [8]byte
+	FirstSeq uint64
+	prev     Chain
+	LogID    [8]byte
+	KeyID    [8]byte
+	Epoch    Epoch
+	Created  int64
+	Node     string
 }
 
-func (h *header) encode() []byte {
-	b := make([]byte, headerSize)
+func (h *Header) encode() []byte {
+	b := make([]byte, HeaderSize)
 	copy(b, headerMagic)
-	binary.LittleEndian.PutUint32(b[8:], h.number)
-	copy(b[16:], h.marker[:])
-	binary.LittleEndian.PutUint64(b[24:], h.firstSeq)
+	binary.LittleEndian.PutUint32(b[8:], h.Number)
+	copy(b[16:], h.Marker[:])
+	binary.LittleEndian.PutUint64(b[24:], h.FirstSeq)
 	copy(b[32:], h.prev[:])
-	copy(b[64:], h.logID[:])
-	copy(b[72:], h.keyID[:])
-	copy(b[80:], h.epoch[:])
-	binary.LittleEndian.PutUint64(b[96:], uint64(h.created))
-	b[104] = byte(len(h.node))
-	copy(b[105:105+maxNodeBytes], h.node)
+	copy(b[64:], h.LogID[:])
+	copy(b[72:], h.KeyID[:])
+	copy(b[80:], h.Epoch[:])
+	binary.LittleEndian.PutUint64(b[96:], uint64(h.Created))
+	b[104] = byte(len(h.Node))
+	copy(b[105:105+MaxNodeBytes], h.Node)
 	binary.LittleEndian.PutUint32(b[252:], crc32.Checksum(b[:252], castagnoli))
+
 	return b
 }
 
-func parseHeader(b []byte) (header, error) {
-	var h header
-	if len(b) < headerSize || string(b[:8]) != headerMagic {
+func ParseHeader(b []byte) (Header, error) {
+	var h Header
+	if len(b) < HeaderSize || string(b[:8]) != headerMagic {
 		return h, errors.New("not an audit segment of a known version")
 	}
 	if crc32.Checksum(b[:252], castagnoli) != binary.LittleEndian.Uint32(b[252:]) {
 		return h, errors.New("header has a wrong checksum")
 	}
-	h.number = binary.LittleEndian.Uint32(b[8:])
-	copy(h.marker[:], b[16:])
-	h.firstSeq = binary.LittleEndian.Uint64(b[24:])
+
+	h.Number = binary.LittleEndian.Uint32(b[8:])
+	copy(h.Marker[:], b[16:])
+	h.FirstSeq = binary.LittleEndian.Uint64(b[24:])
 	copy(h.prev[:], b[32:])
-	copy(h.logID[:], b[64:])
-	copy(h.keyID[:], b[72:])
-	copy(h.epoch[:], b[80:])
-	h.created = int64(binary.LittleEndian.Uint64(b[96:]))
+	copy(h.LogID[:], b[64:])
+	copy(h.KeyID[:], b[72:])
+	copy(h.Epoch[:], b[80:])
+	h.Created = int64(binary.LittleEndian.Uint64(b[96:]))
+
 	n := int(b[104])
-	if n > maxNodeBytes || h.firstSeq == 0 || h.marker == [8]byte{} {
+	if n > MaxNodeBytes || h.FirstSeq == 0 || h.Marker == [8]byte{} {
 		return h, errors.New("header has impossible values")
 	}
-	h.node = string(b[105 : 105+n])
-	if !bytes.Equal(h.encode(), b[:headerSize]) {
+
+	h.Node = string(b[105 : 105+n])
+	if !bytes.Equal(h.encode(), b[:HeaderSize]) {
 		return h, errors.New("header is not in its one form")
 	}
+
 	return h, nil
 }
 
-// chain is the chain value that the segment's first frame continues.
-func (h *header) chain() chainValue {
+// Chain is the chain value that the segment's first frame continues.
+func (h *Header) Chain() Chain {
 	return sha256.Sum256(append([]byte("guardlock audit segment\n"), h.encode()...))
 }
 
-func segmentName(number uint32) string { return fmt.Sprintf("audit-%08d.wal", number) }
+func Name(number uint32) string { return fmt.Sprintf("audit-%08d.wal", number) }
 
-func parseSegmentName(name string) (uint32, bool) {
+func ParseSegmentName(name string) (uint32, bool) {
 	var n uint32
 	if _, err := fmt.Sscanf(name, "audit-%d.wal", &n); err != nil || n == 0 {
 		return 0, false
 	}
-	return n, segmentName(n) == name
+	return n, Name(n) == name
 }
 
 func align8(n int64) int64 { return (n + 7) &^ 7 }
 
-func frameSize(payload int) int64 { return align8(int64(frameOverhead + payload)) }
+func FrameSize(payload int) int64 { return align8(int64(frameOverhead + payload)) }
 
-// appendFrame appends the frame whose payload is the concatenation of parts.
-func appendFrame(dst []byte, marker [8]byte, prev chainValue, flags uint32, parts ...[]byte) ([]byte, chainValue) {
+// AppendFrame appends the frame whose payload is the concatenation of parts.
+func AppendFrame(dst []byte, marker [8]byte, prev Chain, flags uint32, parts ...[]byte) ([]byte, Chain) {
 	start := len(dst)
 	dst = append(dst, make([]byte, frameOverhead)...)
 	for _, p := range parts {
 		dst = append(dst, p...)
 	}
+
 	payload := len(dst) - start - frameOverhead
-	for len(dst)-start < int(frameSize(payload)) {
+	for len(dst)-start < int(FrameSize(payload)) {
 		dst = append(dst, 0)
 	}
+
 	f := dst[start:]
 	copy(f, marker[:])
 	binary.LittleEndian.PutUint32(f[8:], uint32(payload))
@@ -147,11 +154,12 @@ func appendFrame(dst []byte, marker [8]byte, prev chainValue, flags uint32, part
 	chain := nextChain(prev, f)
 	copy(f[16:], chain[:])
 	binary.LittleEndian.PutUint32(f[48:], frameCRC(f))
+
 	return dst, chain
 }
 
 // nextChain computes the chain value of frame f.
-func nextChain(prev chainValue, f []byte) (c chainValue) {
+func nextChain(prev Chain, f []byte) (c Chain) {
 	h := sha256.New()
 	h.Write(prev[:])
 	h.Write(f[8:16])
@@ -164,48 +172,57 @@ func frameCRC(f []byte) uint32 {
 	return crc32.Update(crc32.Checksum(f[8:48], castagnoli), castagnoli, f[frameOverhead:])
 }
 
-// frame is a view of one complete frame.
-type frame struct {
-	off     int64
-	raw     []byte
-	flags   uint32
-	chain   chainValue
-	payload []byte
+// Frame is a view of one complete frame.
+type Frame struct {
+	Off     int64
+	Raw     []byte
+	Flags   uint32
+	Chain   Chain
+	Payload []byte
 }
 
-func (f *frame) end() int64   { return f.off + int64(len(f.raw)) }
-func (f *frame) sealed() bool { return f.flags&flagSeal != 0 }
+func (f *Frame) End() int64   { return f.Off + int64(len(f.Raw)) }
+func (f *Frame) Sealed() bool { return f.Flags&flagSeal != 0 }
 
-// errNoFrame means that the bytes at a position are not a complete frame.
-var errNoFrame = errors.New("no complete frame")
+// ErrNoFrame means that the bytes at a position are not a complete frame.
+var ErrNoFrame = errors.New("no complete frame")
 
-// readFrame reads the frame at off. Its bytes are valid until the next call.
-func readFrame(w *window, marker [8]byte, off int64) (frame, error) {
+// ReadFrame reads the frame at off. Its bytes are valid until the next call.
+func ReadFrame(w *Window, marker [8]byte, off int64) (Frame, error) {
 	head, err := w.at(off, frameOverhead)
 	if err != nil {
-		return frame{}, err
+		return Frame{}, err
 	}
 	if len(head) < frameOverhead || !bytes.Equal(head[:8], marker[:]) {
-		return frame{}, errNoFrame
+		return Frame{}, ErrNoFrame
 	}
+
 	n := binary.LittleEndian.Uint32(head[8:])
-	if n == 0 || n > maxFramePayload || off+frameSize(int(n)) > w.size {
-		return frame{}, errNoFrame
+	if n == 0 || n > maxFramePayload || off+FrameSize(int(n)) > w.size {
+		return Frame{}, ErrNoFrame
 	}
-	size := int(frameSize(int(n)))
+
+	size := int(FrameSize(int(n)))
 	raw, err := w.at(off, size)
 	if err != nil {
-		return frame{}, err
+		return Frame{}, err
 	}
 	if len(raw) < size || frameCRC(raw) != binary.LittleEndian.Uint32(raw[48:]) {
-		return frame{}, errNoFrame
+		return Frame{}, ErrNoFrame
 	}
-	f := frame{off: off, raw: raw, flags: binary.LittleEndian.Uint32(raw[12:]), payload: raw[frameOverhead : frameOverhead+int(n)]}
-	copy(f.chain[:], raw[16:48])
+
+	f := Frame{
+		Off:     off,
+		Raw:     raw,
+		Flags:   binary.LittleEndian.Uint32(raw[12:]),
+		Payload: raw[frameOverhead : frameOverhead+int(n)],
+	}
+
+	copy(f.Chain[:], raw[16:48])
 	return f, nil
 }
 
-func appendFooter(dst []byte, sealAt int64) []byte {
+func AppendFooter(dst []byte, sealAt int64) []byte {
 	start := len(dst)
 	dst = append(dst, footerMagic...)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(sealAt))
@@ -214,12 +231,13 @@ func appendFooter(dst []byte, sealAt int64) []byte {
 }
 
 func parseFooter(b []byte) (sealAt int64, ok bool) {
-	if len(b) != footerSize || string(b[:8]) != footerMagic {
+	if len(b) != FooterSize || string(b[:8]) != footerMagic {
 		return 0, false
 	}
 	if crc32.Checksum(b[:16], castagnoli) != binary.LittleEndian.Uint32(b[16:]) {
 		return 0, false
 	}
+
 	at := binary.LittleEndian.Uint64(b[8:])
 	return int64(at), at < 1<<62
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package audit
+package segment
 
 import (
 	"errors"
@@ -29,6 +29,7 @@ func lockExclusive(f *os.File) error {
 		if try == lockTries {
 			return ErrLocked
 		}
+
 		time.Sleep(lockPause)
 	}
 }
@@ -43,6 +44,7 @@ func probeLock(f *os.File) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("probing lock: %w", err)
 	}
+
 	return false, flock(f, unix.LOCK_UN)
 }
 

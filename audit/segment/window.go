@@ -1,4 +1,4 @@
-package audit
+package segment
 
 import (
 	"bytes"
@@ -8,19 +8,19 @@ import (
 
 const windowBytes = 256 << 10
 
-// window reads a file through one sliding buffer.
-type window struct {
+// Window reads a file through one sliding buffer.
+type Window struct {
 	f    io.ReaderAt
 	size int64 // nothing at or behind it is read
 	off  int64 // of buf
 	buf  []byte
 }
 
-func newWindow(f io.ReaderAt, size int64) *window { return &window{f: f, size: size} }
+func NewWindow(f io.ReaderAt, size int64) *Window { return &Window{f: f, size: size} }
 
 // at returns up to n bytes at off, fewer only at the end. They are valid until
 // the next call.
-func (w *window) at(off int64, n int) ([]byte, error) {
+func (w *Window) at(off int64, n int) ([]byte, error) {
 	if off >= w.size {
 		return nil, nil
 	}
@@ -30,31 +30,36 @@ func (w *window) at(off int64, n int) ([]byte, error) {
 			return nil, err
 		}
 	}
+
 	i := int(off - w.off)
 	if i >= len(w.buf) {
 		return nil, nil
 	}
+
 	return w.buf[i:min(i+n, len(w.buf))], nil
 }
 
-func (w *window) load(off int64, n int) error {
+func (w *Window) load(off int64, n int) error {
 	want := int(min(int64(max(n, windowBytes)), w.size-off))
 	if cap(w.buf) < want {
 		w.buf = make([]byte, want)
 	}
-	w.off, w.buf = off, w.buf[:want]
+
+	w.off = off
+	w.buf = w.buf[:want]
 	got, err := w.f.ReadAt(w.buf, off)
 	if err != nil && !errors.Is(err, io.EOF) {
 		w.buf = w.buf[:0]
 		return err
 	}
+
 	w.buf = w.buf[:got]
 	return nil
 }
 
 // lastNonZero returns the position behind the last byte that is not zero, at
 // least from.
-func (w *window) lastNonZero(from int64) (int64, error) {
+func (w *Window) lastNonZero(from int64) (int64, error) {
 	end := from
 	for off := from; off < w.size; off += windowBytes {
 		b, err := w.at(off, windowBytes)
@@ -65,28 +70,32 @@ func (w *window) lastNonZero(from int64) (int64, error) {
 			end = off + int64(len(trimmed))
 		}
 	}
+
 	return end, nil
 }
 
-// anyFrame reports whether a complete frame starts anywhere from off on, and
+// AnyFrame reports whether a complete frame starts anywhere from off on, and
 // where.
-func (w *window) anyFrame(marker [8]byte, off int64) (int64, bool, error) {
+func (w *Window) AnyFrame(marker [8]byte, off int64) (int64, bool, error) {
 	for off < w.size {
 		b, err := w.at(off, windowBytes)
 		if err != nil || len(b) < len(marker) {
 			return 0, false, err
 		}
+
 		i := bytes.Index(b, marker[:])
 		if i < 0 {
 			off += int64(len(b) - len(marker) + 1)
 			continue
 		}
+
 		at := off + int64(i)
-		if _, err := readFrame(w, marker, at); err == nil {
+		if _, err := ReadFrame(w, marker, at); err == nil {
 			return at, true, nil
-		} else if !errors.Is(err, errNoFrame) {
+		} else if !errors.Is(err, ErrNoFrame) {
 			return 0, false, err
 		}
+
 		off = at + 1
 	}
 	return 0, false, nil

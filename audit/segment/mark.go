@@ -1,4 +1,4 @@
-package audit
+package segment
 
 import (
 	"encoding/binary"
@@ -19,51 +19,53 @@ import (
 //	32  [32] chain value there
 //	64  u32 CRC32C of bytes 0-63
 const (
-	markName  = "committed"
+	MarkName  = "committed"
 	markMagic = "GLMARK01"
 	markSize  = 68
 )
 
-type mark struct {
-	segment uint32
-	end     int64
-	nextSeq uint64
-	chain   chainValue
+type Mark struct {
+	Segment uint32
+	End     int64
+	NextSeq uint64
+	Chain   Chain
 }
 
-func (m *mark) encode(b *[markSize]byte) {
+func (m *Mark) encode(b *[markSize]byte) {
 	copy(b[:], markMagic)
-	binary.LittleEndian.PutUint64(b[8:], uint64(m.segment))
-	binary.LittleEndian.PutUint64(b[16:], uint64(m.end))
-	binary.LittleEndian.PutUint64(b[24:], m.nextSeq)
-	copy(b[32:], m.chain[:])
+	binary.LittleEndian.PutUint64(b[8:], uint64(m.Segment))
+	binary.LittleEndian.PutUint64(b[16:], uint64(m.End))
+	binary.LittleEndian.PutUint64(b[24:], m.NextSeq)
+	copy(b[32:], m.Chain[:])
 	binary.LittleEndian.PutUint32(b[64:], crc32.Checksum(b[:64], castagnoli))
 }
 
-func parseMark(b []byte) (mark, bool) {
+func parseMark(b []byte) (Mark, bool) {
 	if len(b) != markSize || string(b[:8]) != markMagic || crc32.Checksum(b[:64], castagnoli) != binary.LittleEndian.Uint32(b[64:]) {
-		return mark{}, false
+		return Mark{}, false
 	}
-	m := mark{segment: uint32(binary.LittleEndian.Uint64(b[8:])), end: int64(binary.LittleEndian.Uint64(b[16:])),
-		nextSeq: binary.LittleEndian.Uint64(b[24:])}
-	copy(m.chain[:], b[32:])
-	return m, m.segment > 0 && m.end >= headerSize
+	m := Mark{Segment: uint32(binary.LittleEndian.Uint64(b[8:])), End: int64(binary.LittleEndian.Uint64(b[16:])),
+		NextSeq: binary.LittleEndian.Uint64(b[24:])}
+	copy(m.Chain[:], b[32:])
+	return m, m.Segment > 0 && m.End >= HeaderSize
 }
 
-// readMark returns the mark; ok is false where there is none or it is torn.
-func readMark(d files) (m mark, ok bool, err error) {
-	f, err := d.open(markName, false)
+// ReadMark returns the mark; ok is false where there is none or it is torn.
+func ReadMark(d Files) (m Mark, ok bool, err error) {
+	f, err := d.Open(MarkName, false)
 	if errors.Is(err, fs.ErrNotExist) {
-		return mark{}, false, nil
+		return Mark{}, false, nil
 	}
 	if err != nil {
-		return mark{}, false, err
+		return Mark{}, false, err
 	}
+
 	defer f.Close()
 	b := make([]byte, markSize)
 	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
-		return mark{}, false, err
+		return Mark{}, false, err
 	}
+
 	m, ok = parseMark(b)
 	return m, ok, nil
 }

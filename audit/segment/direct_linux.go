@@ -1,6 +1,6 @@
 //go:build linux && (amd64 || arm64)
 
-package audit
+package segment
 
 import (
 	"errors"
@@ -51,16 +51,19 @@ func newRing() *ring {
 	if err != nil {
 		return nil
 	}
+
 	r := &ring{done: os.NewFile(uintptr(fd), "eventfd"), fd: uint32(fd)}
 	polled := r.done.SetReadDeadline(time.Time{}) == nil // reads wait in the poller, not in a thread
 	if polled {
 		_, _, errno := unix.Syscall(unix.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&r.ctx)), 0)
 		polled = errno == 0
 	}
+
 	if !polled {
 		r.done.Close()
 		return nil
 	}
+
 	return r
 }
 
@@ -73,6 +76,7 @@ func (r *ring) Close() error {
 	if _, _, errno := unix.Syscall(unix.SYS_IO_DESTROY, r.ctx, 0, 0); errno != 0 {
 		err = fmt.Errorf("ending direct writes: %w", errno)
 	}
+
 	r.ctx = 0
 	return errors.Join(err, r.done.Close())
 }
@@ -108,13 +112,23 @@ const (
 // write writes memory at offset and returns when it is durable, or EINVAL where
 // the file takes no such writes.
 func (r *ring) write(cb *controlBlock, fd uintptr, memory []byte, offset int64) error {
-	*cb = controlBlock{opcode: aioWrite, rwFlags: unix.RWF_DSYNC, fd: uint32(fd), memory: uint64(uintptr(unsafe.Pointer(&memory[0]))),
-		length: uint64(len(memory)), offset: offset, flags: aioSignal, resultFD: r.fd}
+	*cb = controlBlock{
+		opcode:   aioWrite,
+		rwFlags:  unix.RWF_DSYNC,
+		fd:       uint32(fd),
+		memory:   uint64(uintptr(unsafe.Pointer(&memory[0]))),
+		length:   uint64(len(memory)),
+		offset:   offset,
+		flags:    aioSignal,
+		resultFD: r.fd,
+	}
+
 	if err := r.submit(cb); err != nil {
 		return err
 	}
 	result, err := r.wait()
 	runtime.KeepAlive(memory)
+
 	switch {
 	case err != nil:
 		return err
@@ -123,6 +137,7 @@ func (r *ring) write(cb *controlBlock, fd uintptr, memory []byte, offset int64) 
 	case result != int64(len(memory)):
 		return io.ErrShortWrite
 	}
+
 	return nil
 }
 
@@ -151,6 +166,7 @@ func (r *ring) wait() (int64, error) {
 		for errno == unix.EINTR {
 			n, errno = r.take()
 		}
+
 		if errno != 0 {
 			return 0, fmt.Errorf("asking for a direct write: %w", errno)
 		}
@@ -188,6 +204,7 @@ func openDirect(path string, r *ring) *directFile {
 	if err != nil {
 		return nil
 	}
+
 	return &directFile{ring: r, file: f}
 }
 
@@ -207,6 +224,7 @@ func (d *directFile) write(p []byte, off int64, at io.ReaderAt) (ok bool, err er
 	if err := d.load(p, off, at); err != nil {
 		return true, err
 	}
+
 	err = d.ring.write(&d.cb, d.file.Fd(), d.buf, d.start)
 	switch {
 	case err == nil:
@@ -215,6 +233,7 @@ func (d *directFile) write(p []byte, off int64, at io.ReaderAt) (ok bool, err er
 		d.failed = true
 		return false, nil
 	}
+
 	return true, err
 }
 
@@ -223,7 +242,9 @@ func (d *directFile) load(p []byte, off int64, at io.ReaderAt) error {
 	start := off &^ (directBlock - 1)
 	head := int(off - start)
 	size := (head + len(p) + directBlock - 1) &^ (directBlock - 1)
-	old, from := d.buf, d.start
+	old := d.buf
+	from := d.start
+
 	if size > cap(old) || cap(old) > keepDirect {
 		d.buf = alignedBytes(max(size, 16*directBlock))
 	}
@@ -235,6 +256,7 @@ func (d *directFile) load(p []byte, off int64, at io.ReaderAt) error {
 			return fmt.Errorf("reading the block before: %w", err)
 		}
 	}
+
 	clear(d.buf[head+copy(d.buf[head:], p):])
 	d.start = start
 	return nil

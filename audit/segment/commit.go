@@ -1,0 +1,232 @@
+package segment
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+)
+
+// fillStep is how much of a segment is filled with zeros at a time. A frame
+// that overwrites zeros needs no metadata flushed with it.
+const fillStep = 1 << 20
+
+const tempName = "next.tmp"
+
+// Committer writes chunks. One goroutine owns it.
+type Committer struct {
+	Files  Files
+	Limit  int64
+	NoSync bool
+
+	Header Header
+	File   File
+	Off    int64 // where the next frame goes
+	Filled int64 // zeros or frames up to here
+	Chain  Chain
+	buf    []byte
+
+	Mark    File
+	markBuf [markSize]byte
+	zeros   []byte
+}
+
+// Commit is what one frame is made of.
+type Commit struct {
+	Seal     []byte // not nil: seals the segment first, and the frame goes to the next
+	FirstSeq uint64
+	NextSeq  uint64
+	Payload  [3][]byte // parts, one behind the other
+}
+
+// Commit makes one frame durable. Crash points: until append returns the frame
+// may be there, in part or not at all; replay cuts it or keeps it, and no
+// ticket has resolved. Between append and mark it is kept.
+func (c *Committer) Commit(in *Commit) (Mark, error) {
+	if in.Seal != nil {
+		if err := c.roll(in.Seal, in.FirstSeq); err != nil {
+			return Mark{}, err
+		}
+	}
+
+	var chain Chain
+	c.buf, chain = AppendFrame(c.buf[:0], c.Header.Marker, c.Chain, 0, in.Payload[:]...)
+	if err := c.put(); err != nil {
+		return Mark{}, err
+	}
+
+	c.Chain = chain
+	m := Mark{
+		Segment: c.Header.Number,
+		End:     c.Off,
+		NextSeq: in.NextSeq,
+		Chain:   chain,
+	}
+
+	return m, c.Publish(&m)
+}
+
+// put writes buf at off, with zeros ahead of it where there are none yet.
+func (c *Committer) put() error {
+	end := c.Off + int64(len(c.buf))
+	if end > c.Filled {
+		if err := c.fill(end); err != nil {
+			return fmt.Errorf("filling segment %d: %w", c.Header.Number, err)
+		}
+	}
+
+	if err := c.append(); err != nil {
+		return fmt.Errorf("writing segment %d: %w", c.Header.Number, err)
+	}
+	c.Off = end
+	return nil
+}
+
+func (c *Committer) append() error {
+	if !c.NoSync {
+		return c.File.AppendDurable(c.buf, c.Off)
+	}
+	_, err := c.File.WriteAt(c.buf, c.Off)
+	return err
+}
+
+func (c *Committer) fill(end int64) error {
+	upTo := max(end, min(end+fillStep, c.Limit))
+	if c.zeros == nil {
+		c.zeros = make([]byte, min(fillStep, c.Limit))
+	}
+
+	for at := end; at < upTo; {
+		n := min(upTo-at, int64(len(c.zeros)))
+		if _, err := c.File.WriteAt(c.zeros[:n], at); err != nil {
+			return err
+		}
+		at += n
+	}
+
+	c.Filled = upTo
+	return c.Flush(c.File) // a frame that goes past the page cache shall find its blocks on disk
+}
+
+func (c *Committer) Flush(f File) error {
+	if c.NoSync {
+		return nil
+	}
+	return f.Datasync()
+}
+
+func (c *Committer) Publish(m *Mark) error {
+	m.encode(&c.markBuf)
+	if _, err := c.Mark.WriteAt(c.markBuf[:], 0); err != nil {
+		return fmt.Errorf("writing committed mark: %w", err)
+	}
+	return nil
+}
+
+// roll seals the segment and begins the next. Crash points: with half a seal,
+// replay cuts it and goes on in the old segment; with the seal but no new
+// segment, replay makes one; a file under its final name always has its header.
+func (c *Committer) roll(seal []byte, firstSeq uint64) error {
+	if err := c.sealSegment(seal); err != nil {
+		return fmt.Errorf("sealing segment %d: %w", c.Header.Number, err)
+	}
+	if err := c.File.Close(); err != nil {
+		return fmt.Errorf("closing segment %d: %w", c.Header.Number, err)
+	}
+	return c.Begin(firstSeq)
+}
+
+func (c *Committer) sealSegment(seal []byte) error {
+	sealAt := c.Off
+	var chain Chain
+	c.buf, chain = AppendFrame(c.buf[:0], c.Header.Marker, c.Chain, flagSeal, seal)
+	c.buf = AppendFooter(c.buf, sealAt)
+
+	if err := c.put(); err != nil {
+		return err
+	}
+	c.Chain = chain
+	return c.Trim()
+}
+
+// Trim gives back the zeros behind the footer.
+func (c *Committer) Trim() error {
+	if err := c.File.Truncate(c.Off); err != nil {
+		return err
+	}
+	if c.NoSync {
+		return nil
+	}
+	return c.File.Sync()
+}
+
+// Begin makes the segment after hdr.number.
+func (c *Committer) Begin(firstSeq uint64) error {
+	c.Header.Number++
+	c.Header.FirstSeq = firstSeq
+	c.Header.prev = c.Chain
+
+	if _, err := rand.Read(c.Header.Marker[:]); err != nil {
+		return fmt.Errorf("drawing frame marker: %w", err)
+	}
+	f, err := c.newSegmentFile()
+	if err != nil {
+		return fmt.Errorf("beginning segment %d: %w", c.Header.Number, err)
+	}
+
+	c.File, c.Off, c.Filled, c.Chain = f, HeaderSize, HeaderSize, c.Header.Chain()
+	return nil
+}
+
+func (c *Committer) newSegmentFile() (File, error) {
+	f, err := c.Files.Create(tempName)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.prepare(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+
+	return f, nil
+}
+
+func (c *Committer) prepare(f File) error {
+	if err := f.Reserve(c.Limit); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(c.Header.encode(), 0); err != nil {
+		return err
+	}
+	if err := c.Flush(f); err != nil {
+		return err
+	}
+	if err := c.Files.Rename(tempName, Name(c.Header.Number)); err != nil {
+		return err
+	}
+	if c.NoSync {
+		return nil
+	}
+
+	return c.Files.SyncDir()
+}
+
+// OpenMark opens the mark file, making it if need be.
+func OpenMark(d Files) (File, error) {
+	f, err := d.Open(MarkName, true)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d.Create(MarkName)
+	}
+	return f, err
+}
+
+func (c *Committer) Close() error {
+	return errors.Join(CloseIf(c.File), CloseIf(c.Mark))
+}
+
+func CloseIf(f io.Closer) error {
+	if f == nil {
+		return nil
+	}
+	return f.Close()
+}

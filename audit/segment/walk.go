@@ -1,0 +1,189 @@
+package segment
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+)
+
+// Walk reads one segment from its header to its last complete frame, checking
+// every checksum and chain value.
+type Walk struct {
+	Header Header
+	win    *Window
+	Off    int64 // where the next frame would be
+	Chain  Chain
+	Sealed bool
+	Frames int
+	Last   int64 // where the last complete frame begins; 0 if there is none
+	Mark   *Mark // not nil: lies in this segment, and a frame must end at it
+}
+
+// Corrupt describes bytes that no crash can leave behind.
+func Corrupt(number uint32, at int64, format string, args ...any) error {
+	return fmt.Errorf("%w: segment %d, byte %d: %w", ErrCorrupt, number, at, fmt.Errorf(format, args...))
+}
+
+// ReadHeader reads and checks a segment's header.
+func ReadHeader(w *Window, number uint32) (Header, error) {
+	b, err := w.at(0, HeaderSize)
+	if err != nil {
+		return Header{}, err
+	}
+
+	h, err := ParseHeader(b)
+	if err != nil {
+		return h, Corrupt(number, 0, "%w", err)
+	}
+	if h.Number != number {
+		return h, Corrupt(number, 0, "header is that of segment %d", h.Number)
+	}
+
+	return h, nil
+}
+
+func NewWalk(w *Window, number uint32) (*Walk, error) {
+	h, err := ReadHeader(w, number)
+	if err != nil {
+		return nil, err
+	}
+	return &Walk{Header: h, win: w, Off: HeaderSize, Chain: h.Chain()}, nil
+}
+
+// Run gives every frame to apply, whose error says what is wrong with it.
+func (k *Walk) Run(apply func(*Frame) error) error {
+	for !k.Sealed {
+		if k.Mark != nil && k.Mark.End == k.Off && k.Mark.Chain == k.Chain {
+			k.Mark = nil
+		}
+		f, err := ReadFrame(k.win, k.Header.Marker, k.Off)
+		if errors.Is(err, ErrNoFrame) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading segment %d: %w", k.Header.Number, err)
+		}
+		if nextChain(k.Chain, f.Raw) != f.Chain {
+			return Corrupt(k.Header.Number, k.Off, "chain is broken")
+		}
+		if err := apply(&f); err != nil {
+			return Corrupt(k.Header.Number, k.Off, "%w", err)
+		}
+
+		k.Last, k.Off, k.Chain, k.Sealed = k.Off, f.End(), f.Chain, f.Sealed()
+		k.Frames++
+	}
+	return nil
+}
+
+// MetMark reports ErrCorrupt if frames are gone that were once durable.
+func (k *Walk) MetMark() error {
+	if k.Mark == nil {
+		return nil
+	}
+	return Corrupt(k.Header.Number, k.Off, "does not hold what the committed mark says was durable up to byte %d", k.Mark.End)
+}
+
+// Tail looks at what lies behind the last complete frame. It returns the number
+// of bytes that a torn frame left. Since each frame is flushed before the next
+// is written, a complete frame further on proves that the bad one was whole.
+func (k *Walk) Tail() (torn int64, err error) {
+	end, err := k.win.lastNonZero(k.Off)
+	if err != nil {
+		return 0, err
+	}
+
+	at, found, err := k.win.AnyFrame(k.Header.Marker, k.Off)
+	if err != nil {
+		return 0, err
+	}
+	if found {
+		return 0, Corrupt(k.Header.Number, k.Off, "bad frame, but a good one follows at byte %d", at)
+	}
+
+	return end - k.Off, nil
+}
+
+// Footer reports whether the footer lies behind the seal. A crash may have left
+// it in part; it cannot have left more.
+func (k *Walk) Footer() (bool, error) {
+	end, err := k.win.lastNonZero(k.Off)
+	if err != nil {
+		return false, err
+	}
+	if end > k.Off+FooterSize {
+		return false, Corrupt(k.Header.Number, k.Off, "bytes behind the seal")
+	}
+
+	b, err := k.win.at(k.Off, FooterSize)
+	return err == nil && bytes.Equal(b, AppendFooter(nil, k.Last)), err
+}
+
+// Link is what one segment hands to the next.
+type Link struct {
+	Number  uint32
+	NextSeq uint64
+	Chain   Chain
+	LogID   [8]byte
+}
+
+// Follows checks that a segment is the one that comes after l.
+func (l *Link) Follows(h *Header) error {
+	switch {
+	case h.prev != l.Chain:
+		return Corrupt(h.Number, 32, "does not continue the chain of segment %d", l.Number)
+	case h.FirstSeq != l.NextSeq:
+		return Corrupt(h.Number, 24, "begins at sequence number %d, expected %d", h.FirstSeq, l.NextSeq)
+	case l.Number > 0 && h.LogID != l.LogID:
+		return Corrupt(h.Number, 64, "belongs to another log")
+	}
+	return nil
+}
+
+// Numbers lists the segments of a directory in order and refuses gaps.
+func Numbers(d Files) ([]uint32, error) {
+	names, err := d.List()
+	if err != nil {
+		return nil, fmt.Errorf("listing segments: %w", err)
+	}
+
+	found := make(map[uint32]bool)
+	for _, name := range names {
+		if n, ok := ParseSegmentName(name); ok {
+			found[n] = true
+		}
+	}
+
+	out := make([]uint32, 0, len(found))
+	for n := uint32(1); len(out) < len(found); n++ {
+		if !found[n] {
+			return nil, fmt.Errorf("%w: segment %d is missing", ErrCorrupt, n)
+		}
+		out = append(out, n)
+	}
+
+	return out, nil
+}
+
+// SealFrame finds a finished segment's seal without reading the segment.
+func SealFrame(w *Window, h *Header) (Frame, error) {
+	b, err := w.at(w.size-FooterSize, FooterSize)
+	if err != nil {
+		return Frame{}, err
+	}
+
+	at, ok := parseFooter(b)
+	if !ok {
+		return Frame{}, Corrupt(h.Number, w.size-FooterSize, "not sealed, though a later segment exists")
+	}
+
+	f, err := ReadFrame(w, h.Marker, at)
+	if err != nil && !errors.Is(err, ErrNoFrame) {
+		return Frame{}, err
+	}
+	if err != nil || !f.Sealed() || f.End() != w.size-FooterSize {
+		return Frame{}, Corrupt(h.Number, at, "seal is damaged")
+	}
+
+	return f, nil
+}
