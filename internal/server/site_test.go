@@ -34,7 +34,7 @@ func must[T any](v T, err error) T {
 // site is the directory of a gateway's configuration, with a reloader that serves
 // it to nobody.
 type site struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	author *signing.PrivateKey
 	grace  *signing.PrivateKey
@@ -72,7 +72,7 @@ bindings:
 `
 
 // newSite has module uppercase, signed and approved, as m.
-func newSite(t *testing.T, yaml string) *site {
+func newSite(t testing.TB, yaml string) *site {
 	t.Helper()
 	s := &site{
 		t:      t,
