@@ -9,6 +9,7 @@ import (
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/kafka"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/trust"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/users"
+	"github.com/guardlock/guardlock/internal/build"
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
@@ -49,6 +50,8 @@ func newRootCommand() *cobra.Command {
 		newPolicyWorkerCommand(),
 	)
 
+	root.Version = build.Read().Version
+	root.SetVersionTemplate(versionText(build.Read()) + "\n")
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.PersistentFlags().Bool("json", false, "print JSON instead of text; streams print one object per line")

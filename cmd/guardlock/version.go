@@ -16,12 +16,15 @@ func newVersionCommand() *cobra.Command {
 		Example: "  guardlock version\n  guardlock version --json",
 		Args:    cli.NeedArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b := build.Read()
 			if cli.WantsJSON(cmd) {
-				return cli.PrintJSON(cmd.OutOrStdout(), b)
+				return cli.PrintJSON(cmd.OutOrStdout(), build.Read())
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "guardlock %s (revision %s, %s, %s)\n", b.Version, b.ShortRevision(), b.Go, b.Platform)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), versionText(build.Read()))
 			return err
 		},
 	}
+}
+
+func versionText(b build.Info) string {
+	return fmt.Sprintf("guardlock %s (revision %s, %s, %s)", b.Version, b.ShortRevision(), b.Go, b.Platform)
 }

@@ -24,6 +24,27 @@ func ParseDay(s string, end bool) (time.Time, error) {
 	return t, nil
 }
 
+// clocks are times of day, and days with one, as people write them.
+var clocks = []string{"15:04", "15:04:05", "2006-01-02 15:04", "2006-01-02 15:04:05"}
+
+// ParseTime is ParseDay, and takes a time of the day that now is in, too: 10:00 is
+// that of today. All are UTC, as everything that is printed.
+func ParseTime(s string, now time.Time, end bool) (time.Time, error) {
+	for _, layout := range clocks {
+		t, err := time.Parse(layout, s)
+		if err != nil {
+			continue
+		}
+		if t.Year() == 0 {
+			day := now.UTC().Truncate(24 * time.Hour)
+			t = day.Add(time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute + time.Duration(t.Second())*time.Second)
+		}
+		return t, nil
+	}
+
+	return ParseDay(s, end)
+}
+
 // ParsePeriod is time.ParseDuration with days.
 func ParsePeriod(s string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {

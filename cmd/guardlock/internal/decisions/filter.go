@@ -38,8 +38,8 @@ func (f *auditFilterFlags) register(cmd *cobra.Command) {
 	fl.StringVarP(&f.topic, "topic", "t", "", "of this topic")
 	fl.Int32VarP(&f.partition, "partition", "p", 0, "of this partition")
 	fl.Int64VarP(&f.offset, "offset", "o", 0, "of the record at this offset; needs --topic and --partition")
-	fl.StringVar(&f.from, "from", "", "not before this day, time (RFC 3339), or so long ago (15m, 2d)")
-	fl.StringVar(&f.to, "to", "", "not after this day, time, or so long ago")
+	fl.StringVar(&f.from, "from", "", "not before this time of today (10:00), day, time (2030-01-31 10:00, RFC 3339), or so long ago (15m, 2d); UTC")
+	fl.StringVar(&f.to, "to", "", "not after this time, day, or so long ago")
 	fl.StringVar(&f.module, "module", "", "decided by this module: a name, or a digest in hex")
 	fl.StringVar(&f.principal, "principal", "", "sent by this principal, as User:ada")
 	fl.StringVar(&f.clientID, "client-id", "", "sent by a client that called itself this")
@@ -106,5 +106,5 @@ func parseMoment(s string, now time.Time, end bool) (time.Time, error) {
 	if ago, err := cli.ParsePeriod(s); err == nil {
 		return now.Add(-ago), nil
 	}
-	return cli.ParseDay(s, end)
+	return cli.ParseTime(s, now, end)
 }

@@ -17,16 +17,30 @@ type decisionPrinter struct {
 	w       *bufio.Writer
 	p       cli.Palette
 	json    bool
+	wide    bool // room for long names, and what a connection was
 	printed int
 }
 
+// decisionTime is to the millisecond; secondsTime is what fits a line.
 const (
-	decisionTime   = "2006-01-02T15:04:05.000Z"
-	decisionFormat = "%-24s  %s  %-26s  %-16s  %-26s  %-16s  %-12s  %s\n"
+	decisionTime = "2006-01-02T15:04:05.000Z"
+	secondsTime  = "2006-01-02T15:04:05Z"
 )
 
-func newDecisionPrinter(w io.Writer, json bool) *decisionPrinter {
-	return &decisionPrinter{w: bufio.NewWriter(w), p: cli.PaletteFor(w), json: json}
+// Lines are at most 120 columns, unless a name is long; wide ones are not.
+const (
+	decisionFormat = "%-20s  %s  %-20s  %-8s  %-21s  %-12s  %s\n"
+	wideFormat     = "%-24s  %s  %-26s  %-16s  %-26s  %-16s  %-12s  %s\n"
+	outcomeWidth   = 11
+)
+
+func newDecisionPrinter(w io.Writer, json, wide bool) *decisionPrinter {
+	return &decisionPrinter{
+		w:    bufio.NewWriter(w),
+		p:    cli.PaletteFor(w),
+		json: json,
+		wide: wide,
+	}
 }
 
 func (o *decisionPrinter) flush() error { return o.w.Flush() }
@@ -37,7 +51,7 @@ func (o *decisionPrinter) print(d audit.Decision) error {
 		return cli.PrintJSONLine(o.w, d)
 	}
 	if o.printed == 1 {
-		header := fmt.Sprintf(decisionFormat, "TIME", fmt.Sprintf("%-13s", "OUTCOME"), "WHAT", "MODULE", "REASON", "PRINCIPAL", "TLS", "DECISION")
+		header := o.line("TIME", fmt.Sprintf("%-*s", outcomeWidth, "OUTCOME"), "WHAT", "MODULE", "REASON", "PRINCIPAL", "TLS", "DECISION")
 		if _, err := o.w.WriteString(o.p.Bold(strings.TrimSuffix(header, "\n")) + "\n"); err != nil {
 			return err
 		}
@@ -46,10 +60,22 @@ func (o *decisionPrinter) print(d audit.Decision) error {
 	if d.Module != nil {
 		module = d.Module.Name
 	}
-	_, err := fmt.Fprintf(o.w, decisionFormat, d.Time.UTC().Format(decisionTime), outcomeText(o.p, d.Outcome), cli.Printable(whatOf(d)),
-		cli.Printable(module), cli.Printable(orDash(d.Reason)), cli.Printable(orDash(d.Principal)),
-		cli.Printable(orDash(tlsBrief(d.TLS))), d.ID)
+
+	at := secondsTime
+	if o.wide {
+		at = decisionTime
+	}
+	_, err := o.w.WriteString(o.line(d.Time.UTC().Format(at), outcomeText(o.p, d.Outcome), cli.Printable(whatOf(d)), cli.Printable(module),
+		cli.Printable(orDash(d.Reason)), cli.Printable(orDash(d.Principal)), cli.Printable(orDash(tlsBrief(d.TLS))), d.ID.String()))
 	return err
+}
+
+// line puts cells into their columns. The seventh, TLS, is on wide lines only.
+func (o *decisionPrinter) line(at, outcome, what, module, reason, principal, tls, decision string) string {
+	if o.wide {
+		return fmt.Sprintf(wideFormat, at, outcome, what, module, reason, principal, tls, decision)
+	}
+	return fmt.Sprintf(decisionFormat, at, outcome, what, module, reason, principal, decision)
 }
 
 // tlsBrief spells the version and how the fingerprint of the client's
@@ -64,7 +90,7 @@ func tlsBrief(t audit.TLS) string {
 
 // outcomeText pads before it colours: codes have no width.
 func outcomeText(p cli.Palette, outcome string) string {
-	padded := fmt.Sprintf("%-13s", cli.Printable(outcome))
+	padded := fmt.Sprintf("%-*s", outcomeWidth, cli.Printable(outcome))
 	switch outcome {
 	case "passed", "allowed", "applied":
 		return p.Green(padded)

@@ -12,6 +12,7 @@ import (
 
 type auditQueryCommand struct {
 	filter  auditFilterFlags
+	wide    bool
 	limit   int
 	latest  int
 	byBatch bool
@@ -23,8 +24,9 @@ func newAuditQueryCommand() *cobra.Command {
 		Use:   "query",
 		Short: "Find decisions by place, time, module, client, outcome or reason",
 		Long: `Print the decisions that match, oldest first, one line each. Several flags
-narrow the choice. The column TLS has the version and how the fingerprint of the
-client's certificate begins. The last is the decision's id, for audit show.`,
+narrow the choice. With --wide, times have milliseconds, and the column TLS has the
+version and how the fingerprint of the client's certificate begins. The last column
+is the decision's id, for audit show.`,
 		Example: `  guardlock audit query --topic payments --partition 0 --offset 42
   guardlock audit query --outcome rejected --from 1h
   guardlock audit query --source 10.1.0.0/16 --client-id 'etl-7'
@@ -34,6 +36,7 @@ client's certificate begins. The last is the decision's id, for audit show.`,
 		RunE: c.run,
 	}
 	c.filter.register(cmd)
+	cmd.Flags().BoolVar(&c.wide, "wide", false, "lines as long as they need to be, with milliseconds and TLS")
 	fl := cmd.Flags()
 	fl.IntVarP(&c.limit, "limit", "n", 0, "print this `NUMBER` at most; 0 is all")
 	fl.IntVar(&c.latest, "latest", 0, "print only this `NUMBER` of the latest, latest first")
@@ -58,7 +61,7 @@ func (c *auditQueryCommand) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	defer r.Close()
-	out := newDecisionPrinter(cmd.OutOrStdout(), cli.WantsJSON(cmd))
+	out := newDecisionPrinter(cmd.OutOrStdout(), cli.WantsJSON(cmd), c.wide)
 	for d, err := range r.Query(cmd.Context(), f) {
 		if err != nil {
 			return auditError(c.filter.dir, err)

@@ -17,6 +17,7 @@ import (
 
 type auditTailCommand struct {
 	filter auditFilterFlags
+	wide   bool
 	lines  int
 	follow bool
 }
@@ -35,6 +36,7 @@ ones until Ctrl-C: each is shown when it is durable and its offset is known.`,
 		RunE: c.run,
 	}
 	c.filter.register(cmd)
+	cmd.Flags().BoolVar(&c.wide, "wide", false, "lines as long as they need to be, with milliseconds and TLS")
 	cmd.Flags().IntVarP(&c.lines, "lines", "n", 10, "how many of the past")
 	cmd.Flags().BoolVarP(&c.follow, "follow", "f", false, "go on with new decisions until Ctrl-C")
 	return cmd
@@ -53,7 +55,7 @@ func (c *auditTailCommand) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	defer r.Close()
-	t := tail{reader: r, filter: f, out: newDecisionPrinter(cmd.OutOrStdout(), cli.WantsJSON(cmd)), since: time.Now()}
+	t := tail{reader: r, filter: f, out: newDecisionPrinter(cmd.OutOrStdout(), cli.WantsJSON(cmd), c.wide), since: time.Now()}
 	if err := t.past(cmd.Context(), c.lines); err != nil {
 		return auditError(c.filter.dir, err)
 	}

@@ -212,15 +212,12 @@ func (t *tour) rejected(ctx context.Context) error {
 			return err
 		}
 		fmt.Fprintf(t.out, "  the log    %s: rejected by %s, reason %s; nothing was stored\n", t.palette.Bold(d.ID.String()), d.Module.Name, t.palette.Bold(d.Reason))
-		fmt.Fprintf(t.out, "  more       %s audit show %s --dir %s\n", demoCommand, d.ID, cli.ShellWord(t.logDir()))
+		fmt.Fprintf(t.out, "  more       %s audit show %s --dir %s\n", cli.Program(), d.ID, cli.ShellWord(t.logDir()))
 		return nil
 	}
 
 	return errors.New("the rejection is not in the decision log")
 }
-
-// demoCommand is how whoever follows README.md calls this program.
-const demoCommand = "go run ./cmd/guardlock"
 
 func (t *tour) logDir() string { return t.config.File(t.config.Audit.Dir) }
 
@@ -254,5 +251,5 @@ func (t *tour) nextSteps() {
   %[1]s audit compare %[5]s --bootstrap %[2]s --dir %[3]s
   %[1]s module inspect %[4]s/gdpr.wasm
 Ctrl-C ends it.
-`, demoCommand, t.address, cli.ShellWord(t.logDir()), cli.ShellWord(t.dir), t.compared)
+`, cli.Program(), t.address, cli.ShellWord(t.logDir()), cli.ShellWord(t.dir), t.compared)
 }

@@ -171,7 +171,7 @@ func (r *produceReport) finish(done string) error {
 	case r.refused > 0:
 		err := exit.Refusedf("sending to topic %q: %s refused", r.topic, cli.Count(r.refused, "record"))
 		if r.decision != "" {
-			err = exit.WithHint(err, "why: `guardlock audit show %s`", r.decision)
+			err = exit.WithHint(err, "why: `guardlock audit show %s --dir DIR`, on the gateway's host; DIR is audit.dir of its configuration", r.decision)
 		}
 		return err
 	case r.broken > 0:
