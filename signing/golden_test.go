@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/sign"
 )
@@ -73,6 +74,27 @@ func TestGoldenBundlesStayAcceptable(t *testing.T) {
 	}, noon())
 	if err != nil || v.Author != "ada" || len(v.Approvers) != 2 {
 		t.Errorf("got %+v, %v", v, err)
+	}
+}
+
+// Bundles of testdata/cosign were made by cosign 2.6.1 and 3.1.3 with the lines of
+// docs/approving.md: keys, signatures and approvals.
+func TestWhatCosignMadeIsAccepted(t *testing.T) {
+	root, err := ParseTrustRoot(golden(t, "cosign/trust.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	made := time.Date(2026, 11, 28, 6, 0, 0, 0, time.UTC)
+	for _, version := range []string{"2.6", "3.1"} {
+		v, err := root.VerifyPackage(t.Context(), Package{
+			Wasm:      golden(t, "cosign/module.wasm"),
+			Signature: golden(t, "cosign/signature-"+version+".sigstore.json"),
+			Approvals: [][]byte{golden(t, "cosign/approval-"+version+".sigstore.json")},
+		}, made)
+		if err != nil || v.Author != "ada@example.com" || len(v.Approvers) != 1 || v.Approvers[0] != "grace@example.com" {
+			t.Errorf("cosign %s: got %+v, %v", version, v, err)
+		}
 	}
 }
 

@@ -46,8 +46,15 @@ With --trust-root the author's signature is checked before you are asked.
 Then it says how many people have approved this grant, how many must, and what
 the next one runs. How many must is for --policy to say, by --data-class.
 
-With --print-predicate nothing is signed: the statement is printed, to be signed
-with cosign attest-blob.`
+With --print-predicate nothing is signed: the predicate is printed, to be signed
+with cosign (2.6 or later), for instance by a key in a KMS:
+  cosign attest-blob --key KEY --type ` + signing.PredicateType + ` \
+    --predicate predicate.json --bundle approval.NAME.sigstore.json \
+    --new-bundle-format --use-signing-config=false --tlog-upload=false --yes MODULE.wasm
+An approval is checked with cosign by
+  cosign trusted-root create --out none.json
+  cosign verify-blob-attestation --key grace.pub --type ` + signing.PredicateType + ` \
+    --bundle approval.NAME.sigstore.json --trusted-root none.json --insecure-ignore-tlog MODULE.wasm`
 
 func newModuleApproveCommand() *cobra.Command {
 	var c moduleApproveCommand

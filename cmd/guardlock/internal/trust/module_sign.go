@@ -22,8 +22,14 @@ func newModuleSignCommand() *cobra.Command {
 		Short: "Sign a module as its author",
 		Long: `Sign a module's bytes. The signature says who made it and nothing about what it
 may do: that is for the approvals. Written as MODULE.sigstore.json beside the
-module; ` + "`cosign verify-blob --key ada.pub --bundle FILE --private-infrastructure MODULE`" + `
-checks it too.`,
+module. cosign (2.6 or later) checks it too, and can make it:
+  cosign trusted-root create --out none.json
+  cosign verify-blob --key ada.pub --bundle MODULE.sigstore.json \
+    --trusted-root none.json --insecure-ignore-tlog MODULE.wasm
+  cosign sign-blob --key KEY --bundle MODULE.sigstore.json \
+    --new-bundle-format --use-signing-config=false --tlog-upload=false --yes MODULE.wasm
+No transparency log takes part: keys are trusted for as long as the trust root
+says, and the trusted root for cosign is an empty one.`,
 		Example: `  guardlock module sign modules/gdpr/gdpr.wasm --key ada.key`,
 		Args:    cli.NeedArgs("MODULE"),
 		RunE:    c.run,
