@@ -253,7 +253,7 @@ func (e *BatchEntry) sizeBound() int {
 }
 
 func (c *ControlEntry) validate() error {
-	if c.Kind < KindAdmission || c.Kind > KindOpen {
+	if c.Kind < KindAdmission || c.Kind > KindAdmin {
 		return fmt.Errorf("%w: kind %d is not a control entry's", ErrInvalidEntry, c.Kind)
 	}
 	if c.sizeBound() > maxEntryBytes {

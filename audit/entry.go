@@ -97,13 +97,14 @@ const (
 	KindStart     Kind = 4 // the gateway began to serve
 	KindStop      Kind = 5 // the gateway ended in order
 	KindOpen      Kind = 6 // the log was opened; written by Open itself
+	KindAdmin     Kind = 7 // a client asked to delete or to keep for less time, or to change who may
 
 	kindBind Kind = 16 // takes no sequence number
 	kindSeal Kind = 17 // takes no sequence number
 )
 
 var kindNames = map[Kind]string{KindBatch: "record", KindAdmission: "admission", KindConfig: "config",
-	KindStart: "start", KindStop: "stop", KindOpen: "open"}
+	KindStart: "start", KindStop: "stop", KindOpen: "open", KindAdmin: "admin"}
 
 // String returns the kind's name as JSON and filters spell it. The rows of a
 // batch are of kind "record".

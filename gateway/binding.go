@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/admin"
 	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/internal/pattern"
 )
@@ -48,6 +50,14 @@ type Bindings struct {
 	drops    sync.Map     // topic → bool
 	cached   atomic.Int64 // entries of both caches
 	modules  bool         // some binding runs a module
+	admin    AdminPolicy  // nil: what the gateway itself allows
+}
+
+// Under makes the policy judge what clients ask that destroys or weakens
+// evidence. It is called before the snapshot is served.
+func (s *Bindings) Under(p AdminPolicy) *Bindings {
+	s.admin = p
+	return s
 }
 
 type lookupKey struct {
@@ -126,23 +136,64 @@ func (s *Bindings) Lookup(topic string, k *Known) *pipeline.Grant {
 }
 
 func (s *Bindings) find(topic string, c *Client) *pipeline.Grant {
+	internal := admin.IsInternal(topic)
 	best := s.first(s.exact[topic], c, len(s.all))
 	for _, n := range s.lengths {
-		if n <= len(topic) {
+		if n <= len(topic) && reaches(topic[:n], internal) {
 			best = s.first(s.prefixes[topic[:n]], c, best)
 		}
 	}
 
 	for _, i := range s.globs {
-		if i < best && s.all[i].admits(c) && pattern.Any(s.all[i].Topics, topic) {
+		if i < best && s.all[i].admits(c) && s.all[i].names(topic) {
 			best = i
 		}
 	}
 
-	if best == len(s.all) {
-		return s.unbound
+	switch {
+	case best < len(s.all):
+		return s.all[best].Grant
+	case internal:
+		return pipeline.Unbound // whatever is configured for topics of clients
 	}
-	return s.all[best].Grant
+	return s.unbound
+}
+
+// reaches reports whether a pattern is for Kafka's own topics, if the topic is
+// one: nobody who writes * thinks of __consumer_offsets.
+func reaches(pattern string, internal bool) bool {
+	return !internal || admin.IsInternal(pattern)
+}
+
+// names reports whether the binding is for the topic, for some client.
+func (b *Binding) names(topic string) bool {
+	internal := admin.IsInternal(topic)
+	for _, t := range b.Topics {
+		if reaches(t, internal) && pattern.Match(t, topic) {
+			return true
+		}
+	}
+	return false
+}
+
+// binds reports whether some binding is for the topic, for any client, or topics
+// without one are let through.
+func (s *Bindings) binds(topic string) bool {
+	if len(s.exact[topic]) > 0 {
+		return true
+	}
+	internal := admin.IsInternal(topic)
+	for _, n := range s.lengths {
+		if n <= len(topic) && reaches(topic[:n], internal) && len(s.prefixes[topic[:n]]) > 0 {
+			return true
+		}
+	}
+	for _, i := range s.globs {
+		if s.all[i].names(topic) {
+			return true
+		}
+	}
+	return !internal && s.unbound.Refusal == audit.OutcomePassed
 }
 
 // first returns the lowest index of list, below limit, that admits the client.

@@ -38,6 +38,7 @@ type DecisionLog interface {
 	Unbound() []audit.BatchRef
 	Matches(r audit.BatchRef, batch []byte) bool
 	BoundAt(ctx context.Context, t audit.Target, offset int64) ([]audit.BatchRef, error)
+	Record(ctx context.Context, c audit.ControlEntry) error
 }
 
 // Config is what a Gateway is built from; every value is already checked.

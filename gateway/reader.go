@@ -9,7 +9,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/zap"
 
-	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/gateway/wire"
 )
@@ -157,10 +156,12 @@ func (r *reader) serveRequest(ctx context.Context, h wire.RequestHeader, frame [
 		return r.apiVersions(h, frame)
 	case kmsg.SASLHandshake, kmsg.SASLAuthenticate:
 		return r.saslRequest(ctx, h, frame)
+	case kmsg.Metadata:
+		return r.metadata(h, frame)
 	}
 
-	if r.cluster.cfg.Embedded && broker.Judges(h.Key) {
-		return r.judgeForEmbedded(h, frame)
+	if r.judged(h.Key) {
+		return r.changesEvidence(ctx, h, frame)
 	}
 	r.forward(h, frame)
 	return nil
@@ -238,29 +239,6 @@ func (r *reader) apiVersions(h wire.RequestHeader, frame []byte) error {
 
 	r.steps = append(r.steps, step{pend: pendingFor(h), owed: true, raw: out})
 	return nil
-}
-
-// judgeForEmbedded answers what would harm the embedded broker, and forwards the
-// rest.
-func (r *reader) judgeForEmbedded(h wire.RequestHeader, frame []byte) error {
-	body := frame[h.BodyOffset:]
-	req, err := wire.DecodeRequest(h, body)
-	if err != nil {
-		return err
-	}
-
-	no := broker.Judge(req)
-	if no == nil {
-		r.forward(h, frame)
-		return nil
-	}
-
-	r.answerLocally(h, func(dst []byte) []byte {
-		dst, err = wire.ErrorResponse(dst, h, body, no.Code, no.Reason)
-		return dst
-	})
-
-	return err
 }
 
 // flush makes the decisions of all steps durable, queues what is owed to the

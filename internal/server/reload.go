@@ -82,6 +82,7 @@ type inForce struct {
 	terms
 
 	builtFor int                           // the edition that sets were built for
+	admin    adminPolicy                   // that the sets were built under
 	sets     map[string]*admission.Set     // by cluster
 	modules  map[string]admission.Module   // what the sets were built from
 	revoked  map[string]*admission.Refused // by module: taken out of service since
@@ -395,6 +396,7 @@ func (r *reloader) swap(ctx context.Context, edition int, sets map[string]*admis
 	old := r.sets
 	r.sets = sets
 	r.modules = modules
+	r.admin = newAdminPolicy(r.work.policy, r.cfg, r.now)
 	r.builtFor = edition
 	r.revoked = map[string]*admission.Refused{}
 	if r.edition != edition {
@@ -413,7 +415,8 @@ func (r *reloader) swap(ctx context.Context, edition int, sets map[string]*admis
 // serveAll serves the sets in force without what was revoked. The caller holds mu.
 func (r *reloader) serveAll() {
 	for cluster, set := range r.sets {
-		r.serve(cluster, gateway.NewBindings(without(set.Bindings, r.revoked), unbound(r.cfg)))
+		b := gateway.NewBindings(without(set.Bindings, r.revoked), unbound(r.cfg))
+		r.serve(cluster, b.Under(r.admin))
 	}
 }
 

@@ -47,7 +47,7 @@ func (f *auditFilterFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.cert, "tls-fingerprint", "", "sent with this client certificate: the SHA-256 of it, in `HEX`")
 	fl.StringVar(&f.outcome, "outcome", "", "with this outcome: "+strings.Join(audit.Outcomes(), ", "))
 	fl.StringVar(&f.reason, "reason", "", "with this reason")
-	fl.StringSliceVar(&f.kinds, "kind", nil, "of this kind: record, admission, config, start, stop, open")
+	fl.StringSliceVar(&f.kinds, "kind", nil, "of this kind: record, admission, config, admin, start, stop, open")
 }
 
 func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (audit.Filter, error) {
@@ -69,7 +69,7 @@ func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (audit.Filt
 	for _, name := range f.kinds {
 		kind, ok := audit.ParseKind(name)
 		if !ok {
-			return out, exit.WithHint(exit.Usagef("--kind %q is no kind of entry", name), "record, admission, config, start, stop or open")
+			return out, exit.WithHint(exit.Usagef("--kind %q is no kind of entry", name), "record, admission, config, admin, start, stop or open")
 		}
 		out.Kinds = append(out.Kinds, kind)
 	}
