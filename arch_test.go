@@ -104,7 +104,7 @@ var rooms = map[string][]string{
 	"cmd/guardlock/internal/demo": {"cmd/guardlock/internal/cli", "cmd/guardlock/internal/kafka", "audit", "signing", "transforms", "transforms/modules",
 		"internal/config", "internal/exit", "internal/server"},
 	"cmd/guardlock/internal/kafka": {"cmd/guardlock/internal/cli", "audit", "internal/disk", "internal/exit"},
-	"cmd/guardlock/internal/trust": {"cmd/guardlock/internal/cli", "gateway", "policy", "signing", "transforms",
+	"cmd/guardlock/internal/trust": {"cmd/guardlock/internal/cli", "gateway", "gateway/admission", "policy", "signing", "transforms",
 		"internal/build", "internal/disk", "internal/exit"},
 	"cmd/guardlock/internal/users": {"cmd/guardlock/internal/cli", "gateway/auth", "internal/disk", "internal/exit"},
 }

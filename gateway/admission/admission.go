@@ -1,12 +1,15 @@
 // Package admission decides which modules may run where, and builds from that
-// the bindings that the gateway serves under.
+// the bindings that the gateway serves under. It is the one chain of trust: serve,
+// check, module verify and the preview of module approve all run it.
 //
-// The order is fixed, cheapest and safest first, and each step's verdict goes
-// into the decision log: sizes and digest, author's signature, approvals (all
-// three in signing), structural scan and imports (transforms.Inspect, before any
-// engine sees the bytes), policy, then compile, instantiate, configure. A module
-// that fails any step is not loaded, and a binding that needs it refuses all
-// that is produced to its topics.
+// The order is fixed, cheapest and safest first (Steps names it), and each step's
+// verdict goes into the decision log. A module that fails any step is not loaded,
+// and a binding that needs it refuses all that is produced to its topics.
+//
+// Policy is one step of it and can only narrow. What it cannot lift is held here
+// and in the rooms below: digest, author, quorum and ends of approvals and keys
+// (signing), structure (transforms), imports and topics within the grant, routes and
+// keys as granted, limits at most as granted (policy's floor).
 //
 // Trust: everything a module package says about itself is hostile. What counts
 // is the trust root, the policy, and what they vouch for.
@@ -14,12 +17,8 @@ package admission
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/guardlock/guardlock/audit"
@@ -53,22 +52,6 @@ type Place struct {
 	DataClass  string
 }
 
-// facts are the place as policy sees it.
-func (p Place) facts() policy.Binding {
-	b := policy.Binding{
-		Topics:     p.Topics,
-		Principals: p.Principals,
-		ClientIDs:  p.ClientIDs,
-		TLS:        p.TLS.String(),
-		DataClass:  p.DataClass,
-	}
-	for _, s := range p.Sources {
-		b.Sources = append(b.Sources, s.String())
-	}
-
-	return b
-}
-
 // Admitter holds what admission is decided by. It is immutable; a change of
 // trust or policy makes a new one. Safe for concurrent use.
 type Admitter struct {
@@ -81,288 +64,106 @@ type Admitter struct {
 	Version string
 	Limits  policy.Limits // what holds where approvals say nothing
 	Now     func() time.Time
+
+	// MakeKeys lets random bytes stand in for keys that are not there. It is for
+	// looking at a module where nothing of it is to run.
+	MakeKeys bool
+
+	Pools  *Pools  // what runs already
+	Memory *Memory // what was asked already
 }
 
-// Admitted is a module that may run, and under what.
-type Admitted struct {
-	Module         *transforms.Module
-	GrantDigest    [32]byte
-	PolicyRevision string
-	ValidUntil     time.Time
-}
-
-// Refused says why a module may not run. Code is from a closed catalogue.
-type Refused struct {
-	Module  string
-	Outcome audit.Outcome // OutcomeNoModule or OutcomePolicyDenied
-	Code    string
-	Err     error
-}
-
-func (r *Refused) Error() string {
-	return fmt.Sprintf("module %s is refused (%s): %v", r.Module, r.Code, r.Err)
-}
-
-func (r *Refused) Unwrap() error { return r.Err }
-
-// trial is one admission under way.
-type trial struct {
-	*Admitter
-	module Module
-	place  Place
-	steps  []audit.Step
-	now    time.Time
-
-	verified signing.Verified
-	info     transforms.Info
-	decision policy.Decision
-}
-
-// Admit takes a module through every step. The verdict, with all steps, is
-// durable before it returns; if it cannot be recorded the module is refused.
-func (a *Admitter) Admit(ctx context.Context, m Module, at Place) (Admitted, error) {
-	t := trial{Admitter: a, module: m, place: at, now: a.Now()}
-	loaded, refused := t.run(ctx)
-	if err := a.Record.Record(ctx, t.entry(refused)); err != nil {
-		if loaded != nil {
-			loaded.Close(ctx)
-		}
-		return Admitted{}, fmt.Errorf("recording the admission of module %s: %w", m.Name, err)
+// New completes an Admitter for one look: it knows nothing that was asked before,
+// and shares no running module.
+func New(a Admitter) *Admitter {
+	a.Pools = NewPools()
+	a.Memory = NewMemory()
+	if a.Now == nil {
+		a.Now = time.Now
 	}
 
+	return &a
+}
+
+// Examine takes a module through every step, records nothing, and leaves nothing
+// running.
+func (a *Admitter) Examine(ctx context.Context, m Module, at Place) Verdict {
+	e := a.examine(ctx, m)
+	j := a.judge(ctx, e, at, true)
+	refused := j.refused
+	if refused == nil {
+		refused = a.tryStart(ctx, e, j.decision)
+	}
+
+	return Verdict{
+		Module:   m.Name,
+		Place:    at,
+		Steps:    taken(e, j, refused),
+		Refused:  refused,
+		Digest:   e.digest,
+		Verified: e.verified,
+		Info:     e.info,
+		Decision: j.decision,
+		Until:    j.until,
+	}
+}
+
+func (a *Admitter) tryStart(ctx context.Context, e *examination, d policy.Decision) *Refused {
+	r, refused := a.start(ctx, e, d)
 	if refused != nil {
-		return Admitted{}, refused
-	}
-	return Admitted{
-		Module:         loaded,
-		GrantDigest:    t.verified.GrantDigest,
-		PolicyRevision: t.decision.PolicyRevision,
-		ValidUntil:     t.decision.ValidUntil,
-	}, nil
-}
-
-// Holds asks what can end at any moment: whether author and approvers vouch for a
-// package now, under this trust root. Policy and sandbox are not asked, and nothing
-// is recorded; nil is yes.
-func (a *Admitter) Holds(ctx context.Context, m Module) *Refused {
-	t := trial{Admitter: a, module: m, now: a.Now()}
-	if refused := t.checkFiles(ctx); refused != nil {
 		return refused
 	}
-
-	return t.checkSignatures(ctx)
-}
-
-func (t *trial) run(ctx context.Context) (*transforms.Module, *Refused) {
-	for _, step := range []struct {
-		name string
-		do   func(context.Context) *Refused
-	}{{"package", t.checkFiles}, {"signatures", t.checkSignatures}, {"scan", t.scan}, {"policy", t.askPolicy}} {
-		refused := step.do(ctx)
-		t.note(step.name, refused)
-		if refused != nil {
-			return nil, refused
-		}
-	}
-
-	m, refused := t.load(ctx)
-	t.note("load", refused)
-	return m, refused
-}
-
-func (t *trial) note(name string, refused *Refused) {
-	s := audit.Step{Name: name, Verdict: "passed"}
-	if refused != nil {
-		s.Verdict = "refused"
-		s.Detail = refused.Code
-	}
-	t.steps = append(t.steps, s)
-}
-
-func (t *trial) refuse(o audit.Outcome, code string, err error) *Refused {
-	return &Refused{Module: t.module.Name, Outcome: o, Code: code, Err: err}
-}
-
-func (t *trial) checkFiles(context.Context) *Refused {
-	if t.module.Missing != nil {
-		return t.refuse(audit.OutcomeNoModule, "package_unreadable", t.module.Missing)
+	if err := a.Pools.give(ctx, r); err != nil {
+		return refuse(e.module, audit.OutcomeNoModule, "load_failed", err)
 	}
 	return nil
 }
 
-func (t *trial) checkSignatures(ctx context.Context) *Refused {
-	v, err := t.Trust.VerifyPackage(ctx, t.module.Package, t.now)
-	if err != nil {
-		return t.refuse(audit.OutcomeNoModule, signatureCode(err), err)
+// taken are the steps of an examination, of a judgement and of the start, in their
+// order.
+func taken(e *examination, j *judgement, refused *Refused) []Step {
+	var all journal
+	all.steps = append(all.steps, e.steps...)
+	all.steps = append(all.steps, j.steps...)
+	switch {
+	case j.refused != nil:
+	case refused != nil:
+		all.refused(StepStart, refused)
+	default:
+		all.passed(StepStart, "starts with its configuration")
 	}
-	t.verified = v
-	return nil
+
+	return all.all()
 }
 
-// signatureCodes maps what signing refuses to codes, most specific first.
-var signatureCodes = []struct {
-	err  error
-	code string
-}{
-	{signing.ErrRevoked, "revoked"}, {signing.ErrUnsigned, "unsigned"}, {signing.ErrDigestMismatch, "digest_mismatch"},
-	{signing.ErrConfigChanged, "config_changed"}, {signing.ErrAudience, "audience_other"}, {signing.ErrExpired, "expired"}, {signing.ErrNotYetValid, "not_yet_valid"},
-	{signing.ErrAuthorApproved, "author_approved"}, {signing.ErrWrongKey, "untrusted_key"}, {signing.ErrTooLarge, "too_large"},
-	{signing.ErrThreshold, "approvals_missing"},
-}
-
-func signatureCode(err error) string {
-	for _, c := range signatureCodes {
-		if errors.Is(err, c.err) {
-			return c.code
-		}
-	}
-	return "signature_invalid"
-}
-
-func (t *trial) scan(context.Context) *Refused {
-	info, err := transforms.Inspect(t.module.Package.Wasm, transforms.ScanLimits{})
-	if err != nil {
-		return t.refuse(audit.OutcomeNoModule, "hostile_or_malformed", err)
-	}
-
-	t.info = info
-	for _, i := range info.Imports {
-		name := i.String()
-		if name == "env.abort" {
-			continue
-		}
-		if !transforms.KnownHostFunction(name) {
-			return t.refuse(audit.OutcomeNoModule, "import_unknown", fmt.Errorf("it imports %s, which is no host function", name))
-		}
-		if !slices.Contains(t.verified.Grant.HostFunctions, name) {
-			return t.refuse(audit.OutcomeNoModule, "import_not_approved", fmt.Errorf("it imports %s, which its approvals do not grant", name))
-		}
-	}
-
-	return nil
-}
-
-func (t *trial) imports() []string {
-	var names []string
-	for _, i := range t.info.Imports {
-		if n := i.String(); n != "env.abort" {
-			names = append(names, n)
-		}
-	}
-	return names
-}
-
-func (t *trial) askPolicy(ctx context.Context) *Refused {
-	v := t.verified
-	d, err := t.Policy.Decide(ctx, policy.Input{
-		Module: policy.Module{
-			Name:      t.module.Name,
-			Digest:    hex.EncodeToString(v.Digest[:]),
-			Size:      int64(len(t.module.Package.Wasm)),
-			Imports:   t.imports(),
-			Author:    string(v.Author),
-			Approvers: identities(v.Approvers),
-		},
-		Grant: policy.Grant{
-			Topics:        v.Grant.Topics,
-			HostFunctions: v.Grant.HostFunctions,
-			Keys:          v.Grant.Keys,
-			Routes:        v.Grant.Routes,
-			Limits:        policy.Limits(v.Grant.Limits),
-			NotBefore:     v.Grant.NotBefore,
-			NotAfter:      v.Grant.NotAfter,
-			Digest:        hex.EncodeToString(v.GrantDigest[:]),
-			Audience:      v.Grant.Audience,
-		},
-		Binding: t.place.facts(),
-		Gateway: policy.Gateway{
-			ID:          t.Node,
-			Version:     t.Version,
-			Limits:      t.Limits,
-			Environment: t.Trust.Gateway().Environment,
-			ClockSkewMS: t.Trust.Gateway().ClockSkew.Milliseconds(),
-		},
-		Now: t.now,
-	})
-	if err != nil {
-		return t.refuse(audit.OutcomePolicyDenied, "policy_error", err)
-	}
-
-	t.decision = d
-	if !d.Allow {
-		code := "policy_denied"
-		if len(d.Reasons) > 0 {
-			code = d.Reasons[0]
-		}
-		return t.refuse(audit.OutcomePolicyDenied, code, fmt.Errorf("policy %.12s denies it: %v", d.PolicyRevision, d.Reasons))
-	}
-
-	return nil
-}
-
-func identities(ids []signing.Identity) []string {
-	out := make([]string, len(ids))
-	for i, id := range ids {
-		out[i] = string(id)
-	}
-	return out
-}
-
-func (t *trial) load(ctx context.Context) (*transforms.Module, *Refused) {
-	for _, name := range t.imports() {
-		if !slices.Contains(t.decision.HostFunctions, name) {
-			return nil, t.refuse(audit.OutcomePolicyDenied, "import_not_allowed", fmt.Errorf("it imports %s, which policy does not allow here", name))
-		}
-	}
-
-	keys := make([]transforms.Key, 0, len(t.verified.Grant.Keys))
-	for _, name := range t.verified.Grant.Keys {
-		secret, ok := t.Keys[name]
-		if !ok {
-			return nil, t.refuse(audit.OutcomeNoModule, "key_missing", fmt.Errorf("its approval names key %s, which is not in keys of the configuration", name))
-		}
-		keys = append(keys, transforms.Key{Name: name, Secret: secret})
-	}
-
-	l := t.decision.Limits
-	m, err := t.Runtime.Load(ctx, transforms.Spec{
-		Name:   t.module.Name,
-		Wasm:   t.module.Package.Wasm,
-		Config: t.module.Package.Config,
-		Grant: transforms.Grant{
-			HostFunctions: t.decision.HostFunctions,
-			Keys:          keys,
-			Routes:        t.verified.Grant.Routes,
-			Limits: transforms.Limits{
-				MemoryBytes: uint32(min(l.MemoryBytes, 1<<32-1)),
-				Deadline:    time.Duration(l.DeadlineMS) * time.Millisecond,
-				OutputBytes: int(l.OutputBytes),
-				Instances:   int(l.Instances),
-			},
-		},
-	})
-	if err != nil {
-		return nil, t.refuse(audit.OutcomeNoModule, "load_failed", err)
-	}
-
-	return m, nil
-}
-
-// entry is the log's record of this admission.
-func (t *trial) entry(refused *Refused) audit.ControlEntry {
-	e := audit.ControlEntry{
+// entry is the log's record of an admission.
+func (a *Admitter) entry(t trial) audit.ControlEntry {
+	c := audit.ControlEntry{
 		Kind:     audit.KindAdmission,
-		Subject:  t.place.Binding,
+		Subject:  t.binding,
 		Outcome:  "allowed",
-		Steps:    t.steps,
-		Revision: t.Policy.Revision(),
-		Module:   audit.ModuleRef{Name: t.module.Name, Digest: sha256.Sum256(t.module.Package.Wasm)},
+		Revision: a.Policy.Revision(),
+		Module:   audit.ModuleRef{Name: t.exam.module.Name, Digest: t.exam.digest},
+	}
+	if t.refused != nil {
+		c.Outcome = "denied"
+		c.Reason = t.refused.Code
+		if t.refused.Undecided() {
+			c.Outcome = "undecided"
+		}
 	}
 
-	if refused != nil {
-		e.Outcome = "denied"
-		e.Reason = refused.Code
+	for _, s := range taken(t.exam, t.asking, t.refused) {
+		if s.Verdict != NotReached {
+			c.Steps = append(c.Steps, audit.Step{Name: s.Name, Verdict: s.Verdict, Detail: s.Code})
+		}
 	}
+	return c
+}
 
-	return e
+func (a *Admitter) record(ctx context.Context, c audit.ControlEntry) error {
+	if err := a.Record.Record(ctx, c); err != nil {
+		return fmt.Errorf("recording the admission of module %s: %w", c.Module.Name, err)
+	}
+	return nil
 }

@@ -31,27 +31,30 @@ func (a attempt) check(t *testing.T) {
 	if a.policy == "" {
 		a.policy = allows
 	}
-
 	admitter, r := admitter(t, a.trust, a.policy)
 	if a.noKeys {
 		admitter.Keys = nil
 	}
-
 	a.module.Name = "gdpr"
-	got, err := admitter.Admit(t.Context(), a.module, customers)
-	var refused *admission.Refused
-
-	switch {
-	case a.code == "" && (err != nil || got.Module == nil):
-		t.Fatalf("%s: refused: %v", a.name, err)
-	case a.code == "":
-		got.Module.Close(t.Context())
-	case !errors.As(err, &refused):
-		t.Fatalf("%s: got %+v, %v", a.name, got, err)
-	case refused.Code != a.code || refused.Outcome != a.outcome || refused.Module != "gdpr" || refused.Err == nil:
-		t.Errorf("%s: refused with %+v, want %s (%v)", a.name, refused, a.code, a.outcome)
+	set, err := admitter.Build(t.Context(), []admission.Rule{{Place: customers, Modules: []string{"gdpr"}}}, map[string]admission.Module{"gdpr": a.module})
+	if err != nil {
+		t.Fatalf("%s: %v", a.name, err)
 	}
+	defer set.Close(t.Context())
 
+	g := set.Bindings[0].Grant
+	switch {
+	case a.code == "" && (len(set.Refusals) != 0 || g.Chain == nil):
+		t.Fatalf("%s: refused: %v", a.name, set.Refusals)
+	case a.code == "":
+	case len(set.Refusals) != 1:
+		t.Fatalf("%s: got %+v", a.name, set.Refusals)
+	default:
+		refused := set.Refusals[0]
+		if refused.Code != a.code || refused.Outcome != a.outcome || refused.Module != "gdpr" || refused.Err == nil || g.Why != a.code || g.Refusal != a.outcome {
+			t.Errorf("%s: refused with %+v, want %s (%v)", a.name, refused, a.code, a.outcome)
+		}
+	}
 	a.recorded(t, admitter, r)
 }
 
@@ -61,9 +64,7 @@ func (a attempt) recorded(t *testing.T, by *admission.Admitter, r *recorder) {
 	if len(r.entries) != 1 {
 		t.Fatalf("%s: %d entries are recorded", a.name, len(r.entries))
 	}
-
-	e := r.entries[0]
-	outcome := "allowed"
+	e, outcome := r.entries[0], "allowed"
 	if a.code != "" {
 		outcome = "denied"
 	}
@@ -76,6 +77,8 @@ func (a attempt) recorded(t *testing.T, by *admission.Admitter, r *recorder) {
 	}
 }
 
+const examined = "digest passed, author passed, approvals passed, structure passed, imports passed, "
+
 // Each package has all the faults of those below it, and one more. Only the
 // first is looked at: no later step sees what an earlier one refused.
 func TestStepsRefuseInOrderAndNothingIsLookedAtAfterTheFirst(t *testing.T) {
@@ -85,17 +88,17 @@ func TestStepsRefuseInOrderAndNothingIsLookedAtAfterTheFirst(t *testing.T) {
 	garbage := []byte("\x00asm, but no more")
 	for _, a := range []attempt{
 		{name: "a file is missing", module: admission.Module{Package: signing.Package{Wasm: garbage}, Missing: errors.New("no such file")},
-			policy: denies, noKeys: true, outcome: audit.OutcomeNoModule, code: "package_unreadable", steps: "package refused package_unreadable"},
+			policy: denies, noKeys: true, outcome: audit.OutcomeNoModule, code: "package_unreadable", steps: "digest refused package_unreadable"},
 		{name: "nobody signed it", module: admission.Module{Package: signing.Package{Wasm: garbage}},
-			policy: denies, noKeys: true, outcome: audit.OutcomeNoModule, code: "unsigned", steps: "package passed, signatures refused unsigned"},
+			policy: denies, noKeys: true, outcome: audit.OutcomeNoModule, code: "unsigned", steps: "digest passed, author refused unsigned"},
 		{name: "it is no module", module: admission.Module{Package: p.signed(t, garbage, nil)},
-			policy: denies, noKeys: true, outcome: audit.OutcomeNoModule, code: "hostile_or_malformed", steps: "package passed, signatures passed, scan refused hostile_or_malformed"},
+			policy: denies, noKeys: true, outcome: audit.OutcomeNoModule, code: "hostile_or_malformed", steps: "digest passed, author passed, approvals passed, structure refused hostile_or_malformed"},
 		{name: "policy denies it", module: admission.Module{Package: p.signed(t, wasm, config)},
-			policy: denies, noKeys: true, outcome: audit.OutcomePolicyDenied, code: "not_today", steps: "package passed, signatures passed, scan passed, policy refused not_today"},
+			policy: denies, noKeys: true, outcome: audit.OutcomePolicyDenied, code: "not_today", steps: examined + "topics passed, policy refused not_today"},
 		{name: "its key is not there", module: admission.Module{Package: p.signed(t, wasm, config)},
-			noKeys: true, outcome: audit.OutcomeNoModule, code: "key_missing", steps: "package passed, signatures passed, scan passed, policy passed, load refused key_missing"},
+			noKeys: true, outcome: audit.OutcomeNoModule, code: "key_missing", steps: examined + "topics passed, policy passed, start refused key_missing"},
 		{name: "nothing is wrong", module: admission.Module{Package: p.signed(t, wasm, config)},
-			steps: "package passed, signatures passed, scan passed, policy passed, load passed"},
+			steps: examined + "topics passed, policy passed, start passed"},
 	} {
 		a.trust = trust
 		a.check(t)
@@ -106,39 +109,45 @@ func TestEachFaultOfThePapersHasACodeOfItsOwn(t *testing.T) {
 	p := newPeople()
 	wasm, config := gdpr()
 	approved := func(by *signing.PrivateKey, change func(*signing.Approval)) admission.Module {
-		pkg := p.signed(t, wasm, config)
-		g := grant(wasm, config)
+		pkg, g := p.signed(t, wasm, config), grant(wasm, config)
 		change(&g)
 		pkg.Approvals = [][]byte{must(signing.Approve(t.Context(), g, by))}
 		return admission.Module{Package: pkg}
 	}
-
 	spoilt := func(change func(*signing.Package)) admission.Module {
 		pkg := p.signed(t, wasm, config)
 		change(&pkg)
 		return admission.Module{Package: pkg}
 	}
-
 	same := func(*signing.Approval) {}
-	for _, a := range []attempt{
-		{code: "digest_mismatch", module: spoilt(func(p *signing.Package) { p.Wasm = append(slices.Clone(p.Wasm), 0) })},
-		{code: "config_changed", module: spoilt(func(p *signing.Package) { p.Config = []byte("{}") })},
-		{code: "signature_invalid", module: spoilt(func(p *signing.Package) { p.Signature = []byte("{}") })},
-		{code: "too_large", module: spoilt(func(p *signing.Package) { p.Config = make([]byte, signing.MaxConfigBytes+1) })},
-		{code: "untrusted_key", module: approved(p.eve, same)},
-		{code: "author_approved", module: approved(p.ada, same)},
-		{code: "expired", module: approved(p.grace, func(g *signing.Approval) { g.NotAfter = now })},
-		{code: "not_yet_valid", module: approved(p.grace, func(g *signing.Approval) { g.NotBefore = now.Add(2 * time.Minute) })},
-		{code: "approvals_missing", module: approved(p.grace, same), trust: p.root(2)},
-		{code: "revoked", module: approved(p.grace, same), trust: p.root(1, fmt.Sprintf("%x", sha256.Sum256(wasm)))},
+	for step, all := range map[string][]attempt{
+		"digest refused ": {
+			{code: "too_large", module: spoilt(func(p *signing.Package) { p.Config = make([]byte, signing.MaxConfigBytes+1) })},
+		},
+		"digest passed, author refused ": {
+			{code: "digest_mismatch", module: spoilt(func(p *signing.Package) { p.Wasm = append(slices.Clone(p.Wasm), 0) })},
+			{code: "signature_invalid", module: spoilt(func(p *signing.Package) { p.Signature = []byte("{}") })},
+			{code: "revoked", module: approved(p.grace, same), trust: p.root(1, fmt.Sprintf("%x", sha256.Sum256(wasm)))},
+		},
+		"digest passed, author passed, approvals refused ": {
+			{code: "config_changed", module: spoilt(func(p *signing.Package) { p.Config = []byte("{}") })},
+			{code: "untrusted_key", module: approved(p.eve, same)},
+			{code: "author_approved", module: approved(p.ada, same)},
+			{code: "expired", module: approved(p.grace, func(g *signing.Approval) { g.NotAfter = now })},
+			{code: "not_yet_valid", module: approved(p.grace, func(g *signing.Approval) { g.NotBefore = now.Add(30 * time.Minute) })},
+			{code: "approvals_missing", module: approved(p.grace, same), trust: p.root(2)},
+			{code: "revoked", module: approved(p.grace, same), trust: p.root(1, fmt.Sprintf("%x", sha256.Sum256(config)))},
+		},
 	} {
-		a.name = a.code
-		a.outcome = audit.OutcomeNoModule
-		a.steps = "package passed, signatures refused " + a.code
-		if a.trust == nil {
-			a.trust = p.root(1)
+		for _, a := range all {
+			a.name = a.code
+			a.outcome = audit.OutcomeNoModule
+			a.steps = step + a.code
+			if a.trust == nil {
+				a.trust = p.root(1)
+			}
+			a.check(t)
 		}
-		a.check(t)
 	}
 }
 
@@ -150,13 +159,12 @@ func TestImportsMustBeKnownAndApproved(t *testing.T) {
 	g := grant(wasm, config)
 	g.HostFunctions = []string{"guardlock_crypto.sha256"}
 	unapproved.Approvals = [][]byte{must(signing.Approve(t.Context(), g, p.grace))}
-
 	for _, a := range []attempt{
 		{code: "import_unknown", module: admission.Module{Package: p.signed(t, unknown, config)}},
 		{code: "import_not_approved", module: admission.Module{Package: unapproved}},
 	} {
 		a.name, a.trust, a.outcome, a.policy = a.code, p.root(1), audit.OutcomeNoModule, denies
-		a.steps = "package passed, signatures passed, scan refused " + a.code
+		a.steps = "digest passed, author passed, approvals passed, structure passed, imports refused " + a.code
 		a.check(t)
 	}
 }
@@ -168,10 +176,10 @@ func TestPolicyThatDoesNotClearlyAllowDenies(t *testing.T) {
 		{policy: denies, code: "not_today", steps: "policy refused not_today"},
 		{policy: silent, code: "policy_denied", steps: "policy refused policy_denied"},
 		{policy: breaks, code: "policy_error", steps: "policy refused policy_error"},
-		{policy: narrows, code: "import_not_allowed", steps: "policy passed, load refused import_not_allowed"},
+		{policy: narrows, code: "import_not_allowed", steps: "policy refused import_not_allowed"},
 	} {
 		a.name, a.trust, a.outcome, a.module = a.code, p.root(1), audit.OutcomePolicyDenied, admission.Module{Package: p.signed(t, wasm, config)}
-		a.steps = "package passed, signatures passed, scan passed, " + a.steps
+		a.steps = examined + "topics passed, " + a.steps
 		a.check(t)
 	}
 }
@@ -181,7 +189,7 @@ func TestModuleThatDoesNotStartWithItsConfigurationIsRefused(t *testing.T) {
 	wasm, _ := gdpr()
 	attempt{name: "rules of another kind", trust: p.root(1), module: admission.Module{Package: p.signed(t, wasm, []byte(`{"rules": 7}`))},
 		outcome: audit.OutcomeNoModule, code: "load_failed",
-		steps: "package passed, signatures passed, scan passed, policy passed, load refused load_failed"}.check(t)
+		steps: examined + "topics passed, policy passed, start refused load_failed"}.check(t)
 }
 
 func TestModuleWhoseVerdictCannotBeRecordedDoesNotRun(t *testing.T) {
@@ -189,9 +197,31 @@ func TestModuleWhoseVerdictCannotBeRecordedDoesNotRun(t *testing.T) {
 	wasm, config := gdpr()
 	a, r := admitter(t, p.root(1), allows)
 	r.fails = errors.New("the disk is full")
+	rules := []admission.Rule{{Place: customers, Modules: []string{"gdpr"}}}
+	set, err := a.Build(t.Context(), rules, map[string]admission.Module{"gdpr": {Name: "gdpr", Package: p.signed(t, wasm, config)}})
+	if refused := new(admission.Refused); set != nil || !errors.Is(err, r.fails) || errors.As(err, &refused) {
+		t.Errorf("got %+v, %v", set, err)
+	}
+}
 
-	got, err := a.Admit(t.Context(), admission.Module{Name: "gdpr", Package: p.signed(t, wasm, config)}, customers)
-	if refused := new(admission.Refused); got.Module != nil || !errors.Is(err, r.fails) || errors.As(err, &refused) {
-		t.Errorf("got %+v, %v", got, err)
+// A policy of one rule allows everything, and still a module runs only on topics
+// that it was approved for.
+func TestNoPolicyLiftsTheTopicsThatWereApproved(t *testing.T) {
+	p := newPeople()
+	wasm, config := gdpr()
+	g := grant(wasm, config)
+	g.Topics = []string{"customers.*", "orders"}
+	pkg := p.signed(t, wasm, config)
+	pkg.Approvals = [][]byte{must(signing.Approve(t.Context(), g, p.grace))}
+
+	a, _ := admitter(t, p.root(1), allows)
+	for topic, code := range map[string]string{
+		"customers.eu": "", "customers.*": "", "customers.eu*": "", "orders": "",
+		"payments": "topic_not_granted", "customers*": "topic_not_granted", "*": "topic_not_granted", "orders*": "topic_not_granted",
+	} {
+		v := a.Examine(t.Context(), admission.Module{Name: "gdpr", Package: pkg}, admission.Place{Binding: "b", Topics: []string{"orders", topic}})
+		if got := v.Refused; (got == nil) != (code == "") || got != nil && (got.Code != code || got.Outcome != audit.OutcomeNoModule) {
+			t.Errorf("on %s: %v, want %q", topic, got, code)
+		}
 	}
 }

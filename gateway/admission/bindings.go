@@ -30,55 +30,111 @@ type Rule struct {
 // hold, to close when the next snapshot has taken over.
 type Set struct {
 	Bindings []gateway.Binding
-	Refusals []*Refused // modules that were not admitted
-	modules  []*transforms.Module
+	Refusals []*Refusal // modules that were not admitted, and where
+	Kept     []*Refusal // modules that go on as before, since somebody could not be asked
+
+	// From and Until enclose the time for which all of it would be found again. Zero
+	// is open.
+	From, Until time.Time
+
+	pools *Pools
+	held  []*running
 }
 
-// Close ends the snapshot's modules; batches under way are waited for until
-// ctx ends.
+// Refusal is a refused module with the bindings that it was refused for.
+type Refusal struct {
+	*Refused
+	Bindings []string
+}
+
+// Error names the module, the reason and one of the bindings.
+func (r *Refusal) Error() string {
+	if len(r.Bindings) == 1 {
+		return fmt.Sprintf("%v (binding %s)", r.Refused, r.Bindings[0])
+	}
+	return fmt.Sprintf("%v (binding %s and %d more)", r.Refused, r.Bindings[0], len(r.Bindings)-1)
+}
+
+// Close ends the snapshot's use of its modules; batches under way of those that
+// nobody else uses are waited for until ctx ends.
 func (s *Set) Close(ctx context.Context) error {
 	var errs []error
-	for _, m := range s.modules {
-		errs = append(errs, m.Close(ctx))
+	for _, r := range s.held {
+		errs = append(errs, s.pools.give(ctx, r))
 	}
+
+	s.held = nil
 	return errors.Join(errs...)
 }
 
-// Expires returns the earliest time at which some grant ends, zero if none does.
-func (s *Set) Expires() time.Time {
-	var first time.Time
-	for _, b := range s.Bindings {
-		if v := b.Grant.ValidUntil; !v.IsZero() && (first.IsZero() || v.Before(first)) {
-			first = v
+// Current reports whether nothing that the set was judged by has begun or ended
+// since. The clock may have been set back as well as forward.
+func (s *Set) Current(now time.Time) bool { return holds(s.From, s.Until, now) }
+
+// Undecided reports whether somebody could not be asked, so that it is to be tried
+// again.
+func (s *Set) Undecided() bool {
+	for _, r := range s.Refusals {
+		if r.Undecided() {
+			return true
 		}
 	}
-	return first
+	return len(s.Kept) > 0
 }
 
 // Build admits the modules of every rule and compiles the bindings. A module
 // that is refused makes its binding refuse; an error means that a verdict could
 // not be recorded, and that nothing may be served under the new bindings.
 func (a *Admitter) Build(ctx context.Context, rules []Rule, modules map[string]Module) (*Set, error) {
-	s := &Set{}
-	for _, r := range rules {
-		g, err := a.grant(ctx, r, modules, s)
-		if err != nil {
-			return nil, errors.Join(err, s.Close(ctx))
-		}
-		s.Bindings = append(s.Bindings, gateway.Binding{
-			Topics:     r.Topics,
-			Principals: r.Principals,
-			ClientIDs:  r.ClientIDs,
-			Sources:    r.Sources,
-			TLS:        r.TLS,
-			Grant:      g,
-		})
+	b := &building{
+		Admitter: a,
+		set:      &Set{pools: a.Pools},
+		parts:    map[*running]part{},
+		refusals: map[refusalKey]*Refusal{},
 	}
 
-	return s, nil
+	a.Memory.begin(a)
+	trials, questions, err := a.trials(ctx, rules, modules)
+	if err != nil {
+		return nil, err
+	}
+
+	b.set.held = a.decide(ctx, questions)
+	if err := a.recordAll(ctx, trials); err != nil {
+		return nil, errors.Join(err, b.set.Close(ctx))
+	}
+
+	next := 0
+	for _, r := range rules {
+		b.bind(r, trials[next:next+len(r.Modules)])
+		next += len(r.Modules)
+	}
+	return b.set, nil
 }
 
-func (a *Admitter) grant(ctx context.Context, r Rule, modules map[string]Module, s *Set) (*pipeline.Grant, error) {
+// building is a set in the making.
+type building struct {
+	*Admitter
+	set      *Set
+	parts    map[*running]part
+	refusals map[refusalKey]*Refusal
+}
+
+type refusalKey struct {
+	module, code string
+	kept         bool
+}
+
+// part is what a running module adds to a grant; bindings share it.
+type part struct {
+	modules []audit.ModuleRef
+	reasons [][]string
+	routes  [][]string
+	chain   *transforms.Chain
+}
+
+// bind makes a rule's binding of what was decided of its modules.
+func (b *building) bind(r Rule, trials []trial) {
 	g := &pipeline.Grant{
 		Binding:     r.Binding,
 		RejectCode:  r.RejectCode,
@@ -88,49 +144,92 @@ func (a *Admitter) grant(ctx context.Context, r Rule, modules map[string]Module,
 		Evidence:    r.Evidence,
 	}
 
-	var chain []*transforms.Module
-	for _, name := range r.Modules {
-		m, ok := modules[name]
-		if !ok {
-			return nil, fmt.Errorf("binding %s: module %s is not configured", r.Binding, name)
-		}
-
-		got, err := a.Admit(ctx, m, r.Place)
-		var refused *Refused
-		if errors.As(err, &refused) {
-			s.Refusals = append(s.Refusals, refused)
+	var chain []*running
+	for _, t := range trials {
+		b.bound(t)
+		if t.running == nil { // every refusal of the binding is worth telling
+			b.note(t, r.Binding, &b.set.Refusals, false)
 			if g.Refusal == audit.OutcomePassed {
-				g.Refusal = refused.Outcome
-				g.Why = refused.Code
+				g.Refusal = t.refused.Outcome
+				g.Why = t.refused.Code
 			}
-			continue // every refusal of the binding is worth telling
+			continue
 		}
 
-		if err != nil {
-			return nil, err
+		if t.refused != nil {
+			b.note(t, r.Binding, &b.set.Kept, true)
 		}
-		s.modules = append(s.modules, got.Module)
-		chain = append(chain, got.Module)
-		addModule(g, got)
+		chain = append(chain, t.running)
+		g.PolicyRevision = t.said.decision.PolicyRevision
+		g.GrantDigest = combine(g.GrantDigest, t.exam.verified.GrantDigest)
+		g.ValidUntil = earlier(g.ValidUntil, t.said.decision.ValidUntil)
 	}
 
-	if len(chain) > 0 {
-		g.Chain = transforms.NewChain(chain...)
-	}
-	return g, nil
+	b.setChain(g, chain)
+	b.set.Bindings = append(b.set.Bindings, gateway.Binding{
+		Topics:     r.Topics,
+		Principals: r.Principals,
+		ClientIDs:  r.ClientIDs,
+		Sources:    r.Sources,
+		TLS:        r.TLS,
+		Grant:      g,
+	})
 }
 
-// addModule notes a module that the grant's chain runs.
-func addModule(g *pipeline.Grant, a Admitted) {
-	g.Modules = append(g.Modules, audit.ModuleRef{Name: a.Module.Name(), Digest: a.Module.Digest()})
-	g.Reasons = append(g.Reasons, a.Module.Reasons())
-	g.Routes = append(g.Routes, a.Module.Routes())
-	g.PolicyRevision = a.PolicyRevision
-	g.GrantDigest = combine(g.GrantDigest, a.GrantDigest)
+// bound narrows the time for which the set is current to that of a trial.
+func (b *building) bound(t trial) {
+	b.set.From = later(b.set.From, t.said.from)
+	b.set.Until = earlier(b.set.Until, t.said.until)
+}
 
-	if g.ValidUntil.IsZero() || a.ValidUntil.Before(g.ValidUntil) {
-		g.ValidUntil = a.ValidUntil
+func (b *building) note(t trial, binding string, to *[]*Refusal, kept bool) {
+	key := refusalKey{t.refused.Module, t.refused.Code, kept}
+	r := b.refusals[key]
+	if r == nil {
+		r = &Refusal{Refused: t.refused}
+		b.refusals[key] = r
+		*to = append(*to, r)
 	}
+	r.Bindings = append(r.Bindings, binding)
+}
+
+// setChain gives a grant its modules. Bindings of one module each share all that is
+// the module's.
+func (b *building) setChain(g *pipeline.Grant, chain []*running) {
+	switch len(chain) {
+	case 0:
+		return
+	case 1:
+		p, ok := b.parts[chain[0]]
+		if !ok {
+			p = partOf(chain)
+			b.parts[chain[0]] = p
+		}
+		p.give(g)
+	default:
+		partOf(chain).give(g)
+	}
+}
+
+func partOf(chain []*running) part {
+	var p part
+	var all []*transforms.Module
+	for _, r := range chain {
+		p.modules = append(p.modules, audit.ModuleRef{Name: r.module.Name(), Digest: r.module.Digest()})
+		p.reasons = append(p.reasons, r.reasons)
+		p.routes = append(p.routes, r.routes)
+		all = append(all, r.module)
+	}
+
+	p.chain = transforms.NewChain(all...)
+	return p
+}
+
+func (p part) give(g *pipeline.Grant) {
+	g.Modules = p.modules
+	g.Reasons = p.reasons
+	g.Routes = p.routes
+	g.Chain = p.chain
 }
 
 // combine makes one digest of a chain's grants; of a single one, itself.

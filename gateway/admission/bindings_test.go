@@ -94,14 +94,14 @@ func TestGrantOfAChainIsThatOfAllItsModulesAndEndsWithTheFirst(t *testing.T) {
 	}
 
 	ends := now.Add(time.Minute)
-	if !one.ValidUntil.Equal(now.Add(time.Hour)) || !both.ValidUntil.Equal(ends) || !turned.ValidUntil.Equal(ends) || !set.Expires().Equal(ends) {
-		t.Errorf("they end at %v, %v, %v; the first at %v", one.ValidUntil, both.ValidUntil, turned.ValidUntil, set.Expires())
+	if !one.ValidUntil.Equal(now.Add(time.Hour)) || !both.ValidUntil.Equal(ends) || !turned.ValidUntil.Equal(ends) || !set.Until.Equal(ends) {
+		t.Errorf("they end at %v, %v, %v; the first at %v", one.ValidUntil, both.ValidUntil, turned.ValidUntil, set.Until)
 	}
 	if both.PolicyRevision != a.Policy.Revision() {
 		t.Errorf("the policy's revision is %q", both.PolicyRevision)
 	}
-	if e := new(admission.Set).Expires(); !e.IsZero() {
-		t.Errorf("nothing ends at %v", e)
+	if !new(admission.Set).Current(ends) {
+		t.Error("an empty set ends")
 	}
 }
 

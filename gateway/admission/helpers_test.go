@@ -109,8 +109,8 @@ func admitter(t *testing.T, trust *signing.TrustRoot, decision string) (*admissi
 	runtime := must(transforms.New(transforms.Config{}))
 	t.Cleanup(func() { runtime.Close(context.WithoutCancel(t.Context())) })
 	r := &recorder{}
-	return &admission.Admitter{Trust: trust, Policy: engine(t, decision), Runtime: runtime, Record: r, Node: "gw", Version: "v1",
-		Keys: map[string][]byte{"pseudonyms": make([]byte, 32)}, Now: func() time.Time { return now }}, r
+	return admission.New(admission.Admitter{Trust: trust, Policy: engine(t, decision), Runtime: runtime, Record: r, Node: "gw", Version: "v1",
+		Keys: map[string][]byte{"pseudonyms": make([]byte, 32)}, Now: func() time.Time { return now }}), r
 }
 
 var customers = admission.Place{Binding: "b", Topics: []string{"customers"}, DataClass: "internal"}

@@ -105,7 +105,7 @@ func (c *checking) checkModules(ctx context.Context) error {
 	}
 	defer runtime.Close(ctx)
 
-	a := &admission.Admitter{
+	a := admission.New(admission.Admitter{
 		Trust:   c.trust,
 		Policy:  c.policy,
 		Runtime: runtime,
@@ -114,7 +114,7 @@ func (c *checking) checkModules(ctx context.Context) error {
 		Node:    c.cfg.Node,
 		Version: build.Read().Version,
 		Now:     time.Now,
-	}
+	})
 
 	sets, err := admitAll(ctx, a, c.cfg, packages{}.read(ctx, c.files, c.cfg))
 	if err != nil {

@@ -36,6 +36,8 @@ type reloader struct {
 	files   *disk.Reader
 	record  admission.Recorder
 	runtime *transforms.Runtime
+	pools   *admission.Pools
+	memory  *admission.Memory
 	serve   func(cluster string, b *gateway.Bindings)
 	now     func() time.Time
 
@@ -63,10 +65,14 @@ type building struct {
 
 	policyStamp, packageStamp string
 
-	built  time.Time // when the sets in force were
 	failed time.Time // when reading or building did last
 
-	files, policyFile, build alarm
+	// While somebody could not be asked (a policy that took too long), it is asked
+	// again after a pause that doubles.
+	askAt time.Time // zero: everything was answered
+	pause time.Duration
+
+	files, policyFile, build, asking alarm
 }
 
 // terms are what modules are admitted by, but for the policy.
@@ -94,6 +100,8 @@ func newReloader(s *Server) *reloader {
 		files:   s.reader,
 		record:  s.journal,
 		runtime: s.runtime,
+		pools:   admission.NewPools(),
+		memory:  admission.NewMemory(),
 		serve:   func(cluster string, b *gateway.Bindings) { s.gateway.Cluster(cluster).SetBindings(b) },
 		now:     time.Now,
 		wake:    make(chan struct{}, 1),
@@ -166,7 +174,8 @@ func (r *reloader) look(ctx context.Context) {
 	if r.tell(&w.files, err, "the files of modules cannot be looked at; what was read before stays") {
 		stamp = w.packageStamp
 	}
-	if !policyChanged && stamp == w.packageStamp && w.build.text == "" && r.isCurrent() {
+	askAgain := !w.askAt.IsZero() && !r.now().Before(w.askAt)
+	if !policyChanged && stamp == w.packageStamp && w.build.text == "" && !askAgain && r.isCurrent() {
 		return
 	}
 
@@ -223,14 +232,13 @@ func (r *reloader) tell(a *alarm, err error, message string) bool {
 	return true
 }
 
-// isCurrent reports whether nothing has ended or changed since the sets in force
-// were built.
+// isCurrent reports whether nothing has begun, ended or changed since the sets in
+// force were built, also by a clock that was set.
 func (r *reloader) isCurrent() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, set := range r.sets {
-		end := set.Expires()
-		if !end.IsZero() && end.After(r.work.built) && r.now().After(end) {
+		if !set.Current(r.now()) {
 			return false
 		}
 	}
@@ -241,7 +249,6 @@ func (r *reloader) isCurrent() bool {
 // reload admits everything anew and serves what comes of it. On an error the
 // bindings stay as they are.
 func (r *reloader) reload(ctx context.Context) error {
-	began := r.now()
 	under := r.termsNow()
 
 	a := r.admitter(under)
@@ -268,7 +275,7 @@ func (r *reloader) reload(ctx context.Context) error {
 	}
 
 	r.tellRefusals(sets)
-	r.work.built = began
+	r.tellUndecided(sets)
 	r.swap(ctx, under.edition, sets, chosen)
 	r.remember(chosen, sets)
 	return nil
@@ -284,6 +291,8 @@ func (r *reloader) admitter(under terms) *admission.Admitter {
 		Node:    under.cfg.Node,
 		Version: build.Read().Version,
 		Now:     r.now,
+		Pools:   r.pools,
+		Memory:  r.memory,
 	}
 }
 
@@ -341,7 +350,7 @@ func (r *reloader) fallBack(ctx context.Context, a *admission.Admitter, chosen m
 			}
 			if last, ok := r.lastThatHolds(ctx, a, chosen[refused.Module]); ok {
 				again[refused.Module] = last
-				r.tellKept(refused)
+				r.tellKept(refused.Refused)
 			}
 		}
 	}
@@ -367,9 +376,50 @@ func (r *reloader) tellKept(refused *admission.Refused) {
 func (r *reloader) tellRefusals(sets map[string]*admission.Set) {
 	for _, set := range sets {
 		for _, refused := range set.Refusals {
-			r.log.Warn("module refused; its topics refuse everything",
-				zap.String("module", refused.Module), zap.String("code", refused.Code), zap.Error(refused.Err))
+			r.log.Warn("module refused; its topics refuse everything", zap.String("module", refused.Module), zap.String("code", refused.Code),
+				zap.String("binding", refused.Bindings[0]), zap.Int("bindings", len(refused.Bindings)), zap.Error(refused.Err))
 		}
+	}
+}
+
+// The pauses before somebody who could not be asked is asked again.
+const (
+	firstPause = time.Second
+	lastPause  = time.Minute
+)
+
+// tellUndecided plans to ask again who could not be asked, and raises the alarm. A
+// deadline is no verdict: what still holds goes on, and where nothing holds yet
+// producers are told to try again.
+func (r *reloader) tellUndecided(sets map[string]*admission.Set) {
+	w := &r.work
+	var open []*admission.Refusal
+	kept := 0
+	for _, set := range sets {
+		kept += len(set.Kept)
+		open = append(open, set.Kept...)
+		for _, refused := range set.Refusals {
+			if refused.Undecided() {
+				open = append(open, refused)
+			}
+		}
+	}
+
+	if len(open) == 0 {
+		w.askAt = time.Time{}
+		w.pause = 0
+		if w.asking.over() {
+			r.log.Info("everybody could be asked again")
+		}
+		return
+	}
+
+	w.pause = min(max(2*w.pause, firstPause), lastPause)
+	w.askAt = r.now().Add(w.pause)
+	if tell, _ := w.asking.ring(open[0].Err, r.now()); tell {
+		r.log.Error("NOT DECIDED: a module could not be judged; bindings that still hold go on, others answer that producers try again",
+			zap.String("module", open[0].Module), zap.String("code", open[0].Code), zap.Int("modules", len(open)), zap.Int("kept", kept),
+			zap.Duration("again_in", w.pause), zap.Error(open[0].Err))
 	}
 }
 

@@ -18,8 +18,8 @@ func TestRevocationWaitsForNoReload(t *testing.T) {
 	s.expect("at first", old)
 
 	waiting, release := s.record.holdAdmissions()
-	s.module("m", "uppercase", "m/approval.sigstore.json") // another approval of the same
 	s.clock = s.clock.Add(time.Second)
+	s.module("m", "uppercase", "m/approval.sigstore.json") // another approval of the same
 	reloaded := make(chan struct{})
 	go func() { s.r.look(t.Context()); close(reloaded) }()
 	<-waiting

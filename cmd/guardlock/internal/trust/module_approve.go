@@ -27,6 +27,7 @@ type moduleApproveCommand struct {
 	trustRoot string
 	policy    string
 	dataClass string
+	running   string
 	yes       bool
 	predicate bool
 	grant     grantFlags
@@ -39,6 +40,10 @@ and a question asked; nothing is written without a yes.
 The approval is written as approval.NAME.sigstore.json beside the module. One
 changed byte in the module or its configuration makes it void. Approvals count
 together only if they grant exactly the same.
+
+Shown are the configuration's text, with --running what differs from the version
+that runs now, and each step that a gateway would take the module through once
+enough people approved, taken with the gateway's own code.
 
 Without --host-function the module is granted what it imports; each is shown.
 With --trust-root the author's signature is checked before you are asked.
@@ -76,6 +81,7 @@ func newModuleApproveCommand() *cobra.Command {
 	fl.StringVar(&c.trustRoot, "trust-root", "", "check the author's signature against this trust root `FILE` first")
 	fl.StringVar(&c.policy, "policy", "", "policy directory or bundle `PATH` that says how many must approve (default: the built-in policy)")
 	fl.StringVar(&c.dataClass, "data-class", "", "class of the data, of those that the policy has (default: the policy's default class)")
+	fl.StringVar(&c.running, "running", "", "module or directory, as MODULE, that runs now: what differs is shown")
 	fl.BoolVarP(&c.yes, "yes", "y", false, "do not ask")
 	fl.BoolVar(&c.predicate, "print-predicate", false, "print the statement for cosign and sign nothing")
 	c.grant.register(cmd)
@@ -96,6 +102,9 @@ func (c *moduleApproveCommand) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	approval.ModuleDigest, approval.ConfigDigest = sha256.Sum256(pkg.Wasm), sha256.Sum256(pkg.Config)
+	if _, err := signing.Predicate(approval); err != nil {
+		return exit.WithCode(fmt.Errorf("approving %s: %w", files.wasm, err), exit.Usage)
+	}
 	if c.predicate {
 		return printPredicate(cmd.OutOrStdout(), approval)
 	}
@@ -106,12 +115,8 @@ func (c *moduleApproveCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	// Before anything is signed, so that a policy that cannot be asked is known.
-	if _, err := c.count(cmd, files, approval, info); err != nil {
-		return err
-	}
-	review := approvalReview{files: files, approval: approval, info: info, author: author}
-	if err := review.write(cmd.ErrOrStderr()); err != nil {
+	review := approvalReview{files: files, config: pkg.Config, approval: approval, info: info, author: author}
+	if err := c.show(cmd, files, &review); err != nil {
 		return err
 	}
 	if err := c.confirm(cmd); err != nil {
@@ -121,11 +126,29 @@ func (c *moduleApproveCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	counted, err := c.count(cmd, files, approval, info)
+	told.note(review.preview)
+	counted, err := c.count(cmd, files, approval)
 	if err != nil {
 		return err
 	}
 	return told.write(cmd, counted)
+}
+
+// show prints what is to be approved, and what a gateway would say of it. It comes
+// before anything is signed, so that a policy that cannot be asked is known.
+func (c *moduleApproveCommand) show(cmd *cobra.Command, files moduleFiles, r *approvalReview) error {
+	counted, err := c.count(cmd, files, r.approval)
+	if err != nil {
+		return err
+	}
+	if r.preview, err = counted.preview(cmd.Context()); err != nil {
+		return err
+	}
+	if err := r.compare(c.running); err != nil {
+		return err
+	}
+
+	return r.write(cmd.ErrOrStderr())
 }
 
 func (c *moduleApproveCommand) load(path string) (moduleFiles, signing.Package, error) {

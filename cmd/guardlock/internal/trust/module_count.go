@@ -13,25 +13,37 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
-	"github.com/guardlock/guardlock/policy"
+	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/signing"
 	"github.com/guardlock/guardlock/transforms"
 )
 
 // count looks at what lies beside the module now, and at c.out.
-func (c *moduleApproveCommand) count(cmd *cobra.Command, files moduleFiles, approval signing.Approval, info transforms.Info) (*approvalCount, error) {
-	// No binding is known yet: the strictest one stands for it.
-	v := &verification{dataClass: c.dataClass, tls: "mutual", now: time.Now(), digest: approval.ModuleDigest, info: info}
-	v.verified.Grant, v.verified.GrantDigest, v.verified.Digest = approval, approval.GrantDigest(), approval.ModuleDigest
+func (c *moduleApproveCommand) count(cmd *cobra.Command, files moduleFiles, approval signing.Approval) (*approvalCount, error) {
+	v, err := c.beside(files, approval.Audience)
+	if err != nil {
+		return nil, err
+	}
+	if v.engine, err = openEngine(cmd.Context(), c.policy); err != nil {
+		return nil, err
+	}
+	return countApprovals(cmd.Context(), v, approval)
+}
+
+// beside is the module with all approvals that lie there. No binding is known yet:
+// the strictest one stands for it.
+func (c *moduleApproveCommand) beside(files moduleFiles, audience []string) (*verification, error) {
+	v := &verification{files: files}
 	beside, err := findModule(files.wasm)
 	if err != nil {
 		return nil, err
 	}
-	v.files = files
 	v.files.approvals = beside.approvals
 	if c.out != "" && exists(c.out) && !slices.Contains(beside.approvals, c.out) {
 		v.files.approvals = append(v.files.approvals, c.out)
 	}
+
 	if v.pkg, err = v.files.read(); err != nil {
 		return nil, err
 	}
@@ -40,100 +52,137 @@ func (c *moduleApproveCommand) count(cmd *cobra.Command, files moduleFiles, appr
 		if err != nil {
 			return nil, err
 		}
-		v.root = root.For(addressee(approval.Audience))
+		v.root = root.For(addressee(audience))
 	}
-	engine, err := openEngine(cmd.Context(), c.policy)
-	if err != nil {
-		return nil, err
-	}
-	return countApprovals(cmd.Context(), v, engine)
+
+	v.name = moduleName(files)
+	v.node = cmp.Or(addressee(audience).Name, anyNode)
+	v.now = time.Now()
+	v.place = admission.Place{Binding: "approve", TLS: gateway.MutualTLS, DataClass: c.dataClass}
+	return v, nil
 }
 
 // approvalCount is how many people approved a grant, and how many must. Without
-// a trust root nobody knows whose approvals lie beside the module: then files
-// are counted, and that is said.
+// a trust root nobody knows whose approvals lie beside the module: then files that
+// grant the same are counted, and that is said.
 type approvalCount struct {
 	*verification
-	engine *policy.Engine
+	grant  signing.Approval
+	author string
+	people []string // who approved
 	have   int
 	needed int
 	by     string // who asks for that many
 	still  string // what the policy has against it all the same
 }
 
-// countApprovals counts for the grant in v, whose module's structure is known.
-func countApprovals(ctx context.Context, v *verification, engine *policy.Engine) (*approvalCount, error) {
-	c := &approvalCount{verification: v, engine: engine, have: len(v.pkg.Approvals)}
-	if v.root != nil {
-		if err := c.findPeople(ctx); err != nil {
-			return nil, err
-		}
-	}
-	var err error
-	if c.needed, err = c.policyNeeds(ctx); err != nil {
+// countApprovals counts for one grant.
+func countApprovals(ctx context.Context, v *verification, grant signing.Approval) (*approvalCount, error) {
+	c := &approvalCount{verification: v, grant: grant, author: "author"}
+	if err := c.findPeople(ctx); err != nil {
 		return nil, err
 	}
-	c.by = "the policy asks for on " + cmp.Or(c.dataClass, engine.DefaultClass()) + " data"
-	if v.root != nil && v.root.Threshold() > c.needed {
-		c.needed, c.by = v.root.Threshold(), "the trust root asks for"
+	if err := c.askHowMany(ctx); err != nil {
+		return nil, err
 	}
+
+	c.by = "the policy asks for on " + cmp.Or(c.place.DataClass, c.engine.DefaultClass()) + " data"
+	if v.root != nil && v.root.Threshold() > c.needed {
+		c.needed = v.root.Threshold()
+		c.by = "the trust root asks for"
+	}
+
 	return c, nil
 }
 
 // findPeople finds those whose approvals of this grant count now.
 func (c *approvalCount) findPeople(ctx context.Context) error {
+	if c.root == nil {
+		for _, raw := range c.pkg.Approvals {
+			claimed, err := signing.ReadUnverified(raw)
+			if err == nil && claimed.GrantDigest() == c.grant.GrantDigest() {
+				c.have++
+			}
+		}
+		return nil
+	}
+
 	author, err := c.root.VerifyModuleAt(ctx, c.pkg.Wasm, c.pkg.Signature, c.now)
 	if err != nil {
 		return fmt.Errorf("counting the approvals: %w", err)
 	}
-	var people []signing.Identity
 	for _, raw := range c.pkg.Approvals {
-		a, err := c.root.VerifyApproval(ctx, c.digest, raw, c.now)
-		if err == nil && a.Approver != author && a.GrantDigest() == c.verified.GrantDigest && !slices.Contains(people, a.Approver) {
-			people = append(people, a.Approver)
+		a, err := c.root.VerifyApproval(ctx, c.grant.ModuleDigest, raw, c.now)
+		if err == nil && a.Approver != author && a.GrantDigest() == c.grant.GrantDigest() && !slices.Contains(c.people, string(a.Approver)) {
+			c.people = append(c.people, string(a.Approver))
 		}
 	}
-	c.verified.Author, c.verified.Approvers, c.have = author, people, len(people)
+
+	c.author = string(author)
+	c.have = len(c.people)
 	return nil
 }
 
 // manyApprovers is more than any policy asks for.
 const manyApprovers = 16
 
-// policyNeeds asks the policy what it would say if more people had approved. It
-// may deny for other reasons too: needed is where more people change nothing.
-func (c *approvalCount) policyNeeds(ctx context.Context) (int, error) {
-	in := c.policyInput()
-	if in.Module.Author == "" {
-		in.Module.Author = "author" // of no consequence, yet a fact that must be there
-	}
+// askHowMany asks admission what it would say if more people had approved. It may
+// refuse for other reasons too: needed is where more people change nothing.
+func (c *approvalCount) askHowMany(ctx context.Context) error {
 	others := c.others()
-	var said [manyApprovers + 1]string
-	for n := range said {
-		in.Module.Approvers = others[:n]
-		d, err := c.engine.Decide(ctx, in)
+	said := func(n int) (string, error) {
+		v, err := c.rehearse(ctx, others[:n])
 		if err != nil {
-			return 0, fmt.Errorf("asking the policy how many must approve: %w", err)
+			return "", fmt.Errorf("asking the policy how many must approve: %w", err)
 		}
-		said[n] = strings.Join(d.Reasons, ", ")
+
+		return strings.Join(v.Decision.Reasons, ", "), nil
 	}
-	c.still = said[manyApprovers]
-	needed := manyApprovers
-	for needed > 1 && said[needed-1] == said[manyApprovers] {
-		needed--
+
+	var err error
+	if c.still, err = said(manyApprovers); err != nil {
+		return err
 	}
-	return needed, nil
+	for c.needed = 1; c.needed < manyApprovers; c.needed++ {
+		text, err := said(c.needed)
+		if err != nil || text == c.still {
+			return err
+		}
+	}
+
+	return nil
+}
+
+// rehearse is what admission would say if these people had approved the grant.
+func (c *approvalCount) rehearse(ctx context.Context, approvers []string) (admission.Verdict, error) {
+	t := c.trying
+	var err error
+	if t.pkg, t.root, err = rehearsal(ctx, c.pkg, c.grant, c.author, approvers); err != nil {
+		return admission.Verdict{}, err
+	}
+	t.root = t.root.For(addressee(c.grant.Audience))
+	if t.now.Before(c.grant.NotBefore) {
+		t.now = c.grant.NotBefore
+	}
+
+	return t.examine(ctx)
+}
+
+// preview is what admission says once enough people approved, the next one included.
+func (c *approvalCount) preview(ctx context.Context) (admission.Verdict, error) {
+	v, err := c.rehearse(ctx, c.others()[:min(max(c.needed, c.have+1), manyApprovers)])
+	if err != nil {
+		return v, fmt.Errorf("asking what a gateway would say: %w", err)
+	}
+	return v, nil
 }
 
 // others are people who could approve, real ones first.
 func (c *approvalCount) others() []string {
-	var people []string
-	for _, p := range c.verified.Approvers {
-		people = append(people, string(p))
-	}
+	people := slices.Clone(c.people)
 	if c.root != nil {
 		for _, p := range c.root.Approvers() {
-			if p != c.verified.Author && !slices.Contains(people, string(p)) {
+			if string(p) != c.author && !slices.Contains(people, string(p)) {
 				people = append(people, string(p))
 			}
 		}
@@ -141,6 +190,7 @@ func (c *approvalCount) others() []string {
 	for n := len(people); n < manyApprovers; n++ {
 		people = append(people, fmt.Sprintf("approver-%d", n))
 	}
+
 	return people
 }
 
@@ -148,7 +198,7 @@ func (c *approvalCount) others() []string {
 func (c *approvalCount) String() string {
 	s := fmt.Sprintf("approvals: %d of %d that %s", c.have, c.needed, c.by)
 	if c.root == nil {
-		s += " (files counted: --trust-root tells whose they are)"
+		s += " (files that grant the same: --trust-root tells whose they are)"
 	}
 	if c.still != "" {
 		s += "; however many approve, the policy refuses it there: " + c.still
@@ -161,7 +211,8 @@ func (c *approvalCount) enough() bool { return c.have >= c.needed }
 
 // next is the command for the next approver.
 func (c *approvalCount) next() string {
-	return approveCommand(c.files, c.verified.Grant, importedFunctions(c.info))
+	info, _ := transforms.Inspect(c.pkg.Wasm, transforms.ScanLimits{}) // inspected before
+	return approveCommand(c.files, c.grant, importedFunctions(info))
 }
 
 // approved is what was written, and what is still missing.
@@ -173,6 +224,21 @@ type approved struct {
 	Approvals int    `json:"approvals"`
 	Needed    int    `json:"approvals_needed"`
 	Next      string `json:"next,omitempty"`
+
+	// Gateway is what one would say once enough people approved.
+	Gateway struct {
+		Verdict string `json:"verdict"`
+		Code    string `json:"code,omitempty"`
+	} `json:"gateway"`
+}
+
+// note notes what a gateway would say.
+func (a *approved) note(v admission.Verdict) {
+	a.Gateway.Verdict = admission.Passed
+	if v.Refused != nil {
+		a.Gateway.Verdict = admission.Failed
+		a.Gateway.Code = v.Refused.Code
+	}
 }
 
 func (a approved) write(cmd *cobra.Command, c *approvalCount) error {

@@ -1,6 +1,9 @@
 package trust
 
 import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"slices"
@@ -8,8 +11,10 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/rogpeppe/go-internal/diff"
 
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/signing"
 	"github.com/guardlock/guardlock/transforms"
 )
@@ -21,6 +26,9 @@ type approvalReview struct {
 	approval signing.Approval
 	info     transforms.Info
 	author   string
+	config   []byte
+	preview  admission.Verdict
+	changes  string // against what runs now; "" is not asked
 }
 
 func (r approvalReview) write(w io.Writer) error {
@@ -51,7 +59,116 @@ func (r approvalReview) write(w io.Writer) error {
 	for _, warning := range r.warnings() {
 		fmt.Fprintf(w, "%s %s\n", p.Yellow("note:"), cli.Printable(warning))
 	}
+
+	r.writeTexts(w)
+	fmt.Fprintf(w, "\n%s\n", p.Bold("what a gateway says once enough people approved"))
+	return writeSteps(w, r.preview.Steps)
+}
+
+// writeTexts prints the configuration and what differs from what runs.
+func (r approvalReview) writeTexts(w io.Writer) {
+	p := cli.PaletteFor(w)
+	if len(r.config) > 0 {
+		fmt.Fprintf(w, "\n%s\n", p.Bold("configuration"))
+		writeText(w, string(r.config))
+	}
+	if r.changes != "" {
+		fmt.Fprintf(w, "\n%s\n", p.Bold("changes to what runs"))
+		writeText(w, r.changes)
+	}
+}
+
+// maxShownLines is how much of a text an approver is shown. What is longer is to be
+// read in an editor.
+const maxShownLines = 200
+
+func writeText(w io.Writer, text string) {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	for i, line := range lines {
+		if i == maxShownLines {
+			fmt.Fprintf(w, "  … and %d lines more: read the file before you approve\n", len(lines)-i)
+			return
+		}
+		fmt.Fprintf(w, "  %s\n", cli.Printable(strings.ReplaceAll(line, "\t", "    ")))
+	}
+}
+
+// compare finds what differs from the module at a path, which runs now.
+func (r *approvalReview) compare(path string) error {
+	if path == "" {
+		return nil
+	}
+
+	files, err := findModule(path)
+	if err != nil {
+		return err
+	}
+	pkg, err := files.read()
+	if err != nil {
+		return err
+	}
+
+	var b strings.Builder
+	if digest := sha256.Sum256(pkg.Wasm); digest == r.approval.ModuleDigest {
+		fmt.Fprintln(&b, "module: the same")
+	} else {
+		fmt.Fprintf(&b, "module: sha256 %x -> %x\n", digest, r.approval.ModuleDigest)
+		r.compareImports(&b, pkg.Wasm)
+	}
+	r.compareGrant(&b, pkg.Approvals)
+	if bytes.Equal(pkg.Config, r.config) {
+		fmt.Fprintln(&b, "configuration: the same")
+	} else {
+		b.Write(diff.Diff(cmp.Or(files.config, "no configuration"), pkg.Config, cmp.Or(r.files.config, "no configuration"), r.config))
+	}
+
+	r.changes = b.String()
 	return nil
+}
+
+func (r *approvalReview) compareImports(w io.Writer, running []byte) {
+	info, err := transforms.Inspect(running, transforms.ScanLimits{})
+	if err != nil {
+		fmt.Fprintf(w, "imports: what runs cannot be read: %v\n", err)
+		return
+	}
+	writeChanges(w, "imports", importedFunctions(info), importedFunctions(r.info))
+}
+
+// compareGrant holds the grant against the last one that lies beside what runs. It
+// is what its bundle claims, which is enough to be told of a difference.
+func (r *approvalReview) compareGrant(w io.Writer, approvals [][]byte) {
+	for _, raw := range approvals {
+		old, err := signing.ReadUnverified(raw)
+		if err != nil {
+			continue
+		}
+
+		writeChanges(w, "topics", old.Topics, r.approval.Topics)
+		writeChanges(w, "may call", old.HostFunctions, r.approval.HostFunctions)
+		writeChanges(w, "may use secrets", old.Keys, r.approval.Keys)
+		writeChanges(w, "may route to", old.Routes, r.approval.Routes)
+		if old.Limits != r.approval.Limits {
+			fmt.Fprintf(w, "limits: %s -> %s\n", limitsText(old.Limits), limitsText(r.approval.Limits))
+		}
+		return
+	}
+
+	fmt.Fprintln(w, "grant: no approval of what runs lies beside it")
+}
+
+// writeChanges says what a list has more and less than before.
+func writeChanges(w io.Writer, name string, was, is []string) {
+	for _, s := range is {
+		if !slices.Contains(was, s) {
+			fmt.Fprintf(w, "%s: + %s\n", name, s)
+		}
+	}
+	for _, s := range was {
+		if !slices.Contains(is, s) {
+			fmt.Fprintf(w, "%s: - %s\n", name, s)
+		}
+	}
 }
 
 // warnings are what is legal and yet worth a thought.

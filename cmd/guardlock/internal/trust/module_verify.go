@@ -1,16 +1,16 @@
 package trust
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
@@ -24,14 +24,22 @@ type moduleVerifyCommand struct {
 	dataClass string
 	tls       string
 	at        string
+	name      string
 	gateway   gatewayFlags
 }
 
-const verifyHelp = `Go through everything that a gateway checks before it runs a module, in its
-order, and print each step's verdict: digest, the author's signature, the
-approvals, the module's structure, its imports against the grant, the policy,
-and whether it starts with its configuration. After the first "no" the rest is
-not looked at, as in the gateway.
+const verifyHelp = `Take a module through everything that a gateway takes it through before it runs,
+with the gateway's own code, and print each step's verdict:
+  digest      its files are of a size that is ever accepted
+  author      somebody whom the trust root lists signed these bytes
+  approvals   enough people approved the same grant, with this configuration
+  structure   the file is a module, and nothing in it is hostile
+  imports     it imports host functions only, and only those of the grant
+  topics      it reaches no topic that was not approved
+  policy      the policy allows it there
+  start       it starts with its configuration (random bytes stand in for keys)
+After the first refusal the rest is not looked at, as in the gateway. The same
+words stand in the decision log.
 
 Exit code 3 if any step says no.`
 
@@ -56,6 +64,7 @@ func newModuleVerifyCommand() *cobra.Command {
 	fl.StringSliceVarP(&c.topics, "topic", "t", nil, "topics it is to run on, for the policy (default: those approved)")
 	fl.StringVar(&c.dataClass, "data-class", "", "class of the data, of those that the policy has (default: the policy's default class)")
 	fl.StringVar(&c.tls, "tls", "", "what the binding asks of connections, for the policy: required or mutual")
+	fl.StringVar(&c.name, "name", "", "what the configuration calls it, for the policy (default: as its file)")
 	fl.StringVar(&c.at, "at", "", "check as of this day or time (default: now)")
 	c.gateway.register(cmd)
 	return cmd
@@ -69,32 +78,64 @@ func (c *moduleVerifyCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	steps := v.run(cmd.Context())
+	if v.engine, err = openEngine(cmd.Context(), c.policy); err != nil {
+		return err
+	}
+	verdict, err := v.examine(cmd.Context())
+	if err != nil {
+		return err
+	}
+
 	if cli.WantsJSON(cmd) {
-		err = cli.PrintJSON(cmd.OutOrStdout(), steps)
+		err = cli.PrintJSON(cmd.OutOrStdout(), newReport(v.trying, verdict))
 	} else {
-		err = writeSteps(cmd.OutOrStdout(), steps)
+		err = v.write(cmd, verdict)
 	}
-	for _, s := range steps {
-		if s.Verdict == verdictNo {
-			return errors.Join(err, exit.Refusedf("verifying %s: %s: %s", v.files.wasm, s.Step, s.Detail))
-		}
+	if r := verdict.Refused; r != nil {
+		return errors.Join(err, exit.Refusedf("verifying %s: %s: %w", v.files.wasm, r.Code, r.Err))
 	}
+	return err
+}
+
+// verification is a module as it lies there, and what is asked of admission.
+type verification struct {
+	trying
+	files moduleFiles
+}
+
+// write prints the steps, and what to do if more people must approve.
+func (v *verification) write(cmd *cobra.Command, verdict admission.Verdict) error {
+	if err := writeSteps(cmd.OutOrStdout(), verdict.Steps); err != nil {
+		return err
+	}
+	if len(verdict.Decision.Reasons) == 0 {
+		return nil
+	}
+
+	// It explains a refusal: where it cannot be told, the refusal stands without it.
+	c, err := countApprovals(cmd.Context(), v, verdict.Verified.Grant)
+	if err != nil || c.enough() {
+		return nil
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s; somebody else runs:\n  %s\n", c, c.next())
 	return err
 }
 
 // verification gathers the inputs; nothing is judged yet.
 func (c *moduleVerifyCommand) verification(path string) (*verification, error) {
-	v := &verification{topics: c.topics, dataClass: c.dataClass, tls: c.tls, now: time.Now()}
-	if _, err := gateway.ParseTLSLevel(c.tls); err != nil {
+	v := &verification{}
+	level, err := gateway.ParseTLSLevel(c.tls)
+	if err != nil {
 		return nil, exit.Usagef("--tls %w", err)
 	}
-	var err error
+
+	v.now = time.Now()
 	if c.at != "" {
 		if v.now, err = cli.ParseDay(c.at, false); err != nil {
 			return nil, exit.Usagef("--at %w", err)
 		}
 	}
+
 	if v.files, err = findModule(path); err != nil {
 		return nil, err
 	}
@@ -107,34 +148,16 @@ func (c *moduleVerifyCommand) verification(path string) (*verification, error) {
 	if len(c.approvals) > 0 {
 		v.files.approvals = c.approvals
 	}
+
 	if v.pkg, err = v.files.read(); err != nil {
 		return nil, err
 	}
 	if v.root, err = c.gateway.root(c.trustRoot); err != nil {
 		return nil, err
 	}
-	v.policyPath = c.policy
-	return v, nil
-}
 
-// writeSteps prints verdicts in order, one step a line, further lines below.
-func writeSteps(w io.Writer, steps []stepResult) error {
-	p := cli.PaletteFor(w)
-	for _, s := range steps {
-		mark := map[string]string{verdictYes: p.Green("ok     "), verdictNo: p.Red("refused"), verdictSkipped: p.Dim("-      ")}[s.Verdict]
-		lines := strings.Split(s.Detail, "\n")
-		if s.Verdict == verdictSkipped {
-			lines = []string{verdictSkipped}
-		}
-		for i, line := range lines {
-			prefix := fmt.Sprintf("%s  %-10s", mark, s.Step)
-			if i > 0 {
-				prefix = strings.Repeat(" ", 19)
-			}
-			if _, err := fmt.Fprintf(w, "%s %s\n", prefix, cli.Printable(line)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	v.name = cmp.Or(c.name, moduleName(v.files))
+	v.node = cmp.Or(c.gateway.node, anyNode)
+	v.place = admission.Place{Binding: "verify", Topics: c.topics, TLS: level, DataClass: c.dataClass}
+	return v, nil
 }

@@ -129,6 +129,7 @@ func (m moduleFiles) read() (signing.Package, error) {
 			return p, fmt.Errorf("reading an approval: %w", err)
 		}
 		p.Approvals = append(p.Approvals, raw)
+		p.Names = append(p.Names, filepath.Base(path))
 	}
 	return p, nil
 }
