@@ -76,7 +76,7 @@ func (a *Admitter) Holds(ctx context.Context, m Module) *Refused {
 		return refuse(m, audit.OutcomeNoModule, "package_unreadable", m.Missing)
 	}
 	if _, err := a.Trust.VerifyPackage(ctx, m.Package, a.Now()); err != nil {
-		return refuse(m, audit.OutcomeNoModule, signatureCode(err), err)
+		return refuse(m, audit.OutcomeNoModule, SignatureCode(err), err)
 	}
 
 	return nil
@@ -91,7 +91,7 @@ func (a *Admitter) checkFiles(_ context.Context, e *examination) (string, *Refus
 		return "", refuse(e.module, audit.OutcomeNoModule, "package_unreadable", e.module.Missing)
 	}
 	if err := e.module.Package.Check(); err != nil {
-		return "", refuse(e.module, audit.OutcomeNoModule, signatureCode(err), err)
+		return "", refuse(e.module, audit.OutcomeNoModule, SignatureCode(err), err)
 	}
 
 	return fmt.Sprintf("sha256 %x, %d bytes", e.digest, len(e.module.Package.Wasm)), nil
@@ -104,7 +104,7 @@ func (a *Admitter) checkAuthor(ctx context.Context, e *examination) (string, *Re
 		v, _ := a.Trust.VerifyPackage(ctx, e.module.Package, a.Now())
 		e.from = v.From
 		e.until = v.Until
-		return "", refuse(e.module, audit.OutcomeNoModule, signatureCode(err), err)
+		return "", refuse(e.module, audit.OutcomeNoModule, SignatureCode(err), err)
 	}
 
 	return "signed by " + string(author), nil
@@ -116,7 +116,7 @@ func (a *Admitter) checkApprovals(ctx context.Context, e *examination) (string, 
 	e.from = v.From
 	e.until = v.Until
 	if err != nil {
-		return "", refuse(e.module, audit.OutcomeNoModule, signatureCode(err), err)
+		return "", refuse(e.module, audit.OutcomeNoModule, SignatureCode(err), err)
 	}
 
 	lines := []string{fmt.Sprintf("approved by %d, the trust root asks for %d; topics %s",
@@ -151,7 +151,8 @@ var signatureCodes = []struct {
 	{signing.ErrUnapproved, "approvals_missing"},
 }
 
-func signatureCode(err error) string {
+// SignatureCode is the code of what signing refuses a package for.
+func SignatureCode(err error) string {
 	for _, c := range signatureCodes {
 		if errors.Is(err, c.err) {
 			return c.code
@@ -160,10 +161,13 @@ func signatureCode(err error) string {
 	return "signature_invalid"
 }
 
+// StructureCode is the code of a file that is no module, or a hostile one.
+const StructureCode = "hostile_or_malformed"
+
 func (a *Admitter) checkStructure(_ context.Context, e *examination) (string, *Refused) {
 	info, err := transforms.Inspect(e.module.Package.Wasm, transforms.ScanLimits{})
 	if err != nil {
-		return "", refuse(e.module, audit.OutcomeNoModule, "hostile_or_malformed", err)
+		return "", refuse(e.module, audit.OutcomeNoModule, StructureCode, err)
 	}
 
 	e.info = info

@@ -40,7 +40,7 @@ var (
 	refuseOutOfOrder   = refusal{audit.OutcomeInvalid, "out_of_order", kerr.OutOfOrderSequenceNumber.Code, "an earlier batch of this producer was refused; send again from there"}
 	refuseEmpty        = refusal{audit.OutcomeInvalid, "empty_batch", kerr.CorruptMessage.Code, "the batch holds no records"}
 	refuseUnknownTopic = refusal{audit.OutcomeInvalid, "unknown_topic_id", kerr.UnknownTopicID.Code, "the topic id is not known to the cluster"}
-	refuseExpired      = refusal{audit.OutcomePolicyDenied, "grant_expired", kerr.PolicyViolation.Code, "the approval or policy decision for this topic has expired"}
+	refuseExpired      = refusal{audit.OutcomePolicyDenied, "grant_expired", kerr.NotEnoughReplicas.Code, "what was approved or decided for this topic has ended and is judged anew; try again"}
 	refuseTxnRoute     = refusal{audit.OutcomeRejected, "route_in_transaction", kerr.InvalidRecord.Code, "a record must go to another topic, which a transaction cannot promise"}
 	refuseUnavailable  = refusal{audit.OutcomeUnavailable, "audit_unavailable", kerr.NotEnoughReplicas.Code, "the decision cannot be recorded, so nothing is stored; try again"}
 	refuseRoute        = refusal{audit.OutcomeError, "route_failed", kerr.KafkaStorageError.Code, "a record must go to another topic, which did not take it; try again"}
@@ -74,6 +74,9 @@ func grantRefusal(g *Grant) refusal {
 		r.text = "a module that this topic needs is not approved"
 	case audit.OutcomePolicyDenied:
 		r.text = "policy does not allow producing to this topic"
+	case audit.OutcomeUnavailable: // nobody said no
+		r.code = kerr.NotEnoughReplicas.Code
+		r.text = "it could not be decided whether this topic may be produced to; try again"
 	default:
 		r.text = "this topic cannot be produced to now"
 	}

@@ -168,6 +168,9 @@ func TestUnchangedBatchIsForwardedAsTheSameBytes(t *testing.T) {
 func TestRefusedBatchLeavesNothingToForward(t *testing.T) {
 	expired := passing()
 	expired.ValidUntil = time.Now().Add(-time.Second)
+	undecided := passing()
+	undecided.Refusal = audit.OutcomeUnavailable
+	undecided.Why = "policy_unavailable"
 	rejecting := passing()
 	rejecting.Chain = rejectAll
 	rejecting.Modules = []audit.ModuleRef{{Name: "m"}}
@@ -185,7 +188,8 @@ func TestRefusedBatchLeavesNothingToForward(t *testing.T) {
 		"damaged":          {damaged, passing(), kerr.CorruptMessage.Code},
 		"unbound":          {plain("x"), Unbound, kerr.PolicyViolation.Code},
 		"unknown topic id": {plain("x"), UnknownTopicID, kerr.UnknownTopicID.Code},
-		"expired":          {plain("x"), expired, kerr.PolicyViolation.Code},
+		"expired":          {plain("x"), expired, kerr.NotEnoughReplicas.Code}, // it is judged anew
+		"undecided":        {plain("x"), undecided, kerr.NotEnoughReplicas.Code},
 		"rejected":         {plain("x"), rejecting, kerr.InvalidRecord.Code},
 		"timeout":          {plain("x"), stopped, kerr.RequestTimedOut.Code},
 	} {

@@ -243,10 +243,10 @@ func TestTopicWithoutApprovedModuleTakesNothing(t *testing.T) {
 	w.holdsNothing("in")
 }
 
-func TestTopicThatPolicyDeniesTakesNothing(t *testing.T) {
+func TestTopicThatWasNotApprovedTakesNothing(t *testing.T) {
 	w := newWorld(t, setup{topics: map[string]int32{"in": 1}, modules: []module{judgeModule("other")},
 		bindings: []admission.Rule{bind("in", "judge")}})
-	w.refused(w.produce(dial(t, w.addr()), "in", "a"), refusal{codePolicyViolation, "policy_denied", "topic_not_granted", nil})
+	w.refused(w.produce(dial(t, w.addr()), "in", "a"), refusal{codePolicyViolation, "no_module", "topic_not_granted", nil})
 	w.holdsNothing("in")
 }
 
@@ -268,9 +268,9 @@ func TestGrantThatEndsWhileRunningStopsItsTopic(t *testing.T) {
 		return last.ErrorCode != codeNone
 	})
 
-	w.refused(last, refusal{codePolicyViolation, "policy_denied", "grant_expired", nil})
+	w.refused(last, refusal{codeNotEnough, "policy_denied", "grant_expired", nil}) // nobody judges it anew here
 	before := len(w.stored("in", 0))
-	w.refused(w.produce(c, "in", "late"), refusal{codePolicyViolation, "policy_denied", "grant_expired", nil})
+	w.refused(w.produce(c, "in", "late"), refusal{codeNotEnough, "policy_denied", "grant_expired", nil})
 
 	if got := w.stored("in", 0); len(got) != before || slices.Contains(values(got), "late") {
 		t.Error("something was stored after the grant had ended")

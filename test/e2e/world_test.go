@@ -115,8 +115,8 @@ func upstreamAt(t *testing.T, bootstrap ...string) gateway.Upstream {
 func (w *world) admit(s setup, runtime *transforms.Runtime) *admission.Set {
 	w.t.Helper()
 	p := newPeople(w.t)
-	a := admission.Admitter{Trust: must(signing.ParseTrustRoot(p.root(w.t)))(w.t), Policy: must(policy.Load(w.t.Context(), policy.Default()))(w.t),
-		Runtime: runtime, Keys: map[string][]byte{"pseudonyms": make([]byte, 32)}, Record: w.journal, Node: "e2e", Version: "test", Now: time.Now}
+	a := admission.New(admission.Admitter{Trust: must(signing.ParseTrustRoot(p.root(w.t)))(w.t), Policy: must(policy.Load(w.t.Context(), policy.Default()))(w.t),
+		Runtime: runtime, Keys: map[string][]byte{"pseudonyms": make([]byte, 32)}, Record: w.journal, Node: "e2e", Version: "test", Now: time.Now})
 
 	packages := map[string]admission.Module{}
 	for _, m := range s.modules {

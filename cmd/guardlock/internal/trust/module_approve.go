@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/signing"
@@ -95,7 +96,7 @@ func (c *moduleApproveCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	info, err := transforms.Inspect(pkg.Wasm, transforms.ScanLimits{})
 	if err != nil {
-		return exit.WithHint(exit.Refusedf("inspecting %s: %w", files.wasm, err), "no gateway would load this module")
+		return exit.WithHint(exit.Refusedf("inspecting %s: %s: %w", files.wasm, admission.StructureCode, err), "no gateway would load this module")
 	}
 	approval, err := c.grant.approval(cmd, importedFunctions(info), time.Now())
 	if err != nil {
@@ -115,14 +116,18 @@ func (c *moduleApproveCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	review := approvalReview{files: files, config: pkg.Config, approval: approval, info: info, author: author}
+	signed, err := c.sign(cmd, files, approval)
+	if err != nil {
+		return err
+	}
+	review := approvalReview{files: files, signed: signed.bundle, config: pkg.Config, approval: approval, info: info, author: author}
 	if err := c.show(cmd, files, &review); err != nil {
 		return err
 	}
 	if err := c.confirm(cmd); err != nil {
 		return err
 	}
-	told, err := c.sign(cmd, files, approval)
+	told, err := signed.store(files, approval)
 	if err != nil {
 		return err
 	}
@@ -141,7 +146,7 @@ func (c *moduleApproveCommand) show(cmd *cobra.Command, files moduleFiles, r *ap
 	if err != nil {
 		return err
 	}
-	if r.preview, err = counted.preview(cmd.Context()); err != nil {
+	if r.preview, err = counted.preview(cmd.Context(), r.signed); err != nil {
 		return err
 	}
 	if err := r.compare(c.running); err != nil {
@@ -175,7 +180,7 @@ func (c *moduleApproveCommand) checkAuthor(cmd *cobra.Command, pkg signing.Packa
 	}
 	author, err := root.For(addressee(c.grant.audience)).VerifyModule(cmd.Context(), pkg.Wasm, pkg.Signature)
 	if err != nil {
-		return "", exit.Refusedf("checking the author's signature: %w", err)
+		return "", exit.Refusedf("checking the author's signature: %s: %w", admission.SignatureCode(err), err)
 	}
 	return string(author), nil
 }
@@ -213,23 +218,38 @@ func readAnswer(r io.Reader) (string, error) {
 	return string(line), nil
 }
 
-func (c *moduleApproveCommand) sign(cmd *cobra.Command, files moduleFiles, approval signing.Approval) (approved, error) {
+// signedApproval is an approval that was signed and that nobody has yet.
+type signedApproval struct {
+	bundle []byte
+	keyID  string
+	out    string
+}
+
+// sign signs in memory: what a gateway says of it is shown before anything is
+// written.
+func (c *moduleApproveCommand) sign(cmd *cobra.Command, files moduleFiles, approval signing.Approval) (signedApproval, error) {
+	out, err := c.path(files)
+	if err != nil {
+		return signedApproval{}, err
+	}
 	key, err := loadPrivateKey(cmd, c.key)
 	if err != nil {
-		return approved{}, err
+		return signedApproval{}, err
 	}
 	bundle, err := signing.Approve(cmd.Context(), approval, key)
 	if err != nil {
-		return approved{}, exit.WithCode(fmt.Errorf("approving %s: %w", files.wasm, err), exit.Usage)
+		return signedApproval{}, exit.WithCode(fmt.Errorf("approving %s: %w", files.wasm, err), exit.Usage)
 	}
-	out, err := c.path(files)
-	if err != nil {
-		return approved{}, err
-	}
-	if err := disk.Replace(out, bundle, 0o644); err != nil {
+
+	return signedApproval{bundle, key.ID(), out}, nil
+}
+
+// store writes the approval where its name says.
+func (s signedApproval) store(files moduleFiles, approval signing.Approval) (approved, error) {
+	if err := disk.Replace(s.out, s.bundle, 0o644); err != nil {
 		return approved{}, fmt.Errorf("writing the approval: %w", err)
 	}
-	return approved{Module: files.wasm, Approval: out, KeyID: key.ID(), NotAfter: approval.NotAfter.Format(time.RFC3339)}, nil
+	return approved{Module: files.wasm, Approval: s.out, KeyID: s.keyID, NotAfter: approval.NotAfter.Format(time.RFC3339)}, nil
 }
 
 var fileNamePart = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)

@@ -161,20 +161,41 @@ func (c *approvalCount) rehearse(ctx context.Context, approvers []string) (admis
 		return admission.Verdict{}, err
 	}
 	t.root = t.root.For(addressee(c.grant.Audience))
-	if t.now.Before(c.grant.NotBefore) {
-		t.now = c.grant.NotBefore
-	}
+	t.now = c.startOf(c.grant)
 
 	return t.examine(ctx)
 }
 
-// preview is what admission says once enough people approved, the next one included.
-func (c *approvalCount) preview(ctx context.Context) (admission.Verdict, error) {
-	v, err := c.rehearse(ctx, c.others()[:min(max(c.needed, c.have+1), manyApprovers)])
+// preview is what admission says once enough people approved, with the approval that
+// was just signed. One that does not count with this trust root is refused as it is.
+func (c *approvalCount) preview(ctx context.Context, signed []byte) (admission.Verdict, error) {
+	if c.root != nil {
+		a, err := c.root.VerifyApproval(ctx, c.grant.ModuleDigest, signed, c.startOf(c.grant))
+		if err != nil || string(a.Approver) == c.author {
+			t := c.trying
+			t.pkg.Approvals = [][]byte{signed}
+			t.pkg.Names = nil
+			t.now = c.startOf(c.grant)
+			return t.examine(ctx)
+		}
+		if !slices.Contains(c.people, string(a.Approver)) {
+			c.people = append(c.people, string(a.Approver))
+		}
+	}
+
+	v, err := c.rehearse(ctx, c.others()[:min(max(c.needed, len(c.people), 1), manyApprovers)])
 	if err != nil {
 		return v, fmt.Errorf("asking what a gateway would say: %w", err)
 	}
 	return v, nil
+}
+
+// startOf is now, or when the grant begins.
+func (c *approvalCount) startOf(g signing.Approval) time.Time {
+	if c.now.Before(g.NotBefore) {
+		return g.NotBefore
+	}
+	return c.now
 }
 
 // others are people who could approve, real ones first.

@@ -26,6 +26,7 @@ type approvalReview struct {
 	approval signing.Approval
 	info     transforms.Info
 	author   string
+	signed   []byte // the approval, signed and not yet written
 	config   []byte
 	preview  admission.Verdict
 	changes  string // against what runs now; "" is not asked
