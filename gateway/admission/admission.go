@@ -136,31 +136,6 @@ func taken(e *examination, j *judgement, refused *Refused) []Step {
 	return all.all()
 }
 
-// entry is the log's record of an admission.
-func (a *Admitter) entry(t trial) audit.ControlEntry {
-	c := audit.ControlEntry{
-		Kind:     audit.KindAdmission,
-		Subject:  t.binding,
-		Outcome:  "allowed",
-		Revision: a.Policy.Revision(),
-		Module:   audit.ModuleRef{Name: t.exam.module.Name, Digest: t.exam.digest},
-	}
-	if t.refused != nil {
-		c.Outcome = "denied"
-		c.Reason = t.refused.Code
-		if t.refused.Undecided() {
-			c.Outcome = "undecided"
-		}
-	}
-
-	for _, s := range taken(t.exam, t.asking, t.refused) {
-		if s.Verdict != NotReached {
-			c.Steps = append(c.Steps, audit.Step{Name: s.Name, Verdict: s.Verdict, Detail: s.Code})
-		}
-	}
-	return c
-}
-
 func (a *Admitter) record(ctx context.Context, c audit.ControlEntry) error {
 	if err := a.Record.Record(ctx, c); err != nil {
 		return fmt.Errorf("recording the admission of module %s: %w", c.Module.Name, err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -223,5 +224,45 @@ func TestNoPolicyLiftsTheTopicsThatWereApproved(t *testing.T) {
 		if got := v.Refused; (got == nil) != (code == "") || got != nil && (got.Code != code || got.Outcome != audit.OutcomeNoModule) {
 			t.Errorf("on %s: %v, want %q", topic, got, code)
 		}
+	}
+}
+
+// Who let this module run, on what, and until when, is in its entry; a decision is
+// joined to it by grant and policy.
+func TestTheEntryOfAnAdmissionSaysWhoLetTheModuleRun(t *testing.T) {
+	p := newPeople()
+	wasm, config := gdpr()
+	g := grant(wasm, config)
+	g.Ticket = "SEC 112"
+	g.Routes = []string{"quarantine"}
+	pkg := p.signed(t, wasm, config)
+	pkg.Approvals = [][]byte{must(signing.Approve(t.Context(), g, p.grace)), must(signing.Approve(t.Context(), g, p.linus))}
+
+	trust := p.root(2)
+	a, r := admitter(t, trust, allows)
+	set := must(a.Build(t.Context(), []admission.Rule{rule("b", "gdpr")}, map[string]admission.Module{"gdpr": {Name: "gdpr", Package: pkg}}))
+	defer set.Close(t.Context())
+
+	found := map[string]string{}
+	for _, s := range r.entries[0].Steps {
+		found[s.Name] = s.Detail
+	}
+	digest := trust.Digest()
+	for step, parts := range map[string][]string{
+		admission.StepDigest: {fmt.Sprintf("module=sha256:%x", g.ModuleDigest), fmt.Sprintf("config=sha256:%x", g.ConfigDigest)},
+		admission.StepAuthor: {"author=ada ", fmt.Sprintf("key=%q", p.ada.ID())},
+		admission.StepApprovals: {fmt.Sprintf("grant=sha256:%x", g.GrantDigest()), fmt.Sprintf("trust_root=sha256:%x", digest), "threshold=2",
+			"; approver=grace until=2030-05-01T13:00:00Z ticket=\"SEC 112\" id=", "; approver=linus until="},
+		admission.StepTopics: {"topics=customers approved=customers"},
+		admission.StepPolicy: {"policy=" + a.Policy.Revision(), "until=2030-05-01T13:00:00Z", "functions=guardlock_crypto.hmac_sha256", "keys=pseudonyms", "routes=quarantine"},
+	} {
+		for _, part := range parts {
+			if !strings.Contains(found[step], part) {
+				t.Errorf("step %s says %q, without %q", step, found[step], part)
+			}
+		}
+	}
+	if got := set.Bindings[0].Grant; got.GrantDigest != g.GrantDigest() || got.PolicyRevision != a.Policy.Revision() {
+		t.Error("what decisions hold does not lead to the entry")
 	}
 }

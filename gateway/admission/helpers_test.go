@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -23,11 +24,15 @@ var now = time.Date(2030, 5, 1, 12, 0, 0, 0, time.UTC)
 
 // recorder keeps what is recorded, or fails.
 type recorder struct {
+	fails error
+
+	mu      sync.Mutex
 	entries []audit.ControlEntry
-	fails   error
 }
 
 func (r *recorder) Record(_ context.Context, c audit.ControlEntry) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.fails == nil {
 		r.entries = append(r.entries, c)
 	}
@@ -106,21 +111,27 @@ func engine(t *testing.T, decision string) *policy.Engine {
 // admitter is one of a gateway that has the key that grants name.
 func admitter(t *testing.T, trust *signing.TrustRoot, decision string) (*admission.Admitter, *recorder) {
 	t.Helper()
+	return admitterOf(t, trust, engine(t, decision))
+}
+
+func admitterOf(t testing.TB, trust *signing.TrustRoot, policy *policy.Engine) (*admission.Admitter, *recorder) {
+	t.Helper()
 	runtime := must(transforms.New(transforms.Config{}))
 	t.Cleanup(func() { runtime.Close(context.WithoutCancel(t.Context())) })
 	r := &recorder{}
-	return admission.New(admission.Admitter{Trust: trust, Policy: engine(t, decision), Runtime: runtime, Record: r, Node: "gw", Version: "v1",
+	return admission.New(admission.Admitter{Trust: trust, Policy: policy, Runtime: runtime, Record: r, Node: "gw", Version: "v1",
 		Keys: map[string][]byte{"pseudonyms": make([]byte, 32)}, Now: func() time.Time { return now }}), r
 }
 
 var customers = admission.Place{Binding: "b", Topics: []string{"customers"}, DataClass: "internal"}
 
-// steps writes the steps of an entry on one line.
+// steps writes the steps of an entry on one line, without what those found that
+// passed.
 func steps(c audit.ControlEntry) string {
 	var out []string
 	for _, s := range c.Steps {
 		text := s.Name + " " + s.Verdict
-		if s.Detail != "" {
+		if s.Verdict == admission.Failed {
 			text += " " + s.Detail
 		}
 		out = append(out, text)
