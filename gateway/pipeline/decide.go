@@ -20,10 +20,10 @@ var ErrTooManyHoles = errors.New("too many partitions with refused batches on on
 // Decide judges one batch and hands the decision to the log. A refusal is a
 // decision and no error; the one error is ErrTooManyHoles.
 func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
-	w := <-p.cfg.Workers.free
+	w := p.cfg.Workers.take(in.Grant)
 	defer func() {
 		w.release()
-		p.cfg.Workers.free <- w
+		p.cfg.Workers.put(w, in.Grant)
 	}()
 
 	w.take(p, in)

@@ -90,13 +90,6 @@ type Transformer interface {
 	Run(ctx context.Context, b *record.Batch, at transforms.Origin) error
 }
 
-// Workers bound the batches that are decided at one time, and so the memory of
-// decompressed records. Several pipelines may share them. Safe for concurrent
-// use.
-type Workers struct {
-	free chan *worker
-}
-
 // worker decides one batch at a time; its memory is reused.
 type worker struct {
 	codec *recordbatch.Codec
@@ -107,15 +100,6 @@ type worker struct {
 	cfg *Config
 	in  Input
 	d   Decided
-}
-
-// NewWorkers makes n workers, each of which decodes batches within limits.
-func NewWorkers(n int, limits recordbatch.Limits) *Workers {
-	w := &Workers{free: make(chan *worker, n)}
-	for range n {
-		w.free <- &worker{codec: recordbatch.NewCodec(limits)}
-	}
-	return w
 }
 
 // Config is what a Pipeline is made of.
