@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -279,10 +280,38 @@ func TestDirectoryIsRefusedWhenKeysAreGiven(t *testing.T) {
 	}
 }
 
+// A bomb of 300 KB that unpacks to 300 MB, in files that are small enough each.
+func TestBundleThatUnpacksToTooMuchIsRefused(t *testing.T) {
+	var out bytes.Buffer
+	zw := gzip.NewWriter(&out)
+	tw := tar.NewWriter(zw)
+	zeros := make([]byte, maxFileBytes-1)
+	for n := range 75 {
+		if err := tw.WriteHeader(&tar.Header{Name: fmt.Sprintf("/%d/data.json", n), Mode: 0o600, Size: int64(len(zeros))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tw.Write(zeros); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(tw.Close(), zw.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	_, key := signer(t, "k1")
+	for _, keys := range [][]Key{nil, {key}} {
+		if _, err := LoadBundle(t.Context(), out.Bytes(), Options{Keys: keys}); err == nil || !strings.Contains(err.Error(), "unpacks to more") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 func TestOddSourcesAreRefused(t *testing.T) {
 	tarball := bundled(t, allowing, "", "")
 	for name, fsys := range map[string]fstest.MapFS{
 		"empty":         {},
+		"wasm bundle":   {"a.tar.gz": {Data: repacked(t, tarball, unchanged, "/policy.wasm")}},
+		"delta bundle":  {"a.tar.gz": {Data: repacked(t, tarball, unchanged, "/patch.json")}},
 		"two bundles":   {"a.tar.gz": {Data: tarball}, "b.tar.gz": {Data: tarball}},
 		"not a bundle":  {"a.tar.gz": {Data: []byte("no")}},
 		"twice a file":  {"a.tar.gz": {Data: repacked(t, tarball, unchanged, "/m.rego")}},

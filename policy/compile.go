@@ -43,12 +43,18 @@ func Check(ctx context.Context, fsys fs.FS, o Options) (problem.List, error) {
 	return nil, nil
 }
 
+// check parses data and compiles the policy with its tests.
+func (src *source) check() problem.List {
+	problems := src.parseData()
+	_, more := src.compile(withTests)
+	return append(problems, more...)
+}
+
 // problems compiles the policy with its tests, in a child if there is a command
 // for one.
 func (src *source) problems(ctx context.Context, command []string) (problem.List, error) {
 	if len(command) == 0 {
-		_, problems := src.compile(withTests)
-		return problems, nil
+		return src.check(), nil
 	}
 
 	_, err := once(ctx, command, order{Check: src, CPU: compileTime})
@@ -135,7 +141,7 @@ func (src *source) compile(s selection) (*ast.Compiler, problem.List) {
 // hasData reports whether data files define path, so that data cannot stand
 // in the place of a rule.
 func (src *source) hasData(path []string) (bool, error) {
-	var at any = src.Data
+	var at any = src.data
 	for _, p := range path {
 		m, ok := at.(map[string]any)
 		if !ok {

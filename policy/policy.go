@@ -123,7 +123,7 @@ func LoadBundle(ctx context.Context, tarball []byte, o Options) (*Engine, error)
 }
 
 func newEngine(ctx context.Context, src *source, o Options) (*Engine, error) {
-	e := &Engine{revision: src.revision, rules: map[string]Rule{}, defaultClass: src.defaultClass(), bundle: src.bundle}
+	e := &Engine{revision: src.revision, rules: map[string]Rule{}, bundle: src.bundle}
 	timeout := o.Timeout
 	if timeout <= 0 {
 		timeout = DefaultTimeout
@@ -134,6 +134,7 @@ func newEngine(ctx context.Context, src *source, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("loading policy: %w", err)
 	}
 
+	e.defaultClass = known.DefaultClass
 	e.admin = e.evaluator
 	if !known.Admin {
 		if e.admin, err = builtInAdmin(ctx, timeout, &known); err != nil {

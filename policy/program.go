@@ -21,6 +21,8 @@ import (
 type program struct {
 	queries map[string]rego.PreparedEvalQuery // by entry point; only of those that it has
 	rules   map[string]Rule                   // rules with annotations, by location
+
+	defaultClass string
 }
 
 // Entry points.
@@ -45,12 +47,16 @@ type answer struct {
 
 // newProgram compiles a policy. Everything wrong with it is a problem.List.
 func newProgram(ctx context.Context, src *source) (*program, error) {
+	if problems := src.parseData(); len(problems) != 0 {
+		return nil, problems
+	}
+
 	compiler, problems := src.compile(withoutTests)
 	if len(problems) != 0 {
 		return nil, problems
 	}
 
-	p := &program{queries: map[string]rego.PreparedEvalQuery{}, rules: annotated(compiler)}
+	p := &program{queries: map[string]rego.PreparedEvalQuery{}, rules: annotated(compiler), defaultClass: src.defaultClass()}
 	for _, entry := range []string{moduleEntry, adminEntry} {
 		if len(compiler.GetRulesExact(ast.MustParseRef(entry))) == 0 {
 			continue
@@ -59,7 +65,7 @@ func newProgram(ctx context.Context, src *source) (*program, error) {
 		q, err := rego.New(
 			rego.ParsedQuery(ast.MustParseBody(entry)),
 			rego.Compiler(compiler),
-			rego.Store(inmem.NewFromObject(src.Data)),
+			rego.Store(inmem.NewFromObject(src.data)),
 			rego.Capabilities(capabilities()),
 			rego.StrictBuiltinErrors(true),
 			rego.Strict(true),
@@ -76,13 +82,15 @@ func newProgram(ctx context.Context, src *source) (*program, error) {
 // described is what is known of a compiled policy.
 func (p *program) described() described {
 	_, admin := p.queries[adminEntry]
-	return described{Rules: slices.Collect(maps.Values(p.rules)), Admin: admin}
+	return described{Rules: slices.Collect(maps.Values(p.rules)), Admin: admin, DefaultClass: p.defaultClass}
 }
 
 // described is what an Engine knows of its policy.
 type described struct {
 	Rules []Rule // with METADATA
 	Admin bool   // it has adminEntry
+
+	DefaultClass string
 }
 
 // evaluate answers a question. It looks at ctx only now and then.

@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -28,17 +29,20 @@ const (
 	maxPolicyBytes = 32 << 20
 )
 
-// source is a policy as read, not yet parsed.
+// source is a policy as read. Nothing of it is parsed yet, since a document can
+// take many times its size: that is done where it is evaluated (parseData).
 type source struct {
 	Modules  map[string]string // Rego text by path, tests included
-	Data     map[string]any
+	Files    map[string][]byte // data by path
+	Config   []byte            // takes the place of data.config; nil: nothing does
+	data     map[string]any    // once parsed
 	revision string
 	bundle   int64 // revision of a bundle that was verified; 0 of others
 }
 
 // defaultClass is data.config.default_class.
 func (src *source) defaultClass() string {
-	config, _ := src.Data["config"].(map[string]any)
+	config, _ := src.data["config"].(map[string]any)
 	class, _ := config["default_class"].(string)
 	return class
 }
@@ -112,6 +116,10 @@ func readBundle(tarball []byte, o Options) (*source, error) {
 	if len(tarball) > maxPolicyBytes {
 		return nil, fmt.Errorf("bundle of %d bytes, at most %d", len(tarball), maxPolicyBytes)
 	}
+	if err := bounded(tarball); err != nil {
+		return nil, err
+	}
+
 	number, err := verifyBundle(tarball, o.Keys)
 	if err != nil {
 		return nil, err
@@ -133,6 +141,9 @@ func readBundle(tarball []byte, o Options) (*source, error) {
 		}
 
 		name := strings.TrimPrefix(path.Clean("/"+d.Path()), "/")
+		if foreign(name) {
+			return nil, errForeign
+		}
 		if kindOf(name) == ignored {
 			continue
 		}
@@ -142,6 +153,24 @@ func readBundle(tarball []byte, o Options) (*source, error) {
 	}
 }
 
+// bounded refuses a bundle that unpacks to more than a policy may be. OPA's reader
+// bounds each file, and keeps them all.
+func bounded(tarball []byte) error {
+	unpacked, err := gzip.NewReader(bytes.NewReader(tarball))
+	if err != nil {
+		return fmt.Errorf("reading bundle: %w", err)
+	}
+
+	n, err := io.Copy(io.Discard, io.LimitReader(unpacked, 2*maxPolicyBytes+1))
+	if err != nil {
+		return fmt.Errorf("reading bundle: %w", err)
+	}
+	if n > 2*maxPolicyBytes {
+		return fmt.Errorf("bundle unpacks to more than %d bytes", 2*maxPolicyBytes)
+	}
+	return nil
+}
+
 // verifyBundle accepts a bundle that one of the keys verifies, and returns its
 // revision; or any bundle, if there are no keys.
 func verifyBundle(tarball []byte, keys []Key) (int64, error) {
@@ -149,8 +178,7 @@ func verifyBundle(tarball []byte, keys []Key) (int64, error) {
 		return bundle.NewReader(bytes.NewReader(tarball)).WithSizeLimitBytes(maxFileBytes).WithLazyLoadingMode(true)
 	}
 	if len(keys) == 0 {
-		_, err := readable(reader().WithSkipBundleVerification(true))
-		return 0, err
+		return 0, nil // nor is it parsed here: that is for the worker
 	}
 
 	var failures []error
@@ -202,9 +230,20 @@ func readable(r *bundle.Reader) (bundle.Manifest, error) {
 		return bundle.Manifest{}, fmt.Errorf("reading bundle: %w", err)
 	}
 	if b.Type() != bundle.SnapshotBundleType || len(b.WasmModules)+len(b.PlanModules) != 0 {
-		return bundle.Manifest{}, errors.New("only bundles of Rego and data are accepted: no delta, wasm or plan bundles")
+		return bundle.Manifest{}, errForeign
 	}
 	return b.Manifest, nil
+}
+
+var errForeign = errors.New("only bundles of Rego and data are accepted: no delta, wasm or plan bundles")
+
+// foreign is true of files that make a bundle one of another kind.
+func foreign(name string) bool {
+	switch path.Base(name) {
+	case bundle.WasmFile, bundle.PlanFile, bundle.PlanProtoFile, "patch.json":
+		return true
+	}
+	return false
 }
 
 type fileKind int
@@ -245,6 +284,9 @@ func (s fileSet) add(name string, r io.Reader) error {
 	if len(raw) > maxFileBytes {
 		return fmt.Errorf("%s has more than %d bytes", name, maxFileBytes)
 	}
+	if s.size()+len(raw) > maxPolicyBytes {
+		return fmt.Errorf("more than %d bytes in all", maxPolicyBytes)
+	}
 	if _, again := s[name]; again {
 		return fmt.Errorf("%s is there twice", name)
 	}
@@ -256,37 +298,56 @@ func (s fileSet) add(name string, r io.Reader) error {
 	return nil
 }
 
-// source separates Rego from data, which it merges. config, if any, takes the
-// place of data.config.
+// size is the length of all files.
+func (s fileSet) size() int {
+	total := 0
+	for _, raw := range s {
+		total += len(raw)
+	}
+	return total
+}
+
+// source separates Rego from data.
 func (s fileSet) source(config []byte) (*source, error) {
-	src := &source{Modules: map[string]string{}, Data: map[string]any{}, revision: s.revision(config)}
-	var problems problem.List
-	for _, name := range slices.Sorted(maps.Keys(s)) {
+	src := &source{
+		Modules:  map[string]string{},
+		Files:    map[string][]byte{},
+		Config:   config,
+		revision: s.revision(config),
+	}
+	for name, raw := range s {
 		if kindOf(name) == regoFile {
-			src.Modules[name] = string(s[name])
-			continue
+			src.Modules[name] = string(raw)
+		} else {
+			src.Files[name] = raw
 		}
-		if err := src.merge(name, s[name]); err != nil {
+	}
+
+	if len(src.Modules) == 0 {
+		return nil, ErrNoPolicy
+	}
+	return src, nil
+}
+
+// parseData parses and merges the data files.
+func (src *source) parseData() problem.List {
+	src.data = map[string]any{}
+	var problems problem.List
+	for _, name := range slices.Sorted(maps.Keys(src.Files)) {
+		if err := src.merge(name, src.Files[name]); err != nil {
 			problems = append(problems, problem.Problem{File: name, Message: err.Error()})
 		}
 	}
 
-	if config != nil {
+	if src.Config != nil {
 		var doc map[string]any
-		if err := util.Unmarshal(config, &doc); err != nil {
+		if err := util.Unmarshal(src.Config, &doc); err != nil {
 			problems = append(problems, problem.Problem{File: "config", Message: err.Error()})
 		}
-		src.Data["config"] = doc
+		src.data["config"] = doc
 	}
 
-	if len(problems) != 0 {
-		return nil, problems
-	}
-	if len(src.Modules) == 0 {
-		return nil, ErrNoPolicy
-	}
-
-	return src, nil
+	return problems
 }
 
 // merge puts a data file under the path of its directory, as OPA does.
@@ -303,7 +364,7 @@ func (src *source) merge(name string, raw []byte) error {
 		}
 	}
 
-	return mergeInto(src.Data, doc, "data")
+	return mergeInto(src.data, doc, "data")
 }
 
 func mergeInto(dst, src map[string]any, at string) error {

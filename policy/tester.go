@@ -68,12 +68,16 @@ func Test(ctx context.Context, fsys fs.FS, o Options) (Report, error) {
 }
 
 func runTests(ctx context.Context, src *source) (Report, error) {
+	if problems := src.parseData(); len(problems) != 0 {
+		return Report{}, problems
+	}
+
 	modules, problems := src.parse(withTests)
 	if len(problems) != 0 {
 		return Report{}, problems
 	}
 
-	store := inmem.NewFromObject(src.Data)
+	store := inmem.NewFromObject(src.data)
 	txn, err := store.NewTransaction(ctx)
 	if err != nil {
 		return Report{}, fmt.Errorf("opening store: %w", err)

@@ -77,7 +77,7 @@ func (s *session) do(ctx context.Context, q order) (r reply, err error) {
 		r.Policy = s.program.described()
 
 	case q.Check != nil:
-		_, r.Problems = q.Check.compile(withTests)
+		r.Problems = q.Check.check()
 
 	case q.Test != nil:
 		r.Report, err = runTests(ctx, q.Test)

@@ -158,6 +158,24 @@ func TestAWorkerDecidesAsThisProcessDoes(t *testing.T) {
 	}
 }
 
+// What data takes when it is parsed is many times its size; it is parsed in the
+// worker.
+func TestDataThatIsLargeWhenParsedEndsNothing(t *testing.T) {
+	fsys := policyOf(allowing).(fstest.MapFS)
+	var laughs strings.Builder
+	laughs.WriteString("a0: &a0 [x, x, x, x, x, x, x, x, x]\n")
+	for i := range 20 {
+		laughs.WriteString(strings.NewReplacer("%0", itoa(i), "%1", itoa(i+1)).Replace("a%1: &a%1 [*a%0, *a%0, *a%0, *a%0, *a%0, *a%0, *a%0, *a%0, *a%0]\n"))
+	}
+	fsys["laughs/data.yaml"] = &fstest.MapFile{Data: []byte(laughs.String())}
+	if _, err := LoadWith(t.Context(), fsys, workers()); err == nil || errors.Is(err, ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	if found, err := Check(t.Context(), fsys, workers()); err != nil || len(found) == 0 {
+		t.Errorf("got %v, %v", found, err)
+	}
+}
+
 func TestProblemsOfAPolicyComeBackFromAWorker(t *testing.T) {
 	broken := policyOf("x := http.send({})\n\n" + allowing)
 	var found problem.List
