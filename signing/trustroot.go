@@ -113,7 +113,7 @@ func ParseTrustRoot(raw []byte) (*TrustRoot, error) {
 
 	t.revoked = readRevocations(&ps, f)
 	if len(ps) != 0 {
-		return nil, fmt.Errorf("parsing trust root: %w", ps)
+		return nil, fmt.Errorf("parsing trust root: %w", ps.Locate(raw))
 	}
 
 	return t, nil

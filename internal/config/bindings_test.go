@@ -26,7 +26,7 @@ func TestEveryBadConditionIsReportedWithItsPath(t *testing.T) {
 	lines := strings.Split(err.Error(), "\n")
 	for i, want := range []string{"bindings[0].client_ids[1]: ", "bindings[0].client_ids[2]: ", "bindings[0].sources[1]: ", "bindings[0].sources[2]: ",
 		"bindings[0].sources[3]: ", "bindings[0].tls: "} {
-		if i >= len(lines) || !strings.HasPrefix(lines[i], want) {
+		if i >= len(lines) || !strings.Contains(lines[i], " "+want) {
 			t.Errorf("problem %d is not of %s:\n%v", i, want, err)
 		}
 	}

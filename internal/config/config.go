@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/guardlock/guardlock/internal/disk"
@@ -247,29 +249,54 @@ type Log struct {
 	Format string `yaml:"format"`
 }
 
-// Parse reads a configuration, strictly: unknown keys, wrong types and a
-// second document are errors. It returns every problem that it can see without
-// touching network or disk, joined, each beginning with its field's path.
+// Parse reads a configuration, strictly: unknown keys, wrong types and a second
+// document are errors. It returns every problem that it can see without touching
+// network or disk, each with its line and its field's path.
 func Parse(raw []byte, path string) (*Config, error) {
-	c := &Config{Path: path}
-
-	var wrong problem.List
-	err := problem.DecodeYAML(raw, c)
-	if errors.As(err, &wrong) {
+	c, wrong := Inspect(raw, path)
+	if len(wrong) > 0 {
 		return nil, errors.Join(wrong.Unwrap()...)
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-
-	c.setDefaults()
-	if err := c.validate(); err != nil {
-		return nil, err
 	}
 
 	return c, nil
 }
 
+// Inspect is Parse for who looks further in spite of problems. The configuration
+// holds what could be read, and is nil where nothing could.
+func Inspect(raw []byte, path string) (*Config, problem.List) {
+	c := &Config{Path: path}
+
+	err := problem.DecodeYAML(raw, c)
+	if errors.Is(err, io.EOF) {
+		err = nil // every setting has a default
+	}
+	var wrong problem.List
+	if err != nil && !errors.As(err, &wrong) {
+		return nil, problem.List{{Message: err.Error()}}
+	}
+	if len(wrong) > 0 && reflect.DeepEqual(c, &Config{Path: path}) {
+		return nil, wrong // it is no YAML: what is missing is not the point
+	}
+
+	c.setDefaults()
+	return c, merge(wrong, c.validate().Locate(raw))
+}
+
+// merge adds what is wrong with the meaning of a document to what is wrong with its
+// form, but for what follows from that: a value that could not be read is there.
+func merge(form, meaning problem.List) problem.List {
+	out := slices.Clone(form)
+	for _, p := range meaning {
+		onLine := func(f problem.Problem) bool { return p.Line != 0 && f.Line == p.Line }
+		if !slices.ContainsFunc(form, onLine) {
+			out = append(out, p)
+		}
+	}
+
+	return out
+}
+
+// Load reads the configuration file at path.
 func Load(path string) (*Config, error) {
 	raw, err := disk.Read(path, disk.MaxBytes)
 	if err != nil {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"regexp"
@@ -9,14 +8,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/guardlock/guardlock/internal/problem"
 )
 
 // problems collects what is wrong with a configuration, each with its path.
-type problems []error
+type problems struct{ problem.List }
 
-func (p *problems) add(path, format string, args ...any) {
-	*p = append(*p, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
-}
+func (p *problems) add(path, format string, args ...any) { p.Add(path, format, args...) }
 
 func (p *problems) oneOf(path, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
@@ -28,7 +27,7 @@ var nameShape = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 
 // validate checks everything that needs neither network nor disk and returns
 // all problems at once.
-func (c *Config) validate() error {
+func (c *Config) validate() problem.List {
 	var p problems
 	if !nameShape.MatchString(c.Node) {
 		p.add("node", "%q must be 1 to 32 letters, digits, '-' or '_'", c.Node)
@@ -52,7 +51,7 @@ func (c *Config) validate() error {
 	c.validateBindings(&p)
 	c.validateLimits(&p)
 
-	return errors.Join(p...)
+	return p.List
 }
 
 func (c *Config) validateClusters(p *problems) {

@@ -17,6 +17,7 @@ import (
 type Problem struct {
 	File    string // of a document of several files
 	Line    int    // 0: not known, or the whole document
+	Column  int    // 0: not known
 	Path    string // of a field, as approvers[1].key
 	Message string
 }
@@ -28,6 +29,8 @@ func (p Problem) String() string {
 		place = append(place, fmt.Sprintf("%s:%d", p.File, p.Line))
 	} else if p.File != "" {
 		place = append(place, p.File)
+	} else if p.Line != 0 && p.Column != 0 {
+		place = append(place, fmt.Sprintf("line %d, column %d", p.Line, p.Column))
 	} else if p.Line != 0 {
 		place = append(place, fmt.Sprintf("line %d", p.Line))
 	}
@@ -87,6 +90,7 @@ func (l List) Sort() {
 		return cmp.Or(
 			cmp.Compare(a.File, b.File),
 			cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Column, b.Column),
 			cmp.Compare(a.Path, b.Path),
 			cmp.Compare(a.Message, b.Message),
 		)

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,13 +26,47 @@ func DecodeYAML(raw []byte, v any) error {
 		return io.EOF
 	}
 	if err != nil {
-		return ofYAML(err)
+		return placed(ofYAML(err), raw, v)
 	}
 
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return List{{Message: "the file holds more than one YAML document"}}
 	}
 	return nil
+}
+
+// unknown begins the message about a key that no field is for.
+const unknown = "unknown key "
+
+// placed gives the library's problems, which have a line, their column, and those
+// of unknown keys the key that may have been meant.
+func placed(l List, raw []byte, v any) List {
+	var doc yaml.Node
+	if yaml.Unmarshal(raw, &doc) != nil || len(doc.Content) == 0 {
+		return l
+	}
+
+	meant := unknownKeys(doc.Content[0], reflect.TypeOf(v), 0)
+	for i, p := range l {
+		same := func(m Problem) bool {
+			text, _, _ := strings.Cut(m.Message, ";")
+			return m.Line == p.Line && text == p.Message
+		}
+		if at := slices.IndexFunc(meant, same); at >= 0 {
+			l[i] = meant[at]
+			continue
+		}
+		l[i].Column = columnOf(&doc, p.Line, quoted(p.Message))
+	}
+
+	return l
+}
+
+// quoted is the document's own text in a message of this file, as far as it goes.
+func quoted(message string) string {
+	_, after, _ := strings.Cut(message, "`")
+	text, _, _ := strings.Cut(after, "`")
+	return strings.TrimSuffix(text, "...")
 }
 
 // ofYAML takes the library's errors apart. Its syntax errors are one text.
@@ -61,7 +97,7 @@ func ofText(text string) Problem {
 	}
 
 	if before, _, ok := strings.Cut(text, " in type "); ok {
-		text = strings.Replace(before, "field ", "unknown key ", 1)
+		text = strings.Replace(before, "field ", unknown, 1)
 		text = strings.TrimSuffix(text, " not found")
 	}
 

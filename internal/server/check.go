@@ -39,21 +39,36 @@ func Check(ctx context.Context, path string) Report {
 	if err != nil {
 		return Report{Problems: []error{err}}
 	}
-	if c.cfg, err = config.Parse(raw, path); err != nil {
-		return Report{Problems: unjoin(err)}
-	}
 
+	cfg, wrong := config.Inspect(raw, path)
+	c.Problems = wrong.Unwrap()
+	if cfg == nil {
+		return c.Report
+	}
+	c.cfg = cfg
+	c.checkAll(ctx, len(wrong) == 0)
+
+	return c.Report
+}
+
+// checkAll goes on to what the configuration names. Modules, and what listeners
+// need, are looked at only if the configuration itself makes sense.
+func (c *checking) checkAll(ctx context.Context, valid bool) {
+	var err error
 	c.keys, err = loadKeys(c.cfg)
 	c.problem("", err)
 	c.policy, err = loadPolicy(ctx, c.files, c.cfg)
 	c.problem("", err)
 	c.checkTrust(ctx)
+	if !valid {
+		c.checkModuleFiles(ctx)
+		return
+	}
+
 	c.checkClusters()
 	if c.policy != nil && c.trust != nil {
 		c.problem("", c.checkModules(ctx))
 	}
-
-	return c.Report
 }
 
 // problem notes every problem in err, each after where it is.
@@ -67,7 +82,7 @@ func (c *checking) problem(where string, err error) {
 }
 
 func (c *checking) checkTrust(ctx context.Context) {
-	if len(c.cfg.Modules) == 0 {
+	if len(c.cfg.Modules) == 0 || c.cfg.Trust.Root == "" {
 		return
 	}
 
@@ -92,6 +107,15 @@ func (c *checking) checkClusters() {
 		if u := cl.Broker.Upstream; u != nil {
 			_, _, err := s.realCluster(u)
 			c.problem(cl.Name, err)
+		}
+	}
+}
+
+// checkModuleFiles finds modules of which a file cannot be read.
+func (c *checking) checkModuleFiles(ctx context.Context) {
+	for _, m := range c.cfg.Modules {
+		if missing := readModule(ctx, c.files, c.cfg, m).Missing; missing != nil {
+			c.Refused = append(c.Refused, fmt.Errorf("module %s: %w", m.Name, missing))
 		}
 	}
 }

@@ -24,6 +24,9 @@ func loadKeys(cfg *config.Config) (map[string][]byte, error) {
 	keys := map[string][]byte{}
 	var errs []error
 	for i, k := range cfg.Keys {
+		if k.File == "" {
+			continue // reported where it is validated
+		}
 		secret, err := disk.ReadSecret(cfg.File(k.File))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("keys[%d].file: %w", i, err))
