@@ -73,6 +73,16 @@ func TestSignedPolicyIsKeptOverARestart(t *testing.T) {
 	}
 }
 
+// A binding may name any class: whether there is such a one is for the policy.
+func TestClassesOfDataAreThoseOfThePolicy(t *testing.T) {
+	own := strings.ReplaceAll(oneModule, "modules: [m]}", "modules: [m], data_class: topsecret}")
+	_, runs := version("uppercase")
+	loaded(t, own).expect("where the policy has no classes", runs)
+
+	builtIn := strings.Replace(own, "policy: {path: policy}", "", 1)
+	loaded(t, builtIn).expect("where the built-in policy decides", "data_class_unknown")
+}
+
 func TestGatewayDoesNotStartOnAPolicyThatNobodySigned(t *testing.T) {
 	s := underBundle(t, "changed-9.tar.gz")
 	if err := s.r.load(t.Context()); err == nil || !strings.Contains(err.Error(), "signature does not verify") {
