@@ -249,7 +249,19 @@ func (s signedApproval) store(files moduleFiles, approval signing.Approval) (app
 	if err := disk.Replace(s.out, s.bundle, 0o644); err != nil {
 		return approved{}, fmt.Errorf("writing the approval: %w", err)
 	}
-	return approved{Module: files.wasm, Approval: s.out, KeyID: s.keyID, NotAfter: approval.NotAfter.Format(time.RFC3339)}, nil
+
+	made, err := signing.ReadUnverified(s.bundle)
+	if err != nil {
+		return approved{}, fmt.Errorf("reading what was written: %w", err)
+	}
+
+	return approved{
+		Module:   files.wasm,
+		Approval: s.out,
+		ID:       made.ID,
+		KeyID:    s.keyID,
+		NotAfter: approval.NotAfter.Format(time.RFC3339),
+	}, nil
 }
 
 var fileNamePart = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)

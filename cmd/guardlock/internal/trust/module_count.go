@@ -240,6 +240,7 @@ func (c *approvalCount) next() string {
 type approved struct {
 	Module    string `json:"module"`
 	Approval  string `json:"approval"`
+	ID        string `json:"approval_id"` // what revoked.approvals of a trust root names
 	KeyID     string `json:"key_id"`
 	NotAfter  string `json:"not_after"`
 	Approvals int    `json:"approvals"`
@@ -271,7 +272,8 @@ func (a approved) write(cmd *cobra.Command, c *approvalCount) error {
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(w, a)
 	}
-	_, err := fmt.Fprintf(w, "approved with key %s until %s\nwrote %s\n%s\n", a.KeyID, a.NotAfter, a.Approval, c)
+	_, err := fmt.Fprintf(w, "approved with key %s until %s\nwrote %s\nto take it back, revoke approval %s\n%s\n",
+		a.KeyID, a.NotAfter, a.Approval, a.ID, c)
 	if a.Next != "" {
 		_, err = fmt.Fprintf(w, "not enough yet: somebody else runs\n  %s\n", a.Next)
 	}
