@@ -41,7 +41,7 @@ type question struct {
 
 // answer is what came of it.
 type answer struct {
-	Result json.RawMessage // the decision document; nil when undefined
+	Result json.RawMessage `json:",omitempty"` // the decision document; nil when undefined, in a child's answer too
 	Fired  []Rule          // described rules that held, in order of file and line
 }
 

@@ -114,6 +114,17 @@ func TestCompilingIsBounded(t *testing.T) {
 	}
 }
 
+// What is undefined in a child is undefined, and not a decision of the wrong form.
+func TestAnUndefinedDecisionIsUndefinedInAChildToo(t *testing.T) {
+	e, err := LoadWith(t.Context(), policyOf(`decision := true if input.nothing`), workers())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := e.Decide(t.Context(), request()); d.Allow || !errors.Is(err, ErrUndefined) {
+		t.Errorf("got %+v, %v", d, err)
+	}
+}
+
 func TestAWorkerDecidesAsThisProcessDoes(t *testing.T) {
 	changed := fstest.MapFS{"extra.rego": {Data: []byte("package extra\n")}}
 	names, err := fs.Glob(Default(), "*.*")
