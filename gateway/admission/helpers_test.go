@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -139,3 +140,5 @@ func steps(c audit.ControlEntry) string {
 
 	return strings.Join(out, ", ")
 }
+
+func digestOf(wasm []byte) string { return fmt.Sprintf("%x", sha256.Sum256(wasm)) }

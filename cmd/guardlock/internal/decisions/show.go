@@ -22,7 +22,8 @@ func newAuditShowCommand() *cobra.Command {
 		Short: "Show everything about one decision",
 		Long: `Show everything that the log holds about one decision: of a record, of a whole
 batch (an id without the last number), of a module's admission, or of a
-configuration. Ids stand in the errors that producers get and in audit query.`,
+configuration. With a record's comes who let its modules run: the admission of
+each, its author and approvers. Ids stand in the errors that producers get and in audit query.`,
 		Example: `  guardlock audit show gl-5c3a91f0-2k-0
   guardlock audit show gl-5c3a91f0-2k --json`,
 		Args: cli.NeedArgs("DECISION_ID"),
@@ -45,7 +46,10 @@ func runAuditShow(cmd *cobra.Command, dir, id string) error {
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), d)
 	}
-	return writeDecision(cmd.OutOrStdout(), d)
+	if err := writeDecision(cmd.OutOrStdout(), d); err != nil {
+		return err
+	}
+	return writeAdmissions(cmd.Context(), cmd.OutOrStdout(), r, d)
 }
 
 func lookUp(ctx context.Context, r *audit.Reader, dir, id string) (audit.Decision, error) {
