@@ -78,7 +78,7 @@ func TestGoldenBundlesStayAcceptable(t *testing.T) {
 }
 
 // Bundles of testdata/cosign were made by cosign 2.6.1 and 3.1.3 with the lines of
-// docs/approving.md: keys, signatures and approvals.
+// docs/trust.md: keys, signatures and approvals.
 func TestWhatCosignMadeIsAccepted(t *testing.T) {
 	root, err := ParseTrustRoot(golden(t, "cosign/trust.yaml"))
 	if err != nil {
