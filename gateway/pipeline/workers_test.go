@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -13,19 +14,19 @@ func TestSlowBindingLeavesWorkersToOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		workers := NewWorkers(2, recordbatch.Limits{})
 		var slow, other Grant
-		served := 0
+		var served atomic.Int32
 		hold := make(chan struct{})
 		for range 20 {
 			go func() {
 				w := workers.take(&slow)
-				served++
+				served.Add(1)
 				<-hold
 				workers.put(w, &slow)
 			}()
 		}
 		synctest.Wait()
-		if served != 2 {
-			t.Fatalf("the slow binding has %d workers, want 2", served)
+		if n := served.Load(); n != 2 {
+			t.Fatalf("the slow binding has %d workers, want 2", n)
 		}
 
 		for range 50 {
@@ -37,8 +38,8 @@ func TestSlowBindingLeavesWorkersToOthers(t *testing.T) {
 
 		close(hold)
 		synctest.Wait()
-		if served != 20 || len(workers.busy) != 0 {
-			t.Errorf("%d of 20 were served, %d bindings are still at work", served, len(workers.busy))
+		if n := served.Load(); n != 20 || len(workers.busy) != 0 {
+			t.Errorf("%d of 20 were served, %d bindings are still at work", n, len(workers.busy))
 		}
 	})
 }
