@@ -199,3 +199,31 @@ func benchNeighbour(b *testing.B, guest asm, hostile bool) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
 	b.ReportMetric(0, "ns/op")
 }
+
+// BenchmarkIsolation is what isolation by topic costs: where there is an instance
+// for each topic, and where each batch needs a fresh one.
+func BenchmarkIsolation(b *testing.B) {
+	for _, c := range []struct {
+		name     string
+		isolated bool
+		topics   int
+	}{{"shared", false, 100}, {"topics=2", true, 2}, {"topics=100", true, 100}} {
+		b.Run(c.name, func(b *testing.B) {
+			m := load(b, newRuntime(b, Config{}), Spec{Wasm: testdata(b, "upper.wasm"), Grant: Grant{Limits: Limits{Instances: 2}}})
+			chain := NewChain(m)
+			if c.isolated {
+				chain = chain.PerTopic()
+			}
+			batch := sized(20, 500)
+			rewind := rewinder(batch)
+			n := 0
+			for b.Loop() {
+				rewind()
+				n++
+				if err := chain.Run(b.Context(), batch, Origin{Topic: fmt.Sprint(n % c.topics)}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -27,7 +27,8 @@ func (o Origin) hash() uint32 {
 // Chain runs modules one after the other. It holds no state of its own and is
 // safe for concurrent use.
 type Chain struct {
-	modules []*Module
+	modules  []*Module
+	isolated bool
 }
 
 // maxChain bounds a chain: Record.Module is one byte.
@@ -39,6 +40,12 @@ var errChainTooLong = errors.New("a chain has more than 256 modules")
 func NewChain(modules ...*Module) *Chain {
 	return &Chain{modules: slices.Clone(modules)}
 }
+
+// PerTopic returns a chain of the same modules in which no instance of them sees
+// batches of two topics, nor any that another chain has used: what a module keeps
+// in its memory stays with the topic. It takes as many instances as before; with
+// more topics than instances, they are made anew when the topic changes.
+func (c *Chain) PerTopic() *Chain { return &Chain{modules: c.modules, isolated: true} }
 
 // Modules are the chain's modules; Record.Module is an index into them.
 func (c *Chain) Modules() []*Module { return c.modules }
@@ -52,7 +59,7 @@ func (c *Chain) Run(ctx context.Context, b *record.Batch, at Origin) error {
 		return &Error{Closed, "", errChainTooLong}
 	}
 	for n, m := range c.modules {
-		refused, err := m.run(ctx, b, at, uint8(n))
+		refused, err := m.run(ctx, b, at, stage{uint8(n), c.isolated})
 		if err != nil {
 			return err
 		}
@@ -64,16 +71,22 @@ func (c *Chain) Run(ctx context.Context, b *record.Batch, at Origin) error {
 	return nil
 }
 
+// stage is a module's place in a chain.
+type stage struct {
+	number   uint8
+	isolated bool
+}
+
 // run gives the live records of b to one module. refused means that the guest
 // rejected the batch as a whole.
-func (m *Module) run(ctx context.Context, b *record.Batch, at Origin, stage uint8) (refused bool, err error) {
-	i, err := m.acquire(ctx, time.Now().Add(m.limits.waitTime(len(b.Data))))
+func (m *Module) run(ctx context.Context, b *record.Batch, at Origin, s stage) (refused bool, err error) {
+	i, err := m.acquire(ctx, time.Now().Add(m.limits.waitTime(len(b.Data))), at.Topic, s.isolated)
 	if err != nil {
 		return false, err
 	}
 
 	c := &i.chunk
-	size := c.begin(b, at, stage, m.limits)
+	size := c.begin(b, at, s.number, m.limits)
 	i.clock.startBatch(ctx, m.limits, size)
 	for err == nil && !refused && c.given < len(c.live) {
 		refused, err = i.runChunk()
@@ -103,6 +116,8 @@ func (m *Module) replace(ctx context.Context, old *instance) (*instance, error) 
 	}
 
 	fresh.clock = old.clock
+	fresh.topic = old.topic
+	fresh.isolated = old.isolated
 	fresh.chunk, old.chunk = old.chunk, fresh.chunk
 	fresh.chunk.given -= len(fresh.chunk.current)
 	old.free(ctx)

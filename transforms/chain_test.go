@@ -271,3 +271,41 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// keeper passes everything on and keeps a number of its batch in a global: it
+// traps when it finds another one's. The number is the topic's, which the frame has.
+func keeper() asm {
+	return asm{globals: [][]byte{cat(op(0x7f, 1), i32c(0), op(opEnd))}, transform: cat(
+		op(opGlobalGet, 1, opIf, 0x40, opGlobalGet, 1), frameField(frameTopic), op(0x47, opIf, 0x40, opUnreachable, opEnd, opEnd),
+		frameField(frameTopic), op(opGlobalSet, 1), copyDescs(), count())}
+}
+
+// What a module keeps in its memory stays with the topic, whoever else uses the
+// module, and however few instances it may have.
+func TestIsolatedTopicsShareNoInstance(t *testing.T) {
+	for _, instances := range []int{1, 2, 10} {
+		m := load(t, newRuntime(t, Config{}), Spec{Wasm: keeper().wasm(), Grant: Grant{Limits: Limits{Instances: instances}}})
+		shared, isolated := NewChain(m), NewChain(m).PerTopic()
+
+		for round := range 5 {
+			for _, topic := range []string{"payments", "public", "payments", "alerts"} {
+				if err := isolated.Run(t.Context(), values("x"), Origin{Topic: topic}); err != nil {
+					t.Fatalf("%d instances, round %d: %s met another topic's instance: %v", instances, round, topic, err)
+				}
+			}
+			if err := shared.Run(t.Context(), values("x"), Origin{Topic: "elsewhere"}); err != nil {
+				t.Fatalf("%d instances, round %d: a shared batch met an isolated topic's instance: %v", instances, round, err)
+			}
+		}
+		if len(m.pool.idle) > instances {
+			t.Errorf("%d instances where %d are allowed", len(m.pool.idle), instances)
+		}
+	}
+
+	// Without isolation they do meet: the test would see it.
+	m := load(t, newRuntime(t, Config{}), Spec{Wasm: keeper().wasm(), Grant: Grant{Limits: Limits{Instances: 1}}})
+	if err := NewChain(m).Run(t.Context(), values("x"), Origin{Topic: "payments"}); err != nil {
+		t.Fatal(err)
+	}
+	wantKind(t, NewChain(m).Run(t.Context(), values("x"), Origin{Topic: "public"}), Trap)
+}

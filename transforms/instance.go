@@ -31,11 +31,13 @@ type instance struct {
 	alloc     api.Function
 	stack     [2]uint64
 
-	clock   clock
-	linear  linearMemory
-	used    bool  // by an earlier batch
-	charged int   // for host functions, since the clock was last looked at
-	reason  error // why the host stopped the guest
+	clock    clock
+	linear   linearMemory
+	used     bool   // by an earlier batch
+	topic    string // of the last batch
+	isolated bool   // it sees no other topic
+	charged  int    // for host functions, since the clock was last looked at
+	reason   error  // why the host stopped the guest
 
 	layout layout
 	chunk  chunk

@@ -3,6 +3,7 @@ package transforms
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,21 +27,35 @@ func newPool(instances int) *pool {
 	return p
 }
 
-// take returns an idle instance, or nil.
+// take returns an idle instance, the one that was used last, or nil.
 func (p *pool) take() *instance {
+	return p.takeIf(func(*instance) bool { return true })
+}
+
+// takeFor returns an idle instance for a batch of a topic, or nil. An instance
+// that saw a batch of an isolated topic sees no other topic's, and an isolated
+// topic gets none that saw anything else.
+func (p *pool) takeFor(topic string, isolated bool) *instance {
+	return p.takeIf(func(i *instance) bool {
+		if isolated {
+			return !i.used || i.isolated && i.topic == topic
+		}
+		return !i.isolated
+	})
+}
+
+func (p *pool) takeIf(fits func(*instance) bool) *instance {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	last := len(p.idle) - 1
-	if last < 0 {
-		return nil
+	for n, i := range slices.Backward(p.idle) {
+		if fits(i) {
+			p.idle = slices.Delete(p.idle, n, n+1)
+			return i
+		}
 	}
 
-	i := p.idle[last]
-	p.idle[last] = nil
-	p.idle = p.idle[:last]
-
-	return i
+	return nil
 }
 
 func (p *pool) put(i *instance) {
@@ -51,7 +66,7 @@ func (p *pool) put(i *instance) {
 
 // acquire takes an instance out of the pool, or makes one. It waits until one
 // is free, the deadline passes or ctx ends.
-func (m *Module) acquire(ctx context.Context, deadline time.Time) (*instance, error) {
+func (m *Module) acquire(ctx context.Context, deadline time.Time, topic string, isolated bool) (*instance, error) {
 	select {
 	case <-m.pool.tokens:
 	default:
@@ -67,17 +82,43 @@ func (m *Module) acquire(ctx context.Context, deadline time.Time) (*instance, er
 	default:
 	}
 
-	if i := m.pool.take(); i != nil {
-		return i, nil
+	i := m.pool.takeFor(topic, isolated)
+	if i == nil {
+		var err error
+		if i, err = m.makeRoom(ctx); err != nil {
+			m.pool.tokens <- struct{}{}
+			return nil, err
+		}
 	}
-
-	i, err := m.newInstance(ctx)
-	if err != nil {
-		m.pool.tokens <- struct{}{}
-		return nil, err
-	}
+	i.topic = topic
+	i.isolated = isolated
 
 	return i, nil
+}
+
+// makeRoom makes an instance. Where there would be more than the limit, the idle
+// one that was used longest ago ends for it: it is not for this topic.
+func (m *Module) makeRoom(ctx context.Context) (*instance, error) {
+	if other := m.pool.surplus(); other != nil {
+		other.free(ctx)
+	}
+
+	return m.newInstance(ctx)
+}
+
+// surplus returns an idle instance for which there is no token but the caller's,
+// or nil.
+func (p *pool) surplus() *instance {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	if len(p.idle) <= len(p.tokens) {
+		return nil
+	}
+	i := p.idle[0]
+	p.idle = slices.Delete(p.idle, 0, 1)
+
+	return i
 }
 
 func (m *Module) wait(ctx context.Context, deadline time.Time) error {

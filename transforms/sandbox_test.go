@@ -305,7 +305,7 @@ func TestWaitForInstanceIsBounded(t *testing.T) {
 	limits.Instances = 1
 	m := load(t, newRuntime(t, Config{}), Spec{Wasm: asm{}.wasm(), Grant: Grant{Limits: limits}})
 
-	held, err := m.acquire(t.Context(), time.Now().Add(time.Hour))
+	held, err := m.acquire(t.Context(), time.Now().Add(time.Hour), "", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -382,7 +382,7 @@ func TestClosedModuleRefusesBatches(t *testing.T) {
 
 func TestCloseWaitsForRunningBatches(t *testing.T) {
 	m := load(t, newRuntime(t, Config{}), Spec{Wasm: asm{}.wasm()})
-	held, err := m.acquire(t.Context(), time.Now().Add(time.Hour))
+	held, err := m.acquire(t.Context(), time.Now().Add(time.Hour), "", false)
 	if err != nil {
 		t.Fatal(err)
 	}

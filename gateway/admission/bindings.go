@@ -24,6 +24,8 @@ type Rule struct {
 	KeepCodec  bool
 	// RejectDrops rejects a batch where a dropped record would leave a placeholder.
 	RejectDrops bool
+	// IsolateTopics lets no instance of a module see batches of two topics.
+	IsolateTopics bool
 }
 
 // Set is a built snapshot: bindings to serve under, and the modules that they
@@ -165,7 +167,7 @@ func (b *building) bind(r Rule, trials []trial) {
 		g.ValidUntil = earlier(g.ValidUntil, t.said.decision.ValidUntil)
 	}
 
-	b.setChain(g, chain)
+	b.setChain(g, chain, r.IsolateTopics)
 	b.set.Bindings = append(b.set.Bindings, gateway.Binding{
 		Topics:     r.Topics,
 		Principals: r.Principals,
@@ -195,7 +197,7 @@ func (b *building) note(t trial, binding string, to *[]*Refusal, kept bool) {
 
 // setChain gives a grant its modules. Bindings of one module each share all that is
 // the module's.
-func (b *building) setChain(g *pipeline.Grant, chain []*running) {
+func (b *building) setChain(g *pipeline.Grant, chain []*running, isolated bool) {
 	switch len(chain) {
 	case 0:
 		return
@@ -205,9 +207,9 @@ func (b *building) setChain(g *pipeline.Grant, chain []*running) {
 			p = partOf(chain)
 			b.parts[chain[0]] = p
 		}
-		p.give(g)
+		p.give(g, isolated)
 	default:
-		partOf(chain).give(g)
+		partOf(chain).give(g, isolated)
 	}
 }
 
@@ -225,11 +227,14 @@ func partOf(chain []*running) part {
 	return p
 }
 
-func (p part) give(g *pipeline.Grant) {
+func (p part) give(g *pipeline.Grant, isolated bool) {
 	g.Modules = p.modules
 	g.Reasons = p.reasons
 	g.Routes = p.routes
 	g.Chain = p.chain
+	if isolated {
+		g.Chain = p.chain.PerTopic()
+	}
 }
 
 // combine makes one digest of a chain's grants; of a single one, itself.

@@ -46,6 +46,11 @@ type Binding struct {
 	// Recompress: same (default), none, gzip, snappy, lz4 or zstd, for changed batches. With same, a plain batch that grew past its topic's max.message.bytes is
 	// compressed with gzip, then zstd; with none it is refused.
 	Recompress string `yaml:"recompress"`
+	// Isolation: shared (default) lets an instance of a module serve every topic,
+	// one after the other, and what it keeps in its memory go from one to the next;
+	// topic lets no instance see batches of two topics. Where there are more topics
+	// than instances (limits of the grant), each change of topic takes a fresh one.
+	Isolation string `yaml:"isolation"`
 	// Evidence is what audit compare can later tell of a stored batch: header
 	// (default) is its producer, sequence, times and checksum; content is every
 	// byte, for 2 to 40 % more CPU, most where large batches are not compressed.
@@ -76,6 +81,7 @@ func (c *Config) validateBindings(p *problems) {
 		}
 		p.oneOf(path+".reject_with", b.RejectWith, "invalid_record", "policy_violation")
 		p.oneOf(path+".on_drop", b.OnDrop, "placeholder", "reject")
+		p.oneOf(path+".isolation", b.Isolation, "shared", "topic")
 		p.oneOf(path+".evidence", b.Evidence, "header", "content")
 
 		if _, err := recordbatch.ParseCompression(b.Recompress); err != nil && b.Recompress != "same" {

@@ -348,6 +348,7 @@ func (c *Config) setDefaults() {
 		setDefault(&b.Name, fmt.Sprintf("binding-%d", i+1))
 		setDefault(&b.RejectWith, "invalid_record")
 		setDefault(&b.OnDrop, "placeholder")
+		setDefault(&b.Isolation, "shared")
 		setDefault(&b.Recompress, "same")
 		setDefault(&b.Evidence, "header")
 	}

@@ -25,11 +25,12 @@ func rules(cfg *config.Config, cluster string) []admission.Rule {
 
 func rule(b config.Binding) admission.Rule {
 	r := admission.Rule{
-		Modules:     b.Modules,
-		RejectCode:  kerr.InvalidRecord.Code,
-		KeepCodec:   b.Recompress == "same",
-		RejectDrops: b.OnDrop == "reject",
-		Place:       place(b),
+		Modules:       b.Modules,
+		RejectCode:    kerr.InvalidRecord.Code,
+		KeepCodec:     b.Recompress == "same",
+		RejectDrops:   b.OnDrop == "reject",
+		IsolateTopics: b.Isolation == "topic",
+		Place:         place(b),
 	}
 
 	if b.RejectWith == "policy_violation" {
