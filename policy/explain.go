@@ -17,6 +17,7 @@ type Rule struct {
 	Name        string // as guardlock.module.deny
 	ID          string // custom.id
 	Reason      string // custom.reason: the code that it gives
+	Topics      string // custom.topics, of the decision: see Engine.TopicsAlike
 	Title       string
 	Description string
 	File        string
@@ -109,10 +110,12 @@ func annotated(c *ast.Compiler) map[string]Rule {
 
 		id, _ := a.Custom["id"].(string)
 		reason, _ := a.Custom["reason"].(string)
+		topics, _ := a.Custom["topics"].(string)
 		rules[place(rule.Location)] = Rule{
 			Name:        strings.TrimPrefix(rule.Module.Package.Path.Extend(rule.Ref().GroundPrefix()).String(), "data."),
 			ID:          id,
 			Reason:      reason,
+			Topics:      topics,
 			Title:       a.Title,
 			Description: a.Description,
 			File:        rule.Location.File,

@@ -37,6 +37,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 )
 
@@ -88,6 +89,7 @@ type Engine struct {
 	revision string
 
 	defaultClass string
+	topicsAlike  bool
 	bundle       int64
 }
 
@@ -143,6 +145,9 @@ func newEngine(ctx context.Context, src *source, o Options) (*Engine, error) {
 	}
 
 	for _, r := range known.Rules {
+		if r.Topics == "alike" && strings.HasSuffix("data."+r.Name, moduleEntry) {
+			e.topicsAlike = !known.Classified
+		}
 		if r.Reason != "" {
 			e.rules[r.Reason] = r
 		}
@@ -196,6 +201,11 @@ func (e *Engine) Revision() string { return e.revision }
 // more; 0 of every other policy. Who puts a policy into force must not go back to
 // a smaller one.
 func (e *Engine) BundleRevision() int64 { return e.bundle }
+
+// TopicsAlike reports whether the policy says of itself that all topics which a grant
+// covers are alike to it, so that it need not be asked for each: its decision has
+// custom.topics: alike, and data.config.topics gives none of them a class.
+func (e *Engine) TopicsAlike() bool { return e.topicsAlike }
 
 // DefaultClass is the class of data that the policy takes where none is named:
 // data.config.default_class, "" if there is no such thing.

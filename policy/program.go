@@ -23,6 +23,7 @@ type program struct {
 	rules   map[string]Rule                   // rules with annotations, by location
 
 	defaultClass string
+	classified   bool // it gives classes to topics by their names
 }
 
 // Entry points.
@@ -56,7 +57,7 @@ func newProgram(ctx context.Context, src *source) (*program, error) {
 		return nil, problems
 	}
 
-	p := &program{queries: map[string]rego.PreparedEvalQuery{}, rules: annotated(compiler), defaultClass: src.defaultClass()}
+	p := &program{queries: map[string]rego.PreparedEvalQuery{}, rules: annotated(compiler), defaultClass: src.defaultClass(), classified: src.classifiesTopics()}
 	for _, entry := range []string{moduleEntry, adminEntry} {
 		if len(compiler.GetRulesExact(ast.MustParseRef(entry))) == 0 {
 			continue
@@ -82,7 +83,7 @@ func newProgram(ctx context.Context, src *source) (*program, error) {
 // described is what is known of a compiled policy.
 func (p *program) described() described {
 	_, admin := p.queries[adminEntry]
-	return described{Rules: slices.Collect(maps.Values(p.rules)), Admin: admin, DefaultClass: p.defaultClass}
+	return described{Rules: slices.Collect(maps.Values(p.rules)), Admin: admin, DefaultClass: p.defaultClass, Classified: p.classified}
 }
 
 // described is what an Engine knows of its policy.
@@ -91,6 +92,7 @@ type described struct {
 	Admin bool   // it has adminEntry
 
 	DefaultClass string
+	Classified   bool // data.config.topics is not empty
 }
 
 // evaluate answers a question. It looks at ctx only now and then.

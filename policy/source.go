@@ -47,6 +47,13 @@ func (src *source) defaultClass() string {
 	return class
 }
 
+// classifiesTopics reports whether data.config.topics is anything but empty.
+func (src *source) classifiesTopics() bool {
+	config, _ := src.data["config"].(map[string]any)
+	topics, ok := config["topics"].(map[string]any)
+	return !ok || len(topics) != 0
+}
+
 // builtIn reports whether the rules are those of the built-in policy, whatever the
 // data: they are known to end.
 func (src *source) builtIn() bool {

@@ -57,7 +57,7 @@ func (a *Admitter) proof(step string, t trial) string {
 	case StepImports:
 		return pairs("imports", strings.Join(HostFunctions(t.exam.info), ","))
 	case StepTopics:
-		return pairs("topics", strings.Join(t.at.Topics, ","), "approved", strings.Join(g.Topics, ","))
+		return pairs("topics", strings.Join(t.topics, ","), "approved", strings.Join(g.Topics, ","))
 	case StepPolicy:
 		return pairs("policy", d.PolicyRevision, "until", d.ValidUntil.UTC().Format(time.RFC3339), "functions", strings.Join(d.HostFunctions, ","),
 			"keys", strings.Join(g.Keys, ","), "routes", strings.Join(g.Routes, ","))

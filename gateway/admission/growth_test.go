@@ -1,11 +1,15 @@
 package admission_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io/fs"
 	"runtime"
+	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/guardlock/guardlock/gateway/admission"
@@ -169,4 +173,48 @@ func BenchmarkTenThousandBindings(b *testing.B) {
 			b.StartTimer()
 		}
 	})
+}
+
+// The built-in policy says that topics are alike to it, and is asked once. Where it
+// gives classes to topics, or another policy says nothing of the kind, it is asked
+// for each.
+func TestPolicyIsAskedOnceWhereTopicsAreAlikeToIt(t *testing.T) {
+	classified := "  topics: {\"customers.1\": restricted}\n"
+	for name, c := range map[string]struct {
+		engine *policy.Engine
+		why    string // of binding 1
+	}{
+		"built in":         {must(policy.Load(t.Context(), policy.Default())), ""},
+		"with classes":     {builtInWith(t, "  topics: {}\n", classified), "crypto_approvers_too_few"},
+		"one that looks":   {engine(t, strings.Replace(denies, "false", `input.binding.topics != ["customers.1"]`, 1)), "not_today"},
+		"outside of grant": {must(policy.Load(t.Context(), policy.Default())), "topic_not_granted"},
+	} {
+		if c.engine.TopicsAlike() != (name == "built in" || name == "outside of grant") {
+			t.Errorf("%s: topics alike: %v", name, c.engine.TopicsAlike())
+		}
+		g := grow(t, 4)
+		g.admitter.Policy = c.engine
+		if c.why == "topic_not_granted" {
+			g.rules[1].Topics = []string{"payments"}
+		}
+		set := g.build(t)
+		if got := set.Bindings[1].Grant.Why; got != c.why {
+			t.Errorf("%s: binding 1 is %q, want %q", name, got, c.why)
+		}
+		if got := set.Bindings[2].Grant.Why; name != "one that looks" && got != "" {
+			t.Errorf("%s: binding 2 is %q", name, got)
+		}
+		set.Close(t.Context())
+	}
+}
+
+// builtInWith is the built-in policy with a line of its data replaced.
+func builtInWith(t *testing.T, old, with string) *policy.Engine {
+	t.Helper()
+	files := fstest.MapFS{}
+	for _, name := range must(fs.Glob(policy.Default(), "*")) {
+		raw := must(fs.ReadFile(policy.Default(), name))
+		files[name] = &fstest.MapFile{Data: bytes.Replace(raw, []byte(old), []byte(with), 1)}
+	}
+	return must(policy.Load(t.Context(), files))
 }

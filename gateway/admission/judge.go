@@ -192,6 +192,24 @@ func (a *Admitter) secret(name string) ([]byte, bool) {
 	return secret, true
 }
 
+// alike reports whether the policy makes no difference between this place and others
+// that have other topics. It is asked for topics that the grant covers, and of which
+// every character is a topic's: policies refuse others.
+func (a *Admitter) alike(e *examination, at Place) bool {
+	if !a.Policy.TopicsAlike() || e.refused != nil || len(at.Topics) == 0 || a.checkTopics(e, at) != nil {
+		return false
+	}
+	return !slices.ContainsFunc(at.Topics, func(topic string) bool {
+		return len(topic) > maxTopic || strings.Trim(topic, topicCharacters) != ""
+	})
+}
+
+// What the names of topics, and patterns of them, are made of.
+const (
+	maxTopic        = 249
+	topicCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-*"
+)
+
 // facts are the place as policy sees it.
 func (p Place) facts() policy.Binding {
 	b := policy.Binding{Topics: p.Topics, Principals: p.Principals, ClientIDs: p.ClientIDs, TLS: p.TLS.String(), DataClass: p.DataClass}
@@ -201,10 +219,16 @@ func (p Place) facts() policy.Binding {
 	return b
 }
 
-// digest is equal for places that are the same to policy. Each text stands after its
+// digest is equal for places that are the same to policy, with their topics or
+// without. Each text stands after its
 // length, and each list after its count.
-func (p Place) digest() [32]byte {
+func (p Place) digest(topics bool) [32]byte {
 	raw := make([]byte, 0, 256)
+	raw = append(raw, 0)
+	if !topics {
+		raw[0] = 1
+		p.Topics = nil
+	}
 	text := func(s string) {
 		raw = binary.AppendUvarint(raw, uint64(len(s)))
 		raw = append(raw, s...)

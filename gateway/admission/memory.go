@@ -38,7 +38,7 @@ type question struct {
 	policy       string // revision
 }
 
-// seat is a module at a place.
+// seat is a module at a place; places that are alike to policy are one.
 type seat struct {
 	module string
 	place  [32]byte

@@ -17,6 +17,7 @@ import (
 // share what was decided.
 type trial struct {
 	binding string
+	topics  []string
 	*decided
 }
 
@@ -39,7 +40,6 @@ func (a *Admitter) trials(ctx context.Context, rules []Rule, modules map[string]
 	exams := map[string]*examination{}
 	shared := map[question]*decided{}
 	for _, r := range rules {
-		place := r.Place.digest()
 		for _, name := range r.Modules {
 			m, ok := modules[name]
 			if !ok {
@@ -49,6 +49,7 @@ func (a *Admitter) trials(ctx context.Context, rules []Rule, modules map[string]
 				exams[name] = a.recallExamination(ctx, m)
 			}
 
+			place := r.Place.digest(!a.alike(exams[name], r.Place))
 			q := question{exams[name].facts, place, a.Policy.Revision()}
 			d := shared[q]
 			if d == nil {
@@ -56,7 +57,7 @@ func (a *Admitter) trials(ctx context.Context, rules []Rule, modules map[string]
 				shared[q] = d
 				questions = append(questions, d)
 			}
-			all = append(all, trial{r.Binding, d})
+			all = append(all, trial{r.Binding, r.Topics, d})
 		}
 	}
 

@@ -14,7 +14,12 @@ import data.guardlock.topics
 
 # METADATA
 # title: The decision
+# description: |
+#   With custom.topics a policy says that it makes no difference between topics that
+#   a grant covers, unless data.config.topics gives them classes: a gateway then asks
+#   once for all bindings that are the same otherwise.
 # entrypoint: true
+# custom: {topics: alike}
 decision := {
 	"allow": allow,
 	"reasons": reasons,
