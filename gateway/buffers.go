@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/bits"
+	"slices"
 	"sync"
 	"time"
 )
@@ -25,8 +26,8 @@ type memory struct {
 	requests, encodes, answers *buffers
 }
 
-func newMemory(total int64) *memory {
-	return &memory{requests: newBuffers(total / 2), encodes: newBuffers(total / 4), answers: newBuffers(total / 4)}
+func newMemory(total int64, maxFrame int) *memory {
+	return &memory{requests: newShared(total/2, maxFrame), encodes: newBuffers(total / 4), answers: newBuffers(total / 4)}
 }
 
 // buffers hands out byte buffers by size class and bounds their sum. Waiting
@@ -39,65 +40,93 @@ type buffers struct {
 	// second, to make others give memory back; nil: nobody can.
 	starving func()
 
-	ample int64 // fixed: what must stay free for a buffer to be larger than it need be
+	ample  int64 // fixed: what must stay free for a buffer to be larger than it need be
+	shares shares
 
 	mu    sync.Mutex
 	free  int64
-	queue []waiter // first come, first served, so that no large frame starves
+	small int64    // bytes of the smallest buffers that are held
+	queue []waiter // in the order in which they came
+	turn  uint64   // counts what was handed out
+}
+
+// claim is what a buffer is asked for.
+type claim struct {
+	size  int64   // bytes of its class
+	part  bool    // it is not the last that its frame needs
+	owner *source // nil: nobody's share
 }
 
 type waiter struct {
-	need  int64
+	claim
 	ready chan struct{}
 }
 
-func newBuffers(budget int64) *buffers { return &buffers{free: budget, ample: budget / 2} }
+func newBuffers(budget int64) *buffers {
+	return &buffers{free: budget, ample: budget / 2, shares: shares{source: budget}}
+}
+
+// smallest is the size of the smallest buffers.
+const smallest = 1 << minBufferBits
+
+func sizeOf(class int) int64 { return 1 << (class + minBufferBits) }
 
 func classOf(n int) int {
 	return max(0, bits.Len(uint(max(n, 1)-1))-minBufferBits)
 }
 
-// tryGet returns a buffer of at least n bytes if the budget has room now.
-func (b *buffers) tryGet(n int) []byte {
-	return b.tryLeaving(n, 0)
+// tryGet returns a buffer of at least n bytes, the last that its frame needs, if
+// the budget has room now.
+func (b *buffers) tryGet(n int, owner *source) []byte {
+	return b.try(n, claim{owner: owner}, 0)
+}
+
+// tryPart returns a buffer of at least n bytes for a frame that may need a
+// larger one later.
+func (b *buffers) tryPart(n int, owner *source) []byte {
+	return b.try(n, claim{part: true, owner: owner}, 0)
 }
 
 // tryWindow returns a buffer of n bytes while memory is ample, or else the
 // smallest there is, which its owner exchanges when a frame needs more.
-func (b *buffers) tryWindow(n int) []byte {
-	if buf := b.tryLeaving(n, b.ample); buf != nil {
+func (b *buffers) tryWindow(n int, owner *source) []byte {
+	if buf := b.try(n, claim{part: true, owner: owner}, b.ample); buf != nil {
 		return buf
 	}
-	return b.tryGet(1 << minBufferBits)
+	return b.tryPart(smallest, owner)
 }
 
-// tryLeaving is tryGet where at least rest bytes of the budget stay free.
-func (b *buffers) tryLeaving(n int, rest int64) []byte {
-	size := int64(1) << (classOf(n) + minBufferBits)
+// try takes a buffer where at least rest bytes of the budget stay free.
+func (b *buffers) try(n int, c claim, rest int64) []byte {
+	class := classOf(n)
+	c.size = sizeOf(class)
+
 	b.mu.Lock()
-	ok := len(b.queue) == 0 && b.free >= size+rest
+	ok := b.free >= c.size+rest && (len(b.queue) == 0 || b.reserved(c)) && b.fits(c)
 	if ok {
-		b.free -= size
+		b.charge(c)
 	}
 	b.mu.Unlock()
 
 	if !ok {
 		return nil
 	}
-	return b.take(classOf(n))
+	return b.take(class)
 }
 
 // get waits for a buffer of at least n bytes until wait has passed (then
 // errBudget) or ctx ends.
-func (b *buffers) get(ctx context.Context, n int, wait time.Duration) ([]byte, error) {
-	if buf := b.tryGet(n); buf != nil {
+func (b *buffers) get(ctx context.Context, n int, owner *source, wait time.Duration) ([]byte, error) {
+	if buf := b.tryGet(n, owner); buf != nil {
 		return buf, nil
 	}
-	w := waiter{need: int64(1) << (classOf(n) + minBufferBits), ready: make(chan struct{})}
+
+	w := waiter{claim: claim{size: sizeOf(classOf(n)), owner: owner}, ready: make(chan struct{})}
 	b.mu.Lock()
 	b.queue = append(b.queue, w)
 	b.grant()
 	b.mu.Unlock()
+
 	timer := time.NewTimer(wait)
 	alarm := time.NewTicker(time.Second)
 	defer timer.Stop()
@@ -126,8 +155,8 @@ func (b *buffers) take(class int) []byte {
 	return make([]byte, 1<<(class+minBufferBits))
 }
 
-// put returns a buffer that get or tryGet handed out.
-func (b *buffers) put(buf []byte) {
+// put returns a buffer that was handed out to owner.
+func (b *buffers) put(buf []byte, owner *source) {
 	if buf == nil {
 		return
 	}
@@ -139,17 +168,22 @@ func (b *buffers) put(buf []byte) {
 	}
 
 	b.mu.Lock()
-	b.free += int64(1) << (class + minBufferBits)
+	b.refund(claim{size: sizeOf(class), owner: owner})
 	b.grant()
 	b.mu.Unlock()
 }
 
-// grant wakes waiters in order while their need fits. Called with mu held.
+// grant wakes waiters while their need fits. Called with mu held.
 func (b *buffers) grant() {
-	for len(b.queue) > 0 && b.queue[0].need <= b.free {
-		b.free -= b.queue[0].need
-		close(b.queue[0].ready)
-		b.queue = b.queue[1:]
+	for len(b.queue) > 0 && b.free >= smallest {
+		i := b.nextWaiter()
+		if i < 0 {
+			return
+		}
+
+		b.charge(b.queue[i].claim)
+		close(b.queue[i].ready)
+		b.queue = slices.Delete(b.queue, i, i+1)
 	}
 }
 
@@ -160,15 +194,26 @@ func (b *buffers) abandon(w waiter, err error) error {
 	defer b.mu.Unlock()
 	for i := range b.queue {
 		if b.queue[i].ready == w.ready {
-			b.queue = append(b.queue[:i], b.queue[i+1:]...)
+			b.queue = slices.Delete(b.queue, i, i+1)
 			b.grant()
 			return err
 		}
 	}
 
-	b.free += w.need
+	b.refund(w.claim)
 	b.grant()
 	return err
+}
+
+// wanted is how many bytes are waited for.
+func (b *buffers) wanted() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	total := int64(0)
+	for _, w := range b.queue {
+		total += w.size
+	}
+	return total
 }
 
 // encodeMemory is where the changed batches of one flush lie. It implements
@@ -183,14 +228,14 @@ type encodeMemory struct {
 // waited for: who holds one already would wait for others that wait for it.
 // Those further ones may exceed the budget.
 func (m *encodeMemory) Buffer(ctx context.Context, capacity int) ([]byte, error) {
-	buf := m.pool.tryGet(capacity)
+	buf := m.pool.tryGet(capacity, nil)
 	if buf == nil && len(m.held) > 0 {
 		return make([]byte, 0, capacity), nil
 	}
 
 	if buf == nil {
 		var err error
-		if buf, err = m.pool.get(ctx, capacity, m.timeout); err != nil {
+		if buf, err = m.pool.get(ctx, capacity, nil, m.timeout); err != nil {
 			return nil, err
 		}
 	}
@@ -202,7 +247,7 @@ func (m *encodeMemory) Buffer(ctx context.Context, capacity int) ([]byte, error)
 // release gives back what Buffer handed out: it was sent.
 func (m *encodeMemory) release() {
 	for i, b := range m.held {
-		m.pool.put(b)
+		m.pool.put(b, nil)
 		m.held[i] = nil
 	}
 	m.held = m.held[:0]

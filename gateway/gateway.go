@@ -89,6 +89,8 @@ type Gateway struct {
 	memory   *memory
 	workers  *pipeline.Workers
 	lastConn atomic.Uint64
+	sources  sources
+	lastSlow atomic.Int64 // when endSlow last looked, in nanoseconds since the epoch
 }
 
 // New builds a gateway; it opens nothing.
@@ -99,8 +101,9 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, fmt.Errorf("limits.memory (%d bytes) must be at least four times limits.max_frame (%d bytes)", cfg.Memory, cfg.MaxFrame)
 	}
 
-	g := &Gateway{cfg: cfg, memory: newMemory(cfg.Memory), workers: pipeline.NewWorkers(2*runtime.GOMAXPROCS(0), cfg.Batch)}
+	g := &Gateway{cfg: cfg, memory: newMemory(cfg.Memory, cfg.MaxFrame), workers: pipeline.NewWorkers(2*runtime.GOMAXPROCS(0), cfg.Batch)}
 	g.memory.answers.starving = g.closeStalled
+	g.memory.requests.starving = g.endSlow
 	for _, cc := range cfg.Clusters {
 		c, err := newCluster(g, cc)
 		if err != nil {

@@ -28,9 +28,8 @@ type inbox struct {
 	// fixed once made
 	conn      net.Conn
 	raw       syscall.RawConn // nil where reads go through TLS
-	pool      *buffers
-	timeout   time.Duration // for memory, and for the rest of a frame that has begun
-	pipelined func() bool   // more is under way: what comes next may be read with what has come; nil: never
+	memory    account
+	pipelined func() bool // more is under way: what comes next may be read with what has come; nil: never
 
 	bounds  frameBounds
 	stopped atomic.Bool
@@ -42,10 +41,17 @@ type inbox struct {
 	ahead lookahead // at what has not been taken yet
 	armed time.Time // the deadline that is set on the socket, perhaps for an earlier frame
 	began time.Time // when the incomplete frame at r began to arrive
+
+	arrival arrival // the same for other goroutines
 }
 
-// frameBounds are what the length of a frame must lie between, in bytes.
-type frameBounds struct{ minFrame, maxFrame int }
+// frameBounds are what the length of a frame must lie between, in bytes, and how long it
+// may take.
+type frameBounds struct {
+	minFrame int
+	maxFrame int
+	timeout  time.Duration // for memory, and for the rest of a frame that has begun
+}
 
 // lookahead is what an inbox needs to look at a request before taking it.
 type lookahead struct {
@@ -57,10 +63,9 @@ type lookahead struct {
 
 func newInbox(conn net.Conn, pool *buffers, maxFrame int, timeout time.Duration) *inbox {
 	in := &inbox{
-		conn:    conn,
-		pool:    pool,
-		timeout: timeout,
-		bounds:  frameBounds{minFrame, maxFrame},
+		conn:   conn,
+		memory: account{buffers: pool},
+		bounds: frameBounds{minFrame: minFrame, maxFrame: maxFrame, timeout: timeout},
 	}
 
 	if sc, ok := conn.(syscall.Conn); ok {
@@ -84,7 +89,10 @@ func (in *inbox) next() (frame []byte, ok bool, err error) {
 	in.r += 4 + size
 	in.last = size
 	in.want = max(4+size, min(in.want, maxWindow))
-	in.began = time.Time{}
+	if !in.began.IsZero() {
+		in.began = time.Time{}
+		in.arrival.end()
+	}
 	in.ahead.next = false
 
 	return frame, true, nil
@@ -117,9 +125,12 @@ func (in *inbox) fill(ctx context.Context) error {
 	if in.began.IsZero() {
 		in.began = time.Now()
 	}
+	if in.memory.owner != nil {
+		in.noteArrival()
+	}
 
 	for {
-		if err := in.arm(in.began.Add(in.timeout)); err != nil {
+		if err := in.arm(in.began.Add(in.bounds.timeout)); err != nil {
 			return err
 		}
 		n, err := in.conn.Read(in.buf[in.w:])
@@ -159,7 +170,7 @@ func (in *inbox) rearm(err error) bool {
 	if !errors.Is(err, os.ErrDeadlineExceeded) || in.stopped.Load() {
 		return false
 	}
-	if !in.began.IsZero() && time.Since(in.began) >= in.timeout {
+	if !in.began.IsZero() && time.Since(in.began) >= in.bounds.timeout {
 		return false
 	}
 
@@ -229,7 +240,7 @@ func (in *inbox) readReady() (n int, err error) {
 		}
 		waited = true
 		if in.buf == nil {
-			in.buf = in.pool.tryWindow(in.bufferSize())
+			in.buf = in.memory.tryWindow(in.bufferSize())
 		}
 
 		if in.buf == nil {
@@ -286,11 +297,11 @@ func (in *inbox) ensure(ctx context.Context) error {
 	if in.buf != nil {
 		return nil
 	}
-	if in.buf = in.pool.tryWindow(in.bufferSize()); in.buf != nil {
+	if in.buf = in.memory.tryWindow(in.bufferSize()); in.buf != nil {
 		return nil
 	}
 
-	buf, err := in.pool.get(ctx, 1<<minBufferBits, in.timeout)
+	buf, err := in.memory.get(ctx, smallest, in.bounds.timeout)
 	if err != nil {
 		return err
 	}
@@ -299,8 +310,9 @@ func (in *inbox) ensure(ctx context.Context) error {
 	return nil
 }
 
-// makeRoom makes the buffer large enough for the frame that has begun, and
-// moves that frame to its start.
+// makeRoom makes room for more of the frame that has begun. What it announces is
+// believed only as far as it has come: a larger buffer is taken when this one is
+// full.
 func (in *inbox) makeRoom(ctx context.Context) error {
 	size, known, err := in.frameSize()
 	if err != nil {
@@ -309,48 +321,72 @@ func (in *inbox) makeRoom(ctx context.Context) error {
 	if !known {
 		size = 0
 	}
-	if need := 4 + size; need > len(in.buf) {
-		return in.move(ctx, need)
-	}
 
-	if in.r+4+size > len(in.buf) || in.w == len(in.buf) {
+	if in.r > 0 && (in.r+4+size > len(in.buf) || in.w == len(in.buf)) {
 		in.w = copy(in.buf, in.buf[in.r:in.w])
 		in.r = 0
 	}
+	if in.w < len(in.buf) {
+		return nil
+	}
 
+	return in.move(ctx, 4+size)
+}
+
+// growth is how many times larger the next buffer of a frame is than what has
+// arrived of it.
+const growth = 8
+
+// move takes a larger buffer. Where that would have to be waited for, all that
+// the frame needs is waited for, so that nobody waits twice for others that wait.
+func (in *inbox) move(ctx context.Context, need int) error {
+	var next []byte
+	if part := growth * len(in.buf); part < need && in.memory.owner != nil {
+		next = in.memory.tryPart(part)
+	}
+	if next == nil {
+		next = in.memory.tryGet(need)
+	}
+	if next == nil {
+		return in.awaitRoom(ctx, need)
+	}
+
+	in.exchange(next, in.buf)
 	return nil
 }
 
-// move takes a larger buffer. If that must be waited for, the smaller one is
-// given back first: what has arrived waits in memory of its own, at most a
-// small buffer's worth, so that connections cannot wait for each other.
-func (in *inbox) move(ctx context.Context, need int) error {
-	next := in.pool.tryGet(need)
-	begun := in.buf[in.r:in.w]
-	if next == nil {
-		begun = bytes.Clone(begun)
-		in.pool.put(in.buf)
+// awaitRoom waits for a buffer for the whole frame. A buffer that no share keeps
+// room behind is given back first, so that connections cannot wait for each
+// other: what has arrived waits in memory of its own.
+func (in *inbox) awaitRoom(ctx context.Context, need int) error {
+	begun := in.buf
+	if len(in.buf) == smallest || in.memory.owner == nil {
+		begun = bytes.Clone(in.buf)
+		in.memory.put(in.buf)
 		in.buf = nil
-
-		var err error
-		if next, err = in.pool.get(ctx, need, in.timeout); err != nil {
-			in.r = 0
-			in.w = 0
-			return err
-		}
 	}
 
-	in.w = copy(next, begun)
-	in.r = 0
-	in.pool.put(in.buf)
-	in.buf = next
+	in.arrival.end() // it is we who are slow
+	next, err := in.memory.get(ctx, need, in.bounds.timeout)
+	if err != nil {
+		in.release()
+		return err
+	}
 
+	in.exchange(next, begun)
 	return nil
+}
+
+// exchange puts next, which holds what has begun, in the place of the buffer.
+func (in *inbox) exchange(next, begun []byte) {
+	in.w = copy(next, begun[:in.w])
+	in.memory.put(in.buf)
+	in.buf = next
 }
 
 // release gives the buffer back; only whole frames may have been in it.
 func (in *inbox) release() {
-	in.pool.put(in.buf)
+	in.memory.put(in.buf)
 	in.buf = nil
 	in.r = 0
 	in.w = 0

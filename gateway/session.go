@@ -78,6 +78,7 @@ func newSession(c *Cluster, client net.Conn) *session {
 	}
 
 	s.reader.in.pipelined = s.answers.pipelined
+	s.reader.in.memory.owner = c.gw.sources.join(s.peer.source)
 	return s
 }
 
@@ -96,6 +97,7 @@ var errNoBroker = errors.New("broker has not been seen yet")
 // run serves the connection until either side ends. It returns after both of
 // its goroutines have ended and both sockets are closed.
 func (s *session) run(ctx context.Context, to target) error {
+	defer s.cluster.gw.sources.leave(s.peer.source)
 	defer s.client.Close()
 	if err := s.handshake(ctx); err != nil {
 		return err
@@ -255,7 +257,7 @@ func (s *session) logEnd(err error) {
 	switch {
 	case err == nil:
 		s.log.Debug("connection closed")
-	case errors.Is(err, errFrame) || isClientFault(err) || isAccessFault(err):
+	case errors.Is(err, errFrame) || errors.Is(err, errSlow) || isClientFault(err) || isAccessFault(err):
 		s.log.Warn("connection refused", zap.Error(err))
 	default:
 		s.log.Info("connection ended", zap.Error(err))

@@ -172,7 +172,7 @@ func (in *inbox) partial() (prefix []byte, size int, ok bool) {
 func (in *inbox) streamTo(to *net.TCPConn, from *net.TCPConn, size, there int) error {
 	rest := int64(size - (in.w - in.r))
 	in.began = time.Now()
-	err := in.arm(in.began.Add(in.timeout))
+	err := in.arm(in.began.Add(in.bounds.timeout))
 	if err == nil && in.w > in.r {
 		_, err = to.Write(in.buf[in.r:in.w])
 	}
@@ -187,7 +187,7 @@ func (in *inbox) streamTo(to *net.TCPConn, from *net.TCPConn, size, there int) e
 		there -= int(n)
 
 		if err != nil && in.rearm(err) {
-			err = in.arm(in.began.Add(in.timeout))
+			err = in.arm(in.began.Add(in.bounds.timeout))
 		}
 	}
 
@@ -197,6 +197,7 @@ func (in *inbox) streamTo(to *net.TCPConn, from *net.TCPConn, size, there int) e
 	in.r = 0
 	in.w = 0
 	in.began = time.Time{}
+	in.arrival.end()
 	in.ahead.next = true
 
 	return nil

@@ -236,7 +236,10 @@ type GatewayLimits struct {
 	// MaxBatch is the largest decompressed batch in bytes. Default: 64 MiB.
 	MaxBatch int `yaml:"max_batch"`
 	// Memory bounds the bytes of frames held at once: half for requests, a
-	// quarter for changed batches, a quarter for answers. Default: 1 GiB.
+	// quarter for changed batches, a quarter for answers. Requests hold what
+	// has arrived of them, and one address at most half of their memory; when
+	// others starve, the slowest senders of who holds most are cut off.
+	// Default: 1 GiB.
 	Memory int64 `yaml:"memory"`
 	// MaxConnections per cluster. Default: 20000.
 	MaxConnections int `yaml:"max_connections"`
