@@ -258,6 +258,7 @@ var tools = map[string]string{
 	"broker-api-versions":    "BrokerApiVersionsCommand",
 	"client-metrics":         "ClientMetricsCommand",
 	"cluster":                "ClusterTool",
+	"configs":                "ConfigCommand",
 	"console-consumer":       "consumer.ConsoleConsumer",
 	"console-producer":       "ConsoleProducer",
 	"console-share-consumer": "consumer.ConsoleShareConsumer",
@@ -279,10 +280,10 @@ var tools = map[string]string{
 	"verifiable-producer":    "VerifiableProducer",
 }
 
-// toolClass is the class to run for a tool; "" means that there is none.
-func toolClass(name string) string {
+// toolClass is the class to run for a tool of a version; "" means that there is none.
+func toolClass(version, name string) string {
 	switch class := tools[name]; {
-	case name == "configs": // the one that stayed where it was
+	case name == "configs" && strings.HasPrefix(version, "4.3."): // it moved last
 		return "kafka.admin.ConfigCommand"
 	case class == "":
 		return ""
@@ -299,7 +300,7 @@ func (c *Cluster) Java(ctx context.Context, class string, args ...string) *exec.
 
 // Tool runs one of Kafka's own programs ("topics" is kafka-topics.sh) and returns what it prints. It adds no address.
 func (c *Cluster) Tool(ctx context.Context, name string, args ...string) (string, error) {
-	class := toolClass(name)
+	class := toolClass(c.cfg.Version, name)
 	if class == "" {
 		return "", fmt.Errorf("running kafka-%s: no such tool", name)
 	}
