@@ -71,6 +71,7 @@ func sources(t *testing.T) []*source {
 // A room that is not listed may have none.
 var rooms = map[string][]string{
 	"audit":               {"audit/segment"},
+	"audit/query":         {"audit"},
 	"audit/segment":       {},
 	"broker":              {},
 	"policy":              {"internal/problem"},
@@ -99,9 +100,9 @@ var rooms = map[string][]string{
 		"cmd/guardlock/internal/kafka", "cmd/guardlock/internal/trust", "cmd/guardlock/internal/users", "internal/build", "internal/config",
 		"internal/exit", "internal/server", "policy", "transforms"},
 	"cmd/guardlock/internal/cli": {"internal/exit"},
-	"cmd/guardlock/internal/decisions": {"cmd/guardlock/internal/cli", "cmd/guardlock/internal/kafka", "audit", "gateway", "gateway/pipeline", "gateway/recordbatch",
+	"cmd/guardlock/internal/decisions": {"audit/query", "cmd/guardlock/internal/cli", "cmd/guardlock/internal/kafka", "audit", "gateway", "gateway/pipeline", "gateway/recordbatch",
 		"internal/config", "internal/disk", "internal/exit"},
-	"cmd/guardlock/internal/demo": {"cmd/guardlock/internal/cli", "cmd/guardlock/internal/kafka", "audit", "signing", "transforms", "transforms/modules",
+	"cmd/guardlock/internal/demo": {"audit/query", "cmd/guardlock/internal/cli", "cmd/guardlock/internal/kafka", "audit", "signing", "transforms", "transforms/modules",
 		"internal/config", "internal/exit", "internal/server"},
 	"cmd/guardlock/internal/kafka": {"cmd/guardlock/internal/cli", "audit", "internal/disk", "internal/exit"},
 	"cmd/guardlock/internal/trust": {"cmd/guardlock/internal/cli", "gateway", "gateway/admission", "policy", "signing", "transforms",

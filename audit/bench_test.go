@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"context"
@@ -6,7 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/guardlock/guardlock/audit/segment"
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 )
 
 const benchRecords = 500
@@ -15,7 +16,7 @@ const benchRecords = 500
 func BenchmarkAppend(b *testing.B) {
 	for _, mac := range []bool{false, true} {
 		b.Run(fmt.Sprintf("mac=%v", mac), func(b *testing.B) {
-			l := mustOpen(b, b.TempDir(), Options{InsecureNoSync: true})
+			l := mustOpen(b, b.TempDir(), audit.Options{InsecureNoSync: true})
 			var batch []byte
 			if mac {
 				batch = make([]byte, benchRecords*1024)
@@ -24,10 +25,10 @@ func BenchmarkAppend(b *testing.B) {
 
 			e := batchOf("cards", 0, benchRecords)
 			b.ReportAllocs()
-			var last Ticket
+			var last audit.Ticket
 			for b.Loop() {
 				last = l.Append(e, batch)
-				l.Bind(last.Seq(), Binding{BaseOffset: int64(last.Seq()) * benchRecords})
+				l.Bind(last.Seq(), audit.Binding{BaseOffset: int64(last.Seq()) * benchRecords})
 				if last.Seq()%256 == 0 {
 					_ = last.Wait(context.Background())
 				}
@@ -37,7 +38,7 @@ func BenchmarkAppend(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRecords, "ns/decision")
-			bytes := l.committed.Load().End + int64(l.committed.Load().Segment-1)*defaultSegmentBytes
+			bytes := l.Committed.Load().End + int64(l.Committed.Load().Segment-1)*audit.DefaultSegmentBytes
 			b.ReportMetric(float64(bytes)/float64(b.N)/benchRecords, "B/decision")
 		})
 	}
@@ -47,7 +48,7 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkCommit(b *testing.B) {
 	for _, appenders := range []int{1, 8, 64} {
 		b.Run(fmt.Sprintf("appenders=%d", appenders), func(b *testing.B) {
-			l := mustOpen(b, b.TempDir(), Options{})
+			l := mustOpen(b, b.TempDir(), audit.Options{})
 			var n atomic.Int64
 			done := make(chan error)
 			b.ResetTimer()
@@ -61,7 +62,7 @@ func BenchmarkCommit(b *testing.B) {
 							done <- err
 							return
 						}
-						l.Bind(t.Seq(), Binding{BaseOffset: int64(t.Seq()) * benchRecords})
+						l.Bind(t.Seq(), audit.Binding{BaseOffset: int64(t.Seq()) * benchRecords})
 					}
 
 					done <- nil
@@ -79,28 +80,29 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-func million(b *testing.B) *Log {
+func million(b *testing.B) (l *audit.Log, dir string) {
 	b.Helper()
-	l := mustOpen(b, b.TempDir(), Options{InsecureNoSync: true})
-	var last Ticket
+	dir = b.TempDir()
+	l = mustOpen(b, dir, audit.Options{InsecureNoSync: true})
+	var last audit.Ticket
 	for i := range 2000 {
 		e := batchOf(fmt.Sprintf("topic-%d", i%20), int32(i%12), benchRecords)
 		last = l.Append(e, nil)
-		l.Bind(last.Seq(), Binding{BaseOffset: int64(i) * benchRecords})
+		l.Bind(last.Seq(), audit.Binding{BaseOffset: int64(i) * benchRecords})
 	}
 
 	flushed(b, l)
-	return l
+	return l, dir
 }
 
 // BenchmarkQuery looks at a million decisions in one segment.
 func BenchmarkQuery(b *testing.B) {
-	l := million(b)
+	l, dir := million(b)
 	b.Run("coordinate", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i = (i + 7) % 2000 {
-			f := Filter{Topic: fmt.Sprintf("topic-%d", i%20), Partition: ptr(int32(i % 12)), Offset: ptr(int64(i*benchRecords + 250))}
-			if n := len(collect(b, l, f)); n != 1 {
+			f := query.Filter{Topic: fmt.Sprintf("topic-%d", i%20), Partition: ptr(int32(i % 12)), Offset: ptr(int64(i*benchRecords + 250))}
+			if n := len(collect(b, query.New(l.Reader()), f)); n != 1 {
 				b.Fatalf("%d rows", n)
 			}
 		}
@@ -108,9 +110,13 @@ func BenchmarkQuery(b *testing.B) {
 
 	b.Run("coordinate-cold", func(b *testing.B) {
 		for i := 0; b.Loop(); i = (i + 7) % 2000 {
-			r := newReader(l.reader.files, l.reader.position)
-			f := Filter{Topic: fmt.Sprintf("topic-%d", i%20), Partition: ptr(int32(i % 12)), Offset: ptr(int64(i*benchRecords + 250))}
-			if n := len(collect(b, r, f)); n != 1 {
+			r, err := audit.OpenReader(dir)
+			if err != nil {
+				b.Fatal(err)
+			}
+
+			f := query.Filter{Topic: fmt.Sprintf("topic-%d", i%20), Partition: ptr(int32(i % 12)), Offset: ptr(int64(i*benchRecords + 250))}
+			if n := len(collect(b, query.New(r), f)); n != 1 {
 				b.Fatalf("%d rows", n)
 			}
 		}
@@ -118,7 +124,7 @@ func BenchmarkQuery(b *testing.B) {
 
 	b.Run("summarize", func(b *testing.B) {
 		for b.Loop() {
-			if t, err := l.Summarize(b.Context(), Filter{}); err != nil || t.Decisions != 1e6 {
+			if t, err := query.New(l.Reader()).Summarize(b.Context(), query.Filter{}); err != nil || t.Decisions != 1e6 {
 				b.Fatal(t, err)
 			}
 		}
@@ -126,14 +132,14 @@ func BenchmarkQuery(b *testing.B) {
 
 	b.Run("latest-100-rejected-none", func(b *testing.B) {
 		for b.Loop() {
-			collect(b, l, Filter{Outcome: "rejected", Limit: 100, Reverse: true})
+			collect(b, query.New(l.Reader()), query.Filter{Outcome: "rejected", Limit: 100, Reverse: true})
 		}
 	})
 
 	b.Run("stream-all-rows", func(b *testing.B) {
 		for b.Loop() {
 			n := 0
-			for range l.Query(b.Context(), Filter{Kinds: []Kind{KindBatch}}) {
+			for range query.New(l.Reader()).Query(b.Context(), query.Filter{Kinds: []audit.Kind{audit.KindBatch}}) {
 				n++
 			}
 			if n != 1e6 {
@@ -141,23 +147,4 @@ func BenchmarkQuery(b *testing.B) {
 			}
 		}
 	})
-}
-
-func BenchmarkMAC(b *testing.B) {
-	for _, size := range []int{1 << 10, 16 << 10, 256 << 10, 1 << 20} {
-		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
-			m, err := newMACer(testKey, segment.Epoch{1})
-			if err != nil {
-				b.Fatal(err)
-			}
-
-			batch := make([]byte, size)
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-
-			for b.Loop() {
-				m.next(batch)
-			}
-		})
-	}
 }

@@ -13,7 +13,7 @@ func (l *Log) BoundAt(ctx context.Context, t Target, offset int64) ([]BatchRef, 
 	if err := l.flush(ctx); err != nil {
 		return nil, err
 	}
-	return l.reader.boundAt(coord{t.Cluster, t.Topic, t.Partition}, offset)
+	return l.reader.boundAt(Coord{t.Cluster, t.Topic, t.Partition}, offset)
 }
 
 // flush returns when everything added before the call is durable.
@@ -27,29 +27,47 @@ func (l *Log) flush(ctx context.Context) error {
 	return Ticket{flight: f, kick: l.kick}.Wait(ctx)
 }
 
-func (r *Reader) boundAt(at coord, offset int64) ([]BatchRef, error) {
-	segs, err := r.refresh()
+func (r *Reader) boundAt(at Coord, offset int64) ([]BatchRef, error) {
+	segs, err := r.Refresh()
 	if err != nil {
 		return nil, err
 	}
 
-	found, err := r.covering(segs, at, offset)
+	found, err := r.Covering(segs, at, offset)
 	if err != nil {
 		return nil, err
 	}
 
 	var refs []BatchRef
 	for _, b := range found {
-		if b.route != "" {
+		if b.Route != "" {
 			continue
 		}
-		ref, err := r.refOf(b.seq)
+		ref, err := r.refOf(b.Seq)
 		if err != nil {
-			return nil, fmt.Errorf("reading batch %d: %w", b.seq, err)
+			return nil, fmt.Errorf("reading batch %d: %w", b.Seq, err)
 		}
 
 		refs = append(refs, *ref)
 	}
 
 	return refs, nil
+}
+
+// Covering lists the bindings that cover a coordinate, oldest first.
+func (r *Reader) Covering(segs []*Indexed, at Coord, offset int64) ([]Bind, error) {
+	var found []Bind
+	for _, s := range segs {
+		if s.Seal != nil && !s.Seal.covers(at, offset) {
+			continue
+		}
+		x, err := r.indexOf(s)
+		if err != nil {
+			return nil, err
+		}
+
+		found = append(found, x.covering(at, offset)...)
+	}
+
+	return found, nil
 }

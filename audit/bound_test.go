@@ -1,26 +1,28 @@
-package audit
+package audit_test
 
 import (
 	"testing"
 	"testing/synctest"
+
+	"github.com/guardlock/guardlock/audit"
 )
 
 // Bindings wait for others to share a flush with; whoever asks who is at an
 // offset must see them all the same.
 func TestBoundAtSeesBindingsThatNobodyFlushed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := openMem(t, newMemFiles(), Options{})
+		l := openMem(t, newMemFiles(), audit.Options{})
 		defer l.Close()
 		at := batchOf("cards", 1, 4).Target
 		add := func(cluster, topic string, base int64) uint64 {
 			e := batchOf(topic, 1, 4)
 			e.Cluster = cluster
-			e.Outcome = OutcomePassed
+			e.Outcome = audit.OutcomePassed
 			e.Rulings = nil
 			e.Runs = nil
-			e.Add(Ruling{}, 4)
+			e.Add(audit.Ruling{}, 4)
 			seq := mustAppend(t, l, e, nil)
-			l.Bind(seq, Binding{BaseOffset: base})
+			l.Bind(seq, audit.Binding{BaseOffset: base})
 
 			return seq
 		}

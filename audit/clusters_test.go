@@ -1,12 +1,17 @@
-package audit
+package audit_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
+)
 
 var bothClusters = []string{"main", "eu"}
 
 // twin is a batch of the same topic and partition in either cluster; only the
 // client differs.
-func twin(cluster string, n int) *BatchEntry {
+func twin(cluster string, n int) *audit.BatchEntry {
 	e := batchOf("cards", 1, n)
 	e.Cluster = cluster
 	e.ClientID = "client of " + cluster
@@ -15,14 +20,14 @@ func twin(cluster string, n int) *BatchEntry {
 
 // twins is a log in which each coordinate exists in both clusters, over several
 // segments.
-func twins(t testing.TB, dir string) *Log {
+func twins(t testing.TB, dir string) *audit.Log {
 	t.Helper()
-	l := mustOpen(t, dir, Options{SegmentBytes: minSegmentBytes})
+	l := mustOpen(t, dir, audit.Options{SegmentBytes: audit.MinSegmentBytes})
 	for i := range 60 {
 		for _, cluster := range bothClusters {
 			seq := mustAppend(t, l, twin(cluster, 100), nil)
-			l.Bind(seq, Binding{Route: "alerts", BaseOffset: int64(2 * i)})
-			l.Bind(seq, Binding{BaseOffset: int64(100 * i)})
+			l.Bind(seq, audit.Binding{Route: "alerts", BaseOffset: int64(2 * i)})
+			l.Bind(seq, audit.Binding{BaseOffset: int64(100 * i)})
 		}
 	}
 
@@ -33,14 +38,14 @@ func twins(t testing.TB, dir string) *Log {
 func TestTopicsOfTheSameNameInTwoClustersAreKeptApart(t *testing.T) {
 	dir := t.TempDir()
 	l := twins(t, dir)
-	check := func(t *testing.T, q *Reader) {
+	check := func(t *testing.T, q *query.Reader) {
 		for _, place := range []struct {
 			topic     string
 			partition int32
 			offset    int64
 			index     int
 		}{{"cards", 1, 244, 44}, {"cards", 1, 5999, 99}, {"alerts", 0, 5, 95}} {
-			f := Filter{Topic: place.topic, Partition: &place.partition, Offset: &place.offset}
+			f := query.Filter{Topic: place.topic, Partition: &place.partition, Offset: &place.offset}
 			for _, f.Cluster = range bothClusters {
 				ds := collect(t, q, f)
 				if len(ds) != 1 || ds[0].Cluster != f.Cluster || ds[0].ClientID != "client of "+f.Cluster || ds[0].Index != place.index {
@@ -60,23 +65,23 @@ func TestTopicsOfTheSameNameInTwoClustersAreKeptApart(t *testing.T) {
 		}
 	}
 
-	check(t, l.reader)
+	check(t, query.New(l.Reader()))
 	mustClose(t, l)
-	r, err := OpenReader(dir)
+	r, err := audit.OpenReader(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	check(t, r)
-	if rep, err := VerifyChain(dir); err != nil || len(rep.Segments) < 3 {
+	check(t, query.New(r))
+	if rep, err := audit.VerifyChain(dir); err != nil || len(rep.Segments) < 3 {
 		t.Fatalf("verifying: %+v, %v", rep, err)
 	}
 }
 
 func TestClusterNarrowsScansAndSums(t *testing.T) {
 	l := twins(t, t.TempDir())
-	f := Filter{Cluster: "eu", Topic: "cards", Outcome: "routed"}
-	ds := collect(t, l, f)
+	f := query.Filter{Cluster: "eu", Topic: "cards", Outcome: "routed"}
+	ds := collect(t, query.New(l.Reader()), f)
 	if len(ds) != 120 {
 		t.Fatalf("%d routed records, want 120", len(ds))
 	}
@@ -87,11 +92,11 @@ func TestClusterNarrowsScansAndSums(t *testing.T) {
 		}
 	}
 
-	if ds := collect(t, l, Filter{Cluster: "eu", Kinds: []Kind{KindOpen, KindConfig}}); len(ds) != 0 {
+	if ds := collect(t, query.New(l.Reader()), query.Filter{Cluster: "eu", Kinds: []audit.Kind{audit.KindOpen, audit.KindConfig}}); len(ds) != 0 {
 		t.Errorf("control entries have no cluster: %+v", ds)
 	}
 	for cluster, want := range map[string]map[string]int64{"eu": {"eu": 6000}, "": {"eu": 6000, "main": 6000}} {
-		sums, err := l.Summarize(t.Context(), Filter{Cluster: cluster})
+		sums, err := query.New(l.Reader()).Summarize(t.Context(), query.Filter{Cluster: cluster})
 		if err != nil || len(sums.Topics) != len(want) {
 			t.Fatalf("summary of %q: %+v, %v", cluster, sums, err)
 		}
@@ -107,7 +112,7 @@ func TestClusterNarrowsScansAndSums(t *testing.T) {
 // for batches whose segment was sealed before the crash.
 func TestUnboundBatchesKnowTheirCluster(t *testing.T) {
 	dir := t.TempDir()
-	l := mustOpen(t, dir, Options{SegmentBytes: minSegmentBytes})
+	l := mustOpen(t, dir, audit.Options{SegmentBytes: audit.MinSegmentBytes})
 	for _, cluster := range bothClusters {
 		mustAppend(t, l, twin(cluster, 10), nil)
 	}
@@ -115,13 +120,13 @@ func TestUnboundBatchesKnowTheirCluster(t *testing.T) {
 	for i := range 60 { // push them into a finished segment
 		e := twin("main", 200)
 		e.Principal = "User:" + string(rune('A'+i))
-		l.Bind(mustAppend(t, l, e, nil), Binding{BaseOffset: int64(1000 + 200*i)})
+		l.Bind(mustAppend(t, l, e, nil), audit.Binding{BaseOffset: int64(1000 + 200*i)})
 	}
 
 	flushed(t, l)
 	mustClose(t, l)
-	l = mustOpen(t, dir, Options{SegmentBytes: minSegmentBytes})
-	if segs, err := l.reader.refresh(); err != nil || len(segs) < 3 {
+	l = mustOpen(t, dir, audit.Options{SegmentBytes: audit.MinSegmentBytes})
+	if segs, err := l.Reader().Refresh(); err != nil || len(segs) < 3 {
 		t.Fatalf("%d segments, %v", len(segs), err)
 	}
 
@@ -130,10 +135,10 @@ func TestUnboundBatchesKnowTheirCluster(t *testing.T) {
 		t.Fatalf("unbound: %+v", refs)
 	}
 
-	l.Bind(refs[1].Seq, Binding{BaseOffset: 0, Recovered: true})
+	l.Bind(refs[1].Seq, audit.Binding{BaseOffset: 0, Recovered: true})
 	flushed(t, l)
-	at := Filter{Topic: "cards", Partition: ptr(int32(1)), Offset: ptr(int64(6))}
-	if ds := collect(t, l, at); len(ds) != 1 || ds[0].Cluster != "eu" || !ds[0].Batch.Recovered {
+	at := query.Filter{Topic: "cards", Partition: ptr(int32(1)), Offset: ptr(int64(6))}
+	if ds := collect(t, query.New(l.Reader()), at); len(ds) != 1 || ds[0].Cluster != "eu" || !ds[0].Batch.Recovered {
 		t.Fatalf("after reconciling eu: %+v", ds)
 	}
 	if left := l.Unbound(); len(left) != 1 || left[0].Cluster != "main" {

@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"errors"
@@ -6,17 +6,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/audit/segment"
 )
 
-func openMem(t testing.TB, d *memFiles, o Options) *Log {
+func openMem(t testing.TB, d *memFiles, o audit.Options) *audit.Log {
 	t.Helper()
 	o.Key = testKey
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = 256 << 10 // space that is set aside takes memory here
 	}
 
-	l, err := open(d, o)
+	l, err := audit.OpenFiles(d, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,10 +31,10 @@ func openMem(t testing.TB, d *memFiles, o Options) *Log {
 func smallLog(t testing.TB) *memFiles {
 	t.Helper()
 	d := newMemFiles()
-	l := openMem(t, d, Options{SegmentBytes: minSegmentBytes})
+	l := openMem(t, d, audit.Options{SegmentBytes: audit.MinSegmentBytes})
 	for i := 0; len(segmentsOf(d)) < 3 || i%4 != 0; i++ {
 		seq := mustAppend(t, l, batchOf("cards", 0, 300+i), []byte{byte(i)})
-		l.Bind(seq, Binding{BaseOffset: int64(1000 * i)})
+		l.Bind(seq, audit.Binding{BaseOffset: int64(1000 * i)})
 	}
 
 	mustClose(t, l)
@@ -72,7 +74,7 @@ func ends(t testing.TB, f *memFile) (out []int64) {
 }
 
 func reopens(d *memFiles) error {
-	l, err := open(d, Options{Key: testKey, SegmentBytes: minSegmentBytes})
+	l, err := audit.OpenFiles(d, audit.Options{Key: testKey, SegmentBytes: audit.MinSegmentBytes})
 	if err != nil {
 		return err
 	}
@@ -97,7 +99,7 @@ func TestTornTailIsCutAtEveryByte(t *testing.T) {
 			for i := cut; i < to; i++ {
 				f.cache[i] = rest
 			}
-			if _, err := verify(d.killed()); err != nil {
+			if _, err := audit.VerifyFiles(d.killed()); err != nil {
 				t.Fatalf("cut at %d: verifying: %v", cut-from, err)
 			}
 			if err := reopens(d); err != nil {
@@ -106,7 +108,7 @@ func TestTornTailIsCutAtEveryByte(t *testing.T) {
 			if got := ends(t, f); len(got) != len(at) || got[len(got)-2] != from {
 				t.Fatalf("cut at %d: frames end at %v, want the torn one replaced", cut-from, got)
 			}
-			if rep, err := verify(d); err != nil || rep.TornBytes != 0 {
+			if rep, err := audit.VerifyFiles(d); err != nil || rep.TornBytes != 0 {
 				t.Fatalf("cut at %d: %+v, %v", cut-from, rep, err)
 			}
 		}
@@ -121,10 +123,10 @@ func TestFramesMissingBelowTheMarkAreRefused(t *testing.T) {
 	at := ends(t, f)
 	clear(f.cache[at[len(at)-2]:])
 
-	if err := reopens(d); !errors.Is(err, ErrCorrupt) {
+	if err := reopens(d); !errors.Is(err, audit.ErrCorrupt) {
 		t.Fatalf("got %v, want ErrCorrupt", err)
 	}
-	if _, err := verify(d); !errors.Is(err, ErrCorrupt) {
+	if _, err := audit.VerifyFiles(d); !errors.Is(err, audit.ErrCorrupt) {
 		t.Fatalf("verifying: got %v, want ErrCorrupt", err)
 	}
 }
@@ -142,10 +144,10 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 		for pos := range size {
 			d := base.killed()
 			d.live[name].cache[pos] ^= 0x20
-			if _, err := verify(d); !errors.Is(err, ErrCorrupt) {
+			if _, err := audit.VerifyFiles(d); !errors.Is(err, audit.ErrCorrupt) {
 				t.Fatalf("%s, byte %d: verifying: got %v, want ErrCorrupt", name, pos, err)
 			}
-			if i == 2 && !errors.Is(reopens(d), ErrCorrupt) {
+			if i == 2 && !errors.Is(reopens(d), audit.ErrCorrupt) {
 				t.Fatalf("%s, byte %d: Open took it", name, pos)
 			}
 		}
@@ -159,12 +161,12 @@ func TestBadFrameBeforeGoodOnesIsCorruption(t *testing.T) {
 	f.cache[ends(t, f)[0]+60] ^= 1
 
 	err := reopens(d)
-	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "a good one follows") {
+	if !errors.Is(err, audit.ErrCorrupt) || !strings.Contains(err.Error(), "a good one follows") {
 		t.Fatalf("got %v, want ErrCorrupt that says a good frame follows", err)
 	}
 
-	r := newReader(d, func() (*segment.Mark, error) { return committedMark(d) })
-	if _, err := r.Summarize(t.Context(), Filter{}); !errors.Is(err, ErrCorrupt) {
+	r := audit.NewReader(d, func() (*segment.Mark, error) { return audit.CommittedMark(d) })
+	if _, err := query.New(r).Summarize(t.Context(), query.Filter{}); !errors.Is(err, audit.ErrCorrupt) {
 		t.Fatalf("reader: got %v, want ErrCorrupt", err)
 	}
 }
@@ -188,10 +190,10 @@ func TestMissingAndSwappedSegmentsAreFound(t *testing.T) {
 	} {
 		d := smallLog(t)
 		damage(d)
-		if _, err := verify(d); !errors.Is(err, ErrCorrupt) {
+		if _, err := audit.VerifyFiles(d); !errors.Is(err, audit.ErrCorrupt) {
 			t.Errorf("%s: verifying: got %v, want ErrCorrupt", what, err)
 		}
-		if err := reopens(d); !errors.Is(err, ErrCorrupt) {
+		if err := reopens(d); !errors.Is(err, audit.ErrCorrupt) {
 			t.Errorf("%s: opening: got %v, want ErrCorrupt", what, err)
 		}
 	}
@@ -211,7 +213,7 @@ func TestRewrittenEntryBreaksTheChain(t *testing.T) {
 
 	edited, _ := segment.AppendFrame(nil, h.Marker, h.Chain(), fr.Flags, fr.Payload[:len(fr.Payload)-1], []byte{fr.Payload[len(fr.Payload)-1] ^ 1})
 	copy(f.cache[segment.HeaderSize:], edited)
-	if _, err := verify(d); !errors.Is(err, ErrCorrupt) {
+	if _, err := audit.VerifyFiles(d); !errors.Is(err, audit.ErrCorrupt) {
 		t.Fatalf("got %v, want ErrCorrupt", err)
 	}
 }

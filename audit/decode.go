@@ -81,9 +81,9 @@ func (p *payload) each(fn func(rawEntry) error) error {
 func (c *cursor) batch(b *BatchEntry, base int64) error {
 	b.Reset()
 	flags := c.byte()
-	b.Time = timeOf(base + c.varint())
+	b.Time = TimeOf(base + c.varint())
 	b.Outcome = Outcome(c.byte())
-	b.Reason = c.str(roleReason)
+	b.Reason = c.str(RoleReason)
 	c.caller(b, flags)
 	c.authority(b)
 	c.producer(b)
@@ -110,8 +110,8 @@ func (c *cursor) batch(b *BatchEntry, base int64) error {
 	return nil
 }
 
-func (c *cursor) coord() coord {
-	return coord{cluster: c.str(roleCluster), topic: c.str(roleTopic), partition: int32(c.number())}
+func (c *cursor) coord() Coord {
+	return Coord{Cluster: c.str(RoleCluster), Topic: c.str(RoleTopic), Partition: int32(c.number())}
 }
 
 // number reads a count that must fit an int32.
@@ -125,17 +125,17 @@ func (c *cursor) number() int {
 }
 
 func (c *cursor) caller(b *BatchEntry, flags byte) {
-	b.Cluster = c.str(roleCluster)
-	b.Topic = c.str(roleTopic)
+	b.Cluster = c.str(RoleCluster)
+	b.Topic = c.str(RoleTopic)
 	if flags&batchHasTopicID != 0 {
 		c.fixed(roleTopicID, b.TopicID[:])
 	}
 
 	b.Partition = int32(c.number())
 	b.ConnID = c.uvarint()
-	b.Principal = c.str(rolePrincipal)
-	b.ClientID = c.str(roleClient)
-	b.Source = c.str(roleSource)
+	b.Principal = c.str(RolePrincipal)
+	b.ClientID = c.str(RoleClient)
+	b.Source = c.str(RoleSource)
 
 	if flags&batchHasTLS != 0 {
 		b.TLS = c.tls()
@@ -151,8 +151,8 @@ func (c *cursor) authority(b *BatchEntry) {
 }
 
 func (c *cursor) module() (m ModuleRef) {
-	m.Name = c.str(roleModule)
-	c.fixed(roleDigest, m.Digest[:])
+	m.Name = c.str(RoleModule)
+	c.fixed(RoleDigest, m.Digest[:])
 	return m
 }
 
@@ -176,7 +176,7 @@ func (c *cursor) rulings(b *BatchEntry) {
 		r := Ruling{
 			Verdict: Verdict(c.byte()),
 			Module:  c.byte(),
-			Reason:  c.str(roleReason),
+			Reason:  c.str(RoleReason),
 			Route:   c.str(roleRoute),
 		}
 
@@ -200,14 +200,14 @@ func (c *cursor) rulings(b *BatchEntry) {
 func (c *cursor) control(e *ControlEntry, kind Kind, base int64) error {
 	*e = ControlEntry{
 		Kind:    kind,
-		Time:    timeOf(base + c.varint()),
+		Time:    TimeOf(base + c.varint()),
 		Subject: c.str(roleText),
 		Module:  c.module(),
 	}
 
-	e.Principal = c.str(rolePrincipal)
-	e.Outcome = c.str(roleOutcome)
-	e.Reason = c.str(roleReason)
+	e.Principal = c.str(RolePrincipal)
+	e.Outcome = c.str(RoleOutcome)
+	e.Reason = c.str(RoleReason)
 	e.Revision = c.str(rolePolicy)
 
 	for n := c.count(); n > 0 && !c.bad; n-- {
@@ -220,19 +220,19 @@ func (c *cursor) control(e *ControlEntry, kind Kind, base int64) error {
 	return nil
 }
 
-func (c *cursor) bind(b *bind, base int64) error {
-	*b = bind{seq: c.uvarint(), coord: c.coord(), route: c.str(roleRoute)}
-	b.base = int64(c.uvarint()) - 1
+func (c *cursor) bind(b *Bind, base int64) error {
+	*b = Bind{Seq: c.uvarint(), Coord: c.coord(), Route: c.str(roleRoute)}
+	b.Base = int64(c.uvarint()) - 1
 	b.count = c.number()
 
 	if t := c.uvarint(); t != 0 {
-		b.appendTime = base + unzigzag(t-1)
+		b.AppendTime = base + unzigzag(t-1)
 	}
 	flags := c.uvarint()
-	b.errorCode = int16(uint16(flags >> 1))
-	b.recovered = flags&1 != 0
+	b.ErrorCode = int16(uint16(flags >> 1))
+	b.Recovered = flags&1 != 0
 
-	if !c.ok() || b.base < -1 || flags > 1<<17 {
+	if !c.ok() || b.Base < -1 || flags > 1<<17 {
 		return fmt.Errorf("reading binding: %w", errEntry)
 	}
 	return nil

@@ -45,7 +45,7 @@ func (e *encoder) batch(b *BatchEntry, base int64) {
 	e.byte(flags)
 	e.varint(b.Time.UnixMicro() - base)
 	e.byte(byte(b.Outcome))
-	e.str(roleReason, b.Reason)
+	e.str(RoleReason, b.Reason)
 	e.caller(b)
 	e.authority(b)
 	e.producer(b)
@@ -63,17 +63,17 @@ func (e *encoder) batch(b *BatchEntry, base int64) {
 }
 
 func (e *encoder) caller(b *BatchEntry) {
-	e.str(roleCluster, b.Cluster)
-	e.str(roleTopic, b.Topic)
+	e.str(RoleCluster, b.Cluster)
+	e.str(RoleTopic, b.Topic)
 	if b.TopicID != [16]byte{} {
 		e.fixed(roleTopicID, b.TopicID[:])
 	}
 
 	e.uvarint(uint64(uint32(b.Partition)))
 	e.uvarint(b.ConnID)
-	e.str(rolePrincipal, b.Principal)
-	e.str(roleClient, b.ClientID)
-	e.str(roleSource, b.Source)
+	e.str(RolePrincipal, b.Principal)
+	e.str(RoleClient, b.ClientID)
+	e.str(RoleSource, b.Source)
 
 	if b.TLS != (TLS{}) {
 		e.tls(&b.TLS)
@@ -90,8 +90,8 @@ func (e *encoder) authority(b *BatchEntry) {
 }
 
 func (e *encoder) module(m *ModuleRef) {
-	e.str(roleModule, m.Name)
-	e.fixed(roleDigest, m.Digest[:])
+	e.str(RoleModule, m.Name)
+	e.fixed(RoleDigest, m.Digest[:])
 }
 
 func (e *encoder) producer(b *BatchEntry) {
@@ -114,7 +114,7 @@ func (e *encoder) rulings(b *BatchEntry) {
 		r := &b.Rulings[i]
 		e.byte(byte(r.Verdict))
 		e.byte(r.Module)
-		e.str(roleReason, r.Reason)
+		e.str(RoleReason, r.Reason)
 		e.str(roleRoute, r.Route)
 	}
 
@@ -132,9 +132,9 @@ func (e *encoder) control(c *ControlEntry, base int64) {
 	e.varint(c.Time.UnixMicro() - base)
 	e.str(roleText, c.Subject)
 	e.module(&c.Module)
-	e.str(rolePrincipal, c.Principal)
-	e.str(roleOutcome, c.Outcome)
-	e.str(roleReason, c.Reason)
+	e.str(RolePrincipal, c.Principal)
+	e.str(RoleOutcome, c.Outcome)
+	e.str(RoleReason, c.Reason)
 	e.str(rolePolicy, c.Revision)
 	e.uvarint(uint64(len(c.Steps)))
 
@@ -145,41 +145,41 @@ func (e *encoder) control(c *ControlEntry, base int64) {
 	}
 }
 
-// bind is a binding with what a reader needs to find its batch.
-type bind struct {
-	seq uint64
-	coord
-	route      string // empty for the batch itself
-	base       int64
+// Bind is a binding with what a reader needs to find its batch.
+type Bind struct {
+	Seq uint64
+	Coord
+	Route      string // empty for the batch itself
+	Base       int64
 	count      int   // records stored from base on
-	appendTime int64 // µs, 0 if none
-	errorCode  int16
-	recovered  bool
+	AppendTime int64 // µs, 0 if none
+	ErrorCode  int16
+	Recovered  bool
 }
 
 // contains reports whether the binding covers the offset.
-func (b *bind) contains(offset int64) bool {
-	return b.base >= 0 && offset >= b.base && offset-b.base < int64(b.count)
+func (b *Bind) contains(offset int64) bool {
+	return b.Base >= 0 && offset >= b.Base && offset-b.Base < int64(b.count)
 }
 
-func (e *encoder) bind(b *bind, base int64) {
+func (e *encoder) bind(b *Bind, base int64) {
 	e.byte(byte(kindBind))
-	e.uvarint(b.seq)
-	e.str(roleCluster, b.cluster)
-	e.str(roleTopic, b.topic)
-	e.uvarint(uint64(uint32(b.partition)))
-	e.str(roleRoute, b.route)
-	e.uvarint(uint64(b.base + 1))
+	e.uvarint(b.Seq)
+	e.str(RoleCluster, b.Cluster)
+	e.str(RoleTopic, b.Topic)
+	e.uvarint(uint64(uint32(b.Partition)))
+	e.str(roleRoute, b.Route)
+	e.uvarint(uint64(b.Base + 1))
 	e.uvarint(uint64(b.count))
 
-	if b.appendTime == 0 {
+	if b.AppendTime == 0 {
 		e.uvarint(0)
 	} else {
-		e.uvarint(zigzag(b.appendTime-base) + 1)
+		e.uvarint(zigzag(b.AppendTime-base) + 1)
 	}
 
-	flags := uint64(uint16(b.errorCode)) << 1
-	if b.recovered {
+	flags := uint64(uint16(b.ErrorCode)) << 1
+	if b.Recovered {
 		flags |= 1
 	}
 
@@ -270,4 +270,4 @@ func (c *ControlEntry) sizeBound() int {
 	return n
 }
 
-func timeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
+func TimeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }

@@ -63,13 +63,13 @@ const (
 	OutcomeInvalid      Outcome = 11 // the batch itself is malformed or out of bounds
 )
 
-var outcomeNames = [...]string{"passed", "modified", "rejected", "dropped", "routed", "error", "timeout", "trap",
+var OutcomeNames = [...]string{"passed", "modified", "rejected", "dropped", "routed", "error", "timeout", "trap",
 	"no_module", "policy_denied", "unavailable", "invalid"}
 
 // String returns the outcome's name as JSON and filters spell it.
 func (o Outcome) String() string {
-	if int(o) < len(outcomeNames) {
-		return outcomeNames[o]
+	if int(o) < len(OutcomeNames) {
+		return OutcomeNames[o]
 	}
 	return "unknown"
 }
@@ -84,7 +84,7 @@ func (o Outcome) Forwards() bool {
 }
 
 // Outcomes lists every outcome's name, in the order of their numbers.
-func Outcomes() []string { return append([]string(nil), outcomeNames[:]...) }
+func Outcomes() []string { return append([]string(nil), OutcomeNames[:]...) }
 
 // Kind says what an entry is. Part of the format: never renumber.
 type Kind uint8
@@ -304,7 +304,7 @@ type BatchRef struct {
 	Outcome Outcome
 
 	routes []routeCount
-	mac    macID
+	mac    MACID
 }
 
 type routeCount struct {

@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"context"
@@ -7,6 +7,9 @@ import (
 	"math/rand/v2"
 	"syscall"
 	"testing"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 )
 
 // history is what a client of the log knows for certain.
@@ -21,7 +24,7 @@ type history struct {
 // work opens a log and appends until something fails.
 func work(d *memFiles, n int) history {
 	h := history{resolved: map[uint64]int{}, bound: map[uint64]int64{}, unbound: map[uint64]bool{}}
-	l, err := open(d, Options{Key: testKey, SegmentBytes: minSegmentBytes})
+	l, err := audit.OpenFiles(d, audit.Options{Key: testKey, SegmentBytes: audit.MinSegmentBytes})
 	if err != nil {
 		h.openErr = err
 		return h
@@ -48,7 +51,7 @@ func work(d *memFiles, n int) history {
 			continue
 		}
 
-		l.Bind(ticket.Seq(), Binding{BaseOffset: int64(1000 * i)})
+		l.Bind(ticket.Seq(), audit.Binding{BaseOffset: int64(1000 * i)})
 		pending[ticket.Seq()] = int64(1000 * i)
 	}
 
@@ -58,7 +61,7 @@ func work(d *memFiles, n int) history {
 // kept checks that a directory still holds all that the history knows, is one
 // chain, and takes entries again.
 func (h *history) kept(d *memFiles) error {
-	l, err := open(d, Options{Key: testKey, SegmentBytes: minSegmentBytes})
+	l, err := audit.OpenFiles(d, audit.Options{Key: testKey, SegmentBytes: audit.MinSegmentBytes})
 	if err != nil {
 		return fmt.Errorf("reopening: %w", err)
 	}
@@ -84,13 +87,13 @@ func (h *history) kept(d *memFiles) error {
 		return fmt.Errorf("closing: %w", err)
 	}
 
-	_, err = verify(d)
+	_, err = audit.VerifyFiles(d)
 	return err
 }
 
-func (h *history) found(l *Log) error {
-	got := map[uint64]*BatchInfo{}
-	for d, err := range l.Query(context.Background(), Filter{ByBatch: true, Kinds: []Kind{KindBatch}}) {
+func (h *history) found(l *audit.Log) error {
+	got := map[uint64]*query.BatchInfo{}
+	for d, err := range query.New(l.Reader()).Query(context.Background(), query.Filter{ByBatch: true, Kinds: []audit.Kind{audit.KindBatch}}) {
 		if err != nil {
 			return fmt.Errorf("querying: %w", err)
 		}
@@ -139,7 +142,7 @@ func TestEveryFailureKeepsWhatWasAcknowledged(t *testing.T) {
 
 func checkCrashes(t *testing.T, d *memFiles, h *history, name string, seed uint64) {
 	t.Helper()
-	if h.failure != nil && !errors.Is(h.failure, ErrUnavailable) && !errors.Is(h.failure, errInjected) {
+	if h.failure != nil && !errors.Is(h.failure, audit.ErrUnavailable) && !errors.Is(h.failure, errInjected) {
 		t.Fatalf("%s: failed with %v", name, h.failure)
 	}
 	if err := h.kept(d.powerCut(nil)); err != nil {
@@ -218,7 +221,7 @@ func TestFailureDuringReplayKeepsWhatWasAcknowledged(t *testing.T) {
 			}
 
 			for i := range uint64(4) {
-				l, err := open(again.powerCut(rand.New(rand.NewPCG(uint64(crash), i))), Options{Key: testKey, SegmentBytes: minSegmentBytes})
+				l, err := audit.OpenFiles(again.powerCut(rand.New(rand.NewPCG(uint64(crash), i))), audit.Options{Key: testKey, SegmentBytes: audit.MinSegmentBytes})
 				if err != nil {
 					t.Errorf("%s, power cut %d: %v", name, i, err)
 					continue
@@ -231,7 +234,7 @@ func TestFailureDuringReplayKeepsWhatWasAcknowledged(t *testing.T) {
 
 func TestFailedLogRefusesEverythingForGood(t *testing.T) {
 	d := newMemFiles()
-	l, err := open(d, Options{Key: testKey})
+	l, err := audit.OpenFiles(d, audit.Options{Key: testKey})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,27 +249,27 @@ func TestFailedLogRefusesEverythingForGood(t *testing.T) {
 
 	for range 3 {
 		ticket := l.Append(batchOf("a", 0, 3), nil)
-		if err := ticket.Wait(t.Context()); !errors.Is(err, ErrUnavailable) || !errors.Is(err, syscall.ENOSPC) {
+		if err := ticket.Wait(t.Context()); !errors.Is(err, audit.ErrUnavailable) || !errors.Is(err, syscall.ENOSPC) {
 			t.Fatalf("got %v, want ErrUnavailable for a full disk", err)
 		}
 	}
 
-	if err := l.Record(t.Context(), ControlEntry{Kind: KindStop}); !errors.Is(err, ErrUnavailable) {
+	if err := l.Record(t.Context(), audit.ControlEntry{Kind: audit.KindStop}); !errors.Is(err, audit.ErrUnavailable) {
 		t.Fatalf("got %v, want ErrUnavailable", err)
 	}
-	if err := l.Err(); !errors.Is(err, ErrUnavailable) {
+	if err := l.Err(); !errors.Is(err, audit.ErrUnavailable) {
 		t.Fatalf("got %v, want ErrUnavailable", err)
 	}
-	if _, err := l.BoundAt(t.Context(), Target{}, 0); !errors.Is(err, ErrUnavailable) {
+	if _, err := l.BoundAt(t.Context(), audit.Target{}, 0); !errors.Is(err, audit.ErrUnavailable) {
 		t.Fatalf("who is at an offset is answered with %v, want ErrUnavailable", err)
 	}
-	if err := l.Close(); !errors.Is(err, ErrUnavailable) {
+	if err := l.Close(); !errors.Is(err, audit.ErrUnavailable) {
 		t.Fatalf("closing: got %v, want ErrUnavailable", err)
 	}
 }
 
 func TestClosedLogRefuses(t *testing.T) {
-	l := mustOpen(t, t.TempDir(), Options{})
+	l := mustOpen(t, t.TempDir(), audit.Options{})
 	ticket := l.Append(batchOf("a", 0, 3), nil)
 	mustClose(t, l)
 
@@ -274,7 +277,7 @@ func TestClosedLogRefuses(t *testing.T) {
 		t.Fatalf("what was pending at Close: %v", err)
 	}
 	err := l.Append(batchOf("a", 0, 3), nil).Wait(t.Context())
-	if !errors.Is(err, ErrClosed) || !errors.Is(err, ErrUnavailable) {
+	if !errors.Is(err, audit.ErrClosed) || !errors.Is(err, audit.ErrUnavailable) {
 		t.Fatalf("got %v, want ErrClosed and ErrUnavailable", err)
 	}
 }

@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"context"
@@ -7,15 +7,17 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // follow collects what a follower gets until the test ends.
-func follow(ctx context.Context, r *Reader, f Filter) chan Decision {
-	out := make(chan Decision, 1000)
+func follow(ctx context.Context, r *audit.Reader, f query.Filter) chan query.Decision {
+	out := make(chan query.Decision, 1000)
 	go func() {
 		defer close(out)
-		for d, err := range r.Follow(ctx, f) {
+		for d, err := range query.New(r).Follow(ctx, f) {
 			if err != nil {
 				return
 			}
@@ -28,10 +30,10 @@ func follow(ctx context.Context, r *Reader, f Filter) chan Decision {
 
 func TestFollowGivesWhatIsNewWithItsOffset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := openMem(t, newMemFiles(), Options{SegmentBytes: minSegmentBytes})
+		l := openMem(t, newMemFiles(), audit.Options{SegmentBytes: audit.MinSegmentBytes})
 		mustAppend(t, l, batchOf("old", 0, 2), nil)
 		ctx, cancel := context.WithCancel(t.Context())
-		out := follow(ctx, l.reader, Filter{Kinds: []Kind{KindBatch}})
+		out := follow(ctx, l.Reader(), query.Filter{Kinds: []audit.Kind{audit.KindBatch}})
 		synctest.Wait()
 
 		for i := range 30 { // over several segments
@@ -41,7 +43,7 @@ func TestFollowGivesWhatIsNewWithItsOffset(t *testing.T) {
 				t.Fatal("given out before its offset was known")
 			}
 
-			l.Bind(seq, Binding{BaseOffset: 70})
+			l.Bind(seq, audit.Binding{BaseOffset: 70})
 			if d := <-out; d.Topic != "new" || d.Partition != int32(i) || d.Offset != 70 {
 				t.Fatalf("got %+v", d)
 			}
@@ -58,16 +60,16 @@ func TestFollowGivesWhatIsNewWithItsOffset(t *testing.T) {
 
 func TestFollowDoesNotWaitForEverForAnOffset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := openMem(t, newMemFiles(), Options{})
+		l := openMem(t, newMemFiles(), audit.Options{})
 		ctx, cancel := context.WithCancel(t.Context())
-		out := follow(ctx, l.reader, Filter{Limit: 3})
+		out := follow(ctx, l.Reader(), query.Filter{Limit: 3})
 		synctest.Wait()
 		mustAppend(t, l, batchOf("lost", 0, 1), nil)
 		e := batchOf("refused", 0, 2)
-		e.Outcome = OutcomeTimeout
+		e.Outcome = audit.OutcomeTimeout
 		mustAppend(t, l, e, nil)
 
-		if d := <-out; d.Topic != "lost" || d.Offset != -1 || d.Batch.State != StateUnknown {
+		if d := <-out; d.Topic != "lost" || d.Offset != -1 || d.Batch.State != query.StateUnknown {
 			t.Fatalf("got %+v", d)
 		}
 		<-out
@@ -83,15 +85,15 @@ func TestFollowDoesNotWaitForEverForAnOffset(t *testing.T) {
 
 func TestFollowBeginsWhereAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := openMem(t, newMemFiles(), Options{SegmentBytes: minSegmentBytes})
+		l := openMem(t, newMemFiles(), audit.Options{SegmentBytes: audit.MinSegmentBytes})
 		for i := range 40 {
-			l.Bind(mustAppend(t, l, batchOf("t", int32(i), 1), nil), Binding{BaseOffset: 0})
+			l.Bind(mustAppend(t, l, batchOf("t", int32(i), 1), nil), audit.Binding{BaseOffset: 0})
 			time.Sleep(time.Second)
 		}
 
 		from := time.Now().Add(-5*time.Second - time.Millisecond)
 		n := 0
-		for d, err := range l.reader.Follow(t.Context(), Filter{From: from, Limit: 5}) {
+		for d, err := range query.New(l.Reader()).Follow(t.Context(), query.Filter{From: from, Limit: 5}) {
 			if err != nil || d.Partition != int32(35+n) {
 				t.Fatalf("got %+v, %v", d, err)
 			}
@@ -109,16 +111,16 @@ func TestFollowBeginsWhereAsked(t *testing.T) {
 func TestReaderBesideAGatewaySeesWhatIsDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newMemFiles()
-		l := openMem(t, d, Options{SegmentBytes: minSegmentBytes})
-		r := newReader(d, func() (*segment.Mark, error) { return committedMark(d) })
+		l := openMem(t, d, audit.Options{SegmentBytes: audit.MinSegmentBytes})
+		r := audit.NewReader(d, func() (*segment.Mark, error) { return audit.CommittedMark(d) })
 		want := 0
 		for range 40 {
 			mustAppend(t, l, batchOf("t", 0, 4), nil)
 			want += 4
-			if n := len(collect(t, r, Filter{Topic: "t"})); n != want {
+			if n := len(collect(t, query.New(r), query.Filter{Topic: "t"})); n != want {
 				t.Fatalf("%d decisions, want %d", n, want)
 			}
-			if _, err := verify(d); err != nil {
+			if _, err := audit.VerifyFiles(d); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -127,7 +129,7 @@ func TestReaderBesideAGatewaySeesWhatIsDurable(t *testing.T) {
 		ticket := l.Append(batchOf("t", 0, 4), nil)
 		synctest.Wait()
 
-		if n := len(collect(t, r, Filter{Topic: "t"})); n != want {
+		if n := len(collect(t, query.New(r), query.Filter{Topic: "t"})); n != want {
 			t.Fatalf("%d decisions before the flush, want %d", n, want)
 		}
 		release()
@@ -136,19 +138,19 @@ func TestReaderBesideAGatewaySeesWhatIsDurable(t *testing.T) {
 		}
 
 		mustClose(t, l)
-		if n := len(collect(t, r, Filter{Topic: "t"})); n != want+4 {
+		if n := len(collect(t, query.New(r), query.Filter{Topic: "t"})); n != want+4 {
 			t.Fatalf("%d decisions after the end, want %d", n, want+4)
 		}
 	})
 }
 
 func TestQueryEndsWithItsContext(t *testing.T) {
-	l := mustOpen(t, t.TempDir(), Options{})
+	l := mustOpen(t, t.TempDir(), audit.Options{})
 	mustAppend(t, l, batchOf("t", 0, 4), nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 
-	for _, err := range l.Query(ctx, Filter{}) {
+	for _, err := range query.New(l.Reader()).Query(ctx, query.Filter{}) {
 		if !errors.Is(err, context.Canceled) {
 			t.Fatalf("got %v", err)
 		}
@@ -156,14 +158,14 @@ func TestQueryEndsWithItsContext(t *testing.T) {
 }
 
 func TestReaderOfNoDirectoryFails(t *testing.T) {
-	if _, err := OpenReader(t.TempDir() + "/none"); err == nil {
+	if _, err := audit.OpenReader(t.TempDir() + "/none"); err == nil {
 		t.Fatal("opened")
 	}
-	r, err := OpenReader(t.TempDir())
+	r, err := audit.OpenReader(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(collect(t, r, Filter{})); n != 0 {
+	if n := len(collect(t, query.New(r), query.Filter{})); n != 0 {
 		t.Fatalf("%d decisions in an empty directory", n)
 	}
 }

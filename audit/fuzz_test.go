@@ -3,6 +3,8 @@ package audit
 import (
 	"bytes"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -79,15 +81,15 @@ func TestEntriesReadBackAsWritten(t *testing.T) {
 
 func TestBindingsReadBackAsWritten(t *testing.T) {
 	d := newDict()
-	for _, want := range []bind{
-		{seq: 1, coord: coord{"main", "a", 0}, base: 0, count: 1},
-		{seq: 1 << 40, coord: coord{"eu", "a", 1 << 30}, base: 1 << 50, count: 1 << 30, appendTime: 1 << 51, recovered: true},
-		{seq: 7, coord: coord{topic: "b"}, base: -1, errorCode: -1},
-		{seq: 7, coord: coord{topic: "c"}, route: "c", base: 9, count: 2, errorCode: 87, appendTime: 5},
+	for _, want := range []Bind{
+		{Seq: 1, Coord: Coord{"main", "a", 0}, Base: 0, count: 1},
+		{Seq: 1 << 40, Coord: Coord{"eu", "a", 1 << 30}, Base: 1 << 50, count: 1 << 30, AppendTime: 1 << 51, Recovered: true},
+		{Seq: 7, Coord: Coord{Topic: "b"}, Base: -1, ErrorCode: -1},
+		{Seq: 7, Coord: Coord{Topic: "c"}, Route: "c", Base: 9, count: 2, ErrorCode: 87, AppendTime: 5},
 	} {
 		e := encoder{dict: d}
 		e.bind(&want, 1000)
-		var got bind
+		var got Bind
 		c := cursor{b: e.out[1:], strs: d.strs}
 		if err := c.bind(&got, 1000); err != nil || got != want {
 			t.Fatalf("got %+v, %v; want %+v", got, err, want)
@@ -117,7 +119,8 @@ func FuzzBatchEntry(f *testing.F) {
 			t.Fatalf("%v:\n got %+v\nwant %+v", err, again, e)
 		}
 
-		(&matcher{}).rows(&item{seq: 1, kind: KindBatch, batch: e.bounded(), bound: noBinding}, func(Decision) bool { return true })
+		few := e.bounded()
+		few.Stretches(few.Fates())
 	})
 }
 
@@ -129,47 +132,10 @@ func (e *BatchEntry) bounded() *BatchEntry {
 	return e
 }
 
-func noBinding(string) (bind, bool) { return bind{}, false }
-
-// FuzzSegment gives hostile bytes to everything that reads a segment.
-func FuzzSegment(f *testing.F) {
-	base := smallLog(f)
-	names := segmentsOf(base)
-	f.Add(base.live[names[0]].cache)
-	f.Add(base.live[names[2]].cache[:2000])
-	f.Fuzz(func(t *testing.T, b []byte) {
-		d := newMemFiles()
-		d.live[names[0]] = &memFile{dir: d, cache: bytes.Clone(b), dirty: map[int]bool{}}
-		_, verifyErr := verify(d)
-
-		l, err := open(d, Options{Key: testKey, SegmentBytes: minSegmentBytes})
-		if err != nil {
-			return
-		}
-		if verifyErr != nil {
-			t.Fatalf("opened what verification refuses: %v", verifyErr)
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
 // FuzzPayload goes past checksum and chain, which a fuzzer does not guess.
 func FuzzPayload(f *testing.F) {
-	base := smallLog(f)
-	for _, name := range segmentsOf(base) {
-		s := base.live[name]
-		h, _ := segment.ParseHeader(s.cache)
-		w := segment.NewWindow(s, int64(len(s.cache)))
-		for off := int64(segment.HeaderSize); ; {
-			fr, err := segment.ReadFrame(w, h.Marker, off)
-			if err != nil {
-				break
-			}
-			f.Add(bytes.Clone(fr.Payload))
-			off = fr.End()
-		}
+	for _, payload := range payloads(f) {
+		f.Add(payload)
 	}
 
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -191,6 +157,47 @@ func FuzzPayload(f *testing.F) {
 			t.Fatalf("replay comes to %d, reader to %d", s.seq, x.next)
 		}
 	})
+}
+
+// payloads are those of all frames of a small log.
+func payloads(f *testing.F) (out [][]byte) {
+	dir := f.TempDir()
+	l, err := Open(dir, Options{SegmentBytes: minSegmentBytes})
+	if err != nil {
+		f.Fatal(err)
+	}
+
+	for range 100 {
+		l.Bind(l.Append(tenRecords(), nil).Seq(), Binding{BaseOffset: 5})
+	}
+	if err := l.Close(); err != nil {
+		f.Fatal(err)
+	}
+
+	names, err := filepath.Glob(filepath.Join(dir, "*.wal"))
+	if err != nil || len(names) < 2 {
+		f.Fatalf("%d segments, %v", len(names), err)
+	}
+
+	for _, name := range names {
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+
+		h, _ := segment.ParseHeader(raw)
+		w := segment.NewWindow(bytes.NewReader(raw), int64(len(raw)))
+		for off := int64(segment.HeaderSize); ; {
+			fr, err := segment.ReadFrame(w, h.Marker, off)
+			if err != nil {
+				break
+			}
+			out = append(out, bytes.Clone(fr.Payload))
+			off = fr.End()
+		}
+	}
+
+	return out
 }
 
 func FuzzDecisionID(f *testing.F) {

@@ -36,7 +36,7 @@ type index struct {
 	next   uint64 // sequence number behind the last frame
 	dict   *dict
 	frames []framePos
-	binds  []bind
+	binds  []Bind
 	byKey  map[bindKey]int32
 	epochs []epochAt
 }
@@ -108,11 +108,11 @@ func (x *index) note(r rawEntry, base int64) error {
 	c := cursor{b: r.body, strs: x.dict.strs}
 	switch r.kind {
 	case kindBind:
-		var b bind
+		var b Bind
 		if err := c.bind(&b, base); err != nil {
 			return err
 		}
-		x.byKey[bindKey{b.seq, b.route}] = int32(len(x.binds))
+		x.byKey[bindKey{b.Seq, b.Route}] = int32(len(x.binds))
 		x.binds = append(x.binds, b)
 	case KindOpen:
 		var e ControlEntry
@@ -128,21 +128,21 @@ func (x *index) note(r rawEntry, base int64) error {
 }
 
 // binding returns the binding of a batch (route empty) or one of its routes.
-func (x *index) binding(k bindKey) (bind, bool) {
+func (x *index) binding(k bindKey) (Bind, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	i, ok := x.byKey[k]
 	if !ok {
-		return bind{}, false
+		return Bind{}, false
 	}
 	return x.binds[i], true
 }
 
 // covering lists the bindings that cover a coordinate, oldest first.
-func (x *index) covering(at coord, offset int64) []bind {
+func (x *index) covering(at Coord, offset int64) []Bind {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var out []bind
+	var out []Bind
 	for i := range x.binds {
 		if b := &x.binds[i]; b.contains(offset) && b.is(at) {
 			out = append(out, *b)
@@ -155,21 +155,21 @@ func (x *index) covering(at coord, offset int64) []bind {
 // view is a snapshot of what never changes once written.
 type view struct {
 	strs   []string
-	frames []framePos
+	Frames []framePos
 	epochs []epochAt
-	next   uint64
+	Next   uint64
 }
 
-func (x *index) view() view {
+func (x *index) View() view {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return view{x.dict.strs, x.frames, x.epochs, x.next}
 }
 
-// frameOf returns the index of the frame that holds seq, which must not be
+// FrameOf returns the index of the frame that holds seq, which must not be
 // below the first.
-func (v *view) frameOf(seq uint64) int {
-	return sort.Search(len(v.frames), func(i int) bool { return v.frames[i].seq > seq }) - 1
+func (v *view) FrameOf(seq uint64) int {
+	return sort.Search(len(v.Frames), func(i int) bool { return v.Frames[i].seq > seq }) - 1
 }
 
 func (v *view) epochOf(seq uint64) (e segment.Epoch) {

@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"bufio"
@@ -10,6 +10,9 @@ import (
 	"os/exec"
 	"sync"
 	"testing"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 )
 
 const childEnv = "GUARDLOCK_AUDIT_TEST_CHILD"
@@ -25,7 +28,7 @@ func TestMain(m *testing.M) {
 // appendForEver is the child: eight appenders report each sequence number whose
 // ticket has resolved, with the number of records it stands for.
 func appendForEver(dir string, out io.Writer) error {
-	l, err := Open(dir, Options{Key: testKey, SegmentBytes: 32 << 10})
+	l, err := audit.Open(dir, audit.Options{Key: testKey, SegmentBytes: 32 << 10})
 	if err != nil {
 		return err
 	}
@@ -53,7 +56,7 @@ func appendForEver(dir string, out io.Writer) error {
 				}
 
 				if n%2 == 0 {
-					l.Bind(ticket.Seq(), Binding{BaseOffset: int64(n) * 1000})
+					l.Bind(ticket.Seq(), audit.Binding{BaseOffset: int64(n) * 1000})
 				}
 			}
 		}()
@@ -72,9 +75,9 @@ func TestKilledProcessLosesNoResolvedTicket(t *testing.T) {
 	}
 	for round := range rounds {
 		killChild(t, dir, 150+130*round, resolved)
-		l := mustOpen(t, dir, Options{})
+		l := mustOpen(t, dir, audit.Options{})
 		got := map[uint64]int{}
-		for d, err := range l.Query(t.Context(), Filter{Kinds: []Kind{KindBatch}, ByBatch: true}) {
+		for d, err := range query.New(l.Reader()).Query(t.Context(), query.Filter{Kinds: []audit.Kind{audit.KindBatch}, ByBatch: true}) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +91,7 @@ func TestKilledProcessLosesNoResolvedTicket(t *testing.T) {
 		}
 
 		mustClose(t, l)
-		if _, err := VerifyChain(dir); err != nil {
+		if _, err := audit.VerifyChain(dir); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
 	}

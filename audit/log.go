@@ -30,7 +30,7 @@ type Log struct {
 	closing chan struct{}
 	stopped chan struct{} // the committer has ended
 
-	committed atomic.Pointer[segment.Mark]
+	Committed atomic.Pointer[segment.Mark]
 
 	closeOnce sync.Once
 	closeErr  error // owned by the committer until stopped is closed
@@ -195,9 +195,12 @@ func (l *Log) ID(seq uint64, index int) DecisionID {
 // number behind it. Whoever keeps it elsewhere can tell later whether the log
 // up to there was rewritten.
 func (l *Log) Head() (nextSeq uint64, chain [32]byte) {
-	m := l.committed.Load()
+	m := l.Committed.Load()
 	return m.NextSeq, m.Chain
 }
+
+// Reader reads what is durable of the log. It is closed with the log.
+func (l *Log) Reader() *Reader { return l.reader }
 
 // Err returns nil while the log takes entries.
 func (l *Log) Err() error {
@@ -234,7 +237,7 @@ func (l *Log) commitAll(c *segment.Committer) error {
 			if err != nil {
 				return l.fail(ch, err)
 			}
-			l.committed.Store(&m)
+			l.Committed.Store(&m)
 			l.land(ch, nil)
 		}
 	}
@@ -320,7 +323,7 @@ func (l *Log) fail(ch *chunk, cause error) error {
 var errClosed = fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
 
 func openEntry(o Options, e segment.Epoch, cut int64) ControlEntry {
-	id := keyID(o.Key)
+	id := KeyID(o.Key)
 	c := ControlEntry{
 		Kind:    KindOpen,
 		Subject: o.Node,
@@ -328,7 +331,7 @@ func openEntry(o Options, e segment.Epoch, cut int64) ControlEntry {
 		Time:    o.Now(),
 		Steps: []Step{
 			{Name: stepEpoch, Verdict: hex.EncodeToString(e[:])},
-			{Name: stepKeyID, Verdict: hex.EncodeToString(id[:])},
+			{Name: StepKeyID, Verdict: hex.EncodeToString(id[:])},
 		},
 	}
 

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
@@ -9,7 +8,6 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -52,7 +50,7 @@ func deriveKey(key [32]byte, label string, context []byte) []byte {
 	return h.Sum(nil)
 }
 
-func keyID(key [32]byte) (id [8]byte) {
+func KeyID(key [32]byte) (id [8]byte) {
 	copy(id[:], deriveKey(key, "guardlock audit key id", nil))
 	return id
 }
@@ -72,7 +70,7 @@ func (m *macer) at(nonce uint64, evidence []byte) [16]byte {
 }
 
 // checkMAC reports whether evidence is what the MAC was made of.
-func checkMAC(key [32]byte, id macID, evidence []byte) bool {
+func checkMAC(key [32]byte, id MACID, evidence []byte) bool {
 	if id.nonce == 0 {
 		return false
 	}
@@ -85,25 +83,22 @@ func checkMAC(key [32]byte, id macID, evidence []byte) bool {
 	return subtle.ConstantTimeCompare(mac[:], id.mac[:]) == 1
 }
 
-// HasKey reports whether the log, or a part of it, was written under an audit key.
-func (r *Reader) HasKey(ctx context.Context, key [32]byte) (bool, error) {
-	id := keyID(key)
-	mine := Step{Name: stepKeyID, Verdict: hex.EncodeToString(id[:])}
-	for d, err := range r.Query(ctx, Filter{Kinds: []Kind{KindOpen}}) {
-		if err != nil {
-			return false, err
-		}
-		if slices.Contains(d.Control.Steps, mine) {
-			return true, nil
-		}
-	}
-
-	return false, nil
-}
-
-// macID is a MAC with what is needed to make it again.
-type macID struct {
+// MACID is a MAC with what is needed to make it again.
+type MACID struct {
 	epoch segment.Epoch
 	nonce uint64
 	mac   [16]byte
 }
+
+// Check reports whether evidence is what the MAC was made of, under the audit
+// key; false where there is no MAC.
+func (id MACID) Check(key [32]byte, evidence []byte) bool { return checkMAC(key, id, evidence) }
+
+// String is the MAC in hexadecimal.
+func (id MACID) String() string { return hex.EncodeToString(id.mac[:]) }
+
+// Made reports whether there is a MAC.
+func (id MACID) Made() bool { return id.nonce != 0 }
+
+// MAC is that of a batch; see MACID.Made.
+func (it *Item) MAC() MACID { return MACID{it.Epoch, it.Batch.nonce, it.Batch.mac} }

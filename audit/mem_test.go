@@ -1,4 +1,4 @@
-package audit
+package audit_test
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/segment"
 )
 
@@ -134,7 +135,7 @@ func (d *memFiles) Lock() (io.Closer, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.held {
-		return nil, ErrLocked
+		return nil, audit.ErrLocked
 	}
 	d.held = true
 	return memLock{d}, nil

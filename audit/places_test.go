@@ -1,8 +1,11 @@
-package audit
+package audit_test
 
 import (
 	"testing"
 	"time"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 )
 
 // TestABatchOfNothingButDroppedRecordsKeepsItsPlaces: no broker stores a batch without records, so what is dropped leaves
@@ -16,17 +19,17 @@ func TestABatchOfNothingButDroppedRecordsKeepsItsPlaces(t *testing.T) {
 		"nothing is kept": {0, 3, []int64{70, 71, 72}},
 		"one is kept":     {1, 1, []int64{-1, -1, -1, 70}},
 	} {
-		l := openMem(t, newMemFiles(), Options{Node: "gw-1", Now: func() time.Time { return noon }})
+		l := openMem(t, newMemFiles(), audit.Options{Node: "gw-1", Now: func() time.Time { return noon }})
 		e := batchOf("cards", 1, 0)
 		e.ProducerID = -1
 		e.Records = 3 + c.kept
-		e.Outcome = OutcomeDropped
-		e.Add(Ruling{Verdict: Dropped, Module: 1, Reason: "duplicate"}, 2)
-		e.Add(Ruling{Verdict: Routed, Module: 1, Reason: "suspicious", Route: "quarantine"}, 1)
+		e.Outcome = audit.OutcomeDropped
+		e.Add(audit.Ruling{Verdict: audit.Dropped, Module: 1, Reason: "duplicate"}, 2)
+		e.Add(audit.Ruling{Verdict: audit.Routed, Module: 1, Reason: "suspicious", Route: "quarantine"}, 1)
 
 		if c.kept > 0 {
-			e.Outcome = OutcomeModified
-			e.Add(Ruling{}, c.kept)
+			e.Outcome = audit.OutcomeModified
+			e.Add(audit.Ruling{}, c.kept)
 		}
 
 		seq := mustAppend(t, l, e, nil)
@@ -34,9 +37,9 @@ func TestABatchOfNothingButDroppedRecordsKeepsItsPlaces(t *testing.T) {
 			t.Errorf("%s: forwarded as %+v", name, open)
 		}
 
-		l.Bind(seq, Binding{BaseOffset: 70})
+		l.Bind(seq, audit.Binding{BaseOffset: 70})
 		flushed(t, l)
-		for i, d := range collect(t, l, Filter{Topic: "cards"}) {
+		for i, d := range collect(t, query.New(l.Reader()), query.Filter{Topic: "cards"}) {
 			if d.Offset != c.want[i] {
 				t.Errorf("%s: record %d is at %d, want %d", name, i, d.Offset, c.want[i])
 			}

@@ -22,22 +22,22 @@ type Reader struct {
 
 	// guarded by mu
 	mu    sync.Mutex
-	segs  []*indexed
-	late  map[bindKey]bind // from seals: bindings of batches in earlier segments
+	segs  []*Indexed
+	late  map[bindKey]Bind // from seals: bindings of batches in earlier segments
 	clock uint64
 }
 
-// indexed is one segment as a reader knows it. A new value takes its place when
+// Indexed is one segment as a reader knows it. A new value takes its place when
 // it is sealed.
-type indexed struct {
+type Indexed struct {
 	hdr  segment.Header
-	seal *summary // nil for the last
-	idx  *index   // guarded by Reader.mu; nil until needed
+	Seal *Summary // nil for the last
+	Idx  *index   // guarded by Reader.mu; nil until needed
 	used uint64   // guarded by Reader.mu
 }
 
-func newReader(d segment.Files, position func() (*segment.Mark, error)) *Reader {
-	return &Reader{files: d, position: position, late: make(map[bindKey]bind)}
+func NewReader(d segment.Files, position func() (*segment.Mark, error)) *Reader {
+	return &Reader{files: d, position: position, late: make(map[bindKey]Bind)}
 }
 
 // OpenReader opens the log in dir for reading.
@@ -46,12 +46,12 @@ func OpenReader(dir string) (*Reader, error) {
 		return nil, fmt.Errorf("opening audit log: %w", err)
 	}
 	d := segment.Disk{Dir: dir}
-	return newReader(d, func() (*segment.Mark, error) { return committedMark(d) }), nil
+	return NewReader(d, func() (*segment.Mark, error) { return CommittedMark(d) }), nil
 }
 
-// committedMark returns the mark while a gateway writes, else nil: a mark may
+// CommittedMark returns the mark while a gateway writes, else nil: a mark may
 // be older than the frames.
-func committedMark(d segment.Files) (*segment.Mark, error) {
+func CommittedMark(d segment.Files) (*segment.Mark, error) {
 	busy, err := d.Locked()
 	if err != nil || !busy {
 		return nil, err
@@ -72,13 +72,13 @@ func (r *Reader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.segs = nil
-	r.late = make(map[bindKey]bind)
+	r.late = make(map[bindKey]Bind)
 	return nil
 }
 
-// refresh brings the list of segments and the last one's index up to date. The
+// Refresh brings the list of segments and the last one's index up to date. The
 // result is oldest first, and the caller's.
-func (r *Reader) refresh() ([]*indexed, error) {
+func (r *Reader) Refresh() ([]*Indexed, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m, err := r.position()
@@ -95,7 +95,7 @@ func (r *Reader) refresh() ([]*indexed, error) {
 		}
 	}
 
-	return append([]*indexed(nil), r.segs...), nil
+	return append([]*Indexed(nil), r.segs...), nil
 }
 
 // list learns of segments that are new, and of seals.
@@ -118,7 +118,7 @@ func (r *Reader) list(m *segment.Mark) error {
 
 	for i, n := range all {
 		last := i == len(all)-1
-		if i < len(r.segs) && (r.segs[i].seal != nil || last) {
+		if i < len(r.segs) && (r.segs[i].Seal != nil || last) {
 			continue
 		}
 
@@ -133,7 +133,7 @@ func (r *Reader) list(m *segment.Mark) error {
 }
 
 // load reads a segment's header, and its seal unless it is the last.
-func (r *Reader) load(number uint32, last bool) (*indexed, error) {
+func (r *Reader) load(number uint32, last bool) (*Indexed, error) {
 	f, size, err := r.openSegment(number)
 	if err != nil {
 		return nil, err
@@ -141,16 +141,16 @@ func (r *Reader) load(number uint32, last bool) (*indexed, error) {
 
 	defer f.Close()
 	w := segment.NewWindow(f, size)
-	s := &indexed{}
+	s := &Indexed{}
 	if s.hdr, err = segment.ReadHeader(w, number); err != nil || last {
 		return s, err
 	}
-	if s.seal, _, err = sealOf(w, &s.hdr); err != nil {
+	if s.Seal, _, err = sealOf(w, &s.hdr); err != nil {
 		return nil, err
 	}
 
-	for _, b := range s.seal.late {
-		r.late[bindKey{b.seq, b.route}] = b
+	for _, b := range s.Seal.late {
+		r.late[bindKey{b.Seq, b.Route}] = b
 	}
 	return s, nil
 }
@@ -170,12 +170,12 @@ func (r *Reader) openSegment(number uint32) (segment.File, int64, error) {
 	return f, size, nil
 }
 
-func (r *Reader) growLast(s *indexed, m *segment.Mark) error {
-	fresh := s.idx == nil
+func (r *Reader) growLast(s *Indexed, m *segment.Mark) error {
+	fresh := s.Idx == nil
 	if fresh {
-		s.idx = newIndex(s.hdr)
+		s.Idx = newIndex(s.hdr)
 	}
-	if m != nil && (m.End <= s.idx.end || m.Segment != s.hdr.Number) {
+	if m != nil && (m.End <= s.Idx.end || m.Segment != s.hdr.Number) {
 		return nil
 	}
 
@@ -190,35 +190,35 @@ func (r *Reader) growLast(s *indexed, m *segment.Mark) error {
 	}
 
 	w := segment.NewWindow(f, size)
-	if err := s.idx.grow(w); err != nil {
+	if err := s.Idx.grow(w); err != nil {
 		return err
 	}
 
 	if m == nil && fresh { // no answer rather than one from half a segment
-		at, found, err := w.AnyFrame(s.hdr.Marker, s.idx.end)
+		at, found, err := w.AnyFrame(s.hdr.Marker, s.Idx.end)
 		if err != nil {
 			return err
 		}
-		if found && !s.idx.sealedAt(w, at) {
-			return segment.Corrupt(s.hdr.Number, s.idx.end, "bad frame, but a good one follows at byte %d", at)
+		if found && !s.Idx.sealedAt(w, at) {
+			return segment.Corrupt(s.hdr.Number, s.Idx.end, "bad frame, but a good one follows at byte %d", at)
 		}
 	}
 
-	if m != nil && s.idx.end != m.End {
-		return segment.Corrupt(s.hdr.Number, s.idx.end, "ends before byte %d, which the committed mark says is durable", m.End)
+	if m != nil && s.Idx.end != m.End {
+		return segment.Corrupt(s.hdr.Number, s.Idx.end, "ends before byte %d, which the committed mark says is durable", m.End)
 	}
 	return nil
 }
 
 // indexOf returns a segment's index, making it if need be.
-func (r *Reader) indexOf(s *indexed) (*index, error) {
+func (r *Reader) indexOf(s *Indexed) (*index, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.clock++
 	s.used = r.clock
 
-	if s.idx != nil {
-		return s.idx, nil
+	if s.Idx != nil {
+		return s.Idx, nil
 	}
 	f, size, err := r.openSegment(s.hdr.Number)
 	if err != nil {
@@ -230,11 +230,11 @@ func (r *Reader) indexOf(s *indexed) (*index, error) {
 	if err := x.grow(segment.NewWindow(f, size)); err != nil {
 		return nil, err
 	}
-	if s.seal != nil && x.next != s.seal.nextSeq {
-		return nil, segment.Corrupt(s.hdr.Number, x.end, "frames end at sequence number %d, the seal says %d", x.next, s.seal.nextSeq)
+	if s.Seal != nil && x.next != s.Seal.NextSeq {
+		return nil, segment.Corrupt(s.hdr.Number, x.end, "frames end at sequence number %d, the seal says %d", x.next, s.Seal.NextSeq)
 	}
 
-	s.idx = x
+	s.Idx = x
 	r.evict()
 	return x, nil
 }
@@ -242,10 +242,10 @@ func (r *Reader) indexOf(s *indexed) (*index, error) {
 // evict drops the indexes that were not used for longest. Callers hold mu.
 func (r *Reader) evict() {
 	for {
-		var oldest *indexed
+		var oldest *Indexed
 		n := 0
 		for _, s := range r.segs {
-			if s.idx == nil || s.seal == nil {
+			if s.Idx == nil || s.Seal == nil {
 				continue
 			}
 			n++
@@ -257,12 +257,12 @@ func (r *Reader) evict() {
 		if n <= maxIndexes {
 			return
 		}
-		oldest.idx = nil
+		oldest.Idx = nil
 	}
 }
 
 // binding finds the binding of a batch in the segment x, wherever it lies.
-func (r *Reader) binding(x *index, k bindKey) (bind, bool) {
+func (r *Reader) binding(x *index, k bindKey) (Bind, bool) {
 	if b, ok := x.binding(k); ok {
 		return b, true
 	}
@@ -271,7 +271,7 @@ func (r *Reader) binding(x *index, k bindKey) (bind, bool) {
 	var last *index
 
 	if n := len(r.segs); n > 0 {
-		last = r.segs[n-1].idx
+		last = r.segs[n-1].Idx
 	}
 	r.mu.Unlock()
 	if ok || last == nil || last == x {
@@ -284,9 +284,9 @@ func (r *Reader) binding(x *index, k bindKey) (bind, bool) {
 // refOf returns the facts of one batch.
 func (r *Reader) refOf(seq uint64) (*BatchRef, error) {
 	var ref *BatchRef
-	err := r.at(seq, func(it *item) {
-		if it.kind == KindBatch {
-			ref = it.batch.ref(seq, it.epoch)
+	err := r.At(seq, func(it *Item) {
+		if it.Kind == KindBatch {
+			ref = it.Batch.ref(seq, it.Epoch)
 		}
 	})
 	if err == nil && ref == nil {

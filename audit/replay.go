@@ -23,14 +23,14 @@ func Open(dir string, o Options) (*Log, error) {
 		return nil, fmt.Errorf("opening audit log: %w", err)
 	}
 
-	l, err := open(d, o)
+	l, err := OpenFiles(d, o)
 	if err != nil {
 		return nil, fmt.Errorf("opening audit log %s: %w", dir, err)
 	}
 	return l, nil
 }
 
-func open(d segment.Files, o Options) (*Log, error) {
+func OpenFiles(d segment.Files, o Options) (*Log, error) {
 	o = o.withDefaults()
 	if len(o.Node) > segment.MaxNodeBytes {
 		return nil, errors.Join(fmt.Errorf("node name is longer than %d bytes", segment.MaxNodeBytes), d.CloseFiles())
@@ -45,6 +45,7 @@ func open(d segment.Files, o Options) (*Log, error) {
 	if err != nil {
 		return nil, errors.Join(err, d.CloseFiles(), lock.Close())
 	}
+
 	return l, nil
 }
 
@@ -106,8 +107,8 @@ func newLog(r *replay, c *segment.Committer, lock io.Closer) (*Log, error) {
 		return nil, err
 	}
 
-	l.committed.Store(&m)
-	l.reader = newReader(r.files, func() (*segment.Mark, error) { return l.committed.Load(), nil })
+	l.Committed.Store(&m)
+	l.reader = NewReader(r.files, func() (*segment.Mark, error) { return l.Committed.Load(), nil })
 	return l, r.recallOpen(l.reader)
 }
 
@@ -189,7 +190,7 @@ func (r *replay) fresh(c *segment.Committer) error {
 
 // stamp sets what the headers of segments made from now on say of this Open.
 func (r *replay) stamp(c *segment.Committer) {
-	c.Header.Epoch, c.Header.KeyID, c.Header.Node = r.epoch, keyID(r.opt.Key), r.opt.Node
+	c.Header.Epoch, c.Header.KeyID, c.Header.Node = r.epoch, KeyID(r.opt.Key), r.opt.Node
 	c.Header.Created = r.opt.Now().UnixMicro()
 }
 
@@ -241,7 +242,7 @@ func (r *replay) sealedSegments(all []uint32) (segment.Link, error) {
 			return segment.Link{}, err
 		}
 
-		prev = segment.Link{Number: n, NextSeq: s.nextSeq, Chain: chain, LogID: h.LogID}
+		prev = segment.Link{Number: n, NextSeq: s.NextSeq, Chain: chain, LogID: h.LogID}
 		open = s.open
 	}
 
@@ -253,7 +254,7 @@ func (r *replay) sealedSegments(all []uint32) (segment.Link, error) {
 	return prev, nil
 }
 
-func (r *replay) sealed(n uint32) (*summary, segment.Header, segment.Chain, error) {
+func (r *replay) sealed(n uint32) (*Summary, segment.Header, segment.Chain, error) {
 	f, err := r.files.Open(segment.Name(n), false)
 	if err != nil {
 		return nil, segment.Header{}, segment.Chain{}, fmt.Errorf("opening segment %d: %w", n, err)

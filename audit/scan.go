@@ -8,30 +8,30 @@ import (
 	"github.com/guardlock/guardlock/audit/segment"
 )
 
-// item is one entry on its way to becoming rows. It is valid only during the
+// Item is one entry on its way to becoming rows. It is valid only during the
 // call that it is given to.
-type item struct {
-	seq     uint64
-	kind    Kind
-	epoch   segment.Epoch
-	batch   *BatchEntry
-	control *ControlEntry
-	node    uint32
-	bound   func(route string) (bind, bool)
+type Item struct {
+	Seq     uint64
+	Kind    Kind
+	Epoch   segment.Epoch
+	Batch   *BatchEntry
+	Control *ControlEntry
+	Node    uint32
+	Bound   func(route string) (Bind, bool)
 }
 
 // scanner reads the entries of one segment.
 type scanner struct {
 	reader *Reader
 	idx    *index
-	view   view
+	View   view
 	file   segment.File
 	win    *segment.Window
 	batch  BatchEntry
 	raws   []rawEntry
 }
 
-func (r *Reader) scanner(s *indexed) (*scanner, error) {
+func (r *Reader) Scanner(s *Indexed) (*scanner, error) {
 	x, err := r.indexOf(s)
 	if err != nil {
 		return nil, err
@@ -45,16 +45,16 @@ func (r *Reader) scanner(s *indexed) (*scanner, error) {
 	return &scanner{
 		reader: r,
 		idx:    x,
-		view:   x.view(),
+		View:   x.View(),
 		file:   f,
 		win:    segment.NewWindow(f, size),
 	}, nil
 }
 
-func (sc *scanner) close() error { return sc.file.Close() }
+func (sc *scanner) Close() error { return sc.file.Close() }
 
-// frame gives fn the entries of the i-th frame; false ends it.
-func (sc *scanner) frame(i int, reverse bool, fn func(*item) (bool, error)) (bool, error) {
+// Frame gives fn the entries of the i-th frame; false ends it.
+func (sc *scanner) Frame(i int, reverse bool, fn func(*Item) (bool, error)) (bool, error) {
 	p, err := sc.load(i)
 	if err != nil {
 		return false, err
@@ -66,7 +66,7 @@ func (sc *scanner) frame(i int, reverse bool, fn func(*item) (bool, error)) (boo
 	for _, e := range sc.raws {
 		it, err := sc.item(e, p.base)
 		if err != nil {
-			return false, segment.Corrupt(sc.idx.hdr.Number, sc.view.frames[i].off, "%w", err)
+			return false, segment.Corrupt(sc.idx.hdr.Number, sc.View.Frames[i].off, "%w", err)
 		}
 		if more, err := fn(it); err != nil || !more {
 			return false, err
@@ -77,7 +77,7 @@ func (sc *scanner) frame(i int, reverse bool, fn func(*item) (bool, error)) (boo
 }
 
 // one gives fn the entry with a sequence number, which the i-th frame holds.
-func (sc *scanner) one(i int, seq uint64, fn func(*item)) error {
+func (sc *scanner) one(i int, seq uint64, fn func(*Item)) error {
 	p, err := sc.load(i)
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func (sc *scanner) one(i int, seq uint64, fn func(*item)) error {
 
 	it, err := sc.item(sc.raws[n], p.base)
 	if err != nil {
-		return segment.Corrupt(sc.idx.hdr.Number, sc.view.frames[i].off, "%w", err)
+		return segment.Corrupt(sc.idx.hdr.Number, sc.View.Frames[i].off, "%w", err)
 	}
 
 	fn(it)
@@ -100,7 +100,7 @@ func (sc *scanner) one(i int, seq uint64, fn func(*item)) error {
 // load reads the i-th frame and finds the entries in it that have sequence
 // numbers.
 func (sc *scanner) load(i int) (payload, error) {
-	at := sc.view.frames[i]
+	at := sc.View.Frames[i]
 	f, err := segment.ReadFrame(sc.win, sc.idx.hdr.Marker, at.off)
 	if err != nil {
 		return payload{}, segment.Corrupt(sc.idx.hdr.Number, at.off, "%w", err)
@@ -123,34 +123,35 @@ func (sc *scanner) load(i int) (payload, error) {
 	return p, nil
 }
 
-func (sc *scanner) item(e rawEntry, base int64) (*item, error) {
-	it := &item{seq: e.seq, kind: e.kind, node: nodeOf(sc.idx.hdr.LogID)}
-	c := cursor{b: e.body, strs: sc.view.strs}
+func (sc *scanner) item(e rawEntry, base int64) (*Item, error) {
+	it := &Item{Seq: e.seq, Kind: e.kind, Node: nodeOf(sc.idx.hdr.LogID)}
+	c := cursor{b: e.body, strs: sc.View.strs}
 	if e.kind != KindBatch {
-		it.control = new(ControlEntry)
-		return it, c.control(it.control, e.kind, base)
+		it.Control = new(ControlEntry)
+		return it, c.control(it.Control, e.kind, base)
 	}
 
-	it.batch, it.epoch = &sc.batch, sc.view.epochOf(e.seq)
-	it.bound = func(route string) (bind, bool) { return sc.reader.binding(sc.idx, bindKey{e.seq, route}) }
-	return it, c.batch(it.batch, base)
+	it.Batch, it.Epoch = &sc.batch, sc.View.epochOf(e.seq)
+	it.Bound = func(route string) (Bind, bool) { return sc.reader.binding(sc.idx, bindKey{e.seq, route}) }
+	return it, c.batch(it.Batch, base)
 }
 
-// scan gives fn every entry of every segment that may match, in order.
-func (r *Reader) scan(ctx context.Context, m *matcher, fn func(*item) (bool, error)) error {
-	segs, err := r.refresh()
+// Scan gives fn every entry of every segment that may hold what is asked for, in
+// order or in reverse, until fn returns false. may is asked of finished segments.
+func (r *Reader) Scan(ctx context.Context, reverse bool, may func(*Summary) bool, fn func(*Item) (bool, error)) error {
+	segs, err := r.Refresh()
 	if err != nil {
 		return err
 	}
-	if m.f.Reverse {
+	if reverse {
 		slices.Reverse(segs)
 	}
 
 	for _, s := range segs {
-		if s.seal != nil && !m.segment(s.seal) {
+		if s.Seal != nil && !may(s.Seal) {
 			continue
 		}
-		if more, err := r.scanSegment(ctx, s, m, fn); err != nil || !more {
+		if more, err := r.scanSegment(ctx, s, reverse, fn); err != nil || !more {
 			return err
 		}
 	}
@@ -158,22 +159,22 @@ func (r *Reader) scan(ctx context.Context, m *matcher, fn func(*item) (bool, err
 	return nil
 }
 
-func (r *Reader) scanSegment(ctx context.Context, s *indexed, m *matcher, fn func(*item) (bool, error)) (bool, error) {
-	sc, err := r.scanner(s)
+func (r *Reader) scanSegment(ctx context.Context, s *Indexed, reverse bool, fn func(*Item) (bool, error)) (bool, error) {
+	sc, err := r.Scanner(s)
 	if err != nil {
 		return false, err
 	}
 
-	defer sc.close()
-	n := len(sc.view.frames)
+	defer sc.Close()
+	n := len(sc.View.Frames)
 	for i := range n {
 		if err := ctx.Err(); err != nil {
 			return false, fmt.Errorf("querying audit log: %w", err)
 		}
-		if m.f.Reverse {
+		if reverse {
 			i = n - 1 - i
 		}
-		if more, err := sc.frame(i, m.f.Reverse, fn); err != nil || !more {
+		if more, err := sc.Frame(i, reverse, fn); err != nil || !more {
 			return false, err
 		}
 	}
@@ -181,16 +182,16 @@ func (r *Reader) scanSegment(ctx context.Context, s *indexed, m *matcher, fn fun
 	return true, nil
 }
 
-// at gives fn the entry with a sequence number.
-func (r *Reader) at(seq uint64, fn func(*item)) error {
-	segs, err := r.refresh()
+// At gives fn the entry with a sequence number.
+func (r *Reader) At(seq uint64, fn func(*Item)) error {
+	segs, err := r.Refresh()
 	if err != nil {
 		return err
 	}
-	return r.atIn(segs, seq, fn)
+	return r.AtIn(segs, seq, fn)
 }
 
-func (r *Reader) atIn(segs []*indexed, seq uint64, fn func(*item)) error {
+func (r *Reader) AtIn(segs []*Indexed, seq uint64, fn func(*Item)) error {
 	i := len(segs) - 1
 	for i >= 0 && segs[i].hdr.FirstSeq > seq {
 		i--
@@ -199,14 +200,14 @@ func (r *Reader) atIn(segs []*indexed, seq uint64, fn func(*item)) error {
 	if i < 0 {
 		return ErrNotFound
 	}
-	sc, err := r.scanner(segs[i])
+	sc, err := r.Scanner(segs[i])
 	if err != nil {
 		return err
 	}
 
-	defer sc.close()
-	n := sc.view.frameOf(seq)
-	if n < 0 || seq >= sc.view.next {
+	defer sc.Close()
+	n := sc.View.FrameOf(seq)
+	if n < 0 || seq >= sc.View.Next {
 		return ErrNotFound
 	}
 

@@ -10,113 +10,113 @@ import (
 	"github.com/guardlock/guardlock/audit/segment"
 )
 
-// coord names a partition.
-type coord struct {
-	cluster   string
-	topic     string
-	partition int32
+// Coord names a partition.
+type Coord struct {
+	Cluster   string
+	Topic     string
+	Partition int32
 }
 
 type offsetRange struct{ first, last int64 }
 
-// summary says what a segment holds, so that a query can pass over it. The
+// Summary says what a segment holds, so that a query can pass over it. The
 // writer keeps it as it writes, replay and verification as they read; all must
 // come to the same bytes.
-type summary struct {
+type Summary struct {
 	firstSeq  uint64
-	nextSeq   uint64
-	minTime   int64 // µs; min > max when the segment holds no entry
-	maxTime   int64
-	kinds     uint64 // bit for each Kind
-	outcomes  uint64 // bit for each Outcome and Verdict
+	NextSeq   uint64
+	MinTime   int64 // µs; min > max when the segment holds no entry
+	MaxTime   int64
+	Kinds     uint64 // bit for each Kind
+	Outcomes  uint64 // bit for each Outcome and Verdict
 	batches   uint64
 	decisions uint64
-	ranges    map[coord]offsetRange // of bound offsets
+	ranges    map[Coord]offsetRange // of bound offsets
 	clusters  []string              // of ranges, each once
-	late      []bind                // bindings of batches in earlier segments
+	late      []Bind                // bindings of batches in earlier segments
 	open      []uint64              // batches without a binding, of this and earlier segments
 	dict      *dict
 }
 
-func newSummary(firstSeq uint64, d *dict) *summary {
-	return &summary{
+func newSummary(firstSeq uint64, d *dict) *Summary {
+	return &Summary{
 		firstSeq: firstSeq,
-		nextSeq:  firstSeq,
-		minTime:  math.MaxInt64,
-		maxTime:  math.MinInt64,
-		ranges:   make(map[coord]offsetRange),
+		NextSeq:  firstSeq,
+		MinTime:  math.MaxInt64,
+		MaxTime:  math.MinInt64,
+		ranges:   make(map[Coord]offsetRange),
 		dict:     d,
 	}
 }
 
-func (s *summary) noteTime(t int64) {
-	s.nextSeq++
-	s.minTime = min(s.minTime, t)
-	s.maxTime = max(s.maxTime, t)
+func (s *Summary) noteTime(t int64) {
+	s.NextSeq++
+	s.MinTime = min(s.MinTime, t)
+	s.MaxTime = max(s.MaxTime, t)
 }
 
-func (s *summary) noteBatch(b *BatchEntry) {
+func (s *Summary) noteBatch(b *BatchEntry) {
 	s.noteTime(b.Time.UnixMicro())
-	s.kinds |= 1 << KindBatch
-	s.outcomes |= 1 << b.Outcome
+	s.Kinds |= 1 << KindBatch
+	s.Outcomes |= 1 << b.Outcome
 
 	for i := range b.Rulings {
-		s.outcomes |= 1 << b.Rulings[i].Verdict
+		s.Outcomes |= 1 << b.Rulings[i].Verdict
 	}
 	s.batches++
-	s.decisions += uint64(b.decisions())
+	s.decisions += uint64(b.Decisions())
 }
 
-func (s *summary) noteControl(c *ControlEntry) {
+func (s *Summary) noteControl(c *ControlEntry) {
 	s.noteTime(c.Time.UnixMicro())
-	s.kinds |= 1 << c.Kind
+	s.Kinds |= 1 << c.Kind
 }
 
-func (s *summary) noteBind(b *bind) {
-	if b.base >= 0 && b.count > 0 {
-		last := b.base + int64(b.count) - 1
-		s.extend(b.coord, offsetRange{b.base, last})
+func (s *Summary) noteBind(b *Bind) {
+	if b.Base >= 0 && b.count > 0 {
+		last := b.Base + int64(b.count) - 1
+		s.extend(b.Coord, offsetRange{b.Base, last})
 	}
-	if b.seq < s.firstSeq {
+	if b.Seq < s.firstSeq {
 		s.late = append(s.late, *b)
 	}
 }
 
-func (s *summary) extend(at coord, r offsetRange) {
+func (s *Summary) extend(at Coord, r offsetRange) {
 	have, ok := s.ranges[at]
 	if ok {
 		r = offsetRange{min(r.first, have.first), max(r.last, have.last)}
-	} else if !slices.Contains(s.clusters, at.cluster) {
-		s.clusters = append(s.clusters, at.cluster)
+	} else if !slices.Contains(s.clusters, at.Cluster) {
+		s.clusters = append(s.clusters, at.Cluster)
 	}
 	s.ranges[at] = r
 }
 
 // covers reports whether a binding may cover the coordinate. No cluster stands
 // for any.
-func (s *summary) covers(at coord, offset int64) bool {
+func (s *Summary) covers(at Coord, offset int64) bool {
 	clusters := s.clusters
-	if at.cluster != "" {
-		clusters = []string{at.cluster}
+	if at.Cluster != "" {
+		clusters = []string{at.Cluster}
 	}
 	return slices.ContainsFunc(clusters, func(cluster string) bool {
-		r, ok := s.ranges[coord{cluster, at.topic, at.partition}]
+		r, ok := s.ranges[Coord{cluster, at.Topic, at.Partition}]
 		return ok && offset >= r.first && offset <= r.last
 	})
 }
 
 // is reports whether c is what at asks for: no cluster stands for any.
-func (c coord) is(at coord) bool {
-	return c.partition == at.partition && c.topic == at.topic && (at.cluster == "" || c.cluster == at.cluster)
+func (c Coord) is(at Coord) bool {
+	return c.Partition == at.Partition && c.Topic == at.Topic && (at.Cluster == "" || c.Cluster == at.Cluster)
 }
 
-// has reports whether a string may have been seen in the given place.
-func (s *summary) has(r role, str string) bool {
-	return s.any(r, func(have string) bool { return have == str })
+// Has reports whether a string may have been seen in the given place.
+func (s *Summary) Has(r role, str string) bool {
+	return s.Any(r, func(have string) bool { return have == str })
 }
 
-// any reports whether a string that fits may have been seen in the given place.
-func (s *summary) any(r role, fits func(string) bool) bool {
+// Any reports whether a string that fits may have been seen in the given place.
+func (s *Summary) Any(r role, fits func(string) bool) bool {
 	if s.dict.overflow&r != 0 {
 		return true
 	}
@@ -131,7 +131,7 @@ func (s *summary) any(r role, fits func(string) bool) bool {
 
 // seal gives the payload of the seal frame. The body begins with the segment's
 // whole dictionary, so that a reader needs nothing else to know the strings.
-func (s *summary) seal() []byte {
+func (s *Summary) seal() []byte {
 	e := encoder{dict: s.dict}
 	e.byte(byte(kindSeal))
 	e.uvarint(uint64(s.dict.overflow))
@@ -143,17 +143,17 @@ func (s *summary) seal() []byte {
 	}
 
 	e.uvarint(s.firstSeq)
-	e.varint(s.minTime)
-	e.varint(s.maxTime)
-	e.uvarint(s.kinds)
-	e.uvarint(s.outcomes)
+	e.varint(s.MinTime)
+	e.varint(s.MaxTime)
+	e.uvarint(s.Kinds)
+	e.uvarint(s.Outcomes)
 	e.uvarint(s.batches)
 	e.uvarint(s.decisions)
 	e.partitions(s.ranges)
 	e.openAndLate(s)
 	body := e.out
 	p := encoder{}
-	p.uvarint(s.nextSeq)
+	p.uvarint(s.NextSeq)
 	p.varint(0)
 	p.uvarint(0)
 	p.inPlace(string(body))
@@ -177,15 +177,15 @@ func (e *encoder) plain(s string) {
 	e.inPlace(s)
 }
 
-func (e *encoder) coord(at coord) {
-	e.plain(at.cluster)
-	e.plain(at.topic)
-	e.uvarint(uint64(uint32(at.partition)))
+func (e *encoder) coord(at Coord) {
+	e.plain(at.Cluster)
+	e.plain(at.Topic)
+	e.uvarint(uint64(uint32(at.Partition)))
 }
 
-func (e *encoder) partitions(ranges map[coord]offsetRange) {
-	keys := slices.SortedFunc(maps.Keys(ranges), func(a, b coord) int {
-		return cmp.Or(cmp.Compare(a.cluster, b.cluster), cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition))
+func (e *encoder) partitions(ranges map[Coord]offsetRange) {
+	keys := slices.SortedFunc(maps.Keys(ranges), func(a, b Coord) int {
+		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})
 	e.uvarint(uint64(len(keys)))
 	for _, k := range keys {
@@ -196,7 +196,7 @@ func (e *encoder) partitions(ranges map[coord]offsetRange) {
 	}
 }
 
-func (e *encoder) openAndLate(s *summary) {
+func (e *encoder) openAndLate(s *Summary) {
 	slices.Sort(s.open)
 	e.uvarint(uint64(len(s.open)))
 	prev := uint64(0)
@@ -208,14 +208,14 @@ func (e *encoder) openAndLate(s *summary) {
 	e.uvarint(uint64(len(s.late)))
 	for i := range s.late {
 		l := &s.late[i]
-		e.uvarint(l.seq)
-		e.coord(l.coord)
-		e.uvarint(uint64(l.base + 1))
+		e.uvarint(l.Seq)
+		e.coord(l.Coord)
+		e.uvarint(uint64(l.Base + 1))
 		e.uvarint(uint64(l.count))
-		e.varint(l.appendTime)
-		e.uvarint(uint64(uint16(l.errorCode)))
-		e.byte(boolByte(l.recovered))
-		e.plain(l.route)
+		e.varint(l.AppendTime)
+		e.uvarint(uint64(uint16(l.ErrorCode)))
+		e.byte(boolByte(l.Recovered))
+		e.plain(l.Route)
 	}
 }
 
@@ -227,13 +227,13 @@ func boolByte(b bool) byte {
 }
 
 // parseSeal reads a seal frame's payload.
-func parseSeal(b []byte) (*summary, error) {
+func parseSeal(b []byte) (*Summary, error) {
 	p, err := parsePayload(b)
 	if err != nil {
 		return nil, err
 	}
 
-	var s *summary
+	var s *Summary
 	err = p.each(func(r rawEntry) error {
 		if r.kind != kindSeal || s != nil {
 			return errEntry
@@ -248,7 +248,7 @@ func parseSeal(b []byte) (*summary, error) {
 	return s, nil
 }
 
-func parseSealBody(b []byte, nextSeq uint64) (*summary, error) {
+func parseSealBody(b []byte, nextSeq uint64) (*Summary, error) {
 	c := cursor{b: b}
 	d := newDict()
 	d.overflow = role(c.uvarint())
@@ -264,20 +264,20 @@ func parseSealBody(b []byte, nextSeq uint64) (*summary, error) {
 
 	c.strs = d.strs
 	s := newSummary(c.uvarint(), d)
-	s.nextSeq = nextSeq
-	s.minTime, s.maxTime = c.varint(), c.varint()
-	s.kinds, s.outcomes = c.uvarint(), c.uvarint()
+	s.NextSeq = nextSeq
+	s.MinTime, s.MaxTime = c.varint(), c.varint()
+	s.Kinds, s.Outcomes = c.uvarint(), c.uvarint()
 	s.batches, s.decisions = c.uvarint(), c.uvarint()
 	c.partitions(s)
 	c.openAndLate(s)
 
-	if !c.ok() || s.firstSeq == 0 || s.nextSeq < s.firstSeq {
+	if !c.ok() || s.firstSeq == 0 || s.NextSeq < s.firstSeq {
 		return nil, errEntry
 	}
 	return s, nil
 }
 
-func (c *cursor) partitions(s *summary) {
+func (c *cursor) partitions(s *Summary) {
 	for n := c.count(); n > 0 && !c.bad; n-- {
 		k := c.coord()
 		first := int64(c.uvarint())
@@ -291,7 +291,7 @@ func (c *cursor) partitions(s *summary) {
 	}
 }
 
-func (c *cursor) openAndLate(s *summary) {
+func (c *cursor) openAndLate(s *Summary) {
 	prev := uint64(0)
 	for n := c.count(); n > 0 && !c.bad; n-- {
 		prev += c.uvarint()
@@ -299,16 +299,16 @@ func (c *cursor) openAndLate(s *summary) {
 	}
 
 	for n := c.count(); n > 0 && !c.bad; n-- {
-		l := bind{seq: c.uvarint(), coord: c.coord()}
-		l.base, l.count = int64(c.uvarint())-1, c.number()
-		l.appendTime, l.errorCode = c.varint(), int16(uint16(c.uvarint()))
-		l.recovered, l.route = c.byte() == 1, c.str(roleRoute)
+		l := Bind{Seq: c.uvarint(), Coord: c.coord()}
+		l.Base, l.count = int64(c.uvarint())-1, c.number()
+		l.AppendTime, l.ErrorCode = c.varint(), int16(uint16(c.uvarint()))
+		l.Recovered, l.Route = c.byte() == 1, c.str(roleRoute)
 		s.late = append(s.late, l)
 	}
 }
 
 // sealOf reads a finished segment's seal without reading the segment.
-func sealOf(w *segment.Window, h *segment.Header) (*summary, segment.Chain, error) {
+func sealOf(w *segment.Window, h *segment.Header) (*Summary, segment.Chain, error) {
 	f, err := segment.SealFrame(w, h)
 	if err != nil {
 		return nil, segment.Chain{}, err

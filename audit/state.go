@@ -16,7 +16,7 @@ type state struct {
 	seq   uint64 // next
 	epoch segment.Epoch
 	dict  *dict    // of the current segment
-	sum   *summary // of the current segment
+	sum   *Summary // of the current segment
 	open  map[uint64]*BatchRef
 	batch BatchEntry // scratch of apply
 }
@@ -54,10 +54,10 @@ func (s *state) noteControl(c *ControlEntry) {
 	s.seq++
 }
 
-func (s *state) noteBind(b *bind) {
+func (s *state) noteBind(b *Bind) {
 	s.sum.noteBind(b)
-	if b.route == "" {
-		delete(s.open, b.seq)
+	if b.Route == "" {
+		delete(s.open, b.Seq)
 	}
 }
 
@@ -71,7 +71,7 @@ func (e *BatchEntry) ref(seq uint64, at segment.Epoch) *BatchRef {
 		Records:  e.Records,
 		Stored:   e.Records,
 		Outcome:  e.Outcome,
-		mac:      macID{at, e.nonce, e.mac},
+		mac:      MACID{at, e.nonce, e.mac},
 	}
 
 	takesOut := e.takesOut()
@@ -126,7 +126,7 @@ func (c *ControlEntry) epoch() (e segment.Epoch, ok bool) {
 // Steps of the entry that a log begins with whenever it is opened.
 const (
 	stepEpoch = "epoch"
-	stepKeyID = "key_id"
+	StepKeyID = "key_id"
 )
 
 // apply reads the entries of one frame.
@@ -161,7 +161,7 @@ func (s *state) applyEntry(r rawEntry, base int64) error {
 		}
 		s.noteBatch(&s.batch)
 	case kindBind:
-		var b bind
+		var b Bind
 		if err := c.bind(&b, base); err != nil {
 			return err
 		}

@@ -41,14 +41,14 @@ func ParseFingerprint(s string) (f Fingerprint, err error) {
 func (e *encoder) tls(t *TLS) {
 	e.str(roleTLS, t.Version)
 	e.str(roleTLS, t.Cipher)
-	e.fixed(roleFingerprint, t.Fingerprint[:])
+	e.fixed(RoleFingerprint, t.Fingerprint[:])
 }
 
 // tls reads the facts of an entry that has some: all of them empty is not the
 // one form of an entry.
 func (c *cursor) tls() (t TLS) {
 	t.Version, t.Cipher = c.str(roleTLS), c.str(roleTLS)
-	c.fixed(roleFingerprint, t.Fingerprint[:])
+	c.fixed(RoleFingerprint, t.Fingerprint[:])
 	c.bad = c.bad || t == TLS{}
 	return t
 }

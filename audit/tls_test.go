@@ -1,11 +1,13 @@
-package audit
+package audit_test
 
 import (
 	"os"
 	"slices"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 )
 
 // TestLogFromBeforeTLSFactsIsReadAndGoesOn: testdata/without-tls was written by
@@ -18,98 +20,52 @@ func TestLogFromBeforeTLSFactsIsReadAndGoesOn(t *testing.T) {
 
 	check := func() {
 		t.Helper()
-		if _, err := VerifyChain(dir); err != nil {
+		if _, err := audit.VerifyChain(dir); err != nil {
 			t.Fatal(err)
 		}
 
-		r, err := OpenReader(dir)
+		r, err := audit.OpenReader(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
 
 		defer r.Close()
-		rows := collect(t, r, Filter{Topic: "cards", ByBatch: true})
-		if len(rows) != 40 || slices.ContainsFunc(rows, func(d Decision) bool { return d.TLS != TLS{} }) {
+		rows := collect(t, query.New(r), query.Filter{Topic: "cards", ByBatch: true})
+		if len(rows) != 40 || slices.ContainsFunc(rows, func(d query.Decision) bool { return d.TLS != audit.TLS{} }) {
 			t.Fatalf("%d rows", len(rows))
 		}
 
 		golden(t, "without-tls/decisions.json", rows[37:])
-		if n := len(collect(t, r, Filter{ClientID: "payments-b", ByBatch: true})); n != 10 {
+		if n := len(collect(t, query.New(r), query.Filter{ClientID: "payments-b", ByBatch: true})); n != 10 {
 			t.Errorf("payments-b sent %d batches, want 10", n)
 		}
 	}
 
 	check()
-	l := mustOpen(t, dir, Options{SegmentBytes: minSegmentBytes})
+	l := mustOpen(t, dir, audit.Options{SegmentBytes: audit.MinSegmentBytes})
 	e := batchOf("later", 0, 10)
-	e.TLS = TLS{"TLS 1.3", "TLS_AES_128_GCM_SHA256", carol}
+	e.TLS = audit.TLS{"TLS 1.3", "TLS_AES_128_GCM_SHA256", carol}
 	mustAppend(t, l, e, nil)
 
-	if ds := collect(t, l, Filter{Fingerprint: carol, ByBatch: true}); len(ds) != 1 || ds[0].TLS != e.TLS {
+	if ds := collect(t, query.New(l.Reader()), query.Filter{Fingerprint: carol, ByBatch: true}); len(ds) != 1 || ds[0].TLS != e.TLS {
 		t.Errorf("found %+v", ds)
 	}
 	mustClose(t, l)
 	check()
 }
 
-// TestKnownTLSFactsCostAReferenceEach: the strings are written once for each
-// segment.
-func TestKnownTLSFactsCostAReferenceEach(t *testing.T) {
-	enc := encoder{dict: newDict()}
-	size := func(e *BatchEntry) int {
-		enc.out = enc.out[:0]
-		enc.defs = enc.defs[:0]
-		enc.batch(e, 0)
-		return len(enc.out) + len(enc.defs)
-	}
-
-	plain := batchOf("cards", 0, 10)
-	secure := batchOf("cards", 0, 10)
-	plain.Time, secure.Time = time.UnixMicro(1), time.UnixMicro(1)
-	secure.TLS = TLS{"TLS 1.3", "TLS_AES_128_GCM_SHA256", carol}
-	size(plain)
-	without := size(plain)
-	first := size(secure)
-	if again := size(secure); again != without+3 || first < again+len(carol) {
-		t.Errorf("%d bytes without, %d at first, then %d", without, first, again)
-	}
-	if n := testing.AllocsPerRun(100, func() { size(secure) }); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
-func TestFlagOfTLSFactsWithoutAnyIsMalformed(t *testing.T) {
-	enc := encoder{dict: newDict()}
-	e := batchOf("cards", 0, 10)
-	e.TLS = TLS{Version: "TLS 1.3"}
-	enc.batch(e, 0)
-	strs := slices.Clone(enc.dict.strs)
-	var got BatchEntry
-	read := cursor{b: enc.out[1:], strs: strs}
-	if err := read.batch(&got, 0); err != nil || got.TLS != e.TLS {
-		t.Fatalf("got %+v, %v", got.TLS, err)
-	}
-
-	version := slices.Index(enc.out, byte(slices.Index(strs, "TLS 1.3")+refFirst))
-	enc.out[version] = refEmpty
-	read = cursor{b: enc.out[1:], strs: strs}
-	if err := read.batch(&got, 0); err == nil {
-		t.Errorf("took %+v", got.TLS)
-	}
-}
-
 func TestFingerprintsAreReadAsToolsPrintThem(t *testing.T) {
-	want := Fingerprint{0: 0xab, 31: 0x01}
+	want := audit.Fingerprint{0: 0xab, 31: 0x01}
 	colons := "AB" + strings.Repeat(":00", 30) + ":01"
 	for _, s := range []string{want.String(), colons} {
-		if got, err := ParseFingerprint(s); err != nil || got != want {
+		if got, err := audit.ParseFingerprint(s); err != nil || got != want {
 			t.Errorf("%s: got %s, %v", s, got, err)
 		}
 	}
 
-	for _, bad := range []string{"", "ab", want.String() + "00", "sha256:" + want.String(), Fingerprint{}.String(), string(make([]byte, 64)),
+	for _, bad := range []string{"", "ab", want.String() + "00", "sha256:" + want.String(), audit.Fingerprint{}.String(), string(make([]byte, 64)),
 		strings.Repeat("0", 64)} {
-		if got, err := ParseFingerprint(bad); err == nil {
+		if got, err := audit.ParseFingerprint(bad); err == nil {
 			t.Errorf("%q reads as %s", bad, got)
 		}
 	}
@@ -118,11 +74,11 @@ func TestFingerprintsAreReadAsToolsPrintThem(t *testing.T) {
 func FuzzFingerprint(f *testing.F) {
 	f.Add(carol.String())
 	f.Fuzz(func(t *testing.T, s string) {
-		got, err := ParseFingerprint(s)
+		got, err := audit.ParseFingerprint(s)
 		if err != nil {
 			return
 		}
-		if again, err := ParseFingerprint(got.String()); err != nil || again != got {
+		if again, err := audit.ParseFingerprint(got.String()); err != nil || again != got {
 			t.Fatalf("%q reads as %s, that as %s, %v", s, got, again, err)
 		}
 	})

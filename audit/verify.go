@@ -40,17 +40,17 @@ type Report struct {
 // are not what was committed.
 func VerifyChain(dir string) (Report, error) {
 	d := segment.Disk{Dir: dir}
-	report, err := verify(d)
+	report, err := VerifyFiles(d)
 	if err != nil {
 		err = fmt.Errorf("verifying audit log %s: %w", dir, err)
 	}
 	return report, err
 }
 
-func verify(d segment.Files) (Report, error) {
+func VerifyFiles(d segment.Files) (Report, error) {
 	v := verifier{files: d}
 	var err error
-	if v.mark, err = committedMark(d); err != nil {
+	if v.mark, err = CommittedMark(d); err != nil {
 		return v.report, err
 	}
 
@@ -171,7 +171,7 @@ func (v *verifier) add(k *segment.Walk) {
 	v.report.Segments = append(v.report.Segments, SegmentReport{
 		Number:    k.Header.Number,
 		FirstSeq:  k.Header.FirstSeq,
-		NextSeq:   s.nextSeq,
+		NextSeq:   s.NextSeq,
 		Frames:    k.Frames,
 		Batches:   s.batches,
 		Decisions: s.decisions,

@@ -7,22 +7,22 @@ import "encoding/binary"
 type role uint16
 
 const (
-	roleCluster role = 1 << iota
-	roleTopic
+	RoleCluster role = 1 << iota
+	RoleTopic
 	roleTopicID
-	rolePrincipal
-	roleClient
-	roleSource
-	roleModule
-	roleDigest
+	RolePrincipal
+	RoleClient
+	RoleSource
+	RoleModule
+	RoleDigest
 	rolePolicy
 	roleGrant
-	roleReason
+	RoleReason
 	roleRoute
-	roleOutcome     // of control entries
+	RoleOutcome     // of control entries
 	roleText        // anything else
 	roleTLS         // version and cipher suite
-	roleFingerprint // of a client's certificate; the last that role has room for
+	RoleFingerprint // of a client's certificate; the last that role has room for
 )
 
 // The dictionary is bounded: whoever can choose client ids must not be able to

@@ -98,7 +98,7 @@ func (w *writer) addBinding(seq uint64, in Binding, now time.Time) bool {
 		return false
 	}
 
-	w.begin(256+len(b.cluster)+len(b.topic)+len(b.route), now)
+	w.begin(256+len(b.Cluster)+len(b.Topic)+len(b.Route), now)
 	w.enc.bind(&b, w.cur.base)
 	w.finish()
 	w.noteBind(&b)
@@ -107,28 +107,28 @@ func (w *writer) addBinding(seq uint64, in Binding, now time.Time) bool {
 }
 
 // bind completes a binding; ok is false for a route that the batch did not take.
-func (r *BatchRef) bind(in Binding) (b bind, ok bool) {
-	b = bind{
-		seq:       r.Seq,
-		coord:     coord{r.Cluster, r.Topic, r.Partition},
-		route:     in.Route,
-		base:      max(in.BaseOffset, -1),
+func (r *BatchRef) bind(in Binding) (b Bind, ok bool) {
+	b = Bind{
+		Seq:       r.Seq,
+		Coord:     Coord{r.Cluster, r.Topic, r.Partition},
+		Route:     in.Route,
+		Base:      max(in.BaseOffset, -1),
 		count:     r.Stored,
-		errorCode: in.ErrorCode,
-		recovered: in.Recovered,
+		ErrorCode: in.ErrorCode,
+		Recovered: in.Recovered,
 	}
 
 	if in.Route != "" {
-		b.topic, b.partition, b.count = in.Route, in.Partition, r.routed(in.Route)
+		b.Topic, b.Partition, b.count = in.Route, in.Partition, r.routed(in.Route)
 	}
 	if in.ErrorCode != 0 {
-		b.base = -1
+		b.Base = -1
 	}
-	if b.base < 0 {
+	if b.Base < 0 {
 		b.count = 0
 	}
 	if !in.AppendTime.IsZero() {
-		b.appendTime = in.AppendTime.UnixMicro()
+		b.AppendTime = in.AppendTime.UnixMicro()
 	}
 
 	return b, in.Route == "" || r.routed(in.Route) > 0

@@ -23,6 +23,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/auth"
@@ -158,7 +159,7 @@ func (w *world) unreachable(opts ...kgo.Opt) {
 func (w *world) principals() map[string]bool {
 	w.t.Helper()
 	out := map[string]bool{}
-	for d, err := range w.journal.Query(w.t.Context(), audit.Filter{Topic: "t"}) {
+	for d, err := range query.New(w.journal.Reader()).Query(w.t.Context(), query.Filter{Topic: "t"}) {
 		if err != nil {
 			w.t.Fatal(err)
 		}

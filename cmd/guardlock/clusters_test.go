@@ -14,7 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
@@ -135,7 +135,7 @@ func TestEachClusterOfAConfigurationIsServedByItself(t *testing.T) {
 	if code := s.stop(); code != exit.OK {
 		t.Errorf("exit code %d", code)
 	}
-	r, err := audit.OpenReader(filepath.Join(filepath.Dir(path), "data", "audit"))
+	r, err := query.Open(filepath.Join(filepath.Dir(path), "data", "audit"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestEachClusterOfAConfigurationIsServedByItself(t *testing.T) {
 	partition := int32(0)
 	offset := int64(0)
 	var found []string
-	for d, err := range r.Query(t.Context(), audit.Filter{Topic: "payments", Partition: &partition, Offset: &offset}) {
+	for d, err := range r.Query(t.Context(), query.Filter{Topic: "payments", Partition: &partition, Offset: &offset}) {
 		if err != nil {
 			t.Fatal(err)
 		}

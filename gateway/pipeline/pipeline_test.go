@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/gateway/wire"
 	"github.com/guardlock/guardlock/transforms"
@@ -298,7 +299,7 @@ func TestAnswerIsPlacedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	found, err := l.Lookup(t.Context(), l.ID(stored.Seq(), 0).String())
+	found, err := query.New(l.Reader()).Lookup(t.Context(), l.ID(stored.Seq(), 0).String())
 	if err != nil || found.Batch.BaseOffset != 5 {
 		t.Errorf("the log says offset %d, %v", found.Batch.BaseOffset, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 )
 
 // The request ended before its decision was durable, and nothing was forwarded.
@@ -32,8 +33,8 @@ func TestBatchWhoseDecisionWasNotAwaitedIsNotLookedFor(t *testing.T) {
 		t.Errorf("still to be looked for: %+v", open)
 	}
 
-	found, err := l.Lookup(t.Context(), l.ID(d.Seq(), 0).String())
-	if err != nil || found.Offset != -1 || found.Batch.State != audit.StateRefused || found.Batch.ErrorCode != refuseUnavailable.code {
+	found, err := query.New(l.Reader()).Lookup(t.Context(), l.ID(d.Seq(), 0).String())
+	if err != nil || found.Offset != -1 || found.Batch.State != query.StateRefused || found.Batch.ErrorCode != refuseUnavailable.code {
 		t.Errorf("the log says %+v, %v", found.Batch, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/pipeline"
 )
@@ -67,7 +68,7 @@ func shorten(t *testing.T, adm *kadm.Client, topic string) error {
 // each once; "" is of one that was allowed.
 func (w *world) adminReasons() (out []string) {
 	w.t.Helper()
-	for _, d := range decisions(w.t, w.logDir, audit.Filter{Kinds: []audit.Kind{audit.KindAdmin}}) {
+	for _, d := range decisions(w.t, w.logDir, query.Filter{Kinds: []audit.Kind{audit.KindAdmin}}) {
 		if d.Control == nil || d.Control.Principal == "" || len(d.Control.Steps) == 0 || (d.Outcome == "denied") != (d.Reason != "") {
 			w.t.Errorf("an entry says too little: %+v", d)
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 )
 
 // From a record's decision one gets to those who let its module run.
@@ -19,7 +20,7 @@ func TestShowOfARecordNamesWhoLetItsModuleRun(t *testing.T) {
 	mustSend(t, c, "good", 0, "a")
 	gateway.terminate()
 
-	rows := decisions(t, d.audit(), audit.Filter{Topic: "good", Kinds: []audit.Kind{audit.KindBatch}})
+	rows := decisions(t, d.audit(), query.Filter{Topic: "good", Kinds: []audit.Kind{audit.KindBatch}})
 	if len(rows) != 1 {
 		t.Fatalf("%d decisions", len(rows))
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/pipeline"
 )
@@ -51,16 +52,16 @@ func (f *forgetful) Bind(seq uint64, b audit.Binding) {
 func (w *twoClusters) outcomes(topic string, offset int64, n int) map[string]string {
 	w.t.Helper()
 	partition := int32(0)
-	var found []audit.Decision
+	var found []query.Decision
 	eventually(w.t, "the log names the stored records", func() bool {
-		found = decisions(w.t, w.logDir, audit.Filter{Topic: topic, Partition: &partition, Offset: &offset})
+		found = decisions(w.t, w.logDir, query.Filter{Topic: topic, Partition: &partition, Offset: &offset})
 		return len(found) >= n
 	})
 
 	out := map[string]string{}
 	for _, d := range found {
 		out[d.Cluster] = d.Outcome
-		alone := decisions(w.t, w.logDir, audit.Filter{Cluster: d.Cluster, Topic: topic, Partition: &partition, Offset: &offset})
+		alone := decisions(w.t, w.logDir, query.Filter{Cluster: d.Cluster, Topic: topic, Partition: &partition, Offset: &offset})
 		if len(found) != n || len(alone) != 1 || alone[0].ID != d.ID {
 			w.t.Errorf("%s/0@%d has %d decisions, %d of them in %s", topic, offset, len(found), len(alone), d.Cluster)
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 )
 
 // An auditor compares what a topic holds with what the gateway forwarded: with
@@ -40,7 +40,7 @@ func TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne(t *testing.T) {
 
 	compare := func(topic string, more ...string) (string, int) {
 		t.Helper()
-		ds := decisions(t, d.audit(), audit.Filter{Topic: topic, ByBatch: true})
+		ds := decisions(t, d.audit(), query.Filter{Topic: topic, ByBatch: true})
 		if len(ds) != 1 {
 			t.Fatalf("%d decisions about %s", len(ds), topic)
 		}
@@ -84,10 +84,10 @@ func TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne(t *testing.T) {
 func TestCompareSeesThePlaceholdersOfDroppedRecords(t *testing.T) {
 	w := judged(t, 1)
 	mustSend(t, client(t, w.addr(), kgo.ProducerLinger(time.Second)), "in", 0, "a", "drop", "b")
-	var ds []audit.Decision
+	var ds []query.Decision
 	eventually(t, "the answer is in the log", func() bool {
-		ds = decisions(t, w.logDir, audit.Filter{Topic: "in", ByBatch: true})
-		return len(ds) == 1 && ds[0].Batch.State == audit.StateStored
+		ds = decisions(t, w.logDir, query.Filter{Topic: "in", ByBatch: true})
+		return len(ds) == 1 && ds[0].Batch.State == query.StateStored
 	})
 
 	key := filepath.Join(t.TempDir(), "audit.key")

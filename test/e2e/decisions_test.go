@@ -4,16 +4,16 @@ import (
 	"regexp"
 	"testing"
 
-	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 )
 
 // decisions are what the log says, read from its files as an auditor would.
-func decisions(t *testing.T, dir string, f audit.Filter) []audit.Decision {
+func decisions(t *testing.T, dir string, f query.Filter) []query.Decision {
 	t.Helper()
-	r := must(audit.OpenReader(dir))(t)
+	r := must(query.Open(dir))(t)
 	defer r.Close()
 
-	var out []audit.Decision
+	var out []query.Decision
 	for d, err := range r.Query(t.Context(), f) {
 		if err != nil {
 			t.Fatal(err)
@@ -26,16 +26,16 @@ func decisions(t *testing.T, dir string, f audit.Filter) []audit.Decision {
 
 // at is the one decision about a stored record. The offset is bound a moment
 // after the acknowledgement.
-func (w *world) at(topic string, partition int32, offset int64) audit.Decision {
+func (w *world) at(topic string, partition int32, offset int64) query.Decision {
 	w.t.Helper()
 	return decisionAt(w.t, w.logDir, topic, partition, offset)
 }
 
-func decisionAt(t *testing.T, dir, topic string, partition int32, offset int64) audit.Decision {
+func decisionAt(t *testing.T, dir, topic string, partition int32, offset int64) query.Decision {
 	t.Helper()
-	var found []audit.Decision
+	var found []query.Decision
 	eventually(t, "the log names a stored record", func() bool {
-		found = decisions(t, dir, audit.Filter{Topic: topic, Partition: &partition, Offset: &offset})
+		found = decisions(t, dir, query.Filter{Topic: topic, Partition: &partition, Offset: &offset})
 		return len(found) > 0
 	})
 
@@ -65,7 +65,7 @@ type refusal struct {
 
 // refused fails unless an answer says why, and names a decision that the log
 // knows and that says the same.
-func (w *world) refused(got kmsgPartition, want refusal) audit.Decision {
+func (w *world) refused(got kmsgPartition, want refusal) query.Decision {
 	w.t.Helper()
 	if got.ErrorCode != want.code || got.BaseOffset != -1 || got.ErrorMessage == nil {
 		w.t.Fatalf("the answer is code %d, offset %d, message %q; want code %d", got.ErrorCode, got.BaseOffset, deref(got.ErrorMessage), want.code)
@@ -89,14 +89,14 @@ func (w *world) refused(got kmsgPartition, want refusal) audit.Decision {
 }
 
 // lookup is the decision that a producer's error names.
-func (w *world) lookup(message string) audit.Decision {
+func (w *world) lookup(message string) query.Decision {
 	w.t.Helper()
 	id := decisionID.FindStringSubmatch(message)
 	if id == nil {
 		w.t.Fatalf("%q names no decision", message)
 	}
 
-	r := must(audit.OpenReader(w.logDir))(w.t)
+	r := must(query.Open(w.logDir))(w.t)
 	defer r.Close()
 	return must(r.Lookup(w.t.Context(), id[1]))(w.t)
 }

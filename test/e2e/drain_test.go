@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/gateway"
 )
 
@@ -64,7 +65,7 @@ func TestTerminatedGatewayAnswersWhatIsInFlight(t *testing.T) {
 	if got := decisionAt(t, d.audit(), "in", 0, 0); got.Outcome != "passed" || got.Batch.Recovered {
 		t.Errorf("the log says: %+v", got)
 	}
-	if stops := decisions(t, d.audit(), audit.Filter{Kinds: []audit.Kind{audit.KindStop}}); len(stops) != 1 {
+	if stops := decisions(t, d.audit(), query.Filter{Kinds: []audit.Kind{audit.KindStop}}); len(stops) != 1 {
 		t.Errorf("the log has %d orderly ends, want one", len(stops))
 	}
 }
@@ -177,7 +178,7 @@ func everyRecordHasADecisionIn(t *testing.T, ds []*deployment, topic string, sto
 		known := map[int64]bool{}
 		eventually(t, "every stored record has its decision", func() bool {
 			for _, d := range ds {
-				for _, got := range decisions(t, d.audit(), audit.Filter{Topic: topic, Partition: &partition}) {
+				for _, got := range decisions(t, d.audit(), query.Filter{Topic: topic, Partition: &partition}) {
 					known[got.Offset] = true
 				}
 			}

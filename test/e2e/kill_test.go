@@ -6,7 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 )
 
 // crashPlan is a gateway with the embedded broker, all writes synced, and two
@@ -73,15 +73,15 @@ func TestKilledEmbeddedBrokerLosesNoAcknowledgedRecord(t *testing.T) {
 func (d *deployment) everyRecordHasItsDecision(topic string) map[int32][]entry {
 	d.t.Helper()
 	eventually(d.t, "every decision knows what became of its batch", func() bool {
-		for _, b := range decisions(d.t, d.audit(), audit.Filter{Topic: topic, ByBatch: true}) {
-			if b.Batch.State == audit.StateUnknown {
+		for _, b := range decisions(d.t, d.audit(), query.Filter{Topic: topic, ByBatch: true}) {
+			if b.Batch.State == query.StateUnknown {
 				return false
 			}
 		}
 		return true
 	})
 
-	r := must(audit.OpenReader(d.audit()))(d.t)
+	r := must(query.Open(d.audit()))(d.t)
 	defer r.Close()
 	stored := map[int32][]entry{}
 	undecided := 0
@@ -109,14 +109,14 @@ func (d *deployment) everyRecordHasItsDecision(topic string) map[int32][]entry {
 }
 
 // ask counts the decisions at a record's place, and says whether they fit it.
-func (d *deployment) ask(r *audit.Reader, topic string, partition int32, e entry) (n int, fits bool) {
+func (d *deployment) ask(r *query.Reader, topic string, partition int32, e entry) (n int, fits bool) {
 	d.t.Helper()
 	want := "passed"
 	if e.value[0] == 'M' {
 		want = "modified"
 	}
 
-	for found, err := range r.Query(context.WithoutCancel(d.t.Context()), audit.Filter{Topic: topic, Partition: &partition, Offset: &e.offset}) {
+	for found, err := range r.Query(context.WithoutCancel(d.t.Context()), query.Filter{Topic: topic, Partition: &partition, Offset: &e.offset}) {
 		if err != nil {
 			d.t.Fatal(err)
 		}

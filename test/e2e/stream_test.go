@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"golang.org/x/sys/unix"
 
-	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/pipeline"
 )
@@ -129,7 +129,7 @@ func TestRequestBehindOnesThatPassByIsDecided(t *testing.T) {
 		}
 	}
 
-	if got := decisions(t, w.logDir, audit.Filter{Topic: "in", ByBatch: true}); len(got) != 2*rounds {
+	if got := decisions(t, w.logDir, query.Filter{Topic: "in", ByBatch: true}); len(got) != 2*rounds {
 		t.Errorf("%d decisions, want %d", len(got), 2*rounds)
 	}
 	if got := len(w.stored("in", 0)); got != rounds {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway"
 )
@@ -66,7 +66,7 @@ func TestLostAnswerIsFoundAgainInTheTopic(t *testing.T) {
 		first := int64(1 + 2*i)
 		w.decided("in", 0, first, "modified", "unspecified")
 
-		if d := w.at("in", 0, first+1); !d.Batch.Recovered || d.Batch.State != audit.StateStored {
+		if d := w.at("in", 0, first+1); !d.Batch.Recovered || d.Batch.State != query.StateStored {
 			t.Errorf("the log says: %+v", d.Batch)
 		}
 	}
@@ -103,8 +103,8 @@ func TestBatchThatTheBrokerNeverStoredIsSettled(t *testing.T) {
 	}
 
 	eventually(t, "the decision is settled", func() bool {
-		d := decisions(t, w.logDir, audit.Filter{Topic: "in", ByBatch: true})
-		return len(d) == 1 && d[0].Batch.State == audit.StateRefused
+		d := decisions(t, w.logDir, query.Filter{Topic: "in", ByBatch: true})
+		return len(d) == 1 && d[0].Batch.State == query.StateRefused
 	})
 
 	w.holdsNothing("in")
@@ -128,13 +128,13 @@ func TestRetryOfAPlainProducerKeepsItsOffsetFromTheLostAttempt(t *testing.T) {
 	}
 	w.taken(results(dial(t, w.addr()).request(again))[0], 0)
 	eventually(t, "the lost attempt is settled", func() bool {
-		d := decisions(t, w.logDir, audit.Filter{Topic: "in", ByBatch: true})
-		return len(d) == 2 && d[0].Batch.State == audit.StateRefused
+		d := decisions(t, w.logDir, query.Filter{Topic: "in", ByBatch: true})
+		return len(d) == 2 && d[0].Batch.State == query.StateRefused
 	})
 
 	partition := int32(0)
 	offset := int64(0)
-	if there := decisions(t, w.logDir, audit.Filter{Topic: "in", Partition: &partition, Offset: &offset}); len(there) != 1 || there[0].Batch.Recovered {
+	if there := decisions(t, w.logDir, query.Filter{Topic: "in", Partition: &partition, Offset: &offset}); len(there) != 1 || there[0].Batch.Recovered {
 		t.Errorf("at the offset stand %d decisions: %+v", len(there), there)
 	}
 }

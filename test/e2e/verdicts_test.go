@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/signing"
 )
 
@@ -189,7 +190,7 @@ func (d *deployment) served() map[string]string {
 	serve(d.t, d).terminate()
 	codes := map[string]string{}
 	for _, v := range variants() {
-		found := decisions(d.t, d.audit(), audit.Filter{Kinds: []audit.Kind{audit.KindAdmission}, Module: v.name})
+		found := decisions(d.t, d.audit(), query.Filter{Kinds: []audit.Kind{audit.KindAdmission}, Module: v.name})
 		if len(found) != 1 || (found[0].Outcome == "allowed") != (found[0].Reason == "") {
 			d.t.Fatalf("the log says of the admission of %s: %+v", v.name, found)
 		}

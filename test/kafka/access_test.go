@@ -18,7 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
-	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/internal/kafkatest"
 )
 
@@ -54,7 +54,7 @@ func service(t *testing.T, mechanism string) string {
 func principalOf(t *testing.T, g *gateway, topic string) string {
 	t.Helper()
 	var all []string
-	for _, d := range g.decisions(t, audit.Filter{Topic: topic}) {
+	for _, d := range g.decisions(t, query.Filter{Topic: topic}) {
 		all = append(all, d.Principal+" "+d.Outcome)
 	}
 	slices.Sort(all)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 )
 
 // TestStoredBatchesAreTheDecidedOnes: what a broker does to batches on its own accord does not keep `audit compare` from
@@ -29,12 +29,12 @@ func TestStoredBatchesAreTheDecidedOnes(t *testing.T) {
 				send(t, through(shared).client(t, kgo.ProducerBatchCompression(kgo.Lz4Compression())), records(to, 0, values...)...)
 				send(t, through(shared).client(t, kgo.DisableIdempotentWrite()), records(to, 0, values...)...)
 				eventually(t, "the fate of every batch is known", func() bool {
-					return unresolved(shared.decisions(t, audit.Filter{Topic: to, ByBatch: true})) == 0
+					return unresolved(shared.decisions(t, query.Filter{Topic: to, ByBatch: true})) == 0
 				})
 
 				compared := map[string]int{}
-				for _, d := range shared.decisions(t, audit.Filter{Topic: to, ByBatch: true}) {
-					if d.Batch.State != audit.StateStored {
+				for _, d := range shared.decisions(t, query.Filter{Topic: to, ByBatch: true}) {
+					if d.Batch.State != query.StateStored {
 						continue
 					}
 					for _, addr := range []string{shared.addr, cluster.Bootstrap()[0]} {

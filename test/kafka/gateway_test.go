@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/internal/kafkatest"
 )
 
@@ -274,12 +274,12 @@ func allFree(first, n int) bool {
 }
 
 // decisions are what the gateway's log says, read from its files as an auditor would.
-func (g *gateway) decisions(t *testing.T, f audit.Filter) []audit.Decision {
+func (g *gateway) decisions(t *testing.T, f query.Filter) []query.Decision {
 	t.Helper()
-	r := must(audit.OpenReader(filepath.Join(g.dir, "data", "audit")))(t)
+	r := must(query.Open(filepath.Join(g.dir, "data", "audit")))(t)
 	defer r.Close()
 
-	var out []audit.Decision
+	var out []query.Decision
 	for d, err := range r.Query(t.Context(), f) {
 		if err != nil {
 			t.Fatal(err)
@@ -291,10 +291,10 @@ func (g *gateway) decisions(t *testing.T, f audit.Filter) []audit.Decision {
 }
 
 // unresolved counts the batches of a topic that were forwarded and of which nobody knows yet what became.
-func unresolved(batches []audit.Decision) int {
+func unresolved(batches []query.Decision) int {
 	n := 0
 	for _, d := range batches {
-		if d.Batch != nil && d.Batch.State == audit.StateUnknown {
+		if d.Batch != nil && d.Batch.State == query.StateUnknown {
 			n++
 		}
 	}
@@ -307,14 +307,14 @@ func everyRecordIsDecided(t *testing.T, topic string, gateways ...*gateway) {
 	t.Helper()
 	for _, g := range gateways {
 		eventually(t, "the fate of every batch of "+topic+" is known", func() bool {
-			return unresolved(g.decisions(t, audit.Filter{Topic: topic, ByBatch: true})) == 0
+			return unresolved(g.decisions(t, query.Filter{Topic: topic, ByBatch: true})) == 0
 		})
 	}
 
 	count := map[position]int{}
 	for _, g := range gateways {
-		for _, d := range g.decisions(t, audit.Filter{Topic: topic}) {
-			if d.Offset >= 0 && d.Batch.State == audit.StateStored {
+		for _, d := range g.decisions(t, query.Filter{Topic: topic}) {
+			if d.Offset >= 0 && d.Batch.State == query.StateStored {
 				for i := range int64(max(d.Count, 1)) {
 					count[position{d.Partition, d.Offset + i}]++
 				}

@@ -23,7 +23,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/oauth"
 
-	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/internal/kafkatest"
 )
 
@@ -164,7 +164,7 @@ func TestTokensSayWhoClientsAre(t *testing.T) {
 
 	for _, g := range []*gateway{passing, ending} {
 		who := map[string]int{}
-		for _, d := range g.decisions(t, audit.Filter{}) {
+		for _, d := range g.decisions(t, query.Filter{}) {
 			if d.Principal != "" {
 				who[d.Principal+" "+d.Outcome]++
 			}

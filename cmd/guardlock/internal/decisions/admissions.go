@@ -6,14 +6,15 @@ import (
 	"strings"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 )
 
 // admissionOf finds the entry that let a module of a batch run: the last one before
 // the batch, of the same module, under the same policy and, where the batch had one
 // module only, with the same grant.
-func admissionOf(ctx context.Context, r *audit.Reader, d audit.Decision, m audit.ModuleRef) (audit.Decision, bool, error) {
-	f := audit.Filter{
+func admissionOf(ctx context.Context, r *query.Reader, d query.Decision, m audit.ModuleRef) (query.Decision, bool, error) {
+	f := query.Filter{
 		Kinds:   []audit.Kind{audit.KindAdmission},
 		Module:  m.Digest.String(),
 		Outcome: "allowed",
@@ -22,14 +23,14 @@ func admissionOf(ctx context.Context, r *audit.Reader, d audit.Decision, m audit
 	}
 	for found, err := range r.Query(ctx, f) {
 		if err != nil {
-			return audit.Decision{}, false, err
+			return query.Decision{}, false, err
 		}
 		if found.Control.Module.Name == m.Name && found.Control.Revision == d.Batch.PolicyRevision && (len(d.Batch.Modules) > 1 || hasGrant(found.Control, d.Batch.GrantDigest)) {
 			return found, true, nil
 		}
 	}
 
-	return audit.Decision{}, false, nil
+	return query.Decision{}, false, nil
 }
 
 // hasGrant reports whether the approvals of an admission are for a grant.
@@ -43,7 +44,7 @@ func hasGrant(c *audit.ControlEntry, grant audit.Digest) bool {
 }
 
 // writeAdmissions says who let the modules of a batch run.
-func writeAdmissions(ctx context.Context, w io.Writer, r *audit.Reader, d audit.Decision) error {
+func writeAdmissions(ctx context.Context, w io.Writer, r *query.Reader, d query.Decision) error {
 	if d.Batch == nil {
 		return nil
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/kafka"
 	"github.com/guardlock/guardlock/gateway"
@@ -100,7 +101,7 @@ func (c *auditCompareCommand) run(cmd *cobra.Command, id string) error {
 }
 
 // decision looks the decision up and reads the key that it was made under.
-func (c *auditCompareCommand) decision(ctx context.Context, id string) (d audit.Decision, key [32]byte, err error) {
+func (c *auditCompareCommand) decision(ctx context.Context, id string) (d query.Decision, key [32]byte, err error) {
 	r, err := openAudit(c.dir)
 	if err != nil {
 		return d, key, err
@@ -112,7 +113,7 @@ func (c *auditCompareCommand) decision(ctx context.Context, id string) (d audit.
 	switch {
 	case d.Batch == nil:
 		return d, key, exit.Usagef("comparing %s: it is about no batch, but about %s", id, d.Kind)
-	case d.Batch.State != audit.StateStored || d.Batch.BaseOffset < 0:
+	case d.Batch.State != query.StateStored || d.Batch.BaseOffset < 0:
 		return d, key, exit.NotFoundf("comparing %s: its batch is not known to be stored (%s)", id, d.Batch.State)
 	case !d.Batch.HasMAC():
 		return d, key, exit.NotFoundf("comparing %s: the log has no evidence of its batch", id)
@@ -135,7 +136,7 @@ func (c *auditCompareCommand) decision(ctx context.Context, id string) (d audit.
 }
 
 // stored reads the batch as its producer, or the gateway, sent it.
-func (c *auditCompareCommand) stored(ctx context.Context, d audit.Decision) ([]byte, error) {
+func (c *auditCompareCommand) stored(ctx context.Context, d query.Decision) ([]byte, error) {
 	client, err := c.client.Connect(ctx, nil, kgo.ClientID(gateway.AuditClientID))
 	if err != nil {
 		return nil, err
@@ -205,7 +206,7 @@ func fetchAt(ctx context.Context, client *kgo.Client, t kadm.TopicDetail, p kadm
 	return got.RecordBatches, nil
 }
 
-func sameAsDecided(b *audit.BatchInfo, key [32]byte, batch []byte) bool {
+func sameAsDecided(b *query.BatchInfo, key [32]byte, batch []byte) bool {
 	evidence := pipeline.EvidenceOf(batch, b.Evidence)
 	return evidence != nil && b.CheckMAC(key, evidence) && recordbatch.Intact(batch)
 }
@@ -213,7 +214,7 @@ func sameAsDecided(b *audit.BatchInfo, key [32]byte, batch []byte) bool {
 func writeSame(w io.Writer, c *comparison) error {
 	f := &fieldWriter{w: w, p: cli.PaletteFor(w)}
 	f.field("decision", "%s", c.DecisionID)
-	f.field("batch", "%s, %s", coordinateText(audit.Coordinate{Cluster: c.Cluster, Topic: c.Topic, Partition: c.Partition, Offset: c.BaseOffset}), cli.Count(c.Records, "record"))
+	f.field("batch", "%s, %s", coordinateText(query.Coordinate{Cluster: c.Cluster, Topic: c.Topic, Partition: c.Partition, Offset: c.BaseOffset}), cli.Count(c.Records, "record"))
 	covered := "every byte is what the gateway forwarded"
 	if c.Evidence == audit.EvidenceHeader.String() {
 		covered = "producer, sequence, times, count and checksum are what the gateway forwarded"

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/exit"
 )
@@ -40,8 +41,8 @@ func registerAuditDir(cmd *cobra.Command, dir *string) {
 	cmd.Flags().StringVarP(dir, "dir", "d", defaultAuditDir, "`DIRECTORY` of the audit log")
 }
 
-func openAudit(dir string) (*audit.Reader, error) {
-	r, err := audit.OpenReader(dir)
+func openAudit(dir string) (*query.Reader, error) {
+	r, err := query.Open(dir)
 	if err != nil {
 		return nil, auditError(dir, err)
 	}

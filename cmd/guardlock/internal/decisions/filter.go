@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/internal/exit"
@@ -50,8 +51,8 @@ func (f *auditFilterFlags) register(cmd *cobra.Command) {
 	fl.StringSliceVar(&f.kinds, "kind", nil, "of this kind: record, admission, config, admin, start, stop, open")
 }
 
-func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (audit.Filter, error) {
-	out := audit.Filter{Cluster: f.cluster, Topic: f.topic, Module: f.module, Principal: f.principal, ClientID: f.clientID,
+func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (query.Filter, error) {
+	out := query.Filter{Cluster: f.cluster, Topic: f.topic, Module: f.module, Principal: f.principal, ClientID: f.clientID,
 		Outcome: f.outcome, Reason: f.reason}
 	if err := f.caller(&out); err != nil {
 		return out, err
@@ -84,7 +85,7 @@ func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (audit.Filt
 }
 
 // caller reads what is asked about the client's connection.
-func (f *auditFilterFlags) caller(out *audit.Filter) (err error) {
+func (f *auditFilterFlags) caller(out *query.Filter) (err error) {
 	if f.source != "" {
 		if out.Source, err = gateway.ParseSource(f.source); err != nil {
 			return exit.Usagef("--source %w", err)

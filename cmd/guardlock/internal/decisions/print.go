@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/config"
 )
@@ -45,7 +46,7 @@ func newDecisionPrinter(w io.Writer, json, wide bool) *decisionPrinter {
 
 func (o *decisionPrinter) flush() error { return o.w.Flush() }
 
-func (o *decisionPrinter) print(d audit.Decision) error {
+func (o *decisionPrinter) print(d query.Decision) error {
 	o.printed++
 	if o.json {
 		return cli.PrintJSONLine(o.w, d)
@@ -103,7 +104,7 @@ func outcomeText(p cli.Palette, outcome string) string {
 }
 
 // whatOf is what a row is about: a record's place, a batch, or a subject.
-func whatOf(d audit.Decision) string {
+func whatOf(d query.Decision) string {
 	if d.Control != nil {
 		return d.Kind.String() + " " + d.Control.Subject
 	}
@@ -116,7 +117,7 @@ func whatOf(d audit.Decision) string {
 
 // coordinateText spells topic/partition@offset; the offset is left out where
 // the record has none.
-func coordinateText(c audit.Coordinate) string {
+func coordinateText(c query.Coordinate) string {
 	place := fmt.Sprintf("%s/%d", topicText(c.Cluster, c.Topic), c.Partition)
 	if c.Offset < 0 {
 		return place

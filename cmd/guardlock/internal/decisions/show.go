@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/exit"
 )
@@ -52,9 +53,9 @@ func runAuditShow(cmd *cobra.Command, dir, id string) error {
 	return writeAdmissions(cmd.Context(), cmd.OutOrStdout(), r, d)
 }
 
-func lookUp(ctx context.Context, r *audit.Reader, dir, id string) (audit.Decision, error) {
+func lookUp(ctx context.Context, r *query.Reader, dir, id string) (query.Decision, error) {
 	if _, err := audit.ParseDecisionID(id); err != nil {
-		return audit.Decision{}, exit.WithHint(exit.WithCode(err, exit.Usage), "copy it whole from the producer's error, or from `guardlock audit query`")
+		return query.Decision{}, exit.WithHint(exit.WithCode(err, exit.Usage), "copy it whole from the producer's error, or from `guardlock audit query`")
 	}
 	d, err := r.Lookup(ctx, id)
 	if errors.Is(err, audit.ErrNotFound) {
@@ -81,7 +82,7 @@ func (f *fieldWriter) field(name, format string, args ...any) {
 	_, f.err = fmt.Fprintf(f.w, "%s %s\n", f.p.Bold(fmt.Sprintf("%-10s", name)), cli.Printable(value))
 }
 
-func writeDecision(w io.Writer, d audit.Decision) error {
+func writeDecision(w io.Writer, d query.Decision) error {
 	f := &fieldWriter{w: w, p: cli.PaletteFor(w)}
 	f.field("decision", "%s", d.ID)
 	f.field("kind", "%s", d.Kind)
@@ -107,7 +108,7 @@ func writeControl(f *fieldWriter, c *audit.ControlEntry) {
 	}
 }
 
-func writeRecord(f *fieldWriter, d audit.Decision) {
+func writeRecord(f *fieldWriter, d query.Decision) {
 	b := d.Batch
 	f.field("cluster", "%s", d.Cluster)
 	f.field("record", "%s", coordinateText(d.Coordinate))

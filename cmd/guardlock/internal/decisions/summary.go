@@ -11,7 +11,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 )
 
@@ -47,7 +47,7 @@ func newAuditSummaryCommand() *cobra.Command {
 	return cmd
 }
 
-func writeTotals(w io.Writer, t audit.Totals) error {
+func writeTotals(w io.Writer, t query.Totals) error {
 	fmt.Fprintf(w, "%s records in %s batches, %s other entries\n", humanize.Comma(t.Decisions), humanize.Comma(t.Batches), humanize.Comma(t.Controls))
 	for _, part := range []struct {
 		title  string

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/exit"
 )
@@ -72,8 +73,8 @@ func (c *auditTailCommand) run(cmd *cobra.Command, _ []string) error {
 // nothing is lost in between. Times may repeat and ids do not: the last id
 // tells what was shown already.
 type tail struct {
-	reader *audit.Reader
-	filter audit.Filter
+	reader *query.Reader
+	filter query.Filter
 	out    *decisionPrinter
 	since  time.Time
 	last   audit.DecisionID
@@ -85,7 +86,7 @@ func (t *tail) past(ctx context.Context, lines int) error {
 	}
 	f := t.filter
 	f.Limit, f.Reverse = lines, true
-	var rows []audit.Decision
+	var rows []query.Decision
 	for d, err := range t.reader.Query(ctx, f) {
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/kafka"
 )
@@ -169,16 +170,16 @@ func (t *tour) lookup(ctx context.Context, r *kgo.Record) error {
 	return nil
 }
 
-func (t *tour) decisionAt(ctx context.Context, r *kgo.Record) (audit.Decision, error) {
+func (t *tour) decisionAt(ctx context.Context, r *kgo.Record) (query.Decision, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		for d, err := range t.stack.Decisions().Query(ctx, audit.Filter{Topic: r.Topic, Partition: &r.Partition, Offset: &r.Offset, Limit: 1}) {
+		for d, err := range query.New(t.stack.Decisions().Reader()).Query(ctx, query.Filter{Topic: r.Topic, Partition: &r.Partition, Offset: &r.Offset, Limit: 1}) {
 			return d, err
 		}
 		select {
 		case <-ctx.Done():
-			return audit.Decision{}, fmt.Errorf("no decision is bound to %s %d@%d", r.Topic, r.Partition, r.Offset)
+			return query.Decision{}, fmt.Errorf("no decision is bound to %s %d@%d", r.Topic, r.Partition, r.Offset)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -207,7 +208,7 @@ func (t *tour) rejected(ctx context.Context) error {
 	why := kafka.NewReported(answer.Message, answer.Named[0], 0)
 	fmt.Fprintf(t.out, "  client got %s\n", t.palette.Red(fmt.Sprintf("%s: %s (decision %s)", kafka.ErrorName(sent.Err), why.Message, why.Decision)))
 
-	for d, err := range t.stack.Decisions().Query(ctx, audit.Filter{Topic: r.topic, Outcome: "rejected", Reverse: true, Limit: 1}) {
+	for d, err := range query.New(t.stack.Decisions().Reader()).Query(ctx, query.Filter{Topic: r.topic, Outcome: "rejected", Reverse: true, Limit: 1}) {
 		if err != nil {
 			return err
 		}
@@ -226,7 +227,7 @@ func (t *tour) counts(ctx context.Context) error {
 	t.heading("5. All decisions")
 	tb := cli.NewTable("MODULE", "TOPIC", "OUTCOME", "RECORDS")
 	for _, m := range demoModules {
-		totals, err := t.stack.Decisions().Summarize(ctx, audit.Filter{Topic: m.topics[0], Kinds: []audit.Kind{audit.KindBatch}})
+		totals, err := query.New(t.stack.Decisions().Reader()).Summarize(ctx, query.Filter{Topic: m.topics[0], Kinds: []audit.Kind{audit.KindBatch}})
 		if err != nil {
 			return err
 		}

@@ -1,10 +1,12 @@
-package audit
+package query
 
 import (
 	"context"
 	"fmt"
 	"iter"
 	"time"
+
+	"github.com/guardlock/guardlock/audit"
 )
 
 const (
@@ -64,25 +66,25 @@ func (t *follower) run(ctx context.Context, f Filter) error {
 
 // firstToFollow returns the sequence number that following begins with.
 func (r *Reader) firstToFollow(f Filter) (uint64, error) {
-	segs, err := r.refresh()
+	segs, err := r.Refresh()
 	if err != nil || len(segs) == 0 || !f.From.IsZero() {
 		return 1, err
 	}
-	v := segs[len(segs)-1].idx.view()
-	return v.next, nil
+	v := segs[len(segs)-1].Idx.View()
+	return v.Next, nil
 }
 
 // step gives out what is new. It returns false when whoever reads the stream
 // has had enough.
 func (t *follower) step(ctx context.Context) (bool, error) {
-	segs, err := t.reader.refresh()
+	segs, err := t.reader.Refresh()
 	if err != nil {
 		return false, err
 	}
 
 	for _, s := range segs {
-		if s.seal != nil && (s.seal.nextSeq <= t.next || !t.matcher.segment(s.seal)) {
-			t.next = max(t.next, s.seal.nextSeq)
+		if s.Seal != nil && (s.Seal.NextSeq <= t.next || !t.matcher.segment(s.Seal)) {
+			t.next = max(t.next, s.Seal.NextSeq)
 			continue
 		}
 
@@ -100,18 +102,18 @@ func (t *follower) step(ctx context.Context) (bool, error) {
 
 // segment gives out one segment's entries from t.next on. It returns false if
 // it stopped before the end.
-func (t *follower) segment(ctx context.Context, s *indexed) (bool, error) {
-	sc, err := t.reader.scanner(s)
+func (t *follower) segment(ctx context.Context, s *audit.Indexed) (bool, error) {
+	sc, err := t.reader.Scanner(s)
 	if err != nil {
 		return false, err
 	}
 
-	defer sc.close()
-	for i := max(sc.view.frameOf(t.next), 0); i < len(sc.view.frames); i++ {
+	defer sc.Close()
+	for i := max(sc.View.FrameOf(t.next), 0); i < len(sc.View.Frames); i++ {
 		if ctx.Err() != nil {
 			return false, fmt.Errorf("following audit log: %w", ctx.Err())
 		}
-		if more, err := sc.frame(i, false, t.item); err != nil || !more {
+		if more, err := sc.Frame(i, false, t.item); err != nil || !more {
 			return false, err
 		}
 	}
@@ -120,15 +122,15 @@ func (t *follower) segment(ctx context.Context, s *indexed) (bool, error) {
 }
 
 // item gives out one entry, or stops at one whose binding may still come.
-func (t *follower) item(it *item) (bool, error) {
-	if it.seq < t.next {
+func (t *follower) item(it *audit.Item) (bool, error) {
+	if it.Seq < t.next {
 		return true, nil
 	}
-	if it.kind == KindBatch && it.batch.Outcome.Forwards() && t.matcher.batch(it.batch) && t.hold(it) {
+	if it.Kind == audit.KindBatch && it.Batch.Outcome.Forwards() && t.matcher.batch(it.Batch) && t.hold(it) {
 		return false, nil
 	}
 
-	t.next = it.seq + 1
+	t.next = it.Seq + 1
 	t.matcher.rows(it, func(d Decision) bool {
 		t.left--
 		t.enough = !t.yield(d) || t.left == 0
@@ -138,12 +140,12 @@ func (t *follower) item(it *item) (bool, error) {
 	return !t.enough, nil
 }
 
-func (t *follower) hold(it *item) bool {
-	if _, ok := it.bound(""); ok {
+func (t *follower) hold(it *audit.Item) bool {
+	if _, ok := it.Bound(""); ok {
 		return false
 	}
-	if t.held != it.seq {
-		t.held = it.seq
+	if t.held != it.Seq {
+		t.held = it.Seq
 		t.since = time.Now()
 	}
 

@@ -1,27 +1,36 @@
-package audit
+// Package query answers questions about decisions from the files of a log: which
+// match, which is at an offset, how many there are, which come next. A row is one
+// record; package audit keeps one entry for a batch.
+//
+// Nothing here needs a key or writes anything, and all of it may be used beside a
+// gateway that is writing: then it sees what is durable. Errors are audit's.
+package query
 
 import (
 	"context"
 	"errors"
 	"iter"
 	"slices"
+
+	"github.com/guardlock/guardlock/audit"
 )
 
-// Query streams the decisions that match, oldest first unless f.Reverse. An
-// error ends the stream.
-func (l *Log) Query(ctx context.Context, f Filter) iter.Seq2[Decision, error] {
-	return l.reader.Query(ctx, f)
+// Reader answers questions from a log's entries. Its methods are safe for
+// concurrent use.
+type Reader struct{ *audit.Reader }
+
+// Open opens the log in dir for reading. It needs no key, writes nothing,
+// and may be used beside a gateway that is writing: then it sees what is durable.
+func Open(dir string) (*Reader, error) {
+	r, err := audit.OpenReader(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{r}, nil
 }
 
-// Summarize counts the decisions that match.
-func (l *Log) Summarize(ctx context.Context, f Filter) (Totals, error) {
-	return l.reader.Summarize(ctx, f)
-}
-
-// Lookup returns the decision with an id, ErrNotFound if there is none.
-func (l *Log) Lookup(ctx context.Context, id string) (Decision, error) {
-	return l.reader.Lookup(ctx, id)
-}
+// New answers from what r reads.
+func New(r *audit.Reader) *Reader { return &Reader{r} }
 
 // Query streams the decisions that match, oldest first unless f.Reverse. An
 // error ends the stream.
@@ -53,13 +62,13 @@ func (r *Reader) query(ctx context.Context, f Filter, yield func(Decision) bool)
 		return r.byCoordinate(m, yield)
 	}
 
-	return r.scan(ctx, m, func(it *item) (bool, error) { return m.rows(it, yield), nil })
+	return r.Scan(ctx, m.f.Reverse, m.segment, func(it *audit.Item) (bool, error) { return m.rows(it, yield), nil })
 }
 
 // Lookup returns the decision with an id, ErrNotFound if there is none. The id
 // of a whole batch gives the row of that batch.
 func (r *Reader) Lookup(ctx context.Context, id string) (Decision, error) {
-	parsed, err := ParseDecisionID(id)
+	parsed, err := audit.ParseDecisionID(id)
 	if err != nil {
 		return Decision{}, err
 	}
@@ -67,16 +76,16 @@ func (r *Reader) Lookup(ctx context.Context, id string) (Decision, error) {
 	for d, err := range r.Query(ctx, Filter{DecisionID: id, ByBatch: parsed.Index < 0}) {
 		return d, err
 	}
-	return Decision{}, ErrNotFound
+	return Decision{}, audit.ErrNotFound
 }
 
 func (r *Reader) byID(m *matcher, yield func(Decision) bool) error {
-	err := r.at(m.id.Seq, func(it *item) {
-		if it.node == m.id.Node {
+	err := r.At(m.id.Seq, func(it *audit.Item) {
+		if it.Node == m.id.Node {
 			m.rows(it, yield)
 		}
 	})
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, audit.ErrNotFound) {
 		return nil
 	}
 
@@ -87,12 +96,12 @@ func (r *Reader) byID(m *matcher, yield func(Decision) bool) error {
 // There is more than one where a topic was made anew under its old name, and
 // where clusters have topics of the same name.
 func (r *Reader) byCoordinate(m *matcher, yield func(Decision) bool) error {
-	segs, err := r.refresh()
+	segs, err := r.Refresh()
 	if err != nil {
 		return err
 	}
 
-	found, err := r.covering(segs, coord{m.f.Cluster, m.f.Topic, *m.f.Partition}, *m.f.Offset)
+	found, err := r.Covering(segs, audit.Coord{Cluster: m.f.Cluster, Topic: m.f.Topic, Partition: *m.f.Partition}, *m.f.Offset)
 	if err != nil {
 		return err
 	}
@@ -102,7 +111,7 @@ func (r *Reader) byCoordinate(m *matcher, yield func(Decision) bool) error {
 
 	for _, b := range found {
 		more := true
-		err := r.atIn(segs, b.seq, func(it *item) {
+		err := r.AtIn(segs, b.Seq, func(it *audit.Item) {
 			more = m.rows(it, func(d Decision) bool { return !d.stands(&b, *m.f.Offset) || yield(d) })
 		})
 		if err != nil || !more {
@@ -113,33 +122,16 @@ func (r *Reader) byCoordinate(m *matcher, yield func(Decision) bool) error {
 	return nil
 }
 
-func (r *Reader) covering(segs []*indexed, at coord, offset int64) ([]bind, error) {
-	var found []bind
-	for _, s := range segs {
-		if s.seal != nil && !s.seal.covers(at, offset) {
-			continue
-		}
-		x, err := r.indexOf(s)
-		if err != nil {
-			return nil, err
-		}
-
-		found = append(found, x.covering(at, offset)...)
-	}
-
-	return found, nil
-}
-
 // stands reports whether the row is that of the record at an offset which the
 // binding covers. A row by batch is.
-func (d *Decision) stands(b *bind, offset int64) bool {
+func (d *Decision) stands(b *audit.Bind, offset int64) bool {
 	switch {
 	case d.Index < 0:
 		return true
-	case b.route == "":
+	case b.Route == "":
 		return d.Offset == offset
 	default:
-		return d.Routed != nil && d.Routed.Topic == b.route && d.Routed.Offset == offset
+		return d.Routed != nil && d.Routed.Topic == b.Route && d.Routed.Offset == offset
 	}
 }
 
@@ -184,7 +176,7 @@ func (r *Reader) Summarize(ctx context.Context, f Filter) (Totals, error) {
 		return t, nil
 	}
 
-	return t, r.scan(ctx, m, func(it *item) (bool, error) {
+	return t, r.Scan(ctx, false, m.segment, func(it *audit.Item) (bool, error) {
 		t.item(m, it)
 		return true, nil
 	})
@@ -196,19 +188,19 @@ func (t *Totals) row(d *Decision) {
 		return
 	}
 	t.Batches++
-	t.add(d.Cluster, d.Topic, &fate{outcome: d.Outcome, reason: d.Reason, module: d.Module}, 1)
+	t.add(d.Cluster, d.Topic, &audit.Fate{Outcome: d.Outcome, Reason: d.Reason, Module: d.Module}, 1)
 }
 
 // item counts an entry by its rulings, without looking at each record.
-func (t *Totals) item(m *matcher, it *item) {
-	if it.kind != KindBatch {
-		if m.control(it.control) {
+func (t *Totals) item(m *matcher, it *audit.Item) {
+	if it.Kind != audit.KindBatch {
+		if m.control(it.Control) {
 			t.Controls++
 		}
 		return
 	}
 
-	e := it.batch
+	e := it.Batch
 	if !m.batch(e) {
 		return
 	}
@@ -219,10 +211,10 @@ func (t *Totals) item(m *matcher, it *item) {
 	}
 
 	if len(e.Runs) == 0 {
-		counts[0] = int64(e.decisions())
+		counts[0] = int64(e.Decisions())
 	}
 	before := t.Decisions
-	for i, f := range e.fates() {
+	for i, f := range e.Fates() {
 		if counts[i] > 0 && m.fate(&f) {
 			t.add(e.Cluster, e.Topic, &f, counts[i])
 		}
@@ -233,22 +225,22 @@ func (t *Totals) item(m *matcher, it *item) {
 	}
 }
 
-func (t *Totals) add(cluster, topic string, f *fate, n int64) {
+func (t *Totals) add(cluster, topic string, f *audit.Fate, n int64) {
 	t.Decisions += n
-	t.Outcomes[f.outcome] += n
+	t.Outcomes[f.Outcome] += n
 	if t.Topics[cluster] == nil {
 		t.Topics[cluster] = make(map[string]int64)
 	}
 
 	t.Topics[cluster][topic] += n
-	if f.reason != "" {
-		t.Reasons[f.reason] += n
+	if f.Reason != "" {
+		t.Reasons[f.Reason] += n
 	}
 
-	if f.module == nil {
+	if f.Module == nil {
 		t.Modules[""] += n
 		return
 	}
 
-	t.Modules[f.module.Name] += n
+	t.Modules[f.Module.Name] += n
 }

@@ -1,0 +1,243 @@
+package query
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/guardlock/guardlock/audit"
+)
+
+// State says how far a batch came.
+type State string
+
+// The states of a batch.
+const (
+	StateStored       State = "stored"        // the broker confirmed it
+	StateRefused      State = "refused"       // forwarded, but the broker answered an error
+	StateNotForwarded State = "not_forwarded" // the gateway refused it
+	StateUnknown      State = "unknown"       // forwarded, no answer known
+)
+
+// Coordinate is a record's place. Offset is -1 where it has none or none is known.
+type Coordinate struct {
+	Cluster   string
+	Topic     string
+	Partition int32
+	Offset    int64
+}
+
+// Decision is one row of a query: what became of one record (or, by batch, of
+// one batch), or one control entry.
+type Decision struct {
+	ID   audit.DecisionID
+	Kind audit.Kind
+	Time time.Time
+	Coordinate
+	Index   int           // in the batch; -1 for a whole batch
+	Count   int           // records that the row stands for; as claimed, where the batch was refused unread
+	Outcome string        // what became of the record
+	Verdict audit.Verdict // on the record; means nothing for a whole batch
+	Reason  string
+	Module  *audit.ModuleRef // that decided; nil if none did, or more than one passed the record
+	Routed  *Coordinate      // where a routed record went
+	audit.Caller
+	Batch   *BatchInfo          // shared by the rows of a batch: not to be changed
+	Control *audit.ControlEntry // nil for records
+}
+
+// BatchInfo is what the rows of one batch share.
+type BatchInfo struct {
+	Seq uint64
+	audit.Authority
+	TopicID [16]byte
+	audit.Producer
+	audit.Payload
+	Outcome    audit.Outcome
+	Reason     string
+	State      State
+	BaseOffset int64 // -1 if none is known
+	AppendTime time.Time
+	ErrorCode  int16
+	Recovered  bool
+	Evidence   audit.Evidence // if HasMAC
+	mac        audit.MACID
+}
+
+// CheckMAC reports whether evidence, the part of a batch that b.Evidence names,
+// is what was forwarded, under the audit key.
+func (b *BatchInfo) CheckMAC(key [32]byte, evidence []byte) bool {
+	return b.mac.Check(key, evidence)
+}
+
+// HasMAC reports whether the entry has a MAC.
+func (b *BatchInfo) HasMAC() bool { return b.mac.Made() }
+
+// errEmptyRow means that a row is neither of a batch nor of a control entry.
+var errEmptyRow = errors.New("decision has neither batch nor control entry")
+
+// MarshalJSON gives the stable form that --json prints.
+func (d Decision) MarshalJSON() ([]byte, error) {
+	switch {
+	case d.Control != nil:
+		return json.Marshal(controlJSON{d.ID, d.Kind, d.Time, d.Control.Subject, optionalModule(d.Control.Module),
+			d.Control.Principal, d.Control.Outcome, d.Control.Reason, d.Control.Revision, d.Control.Steps})
+	case d.Batch != nil:
+		return json.Marshal(d.record())
+	}
+	return nil, errEmptyRow
+}
+
+func optionalModule(m audit.ModuleRef) *audit.ModuleRef {
+	if m == (audit.ModuleRef{}) {
+		return nil
+	}
+	return &m
+}
+
+type controlJSON struct {
+	ID        audit.DecisionID `json:"decision_id"`
+	Kind      audit.Kind       `json:"kind"`
+	Time      time.Time        `json:"time"`
+	Subject   string           `json:"subject"`
+	Module    *audit.ModuleRef `json:"module,omitempty"`
+	Principal string           `json:"principal,omitempty"`
+	Outcome   string           `json:"outcome"`
+	Reason    string           `json:"reason,omitempty"`
+	Revision  string           `json:"revision,omitempty"`
+	Steps     []audit.Step     `json:"steps,omitempty"`
+}
+
+type recordJSON struct {
+	ID        audit.DecisionID `json:"decision_id"`
+	Kind      audit.Kind       `json:"kind"`
+	Time      time.Time        `json:"time"`
+	Cluster   string           `json:"cluster"`
+	Topic     string           `json:"topic"`
+	Partition int32            `json:"partition"`
+	Offset    *int64           `json:"offset"`
+	Index     *int             `json:"index"`
+	Count     int              `json:"count"`
+	Outcome   string           `json:"outcome"`
+	Verdict   *audit.Verdict   `json:"verdict,omitempty"`
+	Reason    string           `json:"reason,omitempty"`
+	Module    *audit.ModuleRef `json:"module"`
+	Routed    *coordinateJSON  `json:"routed,omitempty"`
+	Principal string           `json:"principal"`
+	ClientID  string           `json:"client_id"`
+	Source    string           `json:"source"`
+	ConnID    uint64           `json:"connection"`
+	TLS       audit.TLS        `json:"tls,omitzero"`
+	Policy    string           `json:"policy_revision"`
+	Grant     audit.Digest     `json:"grant_digest"`
+	Batch     *batchJSON       `json:"batch"`
+}
+
+type coordinateJSON struct {
+	Cluster   string `json:"cluster"`
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    *int64 `json:"offset"`
+}
+
+type batchJSON struct {
+	Seq           uint64            `json:"seq"`
+	Records       int               `json:"records"`
+	Outcome       audit.Outcome     `json:"outcome"`
+	Reason        string            `json:"reason,omitempty"`
+	State         State             `json:"state"`
+	BaseOffset    *int64            `json:"base_offset"`
+	AppendTime    time.Time         `json:"append_time,omitzero"`
+	ErrorCode     int16             `json:"error_code"`
+	Recovered     bool              `json:"recovered"`
+	Modules       []audit.ModuleRef `json:"modules"`
+	Codec         string            `json:"codec"`
+	BytesIn       int               `json:"bytes_in"`
+	BytesOut      int               `json:"bytes_out"`
+	ProducerID    int64             `json:"producer_id"`
+	ProducerEpoch int16             `json:"producer_epoch"`
+	BaseSequence  int32             `json:"base_sequence"`
+	TopicID       string            `json:"topic_id,omitempty"`
+	MAC           string            `json:"mac,omitempty"`
+	Evidence      string            `json:"evidence,omitempty"`
+}
+
+func (d *Decision) record() recordJSON {
+	r := recordJSON{
+		ID:        d.ID,
+		Kind:      d.Kind,
+		Time:      d.Time,
+		Cluster:   d.Cluster,
+		Topic:     d.Topic,
+		Partition: d.Partition,
+		Offset:    orNull(d.Offset),
+		Count:     d.Count,
+		Outcome:   d.Outcome,
+		Reason:    d.Reason,
+		Module:    d.Module,
+		Principal: d.Principal,
+		ClientID:  d.ClientID,
+		Source:    d.Source,
+		ConnID:    d.ConnID,
+		TLS:       d.TLS,
+		Policy:    d.Batch.PolicyRevision,
+		Grant:     d.Batch.GrantDigest,
+		Batch:     d.Batch.json(),
+	}
+
+	if d.Index >= 0 {
+		r.Index = &d.Index
+		r.Verdict = &d.Verdict
+	}
+
+	if d.Routed != nil {
+		r.Routed = &coordinateJSON{d.Routed.Cluster, d.Routed.Topic, d.Routed.Partition, orNull(d.Routed.Offset)}
+	}
+	return r
+}
+
+func orNull(offset int64) *int64 {
+	if offset < 0 {
+		return nil
+	}
+	return &offset
+}
+
+func (b *BatchInfo) json() *batchJSON {
+	j := &batchJSON{
+		Seq:           b.Seq,
+		Records:       b.Records,
+		Outcome:       b.Outcome,
+		Reason:        b.Reason,
+		State:         b.State,
+		BaseOffset:    orNull(b.BaseOffset),
+		AppendTime:    b.AppendTime,
+		ErrorCode:     b.ErrorCode,
+		Recovered:     b.Recovered,
+		Modules:       b.Modules,
+		Codec:         codecName(b.Codec),
+		BytesIn:       b.BytesIn,
+		BytesOut:      b.BytesOut,
+		ProducerID:    b.ProducerID,
+		ProducerEpoch: b.ProducerEpoch,
+		BaseSequence:  b.BaseSequence,
+	}
+
+	if b.TopicID != [16]byte{} {
+		j.TopicID = hex.EncodeToString(b.TopicID[:])
+	}
+	if b.HasMAC() {
+		j.MAC, j.Evidence = b.mac.String(), b.Evidence.String()
+	}
+
+	return j
+}
+
+func codecName(c uint8) string {
+	names := [...]string{"none", "gzip", "snappy", "lz4", "zstd"}
+	if int(c) < len(names) {
+		return names[c]
+	}
+	return "unknown"
+}

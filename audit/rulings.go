@@ -1,0 +1,132 @@
+package audit
+
+// ReasonOtherRecord is the reason of a record that no module rejected, in a
+// batch that was refused because of another record.
+const ReasonOtherRecord = "other_record_rejected"
+
+// Fate is what became of the records with one ruling.
+type Fate struct {
+	Verdict Verdict
+	Outcome string
+	Reason  string
+	Module  *ModuleRef
+	Route   string
+}
+
+// Stretch is a run of a batch's records with its place.
+type Stretch struct {
+	Fate   *Fate
+	First  int // index in the batch as sent
+	Count  int
+	Stored int // index of the first in the batch as stored; -1 if these are taken out
+}
+
+// Fates gives the fate of each ruling, or one for all records where there is no
+// ruling.
+func (e *BatchEntry) Fates() []Fate {
+	if len(e.Rulings) == 0 {
+		v := Rejected
+		if e.Outcome <= OutcomeRouted {
+			v = Verdict(e.Outcome)
+		}
+		return []Fate{{Verdict: v, Outcome: e.Outcome.String(), Reason: e.Reason, Module: e.soleModule()}}
+	}
+
+	out := make([]Fate, len(e.Rulings))
+	for i := range e.Rulings {
+		out[i] = e.fate(&e.Rulings[i])
+	}
+	return out
+}
+
+func (e *BatchEntry) fate(r *Ruling) Fate {
+	f := Fate{
+		Verdict: r.Verdict,
+		Outcome: r.Verdict.String(),
+		Reason:  r.Reason,
+		Route:   r.Route,
+		Module:  e.soleModule(),
+	}
+
+	if r.Verdict != Passed {
+		f.Module = &e.Modules[r.Module]
+	}
+	if e.Outcome.Forwards() {
+		return f
+	}
+
+	f.Outcome = e.Outcome.String()
+	if r.Verdict != Rejected {
+		f.Reason = e.Reason
+		if e.rejects() {
+			f.Reason = ReasonOtherRecord
+		}
+	}
+
+	return f
+}
+
+// rejects reports whether a module rejected any record.
+func (e *BatchEntry) rejects() bool {
+	for i := range e.Rulings {
+		if e.Rulings[i].Verdict == Rejected {
+			return true
+		}
+	}
+	return false
+}
+
+// RefusedWhole reports whether the batch was refused before its records were
+// judged. Their number is then only what the sender claims.
+func (e *BatchEntry) RefusedWhole() bool { return len(e.Runs) == 0 && !e.Outcome.Forwards() }
+
+// Decisions is how many decisions the entry counts for.
+func (e *BatchEntry) Decisions() int {
+	if e.RefusedWhole() {
+		return 1
+	}
+	return e.Records
+}
+
+func (e *BatchEntry) soleModule() *ModuleRef {
+	if len(e.Modules) != 1 {
+		return nil
+	}
+	return &e.Modules[0]
+}
+
+// Stretches lays the runs out.
+func (e *BatchEntry) Stretches(fates []Fate) []Stretch {
+	if len(e.Runs) == 0 {
+		return []Stretch{{Fate: &fates[0], Count: e.Records}}
+	}
+	out := make([]Stretch, 0, len(e.Runs))
+	index := 0
+	stored := 0
+	takesOut := e.takesOut()
+	for _, r := range e.Runs {
+		s := Stretch{
+			Fate:   &fates[r.Ruling],
+			First:  index,
+			Count:  int(r.Count),
+			Stored: stored,
+		}
+		if takesOut && s.Fate.Verdict.withdraws() {
+			s.Stored = -1
+		} else {
+			stored += s.Count
+		}
+
+		index += s.Count
+		out = append(out, s)
+	}
+
+	return out
+}
+
+// Clone copies what rows will point to: the scanner reuses its entry.
+func (e *BatchEntry) Clone() *BatchEntry {
+	c := *e
+	c.Modules = append([]ModuleRef(nil), e.Modules...)
+	return &c
+}
