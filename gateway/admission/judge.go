@@ -133,10 +133,11 @@ func told(r policy.Reason) string {
 	return text
 }
 
-// gaveUp reports whether an error says nothing about what was asked: time ran out,
-// or the asker went away.
+// gaveUp reports whether an error says nothing about what was asked: the policy was
+// not let run, or the asker went away. A policy that used up its processor time was
+// asked: that it decided nothing is its answer.
 func gaveUp(err error) bool {
-	return errors.Is(err, policy.ErrTimeout) || errors.Is(err, policy.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return errors.Is(err, policy.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // start starts the module with what was granted, or finds it started.

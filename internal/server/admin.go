@@ -18,7 +18,12 @@ type adminPolicy struct {
 }
 
 func newAdminPolicy(engine *policy.Engine, cfg *config.Config, now func() time.Time) adminPolicy {
-	at := policy.AdminGateway{ID: cfg.Node, Version: build.Read().Version, UnboundTopics: cfg.UnboundTopics}
+	at := policy.AdminGateway{
+		ID:            cfg.Node,
+		Environment:   cfg.Environment,
+		Version:       build.Read().Version,
+		UnboundTopics: cfg.UnboundTopics,
+	}
 	return adminPolicy{engine: engine, gateway: at, now: now}
 }
 

@@ -171,6 +171,10 @@ func TestPolicyWithoutBoundsRefusesAndEndsNothing(t *testing.T) {
 	s.look()
 	s.expect("when policy cannot be decided", "policy_error")
 
+	s.policy("count([1 | some i in numbers.range(1, 20000); some j in numbers.range(1, 20000); i == j + 30000]) > 0")
+	s.look()
+	s.expect("when it takes more processor time than a decision may", "policy_error")
+
 	s.policy("true")
 	s.look()
 	s.expect("with a policy that can", old)
