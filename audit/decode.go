@@ -89,7 +89,8 @@ func (c *cursor) batch(b *BatchEntry, base int64) error {
 	c.producer(b)
 	b.Records = c.number()
 	b.Codec = c.byte()
-	b.BytesIn, b.BytesOut = c.number(), c.number()
+	b.BytesIn = c.number()
+	b.BytesOut = c.number()
 
 	if flags&batchHasMAC != 0 {
 		b.nonce = c.uvarint()
@@ -159,7 +160,8 @@ func (c *cursor) module() (m ModuleRef) {
 func (c *cursor) producer(b *BatchEntry) {
 	b.ProducerID = int64(c.uvarint()) - 1
 	if b.ProducerID >= 0 {
-		b.ProducerEpoch, b.BaseSequence = int16(c.varint()), int32(c.varint())
+		b.ProducerEpoch = int16(c.varint())
+		b.BaseSequence = int32(c.varint())
 	} else {
 		b.ProducerEpoch = -1
 		b.BaseSequence = -1

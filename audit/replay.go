@@ -190,7 +190,9 @@ func (r *replay) fresh(c *segment.Committer) error {
 
 // stamp sets what the headers of segments made from now on say of this Open.
 func (r *replay) stamp(c *segment.Committer) {
-	c.Header.Epoch, c.Header.KeyID, c.Header.Node = r.epoch, KeyID(r.opt.Key), r.opt.Node
+	c.Header.Epoch = r.epoch
+	c.Header.KeyID = KeyID(r.opt.Key)
+	c.Header.Node = r.opt.Node
 	c.Header.Created = r.opt.Now().UnixMicro()
 }
 
@@ -224,7 +226,11 @@ func (r *replay) existing(c *segment.Committer, all []uint32, m segment.Mark, ma
 		return err
 	}
 
-	c.Header, c.File, c.Off, c.Filled, c.Chain = k.Header, r.file, k.Off, k.Off, k.Chain
+	c.Header = k.Header
+	c.File = r.file
+	c.Off = k.Off
+	c.Filled = k.Off
+	c.Chain = k.Chain
 	return r.repair(c, k)
 }
 

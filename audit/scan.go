@@ -131,7 +131,8 @@ func (sc *scanner) item(e rawEntry, base int64) (*Item, error) {
 		return it, c.control(it.Control, e.kind, base)
 	}
 
-	it.Batch, it.Epoch = &sc.batch, sc.View.epochOf(e.seq)
+	it.Batch = &sc.batch
+	it.Epoch = sc.View.epochOf(e.seq)
 	it.Bound = func(route string) (Bind, bool) { return sc.reader.binding(sc.idx, bindKey{e.seq, route}) }
 	return it, c.batch(it.Batch, base)
 }

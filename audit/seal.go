@@ -265,9 +265,12 @@ func parseSealBody(b []byte, nextSeq uint64) (*Summary, error) {
 	c.strs = d.strs
 	s := newSummary(c.uvarint(), d)
 	s.NextSeq = nextSeq
-	s.MinTime, s.MaxTime = c.varint(), c.varint()
-	s.Kinds, s.Outcomes = c.uvarint(), c.uvarint()
-	s.batches, s.decisions = c.uvarint(), c.uvarint()
+	s.MinTime = c.varint()
+	s.MaxTime = c.varint()
+	s.Kinds = c.uvarint()
+	s.Outcomes = c.uvarint()
+	s.batches = c.uvarint()
+	s.decisions = c.uvarint()
 	c.partitions(s)
 	c.openAndLate(s)
 
@@ -300,9 +303,12 @@ func (c *cursor) openAndLate(s *Summary) {
 
 	for n := c.count(); n > 0 && !c.bad; n-- {
 		l := Bind{Seq: c.uvarint(), Coord: c.coord()}
-		l.Base, l.count = int64(c.uvarint())-1, c.number()
-		l.AppendTime, l.ErrorCode = c.varint(), int16(uint16(c.uvarint()))
-		l.Recovered, l.Route = c.byte() == 1, c.str(roleRoute)
+		l.Base = int64(c.uvarint()) - 1
+		l.count = c.number()
+		l.AppendTime = c.varint()
+		l.ErrorCode = int16(uint16(c.uvarint()))
+		l.Recovered = c.byte() == 1
+		l.Route = c.str(roleRoute)
 		s.late = append(s.late, l)
 	}
 }

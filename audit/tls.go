@@ -47,7 +47,8 @@ func (e *encoder) tls(t *TLS) {
 // tls reads the facts of an entry that has some: all of them empty is not the
 // one form of an entry.
 func (c *cursor) tls() (t TLS) {
-	t.Version, t.Cipher = c.str(roleTLS), c.str(roleTLS)
+	t.Version = c.str(roleTLS)
+	t.Cipher = c.str(roleTLS)
 	c.fixed(RoleFingerprint, t.Fingerprint[:])
 	c.bad = c.bad || t == TLS{}
 	return t

@@ -119,7 +119,9 @@ func (r *BatchRef) bind(in Binding) (b Bind, ok bool) {
 	}
 
 	if in.Route != "" {
-		b.Topic, b.Partition, b.count = in.Route, in.Partition, r.routed(in.Route)
+		b.Topic = in.Route
+		b.Partition = in.Partition
+		b.count = r.routed(in.Route)
 	}
 	if in.ErrorCode != 0 {
 		b.Base = -1
@@ -153,7 +155,8 @@ func (w *writer) begin(n int, at time.Time) {
 		w.roll()
 	}
 	if w.cur.empty() {
-		w.cur.seq, w.cur.base = w.seq, at.UnixMicro()
+		w.cur.seq = w.seq
+		w.cur.base = at.UnixMicro()
 	}
 
 	w.enc = encoder{dict: w.dict, defs: w.cur.defs, out: w.enc.out[:0]}

@@ -65,6 +65,7 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 		all := append(r.Problems, r.Refused...)
 		return exit.Refusedf("%s: %s\n%w", path, cli.Count(len(all), "problem"), errors.Join(all...))
 	}
+
 	if cli.WantsJSON(cmd) {
 		return nil
 	}

@@ -47,6 +47,7 @@ func TestServeIsReadyOnceTheClusterAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
 
@@ -65,6 +66,7 @@ audit: {insecure_no_sync: true}
 	go func() {
 		code <- run(ctx, []string{"serve", "--config", filepath.Join(dir, "guardlock.yaml")}, nil, out, errs)
 	}()
+
 	eventually(t, "the log says what is waited for", func() bool { return strings.Contains(errs.String(), "the cluster does not answer; it is not ready") })
 	if text := out.String(); text != "" {
 		t.Errorf("without a cluster it says %q", text)
@@ -74,6 +76,7 @@ audit: {insecure_no_sync: true}
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer kafka.Close()
 	eventually(t, "it is ready", func() bool { return readyLine.MatchString(strings.TrimSpace(out.String())) })
 

@@ -76,6 +76,7 @@ func (c *Config) validateBindings(p *problems) {
 		}
 		b.validateClients(p, path)
 		c.validateReach(p, path+".tls", b)
+
 		if b.DataClass != "" && !nameShape.MatchString(b.DataClass) {
 			p.add(path+".data_class", "%q must be 1 to 32 letters, digits, '-' or '_'", b.DataClass)
 		}

@@ -273,6 +273,7 @@ func Inspect(raw []byte, path string) (*Config, problem.List) {
 	if errors.Is(err, io.EOF) {
 		err = nil // every setting has a default
 	}
+
 	var wrong problem.List
 	if err != nil && !errors.As(err, &wrong) {
 		return nil, problem.List{{Message: err.Error()}}
@@ -320,6 +321,7 @@ func (c *Config) setDefaults() {
 		skew := time.Minute
 		c.Trust.ClockSkew = &skew
 	}
+
 	setDefault(&c.UnboundTopics, "refuse")
 	setDefault(&c.Audit.Dir, filepath.Join(c.DataDir, "audit"))
 	setDefault(&c.Audit.KeyFile, filepath.Join(c.DataDir, "audit.key"))

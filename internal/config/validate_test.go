@@ -60,6 +60,7 @@ bindings:
 			t.Errorf("not said: %s", want)
 		}
 	}
+
 	if strings.Contains(err.Error(), "modules[0].wasm: is needed") {
 		t.Error("what could not be read is said to be missing")
 	}

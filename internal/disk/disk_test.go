@@ -105,6 +105,7 @@ func TestStampChangesWithEveryFile(t *testing.T) {
 	dir := t.TempDir()
 	file := put(t, filepath.Join(dir, "file"), "one")
 	inside := put(t, filepath.Join(dir, "v1", "inside"), "one")
+
 	linked := filepath.Join(dir, "linked")
 	if err := os.Symlink("v1", linked); err != nil {
 		t.Fatal(err)
@@ -121,6 +122,7 @@ func TestStampChangesWithEveryFile(t *testing.T) {
 		if (stamp != last) != want {
 			t.Errorf("%s: changed is %t", what, !want)
 		}
+
 		last = stamp
 	}
 
@@ -177,6 +179,7 @@ func TestReaderGivesUpOnADiskThatDoesNotAnswer(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		}
+
 		if took := time.Since(began); took != 2*time.Second || asked.Load() != 1 {
 			t.Errorf("took %s, and the disk was asked %d times", took, asked.Load())
 		}

@@ -68,6 +68,7 @@ func child(n *yaml.Node, step string) (key, value *yaml.Node) {
 			return n.Content[i], n.Content[i+1]
 		}
 	}
+
 	return nil, nil
 }
 
@@ -133,6 +134,7 @@ func fieldsByKey(t reflect.Type) map[string]reflect.Type {
 		if !f.IsExported() {
 			continue
 		}
+
 		key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		if key == "" {
 			key = strings.ToLower(f.Name)

@@ -56,6 +56,7 @@ func placed(l List, raw []byte, v any) List {
 			l[i] = meant[at]
 			continue
 		}
+
 		l[i].Column = columnOf(&doc, p.Line, quoted(p.Message))
 	}
 

@@ -56,5 +56,6 @@ func (a adminPolicy) JudgeAdmin(ctx context.Context, q gateway.AdminQuestion) (g
 		Gateway: a.gateway,
 		Now:     a.now(),
 	})
+
 	return gateway.AdminVerdict{Allow: d.Allow, Reasons: d.Reasons, Revision: a.engine.Revision()}, err
 }

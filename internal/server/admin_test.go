@@ -19,6 +19,7 @@ func TestThePolicyIsToldWhoAsksForWhat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	judge := newAdminPolicy(engine, &config.Config{Node: "gw-1", UnboundTopics: "refuse"}, time.Now)
 
 	for _, source := range []netip.Addr{{}, netip.MustParseAddr("10.0.0.1")} {

@@ -21,6 +21,7 @@ func BenchmarkRevocation(b *testing.B) {
 			if err := s.r.load(b.Context()); err != nil {
 				b.Fatal(err)
 			}
+
 			_, digest := version("uppercase")
 			s.manyBindings(10_000, modules)
 
@@ -31,6 +32,7 @@ func BenchmarkRevocation(b *testing.B) {
 				s.r.revoked = map[string]*admission.Refused{}
 				s.trust(digest)
 				s.r.lookAtTrust(b.Context())
+
 				if got := s.on("topic-9999"); got != "revoked" {
 					b.Fatalf("the last topic is under %s", got)
 				}
@@ -57,5 +59,6 @@ func (s *site) manyBindings(n, modules int) {
 			Grant:  &pipeline.Grant{Modules: []audit.ModuleRef{{Name: fmt.Sprint("m-", i%modules)}}},
 		})
 	}
+
 	s.r.sets = map[string]*admission.Set{config.MainCluster: set}
 }

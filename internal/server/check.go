@@ -45,6 +45,7 @@ func Check(ctx context.Context, path string) Report {
 	if cfg == nil {
 		return c.Report
 	}
+
 	c.cfg = cfg
 	c.checkAll(ctx, len(wrong) == 0)
 
@@ -60,6 +61,7 @@ func (c *checking) checkAll(ctx context.Context, valid bool) {
 	c.policy, err = loadPolicy(ctx, c.files, c.cfg)
 	c.problem("", err)
 	c.checkTrust(ctx)
+
 	if !valid {
 		c.checkModuleFiles(ctx)
 		return
@@ -127,6 +129,7 @@ func (c *checking) checkModules(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	defer runtime.Close(ctx)
 
 	a := admission.New(admission.Admitter{
@@ -150,6 +153,7 @@ func (c *checking) checkModules(ctx context.Context) error {
 			c.Refused = append(c.Refused, refused)
 		}
 	}
+
 	closeAll(ctx, sets)
 	return nil
 }

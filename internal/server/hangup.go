@@ -69,6 +69,7 @@ func (r *reloader) readConfig(ctx context.Context, path string) (*config.Config,
 	if err != nil {
 		return nil, nil, err
 	}
+
 	return cfg, keys, nil
 }
 

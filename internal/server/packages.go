@@ -71,6 +71,7 @@ func readModule(ctx context.Context, files *disk.Reader, cfg *config.Config, m c
 	out.Package.Wasm = read("wasm", m.Wasm, signing.MaxModuleBytes)
 	out.Package.Config = read("config", m.Config, signing.MaxConfigBytes)
 	out.Package.Signature = read("signature", m.Signature, signing.MaxBundleBytes)
+
 	for _, a := range m.Approvals {
 		out.Package.Approvals = append(out.Package.Approvals, read("approvals", a, signing.MaxBundleBytes))
 	}

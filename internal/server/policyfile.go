@@ -66,6 +66,7 @@ func loadBundle(ctx context.Context, files *disk.Reader, cfg *config.Config, pat
 	if err != nil {
 		return nil, nil, fmt.Errorf("policy.path %s: %w", filepath.Base(path), err)
 	}
+
 	return engine, raw, nil
 }
 
@@ -119,5 +120,6 @@ func (r *reloader) keep(cfg *config.Config, raw []byte) error {
 	if err != nil {
 		return fmt.Errorf("keeping the policy: %w", err)
 	}
+
 	return nil
 }

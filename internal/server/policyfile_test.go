@@ -34,12 +34,14 @@ func TestSignedPolicyIsVerifiedAndTheLastGoodOneStays(t *testing.T) {
 	if err := s.r.load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	_, runs := version("uppercase")
 	s.expect("under revision 7", runs)
 
 	s.bundle("changed-9.tar.gz")
 	s.look()
 	s.expect("after a bundle that was changed after it was signed", runs)
+
 	if !strings.Contains(s.log.String(), "signature does not verify") {
 		t.Errorf("nobody is told: %s", s.log)
 	}
@@ -51,6 +53,7 @@ func TestSignedPolicyIsVerifiedAndTheLastGoodOneStays(t *testing.T) {
 	s.bundle("bundle-7.tar.gz")
 	s.look()
 	s.expect("after somebody put revision 7 back", "not_today")
+
 	if !strings.Contains(s.log.String(), "revision 7 after 8") {
 		t.Errorf("nobody is told: %s", s.log)
 	}

@@ -27,6 +27,7 @@ func (s *Server) announce(ctx context.Context, ready func(cluster string)) (wait
 	for i, cl := range s.cfg.Clusters {
 		wg.Go(func() { answers[i] = s.gateway.Cluster(cl.Name).Discover(ctx) })
 	}
+
 	wg.Wait()
 
 	for i, cl := range s.cfg.Clusters {

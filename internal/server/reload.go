@@ -109,6 +109,7 @@ func newReloader(s *Server) *reloader {
 		trustAgain: make(chan struct{}, 1),
 		inForce:    inForce{terms: terms{cfg: s.cfg, keys: s.keys}},
 	}
+
 	r.work.packages = packages{}
 	r.work.admitted = map[string]admission.Module{}
 
@@ -158,6 +159,7 @@ func (r *reloader) watch(ctx context.Context) {
 			r.work.packageStamp = ""
 			r.work.packages = packages{}
 		}
+
 		r.look(ctx)
 	}
 }
@@ -174,6 +176,7 @@ func (r *reloader) look(ctx context.Context) {
 	if r.tell(&w.files, err, "the files of modules cannot be looked at; what was read before stays") {
 		stamp = w.packageStamp
 	}
+
 	askAgain := !w.askAt.IsZero() && !r.now().Before(w.askAt)
 	if !policyChanged && stamp == w.packageStamp && w.build.text == "" && !askAgain && r.isCurrent() {
 		return
@@ -212,6 +215,7 @@ func (r *reloader) lookAtPolicy(ctx context.Context) bool {
 	if known != w.policyFile.text {
 		r.note(ctx, r.configEntry("refused", "unreadable"))
 	}
+
 	return false
 }
 
@@ -254,6 +258,7 @@ func (r *reloader) reload(ctx context.Context) error {
 	a := r.admitter(under)
 	candidates := r.work.packages.read(ctx, r.files, under.cfg)
 	chosen := r.choose(ctx, a, candidates)
+
 	sets, err := admitAll(ctx, a, under.cfg, chosen)
 	if err != nil {
 		return err
@@ -278,6 +283,7 @@ func (r *reloader) reload(ctx context.Context) error {
 	r.tellUndecided(sets)
 	r.swap(ctx, under.edition, sets, chosen)
 	r.remember(chosen, sets)
+
 	return nil
 }
 
@@ -330,6 +336,7 @@ func (r *reloader) choose(ctx context.Context, a *admission.Admitter, candidates
 		if !ok {
 			continue
 		}
+
 		if refused := a.Holds(ctx, candidate); refused != nil {
 			chosen[name] = last
 			r.tellKept(refused)
@@ -449,6 +456,7 @@ func (r *reloader) swap(ctx context.Context, edition int, sets map[string]*admis
 	r.admin = newAdminPolicy(r.work.policy, r.cfg, r.now)
 	r.builtFor = edition
 	r.revoked = map[string]*admission.Refused{}
+
 	if r.edition != edition {
 		r.findRevoked(ctx)
 	}
@@ -570,6 +578,7 @@ func (r *reloader) stampPolicy(ctx context.Context) (string, error) {
 	if cfg.Policy.Path == "" {
 		return "built in", nil
 	}
+
 	paths := []string{cfg.File(cfg.Policy.Path)}
 	for _, k := range cfg.Policy.Keys {
 		paths = append(paths, cfg.File(k.File))

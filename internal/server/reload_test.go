@@ -27,6 +27,7 @@ func TestRevocationWaitsForNoReload(t *testing.T) {
 	s.trust(old)
 	s.r.lookAtTrust(t.Context())
 	s.expect("while a reload is under way", "revoked")
+
 	if !s.record.has(audit.KindAdmission, "*", "denied", "revoked") {
 		t.Error("the log has no entry of the revocation")
 	}
@@ -51,6 +52,7 @@ func TestTrustRootThatCannotBeUsedKeepsTheOldOneAndRaisesAnAlarm(t *testing.T) {
 	for range 3 {
 		s.r.lookAtTrust(t.Context())
 	}
+
 	s.look()
 	s.expect("with a broken trust root", old)
 
@@ -70,6 +72,7 @@ func TestTrustRootThatCannotBeUsedKeepsTheOldOneAndRaisesAnAlarm(t *testing.T) {
 	s.trust(old)
 	s.r.lookAtTrust(t.Context())
 	s.expect("once it can be used", "revoked")
+
 	if !strings.Contains(s.log.String(), "the trust root can be used again") {
 		t.Error("the end of the alarm is not told")
 	}
@@ -95,6 +98,7 @@ func TestNewVersionServesOnceItIsWhole(t *testing.T) {
 			}
 			s.expect("with "+file+" replaced", want)
 		}
+
 		if !strings.Contains(s.log.String(), "the last one that was admitted goes on") {
 			t.Error("the log does not say that the old version goes on")
 		}
@@ -107,6 +111,7 @@ func TestFilesThatAreTakenAwayRevokeNothing(t *testing.T) {
 	if err := os.Remove(filepath.Join(s.dir, "m/approval.sigstore.json")); err != nil {
 		t.Fatal(err)
 	}
+
 	s.look()
 	s.expect("without its approval", old)
 
@@ -150,6 +155,7 @@ func TestPolicyThatCannotBeUsedKeepsTheOldOne(t *testing.T) {
 	s := loaded(t, oneModule)
 	_, old := version("uppercase")
 	s.write("policy/module.rego", []byte("package guardlock.module\ndecision := "))
+
 	for range 3 {
 		s.look()
 	}
@@ -188,6 +194,7 @@ func TestSparseFileInAPackageIsReadUpToItsLimit(t *testing.T) {
 	if err := os.Truncate(filepath.Join(s.dir, "m/config.json"), 1<<40); err != nil {
 		t.Fatal(err)
 	}
+
 	s.look()
 	s.expect("with one of a terabyte", "package_unreadable")
 

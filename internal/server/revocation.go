@@ -60,6 +60,7 @@ func (r *reloader) lookAtTrust(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+
 	if err != nil {
 		r.tellTrust(ctx, err)
 		return
@@ -77,6 +78,7 @@ func (r *reloader) tellTrust(ctx context.Context, err error) {
 		r.log.Error("TRUST ROOT NOT IN FORCE: the file cannot be used; the old one stays, and nothing that the file newly revokes is revoked; run guardlock check",
 			zap.String("file", r.trustPath()), zap.Error(err))
 	}
+
 	if begun {
 		r.note(ctx, r.configEntry("refused", "unreadable"))
 	}
@@ -139,6 +141,7 @@ func (r *reloader) setTrust(ctx context.Context, root *signing.TrustRoot) {
 	r.trust = root
 	r.edition++
 	modules := r.modules
+
 	gone := r.findRevoked(ctx)
 	if len(gone) > 0 {
 		r.serveAll()

@@ -32,6 +32,7 @@ func loadKeys(cfg *config.Config) (map[string][]byte, error) {
 			errs = append(errs, fmt.Errorf("keys[%d].file: %w", i, err))
 			continue
 		}
+
 		keys[k.Name] = secret
 	}
 

@@ -103,6 +103,7 @@ func openJournal(cfg *config.Config) (*audit.Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the audit log: %w", err)
 	}
+
 	return l, nil
 }
 
@@ -140,6 +141,7 @@ func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 	if err != nil {
 		return err
 	}
+
 	for _, cluster := range waiting {
 		wg.Go(func() { s.await(ctx, cluster, ready) })
 	}
@@ -147,6 +149,7 @@ func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 	wg.Go(func() { s.reloader.watchTrust(work) })
 	wg.Go(func() { s.watchFiles(work) })
 	wg.Go(func() { s.watchHangups(work) })
+
 	for _, f := range s.fetchers {
 		wg.Go(func() { f.Run(work) })
 	}
@@ -169,6 +172,7 @@ func (s *Server) start(ctx context.Context, ready func(cluster string)) (waiting
 	if err := s.recordStart(ctx); err != nil {
 		return nil, err
 	}
+
 	for _, cl := range s.cfg.Clusters {
 		s.gateway.Cluster(cl.Name).Resolve(s.journal.Unbound())
 	}
@@ -177,6 +181,7 @@ func (s *Server) start(ctx context.Context, ready func(cluster string)) (waiting
 	if err != nil {
 		return nil, errors.Join(err, s.recordStop())
 	}
+
 	return waiting, nil
 }
 
@@ -234,6 +239,7 @@ func (s *Server) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	var errs []error
+
 	if s.reloader != nil && !s.busy {
 		errs = append(errs, s.reloader.close(ctx))
 	}

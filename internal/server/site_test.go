@@ -84,6 +84,7 @@ func newSite(t testing.TB, yaml string) *site {
 		clock:  time.Now(),
 		served: map[string]*gateway.Bindings{},
 	}
+
 	s.policy("true")
 	s.trust()
 	s.module("m", "uppercase", "m/m.wasm", "m/m.sigstore.json", "m/approval.sigstore.json")
@@ -104,6 +105,7 @@ func (s *site) start() {
 		reader:  disk.NewReader(time.Minute),
 		runtime: runtime,
 	})
+
 	r.record = s.record
 	r.serve = s.serve
 	r.now = func() time.Time { return s.clock }
@@ -158,6 +160,7 @@ func (s *site) trust(revoked ...string) {
 	person := func(name string, k *signing.PrivateKey) []map[string]string {
 		return []map[string]string{{"identity": name, "key": string(must(k.Public().MarshalPEM()))}}
 	}
+
 	s.write("trust.json", must(json.MarshalIndent(map[string]any{
 		"authors":   person("ada", s.author),
 		"approvers": person("grace", s.grace),
@@ -197,6 +200,7 @@ func (s *site) writeProof(file string, wasm []byte) {
 		s.write(file, must(signing.SignModule(s.t.Context(), wasm, s.author)))
 		return
 	}
+
 	s.write(file, must(signing.Approve(s.t.Context(), signing.Approval{
 		ModuleDigest: sha256.Sum256(wasm),
 		ConfigDigest: sha256.Sum256(nil),
@@ -229,6 +233,7 @@ func (s *site) on(topic string) string {
 	case len(g.Modules) == 0:
 		return "passed"
 	}
+
 	return fmt.Sprintf("%x", [sha256.Size]byte(g.Modules[0].Digest))
 }
 
@@ -262,6 +267,7 @@ func (r *recorder) Record(ctx context.Context, e audit.ControlEntry) error {
 	r.mu.Lock()
 	hold := r.hold
 	r.mu.Unlock()
+
 	if hold != nil && e.Kind == audit.KindAdmission && e.Subject != "*" {
 		r.waiting <- struct{}{}
 		select {

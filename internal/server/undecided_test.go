@@ -22,6 +22,7 @@ func TestPolicyThatCannotBeAskedStopsNothingAndIsAskedAgain(t *testing.T) {
 	s.r.lookAtTrust(t.Context())
 	s.look()
 	s.expect("while the policy does not answer", old)
+
 	if text := s.log.String(); strings.Count(text, "NOT DECIDED") != 1 || !strings.Contains(text, "policy_unavailable") {
 		t.Errorf("the alarm is not told once:\n%s", text)
 	}
@@ -30,6 +31,7 @@ func TestPolicyThatCannotBeAskedStopsNothingAndIsAskedAgain(t *testing.T) {
 	s.clock = s.clock.Add(firstPause)
 	s.look()
 	s.expect("once it answers", old)
+
 	if !strings.Contains(s.log.String(), "everybody could be asked again") {
 		t.Error("the end of the alarm is not told")
 	}

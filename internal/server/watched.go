@@ -41,6 +41,7 @@ func watch[T any](s *Server, parse func(contents [][]byte) (*T, error), files ..
 	w := &watched[T]{reader: s.reader, files: files, parse: parse}
 	ctx := context.Background() // the reader ends what takes too long
 	w.stamp = w.stampNow(ctx)   // before reading: what changes meanwhile is read again
+
 	if err := w.load(ctx); err != nil {
 		return nil, err
 	}

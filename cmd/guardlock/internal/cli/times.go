@@ -35,6 +35,7 @@ func ParseTime(s string, now time.Time, end bool) (time.Time, error) {
 		if err != nil {
 			continue
 		}
+
 		if t.Year() == 0 {
 			day := now.UTC().Truncate(24 * time.Hour)
 			t = day.Add(time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute + time.Duration(t.Second())*time.Second)

@@ -66,5 +66,6 @@ func writeAdmissions(ctx context.Context, w io.Writer, r *query.Reader, d query.
 			}
 		}
 	}
+
 	return f.err
 }

@@ -54,6 +54,7 @@ func newAuditCompareCommand() *cobra.Command {
 		Args: cli.NeedArgs("DECISION_ID"),
 		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args[0]) },
 	}
+
 	c.client.Register(cmd)
 	registerAuditDir(cmd, &c.dir)
 	cmd.Flags().StringVar(&c.keyFile, "audit-key", "", "`FILE` with the audit key (default: audit.key beside the log's directory)")
@@ -78,12 +79,21 @@ func (c *auditCompareCommand) run(cmd *cobra.Command, id string) error {
 	if err != nil {
 		return err
 	}
+
 	batch, err := c.stored(ctx, d)
 	if err != nil {
 		return fmt.Errorf("comparing %s with %s: %w", id, coordinateText(d.Coordinate), err)
 	}
-	result := comparison{DecisionID: d.ID, Cluster: d.Cluster, Topic: d.Topic, Partition: d.Partition, BaseOffset: d.Batch.BaseOffset,
-		Evidence: d.Batch.Evidence.String()}
+
+	result := comparison{
+		DecisionID: d.ID,
+		Cluster:    d.Cluster,
+		Topic:      d.Topic,
+		Partition:  d.Partition,
+		BaseOffset: d.Batch.BaseOffset,
+		Evidence:   d.Batch.Evidence.String(),
+	}
+
 	if h, err := recordbatch.ParseHeader(batch); err == nil {
 		result.Records = int(h.NumRecords)
 	}
@@ -93,6 +103,7 @@ func (c *auditCompareCommand) run(cmd *cobra.Command, id string) error {
 	} else if result.Same {
 		err = writeSame(cmd.OutOrStdout(), &result)
 	}
+
 	if result.Same || err != nil {
 		return err
 	}
@@ -106,10 +117,12 @@ func (c *auditCompareCommand) decision(ctx context.Context, id string) (d query.
 	if err != nil {
 		return d, key, err
 	}
+
 	defer r.Close()
 	if d, err = lookUp(ctx, r, c.dir, id); err != nil {
 		return d, key, err
 	}
+
 	switch {
 	case d.Batch == nil:
 		return d, key, exit.Usagef("comparing %s: it is about no batch, but about %s", id, d.Kind)
@@ -118,6 +131,7 @@ func (c *auditCompareCommand) decision(ctx context.Context, id string) (d query.
 	case !d.Batch.HasMAC():
 		return d, key, exit.NotFoundf("comparing %s: the log has no evidence of its batch", id)
 	}
+
 	path := c.keyFile
 	if path == "" {
 		path = filepath.Join(filepath.Dir(filepath.Clean(c.dir)), "audit.key")
@@ -125,6 +139,7 @@ func (c *auditCompareCommand) decision(ctx context.Context, id string) (d query.
 	if key, err = disk.ReadKey(path); err != nil {
 		return d, key, exit.WithHint(fmt.Errorf("reading the audit key: %w", err), "give the gateway's audit.key_file with --audit-key")
 	}
+
 	known, err := r.HasKey(ctx, key)
 	if err != nil {
 		return d, key, auditError(c.dir, err)
@@ -132,6 +147,7 @@ func (c *auditCompareCommand) decision(ctx context.Context, id string) (d query.
 	if !known {
 		return d, key, exit.WithHint(exit.Usagef("comparing %s: %s is not the key of the log in %s", id, path, c.dir), "give the gateway's audit.key_file with --audit-key")
 	}
+
 	return d, key, nil
 }
 
@@ -141,14 +157,17 @@ func (c *auditCompareCommand) stored(ctx context.Context, d query.Decision) ([]b
 	if err != nil {
 		return nil, err
 	}
+
 	defer client.Close()
 	topics, err := kadm.NewClient(client).ListTopicsWithInternal(ctx, d.Topic)
 	if err != nil {
 		return nil, err
 	}
+
 	t := topics[d.Topic]
 	p, ok := t.Partitions[d.Partition]
 	id := d.Batch.TopicID
+
 	switch {
 	case errors.Is(t.Err, kerr.UnknownTopicOrPartition) || t.Err == nil && !ok:
 		return nil, exit.NotFoundf("the partition is not there")
@@ -157,10 +176,12 @@ func (c *auditCompareCommand) stored(ctx context.Context, d query.Decision) ([]b
 	case id != [16]byte{} && [16]byte(t.ID) != [16]byte{} && [16]byte(t.ID) != id:
 		return nil, exit.NotFoundf("the topic was deleted and made again: it was %s", hex.EncodeToString(id[:]))
 	}
+
 	records, err := fetchAt(ctx, client, t, p, d.Batch.BaseOffset)
 	if err != nil {
 		return nil, err
 	}
+
 	for batch, err := range recordbatch.SplitBatches(records) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the partition: %w", err)
@@ -172,20 +193,29 @@ func (c *auditCompareCommand) stored(ctx context.Context, d query.Decision) ([]b
 		if h.BaseOffset == d.Batch.BaseOffset {
 			return recordbatch.NewCodec(recordbatch.Limits{}).AsProduced(nil, batch)
 		}
+
 		break // batches come in order, beginning with the one that holds the offset
 	}
+
 	return nil, exit.WithHint(exit.NotFoundf("no batch begins at offset %d any more", d.Batch.BaseOffset), "retention or compaction may have removed it")
 }
 
 // fetchAt reads one partition from an offset, one whole batch at least.
 func fetchAt(ctx context.Context, client *kgo.Client, t kadm.TopicDetail, p kadm.PartitionDetail, offset int64) ([]byte, error) {
 	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 500, 1, 1<<20
-	rt, rp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
-	rt.Topic, rt.TopicID = t.Topic, t.ID
-	rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes = p.Partition, offset, 1<<20
+	req.MaxWaitMillis = 500
+	req.MinBytes = 1
+	req.MaxBytes = 1 << 20
+	rt := kmsg.NewFetchRequestTopic()
+	rp := kmsg.NewFetchRequestTopicPartition()
+	rt.Topic = t.Topic
+	rt.TopicID = t.ID
+	rp.Partition = p.Partition
+	rp.FetchOffset = offset
+	rp.PartitionMaxBytes = 1 << 20
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
+
 	resp, err := req.RequestWith(ctx, client.Broker(int(p.Leader)))
 	if err != nil {
 		return nil, fmt.Errorf("reading the partition: %w", err)
@@ -196,6 +226,7 @@ func fetchAt(ctx context.Context, client *kgo.Client, t kadm.TopicDetail, p kadm
 	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
 		return nil, errors.New("reading the partition: the broker's answer is about something else")
 	}
+
 	got := resp.Topics[0].Partitions[0]
 	switch err := kerr.ErrorForCode(got.ErrorCode); {
 	case errors.Is(err, kerr.OffsetOutOfRange):
@@ -203,6 +234,7 @@ func fetchAt(ctx context.Context, client *kgo.Client, t kadm.TopicDetail, p kadm
 	case err != nil:
 		return nil, fmt.Errorf("reading the partition: %w", err)
 	}
+
 	return got.RecordBatches, nil
 }
 
@@ -214,11 +246,18 @@ func sameAsDecided(b *query.BatchInfo, key [32]byte, batch []byte) bool {
 func writeSame(w io.Writer, c *comparison) error {
 	f := &fieldWriter{w: w, p: cli.PaletteFor(w)}
 	f.field("decision", "%s", c.DecisionID)
-	f.field("batch", "%s, %s", coordinateText(query.Coordinate{Cluster: c.Cluster, Topic: c.Topic, Partition: c.Partition, Offset: c.BaseOffset}), cli.Count(c.Records, "record"))
+	f.field("batch", "%s, %s", coordinateText(query.Coordinate{
+		Cluster:   c.Cluster,
+		Topic:     c.Topic,
+		Partition: c.Partition,
+		Offset:    c.BaseOffset,
+	}), cli.Count(c.Records, "record"))
+
 	covered := "every byte is what the gateway forwarded"
 	if c.Evidence == audit.EvidenceHeader.String() {
 		covered = "producer, sequence, times, count and checksum are what the gateway forwarded"
 	}
+
 	f.field("same", "%s", f.p.Green("yes")+": "+covered)
 	return f.err
 }

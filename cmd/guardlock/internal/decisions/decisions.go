@@ -58,5 +58,6 @@ func auditError(dir string, err error) error {
 	case errors.Is(err, audit.ErrCorrupt):
 		return exit.WithHint(exit.WithCode(err, exit.Refused), "keep the files as they are, and run `guardlock audit verify --dir %s`", dir)
 	}
+
 	return err
 }

@@ -52,14 +52,22 @@ func (f *auditFilterFlags) register(cmd *cobra.Command) {
 }
 
 func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (query.Filter, error) {
-	out := query.Filter{Cluster: f.cluster, Topic: f.topic, Module: f.module, Principal: f.principal, ClientID: f.clientID,
-		Outcome: f.outcome, Reason: f.reason}
+	out := query.Filter{
+		Cluster:   f.cluster,
+		Topic:     f.topic,
+		Module:    f.module,
+		Principal: f.principal,
+		ClientID:  f.clientID,
+		Outcome:   f.outcome,
+		Reason:    f.reason,
+	}
 	if err := f.caller(&out); err != nil {
 		return out, err
 	}
 	if cmd.Flags().Changed("partition") {
 		out.Partition = &f.partition
 	}
+
 	if cmd.Flags().Changed("offset") {
 		if out.Topic == "" || out.Partition == nil {
 			return out, exit.WithHint(exit.Usagef("%s: --offset needs --topic and --partition", cli.CommandName(cmd)),
@@ -67,6 +75,7 @@ func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (query.Filt
 		}
 		out.Offset = &f.offset
 	}
+
 	for _, name := range f.kinds {
 		kind, ok := audit.ParseKind(name)
 		if !ok {
@@ -74,6 +83,7 @@ func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (query.Filt
 		}
 		out.Kinds = append(out.Kinds, kind)
 	}
+
 	var err error
 	if out.From, err = parseMoment(f.from, now, false); err != nil {
 		return out, fmt.Errorf("--from %w", err)
@@ -81,6 +91,7 @@ func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (query.Filt
 	if out.To, err = parseMoment(f.to, now, true); err != nil {
 		return out, fmt.Errorf("--to %w", err)
 	}
+
 	return out, nil
 }
 
@@ -91,11 +102,13 @@ func (f *auditFilterFlags) caller(out *query.Filter) (err error) {
 			return exit.Usagef("--source %w", err)
 		}
 	}
+
 	if f.cert != "" {
 		if out.Fingerprint, err = audit.ParseFingerprint(f.cert); err != nil {
 			return exit.WithHint(exit.Usagef("--tls-fingerprint: %w", err), "`openssl x509 -in client.pem -noout -fingerprint -sha256` prints it")
 		}
 	}
+
 	return nil
 }
 

@@ -51,12 +51,14 @@ func (o *decisionPrinter) print(d query.Decision) error {
 	if o.json {
 		return cli.PrintJSONLine(o.w, d)
 	}
+
 	if o.printed == 1 {
 		header := o.line("TIME", fmt.Sprintf("%-*s", outcomeWidth, "OUTCOME"), "WHAT", "MODULE", "REASON", "PRINCIPAL", "TLS", "DECISION")
 		if _, err := o.w.WriteString(o.p.Bold(strings.TrimSuffix(header, "\n")) + "\n"); err != nil {
 			return err
 		}
 	}
+
 	module := "-"
 	if d.Module != nil {
 		module = d.Module.Name
@@ -66,6 +68,7 @@ func (o *decisionPrinter) print(d query.Decision) error {
 	if o.wide {
 		at = decisionTime
 	}
+
 	_, err := o.w.WriteString(o.line(d.Time.UTC().Format(at), outcomeText(o.p, d.Outcome), cli.Printable(whatOf(d)), cli.Printable(module),
 		cli.Printable(orDash(d.Reason)), cli.Printable(orDash(d.Principal)), cli.Printable(orDash(tlsBrief(d.TLS))), d.ID.String()))
 	return err
@@ -100,6 +103,7 @@ func outcomeText(p cli.Palette, outcome string) string {
 	case "-", "":
 		return padded
 	}
+
 	return p.Red(padded)
 }
 
@@ -112,6 +116,7 @@ func whatOf(d query.Decision) string {
 	if d.Count > 1 {
 		place += fmt.Sprintf(" (%d)", d.Count)
 	}
+
 	return place
 }
 

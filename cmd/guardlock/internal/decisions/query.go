@@ -35,12 +35,14 @@ is the decision's id, for audit show.`,
 		Args: cli.NeedArgs(),
 		RunE: c.run,
 	}
+
 	c.filter.register(cmd)
 	cmd.Flags().BoolVar(&c.wide, "wide", false, "lines as long as they need to be, with milliseconds and TLS")
 	fl := cmd.Flags()
 	fl.IntVarP(&c.limit, "limit", "n", 0, "print this `NUMBER` at most; 0 is all")
 	fl.IntVar(&c.latest, "latest", 0, "print only this `NUMBER` of the latest, latest first")
 	fl.BoolVar(&c.byBatch, "by-batch", false, "one line for each batch instead of each record")
+
 	return cmd
 }
 
@@ -52,14 +54,19 @@ func (c *auditQueryCommand) run(cmd *cobra.Command, _ []string) error {
 	if c.limit < 0 || c.latest < 0 || c.limit > 0 && c.latest > 0 {
 		return exit.Usagef("audit query: give one of --limit and --latest, as a positive number")
 	}
-	f.Limit, f.ByBatch = c.limit, c.byBatch
+
+	f.Limit = c.limit
+	f.ByBatch = c.byBatch
 	if c.latest > 0 {
-		f.Limit, f.Reverse = c.latest, true
+		f.Limit = c.latest
+		f.Reverse = true
 	}
+
 	r, err := openAudit(c.filter.dir)
 	if err != nil {
 		return err
 	}
+
 	defer r.Close()
 	out := newDecisionPrinter(cmd.OutOrStdout(), cli.WantsJSON(cmd), c.wide)
 	for d, err := range r.Query(cmd.Context(), f) {
@@ -70,6 +77,7 @@ func (c *auditQueryCommand) run(cmd *cobra.Command, _ []string) error {
 			return fmt.Errorf("printing decisions: %w", err)
 		}
 	}
+
 	if out.printed == 0 && !cli.WantsJSON(cmd) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "no decision matches")
 	}

@@ -30,6 +30,7 @@ each, its author and approvers. Ids stand in the errors that producers get and i
 		Args: cli.NeedArgs("DECISION_ID"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runAuditShow(cmd, dir, args[0]) },
 	}
+
 	registerAuditDir(cmd, &dir)
 	return cmd
 }
@@ -39,6 +40,7 @@ func runAuditShow(cmd *cobra.Command, dir, id string) error {
 	if err != nil {
 		return err
 	}
+
 	defer r.Close()
 	d, err := lookUp(cmd.Context(), r, dir, id)
 	if err != nil {
@@ -50,6 +52,7 @@ func runAuditShow(cmd *cobra.Command, dir, id string) error {
 	if err := writeDecision(cmd.OutOrStdout(), d); err != nil {
 		return err
 	}
+
 	return writeAdmissions(cmd.Context(), cmd.OutOrStdout(), r, d)
 }
 
@@ -64,6 +67,7 @@ func lookUp(ctx context.Context, r *query.Reader, dir, id string) (query.Decisio
 	if err != nil {
 		return d, auditError(dir, err)
 	}
+
 	return d, nil
 }
 
@@ -89,12 +93,14 @@ func writeDecision(w io.Writer, d query.Decision) error {
 	f.field("time", "%s", d.Time.UTC().Format(time.RFC3339Nano))
 	f.field("outcome", "%s", d.Outcome)
 	f.field("reason", "%s", d.Reason)
+
 	if d.Control != nil {
 		writeControl(f, d.Control)
 	}
 	if d.Batch != nil {
 		writeRecord(f, d)
 	}
+
 	return f.err
 }
 
@@ -112,6 +118,7 @@ func writeRecord(f *fieldWriter, d query.Decision) {
 	b := d.Batch
 	f.field("cluster", "%s", d.Cluster)
 	f.field("record", "%s", coordinateText(d.Coordinate))
+
 	if d.Routed != nil {
 		f.field("routed to", "%s", coordinateText(*d.Routed))
 	}
@@ -120,17 +127,20 @@ func writeRecord(f *fieldWriter, d query.Decision) {
 	f.field("client", "%s", orDash(d.ClientID)+" from "+orDash(d.Source))
 	f.field("tls", "%s", tlsText(d.TLS))
 	f.field("tls cert", "%s", d.TLS.Fingerprint)
+
 	for i := range b.Modules {
 		f.field("chain", "%d. %s", i+1, moduleText(&b.Modules[i]))
 	}
 	f.field("policy", "%s", b.PolicyRevision)
 	f.field("grant", "%s", b.GrantDigest)
 	place := cli.Count(b.Records, "record")
+
 	if d.Index >= 0 {
 		place = fmt.Sprintf("record %d of %d", d.Index+1, b.Records)
 	}
 	f.field("batch", "%s, %s, %d bytes in, %d out, %s", place, b.Outcome, b.BytesIn, b.BytesOut, b.State)
 	f.field("", "%s", b.Reason)
+
 	if b.Producer.ProducerID >= 0 {
 		f.field("producer", "id %d, epoch %d, sequence %d", b.Producer.ProducerID, b.Producer.ProducerEpoch, b.Producer.BaseSequence)
 	}

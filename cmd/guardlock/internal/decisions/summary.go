@@ -28,10 +28,12 @@ func newAuditSummaryCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+
 			r, err := openAudit(filter.dir)
 			if err != nil {
 				return err
 			}
+
 			defer r.Close()
 			totals, err := r.Summarize(cmd.Context(), f)
 			if err != nil {
@@ -40,9 +42,11 @@ func newAuditSummaryCommand() *cobra.Command {
 			if cli.WantsJSON(cmd) {
 				return cli.PrintJSON(cmd.OutOrStdout(), totals)
 			}
+
 			return writeTotals(cmd.OutOrStdout(), totals)
 		},
 	}
+
 	filter.register(cmd)
 	return cmd
 }
@@ -61,10 +65,12 @@ func writeTotals(w io.Writer, t query.Totals) error {
 		for _, name := range byCount(part.counts) {
 			rows.Add(orDash(name), humanize.Comma(part.counts[name]))
 		}
+
 		if err := rows.Write(w); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 

@@ -36,10 +36,12 @@ ones until Ctrl-C: each is shown when it is durable and its offset is known.`,
 		Args: cli.NeedArgs(),
 		RunE: c.run,
 	}
+
 	c.filter.register(cmd)
 	cmd.Flags().BoolVar(&c.wide, "wide", false, "lines as long as they need to be, with milliseconds and TLS")
 	cmd.Flags().IntVarP(&c.lines, "lines", "n", 10, "how many of the past")
 	cmd.Flags().BoolVarP(&c.follow, "follow", "f", false, "go on with new decisions until Ctrl-C")
+
 	return cmd
 }
 
@@ -51,12 +53,19 @@ func (c *auditTailCommand) run(cmd *cobra.Command, _ []string) error {
 	if c.lines < 0 {
 		return exit.Usagef("--lines %d is negative", c.lines)
 	}
+
 	r, err := openAudit(c.filter.dir)
 	if err != nil {
 		return err
 	}
+
 	defer r.Close()
-	t := tail{reader: r, filter: f, out: newDecisionPrinter(cmd.OutOrStdout(), cli.WantsJSON(cmd), c.wide), since: time.Now()}
+	t := tail{
+		reader: r,
+		filter: f,
+		out:    newDecisionPrinter(cmd.OutOrStdout(), cli.WantsJSON(cmd), c.wide),
+		since:  time.Now(),
+	}
 	if err := t.past(cmd.Context(), c.lines); err != nil {
 		return auditError(c.filter.dir, err)
 	}
@@ -66,6 +75,7 @@ func (c *auditTailCommand) run(cmd *cobra.Command, _ []string) error {
 	if err := t.present(cmd.Context()); err != nil && !errors.Is(err, context.Canceled) {
 		return auditError(c.filter.dir, err)
 	}
+
 	return nil
 }
 
@@ -85,7 +95,9 @@ func (t *tail) past(ctx context.Context, lines int) error {
 		return nil
 	}
 	f := t.filter
-	f.Limit, f.Reverse = lines, true
+	f.Limit = lines
+	f.Reverse = true
+
 	var rows []query.Decision
 	for d, err := range t.reader.Query(ctx, f) {
 		if err != nil {
@@ -93,13 +105,16 @@ func (t *tail) past(ctx context.Context, lines int) error {
 		}
 		rows = append(rows, d)
 	}
+
 	slices.Reverse(rows)
 	for _, d := range rows {
-		t.last, t.since = d.ID, d.Time
+		t.last = d.ID
+		t.since = d.Time
 		if err := t.out.print(d); err != nil {
 			return fmt.Errorf("printing decisions: %w", err)
 		}
 	}
+
 	return t.out.flush()
 }
 
@@ -117,5 +132,6 @@ func (t *tail) present(ctx context.Context) error {
 			return fmt.Errorf("printing decisions: %w", err)
 		}
 	}
+
 	return ctx.Err()
 }

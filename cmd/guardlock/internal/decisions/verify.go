@@ -29,6 +29,7 @@ func newAuditVerifyCommand() *cobra.Command {
 		Args:    cli.NeedArgs(),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runAuditVerify(cmd, dir) },
 	}
+
 	registerAuditDir(cmd, &dir)
 	return cmd
 }
@@ -41,6 +42,7 @@ func runAuditVerify(cmd *cobra.Command, dir string) error {
 	} else if len(report.Segments) > 0 {
 		err = writeChainReport(cmd.OutOrStdout(), report, failure == nil)
 	}
+
 	if failure == nil {
 		return err
 	}
@@ -49,6 +51,7 @@ func runAuditVerify(cmd *cobra.Command, dir string) error {
 	} else {
 		failure = auditError(dir, failure)
 	}
+
 	return errors.Join(failure, err)
 }
 
@@ -58,11 +61,13 @@ func writeChainReport(w io.Writer, r audit.Report, intact bool) error {
 		t.Add(s.Number, humanize.Comma(int64(s.NextSeq-s.FirstSeq)), humanize.Comma(int64(s.Batches)), humanize.Comma(int64(s.Decisions)),
 			yesNo(s.Sealed), fmt.Sprintf("%.16s", s.Chain))
 	}
+
 	if err := t.Write(w); err != nil {
 		return err
 	}
 	p := cli.PaletteFor(w)
 	verdict := p.Green("intact")
+
 	if !intact {
 		verdict = p.Red("damaged") + " after"
 	}
@@ -73,6 +78,7 @@ func writeChainReport(w io.Writer, r audit.Report, intact bool) error {
 	if r.TornBytes > 0 {
 		fmt.Fprintf(w, "%d bytes of an unfinished write at the end: the gateway cuts them when it starts\n", r.TornBytes)
 	}
+
 	return nil
 }
 

@@ -40,6 +40,7 @@ func (t trying) examine(ctx context.Context) (admission.Verdict, error) {
 	if err != nil {
 		return admission.Verdict{}, err
 	}
+
 	defer runtime.Close(ctx)
 
 	a := admission.New(admission.Admitter{
@@ -51,6 +52,7 @@ func (t trying) examine(ctx context.Context) (admission.Verdict, error) {
 		Version:  build.Read().Version,
 		Now:      func() time.Time { return t.now },
 	})
+
 	place := t.place
 	if len(place.Topics) == 0 {
 		// What is wrong with the package is said by its step, not here.
@@ -74,6 +76,7 @@ func rehearsal(ctx context.Context, pkg signing.Package, grant signing.Approval,
 		Identity string `json:"identity"`
 		Key      string `json:"key"`
 	}
+
 	throwAway := func(name string) (*signing.PrivateKey, person, error) {
 		key, err := signing.GenerateKey(rand.Reader)
 		if err != nil {
@@ -87,6 +90,7 @@ func rehearsal(ctx context.Context, pkg signing.Package, grant signing.Approval,
 	if err != nil {
 		return pkg, nil, err
 	}
+
 	file := map[string]any{"threshold": 1, "authors": []person{who}}
 	if pkg.Signature, err = signing.SignModule(ctx, pkg.Wasm, key); err != nil {
 		return pkg, nil, err
@@ -95,16 +99,19 @@ func rehearsal(ctx context.Context, pkg signing.Package, grant signing.Approval,
 	pkg.Approvals = nil
 	pkg.Names = nil
 	grant.Approver = ""
+
 	var people []person
 	for _, name := range approvers {
 		key, who, err := throwAway(name)
 		if err != nil {
 			return pkg, nil, err
 		}
+
 		bundle, err := signing.Approve(ctx, grant, key)
 		if err != nil {
 			return pkg, nil, err
 		}
+
 		people = append(people, who)
 		pkg.Approvals = append(pkg.Approvals, bundle)
 	}
@@ -114,6 +121,7 @@ func rehearsal(ctx context.Context, pkg signing.Package, grant signing.Approval,
 	if err != nil {
 		return pkg, nil, err
 	}
+
 	root, err := signing.ParseTrustRoot(raw)
 	return pkg, root, err
 }

@@ -49,18 +49,28 @@ func (g *grantFlags) register(cmd *cobra.Command) {
 
 // approval reads the flags, all but the digests.
 func (g *grantFlags) approval(cmd *cobra.Command, imported []string, now time.Time) (signing.Approval, error) {
-	a := signing.Approval{Topics: g.topics, HostFunctions: g.functions, Keys: g.keys, Routes: g.routes, Audience: g.audience,
-		Ticket: g.ticket, Approver: signing.Identity(g.approver)}
+	a := signing.Approval{
+		Topics:        g.topics,
+		HostFunctions: g.functions,
+		Keys:          g.keys,
+		Routes:        g.routes,
+		Audience:      g.audience,
+		Ticket:        g.ticket,
+		Approver:      signing.Identity(g.approver),
+	}
+
 	if len(g.topics) == 0 {
 		return a, cli.NeedFlag(cmd, "topic", "--topic 'customers*'")
 	}
 	if !cmd.Flags().Changed("host-function") {
 		a.HostFunctions = imported
 	}
+
 	var err error
 	if a.Limits, err = g.limits(); err != nil {
 		return a, err
 	}
+
 	a.NotBefore, a.NotAfter, err = g.period(now)
 	return a, err
 }
@@ -83,6 +93,7 @@ func parseBytes(flag, s string) (int64, error) {
 	if err != nil || n > 1<<40 {
 		return 0, exit.Usagef("%s %q is not a size like 16MiB", flag, s)
 	}
+
 	return int64(n), nil
 }
 
@@ -94,6 +105,7 @@ func (g *grantFlags) period(now time.Time) (from, until time.Time, err error) {
 			return from, until, exit.Usagef("--not-before %w", err)
 		}
 	}
+
 	if g.notAfter != "" {
 		if until, err = cli.ParseDay(g.notAfter, true); err != nil {
 			return from, until, exit.Usagef("--not-after %w", err)
@@ -105,6 +117,7 @@ func (g *grantFlags) period(now time.Time) (from, until time.Time, err error) {
 		}
 		until = from.Add(length)
 	}
+
 	if !until.After(from) || !until.After(now) {
 		return from, until, exit.Usagef("the approval would end before it begins to hold: %s", until.Format(time.RFC3339))
 	}

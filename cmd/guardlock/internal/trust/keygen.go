@@ -38,6 +38,7 @@ func NewKeygenCommand() *cobra.Command {
 		Args: cli.NeedArgs(),
 		RunE: c.run,
 	}
+
 	cmd.Flags().StringVarP(&c.out, "out", "o", "guardlock", "`NAME` of the files: NAME.key and NAME.pub")
 	cmd.Flags().BoolVar(&c.noPassword, "no-password", false, "leave the private key as safe as its file mode (0600)")
 	return cmd
@@ -57,6 +58,7 @@ func (c *keygenCommand) run(cmd *cobra.Command, _ []string) error {
 			return exit.WithHint(fmt.Errorf("making a key: %s exists already", path), "choose another name with --out; keys are never replaced")
 		}
 	}
+
 	var password []byte
 	if !c.noPassword {
 		var err error
@@ -64,6 +66,7 @@ func (c *keygenCommand) run(cmd *cobra.Command, _ []string) error {
 			return err
 		}
 	}
+
 	key, err := signing.GenerateKey(rand.Reader)
 	if err != nil {
 		return fmt.Errorf("making a key: %w", err)
@@ -71,10 +74,12 @@ func (c *keygenCommand) run(cmd *cobra.Command, _ []string) error {
 	if err := writeKeyPair(pair, key, password); err != nil {
 		return err
 	}
+
 	pair.ID = key.ID()
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), pair)
 	}
+
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "private key  %s\npublic key   %s\nkey id       %s\n", pair.Private, pair.Public, pair.ID)
 	return err
 }
@@ -84,6 +89,7 @@ func writeKeyPair(pair keyPairLine, key *signing.PrivateKey, password []byte) er
 	if err != nil {
 		return fmt.Errorf("encoding the private key: %w", err)
 	}
+
 	public, err := key.Public().MarshalPEM()
 	if err != nil {
 		return fmt.Errorf("encoding the public key: %w", err)
@@ -94,5 +100,6 @@ func writeKeyPair(pair keyPairLine, key *signing.PrivateKey, password []byte) er
 	if err := disk.Create(pair.Public, public, 0o644); err != nil {
 		return fmt.Errorf("writing the public key: %w", err)
 	}
+
 	return nil
 }

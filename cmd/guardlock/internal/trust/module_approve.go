@@ -74,6 +74,7 @@ func newModuleApproveCommand() *cobra.Command {
 		Args: cli.NeedArgs("MODULE"),
 		RunE: c.run,
 	}
+
 	fl := cmd.Flags()
 	fl.StringVarP(&c.key, "key", "k", "", "private key `FILE` of the approver")
 	fl.StringVar(&c.config, "config", "", "the module's configuration `FILE` (default config.json beside it)")
@@ -86,6 +87,7 @@ func newModuleApproveCommand() *cobra.Command {
 	fl.BoolVarP(&c.yes, "yes", "y", false, "do not ask")
 	fl.BoolVar(&c.predicate, "print-predicate", false, "print the statement for cosign and sign nothing")
 	c.grant.register(cmd)
+
 	return cmd
 }
 
@@ -94,14 +96,17 @@ func (c *moduleApproveCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+
 	info, err := transforms.Inspect(pkg.Wasm, transforms.ScanLimits{})
 	if err != nil {
 		return exit.WithHint(exit.Refusedf("inspecting %s: %s: %w", files.wasm, admission.StructureCode, err), "no gateway would load this module")
 	}
+
 	approval, err := c.grant.approval(cmd, importedFunctions(info), time.Now())
 	if err != nil {
 		return err
 	}
+
 	approval.ModuleDigest, approval.ConfigDigest = sha256.Sum256(pkg.Wasm), sha256.Sum256(pkg.Config)
 	if _, err := signing.Predicate(approval); err != nil {
 		return exit.WithCode(fmt.Errorf("approving %s: %w", files.wasm, err), exit.Usage)
@@ -112,30 +117,43 @@ func (c *moduleApproveCommand) run(cmd *cobra.Command, args []string) error {
 	if c.key == "" {
 		return cli.NeedFlag(cmd, "key", "guardlock module approve gdpr.wasm --key grace.key --topic customers")
 	}
+
 	author, err := c.checkAuthor(cmd, pkg)
 	if err != nil {
 		return err
 	}
+
 	signed, err := c.sign(cmd, files, approval)
 	if err != nil {
 		return err
 	}
-	review := approvalReview{files: files, signed: signed.bundle, config: pkg.Config, approval: approval, info: info, author: author}
+
+	review := approvalReview{
+		files:    files,
+		signed:   signed.bundle,
+		config:   pkg.Config,
+		approval: approval,
+		info:     info,
+		author:   author,
+	}
 	if err := c.show(cmd, files, &review); err != nil {
 		return err
 	}
 	if err := c.confirm(cmd); err != nil {
 		return err
 	}
+
 	told, err := signed.store(files, approval)
 	if err != nil {
 		return err
 	}
+
 	told.note(review.preview)
 	counted, err := c.count(cmd, files, approval)
 	if err != nil {
 		return err
 	}
+
 	return told.write(cmd, counted)
 }
 
@@ -164,6 +182,7 @@ func (c *moduleApproveCommand) load(path string) (moduleFiles, signing.Package, 
 	if c.config != "" {
 		files.config = c.config
 	}
+
 	files.approvals = nil // those of others play no part
 	pkg, err := files.read()
 	return files, pkg, err
@@ -178,6 +197,7 @@ func (c *moduleApproveCommand) checkAuthor(cmd *cobra.Command, pkg signing.Packa
 	if err != nil {
 		return "", err
 	}
+
 	author, err := root.For(addressee(c.grant.audience)).VerifyModule(cmd.Context(), pkg.Wasm, pkg.Signature)
 	if err != nil {
 		return "", exit.Refusedf("checking the author's signature: %s: %w", admission.SignatureCode(err), err)
@@ -198,6 +218,7 @@ func (c *moduleApproveCommand) confirm(cmd *cobra.Command) error {
 	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
 		return exit.WithHint(exit.Refusedf("approving: not confirmed, nothing was written"), "answer y, or give --yes where nobody can answer")
 	}
+
 	return nil
 }
 
@@ -210,11 +231,13 @@ func readAnswer(r io.Reader) (string, error) {
 		if n == 1 && b[0] == '\n' {
 			return string(line), nil
 		}
+
 		line = append(line, b[:n]...)
 		if err != nil {
 			return string(line), err
 		}
 	}
+
 	return string(line), nil
 }
 
@@ -232,10 +255,12 @@ func (c *moduleApproveCommand) sign(cmd *cobra.Command, files moduleFiles, appro
 	if err != nil {
 		return signedApproval{}, err
 	}
+
 	key, err := loadPrivateKey(cmd, c.key)
 	if err != nil {
 		return signedApproval{}, err
 	}
+
 	bundle, err := signing.Approve(cmd.Context(), approval, key)
 	if err != nil {
 		return signedApproval{}, exit.WithCode(fmt.Errorf("approving %s: %w", files.wasm, err), exit.Usage)
@@ -277,6 +302,7 @@ func (c *moduleApproveCommand) path(files moduleFiles) (string, error) {
 	if !fileNamePart.MatchString(name) {
 		return "", exit.Usagef("--name %q cannot be part of a file name: use letters, digits, '.', '_' and '-'", name)
 	}
+
 	return filepath.Join(filepath.Dir(files.wasm), approvalPrefix+name+bundleSuffix), nil
 }
 
@@ -294,6 +320,7 @@ func loadTrustRoot(path string) (*signing.TrustRoot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the trust root: %w", err)
 	}
+
 	root, err := signing.ParseTrustRoot(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)

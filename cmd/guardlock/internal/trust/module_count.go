@@ -28,6 +28,7 @@ func (c *moduleApproveCommand) count(cmd *cobra.Command, files moduleFiles, appr
 	if v.engine, err = openEngine(cmd.Context(), c.policy); err != nil {
 		return nil, err
 	}
+
 	return countApprovals(cmd.Context(), v, approval)
 }
 
@@ -39,6 +40,7 @@ func (c *moduleApproveCommand) beside(files moduleFiles, audience []string) (*ve
 	if err != nil {
 		return nil, err
 	}
+
 	v.files.approvals = beside.approvals
 	if c.out != "" && exists(c.out) && !slices.Contains(beside.approvals, c.out) {
 		v.files.approvals = append(v.files.approvals, c.out)
@@ -59,6 +61,7 @@ func (c *moduleApproveCommand) beside(files moduleFiles, audience []string) (*ve
 	v.node = cmp.Or(addressee(audience).Name, anyNode)
 	v.now = time.Now()
 	v.place = admission.Place{Binding: "approve", TLS: gateway.MutualTLS, DataClass: c.dataClass}
+
 	return v, nil
 }
 
@@ -111,6 +114,7 @@ func (c *approvalCount) findPeople(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("counting the approvals: %w", err)
 	}
+
 	for _, raw := range c.pkg.Approvals {
 		a, err := c.root.VerifyApproval(ctx, c.grant.ModuleDigest, raw, c.now)
 		if err == nil && a.Approver != author && a.GrantDigest() == c.grant.GrantDigest() && !slices.Contains(c.people, string(a.Approver)) {
@@ -143,6 +147,7 @@ func (c *approvalCount) askHowMany(ctx context.Context) error {
 	if c.still, err = said(manyApprovers); err != nil {
 		return err
 	}
+
 	for c.needed = 1; c.needed < manyApprovers; c.needed++ {
 		text, err := said(c.needed)
 		if err != nil || text == c.still {
@@ -160,6 +165,7 @@ func (c *approvalCount) rehearse(ctx context.Context, approvers []string) (admis
 	if t.pkg, t.root, err = rehearsal(ctx, c.pkg, c.grant, c.author, approvers); err != nil {
 		return admission.Verdict{}, err
 	}
+
 	t.root = t.root.For(addressee(c.grant.Audience))
 	t.now = c.startOf(c.grant)
 
@@ -178,6 +184,7 @@ func (c *approvalCount) preview(ctx context.Context, signed []byte) (admission.V
 			t.now = c.startOf(c.grant)
 			return t.examine(ctx)
 		}
+
 		if !slices.Contains(c.people, string(a.Approver)) {
 			c.people = append(c.people, string(a.Approver))
 		}
@@ -187,6 +194,7 @@ func (c *approvalCount) preview(ctx context.Context, signed []byte) (admission.V
 	if err != nil {
 		return v, fmt.Errorf("asking what a gateway would say: %w", err)
 	}
+
 	return v, nil
 }
 
@@ -208,6 +216,7 @@ func (c *approvalCount) others() []string {
 			}
 		}
 	}
+
 	for n := len(people); n < manyApprovers; n++ {
 		people = append(people, fmt.Sprintf("approver-%d", n))
 	}
@@ -224,6 +233,7 @@ func (c *approvalCount) String() string {
 	if c.still != "" {
 		s += "; however many approve, the policy refuses it there: " + c.still
 	}
+
 	return s
 }
 
@@ -264,19 +274,23 @@ func (a *approved) note(v admission.Verdict) {
 }
 
 func (a approved) write(cmd *cobra.Command, c *approvalCount) error {
-	a.Approvals, a.Needed = c.have, c.needed
+	a.Approvals = c.have
+	a.Needed = c.needed
 	if !c.enough() {
 		a.Next = c.next()
 	}
+
 	w := cmd.OutOrStdout()
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(w, a)
 	}
+
 	_, err := fmt.Fprintf(w, "approved with key %s until %s\nwrote %s\nto take it back, revoke approval %s\n%s\n",
 		a.KeyID, a.NotAfter, a.Approval, a.ID, c)
 	if a.Next != "" {
 		_, err = fmt.Fprintf(w, "not enough yet: somebody else runs\n  %s\n", a.Next)
 	}
+
 	return err
 }
 
@@ -288,6 +302,7 @@ func approveCommand(files moduleFiles, g signing.Approval, imported []string) st
 			words = append(words, "--"+flag, cli.ShellWord(v))
 		}
 	}
+
 	if usual, err := findModule(files.wasm); err == nil && usual.config != files.config {
 		add("config", files.config)
 	}
@@ -295,9 +310,11 @@ func approveCommand(files moduleFiles, g signing.Approval, imported []string) st
 	if !sameSet(g.HostFunctions, imported) {
 		add("host-function", strings.Join(g.HostFunctions, ","))
 	}
+
 	add("secret", g.Keys...)
 	add("route", g.Routes...)
 	add("audience", g.Audience...)
+
 	for _, l := range []struct {
 		flag string
 		n    int64
@@ -312,6 +329,7 @@ func approveCommand(files moduleFiles, g signing.Approval, imported []string) st
 			add(l.flag, l.text)
 		}
 	}
+
 	add("not-after", g.NotAfter.UTC().Format(time.RFC3339))
 	return strings.Join(words, " ")
 }

@@ -71,10 +71,12 @@ func runModuleInspect(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+
 	wasm, err := files.readWasm()
 	if err != nil {
 		return err
 	}
+
 	info, refusal := transforms.Inspect(wasm, transforms.ScanLimits{})
 	seen := newInspection(files.wasm, wasm, info, refusal)
 	if cli.WantsJSON(cmd) {
@@ -82,6 +84,7 @@ func runModuleInspect(cmd *cobra.Command, args []string) error {
 	} else {
 		err = seen.write(cmd.OutOrStdout())
 	}
+
 	if refusal != nil {
 		refusal = exit.WithHint(exit.Refusedf("inspecting %s: %w", files.wasm, refusal), "no gateway would load this module: have it built again from its source")
 	}
@@ -91,7 +94,12 @@ func runModuleInspect(cmd *cobra.Command, args []string) error {
 func newInspection(file string, wasm []byte, info transforms.Info, refusal error) inspection {
 	const page = 64 << 10
 	digest := sha256.Sum256(wasm)
-	i := inspection{File: file, Digest: hex.EncodeToString(digest[:]), Size: len(wasm), ABI: info.ABI}
+	i := inspection{
+		File:   file,
+		Digest: hex.EncodeToString(digest[:]),
+		Size:   len(wasm),
+		ABI:    info.ABI,
+	}
 
 	if info.Knows("import") {
 		i.Imports = []importLine{}
@@ -114,6 +122,7 @@ func newInspection(file string, wasm []byte, info transforms.Info, refusal error
 		i.MemoryMin = new(uint64(info.MemoryMinPages) * page)
 		i.MemoryMax = new(uint64(info.MemoryMaxPages) * page)
 	}
+
 	if info.Complete {
 		i.CodeBytes = &info.CodeBytes
 		i.Reasons = append([]string{}, info.Reasons...)
@@ -137,6 +146,7 @@ func (i inspection) write(w io.Writer) error {
 	if i.Functions != nil {
 		fmt.Fprintf(w, ", %d functions", *i.Functions)
 	}
+
 	fmt.Fprintln(w)
 
 	if i.ABI != "" {

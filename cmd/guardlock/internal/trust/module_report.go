@@ -95,10 +95,12 @@ func newReport(t trying, v admission.Verdict) report {
 		ABI:        v.Info.ABI,
 		Functions:  v.Info.Functions,
 	}
+
 	if v.Refused != nil {
 		r.Verdict = admission.Failed
 		r.Code = v.Refused.Code
 	}
+
 	for _, s := range v.Steps {
 		r.Steps = append(r.Steps, stepReport{s.Name, s.Verdict, s.Code, s.Detail})
 	}
@@ -107,6 +109,7 @@ func newReport(t trying, v admission.Verdict) report {
 	if v.Decision.PolicyRevision != "" {
 		r.Policy = newPolicyReport(v)
 	}
+
 	return r
 }
 
@@ -123,6 +126,7 @@ func (r *report) addApprovals(v signing.Verified) {
 	r.GrantDigest = hex.EncodeToString(v.GrantDigest[:])
 	r.Author = string(v.Author)
 	r.AuthorKeyID = v.AuthorKeyID
+
 	for _, c := range v.Counted {
 		r.Approvals = append(r.Approvals, approvalReport{string(c.Approver), c.ID, c.KeyID, c.Ticket, c.From.UTC(), c.Until.UTC()})
 	}
@@ -149,6 +153,7 @@ func newPolicyReport(v admission.Verdict) *policyReport {
 	for _, r := range v.Decision.Why {
 		p.Reasons = append(p.Reasons, reasonReport(r))
 	}
+
 	if p.Allowed {
 		p.ValidUntil = moment(v.Decision.ValidUntil)
 	}

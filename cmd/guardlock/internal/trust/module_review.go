@@ -33,11 +33,13 @@ type approvalReview struct {
 }
 
 func (r approvalReview) write(w io.Writer) error {
-	a, p := r.approval, cli.PaletteFor(w)
+	a := r.approval
+	p := cli.PaletteFor(w)
 	config := "none"
 	if r.files.config != "" {
 		config = r.files.config
 	}
+
 	lines := [][2]string{
 		{"module", r.files.wasm},
 		{"  sha256", fmt.Sprintf("%x", a.ModuleDigest)},
@@ -57,6 +59,7 @@ func (r approvalReview) write(w io.Writer) error {
 	for _, l := range lines {
 		fmt.Fprintf(w, "%-16s %s\n", l[0], cli.Printable(l[1]))
 	}
+
 	for _, warning := range r.warnings() {
 		fmt.Fprintf(w, "%s %s\n", p.Yellow("note:"), cli.Printable(warning))
 	}
@@ -73,6 +76,7 @@ func (r approvalReview) writeTexts(w io.Writer) {
 		fmt.Fprintf(w, "\n%s\n", p.Bold("configuration"))
 		writeText(w, string(r.config))
 	}
+
 	if r.changes != "" {
 		fmt.Fprintf(w, "\n%s\n", p.Bold("changes to what runs"))
 		writeText(w, r.changes)
@@ -104,6 +108,7 @@ func (r *approvalReview) compare(path string) error {
 	if err != nil {
 		return err
 	}
+
 	pkg, err := files.read()
 	if err != nil {
 		return err
@@ -116,6 +121,7 @@ func (r *approvalReview) compare(path string) error {
 		fmt.Fprintf(&b, "module: sha256 %x -> %x\n", digest, r.approval.ModuleDigest)
 		r.compareImports(&b, pkg.Wasm)
 	}
+
 	r.compareGrant(&b, pkg.Approvals)
 	if bytes.Equal(pkg.Config, r.config) {
 		fmt.Fprintln(&b, "configuration: the same")
@@ -149,6 +155,7 @@ func (r *approvalReview) compareGrant(w io.Writer, approvals [][]byte) {
 		writeChanges(w, "may call", old.HostFunctions, r.approval.HostFunctions)
 		writeChanges(w, "may use secrets", old.Keys, r.approval.Keys)
 		writeChanges(w, "may route to", old.Routes, r.approval.Routes)
+
 		if old.Limits != r.approval.Limits {
 			fmt.Fprintf(w, "limits: %s -> %s\n", limitsText(old.Limits), limitsText(r.approval.Limits))
 		}
@@ -178,17 +185,20 @@ func (r approvalReview) warnings() []string {
 	if slices.Contains(r.approval.Topics, "*") {
 		notes = append(notes, "this covers every topic")
 	}
+
 	imported := importedFunctions(r.info)
 	for _, name := range imported {
 		if !slices.Contains(r.approval.HostFunctions, name) {
 			notes = append(notes, "it imports "+name+", which this does not grant: it will not load")
 		}
 	}
+
 	for _, name := range r.approval.HostFunctions {
 		if !slices.Contains(imported, name) {
 			notes = append(notes, "it does not import "+name+", which this grants")
 		}
 	}
+
 	if days := r.approval.NotAfter.Sub(r.approval.NotBefore).Hours() / 24; days > 366 {
 		notes = append(notes, "this holds for more than a year")
 	}
@@ -209,6 +219,7 @@ func limitsText(l signing.Limits) string {
 	if l.Instances > 0 {
 		parts = append(parts, cli.Count(int(l.Instances), "instance"))
 	}
+
 	return orNone(parts, "the gateway's defaults")
 }
 

@@ -34,6 +34,7 @@ says, and the trusted root for cosign is an empty one.`,
 		Args:    cli.NeedArgs("MODULE"),
 		RunE:    c.run,
 	}
+
 	cmd.Flags().StringVarP(&c.key, "key", "k", "", "private key `FILE` of the author")
 	cmd.Flags().StringVarP(&c.out, "out", "o", "", "write the signature to this `FILE`")
 	return cmd
@@ -47,18 +48,22 @@ func (c *moduleSignCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+
 	wasm, err := files.readWasm()
 	if err != nil {
 		return err
 	}
+
 	key, err := loadPrivateKey(cmd, c.key)
 	if err != nil {
 		return err
 	}
+
 	bundle, err := signing.SignModule(cmd.Context(), wasm, key)
 	if err != nil {
 		return fmt.Errorf("signing %s: %w", files.wasm, err)
 	}
+
 	out := files.signature
 	if c.out != "" {
 		out = c.out
@@ -69,6 +74,7 @@ func (c *moduleSignCommand) run(cmd *cobra.Command, args []string) error {
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), map[string]string{"module": files.wasm, "signature": out, "key_id": key.ID()})
 	}
+
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "signed %s with key %s\nwrote %s\n", files.wasm, key.ID(), out)
 	return err
 }

@@ -36,11 +36,13 @@ func newTrustRootCommand() *cobra.Command {
 		Args: cli.NeedArgs(),
 		RunE: c.run,
 	}
+
 	fl := cmd.Flags()
 	fl.StringArrayVar(&c.authors, "author", nil, "`IDENTITY=FILE.pub` of one who may sign modules; may be repeated")
 	fl.StringArrayVar(&c.approvers, "approver", nil, "`IDENTITY=FILE.pub` of one who may approve; may be repeated")
 	fl.IntVar(&c.threshold, "threshold", 1, "how many different people must approve")
 	fl.StringVarP(&c.out, "out", "o", "", "write to this new `FILE` instead of standard output")
+
 	return cmd
 }
 
@@ -64,6 +66,7 @@ func (c *trustRootCommand) run(cmd *cobra.Command, _ []string) error {
 	if file.Approvers, err = readPublicKeys("--approver", c.approvers); err != nil {
 		return err
 	}
+
 	raw, err := yaml.Marshal(file)
 	if err != nil {
 		return fmt.Errorf("writing the trust root: %w", err)
@@ -72,11 +75,13 @@ func (c *trustRootCommand) run(cmd *cobra.Command, _ []string) error {
 	if _, err := signing.ParseTrustRoot(raw); err != nil {
 		return exit.WithCode(err, exit.Usage)
 	}
+
 	if c.out == "" {
 		_, err = cmd.OutOrStdout().Write(raw)
 	} else {
 		err = disk.Create(c.out, raw, 0o644)
 	}
+
 	if err != nil {
 		return fmt.Errorf("writing the trust root: %w", err)
 	}
@@ -90,19 +95,24 @@ func readPublicKeys(flag string, pairs []string) ([]trustRootKey, error) {
 		if !ok {
 			return nil, exit.Usagef("%s %q is not IDENTITY=FILE", flag, pair)
 		}
+
 		raw, err := disk.ReadInput(path, disk.MaxBytes)
 		if err != nil {
 			return nil, fmt.Errorf("reading the key of %s: %w", identity, err)
 		}
+
 		key, err := signing.ParsePublicKey(raw)
 		if err != nil {
 			return nil, fmt.Errorf("reading the key of %s from %s: %w", identity, path, err)
 		}
+
 		pem, err := key.MarshalPEM()
 		if err != nil {
 			return nil, fmt.Errorf("encoding the key of %s: %w", identity, err)
 		}
+
 		keys = append(keys, trustRootKey{identity, string(pem)})
 	}
+
 	return keys, nil
 }

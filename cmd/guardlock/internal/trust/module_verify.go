@@ -55,6 +55,7 @@ func newModuleVerifyCommand() *cobra.Command {
 		Args: cli.NeedArgs("MODULE"),
 		RunE: c.run,
 	}
+
 	fl := cmd.Flags()
 	fl.StringVar(&c.trustRoot, "trust-root", "", "`FILE` that says who may sign and approve")
 	fl.StringVar(&c.config, "config", "", "the module's configuration `FILE` (default config.json beside it)")
@@ -67,6 +68,7 @@ func newModuleVerifyCommand() *cobra.Command {
 	fl.StringVar(&c.name, "name", "", "what the configuration calls it, for the policy (default: as its file)")
 	fl.StringVar(&c.at, "at", "", "check as of this day or time (default: now)")
 	c.gateway.register(cmd)
+
 	return cmd
 }
 
@@ -81,6 +83,7 @@ func (c *moduleVerifyCommand) run(cmd *cobra.Command, args []string) error {
 	if v.engine, err = openEngine(cmd.Context(), c.policy); err != nil {
 		return err
 	}
+
 	verdict, err := v.examine(cmd.Context())
 	if err != nil {
 		return err
@@ -91,6 +94,7 @@ func (c *moduleVerifyCommand) run(cmd *cobra.Command, args []string) error {
 	} else {
 		err = v.write(cmd, verdict)
 	}
+
 	if r := verdict.Refused; r != nil {
 		return errors.Join(err, exit.Refusedf("verifying %s: %s: %w", v.files.wasm, r.Code, r.Err))
 	}
@@ -117,6 +121,7 @@ func (v *verification) write(cmd *cobra.Command, verdict admission.Verdict) erro
 	if err != nil || c.enough() {
 		return nil
 	}
+
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s; somebody else runs:\n  %s\n", c, c.next())
 	return err
 }
@@ -158,6 +163,12 @@ func (c *moduleVerifyCommand) verification(path string) (*verification, error) {
 
 	v.name = cmp.Or(c.name, moduleName(v.files))
 	v.node = cmp.Or(c.gateway.node, anyNode)
-	v.place = admission.Place{Binding: "verify", Topics: c.topics, TLS: level, DataClass: c.dataClass}
+	v.place = admission.Place{
+		Binding:   "verify",
+		Topics:    c.topics,
+		TLS:       level,
+		DataClass: c.dataClass,
+	}
+
 	return v, nil
 }

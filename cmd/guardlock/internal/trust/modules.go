@@ -60,7 +60,9 @@ func findModule(path string) (moduleFiles, error) {
 	if err != nil {
 		return moduleFiles{}, err
 	}
-	dir, stem := filepath.Dir(wasm), strings.TrimSuffix(wasm, ".wasm")
+
+	dir := filepath.Dir(wasm)
+	stem := strings.TrimSuffix(wasm, ".wasm")
 	m := moduleFiles{wasm: wasm, signature: stem + bundleSuffix}
 	for _, config := range []string{stem + ".json", filepath.Join(dir, "config.json")} {
 		if exists(config) {
@@ -68,6 +70,7 @@ func findModule(path string) (moduleFiles, error) {
 			break
 		}
 	}
+
 	// Where modules share a directory, NAME.approval… are those of one.
 	for _, prefix := range []string{stem + ".approval", filepath.Join(dir, approvalPrefix)} {
 		m.approvals, err = filepath.Glob(escapeGlob(prefix) + "*" + bundleSuffix)
@@ -75,6 +78,7 @@ func findModule(path string) (moduleFiles, error) {
 			break
 		}
 	}
+
 	slices.Sort(m.approvals)
 	return m, err
 }
@@ -87,6 +91,7 @@ func findWasm(path string) (string, error) {
 	if !info.IsDir() {
 		return path, nil
 	}
+
 	found, err := filepath.Glob(filepath.Join(escapeGlob(path), "*.wasm"))
 	if err != nil {
 		return "", fmt.Errorf("finding the module: %w", err)
@@ -94,6 +99,7 @@ func findWasm(path string) (string, error) {
 	if len(found) != 1 {
 		return "", exit.WithHint(exit.Usagef("finding the module: %s holds %d .wasm files", path, len(found)), "name the file itself")
 	}
+
 	return found[0], nil
 }
 
@@ -118,11 +124,13 @@ func (m moduleFiles) read() (signing.Package, error) {
 	if p.Config, err = m.readConfig(); err != nil {
 		return p, err
 	}
+
 	if exists(m.signature) {
 		if p.Signature, err = disk.Read(m.signature, signing.MaxBundleBytes); err != nil {
 			return p, fmt.Errorf("reading the author's signature: %w", err)
 		}
 	}
+
 	for _, path := range m.approvals {
 		raw, err := disk.Read(path, signing.MaxBundleBytes)
 		if err != nil {
@@ -131,6 +139,7 @@ func (m moduleFiles) read() (signing.Package, error) {
 		p.Approvals = append(p.Approvals, raw)
 		p.Names = append(p.Names, filepath.Base(path))
 	}
+
 	return p, nil
 }
 
@@ -150,5 +159,6 @@ func (m moduleFiles) readConfig() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the module's configuration: %w", err)
 	}
+
 	return config, nil
 }

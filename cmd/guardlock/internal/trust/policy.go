@@ -45,6 +45,7 @@ func openPolicy(path string) (fs.FS, error) {
 	if !strings.HasSuffix(path, ".tar.gz") {
 		return nil, exit.Usagef("opening the policy: %s is neither a directory nor a bundle (.tar.gz)", path)
 	}
+
 	return oneFile{dir: disk.Tree(filepath.Dir(path)), name: filepath.Base(path)}, nil
 }
 
@@ -85,6 +86,7 @@ func (o oneFile) ReadDir(name string) ([]fs.DirEntry, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return []fs.DirEntry{fs.FileInfoToDirEntry(info)}, nil
 }
 

@@ -35,6 +35,7 @@ func runPolicyCheck(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+
 	found, err := policy.Check(cmd.Context(), fsys, policyOptions())
 	if err != nil {
 		return fmt.Errorf("checking %s: %w", policyName(first(args)), err)
@@ -47,16 +48,19 @@ func runPolicyCheck(cmd *cobra.Command, args []string) error {
 			fmt.Fprintln(cmd.OutOrStdout(), cli.Printable(p.String()))
 		}
 	}
+
 	if cli.WantsJSON(cmd) {
 		if err := cli.PrintJSON(cmd.OutOrStdout(), lines); err != nil {
 			return err
 		}
 	}
+
 	if len(found) > 0 {
 		return exit.Refusedf("checking %s: %s", policyName(first(args)), cli.Count(len(found), "problem"))
 	}
 	if !cli.WantsJSON(cmd) {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s has no problem\n", policyName(first(args)))
 	}
+
 	return nil
 }

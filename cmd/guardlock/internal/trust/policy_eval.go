@@ -45,6 +45,7 @@ func newPolicyEvalCommand() *cobra.Command {
 			return c.run(cmd, args)
 		},
 	}
+
 	cmd.Flags().StringVarP(&c.input, "input", "i", "-", "`FILE` with the input as JSON; - is standard input")
 	cmd.Flags().BoolVar(&example, "example", false, "print an input to start from")
 	return cmd
@@ -73,14 +74,17 @@ func (c *policyEvalCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+
 	fsys, err := openPolicy(first(args))
 	if err != nil {
 		return err
 	}
+
 	engine, err := policy.LoadWith(cmd.Context(), fsys, policyOptions())
 	if err != nil {
 		return exit.WithHint(fmt.Errorf("loading %s: %w", policyName(first(args)), err), "`guardlock policy check` names every problem")
 	}
+
 	v, err := engine.Eval(cmd.Context(), input)
 	if err != nil {
 		return exit.WithHint(fmt.Errorf("reading the input: %w", err), "`guardlock policy eval --example` prints one that can be read")
@@ -91,6 +95,7 @@ func (c *policyEvalCommand) run(cmd *cobra.Command, args []string) error {
 	if !v.Allowed() {
 		return exit.Refusedf("evaluating %s: the gateway would refuse", policyName(first(args)))
 	}
+
 	return nil
 }
 
@@ -102,6 +107,7 @@ func (c *policyEvalCommand) read(stdin io.Reader) ([]byte, error) {
 		}
 		return raw, nil
 	}
+
 	if f, ok := stdin.(*os.File); ok && cli.IsTerminal(f) {
 		return nil, exit.WithHint(exit.Usagef("policy eval: no input"), "give --input FILE, or start from `guardlock policy eval --example`")
 	}
@@ -113,9 +119,16 @@ func (c *policyEvalCommand) write(cmd *cobra.Command, v policy.Evaluation) error
 		_, err := fmt.Fprintln(cmd.OutOrStdout(), v.Text())
 		return err
 	}
-	line := evaluationLine{Allowed: v.Allowed(), Result: v.Result, Problem: v.Problem, Fired: []firedRule{}}
+
+	line := evaluationLine{
+		Allowed: v.Allowed(),
+		Result:  v.Result,
+		Problem: v.Problem,
+		Fired:   []firedRule{},
+	}
 	for _, r := range v.Fired {
 		line.Fired = append(line.Fired, firedRule{r.Name, r.ID, r.Title, r.File, r.Line})
 	}
+
 	return cli.PrintJSON(cmd.OutOrStdout(), line)
 }

@@ -37,6 +37,7 @@ func runPolicyExport(cmd *cobra.Command, args []string) error {
 		}
 		return err
 	}
+
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), map[string]string{"directory": args[0]})
 	}
@@ -52,10 +53,12 @@ func printExampleInput(w io.Writer) error {
 	if err != nil {
 		return err
 	}
+
 	var indented bytes.Buffer
 	if err := json.Indent(&indented, raw, "", "  "); err != nil {
 		return err
 	}
+
 	_, err = fmt.Fprintln(w, indented.String())
 	return err
 }

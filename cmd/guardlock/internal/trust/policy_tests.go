@@ -27,6 +27,7 @@ and report how much of the policy they reach. A policy without tests fails.`,
 		Args:    optionalPath,
 		RunE:    c.run,
 	}
+
 	cmd.Flags().Float64Var(&c.minCoverage, "min-coverage", 0, "fail below this percentage of lines reached")
 	cmd.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "list the tests that passed and the lines not reached too")
 	return cmd
@@ -61,15 +62,18 @@ func (c *policyTestCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+
 	r, err := policy.Test(cmd.Context(), fsys, policyOptions())
 	if err != nil {
 		return exit.WithHint(fmt.Errorf("testing %s: %w", policyName(first(args)), err), "`guardlock policy check` names every problem")
 	}
+
 	if cli.WantsJSON(cmd) {
 		err = cli.PrintJSON(cmd.OutOrStdout(), newPolicyTestReport(r))
 	} else {
 		err = c.write(cmd.OutOrStdout(), r)
 	}
+
 	switch {
 	case err != nil:
 		return err
@@ -80,14 +84,21 @@ func (c *policyTestCommand) run(cmd *cobra.Command, args []string) error {
 	case r.Coverage < c.minCoverage:
 		return exit.WithHint(exit.Refusedf("testing %s: %.1f%% of its lines were reached, not %.1f%%", policyName(first(args)), r.Coverage, c.minCoverage), "--verbose lists the others")
 	}
+
 	return nil
 }
 
 func newPolicyTestReport(r policy.Report) policyTestReport {
-	report := policyTestReport{Passed: r.Passed(), Coverage: r.Coverage, Tests: []policyTestLine{}, Gaps: []policyGap{}}
+	report := policyTestReport{
+		Passed:   r.Passed(),
+		Coverage: r.Coverage,
+		Tests:    []policyTestLine{},
+		Gaps:     []policyGap{},
+	}
 	for _, t := range r.Tests {
 		report.Tests = append(report.Tests, policyTestLine{t.Package + "." + t.Name, t.File, t.Line, t.Passed, t.Skipped, t.Error, t.Output})
 	}
+
 	for _, g := range r.Gaps {
 		report.Gaps = append(report.Gaps, policyGap(g))
 	}
@@ -106,6 +117,7 @@ func (c *policyTestCommand) write(w io.Writer, r policy.Report) error {
 			passed++
 			mark = p.Green("ok  ")
 		}
+
 		if t.Passed && !t.Skipped && !c.verbose {
 			continue
 		}
@@ -114,11 +126,13 @@ func (c *policyTestCommand) write(w io.Writer, r policy.Report) error {
 			fmt.Fprintf(w, "      %s\n", cli.Printable(t.Error))
 		}
 	}
+
 	if c.verbose {
 		for _, g := range r.Gaps {
 			fmt.Fprintf(w, "%s  %s:%d-%d\n", p.Dim("not reached"), cli.Printable(g.File), g.From, g.To)
 		}
 	}
+
 	_, err := fmt.Fprintf(w, "%d of %s passed, %.1f%% of lines reached\n", passed, cli.Count(len(r.Tests), "test"), r.Coverage)
 	return err
 }

@@ -19,15 +19,18 @@ func loadPrivateKey(cmd *cobra.Command, path string) (*signing.PrivateKey, error
 	if err != nil {
 		return nil, fmt.Errorf("reading the private key: %w", err)
 	}
+
 	env, given := os.LookupEnv(cli.PasswordVariable)
 	key, err := signing.ParsePrivateKey(raw, []byte(env))
 	if err == nil || given || errors.Is(err, signing.ErrKey) {
 		return key, keyError(path, err)
 	}
+
 	password, err := cli.AskPassword(cmd, "Password for "+path+": ")
 	if err != nil {
 		return nil, err
 	}
+
 	key, err = signing.ParsePrivateKey(raw, password)
 	return key, keyError(path, err)
 }
@@ -40,5 +43,6 @@ func keyError(path string, err error) error {
 	if errors.Is(err, signing.ErrKey) {
 		return err
 	}
+
 	return exit.WithHint(err, "check the password, from the prompt or %s", cli.PasswordVariable)
 }
