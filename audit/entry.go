@@ -3,6 +3,8 @@ package audit
 import (
 	"encoding/hex"
 	"time"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // Digest is a SHA-256 of public bytes: a module, a grant. Never of a record.
@@ -284,6 +286,14 @@ type ControlEntry struct {
 	Reason    string
 	Revision  string // of policy or configuration
 	Steps     []Step // in the order they were taken
+	Opening   Opening
+}
+
+// Opening is what the entry that a log begins with whenever it is opened says of
+// the MACs behind it; zero in every other entry.
+type Opening struct {
+	Epoch segment.Epoch // random: with the audit key it gives the key of the MACs
+	KeyID [8]byte       // of the audit key
 }
 
 // Step is one check of an admission.

@@ -119,8 +119,8 @@ func (x *index) note(r rawEntry, base int64) error {
 		if err := c.control(&e, r.kind, base); err != nil {
 			return err
 		}
-		if at, ok := e.epoch(); ok {
-			x.epochs = append(x.epochs, epochAt{r.seq, at})
+		if o, ok := e.opening(); ok {
+			x.epochs = append(x.epochs, epochAt{r.seq, o.Epoch})
 		}
 	}
 

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -323,16 +322,12 @@ func (l *Log) fail(ch *chunk, cause error) error {
 var errClosed = fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
 
 func openEntry(o Options, e segment.Epoch, cut int64) ControlEntry {
-	id := KeyID(o.Key)
 	c := ControlEntry{
 		Kind:    KindOpen,
 		Subject: o.Node,
 		Outcome: "opened",
 		Time:    o.Now(),
-		Steps: []Step{
-			{Name: stepEpoch, Verdict: hex.EncodeToString(e[:])},
-			{Name: StepKeyID, Verdict: hex.EncodeToString(id[:])},
-		},
+		Opening: Opening{Epoch: e, KeyID: keyID(o.Key)},
 	}
 
 	if cut > 0 {

@@ -50,7 +50,7 @@ func deriveKey(key [32]byte, label string, context []byte) []byte {
 	return h.Sum(nil)
 }
 
-func KeyID(key [32]byte) (id [8]byte) {
+func keyID(key [32]byte) (id [8]byte) {
 	copy(id[:], deriveKey(key, "guardlock audit key id", nil))
 	return id
 }
@@ -102,3 +102,9 @@ func (id MACID) Made() bool { return id.nonce != 0 }
 
 // MAC is that of a batch; see MACID.Made.
 func (it *Item) MAC() MACID { return MACID{it.Epoch, it.Batch.nonce, it.Batch.mac} }
+
+// OpenedWith reports whether the entry opened a log under an audit key.
+func (c *ControlEntry) OpenedWith(key [32]byte) bool {
+	o, ok := c.opening()
+	return ok && o.KeyID == keyID(key)
+}

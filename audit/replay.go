@@ -191,7 +191,7 @@ func (r *replay) fresh(c *segment.Committer) error {
 // stamp sets what the headers of segments made from now on say of this Open.
 func (r *replay) stamp(c *segment.Committer) {
 	c.Header.Epoch = r.epoch
-	c.Header.KeyID = KeyID(r.opt.Key)
+	c.Header.KeyID = keyID(r.opt.Key)
 	c.Header.Node = r.opt.Node
 	c.Header.Created = r.opt.Now().UnixMicro()
 }

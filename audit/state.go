@@ -48,8 +48,8 @@ func (s *state) noteBatch(b *BatchEntry) {
 
 func (s *state) noteControl(c *ControlEntry) {
 	s.sum.noteControl(c)
-	if e, ok := c.epoch(); ok {
-		s.epoch = e
+	if o, ok := c.opening(); ok {
+		s.epoch = o.Epoch
 	}
 	s.seq++
 }
@@ -109,24 +109,34 @@ func (r *BatchRef) addRoute(topic string, n int) {
 	r.routes = append(r.routes, routeCount{topic, n})
 }
 
-// epoch returns the epoch that a KindOpen entry begins.
-func (c *ControlEntry) epoch() (e segment.Epoch, ok bool) {
+// opening returns what a KindOpen entry says of the MACs behind it. Logs from
+// before it had a place of its own say it in steps.
+func (c *ControlEntry) opening() (o Opening, ok bool) {
 	if c.Kind != KindOpen {
-		return e, false
+		return o, false
 	}
+	if c.Opening != (Opening{}) {
+		return c.Opening, true
+	}
+
 	for _, s := range c.Steps {
-		if b, err := hex.DecodeString(s.Verdict); s.Name == stepEpoch && err == nil && len(b) == len(e) {
-			return segment.Epoch(b), true
+		b, err := hex.DecodeString(s.Verdict)
+		switch {
+		case err != nil:
+		case s.Name == stepEpoch && len(b) == len(o.Epoch):
+			o.Epoch = segment.Epoch(b)
+			ok = true
+		case s.Name == stepKeyID && len(b) == len(o.KeyID):
+			o.KeyID = [8]byte(b)
 		}
 	}
-
-	return e, false
+	return o, ok
 }
 
-// Steps of the entry that a log begins with whenever it is opened.
+// Steps of the entry that an older log begins with whenever it is opened.
 const (
 	stepEpoch = "epoch"
-	StepKeyID = "key_id"
+	stepKeyID = "key_id"
 )
 
 // apply reads the entries of one frame.

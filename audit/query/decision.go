@@ -81,12 +81,32 @@ var errEmptyRow = errors.New("decision has neither batch nor control entry")
 func (d Decision) MarshalJSON() ([]byte, error) {
 	switch {
 	case d.Control != nil:
-		return json.Marshal(controlJSON{d.ID, d.Kind, d.Time, d.Control.Subject, optionalModule(d.Control.Module),
-			d.Control.Principal, d.Control.Outcome, d.Control.Reason, d.Control.Revision, d.Control.Steps})
+		return json.Marshal(d.control())
 	case d.Batch != nil:
 		return json.Marshal(d.record())
 	}
 	return nil, errEmptyRow
+}
+
+func (d *Decision) control() controlJSON {
+	c := d.Control
+	j := controlJSON{
+		ID:        d.ID,
+		Kind:      d.Kind,
+		Time:      d.Time,
+		Subject:   c.Subject,
+		Module:    optionalModule(c.Module),
+		Principal: c.Principal,
+		Outcome:   c.Outcome,
+		Reason:    c.Reason,
+		Revision:  c.Revision,
+		Steps:     c.Steps,
+	}
+	if c.Opening != (audit.Opening{}) {
+		j.Epoch = hex.EncodeToString(c.Opening.Epoch[:])
+		j.KeyID = hex.EncodeToString(c.Opening.KeyID[:])
+	}
+	return j
 }
 
 func optionalModule(m audit.ModuleRef) *audit.ModuleRef {
@@ -107,6 +127,8 @@ type controlJSON struct {
 	Reason    string           `json:"reason,omitempty"`
 	Revision  string           `json:"revision,omitempty"`
 	Steps     []audit.Step     `json:"steps,omitempty"`
+	Epoch     string           `json:"epoch,omitempty"`  // of the MACs behind it, where it opened the log
+	KeyID     string           `json:"key_id,omitempty"` // of the audit key
 }
 
 type recordJSON struct {

@@ -1,0 +1,382 @@
+package audit_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
+)
+
+// What follows reads a log by docs/log-format.md alone: nothing of this module
+// is used to read it.
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// foundBatch is a batch as the page tells of it.
+type foundBatch struct {
+	Topic     string
+	Principal string
+	Client    string
+	Records   int
+	Outcome   int
+	Modules   []string
+	Verdicts  []int // of each record
+	Offset    int64 // -1: nowhere, or not known
+}
+
+// readByPage is what is found in a directory.
+type readByPage struct {
+	t        *testing.T
+	chain    [32]byte
+	seq      uint64 // next
+	strings  []string
+	batches  map[uint64]*foundBatch
+	controls map[int]int // by kind
+	epochs   []string    // of open entries
+	seals    int
+}
+
+func (r *readByPage) check(ok bool, format string, args ...any) {
+	r.t.Helper()
+	if !ok {
+		r.t.Fatalf(format, args...)
+	}
+}
+
+// segment reads one file and returns where its frames end.
+func (r *readByPage) segment(number int, b []byte) int {
+	r.check(string(b[:8]) == "GLAUDIT1", "segment %d has no magic", number)
+	r.check(binary.LittleEndian.Uint32(b[8:]) == uint32(number), "segment %d has another number", number)
+	r.check(binary.LittleEndian.Uint32(b[252:]) == crc32.Checksum(b[:252], castagnoli), "header of segment %d: CRC", number)
+	r.check(bytes.Equal(b[32:64], r.chain[:]), "segment %d does not go on with the chain", number)
+	r.check(binary.LittleEndian.Uint64(b[24:]) == r.seq, "segment %d begins elsewhere", number)
+	marker := b[16:24]
+	r.chain = sha256.Sum256(append([]byte("guardlock audit segment\n"), b[:256]...))
+	r.strings = nil
+
+	at := 256
+	for at+52 <= len(b) && bytes.Equal(b[at:at+8], marker) {
+		n := int(binary.LittleEndian.Uint32(b[at+8:]))
+		end := (at + 52 + n + 7) &^ 7
+		sum := crc32.Update(crc32.Checksum(b[at+8:at+48], castagnoli), castagnoli, b[at+52:end])
+		r.check(binary.LittleEndian.Uint32(b[at+48:]) == sum, "frame at %d: CRC", at)
+
+		h := sha256.New()
+		h.Write(r.chain[:])
+		h.Write(b[at+8 : at+16])
+		h.Write(b[at+52 : end])
+		r.check(bytes.Equal(h.Sum(nil), b[at+16:at+48]), "frame at %d: chain", at)
+		copy(r.chain[:], b[at+16:])
+
+		sealed := binary.LittleEndian.Uint32(b[at+12:]) == 1
+		r.payload(b[at+52:at+52+n], sealed)
+		if sealed {
+			footer := b[end : end+24]
+			r.check(string(footer[:8]) == "GLSEALED" && binary.LittleEndian.Uint64(footer[8:]) == uint64(at), "footer")
+			r.check(binary.LittleEndian.Uint32(footer[16:]) == crc32.Checksum(footer[:16], castagnoli), "footer: CRC")
+			r.check(end+24 == len(b), "bytes behind the footer")
+		}
+		at = end
+	}
+	return at
+}
+
+// bytesOf reads the words of the page.
+type bytesOf struct {
+	r *readByPage
+	b []byte
+}
+
+func (c *bytesOf) take(n int) []byte {
+	c.r.check(n <= len(c.b), "%d bytes where %d are left", n, len(c.b))
+	v := c.b[:n]
+	c.b = c.b[n:]
+	return v
+}
+
+func (c *bytesOf) u8() int { return int(c.take(1)[0]) }
+
+func (c *bytesOf) uvarint() uint64 {
+	v, n := binary.Uvarint(c.b)
+	c.r.check(n > 0, "bad uvarint")
+	c.b = c.b[n:]
+	return v
+}
+
+func (c *bytesOf) varint() int64 {
+	u := c.uvarint()
+	return int64(u>>1) ^ -int64(u&1)
+}
+
+func (c *bytesOf) string() string {
+	switch ref := c.uvarint(); ref {
+	case 0:
+		return ""
+	case 1:
+		return string(c.take(int(c.uvarint())))
+	default:
+		c.r.check(ref-2 < uint64(len(c.r.strings)), "string %d is not in the dictionary", ref)
+		return c.r.strings[ref-2]
+	}
+}
+
+func (c *bytesOf) module() string {
+	name := c.string()
+	c.string() // digest
+	return name
+}
+
+func (r *readByPage) payload(b []byte, sealed bool) {
+	c := bytesOf{r, b}
+	first := c.uvarint()
+	base := c.varint()
+	r.check(first == r.seq, "frame begins at %d, want %d", first, r.seq)
+
+	defs := bytesOf{r, c.take(int(c.uvarint()))}
+	for len(defs.b) > 0 {
+		r.strings = append(r.strings, string(defs.take(int(defs.uvarint()))))
+	}
+	for len(c.b) > 0 {
+		e := bytesOf{r, c.take(int(c.uvarint()))}
+		kind := e.u8()
+		switch {
+		case kind == 1:
+			r.batches[r.seq] = r.batch(&e)
+			r.seq++
+		case kind >= 2 && kind <= 7:
+			r.control(&e, kind)
+			r.seq++
+		case kind == 16:
+			r.binding(&e, base)
+		case kind == 17 && sealed:
+			r.seal(&e)
+		default:
+			r.t.Fatalf("kind %d", kind)
+		}
+		r.check(len(e.b) == 0, "%d bytes behind an entry of kind %d", len(e.b), kind)
+	}
+}
+
+func (r *readByPage) batch(c *bytesOf) *foundBatch {
+	f := &foundBatch{Offset: -1}
+	flags := c.u8()
+	c.varint()
+	f.Outcome = c.u8()
+	c.string()
+	c.string() // cluster
+	f.Topic = c.string()
+	if flags&2 != 0 {
+		r.check(len(c.string()) == 16, "topic id")
+	}
+	c.uvarint() // partition
+	c.uvarint() // connection
+	f.Principal = c.string()
+	f.Client = c.string()
+	c.string() // source
+	if flags&4 != 0 {
+		c.string()
+		c.string()
+		c.string()
+	}
+
+	c.string() // policy
+	c.string() // grant
+	for n := c.uvarint(); n > 0; n-- {
+		f.Modules = append(f.Modules, c.module())
+	}
+	if c.uvarint() != 0 {
+		c.varint()
+		c.varint()
+	}
+	f.Records = int(c.uvarint())
+	c.u8()
+	c.uvarint()
+	c.uvarint()
+	if flags&1 != 0 {
+		c.uvarint()
+		c.take(16)
+	}
+	f.Verdicts = r.rulings(c)
+	return f
+}
+
+func (r *readByPage) rulings(c *bytesOf) (verdicts []int) {
+	var each []int
+	for n := c.uvarint(); n > 0; n-- {
+		each = append(each, c.u8())
+		c.u8()
+		c.string()
+		c.string()
+	}
+	if len(each) == 0 {
+		return nil
+	}
+
+	shift := 0
+	for (len(each)-1)>>shift > 0 {
+		shift++
+	}
+	for n := c.uvarint(); n > 0; n-- {
+		run := c.uvarint()
+		for range run >> shift {
+			verdicts = append(verdicts, each[run&(1<<shift-1)])
+		}
+	}
+	return verdicts
+}
+
+func (r *readByPage) binding(c *bytesOf, _ int64) {
+	seq := c.uvarint()
+	c.string()
+	c.string()
+	c.uvarint()
+	route := c.string()
+	offset := int64(c.uvarint()) - 1
+	c.uvarint() // records
+	c.uvarint() // append time
+	c.uvarint() // error code
+	if b := r.batches[seq]; b != nil && route == "" {
+		b.Offset = offset
+	}
+}
+
+func (r *readByPage) control(c *bytesOf, kind int) {
+	r.controls[kind]++
+	c.varint()
+	c.string()
+	c.module()
+	for range 4 {
+		c.string()
+	}
+	for n := c.uvarint(); n > 0; n-- {
+		c.string()
+		c.string()
+		c.string()
+	}
+	if kind == 6 {
+		r.epochs = append(r.epochs, hex.EncodeToString(c.take(16)))
+		c.take(8)
+	}
+}
+
+func (r *readByPage) seal(c *bytesOf) {
+	r.seals++
+	c.uvarint()
+	n := int(c.uvarint())
+	r.check(n == len(r.strings), "the seal has %d strings, the segment %d", n, len(r.strings))
+	for i := range n {
+		c.uvarint()
+		r.check(string(c.take(int(c.uvarint()))) == r.strings[i], "string %d of the seal", i)
+	}
+	c.uvarint()
+	c.varint()
+	c.varint()
+	for range 4 {
+		c.uvarint()
+	}
+	for n := c.uvarint(); n > 0; n-- {
+		c.string()
+		c.string()
+		c.uvarint()
+		c.uvarint()
+		c.uvarint()
+	}
+	for n := c.uvarint(); n > 0; n-- {
+		c.uvarint()
+	}
+	for n := c.uvarint(); n > 0; n-- {
+		c.uvarint()
+		c.string()
+		c.string()
+		c.uvarint()
+		c.uvarint()
+		c.uvarint()
+		c.varint()
+		c.uvarint()
+		c.u8()
+		c.string()
+	}
+}
+
+// Whoever has the page can read the log: what it finds is what queries say.
+func TestLogIsReadByItsSpecificationAlone(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, audit.Options{Node: "gw-1", SegmentBytes: 8 << 10})
+	for i := range 120 {
+		e := batchOf(fmt.Sprintf("t%d", i%3), int32(i%4), 50)
+		e.Principal = fmt.Sprintf("User:p%d", i%7)
+		switch i % 5 {
+		case 1:
+			e.ProducerID = -1
+		case 2:
+			e.TopicID = [16]byte{}
+			e.TLS = audit.TLS{Version: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Fingerprint: carol}
+		}
+		seq := mustAppend(t, l, e, []byte{byte(i)})
+		if i%4 != 0 {
+			l.Bind(seq, audit.Binding{BaseOffset: int64(i) * 50})
+		}
+	}
+	flushed(t, l)
+	mustClose(t, l)
+
+	r := &readByPage{t: t, seq: 1, batches: map[uint64]*foundBatch{}, controls: map[int]int{}}
+	files, err := filepath.Glob(filepath.Join(dir, "audit-*.wal"))
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%d segments, %v", len(files), err)
+	}
+	end := 0
+	for i, name := range files {
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end = r.segment(i+1, raw)
+	}
+	r.mark(dir, len(files), end)
+	r.compare(dir)
+}
+
+// mark reads the mark of a log that was closed.
+func (r *readByPage) mark(dir string, segments, end int) {
+	b, err := os.ReadFile(filepath.Join(dir, "committed"))
+	r.check(err == nil && len(b) == 68 && string(b[:8]) == "GLMARK01", "mark: %v", err)
+	r.check(binary.LittleEndian.Uint64(b[8:]) == uint64(segments) && binary.LittleEndian.Uint64(b[16:]) == uint64(end), "mark: place")
+	r.check(binary.LittleEndian.Uint64(b[24:]) == r.seq && bytes.Equal(b[32:64], r.chain[:]), "mark: chain")
+	r.check(binary.LittleEndian.Uint32(b[64:]) == crc32.Checksum(b[:64], castagnoli), "mark: CRC")
+}
+
+func (r *readByPage) compare(dir string) {
+	q, err := query.Open(dir)
+	r.check(err == nil, "%v", err)
+	n := 0
+	for d, err := range q.Query(r.t.Context(), query.Filter{Kinds: []audit.Kind{audit.KindBatch}, ByBatch: true}) {
+		r.check(err == nil, "%v", err)
+		n++
+		got := r.batches[d.Batch.Seq]
+		r.check(got != nil, "batch %d was not found", d.Batch.Seq)
+		want := foundBatch{
+			Topic:     d.Topic,
+			Principal: d.Principal,
+			Client:    d.ClientID,
+			Records:   d.Batch.Records,
+			Outcome:   int(d.Batch.Outcome),
+			Modules:   []string{"gdpr", "fraud"},
+			Verdicts:  got.Verdicts,
+			Offset:    d.Batch.BaseOffset,
+		}
+		r.check(reflect.DeepEqual(*got, want), "batch %d: got %+v, want %+v", d.Batch.Seq, *got, want)
+		r.check(len(got.Verdicts) == got.Records && got.Verdicts[3] == 1 && got.Verdicts[44] == 3, "verdicts of batch %d: %v", d.Batch.Seq, got.Verdicts)
+	}
+	r.check(n == len(r.batches) && n == 120, "%d batches by query, %d by the page", n, len(r.batches))
+	r.check(r.controls[6] == 1 && r.controls[3] == 1 && len(r.epochs) == 1 && r.seals >= 2, "controls %v, %d seals", r.controls, r.seals)
+}
