@@ -11,9 +11,9 @@
 // points, in order:
 //
 //  1. before the frame is durable: nothing was forwarded, nothing is lost;
-//  2. durable, not forwarded: the entry is found in Unbound, and the partition
+//  2. durable, not forwarded: the entry is found in Unplaced, and the partition
 //     shows that the batch never came;
-//  3. forwarded, not bound: the entry is found in Unbound, and the partition
+//  3. forwarded, not bound: the entry is found in Unplaced, and the partition
 //     shows the batch (same producer facts or same MAC), which gives its offset;
 //  4. bound, not flushed: as 3.
 //
@@ -27,7 +27,7 @@
 // each segment, so that no client can put a frame inside a frame. Strings are
 // interned: defined once for each segment, then named by number. The last frame
 // of a finished segment is its seal: a summary that lets queries pass over it.
-// docs in frame.go, encode.go and seal.go give the bytes.
+// docs/log-format.md gives the bytes.
 //
 // # Trust
 //

@@ -28,7 +28,7 @@ func BenchmarkAppend(b *testing.B) {
 			var last audit.Ticket
 			for b.Loop() {
 				last = l.Append(e, batch)
-				l.Bind(last.Seq(), audit.Binding{BaseOffset: int64(last.Seq()) * benchRecords})
+				l.Place(last.Seq(), audit.Placement{BaseOffset: int64(last.Seq()) * benchRecords})
 				if last.Seq()%256 == 0 {
 					_ = last.Wait(context.Background())
 				}
@@ -62,7 +62,7 @@ func BenchmarkCommit(b *testing.B) {
 							done <- err
 							return
 						}
-						l.Bind(t.Seq(), audit.Binding{BaseOffset: int64(t.Seq()) * benchRecords})
+						l.Place(t.Seq(), audit.Placement{BaseOffset: int64(t.Seq()) * benchRecords})
 					}
 
 					done <- nil
@@ -88,7 +88,7 @@ func million(b *testing.B) (l *audit.Log, dir string) {
 	for i := range 2000 {
 		e := batchOf(fmt.Sprintf("topic-%d", i%20), int32(i%12), benchRecords)
 		last = l.Append(e, nil)
-		l.Bind(last.Seq(), audit.Binding{BaseOffset: int64(i) * benchRecords})
+		l.Place(last.Seq(), audit.Placement{BaseOffset: int64(i) * benchRecords})
 	}
 
 	flushed(b, l)

@@ -26,8 +26,8 @@ func twins(t testing.TB, dir string) *audit.Log {
 	for i := range 60 {
 		for _, cluster := range bothClusters {
 			seq := mustAppend(t, l, twin(cluster, 100), nil)
-			l.Bind(seq, audit.Binding{Route: "alerts", BaseOffset: int64(2 * i)})
-			l.Bind(seq, audit.Binding{BaseOffset: int64(100 * i)})
+			l.Place(seq, audit.Placement{Route: "alerts", BaseOffset: int64(2 * i)})
+			l.Place(seq, audit.Placement{BaseOffset: int64(100 * i)})
 		}
 	}
 
@@ -120,7 +120,7 @@ func TestUnboundBatchesKnowTheirCluster(t *testing.T) {
 	for i := range 60 { // push them into a finished segment
 		e := twin("main", 200)
 		e.Principal = "User:" + string(rune('A'+i))
-		l.Bind(mustAppend(t, l, e, nil), audit.Binding{BaseOffset: int64(1000 + 200*i)})
+		l.Place(mustAppend(t, l, e, nil), audit.Placement{BaseOffset: int64(1000 + 200*i)})
 	}
 
 	flushed(t, l)
@@ -130,18 +130,18 @@ func TestUnboundBatchesKnowTheirCluster(t *testing.T) {
 		t.Fatalf("%d segments, %v", len(segs), err)
 	}
 
-	refs := l.Unbound()
+	refs := l.Unplaced()
 	if len(refs) != 2 || refs[0].Cluster != "main" || refs[1].Cluster != "eu" {
 		t.Fatalf("unbound: %+v", refs)
 	}
 
-	l.Bind(refs[1].Seq, audit.Binding{BaseOffset: 0, Recovered: true})
+	l.Place(refs[1].Seq, audit.Placement{BaseOffset: 0, Recovered: true})
 	flushed(t, l)
 	at := query.Filter{Topic: "cards", Partition: ptr(int32(1)), Offset: ptr(int64(6))}
 	if ds := collect(t, query.New(l.Reader()), at); len(ds) != 1 || ds[0].Cluster != "eu" || !ds[0].Batch.Recovered {
 		t.Fatalf("after reconciling eu: %+v", ds)
 	}
-	if left := l.Unbound(); len(left) != 1 || left[0].Cluster != "main" {
+	if left := l.Unplaced(); len(left) != 1 || left[0].Cluster != "main" {
 		t.Fatalf("still unbound: %+v", left)
 	}
 }

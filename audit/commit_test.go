@@ -108,7 +108,7 @@ func TestBindingReachesTheDiskWithoutCompany(t *testing.T) {
 		l := openMem(t, d, audit.Options{})
 		seq := mustAppend(t, l, batchOf("a", 0, 3), nil)
 		before := d.flushes()
-		l.Bind(seq, audit.Binding{BaseOffset: 7})
+		l.Place(seq, audit.Placement{BaseOffset: 7})
 		synctest.Wait()
 
 		if d.flushes() != before {
@@ -118,7 +118,7 @@ func TestBindingReachesTheDiskWithoutCompany(t *testing.T) {
 		synctest.Wait()
 
 		crashed := d.powerCut(nil)
-		if u := openMem(t, crashed, audit.Options{}).Unbound(); len(u) != 0 {
+		if u := openMem(t, crashed, audit.Options{}).Unplaced(); len(u) != 0 {
 			t.Fatalf("binding not durable: %+v", u)
 		}
 
@@ -197,9 +197,9 @@ func TestConcurrentUseKeepsEveryDecision(t *testing.T) {
 					t.Error(err)
 				}
 
-				l.Bind(ticket.Seq(), audit.Binding{BaseOffset: int64(i) * 20})
+				l.Place(ticket.Seq(), audit.Placement{BaseOffset: int64(i) * 20})
 				if i%10 == 0 {
-					l.Unbound()
+					l.Unplaced()
 				}
 			}
 		})
@@ -268,7 +268,7 @@ func TestNonceIsNeverUsedTwice(t *testing.T) {
 		lost := l.Append(batchOf("a", 0, 3), []byte("same bytes")) // may be lost
 		mustAppend(t, l, batchOf("a", 0, 3), []byte("same bytes"))
 
-		for _, r := range l.Unbound() {
+		for _, r := range l.Unplaced() {
 			if r.Seq < lost.Seq() {
 				continue
 			}
@@ -303,7 +303,7 @@ func TestAnotherKeyOpensTheLogButMatchesNothingOld(t *testing.T) {
 	}
 
 	defer l2.Close()
-	if u := l2.Unbound(); len(u) != 1 || l2.Matches(u[0], []byte("bytes")) {
+	if u := l2.Unplaced(); len(u) != 1 || l2.Matches(u[0], []byte("bytes")) {
 		t.Fatalf("matched under another key: %+v", u)
 	}
 }

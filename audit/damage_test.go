@@ -34,7 +34,7 @@ func smallLog(t testing.TB) *memFiles {
 	l := openMem(t, d, audit.Options{SegmentBytes: audit.MinSegmentBytes})
 	for i := 0; len(segmentsOf(d)) < 3 || i%4 != 0; i++ {
 		seq := mustAppend(t, l, batchOf("cards", 0, 300+i), []byte{byte(i)})
-		l.Bind(seq, audit.Binding{BaseOffset: int64(1000 * i)})
+		l.Place(seq, audit.Placement{BaseOffset: int64(1000 * i)})
 	}
 
 	mustClose(t, l)

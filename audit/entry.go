@@ -261,8 +261,8 @@ func (e *BatchEntry) Reset() {
 	*e = BatchEntry{Rulings: e.Rulings[:0], Runs: e.Runs[:0], Authority: Authority{Modules: e.Modules[:0]}}
 }
 
-// Binding is the broker's answer to a forwarded batch.
-type Binding struct {
+// Placement is the broker's answer to a forwarded batch.
+type Placement struct {
 	// Route is empty for the batch itself, or the topic that its routed
 	// records went to. All records of one route of one batch must have been
 	// sent as one batch to one partition, and must be bound before the batch.

@@ -51,7 +51,7 @@ func work(d *memFiles, n int) history {
 			continue
 		}
 
-		l.Bind(ticket.Seq(), audit.Binding{BaseOffset: int64(1000 * i)})
+		l.Place(ticket.Seq(), audit.Placement{BaseOffset: int64(1000 * i)})
 		pending[ticket.Seq()] = int64(1000 * i)
 	}
 
@@ -67,7 +67,7 @@ func (h *history) kept(d *memFiles) error {
 	}
 
 	unbound := map[uint64]bool{}
-	for _, r := range l.Unbound() {
+	for _, r := range l.Unplaced() {
 		unbound[r.Seq] = true
 	}
 
@@ -260,7 +260,7 @@ func TestFailedLogRefusesEverythingForGood(t *testing.T) {
 	if err := l.Err(); !errors.Is(err, audit.ErrUnavailable) {
 		t.Fatalf("got %v, want ErrUnavailable", err)
 	}
-	if _, err := l.BoundAt(t.Context(), audit.Target{}, 0); !errors.Is(err, audit.ErrUnavailable) {
+	if _, err := l.PlacedAt(t.Context(), audit.Target{}, 0); !errors.Is(err, audit.ErrUnavailable) {
 		t.Fatalf("who is at an offset is answered with %v, want ErrUnavailable", err)
 	}
 	if err := l.Close(); !errors.Is(err, audit.ErrUnavailable) {

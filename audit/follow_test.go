@@ -43,7 +43,7 @@ func TestFollowGivesWhatIsNewWithItsOffset(t *testing.T) {
 				t.Fatal("given out before its offset was known")
 			}
 
-			l.Bind(seq, audit.Binding{BaseOffset: 70})
+			l.Place(seq, audit.Placement{BaseOffset: 70})
 			if d := <-out; d.Topic != "new" || d.Partition != int32(i) || d.Offset != 70 {
 				t.Fatalf("got %+v", d)
 			}
@@ -87,7 +87,7 @@ func TestFollowBeginsWhereAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := openMem(t, newMemFiles(), audit.Options{SegmentBytes: audit.MinSegmentBytes})
 		for i := range 40 {
-			l.Bind(mustAppend(t, l, batchOf("t", int32(i), 1), nil), audit.Binding{BaseOffset: 0})
+			l.Place(mustAppend(t, l, batchOf("t", int32(i), 1), nil), audit.Placement{BaseOffset: 0})
 			time.Sleep(time.Second)
 		}
 

@@ -323,7 +323,7 @@ func TestLogIsReadByItsSpecificationAlone(t *testing.T) {
 		}
 		seq := mustAppend(t, l, e, []byte{byte(i)})
 		if i%4 != 0 {
-			l.Bind(seq, audit.Binding{BaseOffset: int64(i) * 50})
+			l.Place(seq, audit.Placement{BaseOffset: int64(i) * 50})
 		}
 	}
 	flushed(t, l)

@@ -168,7 +168,7 @@ func payloads(f *testing.F) (out [][]byte) {
 	}
 
 	for range 100 {
-		l.Bind(l.Append(tenRecords(), nil).Seq(), Binding{BaseOffset: 5})
+		l.Place(l.Append(tenRecords(), nil).Seq(), Placement{BaseOffset: 5})
 	}
 	if err := l.Close(); err != nil {
 		f.Fatal(err)

@@ -56,7 +56,7 @@ func appendForEver(dir string, out io.Writer) error {
 				}
 
 				if n%2 == 0 {
-					l.Bind(ticket.Seq(), audit.Binding{BaseOffset: int64(n) * 1000})
+					l.Place(ticket.Seq(), audit.Placement{BaseOffset: int64(n) * 1000})
 				}
 			}
 		}()

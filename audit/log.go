@@ -125,10 +125,10 @@ func wake(c chan<- struct{}) {
 	}
 }
 
-// Bind adds the broker's answer to a forwarded batch. It waits for nothing: a
-// binding that a crash loses is found again through Unbound. A batch that is
+// Place adds the broker's answer to a forwarded batch. It waits for nothing: a
+// binding that a crash loses is found again through Unplaced. A batch that is
 // not open, and a log that has failed, take no binding.
-func (l *Log) Bind(seq uint64, b Binding) {
+func (l *Log) Place(seq uint64, b Placement) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err == nil && l.w.addBinding(seq, b, l.opt.Now()) {
@@ -164,9 +164,9 @@ func (l *Log) addControl(c ControlEntry) (Ticket, error) {
 	return Ticket{seq, f, l.kick}, nil
 }
 
-// Unbound lists the forwarded batches whose answer the log does not know, by
+// Unplaced lists the forwarded batches whose answer the log does not know, by
 // sequence number. Right after Open these are the ones that a crash left.
-func (l *Log) Unbound() []BatchRef {
+func (l *Log) Unplaced() []BatchRef {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	refs := make([]BatchRef, 0, len(l.w.open))

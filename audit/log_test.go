@@ -98,8 +98,8 @@ func TestDecisionIsFoundByCoordinateAcrossReopen(t *testing.T) {
 	dir := t.TempDir()
 	l := mustOpen(t, dir, audit.Options{Node: "gw-1"})
 	seq := mustAppend(t, l, batchOf("cards", 2, 500), []byte("batch bytes"))
-	l.Bind(seq, audit.Binding{Route: "alerts", Partition: 1, BaseOffset: 70})
-	l.Bind(seq, audit.Binding{BaseOffset: 1000, AppendTime: time.UnixMilli(1234)})
+	l.Place(seq, audit.Placement{Route: "alerts", Partition: 1, BaseOffset: 70})
+	l.Place(seq, audit.Placement{BaseOffset: 1000, AppendTime: time.UnixMilli(1234)})
 	flushed(t, l)
 	check := func(q *query.Reader) {
 		t.Helper()
@@ -133,7 +133,7 @@ func TestDecisionIsFoundByCoordinateAcrossReopen(t *testing.T) {
 	l = mustOpen(t, dir, audit.Options{})
 	check(query.New(l.Reader()))
 
-	if u := l.Unbound(); len(u) != 0 {
+	if u := l.Unplaced(); len(u) != 0 {
 		t.Fatalf("unbound: %+v", u)
 	}
 	if rep, err := audit.VerifyChain(dir); err != nil || rep.Decisions != 500 {
@@ -150,18 +150,18 @@ func TestSegmentsRollAndStayOneChain(t *testing.T) {
 		e.Principal = fmt.Sprintf("User:p%d", i/40)
 		last = mustAppend(t, l, e, []byte{byte(i)})
 		if i%7 != 0 {
-			l.Bind(last, audit.Binding{BaseOffset: int64(i) * 50})
+			l.Place(last, audit.Placement{BaseOffset: int64(i) * 50})
 		}
 	}
 
-	open := l.Unbound()
+	open := l.Unplaced()
 	if len(open) != 29 {
 		t.Fatalf("%d unbound, want 29", len(open))
 	}
 
 	mustClose(t, l)
 	l = mustOpen(t, dir, audit.Options{SegmentBytes: 8 << 10})
-	again := l.Unbound()
+	again := l.Unplaced()
 	if len(again) != len(open) {
 		t.Fatalf("%d unbound after reopening, want %d", len(again), len(open))
 	}
@@ -173,7 +173,7 @@ func TestSegmentsRollAndStayOneChain(t *testing.T) {
 		if want := byte((i * 7)); !l.Matches(again[i], []byte{want}) || l.Matches(again[i], []byte{want + 1}) {
 			t.Fatalf("MAC of unbound %d does not tell its batch", i)
 		}
-		l.Bind(again[i].Seq, audit.Binding{BaseOffset: int64(i) * 350, Recovered: true})
+		l.Place(again[i].Seq, audit.Placement{BaseOffset: int64(i) * 350, Recovered: true})
 	}
 
 	flushed(t, l)

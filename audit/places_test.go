@@ -33,11 +33,11 @@ func TestABatchOfNothingButDroppedRecordsKeepsItsPlaces(t *testing.T) {
 		}
 
 		seq := mustAppend(t, l, e, nil)
-		if open := l.Unbound(); len(open) != 1 || open[0].Stored != c.stored {
+		if open := l.Unplaced(); len(open) != 1 || open[0].Stored != c.stored {
 			t.Errorf("%s: forwarded as %+v", name, open)
 		}
 
-		l.Bind(seq, audit.Binding{BaseOffset: 70})
+		l.Place(seq, audit.Placement{BaseOffset: 70})
 		flushed(t, l)
 		for i, d := range collect(t, query.New(l.Reader()), query.Filter{Topic: "cards"}) {
 			if d.Offset != c.want[i] {

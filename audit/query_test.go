@@ -38,7 +38,7 @@ func mixedFiles(t testing.TB) (*audit.Log, *memFiles) {
 		e.Time = now
 		seq := mustAppend(t, l, e, nil)
 		if base >= 0 {
-			l.Bind(seq, audit.Binding{BaseOffset: base, AppendTime: now})
+			l.Place(seq, audit.Placement{BaseOffset: base, AppendTime: now})
 		}
 		return seq
 	}
@@ -75,7 +75,7 @@ func mixedFiles(t testing.TB) (*audit.Log, *memFiles) {
 	add(loose, 40)
 	lost := batchOf("cards", 1, 5)
 	seq := add(lost, -1)
-	l.Bind(seq, audit.Binding{BaseOffset: 9, ErrorCode: 87})
+	l.Place(seq, audit.Placement{BaseOffset: 9, ErrorCode: 87})
 
 	err := l.Record(t.Context(), audit.ControlEntry{Kind: audit.KindAdmission, Subject: "module gdpr", Module: gdpr, Principal: "ann@example.com",
 		Outcome: "denied", Reason: "expired", Revision: "sha256:00ff", Time: now,

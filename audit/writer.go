@@ -87,7 +87,7 @@ func (w *writer) addControl(c *ControlEntry) (uint64, *flight) {
 }
 
 // addBinding reports false for a batch that is not open.
-func (w *writer) addBinding(seq uint64, in Binding, now time.Time) bool {
+func (w *writer) addBinding(seq uint64, in Placement, now time.Time) bool {
 	ref := w.open[seq]
 	if ref == nil {
 		return false
@@ -107,7 +107,7 @@ func (w *writer) addBinding(seq uint64, in Binding, now time.Time) bool {
 }
 
 // bind completes a binding; ok is false for a route that the batch did not take.
-func (r *BatchRef) bind(in Binding) (b Bind, ok bool) {
+func (r *BatchRef) bind(in Placement) (b Bind, ok bool) {
 	b = Bind{
 		Seq:       r.Seq,
 		Coord:     Coord{r.Cluster, r.Topic, r.Partition},

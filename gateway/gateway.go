@@ -31,13 +31,13 @@ import (
 
 // DecisionLog is where decisions become durable. Beside what the pipeline asks
 // of it, it remembers which forwarded batches have no answer yet and which stand
-// where, and recognises their bytes. A batch that Unbound no longer lists is
-// known to every BoundAt that is called after. Safe for concurrent use.
+// where, and recognises their bytes. A batch that Unplaced no longer lists is
+// known to every PlacedAt that is called after. Safe for concurrent use.
 type DecisionLog interface {
 	pipeline.DecisionLog
-	Unbound() []audit.BatchRef
+	Unplaced() []audit.BatchRef
 	Matches(r audit.BatchRef, batch []byte) bool
-	BoundAt(ctx context.Context, t audit.Target, offset int64) ([]audit.BatchRef, error)
+	PlacedAt(ctx context.Context, t audit.Target, offset int64) ([]audit.BatchRef, error)
 	Record(ctx context.Context, c audit.ControlEntry) error
 }
 

@@ -81,7 +81,7 @@ func (r *resolver) run(ctx context.Context) {
 func (r *resolver) pass(ctx context.Context) {
 	groups := map[pipeline.Partition][]audit.BatchRef{}
 	open := map[uint64]bool{}
-	for _, ref := range r.cluster.gw.cfg.Decisions.Unbound() {
+	for _, ref := range r.cluster.gw.cfg.Decisions.Unplaced() {
 		if !r.cluster.owns(ref) {
 			continue
 		}
@@ -216,7 +216,7 @@ func (c *Cluster) logEnd(ctx context.Context, k pipeline.Partition) (int64, erro
 func (r *resolver) settle(refs []audit.BatchRef, code int16) {
 	for _, ref := range refs {
 		if r.over(ref) {
-			r.cluster.gw.cfg.Decisions.Bind(ref.Seq, audit.Binding{BaseOffset: -1, ErrorCode: code, Recovered: true})
+			r.cluster.gw.cfg.Decisions.Place(ref.Seq, audit.Placement{BaseOffset: -1, ErrorCode: code, Recovered: true})
 		}
 	}
 }

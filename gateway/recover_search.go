@@ -119,7 +119,7 @@ func (s *search) matchPlain(ctx context.Context, h recordbatch.Header, content [
 	s.looked[h.BaseOffset] = true
 	c := s.copiesOf(equal)
 	// First what is under way: what is no longer is bound, and BoundAt knows it.
-	others := slices.DeleteFunc(s.cluster.gw.cfg.Decisions.Unbound(), func(ref audit.BatchRef) bool {
+	others := slices.DeleteFunc(s.cluster.gw.cfg.Decisions.Unplaced(), func(ref audit.BatchRef) bool {
 		return s.ours[ref.Seq] || !s.cluster.owns(ref) || pipeline.Partition{Topic: ref.Topic, Number: ref.Partition} != s.key
 	})
 	if len(s.equal(others, h, content)) > 0 {
@@ -128,7 +128,7 @@ func (s *search) matchPlain(ctx context.Context, h recordbatch.Header, content [
 	}
 
 	at := audit.Target{Cluster: s.cluster.cfg.Name, Topic: s.key.Topic, Partition: s.key.Number}
-	there, err := s.cluster.gw.cfg.Decisions.BoundAt(ctx, at, h.BaseOffset)
+	there, err := s.cluster.gw.cfg.Decisions.PlacedAt(ctx, at, h.BaseOffset)
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (s *search) bindCopies(c *copies) {
 }
 
 func (s *search) bind(ref audit.BatchRef, offset int64) {
-	s.cluster.gw.cfg.Decisions.Bind(ref.Seq, audit.Binding{BaseOffset: offset, Recovered: true})
+	s.cluster.gw.cfg.Decisions.Place(ref.Seq, audit.Placement{BaseOffset: offset, Recovered: true})
 	s.remove(ref)
 }
 

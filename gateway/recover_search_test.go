@@ -25,11 +25,11 @@ type ledger struct {
 	mu     sync.Mutex
 	values map[uint64]string
 	open   map[uint64]audit.BatchRef
-	bound  map[uint64]audit.Binding
+	bound  map[uint64]audit.Placement
 }
 
 func newLedger() *ledger {
-	return &ledger{values: map[uint64]string{}, open: map[uint64]audit.BatchRef{}, bound: map[uint64]audit.Binding{}}
+	return &ledger{values: map[uint64]string{}, open: map[uint64]audit.BatchRef{}, bound: map[uint64]audit.Placement{}}
 }
 
 // forwarded adds a decision whose answer is not known.
@@ -39,7 +39,7 @@ func (l *ledger) forwarded(seq uint64, value string) {
 		Producer: audit.Producer{ProducerID: -1}, Records: 1, Stored: 1}
 }
 
-func (l *ledger) Bind(seq uint64, b audit.Binding) {
+func (l *ledger) Place(seq uint64, b audit.Placement) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, ok := l.open[seq]; ok {
@@ -48,7 +48,7 @@ func (l *ledger) Bind(seq uint64, b audit.Binding) {
 	delete(l.open, seq)
 }
 
-func (l *ledger) Unbound() []audit.BatchRef {
+func (l *ledger) Unplaced() []audit.BatchRef {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	refs := slices.Collect(maps.Values(l.open))
@@ -62,7 +62,7 @@ func (l *ledger) Matches(r audit.BatchRef, batch []byte) bool {
 	return bytes.Contains(batch, []byte(l.values[r.Seq]))
 }
 
-func (l *ledger) BoundAt(_ context.Context, t audit.Target, offset int64) ([]audit.BatchRef, error) {
+func (l *ledger) PlacedAt(_ context.Context, t audit.Target, offset int64) ([]audit.BatchRef, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var refs []audit.BatchRef
@@ -149,7 +149,7 @@ func TestLostAttemptDoesNotTakeTheOffsetOfItsAcknowledgedRetry(t *testing.T) {
 	s := newSearched(t, "other", "payment", "other")
 	s.forwarded(1, "payment")
 	s.forwarded(2, "payment")
-	s.Bind(2, audit.Binding{BaseOffset: 1})
+	s.Place(2, audit.Placement{BaseOffset: 1})
 	s.lost(time.Second, 1)
 	s.resolver.pass(t.Context())
 	s.says("while the broker may still be working", map[uint64]int64{2: 1})
@@ -165,7 +165,7 @@ func TestLostAttemptWaitsForARetryThatIsUnderWay(t *testing.T) {
 	s.lost(time.Minute, 1)
 	s.resolver.pass(t.Context())
 	s.says("before the retry is answered", map[uint64]int64{})
-	s.Bind(2, audit.Binding{BaseOffset: -1, ErrorCode: kerr.RequestTimedOut.Code}) // refused: the copy is not its
+	s.Place(2, audit.Placement{BaseOffset: -1, ErrorCode: kerr.RequestTimedOut.Code}) // refused: the copy is not its
 	s.resolver.pass(t.Context())
 	s.says("after it was", map[uint64]int64{1: 0, 2: -1})
 }
@@ -204,7 +204,7 @@ func TestEachCopyOfEqualBatchesBelongsToOneAttempt(t *testing.T) {
 func TestAsManyCopiesAsAttemptsAreBoundAtOnce(t *testing.T) {
 	s := newSearched(t, "payment", "payment", "payment")
 	s.forwarded(1, "payment")
-	s.Bind(1, audit.Binding{BaseOffset: 1}) // acknowledged
+	s.Place(1, audit.Placement{BaseOffset: 1}) // acknowledged
 	s.forwarded(2, "payment")
 	s.forwarded(3, "payment")
 	s.lost(0, 2, 3)

@@ -53,7 +53,7 @@ func (addressed) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(10, 1,
 // unlogged is a DecisionLog that nothing is appended to.
 type unlogged struct{ DecisionLog }
 
-func (unlogged) Unbound() []audit.BatchRef { return nil }
+func (unlogged) Unplaced() []audit.BatchRef { return nil }
 
 // startSession must be called in a bubble of synctest.
 func startSession(t *testing.T, change func(*ClusterConfig)) *memoryEnds {

@@ -98,8 +98,8 @@ func appendBatch(l *audit.Log, e *audit.BatchEntry, base int64) error {
 	}
 
 	if base >= 0 {
-		l.Bind(ticket.Seq(), audit.Binding{Route: "alerts", BaseOffset: 7})
-		l.Bind(ticket.Seq(), audit.Binding{BaseOffset: base, AppendTime: e.Time})
+		l.Place(ticket.Seq(), audit.Placement{Route: "alerts", BaseOffset: 7})
+		l.Place(ticket.Seq(), audit.Placement{BaseOffset: base, AppendTime: e.Time})
 	}
 	return nil
 }

@@ -47,11 +47,11 @@ type Partition struct {
 // DecisionLog is where decisions become durable. Append must keep the order of
 // calls, return at once, and give a ticket whose Wait returns nil only when the
 // entry survives a crash; after one failure every later Append must fail too.
-// It must not keep evidence. Bind may be lazy: what it says can be found again.
+// It must not keep evidence. Place may be lazy: what it says can be found again.
 // All are called concurrently.
 type DecisionLog interface {
 	Append(e *audit.BatchEntry, evidence []byte) audit.Ticket
-	Bind(seq uint64, b audit.Binding)
+	Place(seq uint64, b audit.Placement)
 	ID(seq uint64, index int) audit.DecisionID
 }
 

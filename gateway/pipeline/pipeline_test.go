@@ -292,7 +292,7 @@ func TestAnswerIsPlacedOnce(t *testing.T) {
 	if w.pipeline.Answered(&unsure, &wire.ProduceAnswer{ErrorCode: kerr.RequestTimedOut.Code}) {
 		t.Error("a batch that may be stored is not looked for")
 	}
-	if open := l.Unbound(); len(open) != 1 || open[0].Seq != unsure.Seq() {
+	if open := l.Unplaced(); len(open) != 1 || open[0].Seq != unsure.Seq() {
 		t.Errorf("open: %+v", open)
 	}
 	if err := l.Record(t.Context(), audit.ControlEntry{Kind: audit.KindConfig, Outcome: "applied"}); err != nil { // what is bound is written with it

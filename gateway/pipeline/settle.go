@@ -75,7 +75,7 @@ func (p *Pipeline) refuseLate(d *Decided, reason lateReason) refusal {
 	d.Out = nil
 
 	if seq := d.ticket.Seq(); seq != 0 && !d.refused {
-		p.cfg.Log.Bind(seq, audit.Binding{BaseOffset: -1, ErrorCode: why.code})
+		p.cfg.Log.Place(seq, audit.Placement{BaseOffset: -1, ErrorCode: why.code})
 		d.placed = true
 	}
 
@@ -108,7 +108,7 @@ func (p *Pipeline) sendRoutes(ctx context.Context, d *Decided) error {
 		if err != nil {
 			return err
 		}
-		p.cfg.Log.Bind(d.ticket.Seq(), audit.Binding{Route: r.topic, Partition: partition, BaseOffset: offset})
+		p.cfg.Log.Place(d.ticket.Seq(), audit.Placement{Route: r.topic, Partition: partition, BaseOffset: offset})
 	}
 
 	return nil
@@ -153,11 +153,11 @@ func (p *Pipeline) Answered(d *Decided, a *wire.ProduceAnswer) (known bool) {
 		return false
 	}
 
-	b := audit.Binding{BaseOffset: a.BaseOffset, ErrorCode: a.ErrorCode}
+	b := audit.Placement{BaseOffset: a.BaseOffset, ErrorCode: a.ErrorCode}
 	if a.LogAppendTime > 0 {
 		b.AppendTime = time.UnixMilli(a.LogAppendTime)
 	}
 
-	p.cfg.Log.Bind(d.ticket.Seq(), b)
+	p.cfg.Log.Place(d.ticket.Seq(), b)
 	return true
 }

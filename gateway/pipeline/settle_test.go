@@ -29,7 +29,7 @@ func TestBatchWhoseDecisionWasNotAwaitedIsNotLookedFor(t *testing.T) {
 	if err := l.Record(t.Context(), audit.ControlEntry{Kind: audit.KindConfig, Outcome: "applied"}); err != nil {
 		t.Fatal(err)
 	}
-	if open := l.Unbound(); len(open) != 0 {
+	if open := l.Unplaced(); len(open) != 0 {
 		t.Errorf("still to be looked for: %+v", open)
 	}
 
@@ -70,7 +70,7 @@ func TestEveryLateRefusalIsCountedUnderItsReason(t *testing.T) {
 	if counts["route_failed"] != 1 || counts["out_of_order"] != 1 {
 		t.Errorf("counted %v", counts)
 	}
-	if open := l.Unbound(); len(open) != 0 {
+	if open := l.Unplaced(); len(open) != 0 {
 		t.Errorf("still open: %+v", open)
 	}
 }

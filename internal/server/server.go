@@ -174,7 +174,7 @@ func (s *Server) start(ctx context.Context, ready func(cluster string)) (waiting
 	}
 
 	for _, cl := range s.cfg.Clusters {
-		s.gateway.Cluster(cl.Name).Resolve(s.journal.Unbound())
+		s.gateway.Cluster(cl.Name).Resolve(s.journal.Unplaced())
 	}
 
 	waiting, err = s.announce(ctx, ready)

@@ -41,9 +41,9 @@ type forgetful struct {
 	silent *atomic.Bool
 }
 
-func (f *forgetful) Bind(seq uint64, b audit.Binding) {
+func (f *forgetful) Place(seq uint64, b audit.Placement) {
 	if !f.silent.Load() {
-		f.DecisionLog.Bind(seq, b)
+		f.DecisionLog.Place(seq, b)
 	}
 }
 
@@ -103,7 +103,7 @@ func TestLostAnswersAreLookedForInTheirOwnCluster(t *testing.T) {
 		w.taken(results(c.request(req))[0], int64(1-i))
 	}
 
-	lost := w.journal.Unbound()
+	lost := w.journal.Unplaced()
 	if len(lost) != 2 || lost[0].Cluster != "eu" || lost[1].Cluster != "main" {
 		t.Fatalf("without an answer: %+v", lost)
 	}
@@ -112,7 +112,7 @@ func TestLostAnswersAreLookedForInTheirOwnCluster(t *testing.T) {
 
 	w.cluster.Resolve(lost)
 	w.outcomes("in", 0, 2)
-	if left := w.journal.Unbound(); len(left) != 1 || left[0].Cluster != "eu" {
+	if left := w.journal.Unplaced(); len(left) != 1 || left[0].Cluster != "eu" {
 		t.Errorf("main settled what is not its own: %+v", left)
 	}
 

@@ -5,11 +5,11 @@ import (
 	"fmt"
 )
 
-// BoundAt returns the batches that bindings put at an offset of a partition:
+// PlacedAt returns the batches that bindings put at an offset of a partition:
 // several, where a topic was made anew under its old name. What was bound
 // before the call counts, although a binding is lazy: it is waited for. Copies
 // of routed records are not looked at.
-func (l *Log) BoundAt(ctx context.Context, t Target, offset int64) ([]BatchRef, error) {
+func (l *Log) PlacedAt(ctx context.Context, t Target, offset int64) ([]BatchRef, error) {
 	if err := l.flush(ctx); err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func TestBoundAtSeesBindingsThatNobodyFlushed(t *testing.T) {
 			e.Runs = nil
 			e.Add(audit.Ruling{}, 4)
 			seq := mustAppend(t, l, e, nil)
-			l.Bind(seq, audit.Binding{BaseOffset: base})
+			l.Place(seq, audit.Placement{BaseOffset: base})
 
 			return seq
 		}
@@ -33,7 +33,7 @@ func TestBoundAtSeesBindingsThatNobodyFlushed(t *testing.T) {
 
 		want := add(at.Cluster, at.Topic, 100)
 		for offset, found := range map[int64]bool{99: false, 100: true, 103: true, 104: false} {
-			refs, err := l.BoundAt(t.Context(), at, offset)
+			refs, err := l.PlacedAt(t.Context(), at, offset)
 			if err != nil || (len(refs) == 1 && refs[0].Seq == want) != found || len(refs) > 1 {
 				t.Errorf("at %d: %+v, %v", offset, refs, err)
 			}
