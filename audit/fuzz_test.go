@@ -120,7 +120,7 @@ func FuzzBatchEntry(f *testing.F) {
 		}
 
 		few := e.bounded()
-		few.Stretches(few.Fates())
+		few.Spans(few.RuledOutcomes())
 	})
 }
 

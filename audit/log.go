@@ -24,8 +24,8 @@ type Log struct {
 	logID   [8]byte
 	lock    io.Closer
 	reader  *Reader
-	kick    chan struct{} // somebody waits for a ticket
-	nudge   chan struct{} // something is pending
+	awaited chan struct{} // somebody waits for a ticket
+	added   chan struct{} // something is pending
 	closing chan struct{}
 	stopped chan struct{} // the committer has ended
 
@@ -42,9 +42,9 @@ type Log struct {
 
 // Ticket stands for an entry on its way to the disk.
 type Ticket struct {
-	seq    uint64
-	flight *flight
-	kick   chan<- struct{}
+	seq     uint64
+	flight  *flight
+	awaited chan<- struct{}
 }
 
 // Seq is the entry's sequence number, in the order of the calls to Append; 0
@@ -65,7 +65,7 @@ func (t Ticket) Wait(ctx context.Context) error {
 	default:
 	}
 
-	wake(t.kick)
+	wake(t.awaited)
 	select {
 	case <-t.flight.done:
 		return t.flight.err
@@ -105,14 +105,14 @@ func (l *Log) Append(e *BatchEntry, evidence []byte) Ticket {
 	}
 
 	seq, f := l.w.addBatch(e)
-	wake(l.nudge)
-	return Ticket{seq, f, l.kick}
+	wake(l.added)
+	return Ticket{seq, f, l.awaited}
 }
 
 // refusal says why nothing can be added now. Callers hold mu.
 func (l *Log) refusal() error {
 	if l.err == nil && l.w.pending > maxPendingBytes {
-		wake(l.kick)
+		wake(l.awaited)
 		return ErrOverloaded
 	}
 	return l.err
@@ -132,7 +132,7 @@ func (l *Log) Place(seq uint64, b Placement) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err == nil && l.w.addBinding(seq, b, l.opt.Now()) {
-		wake(l.nudge)
+		wake(l.added)
 	}
 }
 
@@ -160,8 +160,8 @@ func (l *Log) addControl(c ControlEntry) (Ticket, error) {
 	}
 
 	seq, f := l.w.addControl(&c)
-	wake(l.nudge)
-	return Ticket{seq, f, l.kick}, nil
+	wake(l.added)
+	return Ticket{seq, f, l.awaited}, nil
 }
 
 // Unplaced lists the forwarded batches whose answer the log does not know, by
@@ -246,17 +246,17 @@ func (l *Log) commitAll(c *segment.Committer) error {
 // await returns when there is something to commit, and false when the log is
 // closing: what is pending then is the last.
 func (l *Log) await() bool {
-	var patience <-chan time.Time
-	nudge := l.nudge
+	var deadline <-chan time.Time
+	added := l.added
 	for {
 		select {
-		case <-l.kick:
+		case <-l.awaited:
 			return l.linger()
-		case <-patience:
+		case <-deadline:
 			return true
-		case <-nudge:
-			patience = time.After(bindDelay)
-			nudge = nil
+		case <-added:
+			deadline = time.After(bindDelay)
+			added = nil
 		case <-l.closing:
 			l.refuse(errClosed)
 			return false

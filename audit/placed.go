@@ -24,7 +24,7 @@ func (l *Log) flush(ctx context.Context) error {
 	if f == nil {
 		return nil
 	}
-	return Ticket{flight: f, kick: l.kick}.Wait(ctx)
+	return Ticket{flight: f, awaited: l.awaited}.Wait(ctx)
 }
 
 func (r *Reader) boundAt(at Coord, offset int64) ([]BatchRef, error) {

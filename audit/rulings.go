@@ -4,8 +4,8 @@ package audit
 // batch that was refused because of another record.
 const ReasonOtherRecord = "other_record_rejected"
 
-// Fate is what became of the records with one ruling.
-type Fate struct {
+// RuledOutcome is what became of the records with one ruling.
+type RuledOutcome struct {
 	Verdict Verdict
 	Outcome string
 	Reason  string
@@ -13,34 +13,34 @@ type Fate struct {
 	Route   string
 }
 
-// Stretch is a run of a batch's records with its place.
-type Stretch struct {
-	Fate   *Fate
+// Span is a run of a batch's records with its place.
+type Span struct {
+	Ruled  *RuledOutcome
 	First  int // index in the batch as sent
 	Count  int
 	Stored int // index of the first in the batch as stored; -1 if these are taken out
 }
 
-// Fates gives the fate of each ruling, or one for all records where there is no
+// RuledOutcomes gives the outcome of each ruling, or one for all records where there is no
 // ruling.
-func (e *BatchEntry) Fates() []Fate {
+func (e *BatchEntry) RuledOutcomes() []RuledOutcome {
 	if len(e.Rulings) == 0 {
 		v := Rejected
 		if e.Outcome <= OutcomeRouted {
 			v = Verdict(e.Outcome)
 		}
-		return []Fate{{Verdict: v, Outcome: e.Outcome.String(), Reason: e.Reason, Module: e.soleModule()}}
+		return []RuledOutcome{{Verdict: v, Outcome: e.Outcome.String(), Reason: e.Reason, Module: e.soleModule()}}
 	}
 
-	out := make([]Fate, len(e.Rulings))
+	out := make([]RuledOutcome, len(e.Rulings))
 	for i := range e.Rulings {
-		out[i] = e.fate(&e.Rulings[i])
+		out[i] = e.ruled(&e.Rulings[i])
 	}
 	return out
 }
 
-func (e *BatchEntry) fate(r *Ruling) Fate {
-	f := Fate{
+func (e *BatchEntry) ruled(r *Ruling) RuledOutcome {
+	f := RuledOutcome{
 		Verdict: r.Verdict,
 		Outcome: r.Verdict.String(),
 		Reason:  r.Reason,
@@ -95,23 +95,23 @@ func (e *BatchEntry) soleModule() *ModuleRef {
 	return &e.Modules[0]
 }
 
-// Stretches lays the runs out.
-func (e *BatchEntry) Stretches(fates []Fate) []Stretch {
+// Spans lays the runs out.
+func (e *BatchEntry) Spans(ruledOutcomes []RuledOutcome) []Span {
 	if len(e.Runs) == 0 {
-		return []Stretch{{Fate: &fates[0], Count: e.Records}}
+		return []Span{{Ruled: &ruledOutcomes[0], Count: e.Records}}
 	}
-	out := make([]Stretch, 0, len(e.Runs))
+	out := make([]Span, 0, len(e.Runs))
 	index := 0
 	stored := 0
 	takesOut := e.takesOut()
 	for _, r := range e.Runs {
-		s := Stretch{
-			Fate:   &fates[r.Ruling],
+		s := Span{
+			Ruled:  &ruledOutcomes[r.Ruling],
 			First:  index,
 			Count:  int(r.Count),
 			Stored: stored,
 		}
-		if takesOut && s.Fate.Verdict.withdraws() {
+		if takesOut && s.Ruled.Verdict.leavesBatch() {
 			s.Stored = -1
 		} else {
 			stored += s.Count

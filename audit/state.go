@@ -77,7 +77,7 @@ func (e *BatchEntry) ref(seq uint64, at segment.Epoch) *BatchRef {
 	takesOut := e.takesOut()
 	for _, run := range e.Runs {
 		ruling := &e.Rulings[run.Ruling]
-		if takesOut && ruling.Verdict.withdraws() {
+		if takesOut && ruling.Verdict.leavesBatch() {
 			r.Stored -= int(run.Count)
 		}
 		if ruling.Verdict == Routed {
@@ -93,11 +93,11 @@ func (e *BatchEntry) ref(seq uint64, at segment.Epoch) *BatchRef {
 // behind, since counts and sequence numbers must survive; and so does each of
 // a batch of nothing else, since no broker stores a batch without records.
 func (e *BatchEntry) takesOut() bool {
-	return e.ProducerID < 0 && slices.ContainsFunc(e.Runs, func(r Run) bool { return !e.Rulings[r.Ruling].Verdict.withdraws() })
+	return e.ProducerID < 0 && slices.ContainsFunc(e.Runs, func(r Run) bool { return !e.Rulings[r.Ruling].Verdict.leavesBatch() })
 }
 
-// withdraws reports whether a record with this verdict is not in its place.
-func (v Verdict) withdraws() bool { return v == Dropped || v == Routed }
+// leavesBatch reports whether a record with this verdict is not in its place.
+func (v Verdict) leavesBatch() bool { return v == Dropped || v == Routed }
 
 func (r *BatchRef) addRoute(topic string, n int) {
 	for i := range r.routes {

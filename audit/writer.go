@@ -7,7 +7,7 @@ import (
 	"github.com/guardlock/guardlock/audit/segment"
 )
 
-// flight is the fate of one commit; all its tickets share it.
+// flight is the outcome of one commit; all its tickets share it.
 type flight struct {
 	done chan struct{}
 	err  error // valid once done is closed
@@ -229,7 +229,7 @@ func (w *writer) take() *chunk {
 	return c
 }
 
-// latest is the fate of what was added last, and with it of everything before.
+// latest is the outcome of what was added last, and with it of everything before.
 func (w *writer) latest() *flight {
 	switch {
 	case w.cur != nil && !w.cur.empty():

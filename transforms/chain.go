@@ -56,7 +56,7 @@ func (c *Chain) Modules() []*Module { return c.modules }
 // *Error, nothing of b may be used.
 func (c *Chain) Run(ctx context.Context, b *record.Batch, at Origin) error {
 	if len(c.modules) > maxChain {
-		return &Error{Closed, "", errChainTooLong}
+		return &Error{TooMany, "", errChainTooLong}
 	}
 	for n, m := range c.modules {
 		refused, err := m.run(ctx, b, at, stage{uint8(n), c.isolated})

@@ -74,7 +74,7 @@ const (
 	verdictRoute
 )
 
-// run is a stretch of the batch's bytes that was copied into the guest's input
+// run is a part of the batch's bytes that was copied into the guest's input
 // block.
 type run struct {
 	from uint32 // as in a record.Span

@@ -18,9 +18,10 @@ const (
 	Memory                        // the guest could not get the memory the batch needs
 	Closed                        // the module was closed
 	TooLarge                      // a record is larger than fits into the guest's memory
+	TooMany                       // the chain has more modules than a record can name
 )
 
-var kindNames = [...]string{"", "trap", "timeout", "output_invalid", "guest_failed", "memory", "closed", "record_too_large"}
+var kindNames = [...]string{"", "trap", "timeout", "output_invalid", "guest_failed", "memory", "closed", "record_too_large", "too_many_modules"}
 
 // String returns the kind's name as the audit log and metrics print it.
 func (k Kind) String() string {

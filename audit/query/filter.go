@@ -145,8 +145,8 @@ func (m *matcher) control(c *audit.ControlEntry) bool {
 		(f.Reason == "" || f.Reason == c.Reason) && m.module(&c.Module)
 }
 
-// fate matches what became of a record.
-func (m *matcher) fate(t *audit.Fate) bool {
+// ruled matches what became of a record.
+func (m *matcher) ruled(t *audit.RuledOutcome) bool {
 	f := &m.f
 	return (f.Outcome == "" || f.Outcome == t.Outcome) && (f.Reason == "" || f.Reason == t.Reason) &&
 		(f.Module == "" || t.Module == nil || m.module(t.Module))

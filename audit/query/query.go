@@ -188,7 +188,7 @@ func (t *Totals) row(d *Decision) {
 		return
 	}
 	t.Batches++
-	t.add(d.Cluster, d.Topic, &audit.Fate{Outcome: d.Outcome, Reason: d.Reason, Module: d.Module}, 1)
+	t.add(d.Cluster, d.Topic, &audit.RuledOutcome{Outcome: d.Outcome, Reason: d.Reason, Module: d.Module}, 1)
 }
 
 // item counts an entry by its rulings, without looking at each record.
@@ -214,8 +214,8 @@ func (t *Totals) item(m *matcher, it *audit.Item) {
 		counts[0] = int64(e.Decisions())
 	}
 	before := t.Decisions
-	for i, f := range e.Fates() {
-		if counts[i] > 0 && m.fate(&f) {
+	for i, f := range e.RuledOutcomes() {
+		if counts[i] > 0 && m.ruled(&f) {
 			t.add(e.Cluster, e.Topic, &f, counts[i])
 		}
 	}
@@ -225,7 +225,7 @@ func (t *Totals) item(m *matcher, it *audit.Item) {
 	}
 }
 
-func (t *Totals) add(cluster, topic string, f *audit.Fate, n int64) {
+func (t *Totals) add(cluster, topic string, f *audit.RuledOutcome, n int64) {
 	t.Decisions += n
 	t.Outcomes[f.Outcome] += n
 	if t.Topics[cluster] == nil {

@@ -25,26 +25,26 @@ func (m *matcher) rows(it *audit.Item, yield func(Decision) bool) bool {
 		})
 	}
 
-	if !m.batch(it.Batch) || !m.anyFate(it.Batch) {
+	if !m.batch(it.Batch) || !m.anyOutcome(it.Batch) {
 		return true
 	}
 	e := it.Batch.Clone()
 	b := batchRows{it: it, e: e, info: infoOf(it, e)}
-	stretches := e.Stretches(e.Fates())
+	spans := e.Spans(e.RuledOutcomes())
 
 	if m.f.ByBatch || e.RefusedWhole() && !(m.hasID && m.id.Index >= 0) {
-		return b.whole(m, stretches, yield)
+		return b.whole(m, spans, yield)
 	}
-	return b.each(m, stretches, yield)
+	return b.each(m, spans, yield)
 }
 
-// anyFate reports whether any record of the batch matches.
-func (m *matcher) anyFate(e *audit.BatchEntry) bool {
+// anyOutcome reports whether any record of the batch matches.
+func (m *matcher) anyOutcome(e *audit.BatchEntry) bool {
 	if m.f.Outcome == "" && m.f.Reason == "" && m.f.Module == "" {
 		return true
 	}
-	for _, f := range e.Fates() {
-		if m.fate(&f) {
+	for _, f := range e.RuledOutcomes() {
+		if m.ruled(&f) {
 			return true
 		}
 	}
@@ -101,7 +101,7 @@ type batchRows struct {
 	info *BatchInfo
 }
 
-func (b *batchRows) row(t *audit.Fate) Decision {
+func (b *batchRows) row(t *audit.RuledOutcome) Decision {
 	return Decision{
 		ID:         audit.DecisionID{Node: b.it.Node, Seq: b.it.Seq, Index: -1},
 		Kind:       audit.KindBatch,
@@ -119,16 +119,16 @@ func (b *batchRows) row(t *audit.Fate) Decision {
 
 // whole makes the one row of a batch, if any of its records matches. It tells
 // of the most telling of them: one that did not just pass.
-func (b *batchRows) whole(m *matcher, all []audit.Stretch, yield func(Decision) bool) bool {
-	var best *audit.Fate
+func (b *batchRows) whole(m *matcher, all []audit.Span, yield func(Decision) bool) bool {
+	var best *audit.RuledOutcome
 	n := 0
 	for i := range all {
-		if !m.fate(all[i].Fate) {
+		if !m.ruled(all[i].Ruled) {
 			continue
 		}
 		n += all[i].Count
-		if best == nil || best.Verdict == audit.Passed || all[i].Fate.Verdict == audit.Rejected && best.Verdict != audit.Rejected {
-			best = all[i].Fate
+		if best == nil || best.Verdict == audit.Passed || all[i].Ruled.Verdict == audit.Rejected && best.Verdict != audit.Rejected {
+			best = all[i].Ruled
 		}
 	}
 
@@ -144,19 +144,19 @@ func (b *batchRows) whole(m *matcher, all []audit.Stretch, yield func(Decision) 
 	return yield(d)
 }
 
-func (b *batchRows) each(m *matcher, all []audit.Stretch, yield func(Decision) bool) bool {
+func (b *batchRows) each(m *matcher, all []audit.Span, yield func(Decision) bool) bool {
 	for i := range all {
 		if m.f.Reverse {
 			i = len(all) - 1 - i
 		}
-		if s := &all[i]; m.fate(s.Fate) && !b.records(m, s, yield) {
+		if s := &all[i]; m.ruled(s.Ruled) && !b.records(m, s, yield) {
 			return false
 		}
 	}
 	return true
 }
 
-func (b *batchRows) records(m *matcher, s *audit.Stretch, yield func(Decision) bool) bool {
+func (b *batchRows) records(m *matcher, s *audit.Span, yield func(Decision) bool) bool {
 	lo := 0
 	hi := s.Count
 	if m.hasID && m.id.Index >= 0 { // the one record asked for
@@ -177,8 +177,8 @@ func (b *batchRows) records(m *matcher, s *audit.Stretch, yield func(Decision) b
 	return true
 }
 
-func (b *batchRows) record(s *audit.Stretch, n int) Decision {
-	d := b.row(s.Fate)
+func (b *batchRows) record(s *audit.Span, n int) Decision {
+	d := b.row(s.Ruled)
 	d.Index = s.First + n
 	d.Count = 1
 	d.ID.Index = d.Index
@@ -186,7 +186,7 @@ func (b *batchRows) record(s *audit.Stretch, n int) Decision {
 	if s.Stored >= 0 && b.info.BaseOffset >= 0 {
 		d.Offset = b.info.BaseOffset + int64(s.Stored+n)
 	}
-	if s.Fate.Verdict == audit.Routed {
+	if s.Ruled.Verdict == audit.Routed {
 		d.Routed = b.routed(s, n)
 	}
 
@@ -195,9 +195,9 @@ func (b *batchRows) record(s *audit.Stretch, n int) Decision {
 
 // routed says where a routed record went, always in the same cluster. Its place among the records of the
 // same route is its place in their batch.
-func (b *batchRows) routed(s *audit.Stretch, n int) *Coordinate {
-	to := &Coordinate{Cluster: b.e.Cluster, Topic: s.Fate.Route, Partition: -1, Offset: -1}
-	bound, ok := b.it.Bound(s.Fate.Route)
+func (b *batchRows) routed(s *audit.Span, n int) *Coordinate {
+	to := &Coordinate{Cluster: b.e.Cluster, Topic: s.Ruled.Route, Partition: -1, Offset: -1}
+	bound, ok := b.it.Bound(s.Ruled.Route)
 	if !ok {
 		return to
 	}
@@ -213,7 +213,7 @@ func (b *batchRows) routed(s *audit.Stretch, n int) *Coordinate {
 		if index >= s.First {
 			break
 		}
-		if ruling.Verdict == audit.Routed && ruling.Route == s.Fate.Route {
+		if ruling.Verdict == audit.Routed && ruling.Route == s.Ruled.Route {
 			n += int(r.Count)
 		}
 

@@ -101,6 +101,8 @@ func chainRefusal(err error) refusal {
 		return refusal{audit.OutcomeTrap, "trap", kerr.UnknownServerError.Code, "a transform failed on this batch"}
 	case transforms.TooLarge:
 		return refusal{audit.OutcomeInvalid, te.Kind.String(), kerr.MessageTooLarge.Code, "a record is larger than its transform can take (guardlock module inspect says how large)"}
+	case transforms.TooMany: // for good, until the binding is another
+		return refusal{audit.OutcomeError, te.Kind.String(), kerr.PolicyViolation.Code, "the binding has more modules than a record can name"}
 	case transforms.Closed:
 		return refusal{audit.OutcomeUnavailable, "module_closed", kerr.NotEnoughReplicas.Code, "the transform was replaced meanwhile; try again"}
 	default:

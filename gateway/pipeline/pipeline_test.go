@@ -177,6 +177,9 @@ func TestRefusedBatchLeavesNothingToForward(t *testing.T) {
 	rejecting.Modules = []audit.ModuleRef{{Name: "m"}}
 	stopped := passing()
 	stopped.Chain = failing{&transforms.Error{Kind: transforms.Timeout, Module: "m", Err: context.DeadlineExceeded}}
+	modules := make([]*transforms.Module, 257)
+	tooMany := passing()
+	tooMany.Chain = transforms.NewChain(modules...)
 	damaged := plain("x")
 	damaged[len(damaged)-1] ^= 1
 
@@ -192,6 +195,7 @@ func TestRefusedBatchLeavesNothingToForward(t *testing.T) {
 		"expired":          {plain("x"), expired, kerr.NotEnoughReplicas.Code}, // it is judged anew
 		"undecided":        {plain("x"), undecided, kerr.NotEnoughReplicas.Code},
 		"rejected":         {plain("x"), rejecting, kerr.InvalidRecord.Code},
+		"too many modules": {plain("x"), tooMany, kerr.PolicyViolation.Code},
 		"timeout":          {plain("x"), stopped, kerr.RequestTimedOut.Code},
 	} {
 		w := newWorld(t, openLog(t, 0))

@@ -70,7 +70,7 @@ func NewReported(batch, record string, i int) Reported {
 	return s
 }
 
-// produceLine is the JSON form of one record's fate.
+// produceLine is the JSON form of one record's outcome.
 type produceLine struct {
 	Line      int    `json:"line"`
 	Topic     string `json:"topic"`

@@ -100,7 +100,7 @@ func (s *sender) sendAll(ctx context.Context, in io.Reader) error {
 }
 
 // gather takes the lines that are there, and at least one: a person who types
-// is answered line by line, a file is sent in large batches. A moment's patience
+// is answered line by line, a file is sent in large batches. A moment's timeout
 // keeps a program's output together.
 func (s *sender) gather(ctx context.Context, lines <-chan inputLine) (round []numbered, more bool, err error) {
 	for size := 0; len(round) < roundRecords && size < roundBytes; {
@@ -184,10 +184,10 @@ func (s *sender) round(ctx context.Context, round []numbered) ([]numbered, error
 
 		i := position[n.record.Partition]
 		position[n.record.Partition]++
-		switch innocent := s.innocent(n, i); {
-		case innocent && !s.stopOnReject:
+		switch notAtFault := s.notAtFault(n, i); {
+		case notAtFault && !s.stopOnReject:
 			again = append(again, numbered{line: n.line, record: s.resend(n.record)})
-		case innocent:
+		case notAtFault:
 			s.report.held(n)
 		default:
 			s.report.refuse(n, s.reported(n, i))
@@ -211,10 +211,10 @@ func (s *sender) resend(r *kgo.Record) *kgo.Record {
 	}
 }
 
-// innocent tells whether the i-th failure of a partition is of a record that
+// notAtFault tells whether the i-th failure of a partition is of a record that
 // nobody objected to. A batch of which no record is named failed as a whole,
 // and sending it again would fail again.
-func (s *sender) innocent(n numbered, i int) bool {
+func (s *sender) notAtFault(n numbered, i int) bool {
 	f, ok := s.tap.Failure(n.record.Partition)
 	if !ok || f.records == 0 || !isRefusal(n.err) {
 		return false
