@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/zap"
@@ -59,6 +60,9 @@ func (r *reader) read(ctx context.Context) error {
 		}
 
 		if err := r.in.fill(ctx); err != nil {
+			if r.answers.isDraining() && errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil // drain broke the read off
+			}
 			return err
 		}
 		err := r.takeReady(ctx)

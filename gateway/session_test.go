@@ -209,7 +209,7 @@ func TestDrainedSessionAnswersWhatItHasRead(t *testing.T) {
 		go e.broker.Write(told)
 		readFull(t, e.client, len(told))
 		if err := <-e.ended; err != nil {
-			t.Logf("it ended with %v", err) // the read that was broken off
+			t.Errorf("an orderly end is told as %v", err)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -167,7 +168,7 @@ func (w *worker) transform(ctx context.Context) (refusal, bool) {
 		if err := g.Chain.Run(ctx, b, at); err != nil {
 			// The text of a sandbox error holds nothing of a record.
 			w.in.Log.Warn("a transform failed; the batch is refused", zap.String("binding", g.Binding), zap.Error(err))
-			return chainRefusal(err), true
+			return w.failure(err), true
 		}
 	}
 
@@ -182,6 +183,19 @@ func (w *worker) transform(ctx context.Context) (refusal, bool) {
 	return w.apply(ctx, b)
 }
 
+// failure is what a failed chain means for the batch. One that runs out of time
+// however often it is sent must not hold up its partition until the producer
+// gives up.
+func (w *worker) failure(err error) refusal {
+	var te *transforms.Error
+	timeout := errors.As(err, &te) && te.Kind == transforms.Timeout
+	if timeout && w.in.Direction == Produce && w.in.Guard.tooSlow(&w.d.header, w.d.Partition) {
+		return refuseSlow
+	}
+
+	return chainRefusal(err)
+}
+
 // apply makes the modules' verdicts the decision, and the changed batch its Out.
 func (w *worker) apply(ctx context.Context, b *record.Batch) (refusal, bool) {
 	g := w.in.Grant
@@ -190,7 +204,7 @@ func (w *worker) apply(ctx context.Context, b *record.Batch) (refusal, bool) {
 
 	if r.rejected > 0 {
 		w.d.rejects = r.errors
-		return refusal{audit.OutcomeRejected, r.first, g.RejectCode, "rejected by module " + g.Modules[r.by].Name}, true
+		return w.rejection(&r, len(b.Records)), true
 	}
 
 	if r.routed > 0 {
@@ -214,6 +228,21 @@ func (w *worker) apply(ctx context.Context, b *record.Batch) (refusal, bool) {
 
 	w.entry.Outcome = r.outcome(len(b.Records))
 	return w.encode(ctx)
+}
+
+// rejection says which record is at fault, since a producer's other records in
+// the batch are told the same.
+func (w *worker) rejection(r *rulings, records int) refusal {
+	text := "rejected by module " + w.in.Grant.Modules[r.by].Name
+	if kept := records - r.rejected; kept > 0 {
+		text += fmt.Sprintf(": record %d of the batch", r.errors[0].Index)
+		if r.rejected > 1 {
+			text += fmt.Sprintf(" and %d more", r.rejected-1)
+		}
+		text += fmt.Sprintf("; %d that are not at fault are not stored because of it", kept)
+	}
+
+	return refusal{audit.OutcomeRejected, r.first, w.in.Grant.RejectCode, text}
 }
 
 // forged reports whether a record has the form of a placeholder: consumers

@@ -17,6 +17,39 @@ import "github.com/guardlock/guardlock/gateway/recordbatch"
 // is owned by the connection's reader. The zero Guard is ready to use.
 type Guard struct {
 	holes map[Partition]hole
+	slow  map[Partition]attempts
+}
+
+// attempts are those that the same batch has had to be judged in time.
+type attempts struct {
+	crc     uint32
+	records int32
+	failed  int
+}
+
+// maxAttempts are those after which a batch is refused for good: its time is
+// counted in processor time, so that another attempt takes as long.
+const maxAttempts = 3
+
+// tooSlow counts an attempt at a batch that its modules ran out of time for, and
+// reports whether it was the last.
+func (g *Guard) tooSlow(b *recordbatch.Header, k Partition) bool {
+	a := g.slow[k]
+	if a.crc != b.CRC || a.records != b.NumRecords {
+		a = attempts{crc: b.CRC, records: b.NumRecords}
+	}
+	a.failed++
+
+	if a.failed >= maxAttempts {
+		delete(g.slow, k)
+		return true
+	}
+
+	if g.slow == nil || len(g.slow) >= maxHoles {
+		g.slow = map[Partition]attempts{}
+	}
+	g.slow[k] = a
+	return false
 }
 
 type hole struct {

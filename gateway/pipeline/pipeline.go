@@ -114,8 +114,9 @@ type Config struct {
 
 // Pipeline decides the batches of one cluster. Safe for concurrent use.
 type Pipeline struct {
-	cfg  Config
-	late [lateReasons]atomic.Uint64
+	cfg   Config
+	late  [lateReasons]atomic.Uint64
+	lines sample
 }
 
 // New makes a Pipeline. It starts no goroutine.

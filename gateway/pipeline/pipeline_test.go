@@ -3,11 +3,13 @@ package pipeline
 import (
 	"context"
 	"encoding/binary"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/query"
@@ -219,6 +221,80 @@ func TestGuardHoldsBackWhatFollowsARefusedBatch(t *testing.T) {
 	}
 	if d := w.decide(t, sequenced("x", 7, 10), passing()); d.Out == nil {
 		t.Errorf("the client that came back is refused: %v", d.why)
+	}
+}
+
+// refusedText is the code and text of a refused batch's answer.
+func (w *world) refusedText(t *testing.T, records []byte, g *Grant, log *zap.Logger) (int16, string) {
+	t.Helper()
+	d := w.decide(t, records, g)
+	answer, refused, err := w.pipeline.Settle(t.Context(), &d, &w.guard, log)
+	if !refused || err != nil {
+		t.Fatal(refused, err)
+	}
+	return answer.ErrorCode, answer.Message
+}
+
+// Another attempt takes as much processor time: a batch that is sent again and
+// again must not hold up its partition.
+func TestBatchThatTimesOutAgainAndAgainIsRefusedForGood(t *testing.T) {
+	w := newWorld(t, openLog(t, 0))
+	slow := passing()
+	slow.Chain = failing{&transforms.Error{Kind: transforms.Timeout, Module: "m", Err: context.DeadlineExceeded}}
+	again, final := kerr.RequestTimedOut.Code, kerr.InvalidRecord.Code
+	for i, c := range []struct {
+		value string
+		code  int16
+	}{{"x", again}, {"x", again}, {"y", again}, {"x", again}, {"x", again}, {"x", final}, {"x", again}} {
+		if code, text := w.refusedText(t, plain(c.value), slow, zap.NewNop()); code != c.code {
+			t.Errorf("attempt %d, at %s: code %d, want %d: %s", i, c.value, code, c.code, text)
+		}
+	}
+}
+
+// rejectSecond is a Transformer that rejects the second record.
+type rejectSecond struct{}
+
+func (rejectSecond) Run(_ context.Context, b *record.Batch, _ transforms.Origin) error {
+	b.Records[1].Verdict = record.Rejected
+	b.Changed = true
+	return nil
+}
+
+func TestAnswerSaysWhichRecordIsAtFault(t *testing.T) {
+	w := newWorld(t, openLog(t, 0))
+	g := passing()
+	g.Chain = rejectSecond{}
+	g.Modules = []audit.ModuleRef{{Name: "m"}}
+	_, text := w.refusedText(t, plain("a", "b", "c"), g, zap.NewNop())
+	if want := "rejected by module m: record 1 of the batch; 2 that are not at fault are not stored because of it"; !strings.Contains(text, want) {
+		t.Errorf("got %q, want %q in it", text, want)
+	}
+}
+
+func TestRefusalsAreLoggedByDecisionAndSampled(t *testing.T) {
+	w := newWorld(t, openLog(t, 0))
+	core, lines := observer.New(zap.InfoLevel)
+	for range linesPerSecond {
+		w.refusedText(t, plain("secret"), Unbound, zap.New(core))
+	}
+
+	first := lines.All()[0].ContextMap()
+	if first["decision"] == "" || first["topic"] != "in" || first["reason"] != "unbound_topic" || first["error"] != "POLICY_VIOLATION" {
+		t.Errorf("the line says %v", first)
+	}
+
+	var s sample
+	now := time.Now()
+	taken := 0
+	for range 1000 {
+		if _, ok := s.take(now); ok {
+			taken++
+		}
+	}
+	skipped, ok := s.take(now.Add(time.Second))
+	if taken != linesPerSecond || !ok || skipped != 990 {
+		t.Errorf("%d lines in a second, then %v after %d that were left out", taken, ok, skipped)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
@@ -29,7 +30,32 @@ func (p *Pipeline) Settle(ctx context.Context, d *Decided, g *Guard, log *zap.Lo
 	if !refused {
 		return wire.ProduceResult{}, false, nil
 	}
-	return p.answer(d, why), true, err
+	answer = p.answer(d, why)
+	p.logRefusal(d, why, log)
+	return answer, true, err
+}
+
+// logRefusal writes a line for a refusal, of which there may be thousands a
+// second: most clients show their users the code alone, and whoever runs them
+// asks here. Nothing of a record is in it.
+func (p *Pipeline) logRefusal(d *Decided, why refusal, log *zap.Logger) {
+	left, ok := p.lines.take(time.Now())
+	if !ok {
+		return
+	}
+
+	id := ""
+	if seq := d.ticket.Seq(); seq != 0 {
+		id = p.cfg.Log.ID(seq, firstIndex(d)).String()
+	}
+
+	log.Info("a batch is refused",
+		zap.String("decision", id),
+		zap.String("topic", d.Partition.Topic),
+		zap.Int32("partition", d.Partition.Number),
+		zap.String("reason", why.reason),
+		zap.String("error", kerr.ErrorForCode(why.code).(*kerr.Error).Message),
+		zap.Uint64("unlogged_before", left))
 }
 
 // lateReason is why a batch is refused whose decision says that it is forwarded.
