@@ -177,20 +177,19 @@ func TestSlowestOfTheHeaviestSourceGoesFirst(t *testing.T) {
 		c := g.clusters[0]
 		defer c.admin.Close()
 
-		add := func(owner *source, held, got int) *session {
+		add := func(owner *source, held int, speed float64) *session {
 			near, far := net.Pipe()
 			t.Cleanup(func() { near.Close(); far.Close() })
 			s := newSession(c, addressed{near})
 			s.reader.in.memory.owner = owner
-			s.reader.in.arrival = arrival{since: time.Now(), last: time.Now(), size: 100 << 20, got: got, held: held}
+			s.reader.in.arrival = arrival{since: time.Now(), last: time.Now(), size: 1 << 20, speed: speed, held: held}
 			c.sessions[s] = struct{}{}
 			return s
 		}
 		heavy, light := new(source), new(source)
-		last := add(heavy, 1<<20, 10)
-		mid := add(light, 2<<20, 10)
-		first := add(heavy, 3<<20, 5)
-		time.Sleep(2 * time.Second)
+		last := add(heavy, 1<<20, 10_000)
+		mid := add(light, 2<<20, 10_000)
+		first := add(heavy, 3<<20, 5000)
 
 		var order []*session
 		for _, f := range g.slowFrames(time.Now()) {
