@@ -12,7 +12,7 @@ import (
 	"github.com/guardlock/guardlock/transforms/record"
 )
 
-const fraudConfig = `{"threshold":80,"route_threshold":40,"rules":[
+const fraudConfig = `{"threshold":80,"route_threshold":40,"on_wrong_type":"fire","rules":[
 	{"path":"$.customer.email","op":"in","value":["abcdefgh","",true,12.5],"weight":11},
 	{"path":"$.a[*].b","op":"gt","value":1e18,"weight":13,"reason":"fraud.amount"},
 	{"path":"$.a[*].b","op":"missing","weight":17,"reason":"fraud.time"},
@@ -30,25 +30,38 @@ type refScore struct {
 	Reason string
 }
 
-// firesOn says what a rule makes of one value, with exact rationals.
-func (r *refScore) firesOn(t *tree) bool {
-	switch r.Op {
-	case "exists", "missing":
-		return true
-	case "gt", "lt":
-		v, ok := new(big.Rat).SetString(t.text)
-		if t.kind != 'l' || !ok {
-			return true
-		}
-		limit, _ := new(big.Rat).SetString(string(r.Value))
-		return v.Cmp(limit) == map[string]int{"gt": 1, "lt": -1}[r.Op]
+// firesOn says what a rule makes of one value that is not null, with exact
+// rationals, and whether the value is of a type that it can judge.
+func (r *refScore) firesOn(t *tree) (fires, fits bool) {
+	if r.Op == "exists" || r.Op == "missing" {
+		return true, true
 	}
 	operands := parseTree(r.Value)
 	if operands.kind != '[' {
 		operands = &tree{items: []*tree{operands}}
 	}
+	if !slices.ContainsFunc(operands.items, func(o *tree) bool { return typeOf(o) == typeOf(t) }) {
+		return true, false
+	}
+	if r.Op == "gt" || r.Op == "lt" {
+		v, _ := new(big.Rat).SetString(t.text)
+		limit, _ := new(big.Rat).SetString(string(r.Value))
+		return v.Cmp(limit) == map[string]int{"gt": 1, "lt": -1}[r.Op], true
+	}
 	in := slices.ContainsFunc(operands.items, func(o *tree) bool { return same(o, t) })
-	return in != (r.Op == "ne" || r.Op == "not_in")
+	return in != (r.Op == "ne" || r.Op == "not_in"), true
+}
+
+func typeOf(t *tree) string {
+	switch {
+	case t.kind != 'l':
+		return string(t.kind)
+	case t.text == "true" || t.text == "false":
+		return "boolean"
+	case t.text == "null":
+		return "null"
+	}
+	return "number"
 }
 
 func same(a, b *tree) bool {
@@ -75,13 +88,51 @@ func visitAll(t *tree, at []place, f func(*tree, []place)) {
 	}
 }
 
-func refVerdict(rules []refScore, t *tree) (score int, reason string) {
+// refVerdict scores a value. A reason without a score is why it is refused.
+func refVerdict(rules []refScore, t *tree, fire bool) (score int, reason string) {
+	var paths [][]refStep
+	for _, r := range rules {
+		paths = append(paths, parsePath(r.Path))
+	}
+
+	refusal := ""
+	visitAll(t, nil, func(v *tree, at []place) {
+		// All that is refused is refused for the first of it, in the value's order.
+		if refusal != "" {
+			return
+		}
+		wrongType, nested := strange(paths, v, at)
+		unfit := false
+		for i, r := range rules {
+			if typeOf(v) == "null" || len(at) == 0 || !matches(paths[i], at) {
+				continue
+			}
+			if _, fits := r.firesOn(v); !fits && !fire {
+				unfit = true
+			}
+		}
+		switch {
+		case wrongType:
+			refusal = "fraud.wrong_type"
+		case nested:
+			refusal = "fraud.nested_json"
+		case unfit:
+			refusal = "fraud.wrong_type"
+		}
+	})
+	if refusal != "" {
+		return -1, refusal
+	}
+
 	heaviest := 0
 	reason = "fraud.allowed"
-	for _, r := range rules {
-		steps, fired := parsePath(r.Path), r.Op == "missing"
+	for i, r := range rules {
+		fired := r.Op == "missing"
 		visitAll(t, nil, func(v *tree, at []place) {
-			if len(at) > 0 && matches(steps, at) && r.firesOn(v) {
+			if typeOf(v) == "null" || len(at) == 0 || !matches(paths[i], at) {
+				return
+			}
+			if fires, _ := r.firesOn(v); fires {
 				fired = r.Op != "missing"
 			}
 		})
@@ -96,40 +147,57 @@ func refVerdict(rules []refScore, t *tree) (score int, reason string) {
 }
 
 func TestFraudAgreesWithTheReferenceOnRandomValues(t *testing.T) {
-	g := mustOpen(t, "fraud", fraudConfig)
 	var c struct{ Rules []refScore }
 	if err := json.Unmarshal([]byte(fraudConfig), &c); err != nil {
 		t.Fatal(err)
 	}
 	c.Rules[0].Reason = "fraud.score"
+
+	fire := mustOpen(t, "fraud", fraudConfig)
+	reject := mustOpen(t, "fraud", strings.Replace(fraudConfig, `"fire"`, `"reject"`, 1))
 	gen := &generator{r: rand.New(rand.NewPCG(5, 6))}
-	seen := map[record.Verdict]int{}
-	for range 800 {
+	seen := map[string]int{}
+	for range 3000 {
 		gen.b.Reset()
-		gen.value(5)
+		gen.value(4)
 		v := append([]byte{}, gen.b.Bytes()...)
-		out := g.run(t, input{value: v})[0]
-		score, reason := refVerdict(c.Rules, parseTree(v))
-		seen[out.verdict]++
-		want, word := record.Modified, "allow"
-		switch {
-		case score >= 80:
-			want = record.Rejected
-		case score >= 40:
-			want, word = record.Routed, "route"
-		default:
-			reason = "fraud.allowed"
-		}
-		if out.verdict != want || out.reason != reason {
-			t.Fatalf("%s %s, want %s %s for score %d of %s", out.verdict, out.reason, want, reason, score, v)
-		}
-		if text := fmt.Sprintf("%s;score=%d", word, score); want != record.Rejected && !strings.HasSuffix(string(out.headers), text) {
-			t.Fatalf("headers %q, want %s for %s", out.headers, text, v)
+		seen[checkFraud(t, fire, c.Rules, v, true)]++
+		seen["strict "+checkFraud(t, reject, c.Rules, v, false)]++
+	}
+
+	for _, want := range []string{"scored", "rejected", "routed", "modified", "strict rejected", "strict routed", "strict modified"} {
+		if seen[want] < 20 {
+			t.Errorf("the values do not try everything: %s is not often enough in %v", want, seen)
 		}
 	}
-	if seen[record.Rejected] < 40 || seen[record.Routed] < 40 || seen[record.Modified] < 40 {
-		t.Fatalf("the values do not try all verdicts: %v", seen)
+}
+
+// checkFraud holds one value against the reference, and says what was to become
+// of it; "scored" is a rejection for the score.
+func checkFraud(t *testing.T, g *guest, rules []refScore, v []byte, fire bool) string {
+	t.Helper()
+	out := g.run(t, input{value: v})[0]
+	score, reason := refVerdict(rules, parseTree(v), fire)
+	want, word := record.Modified, "allow"
+	kind := "modified"
+	switch {
+	case score < 0:
+		want, kind = record.Rejected, "rejected"
+	case score >= 80:
+		want, kind = record.Rejected, "scored"
+	case score >= 40:
+		want, word, kind = record.Routed, "route", "routed"
+	default:
+		reason = "fraud.allowed"
 	}
+
+	if out.verdict != want || out.reason != reason {
+		t.Fatalf("%s %s, want %s %s for score %d of %s", out.verdict, out.reason, want, reason, score, v)
+	}
+	if text := fmt.Sprintf("%s;score=%d", word, score); want != record.Rejected && !strings.HasSuffix(string(out.headers), text) {
+		t.Fatalf("headers %q, want %s for %s", out.headers, text, v)
+	}
+	return kind
 }
 
 // The guest compares decimals, whatever their spelling and length.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -160,13 +161,108 @@ type place struct {
 	index int // -1: a member
 }
 
+// takes tells whether a step leads to a place. Case does not count.
+func (s refStep) takes(p place) bool {
+	return s.any || (s.index >= 0 && s.index == p.index) || (s.index < 0 && p.index < 0 && strings.EqualFold(s.name, p.name))
+}
+
+// openStep is a step that may come next, of the path of a number.
+type openStep struct {
+	refStep
+	path, at int
+	last     bool
+}
+
+// after returns the steps that a path can be at behind a place.
+func after(path int, steps []refStep, at []place) []openStep {
+	open := map[int]bool{0: true}
+	for _, p := range at {
+		next := map[int]bool{}
+		for i := range open {
+			if i == len(steps) {
+				continue
+			}
+			if steps[i].deep {
+				next[i] = true
+			}
+			if steps[i].takes(p) {
+				next[i+1] = true
+			}
+		}
+		open = next
+	}
+
+	var out []openStep
+	for i := range open {
+		if i < len(steps) {
+			out = append(out, openStep{steps[i], path, i, i == len(steps)-1})
+		}
+	}
+	return out
+}
+
+// strange tells whether a value, which no rule takes, is something that paths
+// cannot go on from, or hides something that they could go on in.
+func strange(paths [][]refStep, t *tree, at []place) (wrongType, nested bool) {
+	var next []openStep
+	kinds := ""
+	for i, steps := range paths {
+		for _, s := range after(i, steps, at) {
+			next = append(next, s)
+			switch {
+			case s.deep:
+			case s.any:
+				kinds += "{["
+			case s.index >= 0:
+				kinds += "["
+			default:
+				kinds += "{"
+			}
+		}
+	}
+
+	null := t.kind == 'l' && t.text == "null"
+	wrongType = kinds != "" && !null && !strings.ContainsRune(kinds, rune(t.kind))
+	return wrongType, t.kind == 's' && hides(next, t.text, 0)
+}
+
+// hides tells whether a text is a JSON container in which a step finds a name
+// that brings its path further than it would be without.
+func hides(next []openStep, text string, level int) bool {
+	if level == 8 {
+		return len(next) > 0
+	}
+	inner := parseTree([]byte(text))
+	if inner == nil || inner.kind != '{' && inner.kind != '[' {
+		return false
+	}
+
+	found := false
+	visitAll(inner, nil, func(t *tree, at []place) {
+		if t.kind == 's' && hides(next, t.text, level+1) {
+			found = true
+		}
+		if len(at) == 0 || at[len(at)-1].index >= 0 {
+			return
+		}
+		for _, s := range next {
+			found = found || !s.any && s.index < 0 && s.takes(at[len(at)-1]) && further(next, s)
+		}
+	})
+	return found
+}
+
+// further tells whether the step behind s is not open already, at any depth.
+func further(next []openStep, s openStep) bool {
+	return s.last || !slices.ContainsFunc(next, func(o openStep) bool { return o.path == s.path && o.at == s.at+1 && o.deep })
+}
+
 func matches(steps []refStep, at []place) bool {
 	if len(steps) == 0 || len(at) == 0 {
 		return len(steps) == len(at)
 	}
 	s, p := steps[0], at[0]
-	hit := s.any || (s.index >= 0 && s.index == p.index) || (s.index < 0 && p.index < 0 && s.name == p.name)
-	return hit && matches(steps[1:], at[1:]) || s.deep && matches(steps, at[1:])
+	return s.takes(p) && matches(steps[1:], at[1:]) || s.deep && matches(steps, at[1:])
 }
 
 var severity = map[string]int{"drop": 0, "redact": 1000, "hash": 2000, "mask": 3000}
@@ -180,6 +276,35 @@ func strongest(rules []refRule, at []place) *refRule {
 		}
 	}
 	return best
+}
+
+// anyStrange looks at every place that no rule replaces.
+func anyStrange(rules []refRule, t *tree) bool {
+	var paths [][]refStep
+	for i := range rules {
+		paths = append(paths, rules[i].steps)
+	}
+
+	var look func(t *tree, at []place) bool
+	look = func(t *tree, at []place) bool {
+		if len(at) > 0 && strongest(rules, at) != nil {
+			return false
+		}
+		if wrongType, nested := strange(paths, t, at); wrongType || nested {
+			return true
+		}
+		for i, item := range t.items {
+			p := place{index: i}
+			if t.kind == '{' {
+				p = place{name: t.keys[i], index: -1}
+			}
+			if look(item, append(slices.Clone(at), p)) {
+				return true
+			}
+		}
+		return false
+	}
+	return look(t, nil)
 }
 
 // apply rewrites t, found at a place, and reports whether it stays and whether

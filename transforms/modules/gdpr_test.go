@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/guardlock/guardlock/transforms/modules"
 	"github.com/guardlock/guardlock/transforms/record"
@@ -27,12 +28,26 @@ const fuzzConfig = `{"rules":[
 	{"path":"$..ssn","action":"redact"},
 	{"path":"$.customer.ssn","action":"mask","keep_last":3}]}`
 
+// laxConfig passes what strict options refuse, so that more values reach the
+// rules.
+var laxConfig = strings.TrimSuffix(fuzzConfig, "}") + `,"on_wrong_type":"pass","nested_json":"pass"}`
+
 func example(tb testing.TB, name string) string {
 	c, ok := modules.ExampleConfig(name)
 	if !ok {
 		tb.Fatalf("no example configuration for %q", name)
 	}
 	return string(c)
+}
+
+// bothGDPR are a module that refuses what paths do not understand, and one that
+// lets it pass.
+func bothGDPR(tb testing.TB) []*guest {
+	tb.Helper()
+	strict := mustOpen(tb, "gdpr", fuzzConfig)
+	lax := mustOpen(tb, "gdpr", laxConfig)
+	lax.lax = true
+	return []*guest{strict, lax}
 }
 
 // checkGDPR holds one value against the reference.
@@ -43,6 +58,12 @@ func checkGDPR(tb testing.TB, g *guest, rules []refRule, value []byte) {
 	if in == nil || in.depth() > 128 {
 		if got.verdict != record.Rejected {
 			tb.Fatalf("%s for a value that is not acceptable JSON: %q", got.verdict, value)
+		}
+		return
+	}
+	if !g.lax && anyStrange(rules, in) {
+		if got.verdict != record.Rejected || (got.reason != "gdpr.wrong_type" && got.reason != "gdpr.nested_json") {
+			tb.Fatalf("%s (%s) for a value that paths do not understand: %s", got.verdict, got.reason, value)
 		}
 		return
 	}
@@ -104,34 +125,41 @@ var hostile = []string{
 }
 
 func TestGDPRAgreesWithTheReferenceOnHostileValues(t *testing.T) {
-	g, rules := mustOpen(t, "gdpr", fuzzConfig), parseRules(fuzzConfig)
-	for _, v := range hostile {
-		checkGDPR(t, g, rules, []byte(v))
+	rules := parseRules(fuzzConfig)
+	for _, g := range bothGDPR(t) {
+		for _, v := range hostile {
+			checkGDPR(t, g, rules, []byte(v))
+		}
 	}
 }
 
 // Every value is cut at every byte: a truncated value is never passed.
 func TestGDPRRefusesEveryTruncation(t *testing.T) {
-	g, rules := mustOpen(t, "gdpr", fuzzConfig), parseRules(fuzzConfig)
+	rules := parseRules(fuzzConfig)
 	for _, v := range append([]string{string(customer(t, 7))}, hostile...) {
 		if len(v) > 1500 {
 			continue
 		}
-		for i := range len(v) {
-			checkGDPR(t, g, rules, []byte(v)[:i])
+		for _, g := range bothGDPR(t) {
+			for i := range len(v) {
+				checkGDPR(t, g, rules, []byte(v)[:i])
+			}
 		}
 	}
 }
 
 func FuzzGDPR(f *testing.F) {
-	g, rules := mustOpen(f, "gdpr", fuzzConfig), parseRules(fuzzConfig)
+	guests, rules := bothGDPR(f), parseRules(fuzzConfig)
 	for _, v := range hostile {
 		if len(v) < 4096 {
 			f.Add([]byte(v))
 		}
 	}
 	f.Fuzz(func(t *testing.T, value []byte) {
-		if len(value) < 1<<20 {
+		if len(value) >= 1<<20 {
+			return
+		}
+		for _, g := range guests {
 			checkGDPR(t, g, rules, append([]byte{}, value...))
 		}
 	})
@@ -139,8 +167,9 @@ func FuzzGDPR(f *testing.F) {
 
 // generator makes random valid JSON around the names of fuzzConfig.
 type generator struct {
-	r *rand.Rand
-	b bytes.Buffer
+	r     *rand.Rand
+	b     bytes.Buffer
+	level int // of JSON in texts
 }
 
 const secret = "S3cr3tS3cr3t"
@@ -153,10 +182,25 @@ func (g *generator) space() {
 	}
 }
 
+// name writes a key, some letters of it in the other case, or one that Unicode
+// takes for the same.
+func (g *generator) name(s string) {
+	if g.r.IntN(3) > 0 {
+		g.str(s)
+		return
+	}
+
+	same := map[rune][]rune{'s': {'S', 'ſ'}, 'k': {'K', 'K'}, 'ß': {'ẞ'}}
+	g.str(strings.Map(func(c rune) rune {
+		others := append(same[c], unicode.ToUpper(c), c)
+		return others[g.r.IntN(len(others))]
+	}, s))
+}
+
 func (g *generator) str(s string) {
 	g.b.WriteByte('"')
 	for _, c := range s {
-		if g.r.IntN(8) == 0 && c < 0x10000 {
+		if c == '"' || c == '\\' || c < ' ' || g.r.IntN(8) == 0 && c < 0x10000 {
 			fmt.Fprintf(&g.b, []string{`\u%04x`, `\u%04X`}[g.r.IntN(2)], c)
 		} else {
 			g.b.WriteRune(c)
@@ -166,7 +210,7 @@ func (g *generator) str(s string) {
 }
 
 func (g *generator) scalar() {
-	switch g.r.IntN(6) {
+	switch g.r.IntN(7) {
 	case 0:
 		fmt.Fprintf(&g.b, "%d", g.r.Int64()-1<<62)
 	case 1:
@@ -175,9 +219,23 @@ func (g *generator) scalar() {
 		g.b.WriteString([]string{"true", "false", "null"}[g.r.IntN(3)])
 	case 3:
 		g.str(strings.Repeat("é😀x", g.r.IntN(12)))
+	case 4:
+		g.nested()
 	default:
 		g.str(strings.Repeat("abcdefgh", g.r.IntN(6)))
 	}
+}
+
+// nested writes a text that is JSON. Escapes of escapes grow fast, so it is
+// small, and few are inside of another.
+func (g *generator) nested() {
+	if g.level == 2 {
+		g.str("{")
+		return
+	}
+	inner := &generator{r: g.r, level: g.level + 1}
+	inner.value(1)
+	g.str(inner.b.String())
 }
 
 func (g *generator) value(depth int) {
@@ -196,7 +254,7 @@ func (g *generator) value(depth int) {
 		}
 		g.space()
 		if object {
-			g.str(genNames[g.r.IntN(len(genNames))])
+			g.name(genNames[g.r.IntN(len(genNames))])
 			g.space()
 			g.b.WriteByte(':')
 		}
@@ -215,27 +273,34 @@ func b2i(b bool) int {
 }
 
 func TestGDPRAgreesWithTheReferenceOnRandomValues(t *testing.T) {
-	g, rules := mustOpen(t, "gdpr", fuzzConfig), parseRules(fuzzConfig)
+	guests, rules := bothGDPR(t), parseRules(fuzzConfig)
 	gen := &generator{r: rand.New(rand.NewPCG(1, 2))}
 	modified := 0
-	for range 1500 {
+	refused := 0
+	for range 3000 {
 		gen.b.Reset()
 		gen.value(4)
 		v := append([]byte{}, gen.b.Bytes()...)
-		checkGDPR(t, g, rules, v)
-		if _, c := apply(rules, parseTree(v), nil); c {
+		for _, g := range guests {
+			checkGDPR(t, g, rules, v)
+		}
+		in := parseTree(v)
+		if anyStrange(rules, in) {
+			refused++
+		}
+		if _, c := apply(rules, in, nil); c {
 			modified++
 		}
 	}
-	if modified < 400 {
-		t.Fatalf("only %d of the values were to be changed", modified)
+	if modified < 400 || refused < 400 || refused > 2600 {
+		t.Fatalf("%d of the values were to be changed, and %d to be refused by the strict one", modified, refused)
 	}
 }
 
 // One or two bytes of a valid value are changed: what of that is still JSON, the
 // guest and encoding/json must agree on, byte by byte.
 func TestGDPRAgreesWithTheReferenceOnDamagedValues(t *testing.T) {
-	g, rules := mustOpen(t, "gdpr", fuzzConfig), parseRules(fuzzConfig)
+	guests, rules := bothGDPR(t), parseRules(fuzzConfig)
 	gen := &generator{r: rand.New(rand.NewPCG(11, 12))}
 	const bytesToPut = "{}[]\",:\\ u0019.-+eE\x00\x1f\n\x80\xc3\xff\xed\xf0tfn/'"
 	for range 3000 {
@@ -254,7 +319,9 @@ func TestGDPRAgreesWithTheReferenceOnDamagedValues(t *testing.T) {
 				v[at] = put
 			}
 		}
-		checkGDPR(t, g, rules, v)
+		for _, g := range guests {
+			checkGDPR(t, g, rules, v)
+		}
 	}
 }
 
@@ -268,9 +335,10 @@ func decoded(p []byte) string {
 }
 
 // A secret stands at a place that the rules cover, in a random document, with
-// its keys and itself randomly escaped. It must not come out.
+// its keys and itself randomly escaped, and keys in any case. It must not come
+// out.
 func TestNoPlantedSecretSurvivesGDPR(t *testing.T) {
-	g := mustOpen(t, "gdpr", fuzzConfig)
+	g := mustOpen(t, "gdpr", laxConfig)
 	gen := &generator{r: rand.New(rand.NewPCG(3, 4))}
 	paths := [][]string{{"customer", "email"}, {"customer", "full name"}, {"customer", "phone"}, {"m", "any"},
 		{"iban"}, {"q", "iban"}, {"x", "q", "y"}, {"q", "straße"}, {"customer", "ssn"}}
@@ -293,18 +361,18 @@ func (g *generator) plant(path []string) {
 	}
 	g.b.WriteByte('{')
 	for range g.r.IntN(3) {
-		g.str(genNames[g.r.IntN(len(genNames))])
+		g.name(genNames[g.r.IntN(len(genNames))])
 		g.b.WriteByte(':')
 		g.value(2)
 		g.b.WriteByte(',')
 	}
-	g.str(path[0])
+	g.name(path[0])
 	g.space()
 	g.b.WriteByte(':')
 	g.plant(path[1:])
 	for range g.r.IntN(3) {
 		g.b.WriteByte(',')
-		g.str(genNames[g.r.IntN(len(genNames))])
+		g.name(genNames[g.r.IntN(len(genNames))])
 		g.b.WriteByte(':')
 		g.value(2)
 	}

@@ -42,6 +42,7 @@ type guest struct {
 	module *transforms.Module
 	chain  *transforms.Chain
 	batch  record.Batch
+	lax    bool // it was told to pass what paths do not understand
 }
 
 // grants are the host functions that each module may call, and no more.

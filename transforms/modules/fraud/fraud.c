@@ -10,8 +10,14 @@
 // op: gt ge lt le take a number; eq ne a string, number, true or false; in not_in
 // an array of those; exists and missing nothing. Numbers are compared exactly,
 // as decimals; strings after decoding their escapes. A rule fires when any value
-// at its path fires it, so a duplicate key cannot hide another. gt ge lt le also
-// fire on a value that is not a number: it cannot be shown to be harmless.
+// at its path fires it, so a duplicate key cannot hide another.
+//
+// Null stands for nothing: it is missing, it does not exist, and no other op
+// fires on it. A value of a type that none of the rule's own values has is a
+// wrong type, for every op that has values: the record is rejected, or, with
+// "on_wrong_type": "fire", the rule fires, since the value cannot be shown to be
+// harmless. A path that cannot go on always rejects. What else is not understood is rejected: include/strict.h has the
+// options. A rule's path is known to unknown_fields, but not what is below it.
 //
 // The score is the sum of the weights (1 to 10000) of the rules that fire. At
 // threshold and above, the record is rejected, or routed with "action": "route"
@@ -24,13 +30,18 @@
 // record is taken away; the others stay. A null value scores 0. A value that is
 // not JSON is rejected, or, with "on_invalid_json": "pass", stored as "unscored".
 #include "../include/number.h"
-#include "../include/paths.h"
+#include "../include/strict.h"
 
 #define REASONS(FIRST, NEXT)                     \
     FIRST(INVALID_JSON, "fraud.invalid_json")    \
     NEXT(TOO_DEEP, "fraud.too_deep")             \
     NEXT(ALLOWED, "fraud.allowed")               \
     NEXT(UNSCORED, "fraud.unscored")             \
+    NEXT(WRONG_TYPE, "fraud.wrong_type")         \
+    NEXT(MISSING_FIELD, "fraud.missing_field")   \
+    NEXT(UNKNOWN_FIELD, "fraud.unknown_field")   \
+    NEXT(NESTED_JSON, "fraud.nested_json")       \
+    NEXT(FRAMING, "fraud.framing")               \
     NEXT(SCORE, "fraud.score")                   \
     NEXT(AMOUNT, "fraud.amount")                 \
     NEXT(CURRENCY, "fraud.currency")             \
@@ -67,7 +78,7 @@ typedef struct operand {
 } operand;
 
 typedef struct rule {
-    uint32_t op, weight, reason;
+    uint32_t op, weight, reason, required;
     uint32_t first, count;  // its operands
 } rule;
 
@@ -75,6 +86,7 @@ static rule rules[MAX_RULES];
 static operand operands[MAX_OPERANDS];
 static uint32_t n_operands;
 static uint64_t node_rules[PATHS_MAX_NODES];  // which rules end in a node
+static uint64_t required;                     // rules whose path must lead to a value
 static uint32_t threshold, route_threshold = UINT32_MAX, route, routes_heavy, pass_invalid;
 static config_text header;
 
@@ -109,8 +121,8 @@ GL_COLD bool read_value(rule *r, config_value v) {
     return r->count > 0;
 }
 
-enum rule_key { RULE_PATH, RULE_OP, RULE_VALUE, RULE_WEIGHT, RULE_REASON };
-static const char *const rule_keys[] = {"path", "op", "value", "weight", "reason", NULL};
+enum rule_key { RULE_PATH, RULE_OP, RULE_VALUE, RULE_WEIGHT, RULE_REASON, RULE_MISSING };
+static const char *const rule_keys[] = {"path", "op", "value", "weight", "reason", "on_missing", NULL};
 
 GL_COLD bool read_rule_member(const config_iter *it, int32_t key, rule *r, config_value *value) {
     switch (key) {
@@ -118,6 +130,7 @@ GL_COLD bool read_rule_member(const config_iter *it, int32_t key, rule *r, confi
     case RULE_OP: return config_choice(it->value, op_names, &r->op);
     case RULE_WEIGHT: return config_uint(it->value, 1, MAX_WEIGHT, &r->weight);
     case RULE_VALUE: *value = it->value; return true;
+    case RULE_MISSING: return config_choice(it->value, strict_missing, &r->required);
     case RULE_REASON:
         if (!config_choice(it->value, rule_reasons, &r->reason)) return false;
         r->reason += REASON_SCORE;
@@ -132,11 +145,14 @@ GL_COLD bool read_rule(config_value v) {
     uint32_t seen = 0;
     if (paths.n_rules == MAX_RULES || !config_object(v, &it)) return false;
     rule *r = &rules[paths.n_rules];
-    *r = (rule){.reason = REASON_SCORE};
+    *r = (rule){.reason = REASON_SCORE, .required = strict.missing};
     while (config_next(&it))
         if (!read_rule_member(&it, config_key(&it, rule_keys, &seen), r, &value)) return false;
     uint32_t need = 1u << RULE_PATH | 1u << RULE_OP | 1u << RULE_WEIGHT;
-    return (seen & need) == need && read_value(r, value);
+    if ((seen & need) != need || !read_value(r, value)) return false;
+    if (r->op == MISSING) return !(seen >> RULE_MISSING & 1);  // it says itself what is to be done
+    if (r->required) required |= 1ull << (paths.n_rules - 1);
+    return true;
 }
 
 GL_COLD bool read_rules(config_value v) {
@@ -147,33 +163,46 @@ GL_COLD bool read_rules(config_value v) {
     return true;
 }
 
-enum key { THRESHOLD, ACTION, ROUTE_THRESHOLD, ROUTE, HEADER, ON_INVALID, RULES };
-static const char *const config_keys[] = {"threshold", "action", "route_threshold", "route",
-                                          "header", "on_invalid_json", "rules", NULL};
+enum key { THRESHOLD, ACTION, ROUTE_THRESHOLD, ROUTE, HEADER, ON_INVALID, RULES, FIRST_STRICT };
+static const char *const config_keys[] = {"threshold", "action", "route_threshold", "route", "header",
+                                          "on_invalid_json", "rules", STRICT_KEYS, NULL};
 
-GL_COLD bool read_member(const config_iter *it, int32_t key) {
+GL_COLD bool read_option(config_value v, int32_t key) {
     static const char *const actions[] = {"reject", "route", NULL};
     static const char *const choices[] = {"reject", "pass", NULL};
+    static const char *const wrong_type[] = {"reject", "fire", NULL};
     switch (key) {
-    case THRESHOLD: return config_uint(it->value, 1, 1000000, &threshold);
-    case ACTION: return config_choice(it->value, actions, &routes_heavy);
-    case ROUTE_THRESHOLD: return config_uint(it->value, 1, 1000000, &route_threshold);
-    case ROUTE: return config_uint(it->value, 0, 63, &route);
-    case HEADER: return config_string(it->value, 128, &header) && header.len > 0;
-    case ON_INVALID: return config_choice(it->value, choices, &pass_invalid);
-    case RULES: return read_rules(it->value);
+    case THRESHOLD: return config_uint(v, 1, 1000000, &threshold);
+    case ACTION: return config_choice(v, actions, &routes_heavy);
+    case ROUTE_THRESHOLD: return config_uint(v, 1, 1000000, &route_threshold);
+    case ROUTE: return config_uint(v, 0, 63, &route);
+    case HEADER: return config_string(v, 128, &header) && header.len > 0;
+    case ON_INVALID: return config_choice(v, choices, &pass_invalid);
     }
-    return false;
+    return strict_option(v, key - FIRST_STRICT, wrong_type);
+}
+
+// read_paths reads what holds paths, once all options are known.
+GL_COLD bool read_paths(config_value rules_list, config_value known) {
+    strict_apply(true);
+    if (rules_list.p == NULL || !read_rules(rules_list)) return false;
+    return known.p == NULL || strict_known(known);
 }
 
 GL_COLD int32_t init(const uint8_t *p, uint32_t len) {
-    config_value root;
+    config_value root, rules_list = {NULL, NULL}, known = {NULL, NULL};
     config_iter it;
     uint32_t seen = 0;
     header = (config_text){(const uint8_t *)"guardlock-fraud-verdict", 23};
     if (!config_open(p, len, &root) || !config_object(root, &it)) return 1;
-    while (config_next(&it))
-        if (!read_member(&it, config_key(&it, config_keys, &seen))) return 2;
+    while (config_next(&it)) {
+        int32_t key = config_key(&it, config_keys, &seen);
+        if (key < 0) return 2;
+        if (key == RULES) rules_list = it.value;
+        else if (key == FIRST_STRICT + STRICT_KNOWN) known = it.value;
+        else if (!read_option(it.value, key)) return 2;
+    }
+    if (!read_paths(rules_list, known)) return 2;
     if (!(seen >> THRESHOLD & 1) || !paths_build()) return 3;
     bool between = seen >> ROUTE_THRESHOLD & 1;
     if (between && (routes_heavy || route_threshold >= threshold)) return 4;
@@ -208,10 +237,24 @@ static inline bool ordered(uint32_t op, int32_t cmp) {
     return op == GT ? cmp > 0 : op == GE ? cmp >= 0 : op == LT ? cmp < 0 : cmp <= 0;
 }
 
+// operand_kind is what the first byte of a value makes it: true and false are one
+// kind, and all numbers are.
+static inline uint8_t operand_kind(uint8_t c) { return number_starts(c) ? '0' : c == 'f' ? 't' : c; }
+
+// fits tells whether one of the rule's own values is of the type of the value.
+static bool fits(const rule *r, uint8_t kind) {
+    const operand *o = &operands[r->first];
+    if (r->op >= EXISTS) return true;
+    if (r->op < IN) return operand_kind(o->kind) == kind;
+    for (uint32_t i = 0; i < r->count; i++)
+        if (operand_kind(o[i].kind) == kind) return true;
+    return false;
+}
+
 static bool fires(const rule *r, const uint8_t *p, const uint8_t *end) {
     const operand *o = &operands[r->first];
     if (r->op >= EXISTS) return true;  // missing is turned around in score
-    if (r->op <= LE) return !number_starts(*p) || ordered(r->op, number_compare(number_read(p, end), o->number));
+    if (r->op <= LE) return ordered(r->op, number_compare(number_read(p, end), o->number));
     bool negated = r->op == NE || r->op == NOT_IN;
     uint32_t count = r->op == EQ || r->op == NE ? 1 : r->count;
     for (uint32_t i = 0; i < count; i++)
@@ -219,15 +262,33 @@ static bool fires(const rule *r, const uint8_t *p, const uint8_t *end) {
     return negated;
 }
 
+// verdicts is what the walk has found out, a bit per rule.
+typedef struct verdicts {
+    uint64_t fired, found;
+} verdicts;
+
+static const uint8_t *visit_wrong_type(verdicts *v, uint32_t rule, const uint8_t *end) {
+    v->fired |= 1ull << rule;
+    return strict.lax_type ? end : json_fail(PATHS_WRONG_TYPE);
+}
+
 // visit notes which rules a value fires; the walk then goes on into containers,
 // of which a rule sees no more than the first byte.
 static const uint8_t *visit(void *self, const paths_match *m) {
-    uint64_t *fired = self;
+    verdicts *v = self;
+    const paths_node *node = &paths.nodes[m->node];
     const uint8_t *end = json_opens(*m->value) ? m->value : json_scalar(m->value);
-    if (end == NULL) return NULL;
-    for (uint64_t left = node_rules[m->node] & ~*fired; left != 0; left &= left - 1) {
+    if (end == NULL || *m->value == 'n') return end;
+    if (paths_suspects(node, m->value) && paths_refuses(node, m->value)) return NULL;
+    uint8_t kind = operand_kind(*m->value);
+    v->found |= node_rules[m->node];
+    for (uint64_t left = node_rules[m->node]; left != 0; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(left);
-        if (fires(&rules[i], m->value, end)) *fired |= 1ull << i;
+        if (GL_UNLIKELY(!fits(&rules[i], kind))) {
+            if (visit_wrong_type(v, i, end) == NULL) return NULL;
+        } else if (!(v->fired >> i & 1) && fires(&rules[i], m->value, end)) {
+            v->fired |= 1ull << i;
+        }
     }
     return end;
 }
@@ -270,7 +331,13 @@ static inline int32_t divert(gl_call *c, gl_record *r, uint32_t sum, uint32_t re
 }
 
 GL_COLD int32_t refuse(gl_call *c, gl_record *r) {
-    if (json_fault == JSON_TOO_DEEP) return gl_reject(r, REASON_TOO_DEEP);
+    switch (json_fault) {
+    case JSON_TOO_DEEP: return gl_reject(r, REASON_TOO_DEEP);
+    case PATHS_WRONG_TYPE: return gl_reject(r, REASON_WRONG_TYPE);
+    case PATHS_NESTED: return gl_reject(r, REASON_NESTED_JSON);
+    case PATHS_UNKNOWN: return gl_reject(r, REASON_UNKNOWN_FIELD);
+    }
+    if (strict_looks_framed(r)) return gl_reject(r, REASON_FRAMING);
     if (!pass_invalid) return gl_reject(r, REASON_INVALID_JSON);
     gl_modified(r, REASON_UNSCORED);
     return gl_set_header(c, r, header.p, header.len, (const uint8_t *)"unscored", 8);
@@ -278,14 +345,17 @@ GL_COLD int32_t refuse(gl_call *c, gl_record *r) {
 
 static int32_t transform(gl_call *c, gl_record *r) {
     if (r->flags & GL_VALUE_NULL) return allow(c, r, 0);
-    uint64_t fired = 0;
-    uint8_t saved = 0;
-    const uint8_t *p = json_begin(r->value, r->value_len, &saved);
-    if (p != NULL) p = paths_walk(p, visit, &fired);
-    bool valid = p != NULL && json_space(p) == r->value + r->value_len;
-    json_end(r->value, r->value_len, saved);
+    verdicts v = {0};
+    uint32_t len;
+    uint8_t saved = 0, *value;
+    if (!strict_open(r, &value, &len)) return gl_reject(r, REASON_FRAMING);
+    const uint8_t *p = json_begin(value, len, &saved);
+    if (p != NULL) p = paths_walk(p, visit, &v);
+    bool valid = p != NULL && json_space(p) == value + len;
+    json_end(value, len, saved);
     if (!valid) return refuse(c, r);
-    uint32_t reason, sum = score(fired, &reason);
+    if (required & ~v.found) return gl_reject(r, REASON_MISSING_FIELD);
+    uint32_t reason, sum = score(v.fired, &reason);
     if (sum >= threshold) return routes_heavy ? divert(c, r, sum, reason) : gl_reject(r, reason);
     return sum >= route_threshold ? divert(c, r, sum, reason) : allow(c, r, sum);
 }

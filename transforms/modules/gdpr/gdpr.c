@@ -22,13 +22,17 @@
 // inside a value that a rule replaced is gone with it.
 //
 // A value that is not strict JSON in UTF-8 is rejected, or passed unseen with
-// "on_invalid_json": "pass". One nested deeper than 128 is always rejected. A
-// null record value (a tombstone) passes. Kafka keys and headers are not looked
+// "on_invalid_json": "pass". One nested deeper than 128 is always rejected. What
+// else is not understood is rejected too: include/strict.h has the options, of
+// which on_wrong_type can be "pass" here. What is inside a value that a rule
+// replaced is not looked at, and is missing for the rules that lead there.
+//
+// A null record value (a tombstone) passes. Kafka keys and headers are not looked
 // at. A record in which nothing matched keeps its bytes.
 //
 // Host function: guardlock_crypto.hmac_sha256. Written in one pass: the walk
 // validates, and the text between two edits is copied when the next edit comes.
-#include "../include/paths.h"
+#include "../include/strict.h"
 
 #define REASONS(FIRST, NEXT)                           \
     FIRST(INVALID_JSON, "gdpr.invalid_json")           \
@@ -38,7 +42,12 @@
     NEXT(REDACTED, "gdpr.redacted")                    \
     NEXT(HASHED, "gdpr.hashed")                        \
     NEXT(FIELD_DROPPED, "gdpr.field_dropped")          \
-    NEXT(SEVERAL, "gdpr.several")
+    NEXT(SEVERAL, "gdpr.several")                      \
+    NEXT(WRONG_TYPE, "gdpr.wrong_type")                \
+    NEXT(MISSING_FIELD, "gdpr.missing_field")          \
+    NEXT(UNKNOWN_FIELD, "gdpr.unknown_field")          \
+    NEXT(NESTED_JSON, "gdpr.nested_json")              \
+    NEXT(FRAMING, "gdpr.framing")
 GUARDLOCK_REASONS(REASONS)
 
 #define MAX_KEEP 64
@@ -52,16 +61,25 @@ static const uint32_t action_reasons[] = {REASON_FIELD_DROPPED, REASON_REDACTED,
 
 typedef struct rule {
     uint8_t action, keep_last, key;
+    bool required;
 } rule;
+
+// rule_set has a bit per rule.
+typedef struct rule_set {
+    uint64_t bits[PATHS_MAX_RULES / 64];
+} rule_set;
 
 static rule rules[PATHS_MAX_RULES];
 static rule node_rule[PATHS_MAX_NODES];  // the rule that wins in an accepting node
+static rule_set node_rules[PATHS_MAX_NODES];     // the required rules that end in a node
+static rule_set required;
+static bool any_required;
 static uint32_t pass_invalid;
 
 // ---- configuration ----
 
-enum rule_key { RULE_PATH, RULE_ACTION, RULE_KEEP_LAST, RULE_KEY };
-static const char *const rule_keys[] = {"path", "action", "keep_last", "key", NULL};
+enum rule_key { RULE_PATH, RULE_ACTION, RULE_KEEP_LAST, RULE_KEY, RULE_MISSING };
+static const char *const rule_keys[] = {"path", "action", "keep_last", "key", "on_missing", NULL};
 
 GL_COLD bool read_rule_member(const config_iter *it, int32_t key, rule *r) {
     uint32_t n = 0;
@@ -81,6 +99,10 @@ GL_COLD bool read_rule_member(const config_iter *it, int32_t key, rule *r) {
         ok = config_uint(it->value, 0, MAX_KEY, &n);
         r->key = (uint8_t)n;
         break;
+    case RULE_MISSING:
+        ok = config_choice(it->value, strict_missing, &n);
+        r->required = n;
+        break;
     }
     return ok;
 }
@@ -96,6 +118,7 @@ GL_COLD bool read_rule(config_value v) {
     uint32_t seen = 0;
     if (paths.n_rules == PATHS_MAX_RULES || !config_object(v, &it)) return false;
     rule *r = &rules[paths.n_rules];
+    r->required = strict.missing;
     while (config_next(&it))
         if (!read_rule_member(&it, config_key(&it, rule_keys, &seen), r)) return false;
     uint32_t need = 1u << RULE_PATH | 1u << RULE_ACTION;
@@ -120,24 +143,49 @@ static inline bool hides_more(const rule *a, const rule *b) {
 GL_COLD void choose_rules(void) {
     for (uint32_t n = 0; n < paths.n_nodes; n++) {
         const rule *best = NULL;
-        for (uint32_t i = 0; i < paths.n_rules; i++)
-            if (paths_accepts(n, i) && (best == NULL || hides_more(&rules[i], best))) best = &rules[i];
+        for (uint32_t i = 0; i < paths.n_rules; i++) {
+            if (!paths_accepts(n, i)) continue;
+            if (best == NULL || hides_more(&rules[i], best)) best = &rules[i];
+            if (rules[i].required) node_rules[n].bits[i / 64] |= 1ull << i % 64;
+        }
         if (best != NULL) node_rule[n] = *best;
+    }
+    for (uint32_t i = 0; i < paths.n_rules; i++) {
+        if (!rules[i].required) continue;
+        required.bits[i / 64] |= 1ull << i % 64;
+        any_required = true;
     }
 }
 
-GL_COLD int32_t init(const uint8_t *p, uint32_t len) {
-    static const char *const keys[] = {"rules", "on_invalid_json", NULL};
+enum key { RULES, ON_INVALID, FIRST_STRICT };
+static const char *const config_keys[] = {"rules", "on_invalid_json", STRICT_KEYS, NULL};
+
+GL_COLD bool read_option(config_value v, int32_t key) {
     static const char *const choices[] = {"reject", "pass", NULL};
-    config_value root;
+    if (key == ON_INVALID) return config_choice(v, choices, &pass_invalid);
+    return strict_option(v, key - FIRST_STRICT, choices);
+}
+
+// read_paths reads what holds paths, once all options are known.
+GL_COLD bool read_paths(config_value rules_list, config_value known) {
+    strict_apply(!strict.lax_type);
+    if (rules_list.p == NULL || !read_rules(rules_list)) return false;
+    return known.p == NULL || strict_known(known);
+}
+
+GL_COLD int32_t init(const uint8_t *p, uint32_t len) {
+    config_value root, rules_list = {NULL, NULL}, known = {NULL, NULL};
     config_iter it;
     uint32_t seen = 0;
     if (!config_open(p, len, &root) || !config_object(root, &it)) return 1;
     while (config_next(&it)) {
-        int32_t key = config_key(&it, keys, &seen);
+        int32_t key = config_key(&it, config_keys, &seen);
         if (key < 0) return 2;
-        if (!(key == 0 ? read_rules(it.value) : config_choice(it.value, choices, &pass_invalid))) return 3;
+        if (key == RULES) rules_list = it.value;
+        else if (key == FIRST_STRICT + STRICT_KNOWN) known = it.value;
+        else if (!read_option(it.value, key)) return 3;
     }
+    if (!read_paths(rules_list, known)) return 3;
     if (!paths_build()) return 4;
     choose_rules();
     return 0;
@@ -152,6 +200,7 @@ typedef struct edit {
     uint8_t *out, *limit;
     uint32_t actions;  // a bit per action applied
     int32_t rc;
+    rule_set found;    // rules that led to something, of those that must
 } edit;
 
 static inline const uint8_t *edit_fail(edit *e, int32_t rc) {
@@ -189,21 +238,10 @@ static inline const uint8_t *character(const uint8_t *p, const uint8_t *end) {
     return p;
 }
 
-// one_byte_each tells whether every byte of p[:n] is a character.
-static inline bool one_byte_each(const uint8_t *p, uint32_t n) {
-    for (uint32_t i = 0; i < n; i += 16) {
-        v128_t v = wasm_v128_load(p + i);
-        uint32_t other = wasm_i8x16_bitmask(wasm_v128_or(v, wasm_i8x16_eq(v, wasm_i8x16_splat('\\'))));
-        if (n - i < 16) other &= (1u << (n - i)) - 1;
-        if (other != 0) return false;
-    }
-    return true;
-}
-
 // put_masked writes the masked text p[:end], without quotes.
 static inline void put_masked(edit *e, const uint8_t *p, const uint8_t *end, uint32_t keep) {
     uint32_t count = (uint32_t)(end - p);
-    bool simple = one_byte_each(p, count);
+    bool simple = json_one_byte_each(p, count);
     if (!simple) {
         count = 0;
         for (const uint8_t *q = p; q < end; q = character(q, end)) count++;
@@ -287,12 +325,25 @@ static inline const uint8_t *replace(edit *e, const rule *r, const uint8_t *valu
     return done;
 }
 
+// note_found marks the rules that led to a value; null stands for none.
+GL_COLD void note_found(edit *e, const paths_match *m) {
+    if (*m->value == 'n') return;
+    for (uint32_t i = 0; i < PATHS_MAX_RULES / 64; i++) e->found.bits[i] |= node_rules[m->node].bits[i];
+}
+
+GL_COLD bool all_found(const edit *e) {
+    uint64_t absent = 0;
+    for (uint32_t i = 0; i < PATHS_MAX_RULES / 64; i++) absent |= required.bits[i] & ~e->found.bits[i];
+    return absent == 0;
+}
+
 static const uint8_t *visit(void *self, const paths_match *m) {
     edit *e = self;
     const rule *r = &node_rule[m->node];
     const uint8_t *end = json_skip(m->value, m->depth);
     if (end == NULL) return NULL;
     if (*m->value == 'n' && (r->action == MASK || r->action == HASH)) return end;
+    if (GL_UNLIKELY(any_required)) note_found(e, m);
     e->actions |= 1u << r->action;
     return r->action == DROP ? apply_drop(e, m->member, end) : replace(e, r, m->value, end);
 }
@@ -301,12 +352,19 @@ static const uint8_t *visit(void *self, const paths_match *m) {
 
 GL_COLD int32_t refuse(gl_record *r, const edit *e) {
     if (e->rc < 0) return e->rc;
-    if (json_fault == JSON_TOO_DEEP) return gl_reject(r, REASON_TOO_DEEP);
+    switch (json_fault) {
+    case JSON_TOO_DEEP: return gl_reject(r, REASON_TOO_DEEP);
+    case PATHS_WRONG_TYPE: return gl_reject(r, REASON_WRONG_TYPE);
+    case PATHS_NESTED: return gl_reject(r, REASON_NESTED_JSON);
+    case PATHS_UNKNOWN: return gl_reject(r, REASON_UNKNOWN_FIELD);
+    }
+    if (strict_looks_framed(r)) return gl_reject(r, REASON_FRAMING);
     if (pass_invalid) return GL_OK;
     return gl_reject(r, json_fault == JSON_BAD_UTF8 ? REASON_INVALID_UTF8 : REASON_INVALID_JSON);
 }
 
 GL_INLINE int32_t finish(gl_record *r, edit *e, const uint8_t *end) {
+    if (GL_UNLIKELY(any_required) && !all_found(e)) return gl_reject(r, REASON_MISSING_FIELD);
     if (e->actions == 0) return GL_OK;
     if (!edit_flush(e, end, 0)) return GL_ERR_SPACE;
     uint8_t *start = e->call->base + e->call->used;
@@ -322,9 +380,10 @@ static int32_t transform(gl_call *c, gl_record *r) {
     // The sentinel of a value at the very end of the input may lie on the
     // arena's first byte.
     if (c->used < 16) c->used = c->cap < 16 ? c->cap : 16;
-    uint8_t saved = 0, *value = r->value;
-    uint32_t len = r->value_len;
-    edit e = {.call = c, .copied = value, .out = c->base + c->used, .limit = c->base + c->cap};
+    uint32_t len;
+    uint8_t saved = 0, *value;
+    if (!strict_open(r, &value, &len)) return gl_reject(r, REASON_FRAMING);
+    edit e = {.call = c, .copied = r->value, .out = c->base + c->used, .limit = c->base + c->cap};
     const uint8_t *p = json_begin(value, len, &saved);
     if (p != NULL) p = paths_walk(p, visit, &e);
     if (p != NULL && json_space(p) != value + len) p = NULL;

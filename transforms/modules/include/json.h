@@ -264,9 +264,21 @@ GL_INLINE const uint8_t *json_skip(const uint8_t *p, uint32_t depth) {
     return json_opens(*p) ? json_skip_container(p, depth) : json_scalar(p);
 }
 
+// json_one_byte_each tells whether every byte of the string content p[:n] is a
+// character: there is no escape, and nothing beyond ASCII.
+static inline bool json_one_byte_each(const uint8_t *p, uint32_t n) {
+    for (uint32_t i = 0; i < n; i += 16) {
+        v128_t v = wasm_v128_load(p + i);
+        uint32_t other = wasm_i8x16_bitmask(wasm_v128_or(v, wasm_i8x16_eq(v, wasm_i8x16_splat('\\'))));
+        if (n - i < 16) other &= (1u << (n - i)) - 1;
+        if (other != 0) return false;
+    }
+    return true;
+}
+
 // json_decode writes the text of the valid string content p[:end] to dst, which
-// has room for end-p bytes, and returns its length. A lone surrogate becomes
-// U+FFFD, as in encoding/json and in browsers.
+// has room for end-p bytes and may be p itself, and returns its length. A lone
+// surrogate becomes U+FFFD, as in encoding/json and in browsers.
 static inline uint32_t json_hex4(const uint8_t *p) {
     uint32_t v = 0;
     for (int i = 0; i < 4; i++) v = v << 4 | ((p[i] & 0xf) + (p[i] >> 6) * 9);

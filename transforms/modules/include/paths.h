@@ -7,7 +7,17 @@
 //
 // [*] and .* take the elements of an array and the members of an object alike.
 // A duplicate key is followed at each occurrence, and a key written with
-// escapes is decoded first: consumers differ in which one they read.
+// escapes is decoded first: consumers differ in which one they read. With
+// paths.fold, letters that differ only in case are the same (see paths_lower).
+//
+// A walk can also refuse what the paths do not understand, each way by a flag:
+//
+//     wrong_type  where a path goes on, there is a text, a number, a boolean, or
+//                 a container of the other kind; null stands for nothing there
+//     nested      a text is itself JSON, in which a path could go on
+//     deny        a member or element that no path leads to or through
+//
+// The walk then ends with json_fault set to one of the PATHS_ codes.
 #ifndef GUARDLOCK_PATHS_H
 #define GUARDLOCK_PATHS_H
 
@@ -19,12 +29,21 @@
 #define PATHS_MAX_NAMES 255
 #define PATHS_MAX_NAME 255
 
+enum { PATHS_WRONG_TYPE = 4, PATHS_NESTED = 5, PATHS_UNKNOWN = 6 };  // of json_fault
+
+// A text that holds JSON that holds texts that hold JSON is looked into this
+// often, and deeper ones are taken to hide something.
+#define PATHS_MAX_NESTED 8
+
+// What a node refuses or looks at closely: bits of paths_node.strict.
+enum { PATHS_OBJECT = 1, PATHS_ARRAY = 2, PATHS_LIVE = 4, PATHS_NOBODYS = 8 };
+
 enum step_kind { STEP_END, STEP_NAME, STEP_INDEX, STEP_ANY };
 
 typedef struct paths_step {
     uint8_t kind;
-    bool deep;        // "..": also matches further down
-    uint16_t name;    // STEP_NAME: index in names; STEP_END: the rule
+    bool deep;        // "..": also matches further down; STEP_END: a known place, and all below
+    uint16_t name;    // STEP_NAME: index in names
     uint32_t index;   // STEP_INDEX
 } paths_step;
 
@@ -51,26 +70,81 @@ typedef struct paths_node {
     uint16_t other;        // node of any other element
     uint8_t accepts;       // a rule ends here: paths_accepts
     uint8_t dead;          // nothing below can match
+    uint8_t strict;        // what a value here is held to
 } paths_node;
 
 // One automaton per module. Node 0 is dead; node 1 is the root.
 static struct {
-    uint32_t n_steps, n_rules, n_nodes;
+    bool fold, wrong_type, nested, deny;
+    uint32_t n_steps, n_rules, n_nodes, n_known;
     uint32_t n_names;
     uint8_t chain[256];
     paths_name names[PATHS_MAX_NAMES + 1];
     paths_step steps[PATHS_MAX_STEPS];
     paths_node nodes[PATHS_MAX_NODES];
     paths_set sets[PATHS_MAX_NODES];
-    uint16_t starts[PATHS_MAX_RULES];
+    uint16_t starts[PATHS_MAX_RULES], ends[PATHS_MAX_RULES];
+    uint16_t known[PATHS_MAX_RULES];  // starts of places that are allowed as they are
+    uint8_t *scratch;                 // for texts that hold JSON
+    uint32_t scratch_cap;
 } paths;
 
 // ---- names ----
 
+// paths_lower gives the letter that one counts as: the lower-case one for ASCII,
+// Latin-1, Greek and Cyrillic. A few more letters are lower-cased to one of
+// these by languages' libraries, so they must not be another name here.
+GL_COLD uint32_t paths_lower(uint32_t c) {
+    if (c >= 'A' && c <= 'Z') return c + 0x20;
+    if (c < 0xc0) return c;
+    if (c <= 0xde && c != 0xd7) return c + 0x20;
+    if ((c >= 0x391 && c <= 0x3a9) || (c >= 0x410 && c <= 0x42f)) return c + 0x20;
+    if (c >= 0x400 && c <= 0x40f) return c + 0x50;
+    switch (c) {
+    case 0x17f: return 's';     // long s
+    case 0x212a: return 'k';    // Kelvin sign
+    case 0x212b: return 0xe5;   // Angstrom sign
+    case 0x1e9e: return 0xdf;   // capital sharp s
+    case 0x3c2: return 0x3c3;   // final sigma
+    }
+    return c;
+}
+
+// paths_fold lower-cases a valid text in its place, which never makes it longer.
+GL_COLD uint32_t paths_fold(uint8_t *text, uint32_t len) {
+    uint8_t *d = text;
+    for (const uint8_t *p = text, *end = text + len; p < end;) {
+        uint32_t c = *p++;
+        if (c >= 0x80) {
+            uint32_t more = c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
+            c &= 0x3f >> more;
+            for (; more > 0; more--) c = c << 6 | (*p++ & 0x3f);
+        }
+        d = utf8_put(d, paths_lower(c));
+    }
+    return (uint32_t)(d - text);
+}
+
+// paths_same compares a key with a name, which is in lower case already if case
+// does not count. What is not ASCII has been folded before.
+GL_INLINE bool paths_same(const uint8_t *key, const uint8_t *name, uint32_t n) {
+    if (!paths.fold) return gl_equal(key, name, n);
+    for (uint32_t i = 0; i < n; i += 16) {
+        v128_t v = wasm_v128_load(key + i), from_a = wasm_i8x16_sub(v, wasm_i8x16_splat('A'));
+        v128_t upper = wasm_i8x16_eq(wasm_u8x16_min(from_a, wasm_i8x16_splat(25)), from_a);
+        v = wasm_v128_or(v, wasm_v128_and(upper, wasm_i8x16_splat(0x20)));
+        uint32_t same = wasm_i8x16_bitmask(wasm_i8x16_eq(v, wasm_v128_load(name + i)));
+        if (n - i < 16) same |= 0xffffu << (n - i);
+        if ((same & 0xffff) != 0xffff) return false;
+    }
+    return true;
+}
+
 // paths_hash takes the first two bytes, of which the second may be the closing
-// quote: every name is followed by one, in the text and in our copies.
+// quote: every name is followed by one, in the text and in our copies. Bit 5 is
+// set in both, so that the case of a letter does not count.
 GL_INLINE uint8_t paths_hash(const uint8_t *p, uint32_t len) {
-    return (uint8_t)(json_load2(p) * 0x9e37 >> 8 ^ len * 8);
+    return (uint8_t)((json_load2(p) | 0x2020) * 0x9e37 >> 8 ^ len * 8);
 }
 
 // paths_find returns a name's id, 0 when no path has it.
@@ -78,16 +152,18 @@ GL_INLINE uint32_t paths_find(const uint8_t *p, uint32_t len) {
     uint32_t id = paths.chain[paths_hash(p, len)];
     if (GL_LIKELY(id == 0)) return 0;
     do {
-        if (paths.names[id].len == len && gl_equal(p, paths.names[id].p, len)) return id;
+        if (paths.names[id].len == len && paths_same(p, paths.names[id].p, len)) return id;
         id = paths.names[id].next;
     } while (id != 0);
     return 0;
 }
 
-GL_COLD uint32_t paths_find_escaped(const uint8_t *p, const uint8_t *end) {
+// paths_find_spelled is paths_find for keys with escapes or letters beyond ASCII.
+GL_COLD uint32_t paths_find_spelled(const uint8_t *p, const uint8_t *end) {
     static uint8_t text[PATHS_MAX_NAME * 6 + GL_SLACK];
     if (end - p > PATHS_MAX_NAME * 6) return 0;
     uint32_t len = json_decode(p, end, text);
+    if (paths.fold) len = paths_fold(text, len);
     text[len] = '"';
     return paths_find(text, len);
 }
@@ -98,6 +174,7 @@ GL_COLD bool paths_add_name(const uint8_t *p, uint32_t len, uint16_t *id) {
     uint8_t *copy = gl_alloc(len + 1, 16);
     if (copy == NULL) return false;
     gl_copy(copy, p, len);
+    if (paths.fold) len = paths_fold(copy, len);
     copy[len] = '"';
     *id = (uint16_t)paths_find(copy, len);
     if (*id != 0) return true;
@@ -162,21 +239,35 @@ GL_COLD bool paths_parse_step(const uint8_t **p, const uint8_t *end, paths_step 
     return !deep || s->kind == STEP_NAME;  // "..*" would be everything
 }
 
-// paths_add compiles one path as rule number paths.n_rules. The root itself
-// cannot be named.
-GL_COLD bool paths_add(config_value v) {
+// paths_parse compiles one path, whose last step is end. The root itself cannot
+// be named.
+GL_COLD bool paths_parse(config_value v, paths_step end_step, uint16_t *start) {
     config_text text;
-    if (paths.n_rules == PATHS_MAX_RULES || !config_string(v, 1024, &text)) return false;
+    if (!config_string(v, 1024, &text)) return false;
     const uint8_t *p = text.p, *end = p + text.len;
     if (text.len < 2 || *p++ != '$') return false;
-    paths.starts[paths.n_rules] = (uint16_t)paths.n_steps;
+    *start = (uint16_t)paths.n_steps;
     while (p < end) {
         paths_step s = {0};
         if (paths.n_steps + 2 > PATHS_MAX_STEPS || !paths_parse_step(&p, end, &s)) return false;
         paths.steps[paths.n_steps++] = s;
     }
-    paths.steps[paths.n_steps++] = (paths_step){.kind = STEP_END, .name = (uint16_t)paths.n_rules++};
+    paths.steps[paths.n_steps++] = end_step;
     return true;
+}
+
+// paths_add compiles one path as rule number paths.n_rules.
+GL_COLD bool paths_add(config_value v) {
+    if (paths.n_rules == PATHS_MAX_RULES) return false;
+    if (!paths_parse(v, (paths_step){.kind = STEP_END}, &paths.starts[paths.n_rules])) return false;
+    paths.ends[paths.n_rules++] = (uint16_t)(paths.n_steps - 1);
+    return true;
+}
+
+// paths_add_known allows what is at a path, and all below it, for paths.deny.
+GL_COLD bool paths_add_known(config_value v) {
+    if (paths.n_known == PATHS_MAX_RULES) return false;
+    return paths_parse(v, (paths_step){.kind = STEP_END, .deep = true}, &paths.known[paths.n_known++]);
 }
 
 // ---- the automaton ----
@@ -200,13 +291,35 @@ GL_COLD paths_set paths_child(const paths_set *from, int32_t name, uint32_t inde
     paths_set to = {0};
     for (uint32_t i = paths_next(from, 0); i < PATHS_MAX_STEPS; i = paths_next(from, i + 1)) {
         const paths_step *s = &paths.steps[i];
-        if (s->kind == STEP_END) continue;
         if (s->deep) paths_put(&to, i);
+        if (s->kind == STEP_END) continue;
         if (s->kind == STEP_ANY || (s->kind == STEP_NAME && name > 0 && s->name == name) ||
             (s->kind == STEP_INDEX && name < 0 && s->index == index))
             paths_put(&to, i + 1);
     }
     return to;
+}
+
+// paths_describe sets what a node's steps make of a value there.
+GL_COLD void paths_describe(paths_node *node, const paths_set *s) {
+    static const uint8_t kinds[] = {[STEP_NAME] = PATHS_OBJECT, [STEP_INDEX] = PATHS_ARRAY, [STEP_ANY] = PATHS_OBJECT | PATHS_ARRAY};
+    uint8_t expects = 0;
+    bool known = false;
+    node->dead = true;
+    for (uint32_t i = paths_next(s, 0); i < PATHS_MAX_STEPS; i = paths_next(s, i + 1)) {
+        const paths_step *step = &paths.steps[i];
+        if (step->kind != STEP_END) {
+            node->dead = false;
+            if (!step->deep) expects |= kinds[step->kind];
+        } else if (step->deep) {
+            known = true;
+        } else {
+            node->accepts = true;
+        }
+    }
+    if (paths.wrong_type) node->strict |= expects;
+    if (paths.nested && !node->dead) node->strict |= PATHS_LIVE;
+    if (paths.deny && !known && !node->accepts && expects == 0) node->strict |= PATHS_NOBODYS;
 }
 
 // paths_intern returns the node of a set; false when there are too many.
@@ -218,12 +331,7 @@ GL_COLD bool paths_intern(const paths_set *s, uint16_t *out) {
     }
     if (paths.n_nodes == PATHS_MAX_NODES) return false;
     *out = (uint16_t)paths.n_nodes;
-    paths_node *node = &paths.nodes[paths.n_nodes];
-    node->dead = true;
-    for (uint32_t i = paths_next(s, 0); i < PATHS_MAX_STEPS; i = paths_next(s, i + 1)) {
-        if (paths.steps[i].kind == STEP_END) node->accepts = true;
-        else node->dead = false;
-    }
+    paths_describe(&paths.nodes[paths.n_nodes], s);
     paths.sets[paths.n_nodes++] = *s;
     return true;
 }
@@ -250,7 +358,7 @@ GL_COLD bool paths_expand(uint32_t n) {
     paths_node *node = &paths.nodes[n];
     const paths_set *from = &paths.sets[n];
     node->by_name = gl_alloc((paths.n_names + 1) * sizeof(uint16_t), 16);
-    node->indexes = gl_alloc(paths.n_rules * sizeof(paths_index), 16);
+    node->indexes = gl_alloc((paths.n_rules + paths.n_known) * sizeof(paths_index), 16);
     if (node->by_name == NULL || node->indexes == NULL) return false;
     paths_set name = paths_child(from, 0, 0), element = paths_child(from, -1, UINT32_MAX);
     if (!paths_intern(&name, &node->by_name[0]) || !paths_intern(&element, &node->other)) return false;
@@ -266,6 +374,7 @@ GL_COLD bool paths_build(void) {
     uint16_t id;
     if (paths.n_rules == 0 || !paths_intern(&set, &id)) return false;
     for (uint32_t r = 0; r < paths.n_rules; r++) paths_put(&set, paths.starts[r]);
+    for (uint32_t k = 0; k < paths.n_known; k++) paths_put(&set, paths.known[k]);
     if (!paths_intern(&set, &id)) return false;
     for (uint32_t n = 0; n < paths.n_nodes; n++)
         if (!paths_expand(n)) return false;
@@ -274,8 +383,91 @@ GL_COLD bool paths_build(void) {
 
 // paths_accepts tells whether a rule ends in a node.
 GL_INLINE bool paths_accepts(uint32_t node, uint32_t rule) {
-    uint32_t end = rule + 1 < paths.n_rules ? paths.starts[rule + 1] : paths.n_steps;
-    return paths_has(&paths.sets[node], end - 1);
+    return paths_has(&paths.sets[node], paths.ends[rule]);
+}
+
+// ---- what the paths do not understand ----
+
+// paths_room makes the scratch space hold n bytes; false if memory is at its end.
+GL_COLD bool paths_room(uint32_t n) {
+    if (n <= paths.scratch_cap) return true;
+    uint32_t cap = n < 4096 ? 4096 : n > UINT32_MAX / 2 ? n : n * 2;
+    uint8_t *p = gl_alloc(cap, 16);
+    if (p == NULL) return false;
+    paths.scratch = p;
+    paths.scratch_cap = cap;
+    return true;
+}
+
+// paths_opens tells whether the content of a text may begin a container: with
+// its bracket, or with white space or an escape before it.
+GL_INLINE bool paths_opens(uint8_t c) { return json_opens(c) || c == '\\' || c <= ' '; }
+
+static bool paths_leads_on(const paths_node *n, uint8_t *text, uint32_t len, uint32_t level);
+
+// paths_any_leads_on looks at the keys of the valid text p[:end] and at the texts
+// in it. A key counts wherever it stands, since what is deep in a path is
+// looked for at any depth.
+static bool paths_any_leads_on(const paths_node *n, uint8_t *p, const uint8_t *end, uint32_t level) {
+    for (; p < end; p++) {
+        if (*p != '"') continue;
+        uint8_t *quote = (uint8_t *)json_string(p + 1);
+        if (*json_space(quote + 1) == ':') {
+            if (n->by_name[paths_find_spelled(p + 1, quote)] != n->by_name[0]) return true;
+        } else if (paths_opens(p[1])) {
+            uint8_t *text = p + 1;
+            if (paths_leads_on(n, text, json_decode(text, quote, text), level + 1)) return true;
+        }
+        p = quote;
+    }
+    return false;
+}
+
+// paths_leads_on tells whether text[:len] is a container in which a path could
+// go on from a node. It may change the text.
+static bool paths_leads_on(const paths_node *n, uint8_t *text, uint32_t len, uint32_t level) {
+    if (level == PATHS_MAX_NESTED) return true;
+    int32_t fault = json_fault;
+    uint8_t saved = 0;
+    const uint8_t *start = json_begin(text, len, &saved), *end = NULL;
+    if (start != NULL && json_opens(*start)) end = json_skip(start, 0);
+    if (end != NULL && json_space(end) != text + len) end = NULL;
+    bool on = end != NULL && paths_any_leads_on(n, (uint8_t *)start, end, level);
+    json_end(text, len, saved);
+    // What is nested too deep to be looked at may hold anything.
+    if (end == NULL && json_fault == JSON_TOO_DEEP) on = true;
+    json_fault = fault;
+    return on;
+}
+
+// paths_hides tells whether the text at p, a quote, holds JSON in which a path
+// could go on from a node. A text that does not end is not this one's business.
+GL_COLD bool paths_hides(const paths_node *n, const uint8_t *p) {
+    const uint8_t *quote = json_string(p + 1);
+    if (quote == NULL) return false;
+    if (!paths_room((uint32_t)(quote - p) + GL_SLACK)) return true;
+    return paths_leads_on(n, paths.scratch, json_decode(p + 1, quote, paths.scratch), 0);
+}
+
+// paths_refuses tells whether the value at p may not stand at a node, and why.
+GL_COLD bool paths_refuses(const paths_node *n, const uint8_t *p) {
+    uint8_t expects = n->strict & (PATHS_OBJECT | PATHS_ARRAY);
+    int32_t fault = 0;
+    if (n->strict & PATHS_NOBODYS) fault = PATHS_UNKNOWN;
+    else if (*p == 'n') fault = 0;
+    else if (expects && !json_opens(*p)) fault = PATHS_WRONG_TYPE;
+    else if (expects && !(expects & (*p == '{' ? PATHS_OBJECT : PATHS_ARRAY))) fault = PATHS_WRONG_TYPE;
+    else if ((n->strict & PATHS_LIVE) && *p == '"' && paths_opens(p[1]) && paths_hides(n, p)) fault = PATHS_NESTED;
+    // What is not JSON at all is for the walk to find.
+    if (fault == 0 || (!json_opens(*p) && json_scalar(p) == NULL)) return false;
+    json_fault = fault;
+    return true;
+}
+
+// paths_suspects keeps most values away from paths_refuses: a node that only
+// looks for JSON in texts has no business with other ones.
+GL_INLINE bool paths_suspects(const paths_node *n, const uint8_t *p) {
+    return GL_UNLIKELY(n->strict != 0) && (n->strict != PATHS_LIVE || (*p == '"' && paths_opens(p[1])));
 }
 
 // ---- walking ----
@@ -312,12 +504,13 @@ GL_INLINE const paths_node *paths_element(paths_level *l) {
     return l->other;
 }
 
-// paths_key_rest is paths_key for keys of 16 bytes or more and for escaped ones.
+// paths_key_rest is paths_key for keys of 16 bytes or more, for escaped ones,
+// and for those with letters beyond ASCII.
 static __attribute__((noinline)) const uint8_t *paths_key_rest(const uint8_t *p, uint32_t *id) {
     const uint8_t *quote = json_string_rest(p);
     if (quote == NULL) return NULL;
     uint32_t len = (uint32_t)(quote - p);
-    *id = gl_find(p, len, '\\') != NULL ? paths_find_escaped(p, quote) : paths_find(p, len);
+    *id = json_one_byte_each(p, len) ? paths_find(p, len) : paths_find_spelled(p, quote);
     return json_colon(quote);
 }
 
@@ -325,7 +518,8 @@ static __attribute__((noinline)) const uint8_t *paths_key_rest(const uint8_t *p,
 GL_INLINE const uint8_t *paths_key(const uint8_t *p, uint32_t *id) {
     if (*p++ != '"') return NULL;
     uint32_t stops = json_stops(p), len = (uint32_t)__builtin_ctz(stops | 0x10000);
-    if (GL_UNLIKELY(p[len] != '"' || stops == 0)) {
+    uint32_t high = wasm_i8x16_bitmask(wasm_v128_load(p)) & ~(~0u << len);
+    if (GL_UNLIKELY(p[len] != '"' || stops == 0 || high != 0)) {
         static uint32_t found;
         const uint8_t *value = paths_key_rest(p, &found);
         *id = found;
@@ -339,6 +533,7 @@ GL_INLINE const uint8_t *paths_key(const uint8_t *p, uint32_t *id) {
 // the end of the value, or NULL.
 GL_INLINE const uint8_t *paths_walk(const uint8_t *p, paths_visitor *visit, void *self) {
     static paths_level outer[JSON_MAX_DEPTH];
+    if (paths_suspects(&paths.nodes[1], p) && paths_refuses(&paths.nodes[1], p)) return NULL;
     if (!json_opens(*p)) return json_scalar(p);  // a path has a step at least
     paths_level in = paths_enter(&paths.nodes[1], *p);
     uint32_t depth = 1;
@@ -361,6 +556,7 @@ GL_INLINE const uint8_t *paths_walk(const uint8_t *p, paths_visitor *visit, void
             if ((p = visit(self, &m)) == NULL) return NULL;
         }
         if (p == value) {
+            if (paths_suspects(below, p) && paths_refuses(below, p)) return NULL;
             if (!json_opens(*p)) {
                 p = json_scalar(p);
             } else if (below->dead) {
