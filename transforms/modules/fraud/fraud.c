@@ -78,6 +78,7 @@ typedef struct operand {
 } operand;
 
 typedef struct rule {
+    uint32_t kinds;  // of values that it can judge, as bits
     uint32_t op, weight, reason, required;
     uint32_t first, count;  // its operands
 } rule;
@@ -89,6 +90,14 @@ static uint64_t node_rules[PATHS_MAX_NODES];  // which rules end in a node
 static uint64_t required;                     // rules whose path must lead to a value
 static uint32_t threshold, route_threshold = UINT32_MAX, route, routes_heavy, pass_invalid;
 static config_text header;
+
+// kind_bit is what the first byte of a value that is not null makes it: true and
+// false are one kind, and all numbers are.
+static inline uint32_t kind_bit(uint8_t c) {
+    return c == '"' ? 1 : c == '{' ? 2 : c == '[' ? 4 : c == 't' || c == 'f' ? 8 : 16;
+}
+
+#define ALL_KINDS 31u
 
 // ---- configuration ----
 
@@ -108,15 +117,20 @@ GL_COLD bool read_operand(config_value v) {
 GL_COLD bool read_value(rule *r, config_value v) {
     config_iter it;
     r->first = n_operands;
+    r->kinds = ALL_KINDS;
     if (r->op >= EXISTS) return v.p == NULL;
     if (v.p == NULL) return false;
     if (r->op != IN && r->op != NOT_IN) {
         if (!read_operand(v)) return false;
+        r->kinds = kind_bit(operands[r->first].kind);
         return r->op > LE || operands[r->first].kind == '0';
     }
     if (!config_array(v, &it)) return false;
-    while (config_next(&it))
+    r->kinds = 0;
+    while (config_next(&it)) {
         if (!read_operand(it.value)) return false;
+        r->kinds |= kind_bit(operands[n_operands - 1].kind);
+    }
     r->count = n_operands - r->first;
     return r->count > 0;
 }
@@ -237,20 +251,6 @@ static inline bool ordered(uint32_t op, int32_t cmp) {
     return op == GT ? cmp > 0 : op == GE ? cmp >= 0 : op == LT ? cmp < 0 : cmp <= 0;
 }
 
-// operand_kind is what the first byte of a value makes it: true and false are one
-// kind, and all numbers are.
-static inline uint8_t operand_kind(uint8_t c) { return number_starts(c) ? '0' : c == 'f' ? 't' : c; }
-
-// fits tells whether one of the rule's own values is of the type of the value.
-static bool fits(const rule *r, uint8_t kind) {
-    const operand *o = &operands[r->first];
-    if (r->op >= EXISTS) return true;
-    if (r->op < IN) return operand_kind(o->kind) == kind;
-    for (uint32_t i = 0; i < r->count; i++)
-        if (operand_kind(o[i].kind) == kind) return true;
-    return false;
-}
-
 static bool fires(const rule *r, const uint8_t *p, const uint8_t *end) {
     const operand *o = &operands[r->first];
     if (r->op >= EXISTS) return true;  // missing is turned around in score
@@ -267,7 +267,7 @@ typedef struct verdicts {
     uint64_t fired, found;
 } verdicts;
 
-static const uint8_t *visit_wrong_type(verdicts *v, uint32_t rule, const uint8_t *end) {
+GL_COLD const uint8_t *visit_wrong_type(verdicts *v, uint32_t rule, const uint8_t *end) {
     v->fired |= 1ull << rule;
     return strict.lax_type ? end : json_fail(PATHS_WRONG_TYPE);
 }
@@ -280,13 +280,13 @@ static const uint8_t *visit(void *self, const paths_match *m) {
     const uint8_t *end = json_opens(*m->value) ? m->value : json_scalar(m->value);
     if (end == NULL || *m->value == 'n') return end;
     if (paths_suspects(node, m->value) && paths_refuses(node, m->value)) return NULL;
-    uint8_t kind = operand_kind(*m->value);
+    uint32_t kind = kind_bit(*m->value);
     v->found |= node_rules[m->node];
     for (uint64_t left = node_rules[m->node]; left != 0; left &= left - 1) {
         uint32_t i = (uint32_t)__builtin_ctzll(left);
-        if (GL_UNLIKELY(!fits(&rules[i], kind))) {
+        if (GL_UNLIKELY((rules[i].kinds & kind) == 0)) {
             if (visit_wrong_type(v, i, end) == NULL) return NULL;
-        } else if (!(v->fired >> i & 1) && fires(&rules[i], m->value, end)) {
+        } else if (fires(&rules[i], m->value, end)) {
             v->fired |= 1ull << i;
         }
     }
