@@ -40,6 +40,7 @@ func newRootCommand() *cobra.Command {
 		trust.NewModuleCommand(),
 		trust.NewPolicyCommand(),
 		decisions.NewCommand(),
+		decisions.NewWhyCommand(),
 		users.NewCommand(),
 		kafka.NewTopicCommand(),
 		kafka.NewProduceCommand(),

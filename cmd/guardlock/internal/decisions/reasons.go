@@ -1,0 +1,99 @@
+package decisions
+
+import "strings"
+
+// reasons is the catalogue of why a record or batch was not stored as it came,
+// in words for those who produce. docs/reasons.md is made from it.
+var reasons = map[string]string{
+	// the gateway's own
+	"audit_unavailable":       "The decision could not be written to the log, so nothing was stored. Clients try again by themselves.",
+	"batch_too_large":         "The batch is larger than limits.max_batch once it is decompressed. Send smaller batches.",
+	"chain_failed":            "A module failed without saying why. Those who run the gateway find more in its log.",
+	"corrupt_batch":           "The bytes are no batch that Kafka knows: a length, a count or the checksum is wrong.",
+	"drop_refused":            "A module would have dropped a record, and this binding rejects instead.",
+	"empty_batch":             "The batch holds no records.",
+	"forged_placeholder":      "A record has the form by which the gateway marks dropped records. Give it another key.",
+	"grant_expired":           "What was approved for this topic has ended and is judged anew. Clients try again by themselves.",
+	"module_closed":           "The module was replaced while the batch was with it. Clients try again by themselves.",
+	"no_memory":               "The gateway had no buffer memory left. Clients try again by themselves.",
+	"out_of_order":            "An earlier batch of this producer was refused, and this one was sent behind it. Clients send it again.",
+	"route_failed":            "A record had to go to another topic, which did not take it. Clients try again by themselves.",
+	"route_in_transaction":    "A record had to go to another topic, which a transaction cannot promise. Send it without a transaction.",
+	"route_while_reading":     "A record had to go to another topic, which is not possible while reading.",
+	"shutting_down":           "The gateway was ending. Clients try again by themselves.",
+	"timeout":                 "A module ran out of time. Clients try again by themselves.",
+	"timeout_again":           "A module ran out of time for this batch each time that it was sent. Send smaller records or batches.",
+	"too_large":               "The modules made the batch larger than its topic takes. Send smaller batches, or have max.message.bytes raised.",
+	"trap":                    "A module failed on this batch. Its author needs to know the decision's id.",
+	"unknown_topic_id":        "The cluster does not know the topic's id: it was deleted, or made again.",
+	"unsupported_compression": "The batch's compression is not one that Kafka has.",
+	"unsupported_magic":       "The batch has a format from before Kafka 0.11, which cannot be looked into.",
+
+	// the sandbox's
+	"output_invalid":   "A module answered with something that is no answer. Its author needs to know the decision's id.",
+	"guest_failed":     "A module said that it failed. Its author needs to know the decision's id.",
+	"memory":           "A module asked for more memory than it may have. Send smaller records or batches.",
+	"record_too_large": "A record is larger than its module can take. `guardlock module inspect` says how large it may be.",
+	"too_many_modules": "The binding names more modules than a record can pass. Those who run the gateway must change it.",
+
+	// gdpr
+	"gdpr.invalid_json":  "The value is not JSON.",
+	"gdpr.invalid_utf8":  "The value is not text in UTF-8.",
+	"gdpr.too_deep":      "Objects and arrays are nested deeper than 128.",
+	"gdpr.masked":        "Fields were masked. The record is stored.",
+	"gdpr.redacted":      "Fields were redacted. The record is stored.",
+	"gdpr.hashed":        "Fields were replaced by pseudonyms. The record is stored.",
+	"gdpr.field_dropped": "Fields were taken out. The record is stored.",
+	"gdpr.several":       "Fields were changed in more than one way. The record is stored.",
+	"gdpr.wrong_type":    "On the way to a field there is a text, number, boolean, or the wrong one of object and array.",
+	"gdpr.missing_field": "A field that must be there is missing or null.",
+	"gdpr.unknown_field": "There is a field that the module was not told about.",
+	"gdpr.nested_json":   "A text holds JSON in which a field with personal data stands. Send it as an object.",
+	"gdpr.framing":       "The value has a schema registry's five bytes before it and should not, or the other way round.",
+
+	// fraud
+	"fraud.invalid_json":  "The value is not JSON.",
+	"fraud.too_deep":      "Objects and arrays are nested deeper than 128.",
+	"fraud.allowed":       "The score is below all thresholds. The record is stored.",
+	"fraud.unscored":      "The value is not JSON, and was let pass without a score.",
+	"fraud.wrong_type":    "A field that a rule judges is of another type than the rule's own values.",
+	"fraud.missing_field": "A field that must be there is missing or null.",
+	"fraud.unknown_field": "There is a field that the module was not told about.",
+	"fraud.nested_json":   "A text holds JSON in which a field that a rule judges stands. Send it as an object.",
+	"fraud.framing":       "The value has a schema registry's five bytes before it and should not, or the other way round.",
+	"fraud.score":         "The rules that fired weigh too much together.",
+	"fraud.amount":        "The rules that fired weigh too much; the heaviest is about the amount.",
+	"fraud.currency":      "The rules that fired weigh too much; the heaviest is about the currency.",
+	"fraud.country":       "The rules that fired weigh too much; the heaviest is about the country.",
+	"fraud.velocity":      "The rules that fired weigh too much; the heaviest is about how often payments come.",
+	"fraud.merchant":      "The rules that fired weigh too much; the heaviest is about the merchant.",
+	"fraud.card":          "The rules that fired weigh too much; the heaviest is about the card.",
+	"fraud.account":       "The rules that fired weigh too much; the heaviest is about the account.",
+	"fraud.device":        "The rules that fired weigh too much; the heaviest is about the device.",
+	"fraud.channel":       "The rules that fired weigh too much; the heaviest is about the channel.",
+	"fraud.time":          "The rules that fired weigh too much; the heaviest is about the time.",
+	"fraud.identity":      "The rules that fired weigh too much; the heaviest is about the identity.",
+
+	// sensor and the two examples
+	"sensor.invalid_json":             "The value is not JSON.",
+	"sensor.too_deep":                 "Objects and arrays are nested deeper than 128.",
+	"sensor.no_value":                 "There is no reading where one should be.",
+	"sensor.not_a_number":             "A reading is not a number, or too large a one.",
+	"sensor.too_many_readings":        "There are more than 256 readings in one record.",
+	"sensor.jitter":                   "A reading jumped away from the device's mean.",
+	"sensor.header_removed":           "A header that only the module may set was taken away. The record is stored.",
+	"reject_uppercase.capital_letter": "The value holds a capital letter.",
+	"uppercase.changed":               "Letters were made capital. The record is stored.",
+}
+
+// explain says what a reason means. Those of other modules, and of policies, are
+// not ours to know.
+func explain(reason string) string {
+	if text, ok := reasons[reason]; ok {
+		return text
+	}
+	if strings.Contains(reason, ".") {
+		return "A module gave this reason; who wrote it knows what it means."
+	}
+	return "A module is not approved here, or policy says no. Those who run the gateway learn more from `guardlock check`."
+}

@@ -1,0 +1,103 @@
+package decisions
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write docs/reasons.md again from the catalogue")
+
+const (
+	tree     = "../../../../"
+	document = tree + "docs/reasons.md"
+)
+
+// A producer who looks a reason up must find it: each of the gateway's own, and
+// each that a bundled module can give.
+func TestEveryReasonIsExplained(t *testing.T) {
+	sources, err := filepath.Glob(tree + "transforms/modules/*/*.c")
+	if err != nil || len(sources) < 5 {
+		t.Fatalf("found %d modules: %v", len(sources), err)
+	}
+
+	given := map[string]bool{}
+	inModule := regexp.MustCompile(`(?:FIRST|NEXT)\(\w+, "([a-z_]+\.[a-z0-9_]+)"\)`)
+	for _, file := range sources {
+		collect(t, file, inModule, given)
+	}
+	collect(t, tree+"gateway/pipeline/errors.go", regexp.MustCompile(`refusal\{audit\.\w+, "([a-z_]+)"`), given)
+	names, err := os.ReadFile(tree + "transforms/errors.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(names), "var kindNames = ")
+	list, _, _ = strings.Cut(list, "\n")
+	for _, m := range regexp.MustCompile(`"([a-z_]+)"`).FindAllStringSubmatch(list, -1) {
+		if m[1] != "closed" { // told as module_closed
+			given[m[1]] = true
+		}
+	}
+
+	if len(given) < 60 {
+		t.Errorf("found only %d reasons", len(given))
+	}
+
+	for reason := range given {
+		if reasons[reason] == "" {
+			t.Errorf("%s is not explained", reason)
+		}
+	}
+	for reason := range reasons {
+		if !given[reason] {
+			t.Errorf("%s is explained, but nothing gives it", reason)
+		}
+	}
+}
+
+func collect(t *testing.T, file string, pattern *regexp.Regexp, into map[string]bool) {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range pattern.FindAllStringSubmatch(string(raw), -1) {
+		into[m[1]] = true
+	}
+}
+
+func TestReasonsDocumentIsCurrent(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`# Reasons
+
+<!-- Made from cmd/guardlock/internal/decisions/reasons.go by: go test ./cmd/guardlock/internal/decisions -update -->
+
+Why a record was refused or changed. ` + "`guardlock why`" + ` shows these sentences for a decision. A reason with a dot is a module's, others
+are the gateway's. Modules that do not come with Guardlock, and policies, have reasons of their own.
+
+| reason | means |
+|---|---|
+`)
+	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", reason, reasons[reason])
+	}
+
+	if *update {
+		if err := os.WriteFile(document, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(raw) != b.String() {
+		t.Error("docs/reasons.md is older than the catalogue: go test ./cmd/guardlock/internal/decisions -update")
+	}
+}
