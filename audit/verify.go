@@ -4,6 +4,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
 
 	"github.com/guardlock/guardlock/audit/segment"
 )
@@ -30,6 +33,7 @@ type Report struct {
 	Decisions uint64          `json:"decisions"`
 	NextSeq   uint64          `json:"next_seq"`
 	Chain     string          `json:"chain"`
+	Head      string          `json:"head"`       // SEQ:CHAIN, to be kept elsewhere
 	Unbound   int             `json:"unbound"`    // forwarded batches without an answer
 	TornBytes int64           `json:"torn_bytes"` // behind the last frame; the next Open cuts them
 }
@@ -38,42 +42,108 @@ type Report struct {
 // value, entry, seal and link. While a gateway writes, it goes to the durable
 // end. The report says how far it came; the error is ErrCorrupt for bytes that
 // are not what was committed.
-func VerifyChain(dir string) (Report, error) {
-	d := segment.Disk{Dir: dir}
-	report, err := VerifyFiles(d)
-	if err != nil {
-		err = fmt.Errorf("verifying audit log %s: %w", dir, err)
+//
+// A directory without a segment is fs.ErrNotExist, and one without a whole mark
+// ErrNoMark: what was cut off at its end would not show.
+func VerifyChain(dir string) (Report, error) { return VerifyPast(dir, nil) }
+
+// VerifyPast is VerifyChain, and demands that the log goes through a head that
+// was kept elsewhere: what was written up to there was not rewritten since. nil
+// demands nothing.
+func VerifyPast(dir string, kept *Head) (Report, error) {
+	v := verifier{files: segment.Disk{Dir: dir}, kept: kept}
+	err := v.verify()
+	if err == nil {
+		err = v.complete()
 	}
-	return report, err
+	if err != nil {
+		err = fmt.Errorf("verifying decision log %s: %w", dir, err)
+	}
+	return v.report, err
 }
 
+// ErrNoMark means that the committed mark is missing or torn.
+var ErrNoMark = errors.New("the committed mark is missing or torn, so that entries cut off at the end would not show")
+
+// Head is a place in the log that can be kept elsewhere: the sequence number of
+// the next entry, and the chain value up to there.
+type Head struct {
+	NextSeq uint64
+	Chain   segment.Chain
+}
+
+// String gives SEQ:CHAIN, the chain value in hexadecimal.
+func (h Head) String() string { return fmt.Sprintf("%d:%x", h.NextSeq, h.Chain[:]) }
+
+// ParseHead is the inverse of String.
+func ParseHead(s string) (h Head, err error) {
+	seq, chain, _ := strings.Cut(s, ":")
+	h.NextSeq, err = strconv.ParseUint(seq, 10, 64)
+	raw, hexErr := hex.DecodeString(chain)
+	if err != nil || hexErr != nil || len(raw) != len(h.Chain) || h.NextSeq == 0 {
+		return Head{}, fmt.Errorf("%q is not SEQ:CHAIN, as audit verify prints it: a number and %d hexadecimal digits", s, 2*len(h.Chain))
+	}
+	h.Chain = segment.Chain(raw)
+	return h, nil
+}
+
+// complete checks what is no fault of any byte that is there.
+func (v *verifier) complete() error {
+	switch {
+	case len(v.report.Segments) == 0:
+		return fmt.Errorf("the directory holds no segment of a log: %w", fs.ErrNotExist)
+	case v.mark == nil:
+		return ErrNoMark
+	case v.kept != nil && !v.passed:
+		return fmt.Errorf("%w: it does not go through %s, which was kept: it was rewritten, cut short, or is another log", ErrCorrupt, v.kept)
+	}
+	return nil
+}
+
+// VerifyFiles is VerifyChain on any files, and takes what is there.
 func VerifyFiles(d segment.Files) (Report, error) {
 	v := verifier{files: d}
+	err := v.verify()
+	return v.report, err
+}
+
+func (v *verifier) verify() error {
+	d := v.files
 	var err error
 	if v.mark, err = CommittedMark(d); err != nil {
-		return v.report, err
+		return err
 	}
 
 	if v.live = v.mark != nil; !v.live {
 		m, ok, err := segment.ReadMark(d)
 		if err != nil {
-			return v.report, fmt.Errorf("reading committed mark: %w", err)
+			return fmt.Errorf("reading committed mark: %w", err)
 		}
 		if ok {
 			v.mark = &m
 		}
 	}
 
-	err = v.run()
-	return v.report, err
+	return v.run()
 }
 
 type verifier struct {
 	files  segment.Files
 	mark   *segment.Mark // nil if there is none
 	live   bool          // a gateway writes: the mark is the end
+	kept   *Head         // nil: nothing was kept elsewhere
+	passed bool          // the log goes through what was kept
 	state  *state
 	report Report
+}
+
+// apply reads a frame, and notes whether the log goes through what was kept.
+func (v *verifier) apply(f *segment.Frame) error {
+	if err := v.state.apply(f); err != nil {
+		return err
+	}
+	v.passed = v.passed || v.kept != nil && v.kept.NextSeq == v.state.seq && v.kept.Chain == f.Chain
+	return nil
 }
 
 func (v *verifier) run() error {
@@ -98,6 +168,7 @@ func (v *verifier) run() error {
 
 	v.report.Chain = hex.EncodeToString(prev.Chain[:])
 	v.report.NextSeq = v.state.seq
+	v.report.Head = Head{v.state.seq, prev.Chain}.String()
 	v.report.Unbound = len(v.state.open)
 	return nil
 }
@@ -129,7 +200,7 @@ func (v *verifier) segment(n uint32, prev segment.Link, last bool) (segment.Link
 	if v.mark != nil && v.mark.Segment == n {
 		k.Mark = v.mark
 	}
-	if err := k.Run(v.state.apply); err != nil {
+	if err := k.Run(v.apply); err != nil {
 		return segment.Link{}, err
 	}
 	if err := v.end(k, last); err != nil {

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -106,6 +107,11 @@ func (d Disk) Open(name string, write bool) (File, error) {
 		flag = os.O_RDWR
 	}
 
+	// Whoever can write the directory could put a FIFO there, which would hold up
+	// its reader for ever.
+	if info, err := os.Stat(d.path(name)); err != nil || !info.Mode().IsRegular() {
+		return nil, cmp.Or(err, fmt.Errorf("%s is not a regular file", name))
+	}
 	f, err := os.OpenFile(d.path(name), flag, 0)
 	if err != nil {
 		return nil, err
