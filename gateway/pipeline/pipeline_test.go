@@ -35,7 +35,6 @@ type world struct {
 	guard    Guard
 	router   router
 	most     int // max.message.bytes
-	inputs   int
 }
 
 func newWorld(t *testing.T, l *audit.Log) *world {
