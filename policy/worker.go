@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -250,6 +251,10 @@ func (c *child) ask(ctx context.Context, q order) (reply, error) {
 	return reply{}, c.verdict(ctx, err)
 }
 
+// noMemory are the words in which a child says that it got no more memory: the
+// Go runtime's, the system's, and those of a build with the race detector.
+var noMemory = []string{"out of memory", "cannot allocate memory", "ThreadSanitizer failed to allocate"}
+
 // verdict says what the end of a child says of its policy.
 func (c *child) verdict(ctx context.Context, err error) error {
 	text := c.said.String()
@@ -258,7 +263,7 @@ func (c *child) verdict(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	case code == exitTime:
 		return ErrTimeout
-	case code == exitMemory, strings.Contains(text, "out of memory"), strings.Contains(text, "cannot allocate memory"):
+	case code == exitMemory || slices.ContainsFunc(noMemory, func(words string) bool { return strings.Contains(text, words) }):
 		return ErrMemory
 	case errors.Is(err, errTooLong):
 		return fmt.Errorf("%w: %w", ErrMalformed, err)

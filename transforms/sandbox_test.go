@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -138,18 +139,13 @@ func TestUselessHostCallsAreStopped(t *testing.T) {
 // What a module may use is processor time: a machine that is busy with other
 // things takes nothing of it.
 func TestBusyMachineDoesNotCount(t *testing.T) {
-	stop := make(chan struct{})
+	var stop atomic.Bool
 	var busy sync.WaitGroup
 	defer busy.Wait()
-	defer close(stop)
+	defer stop.Store(true)
 	for range 4 * runtime.GOMAXPROCS(0) {
 		busy.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for !stop.Load() {
 			}
 		})
 	}
