@@ -71,16 +71,18 @@ func TestTheClustersAuthorityChangesWithoutARestart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	brokers := must(os.ReadFile(cluster.CAFile()))(t)
 	other := must(os.ReadFile(otherAuthority(t)))(t)
-	replace(t, file, other)
+	replace(t, file, brokers) // a gateway is ready once its cluster answers
 	g := start(t, options{node: "trusting", upstream: cluster.Addresses(kafkatest.TLS), broker: fmt.Sprintf(", tls: {ca_file: %s}", file)})
 	w := through(g)
 	w.opts = []kgo.Opt{kgo.RequestRetries(0), kgo.RetryTimeout(time.Second)}
 
 	ping := func() bool { return w.client(t).Ping(patient(t)) == nil }
-	if ping() {
-		t.Error("a cluster of another authority is believed")
+	if !ping() {
+		t.Error("the cluster is not believed")
 	}
 
+	replace(t, file, other)
+	eventually(t, "a cluster of another authority is not believed", func() bool { return !ping() })
 	replace(t, file, brokers)
 	eventually(t, "the cluster is believed", ping)
 	to := topic(t, w, "plain", 3)
