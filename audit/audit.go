@@ -49,12 +49,12 @@ var (
 	// ErrUnavailable means that the decision cannot be made durable. The log
 	// has failed for good (a failed fsync may have dropped the pages, so no
 	// retry is honest); only a new Open helps.
-	ErrUnavailable = errors.New("audit log unavailable")
+	ErrUnavailable = errors.New("decision log unavailable")
 	// ErrClosed is ErrUnavailable after Close.
-	ErrClosed = errors.New("audit log closed")
+	ErrClosed = errors.New("decision log closed")
 	// ErrOverloaded means that more decisions wait for the disk than the log
 	// will hold in memory. Unlike ErrUnavailable it passes.
-	ErrOverloaded = errors.New("audit log overloaded")
+	ErrOverloaded = errors.New("decision log overloaded")
 	// ErrCorrupt means that the log's bytes are not what was committed.
 	ErrCorrupt = segment.ErrCorrupt
 	// ErrLocked means that another gateway holds the directory.

@@ -38,7 +38,7 @@ func BenchmarkAppend(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRecords, "ns/decision")
-			bytes := l.Committed.Load().End + int64(l.Committed.Load().Segment-1)*audit.DefaultSegmentBytes
+			bytes := l.CommittedMark().End + int64(l.CommittedMark().Segment-1)*audit.DefaultSegmentBytes
 			b.ReportMetric(float64(bytes)/float64(b.N)/benchRecords, "B/decision")
 		})
 	}

@@ -274,4 +274,5 @@ func (c *ControlEntry) sizeBound() int {
 	return n
 }
 
+// TimeOf is the time of an entry, which keeps microseconds since 1970.
 func TimeOf(micros int64) time.Time { return time.UnixMicro(micros).UTC() }

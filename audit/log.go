@@ -16,7 +16,7 @@ import (
 // bindDelay is how long what nobody waits for waits for a flush to share.
 const bindDelay = 20 * time.Millisecond
 
-// Log is the audit log of one gateway. Its methods are safe for concurrent use.
+// Log is the decision log of one gateway. Its methods are safe for concurrent use.
 type Log struct {
 	// fixed after Open
 	opt     Options
@@ -29,7 +29,7 @@ type Log struct {
 	closing chan struct{}
 	stopped chan struct{} // the committer has ended
 
-	Committed atomic.Pointer[segment.Mark]
+	committed atomic.Pointer[segment.Mark]
 
 	closeOnce sync.Once
 	closeErr  error // owned by the committer until stopped is closed
@@ -70,7 +70,7 @@ func (t Ticket) Wait(ctx context.Context) error {
 	case <-t.flight.done:
 		return t.flight.err
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for audit log: %w", ctx.Err())
+		return fmt.Errorf("waiting for decision log: %w", ctx.Err())
 	}
 }
 
@@ -194,7 +194,7 @@ func (l *Log) ID(seq uint64, index int) DecisionID {
 // number behind it. Whoever keeps it elsewhere can tell later whether the log
 // up to there was rewritten.
 func (l *Log) Head() (nextSeq uint64, chain [32]byte) {
-	m := l.Committed.Load()
+	m := l.committed.Load()
 	return m.NextSeq, m.Chain
 }
 
@@ -236,7 +236,7 @@ func (l *Log) commitAll(c *segment.Committer) error {
 			if err != nil {
 				return l.fail(ch, err)
 			}
-			l.Committed.Store(&m)
+			l.committed.Store(&m)
 			l.land(ch, nil)
 		}
 	}

@@ -36,6 +36,8 @@ type Indexed struct {
 	used uint64   // guarded by Reader.mu
 }
 
+// NewReader reads a log from d. position gives its durable end; nil if nobody is
+// writing, so that every complete frame counts.
 func NewReader(d segment.Files, position func() (*segment.Mark, error)) *Reader {
 	return &Reader{files: d, position: position, late: make(map[bindKey]Bind)}
 }
@@ -43,7 +45,7 @@ func NewReader(d segment.Files, position func() (*segment.Mark, error)) *Reader 
 // OpenReader opens the log in dir for reading.
 func OpenReader(dir string) (*Reader, error) {
 	if _, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("opening audit log: %w", err)
+		return nil, fmt.Errorf("opening decision log: %w", err)
 	}
 	d := segment.Disk{Dir: dir}
 	return NewReader(d, func() (*segment.Mark, error) { return CommittedMark(d) }), nil

@@ -20,16 +20,17 @@ import (
 func Open(dir string, o Options) (*Log, error) {
 	d, err := segment.OpenDisk(dir)
 	if err != nil {
-		return nil, fmt.Errorf("opening audit log: %w", err)
+		return nil, fmt.Errorf("opening decision log: %w", err)
 	}
 
 	l, err := OpenFiles(d, o)
 	if err != nil {
-		return nil, fmt.Errorf("opening audit log %s: %w", dir, err)
+		return nil, fmt.Errorf("opening decision log %s: %w", dir, err)
 	}
 	return l, nil
 }
 
+// OpenFiles is Open on any files. They are closed with the log, or on an error.
 func OpenFiles(d segment.Files, o Options) (*Log, error) {
 	o = o.withDefaults()
 	if len(o.Node) > segment.MaxNodeBytes {
@@ -107,8 +108,8 @@ func newLog(r *replay, c *segment.Committer, lock io.Closer) (*Log, error) {
 		return nil, err
 	}
 
-	l.Committed.Store(&m)
-	l.reader = NewReader(r.files, func() (*segment.Mark, error) { return l.Committed.Load(), nil })
+	l.committed.Store(&m)
+	l.reader = NewReader(r.files, func() (*segment.Mark, error) { return l.committed.Load(), nil })
 	return l, r.recallOpen(l.reader)
 }
 

@@ -21,8 +21,8 @@ type Span struct {
 	Stored int // index of the first in the batch as stored; -1 if these are taken out
 }
 
-// RuledOutcomes gives the outcome of each ruling, or one for all records where there is no
-// ruling.
+// RuledOutcomes gives the outcome of each ruling, or one for all records where
+// there is no ruling.
 func (e *BatchEntry) RuledOutcomes() []RuledOutcome {
 	if len(e.Rulings) == 0 {
 		v := Rejected

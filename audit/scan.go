@@ -170,7 +170,7 @@ func (r *Reader) scanSegment(ctx context.Context, s *Indexed, reverse bool, fn f
 	n := len(sc.View.Frames)
 	for i := range n {
 		if err := ctx.Err(); err != nil {
-			return false, fmt.Errorf("querying audit log: %w", err)
+			return false, fmt.Errorf("querying decision log: %w", err)
 		}
 		if reverse {
 			i = n - 1 - i

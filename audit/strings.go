@@ -134,6 +134,12 @@ type cursor struct {
 	bad   bool
 }
 
+// fail ends the reading: nothing behind a fault means anything.
+func (c *cursor) fail() {
+	c.bad = true
+	c.b = nil
+}
+
 func (c *cursor) byte() byte {
 	if len(c.b) == 0 {
 		c.bad = true
@@ -147,8 +153,7 @@ func (c *cursor) byte() byte {
 func (c *cursor) uvarint() uint64 {
 	v, n := binary.Uvarint(c.b)
 	if n <= 0 {
-		c.bad = true
-		c.b = nil
+		c.fail()
 		return 0
 	}
 
@@ -159,8 +164,7 @@ func (c *cursor) uvarint() uint64 {
 func (c *cursor) varint() int64 {
 	v, n := binary.Varint(c.b)
 	if n <= 0 {
-		c.bad = true
-		c.b = nil
+		c.fail()
 		return 0
 	}
 
@@ -170,8 +174,7 @@ func (c *cursor) varint() int64 {
 
 func (c *cursor) bytes(n uint64) []byte {
 	if n > uint64(len(c.b)) {
-		c.bad = true
-		c.b = nil
+		c.fail()
 		return nil
 	}
 
@@ -185,8 +188,7 @@ func (c *cursor) bytes(n uint64) []byte {
 func (c *cursor) count() int {
 	n := c.uvarint()
 	if n > uint64(len(c.b)) {
-		c.bad = true
-		c.b = nil
+		c.fail()
 		return 0
 	}
 	return int(n)

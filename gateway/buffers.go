@@ -21,7 +21,7 @@ const (
 // that no circle of waiting can form: a reader waits for request memory holding
 // none; it waits for encode memory holding request memory; writers wait for
 // answer memory only. What holds answer memory is bounded by the client taking
-// its answers, what holds the others by the broker and the journal.
+// its answers, what holds the others by the broker and the decision log.
 type memory struct {
 	requests, encodes, answers *buffers
 }

@@ -188,7 +188,7 @@ func (in *inbox) stop() {
 }
 
 // maxWindow is how far the buffer of a busy connection grows beyond its frames,
-// so that one read takes many, and one flush of the journal covers them.
+// so that one read takes many, and one commit of the decision log covers them.
 const maxWindow = 1 << 20
 
 // widen makes the next buffer larger when this one was filled to the brim.

@@ -9,7 +9,7 @@ import (
 
 // settle waits until the decisions of one request are durable and prepares what
 // goes upstream and what the client is told. This is the crash point that
-// everything hangs on: nothing leaves before the journal has it.
+// everything hangs on: nothing leaves before the decision log has it.
 func (r *reader) settle(ctx context.Context, s *step) error {
 	p := s.produce
 	for i := range p.parts {

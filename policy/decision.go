@@ -120,7 +120,7 @@ func (d *Decision) explain(rules map[string]Rule) {
 }
 
 // check refuses values that no field may have. Reasons are codes, since they
-// reach producers and the audit log: free text could carry what should not.
+// reach producers and the decision log: free text could carry what should not.
 func (d Decision) check() error {
 	if len(d.Reasons) > maxReasons {
 		return fmt.Errorf("%w: more than %d reasons", ErrMalformed, maxReasons)

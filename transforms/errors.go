@@ -23,7 +23,7 @@ const (
 
 var kindNames = [...]string{"", "trap", "timeout", "output_invalid", "guest_failed", "memory", "closed", "record_too_large", "too_many_modules"}
 
-// String returns the kind's name as the audit log and metrics print it.
+// String returns the kind's name as the decision log and metrics print it.
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
 		return kindNames[k]

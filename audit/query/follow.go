@@ -58,7 +58,7 @@ func (t *follower) run(ctx context.Context, f Filter) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("following audit log: %w", ctx.Err())
+			return fmt.Errorf("following decision log: %w", ctx.Err())
 		case <-tick.C:
 		}
 	}
@@ -111,7 +111,7 @@ func (t *follower) segment(ctx context.Context, s *audit.Indexed) (bool, error) 
 	defer sc.Close()
 	for i := max(sc.View.FrameOf(t.next), 0); i < len(sc.View.Frames); i++ {
 		if ctx.Err() != nil {
-			return false, fmt.Errorf("following audit log: %w", ctx.Err())
+			return false, fmt.Errorf("following decision log: %w", ctx.Err())
 		}
 		if more, err := sc.Frame(i, false, t.item); err != nil || !more {
 			return false, err

@@ -224,6 +224,7 @@ func (c *Committer) Close() error {
 	return errors.Join(CloseIf(c.File), CloseIf(c.Mark))
 }
 
+// CloseIf closes what is there.
 func CloseIf(f io.Closer) error {
 	if f == nil {
 		return nil

@@ -54,6 +54,7 @@ type (
 	Epoch [16]byte
 )
 
+// Header is what a segment begins with.
 type Header struct {
 	Number   uint32
 	Marker   [8]byte
@@ -84,6 +85,7 @@ func (h *Header) encode() []byte {
 	return b
 }
 
+// ParseHeader reads a header in its one form; an error says what is wrong.
 func ParseHeader(b []byte) (Header, error) {
 	var h Header
 	if len(b) < HeaderSize || string(b[:8]) != headerMagic {
@@ -120,8 +122,10 @@ func (h *Header) Chain() Chain {
 	return sha256.Sum256(append([]byte("guardlock audit segment\n"), h.encode()...))
 }
 
+// Name is the file name of a segment.
 func Name(number uint32) string { return fmt.Sprintf("audit-%08d.wal", number) }
 
+// ParseSegmentName is the inverse of Name.
 func ParseSegmentName(name string) (uint32, bool) {
 	var n uint32
 	if _, err := fmt.Sscanf(name, "audit-%d.wal", &n); err != nil || n == 0 {
@@ -132,6 +136,7 @@ func ParseSegmentName(name string) (uint32, bool) {
 
 func align8(n int64) int64 { return (n + 7) &^ 7 }
 
+// FrameSize is the bytes that a frame takes in its segment.
 func FrameSize(payload int) int64 { return align8(int64(frameOverhead + payload)) }
 
 // AppendFrame appends the frame whose payload is the concatenation of parts.
@@ -222,6 +227,7 @@ func ReadFrame(w *Window, marker [8]byte, off int64) (Frame, error) {
 	return f, nil
 }
 
+// AppendFooter appends the footer of a segment whose seal begins at sealAt.
 func AppendFooter(dst []byte, sealAt int64) []byte {
 	start := len(dst)
 	dst = append(dst, footerMagic...)

@@ -24,6 +24,7 @@ const (
 	markSize  = 68
 )
 
+// Mark is how far a log is durable.
 type Mark struct {
 	Segment uint32
 	End     int64

@@ -42,6 +42,7 @@ func ReadHeader(w *Window, number uint32) (Header, error) {
 	return h, nil
 }
 
+// NewWalk begins with a segment's header, which it checks.
 func NewWalk(w *Window, number uint32) (*Walk, error) {
 	h, err := ReadHeader(w, number)
 	if err != nil {

@@ -16,6 +16,7 @@ type Window struct {
 	buf  []byte
 }
 
+// NewWindow reads the first size bytes of f.
 func NewWindow(f io.ReaderAt, size int64) *Window { return &Window{f: f, size: size} }
 
 // at returns up to n bytes at off, fewer only at the end. They are valid until

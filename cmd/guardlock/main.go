@@ -1,6 +1,6 @@
 // Command guardlock is a gateway in front of Kafka: every record a producer
 // sends passes through signed and approved WebAssembly modules before it is
-// stored, and every decision goes into an audit log.
+// stored, and every decision goes into a decision log.
 //
 // This package holds the tree of commands, serve and check. The other commands
 // live in internal/ beside it, by group; what the program does lives in the

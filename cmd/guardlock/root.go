@@ -15,7 +15,7 @@ import (
 
 const rootHelp = `Guardlock stands in front of a Kafka cluster. Every record that a producer sends
 passes through signed and approved WebAssembly modules before it is stored; OPA
-decides what each module may do; and an audit log records every decision.
+decides what each module may do; and a decision log records every decision.
 
 Start here:
   guardlock demo                     a complete chain on this machine, with sample data

@@ -126,7 +126,7 @@ func batchRefusal(err error) refusal {
 }
 
 // result is the answer to one partition. It carries the decision id, so that
-// whoever reads the producer's log can ask the audit log.
+// whoever reads the producer's log can ask the decision log.
 func (r refusal) result(decision string) wire.ProduceResult {
 	text := "guardlock: " + r.text + " (" + r.reason
 	if decision != "" {

@@ -34,7 +34,7 @@ type Config struct {
 	// production. Without it, approvals that name no audience count, and those that
 	// name another gateway or an environment do not. Default: none.
 	Environment string `yaml:"environment"`
-	// DataDir holds the audit log and the embedded broker. Mode 0700. Default: data.
+	// DataDir holds the decision log and the embedded broker. Mode 0700. Default: data.
 	DataDir string `yaml:"data_dir"`
 
 	// Listen and Broker describe the one cluster, or use Clusters for several.

@@ -101,7 +101,7 @@ func openJournal(cfg *config.Config) (*audit.Log, error) {
 
 	l, err := audit.Open(dir, audit.Options{Key: key, Node: cfg.Node, InsecureNoSync: cfg.Audit.NoSync})
 	if err != nil {
-		return nil, fmt.Errorf("opening the audit log: %w", err)
+		return nil, fmt.Errorf("opening the decision log: %w", err)
 	}
 
 	return l, nil

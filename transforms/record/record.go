@@ -36,7 +36,7 @@ const (
 
 var verdictNames = [...]string{"passed", "modified", "rejected", "dropped", "routed"}
 
-// String returns the verdict's name as the audit log and the CLI print it.
+// String returns the verdict's name as the decision log and the CLI print it.
 func (v Verdict) String() string {
 	if int(v) < len(verdictNames) {
 		return verdictNames[v]

@@ -17,7 +17,7 @@ import (
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
-const auditHelp = `The audit log holds what became of every record that met the gateway, and why:
+const auditHelp = `The decision log holds what became of every record that met the gateway, and why:
 which modules with which digests judged it, under which policy and approvals,
 who sent it, and where it is stored. It holds nothing of the records.
 
@@ -38,7 +38,7 @@ func NewCommand() *cobra.Command {
 const defaultAuditDir = "data/audit"
 
 func registerAuditDir(cmd *cobra.Command, dir *string) {
-	cmd.Flags().StringVarP(dir, "dir", "d", defaultAuditDir, "`DIRECTORY` of the audit log")
+	cmd.Flags().StringVarP(dir, "dir", "d", defaultAuditDir, "`DIRECTORY` of the decision log")
 }
 
 func openAudit(dir string) (*query.Reader, error) {
@@ -51,7 +51,7 @@ func openAudit(dir string) (*query.Reader, error) {
 
 // auditError gives the log's errors their exit codes and hints.
 func auditError(dir string, err error) error {
-	err = fmt.Errorf("reading the audit log in %s: %w", dir, err)
+	err = fmt.Errorf("reading the decision log in %s: %w", dir, err)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return exit.WithHint(exit.WithCode(err, exit.NotFound), "give its directory with --dir: audit.dir of the configuration, by default audit in data_dir")

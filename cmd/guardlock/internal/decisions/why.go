@@ -91,7 +91,7 @@ func refusals(ctx context.Context, r *query.Reader, f query.Filter, limit int) (
 	var found []query.Decision
 	for d, err := range r.Query(ctx, f) {
 		if err != nil {
-			return nil, fmt.Errorf("reading the audit log: %w", err)
+			return nil, fmt.Errorf("reading the decision log: %w", err)
 		}
 		if refused(&d) {
 			found = append(found, d)
