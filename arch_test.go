@@ -71,7 +71,7 @@ func sources(t *testing.T) []*source {
 // A room that is not listed may have none.
 var rooms = map[string][]string{
 	"audit":               {"audit/segment"},
-	"audit/query":         {"audit"},
+	"audit/query":         {"audit", "internal/pattern"},
 	"audit/segment":       {},
 	"broker":              {},
 	"policy":              {"internal/problem"},

@@ -101,7 +101,7 @@ func BenchmarkQuery(b *testing.B) {
 	b.Run("coordinate", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i = (i + 7) % 2000 {
-			f := query.Filter{Topic: fmt.Sprintf("topic-%d", i%20), Partition: ptr(int32(i % 12)), Offset: ptr(int64(i*benchRecords + 250))}
+			f := query.Filter{Topics: []string{fmt.Sprintf("topic-%d", i%20)}, Partition: ptr(int32(i % 12)), Offset: ptr(int64(i*benchRecords + 250))}
 			if n := len(collect(b, query.New(l.Reader()), f)); n != 1 {
 				b.Fatalf("%d rows", n)
 			}
@@ -115,7 +115,7 @@ func BenchmarkQuery(b *testing.B) {
 				b.Fatal(err)
 			}
 
-			f := query.Filter{Topic: fmt.Sprintf("topic-%d", i%20), Partition: ptr(int32(i % 12)), Offset: ptr(int64(i*benchRecords + 250))}
+			f := query.Filter{Topics: []string{fmt.Sprintf("topic-%d", i%20)}, Partition: ptr(int32(i % 12)), Offset: ptr(int64(i*benchRecords + 250))}
 			if n := len(collect(b, query.New(r), f)); n != 1 {
 				b.Fatalf("%d rows", n)
 			}
@@ -132,7 +132,7 @@ func BenchmarkQuery(b *testing.B) {
 
 	b.Run("latest-100-rejected-none", func(b *testing.B) {
 		for b.Loop() {
-			collect(b, query.New(l.Reader()), query.Filter{Outcome: "rejected", Limit: 100, Reverse: true})
+			collect(b, query.New(l.Reader()), query.Filter{Outcomes: []string{"rejected"}, Limit: 100, Reverse: true})
 		}
 	})
 

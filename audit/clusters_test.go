@@ -45,7 +45,7 @@ func TestTopicsOfTheSameNameInTwoClustersAreKeptApart(t *testing.T) {
 			offset    int64
 			index     int
 		}{{"cards", 1, 244, 44}, {"cards", 1, 5999, 99}, {"alerts", 0, 5, 95}} {
-			f := query.Filter{Topic: place.topic, Partition: &place.partition, Offset: &place.offset}
+			f := query.Filter{Topics: []string{place.topic}, Partition: &place.partition, Offset: &place.offset}
 			for _, f.Cluster = range bothClusters {
 				ds := collect(t, q, f)
 				if len(ds) != 1 || ds[0].Cluster != f.Cluster || ds[0].ClientID != "client of "+f.Cluster || ds[0].Index != place.index {
@@ -80,7 +80,7 @@ func TestTopicsOfTheSameNameInTwoClustersAreKeptApart(t *testing.T) {
 
 func TestClusterNarrowsScansAndSums(t *testing.T) {
 	l := twins(t, t.TempDir())
-	f := query.Filter{Cluster: "eu", Topic: "cards", Outcome: "routed"}
+	f := query.Filter{Cluster: "eu", Topics: []string{"cards"}, Outcomes: []string{"routed"}}
 	ds := collect(t, query.New(l.Reader()), f)
 	if len(ds) != 120 {
 		t.Fatalf("%d routed records, want 120", len(ds))
@@ -137,7 +137,7 @@ func TestUnboundBatchesKnowTheirCluster(t *testing.T) {
 
 	l.Place(refs[1].Seq, audit.Placement{BaseOffset: 0, Recovered: true})
 	flushed(t, l)
-	at := query.Filter{Topic: "cards", Partition: ptr(int32(1)), Offset: ptr(int64(6))}
+	at := query.Filter{Topics: []string{"cards"}, Partition: ptr(int32(1)), Offset: ptr(int64(6))}
 	if ds := collect(t, query.New(l.Reader()), at); len(ds) != 1 || ds[0].Cluster != "eu" || !ds[0].Batch.Recovered {
 		t.Fatalf("after reconciling eu: %+v", ds)
 	}

@@ -28,7 +28,7 @@ func TestTicketResolvesOnlyWhenDurable(t *testing.T) {
 		default:
 		}
 
-		if n := len(collect(t, query.New(l.Reader()), query.Filter{Topic: "a"})); n != 0 {
+		if n := len(collect(t, query.New(l.Reader()), query.Filter{Topics: []string{"a"}})); n != 0 {
 			t.Fatalf("%d decisions visible before they are durable", n)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -41,7 +41,7 @@ func TestTicketResolvesOnlyWhenDurable(t *testing.T) {
 		if err := ticket.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(collect(t, query.New(l.Reader()), query.Filter{Topic: "a"})); n != 3 {
+		if n := len(collect(t, query.New(l.Reader()), query.Filter{Topics: []string{"a"}})); n != 3 {
 			t.Fatalf("%d decisions, want 3", n)
 		}
 
@@ -217,7 +217,7 @@ func TestConcurrentUseKeepsEveryDecision(t *testing.T) {
 	flushed(t, l)
 	for g := range appenders {
 		n := 0
-		for _, d := range collect(t, query.New(l.Reader()), query.Filter{Topic: fmt.Sprintf("t%d", g)}) {
+		for _, d := range collect(t, query.New(l.Reader()), query.Filter{Topics: []string{fmt.Sprintf("t%d", g)}}) {
 			if d.Offset != int64(n) {
 				t.Fatalf("decision %d of appender %d has offset %d", n, g, d.Offset)
 			}

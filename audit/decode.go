@@ -179,7 +179,7 @@ func (c *cursor) rulings(b *BatchEntry) {
 			Verdict: Verdict(c.byte()),
 			Module:  c.byte(),
 			Reason:  c.str(RoleReason),
-			Route:   c.str(roleRoute),
+			Route:   c.str(RoleRoute),
 		}
 
 		if c.bad {
@@ -232,7 +232,7 @@ func (c *cursor) opening(o *Opening) {
 }
 
 func (c *cursor) bind(b *Bind, base int64) error {
-	*b = Bind{Seq: c.uvarint(), Coord: c.coord(), Route: c.str(roleRoute)}
+	*b = Bind{Seq: c.uvarint(), Coord: c.coord(), Route: c.str(RoleRoute)}
 	b.Base = int64(c.uvarint()) - 1
 	b.count = c.number()
 

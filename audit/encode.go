@@ -115,7 +115,7 @@ func (e *encoder) rulings(b *BatchEntry) {
 		e.byte(byte(r.Verdict))
 		e.byte(r.Module)
 		e.str(RoleReason, r.Reason)
-		e.str(roleRoute, r.Route)
+		e.str(RoleRoute, r.Route)
 	}
 
 	shift := rulingBits(len(b.Rulings))
@@ -172,7 +172,7 @@ func (e *encoder) bind(b *Bind, base int64) {
 	e.str(RoleCluster, b.Cluster)
 	e.str(RoleTopic, b.Topic)
 	e.uvarint(uint64(uint32(b.Partition)))
-	e.str(roleRoute, b.Route)
+	e.str(RoleRoute, b.Route)
 	e.uvarint(uint64(b.Base + 1))
 	e.uvarint(uint64(b.count))
 

@@ -88,6 +88,11 @@ func (o Outcome) Forwards() bool {
 // Outcomes lists every outcome's name, in the order of their numbers.
 func Outcomes() []string { return append([]string(nil), OutcomeNames[:]...) }
 
+// ControlOutcomes lists the outcomes that control entries have.
+func ControlOutcomes() []string {
+	return []string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened"}
+}
+
 // Kind says what an entry is. Part of the format: never renumber.
 type Kind uint8
 

@@ -117,7 +117,7 @@ func TestReaderBesideAGatewaySeesWhatIsDurable(t *testing.T) {
 		for range 40 {
 			mustAppend(t, l, batchOf("t", 0, 4), nil)
 			want += 4
-			if n := len(collect(t, query.New(r), query.Filter{Topic: "t"})); n != want {
+			if n := len(collect(t, query.New(r), query.Filter{Topics: []string{"t"}})); n != want {
 				t.Fatalf("%d decisions, want %d", n, want)
 			}
 			if _, err := audit.VerifyFiles(d); err != nil {
@@ -129,7 +129,7 @@ func TestReaderBesideAGatewaySeesWhatIsDurable(t *testing.T) {
 		ticket := l.Append(batchOf("t", 0, 4), nil)
 		synctest.Wait()
 
-		if n := len(collect(t, query.New(r), query.Filter{Topic: "t"})); n != want {
+		if n := len(collect(t, query.New(r), query.Filter{Topics: []string{"t"}})); n != want {
 			t.Fatalf("%d decisions before the flush, want %d", n, want)
 		}
 		release()
@@ -138,7 +138,7 @@ func TestReaderBesideAGatewaySeesWhatIsDurable(t *testing.T) {
 		}
 
 		mustClose(t, l)
-		if n := len(collect(t, query.New(r), query.Filter{Topic: "t"})); n != want+4 {
+		if n := len(collect(t, query.New(r), query.Filter{Topics: []string{"t"}})); n != want+4 {
 			t.Fatalf("%d decisions after the end, want %d", n, want+4)
 		}
 	})

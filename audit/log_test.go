@@ -104,7 +104,7 @@ func TestDecisionIsFoundByCoordinateAcrossReopen(t *testing.T) {
 	check := func(q *query.Reader) {
 		t.Helper()
 		for i, want := range map[int]string{3: "modified", 44: "dropped", 45: "routed", 6: "passed", 499: "passed"} {
-			ds := collect(t, q, query.Filter{Topic: "cards", Partition: ptr(int32(2)), Offset: ptr(int64(1000 + i))})
+			ds := collect(t, q, query.Filter{Topics: []string{"cards"}, Partition: ptr(int32(2)), Offset: ptr(int64(1000 + i))})
 			if len(ds) != 1 || ds[0].Index != i || ds[0].Outcome != want || ds[0].Principal != "User:alice" {
 				t.Fatalf("record %d: %+v, want outcome %s", i, ds, want)
 			}
@@ -115,7 +115,7 @@ func TestDecisionIsFoundByCoordinateAcrossReopen(t *testing.T) {
 			}
 		}
 
-		ds := collect(t, q, query.Filter{Topic: "alerts", Partition: ptr(int32(1)), Offset: ptr(int64(72))})
+		ds := collect(t, q, query.Filter{Topics: []string{"alerts"}, Partition: ptr(int32(1)), Offset: ptr(int64(72))})
 		if len(ds) != 1 || ds[0].Index != 145 || ds[0].Reason != "suspicious" {
 			t.Fatalf("routed record: %+v", ds)
 		}
@@ -177,11 +177,11 @@ func TestSegmentsRollAndStayOneChain(t *testing.T) {
 	}
 
 	flushed(t, l)
-	if ds := collect(t, query.New(l.Reader()), query.Filter{Principal: "User:p2"}); len(ds) != 40*50 {
+	if ds := collect(t, query.New(l.Reader()), query.Filter{Client: query.Client{Principals: []string{"User:p2"}}}); len(ds) != 40*50 {
 		t.Fatalf("%d decisions of p2, want 2000", len(ds))
 	}
 
-	ds := collect(t, query.New(l.Reader()), query.Filter{Topic: "t0", Partition: ptr(int32(0)), Offset: ptr(int64(12))})
+	ds := collect(t, query.New(l.Reader()), query.Filter{Topics: []string{"t0"}, Partition: ptr(int32(0)), Offset: ptr(int64(12))})
 	if len(ds) != 1 || !ds[0].Batch.Recovered {
 		t.Fatalf("recovered binding: %+v", ds)
 	}

@@ -39,7 +39,7 @@ func TestABatchOfNothingButDroppedRecordsKeepsItsPlaces(t *testing.T) {
 
 		l.Place(seq, audit.Placement{BaseOffset: 70})
 		flushed(t, l)
-		for i, d := range collect(t, query.New(l.Reader()), query.Filter{Topic: "cards"}) {
+		for i, d := range collect(t, query.New(l.Reader()), query.Filter{Topics: []string{"cards"}}) {
 			if d.Offset != c.want[i] {
 				t.Errorf("%s: record %d is at %d, want %d", name, i, d.Offset, c.want[i])
 			}

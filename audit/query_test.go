@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -101,66 +102,114 @@ func mixedFiles(t testing.TB) (*audit.Log, *memFiles) {
 func TestFiltersChoose(t *testing.T) {
 	l := mixed(t)
 	at := func(f query.Filter, offset int64) query.Filter {
-		f.Topic, f.Partition, f.Offset = "cards", ptr(int32(1)), &offset
+		f.Topics, f.Partition, f.Offset = []string{"cards"}, ptr(int32(1)), &offset
 		return f
 	}
 	for name, c := range map[string]struct {
 		f    query.Filter
 		want int
 	}{
-		"topic and outcome":      {query.Filter{Topic: "cards", Outcome: "dropped"}, 2},
-		"routed":                 {query.Filter{Topic: "cards", Outcome: "routed", Reason: "suspicious"}, 2},
-		"rejected batch":         {query.Filter{Outcome: "rejected"}, 3},
-		"rejected record":        {query.Filter{Outcome: "rejected", Reason: "score_high"}, 1},
-		"its neighbours":         {query.Filter{Reason: audit.ReasonOtherRecord}, 2},
-		"refused whole":          {query.Filter{Outcome: "trap"}, 1},
-		"principal":              {query.Filter{Principal: "User:bob"}, 60},
-		"module name":            {query.Filter{Module: "other"}, 60 - 12},
-		"module digest":          {query.Filter{Topic: "cards", Module: fraud.Digest.String(), Outcome: "dropped"}, 2},
-		"module digest, bare":    {query.Filter{Topic: "cards", Module: strings.TrimPrefix(fraud.Digest.String(), "sha256:"), Outcome: "dropped"}, 2},
-		"no such module":         {query.Filter{Module: "nobody"}, 0},
+		"topic and outcome":      {query.Filter{Topics: []string{"cards"}, Outcomes: []string{"dropped"}}, 2},
+		"routed":                 {query.Filter{Topics: []string{"cards"}, Outcomes: []string{"routed"}, Reasons: []string{"suspicious"}}, 2},
+		"rejected batch":         {query.Filter{Outcomes: []string{"rejected"}}, 3},
+		"rejected record":        {query.Filter{Outcomes: []string{"rejected"}, Reasons: []string{"score_high"}}, 1},
+		"its neighbours":         {query.Filter{Reasons: []string{audit.ReasonOtherRecord}}, 2},
+		"refused whole":          {query.Filter{Outcomes: []string{"trap"}}, 1},
+		"principal":              {query.Filter{Client: query.Client{Principals: []string{"User:bob"}}}, 60},
+		"module name":            {query.Filter{Modules: []string{"other"}}, 60 - 12},
+		"module digest":          {query.Filter{Topics: []string{"cards"}, Modules: []string{fraud.Digest.String()}, Outcomes: []string{"dropped"}}, 2},
+		"module digest, bare":    {query.Filter{Topics: []string{"cards"}, Modules: []string{strings.TrimPrefix(fraud.Digest.String(), "sha256:")}, Outcomes: []string{"dropped"}}, 2},
+		"no such module":         {query.Filter{Modules: []string{"nobody"}}, 0},
 		"time":                   {query.Filter{From: noon.Add(2 * time.Minute), To: noon.Add(3 * time.Minute), Kinds: []audit.Kind{audit.KindBatch}}, 10},
 		"kind":                   {query.Filter{Kinds: []audit.Kind{audit.KindAdmission}}, 1},
-		"control outcome":        {query.Filter{Outcome: "denied"}, 1},
-		"control principal":      {query.Filter{Principal: "ann@example.com"}, 1},
+		"control outcome":        {query.Filter{Outcomes: []string{"denied"}}, 1},
+		"control principal":      {query.Filter{Client: query.Client{Principals: []string{"ann@example.com"}}}, 1},
 		"offset":                 {at(query.Filter{}, 544), 1},
 		"offset in no batch":     {at(query.Filter{}, 5000), 0},
-		"offset, other outcome":  {at(query.Filter{Outcome: "modified"}, 544), 0},
-		"limit":                  {query.Filter{Topic: "cards", Limit: 4}, 4},
-		"by batch":               {query.Filter{Topic: "cards", ByBatch: true}, 5},
-		"by batch, one reason":   {query.Filter{Reason: "masked", ByBatch: true, Topic: "cards"}, 2},
+		"offset, other outcome":  {at(query.Filter{Outcomes: []string{"modified"}}, 544), 0},
+		"limit":                  {query.Filter{Topics: []string{"cards"}, Limit: 4}, 4},
+		"by batch":               {query.Filter{Topics: []string{"cards"}, ByBatch: true}, 5},
+		"by batch, one reason":   {query.Filter{Reasons: []string{"masked"}, ByBatch: true, Topics: []string{"cards"}}, 2},
 		"refused by the broker":  {at(query.Filter{}, 9), 0},
-		"partition":              {query.Filter{Topic: "filler", Partition: ptr(int32(39))}, 200},
-		"partition of no record": {query.Filter{Topic: "filler", Partition: ptr(int32(40))}, 0},
-		"client":                 {query.Filter{ClientID: fmt.Sprintf("client-%0100d", 3)}, 200},
-		"address":                {query.Filter{Source: netip.MustParsePrefix("192.0.2.7/32")}, 10},
-		"network":                {query.Filter{Source: netip.MustParsePrefix("192.0.0.0/16"), Principal: "User:alice"}, 10},
-		"network of nobody":      {query.Filter{Source: netip.MustParsePrefix("::/0")}, 0},
-		"certificate":            {query.Filter{Fingerprint: carol}, 10},
-		"certificate of nobody":  {query.Filter{Fingerprint: audit.Fingerprint{7}}, 0},
+		"partition":              {query.Filter{Topics: []string{"filler"}, Partition: ptr(int32(39))}, 200},
+		"partition of no record": {query.Filter{Topics: []string{"filler"}, Partition: ptr(int32(40))}, 0},
+		"client":                 {query.Filter{Client: query.Client{IDs: []string{fmt.Sprintf("client-%0100d", 3)}}}, 200},
+		"address":                {query.Filter{Client: query.Client{Source: netip.MustParsePrefix("192.0.2.7/32")}}, 10},
+		"network":                {query.Filter{Client: query.Client{Source: netip.MustParsePrefix("192.0.0.0/16"), Principals: []string{"User:alice"}}}, 10},
+		"network of nobody":      {query.Filter{Client: query.Client{Source: netip.MustParsePrefix("::/0")}}, 0},
+		"certificate":            {query.Filter{Client: query.Client{Fingerprint: carol}}, 10},
+		"certificate of nobody":  {query.Filter{Client: query.Client{Fingerprint: audit.Fingerprint{7}}}, 0},
 	} {
-		got := collect(t, query.New(l.Reader()), c.f)
-		if len(got) != c.want {
-			t.Errorf("%s: %d rows, want %d", name, len(got), c.want)
-		}
+		choose(t, l, name, c.f, c.want)
+	}
+}
 
-		c.f.Reverse = true
-		back := collect(t, query.New(l.Reader()), c.f)
-		for i := range back {
-			if c.f.Limit == 0 && back[i].ID != got[len(got)-1-i].ID {
-				t.Fatalf("%s: row %d backwards is %s, want %s", name, i, back[i].ID, got[len(got)-1-i].ID)
-			}
-		}
+// choose checks that a filter finds so many rows: forwards, backwards, and counted.
+func choose(t *testing.T, l *audit.Log, name string, f query.Filter, want int) {
+	t.Helper()
+	got := collect(t, query.New(l.Reader()), f)
+	if len(got) != want {
+		t.Errorf("%s: %d rows, want %d", name, len(got), want)
+	}
 
-		if len(back) != c.want {
-			t.Errorf("%s, backwards: %d rows, want %d", name, len(back), c.want)
+	f.Reverse = true
+	back := collect(t, query.New(l.Reader()), f)
+	for i := range back {
+		if f.Limit == 0 && back[i].ID != got[len(got)-1-i].ID {
+			t.Fatalf("%s: row %d backwards is %s, want %s", name, i, back[i].ID, got[len(got)-1-i].ID)
 		}
-		if c.f.Limit == 0 && !c.f.ByBatch {
-			sums, err := query.New(l.Reader()).Summarize(t.Context(), c.f)
-			if n := sums.Decisions + sums.Controls; err != nil || n != int64(c.want) {
-				t.Errorf("%s: summarized to %d, %v, want %d", name, n, err, c.want)
-			}
+	}
+
+	if len(back) != want {
+		t.Errorf("%s, backwards: %d rows, want %d", name, len(back), want)
+	}
+	if f.Limit == 0 && !f.ByBatch {
+		sums, err := query.New(l.Reader()).Summarize(t.Context(), f)
+		if n := sums.Decisions + sums.Controls; err != nil || n != int64(want) {
+			t.Errorf("%s: summarized to %d, %v, want %d", name, n, err, want)
 		}
+	}
+}
+
+func TestOfAListOneValueIsEnough(t *testing.T) {
+	l := mixed(t)
+	for name, c := range map[string]struct {
+		f    query.Filter
+		want int
+	}{
+		"several topics":      {query.Filter{Topics: []string{"cards", "lo*"}, Outcomes: []string{"dropped"}}, 3},
+		"pattern of no topic": {query.Filter{Topics: []string{"*x*"}}, 0},
+		"several outcomes":    {query.Filter{Outcomes: []string{"rejected", "trap"}}, 4},
+		"several modules":     {query.Filter{Modules: []string{"nobody", "other"}}, 60 - 12},
+		"several principals":  {query.Filter{Topics: []string{"cards", "logs"}, Client: query.Client{Principals: []string{"User:bob", "User:alice"}}}, 179},
+		"not stored":          {query.Filter{Outcomes: []string{query.NotStored}}, 5},
+		"stored or rejected":  {query.Filter{Topics: []string{"cards"}, Outcomes: []string{"passed", query.NotStored}}, 91},
+	} {
+		choose(t, l, name, c.f, c.want)
+	}
+}
+
+// TestNamesThatTheLogHasNotSeen: in finished segments they are found by the seal.
+func TestNamesThatTheLogHasNotSeen(t *testing.T) {
+	r := query.New(mixed(t).Reader())
+	for _, f := range []query.Filter{
+		{}, {Topics: []string{"filler", "fil*", "alerts", "*"}}, {Reasons: []string{"expired", "masked", audit.ReasonOtherRecord}},
+		{Modules: []string{"gdpr", fraud.Digest.String(), "other"}}, {Cluster: "main"},
+		{Client: query.Client{Principals: []string{"ann@example.com", "User:bob"}, IDs: []string{fmt.Sprintf("client-%0100d", 39)}}},
+	} {
+		if got, err := r.Unseen(t.Context(), f); err != nil || len(got) > 0 {
+			t.Errorf("%+v: %+v, %v", f, got, err)
+		}
+	}
+
+	got, err := r.Unseen(t.Context(), query.Filter{Cluster: "eu", Topics: []string{"x*", "cards"}, Modules: []string{"fraud", "nobody"}})
+	want := []query.Unseen{
+		{What: "cluster", Name: "eu", Known: []string{"main"}},
+		{What: "topic", Name: "x*", Known: []string{"alerts", "cards", "filler", "logs"}},
+		{What: "module", Name: "nobody", Known: []string{"fraud", "gdpr", "other"}},
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 
@@ -169,16 +218,16 @@ func TestFiltersChoose(t *testing.T) {
 func TestOffsetsSkipRecordsThatWereTakenOut(t *testing.T) {
 	l := mixed(t)
 	for offset, index := range map[int64]int{40: 0, 83: 43, 84: 46, 97: 59} {
-		ds := collect(t, query.New(l.Reader()), query.Filter{Topic: "logs", Partition: ptr(int32(0)), Offset: &offset})
+		ds := collect(t, query.New(l.Reader()), query.Filter{Topics: []string{"logs"}, Partition: ptr(int32(0)), Offset: &offset})
 		if len(ds) != 1 || ds[0].Index != index {
 			t.Errorf("offset %d: %+v, want index %d", offset, ds, index)
 		}
 	}
 
-	if ds := collect(t, query.New(l.Reader()), query.Filter{Topic: "logs", Partition: ptr(int32(0)), Offset: ptr(int64(98))}); len(ds) != 0 {
+	if ds := collect(t, query.New(l.Reader()), query.Filter{Topics: []string{"logs"}, Partition: ptr(int32(0)), Offset: ptr(int64(98))}); len(ds) != 0 {
 		t.Errorf("behind the batch: %+v", ds)
 	}
-	for _, d := range collect(t, query.New(l.Reader()), query.Filter{Topic: "logs", Outcome: "dropped"}) {
+	for _, d := range collect(t, query.New(l.Reader()), query.Filter{Topics: []string{"logs"}, Outcomes: []string{"dropped"}}) {
 		if d.Offset != -1 {
 			t.Errorf("dropped record has offset %d", d.Offset)
 		}
@@ -197,9 +246,9 @@ func TestJSONIsStable(t *testing.T) {
 	l := mixed(t)
 	var rows []query.Decision
 	for _, f := range []query.Filter{
-		{Topic: "cards", Outcome: "modified", Limit: 1}, {Topic: "cards", Outcome: "dropped", Limit: 1},
-		{Topic: "cards", Outcome: "routed", Limit: 1}, {Outcome: "rejected"}, {Outcome: "trap"},
-		{Topic: "logs", Outcome: "dropped", Limit: 1}, {Topic: "cards", ByBatch: true}, {Kinds: []audit.Kind{audit.KindAdmission}},
+		{Topics: []string{"cards"}, Outcomes: []string{"modified"}, Limit: 1}, {Topics: []string{"cards"}, Outcomes: []string{"dropped"}, Limit: 1},
+		{Topics: []string{"cards"}, Outcomes: []string{"routed"}, Limit: 1}, {Outcomes: []string{"rejected"}}, {Outcomes: []string{"trap"}},
+		{Topics: []string{"logs"}, Outcomes: []string{"dropped"}, Limit: 1}, {Topics: []string{"cards"}, ByBatch: true}, {Kinds: []audit.Kind{audit.KindAdmission}},
 	} {
 		rows = append(rows, collect(t, query.New(l.Reader()), f)...)
 	}
@@ -236,7 +285,7 @@ func golden(t *testing.T, name string, v any) {
 
 func TestLookupFindsEveryKindOfDecision(t *testing.T) {
 	l := mixed(t)
-	for _, f := range []query.Filter{{Outcome: "rejected"}, {Outcome: "trap"}, {Kinds: []audit.Kind{audit.KindAdmission}}, {ByBatch: true, Topic: "logs"}} {
+	for _, f := range []query.Filter{{Outcomes: []string{"rejected"}}, {Outcomes: []string{"trap"}}, {Kinds: []audit.Kind{audit.KindAdmission}}, {ByBatch: true, Topics: []string{"logs"}}} {
 		for _, want := range collect(t, query.New(l.Reader()), f) {
 			got, err := query.New(l.Reader()).Lookup(t.Context(), want.ID.String())
 			if err != nil || got.ID != want.ID || got.Outcome != want.Outcome || got.Reason != want.Reason {
@@ -245,7 +294,7 @@ func TestLookupFindsEveryKindOfDecision(t *testing.T) {
 		}
 	}
 
-	trap := collect(t, query.New(l.Reader()), query.Filter{Outcome: "trap"})[0].ID
+	trap := collect(t, query.New(l.Reader()), query.Filter{Outcomes: []string{"trap"}})[0].ID
 	trap.Index = 6
 	if d, err := query.New(l.Reader()).Lookup(t.Context(), trap.String()); err != nil || d.Index != 6 || d.Outcome != "trap" {
 		t.Errorf("record of a batch refused whole: %+v, %v", d, err)
@@ -266,7 +315,7 @@ func TestLookupFindsEveryKindOfDecision(t *testing.T) {
 
 func TestOffsetWithoutPartitionIsRefused(t *testing.T) {
 	l := mixed(t)
-	for _, err := range query.New(l.Reader()).Query(t.Context(), query.Filter{Topic: "cards", Offset: ptr(int64(1))}) {
+	for _, err := range query.New(l.Reader()).Query(t.Context(), query.Filter{Topics: []string{"cards"}, Offset: ptr(int64(1))}) {
 		if err == nil {
 			t.Fatal("took it")
 		}
@@ -279,15 +328,15 @@ func TestFinishedSegmentsAreSkipped(t *testing.T) {
 	collect(t, query.New(l.Reader()), query.Filter{Kinds: []audit.Kind{audit.KindStop}}) // learn the seals
 	for name, f := range map[string]query.Filter{
 		"time":                      {To: noon.Add(-time.Hour)},
-		"principal":                 {Principal: "User:nobody"},
-		"module":                    {Module: "nobody"},
-		"reason":                    {Reason: "nothing"},
-		"outcome":                   {Outcome: "timeout"},
+		"principal":                 {Client: query.Client{Principals: []string{"User:nobody"}}},
+		"module":                    {Modules: []string{"nobody"}},
+		"reason":                    {Reasons: []string{"nothing"}},
+		"outcome":                   {Outcomes: []string{"timeout"}},
 		"kind":                      {Kinds: []audit.Kind{audit.KindStop}},
 		"cluster":                   {Cluster: "elsewhere"},
-		"topic":                     {Topic: "elsewhere"},
-		"offset":                    {Topic: "cards", Partition: ptr(int32(1)), Offset: ptr(int64(1 << 40))},
-		"offset of another cluster": {Cluster: "eu", Topic: "cards", Partition: ptr(int32(1)), Offset: ptr(int64(544))},
+		"topic":                     {Topics: []string{"elsewhere"}},
+		"offset":                    {Topics: []string{"cards"}, Partition: ptr(int32(1)), Offset: ptr(int64(1 << 40))},
+		"offset of another cluster": {Cluster: "eu", Topics: []string{"cards"}, Partition: ptr(int32(1)), Offset: ptr(int64(544))},
 	} {
 		before := d.ops
 		collect(t, query.New(l.Reader()), f)

@@ -111,12 +111,12 @@ func (c Coord) is(at Coord) bool {
 }
 
 // Has reports whether a string may have been seen in the given place.
-func (s *Summary) Has(r role, str string) bool {
+func (s *Summary) Has(r Role, str string) bool {
 	return s.Any(r, func(have string) bool { return have == str })
 }
 
 // Any reports whether a string that fits may have been seen in the given place.
-func (s *Summary) Any(r role, fits func(string) bool) bool {
+func (s *Summary) Any(r Role, fits func(string) bool) bool {
 	if s.dict.overflow&r != 0 {
 		return true
 	}
@@ -251,10 +251,10 @@ func parseSeal(b []byte) (*Summary, error) {
 func parseSealBody(b []byte, nextSeq uint64) (*Summary, error) {
 	c := cursor{b: b}
 	d := newDict()
-	d.overflow = role(c.uvarint())
+	d.overflow = Role(c.uvarint())
 
 	for n := c.count(); n > 0 && !c.bad; n-- {
-		r := role(c.uvarint())
+		r := Role(c.uvarint())
 		s := string(c.bytes(c.uvarint()))
 		if c.bad || s == "" || !d.fits(s) {
 			return nil, errEntry
@@ -308,7 +308,7 @@ func (c *cursor) openAndLate(s *Summary) {
 		l.AppendTime = c.varint()
 		l.ErrorCode = int16(uint16(c.uvarint()))
 		l.Recovered = c.byte() == 1
-		l.Route = c.str(roleRoute)
+		l.Route = c.str(RoleRoute)
 		s.late = append(s.late, l)
 	}
 }

@@ -2,12 +2,12 @@ package audit
 
 import "encoding/binary"
 
-// role says in which place a string was seen, so that a seal can tell which
+// Role says in which place a string was seen, so that a seal can tell which
 // modules, principals and reasons its segment holds.
-type role uint16
+type Role uint16
 
 const (
-	RoleCluster role = 1 << iota
+	RoleCluster Role = 1 << iota
 	RoleTopic
 	roleTopicID
 	RolePrincipal
@@ -18,11 +18,11 @@ const (
 	rolePolicy
 	roleGrant
 	RoleReason
-	roleRoute
+	RoleRoute
 	RoleOutcome     // of control entries
 	roleText        // anything else
 	roleTLS         // version and cipher suite
-	RoleFingerprint // of a client's certificate; the last that role has room for
+	RoleFingerprint // of a client's certificate; the last that Role has room for
 )
 
 // The dictionary is bounded: whoever can choose client ids must not be able to
@@ -44,8 +44,8 @@ const (
 // dict is the string table of one segment.
 type dict struct {
 	strs     []string
-	roles    []role
-	overflow role // places where strings in place were seen
+	roles    []Role
+	overflow Role // places where strings in place were seen
 	bytes    int
 	ids      map[string]uint32 // writers only
 }
@@ -80,7 +80,7 @@ func (e *encoder) byte(b byte)      { e.out = append(e.out, b) }
 func (e *encoder) uvarint(v uint64) { e.out = binary.AppendUvarint(e.out, v) }
 func (e *encoder) varint(v int64)   { e.out = binary.AppendVarint(e.out, v) }
 
-func (e *encoder) str(r role, s string) {
+func (e *encoder) str(r Role, s string) {
 	if s == "" {
 		e.byte(refEmpty)
 		return
@@ -105,7 +105,7 @@ func (e *encoder) str(r role, s string) {
 }
 
 // fixed writes a digest or id: nothing for zeros.
-func (e *encoder) fixed(r role, b []byte) {
+func (e *encoder) fixed(r Role, b []byte) {
 	for _, x := range b {
 		if x != 0 {
 			if id, ok := e.dict.ids[string(b)]; ok { // no allocation on the usual path
@@ -194,7 +194,7 @@ func (c *cursor) count() int {
 	return int(n)
 }
 
-func (c *cursor) str(r role) string {
+func (c *cursor) str(r Role) string {
 	switch ref := c.uvarint(); ref {
 	case refEmpty:
 		return ""
@@ -217,7 +217,7 @@ func (c *cursor) str(r role) string {
 	}
 }
 
-func (c *cursor) fixed(r role, dst []byte) {
+func (c *cursor) fixed(r Role, dst []byte) {
 	clear(dst)
 	s := c.str(r)
 	if s != "" && copy(dst, s) != len(s) {

@@ -30,13 +30,13 @@ func TestLogFromBeforeTLSFactsIsReadAndGoesOn(t *testing.T) {
 		}
 
 		defer r.Close()
-		rows := collect(t, query.New(r), query.Filter{Topic: "cards", ByBatch: true})
+		rows := collect(t, query.New(r), query.Filter{Topics: []string{"cards"}, ByBatch: true})
 		if len(rows) != 40 || slices.ContainsFunc(rows, func(d query.Decision) bool { return d.TLS != audit.TLS{} }) {
 			t.Fatalf("%d rows", len(rows))
 		}
 
 		golden(t, "without-tls/decisions.json", rows[37:])
-		if n := len(collect(t, query.New(r), query.Filter{ClientID: "payments-b", ByBatch: true})); n != 10 {
+		if n := len(collect(t, query.New(r), query.Filter{Client: query.Client{IDs: []string{"payments-b"}}, ByBatch: true})); n != 10 {
 			t.Errorf("payments-b sent %d batches, want 10", n)
 		}
 	}
@@ -47,7 +47,7 @@ func TestLogFromBeforeTLSFactsIsReadAndGoesOn(t *testing.T) {
 	e.TLS = audit.TLS{"TLS 1.3", "TLS_AES_128_GCM_SHA256", carol}
 	mustAppend(t, l, e, nil)
 
-	if ds := collect(t, query.New(l.Reader()), query.Filter{Fingerprint: carol, ByBatch: true}); len(ds) != 1 || ds[0].TLS != e.TLS {
+	if ds := collect(t, query.New(l.Reader()), query.Filter{Client: query.Client{Fingerprint: carol}, ByBatch: true}); len(ds) != 1 || ds[0].TLS != e.TLS {
 		t.Errorf("found %+v", ds)
 	}
 	mustClose(t, l)

@@ -159,7 +159,7 @@ func (w *world) unreachable(opts ...kgo.Opt) {
 func (w *world) principals() map[string]bool {
 	w.t.Helper()
 	out := map[string]bool{}
-	for d, err := range query.New(w.journal.Reader()).Query(w.t.Context(), query.Filter{Topic: "t"}) {
+	for d, err := range query.New(w.journal.Reader()).Query(w.t.Context(), query.Filter{Topics: []string{"t"}}) {
 		if err != nil {
 			w.t.Fatal(err)
 		}

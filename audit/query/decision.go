@@ -4,7 +4,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/guardlock/guardlock/audit"
 )
@@ -15,7 +18,7 @@ type State string
 // The states of a batch.
 const (
 	StateStored       State = "stored"        // the broker confirmed it
-	StateRefused      State = "refused"       // forwarded, but the broker answered an error
+	StateRefused      State = "refused"       // to be forwarded, but answered with an error
 	StateNotForwarded State = "not_forwarded" // the gateway refused it
 	StateUnknown      State = "unknown"       // forwarded, no answer known
 )
@@ -65,6 +68,17 @@ type BatchInfo struct {
 	mac        audit.MACID
 }
 
+// Error is the name of Kafka's error that the batch was answered with, or nothing.
+func (b *BatchInfo) Error() string {
+	if b.ErrorCode == 0 {
+		return ""
+	}
+	if known := kerr.TypedErrorForCode(b.ErrorCode); known != nil {
+		return known.Message
+	}
+	return "error " + strconv.Itoa(int(b.ErrorCode))
+}
+
 // CheckMAC reports whether evidence, the part of a batch that b.Evidence names,
 // is what was forwarded, under the audit key.
 func (b *BatchInfo) CheckMAC(key [32]byte, evidence []byte) bool {
@@ -102,10 +116,12 @@ func (d *Decision) control() controlJSON {
 		Revision:  c.Revision,
 		Steps:     c.Steps,
 	}
+
 	if c.Opening != (audit.Opening{}) {
 		j.Epoch = hex.EncodeToString(c.Opening.Epoch[:])
 		j.KeyID = hex.EncodeToString(c.Opening.KeyID[:])
 	}
+
 	return j
 }
 
@@ -132,28 +148,21 @@ type controlJSON struct {
 }
 
 type recordJSON struct {
-	ID        audit.DecisionID `json:"decision_id"`
-	Kind      audit.Kind       `json:"kind"`
-	Time      time.Time        `json:"time"`
-	Cluster   string           `json:"cluster"`
-	Topic     string           `json:"topic"`
-	Partition int32            `json:"partition"`
-	Offset    *int64           `json:"offset"`
-	Index     *int             `json:"index"`
-	Count     int              `json:"count"`
-	Outcome   string           `json:"outcome"`
-	Verdict   *audit.Verdict   `json:"verdict,omitempty"`
-	Reason    string           `json:"reason,omitempty"`
-	Module    *audit.ModuleRef `json:"module"`
-	Routed    *coordinateJSON  `json:"routed,omitempty"`
-	Principal string           `json:"principal"`
-	ClientID  string           `json:"client_id"`
-	Source    string           `json:"source"`
-	ConnID    uint64           `json:"connection"`
-	TLS       audit.TLS        `json:"tls,omitzero"`
-	Policy    string           `json:"policy_revision"`
-	Grant     audit.Digest     `json:"grant_digest"`
-	Batch     *batchJSON       `json:"batch"`
+	ID   audit.DecisionID `json:"decision_id"`
+	Kind audit.Kind       `json:"kind"`
+	Time time.Time        `json:"time"`
+	coordinateJSON
+	Index   *int             `json:"index"`
+	Count   int              `json:"count"`
+	Outcome string           `json:"outcome"`
+	Verdict *audit.Verdict   `json:"verdict,omitempty"`
+	Reason  string           `json:"reason,omitempty"`
+	Module  *audit.ModuleRef `json:"module"`
+	Routed  *coordinateJSON  `json:"routed,omitempty"`
+	callerJSON
+	Policy string       `json:"policy_revision"`
+	Grant  audit.Digest `json:"grant_digest"`
+	Batch  *batchJSON   `json:"batch"`
 }
 
 type coordinateJSON struct {
@@ -163,49 +172,63 @@ type coordinateJSON struct {
 	Offset    *int64 `json:"offset"`
 }
 
+func (c Coordinate) json() coordinateJSON {
+	return coordinateJSON{c.Cluster, c.Topic, c.Partition, orNull(c.Offset)}
+}
+
+type callerJSON struct {
+	Principal string    `json:"principal"`
+	ClientID  string    `json:"client_id"`
+	Source    string    `json:"source"`
+	ConnID    uint64    `json:"connection"`
+	TLS       audit.TLS `json:"tls,omitzero"`
+}
+
 type batchJSON struct {
-	Seq           uint64            `json:"seq"`
-	Records       int               `json:"records"`
-	Outcome       audit.Outcome     `json:"outcome"`
-	Reason        string            `json:"reason,omitempty"`
-	State         State             `json:"state"`
-	BaseOffset    *int64            `json:"base_offset"`
-	AppendTime    time.Time         `json:"append_time,omitzero"`
-	ErrorCode     int16             `json:"error_code"`
-	Recovered     bool              `json:"recovered"`
-	Modules       []audit.ModuleRef `json:"modules"`
-	Codec         string            `json:"codec"`
-	BytesIn       int               `json:"bytes_in"`
-	BytesOut      int               `json:"bytes_out"`
-	ProducerID    int64             `json:"producer_id"`
-	ProducerEpoch int16             `json:"producer_epoch"`
-	BaseSequence  int32             `json:"base_sequence"`
-	TopicID       string            `json:"topic_id,omitempty"`
-	MAC           string            `json:"mac,omitempty"`
-	Evidence      string            `json:"evidence,omitempty"`
+	Seq     uint64        `json:"seq"`
+	Records int           `json:"records"`
+	Outcome audit.Outcome `json:"outcome"`
+	Reason  string        `json:"reason,omitempty"`
+	State   State         `json:"state"`
+	placementJSON
+	Modules  []audit.ModuleRef `json:"modules"`
+	Codec    string            `json:"codec"`
+	BytesIn  int               `json:"bytes_in"`
+	BytesOut int               `json:"bytes_out"`
+	producerJSON
+	TopicID  string `json:"topic_id,omitempty"`
+	MAC      string `json:"mac,omitempty"`
+	Evidence string `json:"evidence,omitempty"`
+}
+
+type placementJSON struct {
+	BaseOffset *int64    `json:"base_offset"`
+	AppendTime time.Time `json:"append_time,omitzero"`
+	ErrorCode  int16     `json:"error_code"`
+	Error      string    `json:"error,omitempty"` // its name
+	Recovered  bool      `json:"recovered"`
+}
+
+type producerJSON struct {
+	ProducerID    int64 `json:"producer_id"`
+	ProducerEpoch int16 `json:"producer_epoch"`
+	BaseSequence  int32 `json:"base_sequence"`
 }
 
 func (d *Decision) record() recordJSON {
 	r := recordJSON{
-		ID:        d.ID,
-		Kind:      d.Kind,
-		Time:      d.Time,
-		Cluster:   d.Cluster,
-		Topic:     d.Topic,
-		Partition: d.Partition,
-		Offset:    orNull(d.Offset),
-		Count:     d.Count,
-		Outcome:   d.Outcome,
-		Reason:    d.Reason,
-		Module:    d.Module,
-		Principal: d.Principal,
-		ClientID:  d.ClientID,
-		Source:    d.Source,
-		ConnID:    d.ConnID,
-		TLS:       d.TLS,
-		Policy:    d.Batch.PolicyRevision,
-		Grant:     d.Batch.GrantDigest,
-		Batch:     d.Batch.json(),
+		ID:             d.ID,
+		Kind:           d.Kind,
+		Time:           d.Time,
+		coordinateJSON: d.Coordinate.json(),
+		Count:          d.Count,
+		Outcome:        d.Outcome,
+		Reason:         d.Reason,
+		Module:         d.Module,
+		callerJSON:     callerJSON{d.Principal, d.ClientID, d.Source, d.ConnID, d.TLS},
+		Policy:         d.Batch.PolicyRevision,
+		Grant:          d.Batch.GrantDigest,
+		Batch:          d.Batch.json(),
 	}
 
 	if d.Index >= 0 {
@@ -214,8 +237,10 @@ func (d *Decision) record() recordJSON {
 	}
 
 	if d.Routed != nil {
-		r.Routed = &coordinateJSON{d.Routed.Cluster, d.Routed.Topic, d.Routed.Partition, orNull(d.Routed.Offset)}
+		to := d.Routed.json()
+		r.Routed = &to
 	}
+
 	return r
 }
 
@@ -233,24 +258,20 @@ func (b *BatchInfo) json() *batchJSON {
 		Outcome:       b.Outcome,
 		Reason:        b.Reason,
 		State:         b.State,
-		BaseOffset:    orNull(b.BaseOffset),
-		AppendTime:    b.AppendTime,
-		ErrorCode:     b.ErrorCode,
-		Recovered:     b.Recovered,
+		placementJSON: placementJSON{orNull(b.BaseOffset), b.AppendTime, b.ErrorCode, b.Error(), b.Recovered},
 		Modules:       b.Modules,
 		Codec:         codecName(b.Codec),
 		BytesIn:       b.BytesIn,
 		BytesOut:      b.BytesOut,
-		ProducerID:    b.ProducerID,
-		ProducerEpoch: b.ProducerEpoch,
-		BaseSequence:  b.BaseSequence,
+		producerJSON:  producerJSON(b.Producer),
 	}
 
 	if b.TopicID != [16]byte{} {
 		j.TopicID = hex.EncodeToString(b.TopicID[:])
 	}
 	if b.HasMAC() {
-		j.MAC, j.Evidence = b.mac.String(), b.Evidence.String()
+		j.MAC = b.mac.String()
+		j.Evidence = b.Evidence.String()
 	}
 
 	return j

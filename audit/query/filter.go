@@ -9,37 +9,55 @@ import (
 	"time"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/internal/pattern"
 )
 
 // Filter chooses decisions. Its zero value chooses all; each field that is set
-// narrows the choice.
+// narrows the choice. Of a list one entry is enough.
 type Filter struct {
-	Cluster     string
-	Topic       string
-	Partition   *int32
-	Offset      *int64 // needs Topic and Partition, but no Cluster; finds routed records where they went, too
-	From, To    time.Time
-	Module      string // name, or digest as hex with or without "sha256:"
-	Principal   string
-	ClientID    string
+	Cluster    string
+	Topics     []string // names, or patterns in which '*' stands for any characters
+	Partition  *int32
+	Offset     *int64 // needs one topic's name and Partition, but no Cluster; finds routed records where they went, too
+	From, To   time.Time
+	Modules    []string // names, or digests as hex with or without "sha256:"
+	Client     Client
+	Outcomes   []string // of the record, or of the control entry
+	Reasons    []string
+	DecisionID string
+	Kinds      []audit.Kind
+	Limit      int  // rows; 0 is no limit
+	Reverse    bool // latest first
+	ByBatch    bool // one row for each batch instead of each record
+}
+
+// Client is who sent what is asked for. A control entry has no more of it than the
+// principal.
+type Client struct {
+	Principals  []string
+	IDs         []string
 	Source      netip.Prefix      // zero: from anywhere; IPv4 in IPv4 form
 	Fingerprint audit.Fingerprint // of the client's certificate; zero: with any or none
-	Outcome     string            // of the record, or of the control entry
-	Reason      string
-	DecisionID  string
-	Kinds       []audit.Kind
-	Limit       int  // rows; 0 is no limit
-	Reverse     bool // latest first
-	ByBatch     bool // one row for each batch instead of each record
+}
+
+// NotStored is the outcome of a record whose batch was to be forwarded and is stored
+// nowhere: the broker refused it, or something did after the decision was written.
+// What the gateway had decided stands in the verdict and in the batch's outcome.
+const NotStored = "not_stored"
+
+// Outcomes are all outcomes that a row can have: those of records, then those of
+// control entries.
+func Outcomes() []string {
+	return slices.Concat(audit.Outcomes(), []string{NotStored}, audit.ControlOutcomes())
 }
 
 // matcher is a compiled filter.
 type matcher struct {
-	f      Filter
-	digest audit.Digest
-	kinds  uint64
-	id     audit.DecisionID
-	hasID  bool
+	f       Filter
+	digests []audit.Digest // among f.Modules
+	kinds   uint64
+	id      audit.DecisionID
+	hasID   bool
 }
 
 func compile(f Filter) (*matcher, error) {
@@ -48,11 +66,13 @@ func compile(f Filter) (*matcher, error) {
 		m.kinds |= 1 << k
 	}
 
-	if f.Offset != nil && (f.Topic == "" || f.Partition == nil) {
-		return nil, fmt.Errorf("compiling filter: an offset needs a topic and a partition")
+	if f.Offset != nil && (len(f.Topics) != 1 || strings.Contains(f.Topics[0], "*") || f.Partition == nil) {
+		return nil, fmt.Errorf("compiling filter: an offset needs the name of one topic and a partition")
 	}
-	if b, err := hex.DecodeString(strings.TrimPrefix(f.Module, "sha256:")); err == nil && len(b) == len(m.digest) {
-		m.digest = audit.Digest(b)
+	for _, module := range f.Modules {
+		if d, ok := digestOf(module); ok {
+			m.digests = append(m.digests, d)
+		}
 	}
 
 	if f.DecisionID != "" {
@@ -67,16 +87,37 @@ func compile(f Filter) (*matcher, error) {
 	return m, nil
 }
 
+// digestOf reads a module that is asked for by its digest.
+func digestOf(module string) (d audit.Digest, ok bool) {
+	b, err := hex.DecodeString(strings.TrimPrefix(module, "sha256:"))
+	if err != nil || len(b) != len(d) {
+		return d, false
+	}
+
+	d = audit.Digest(b)
+	return d, d != audit.Digest{} // zero is that of no module
+}
+
+// among reports whether a value is one of those asked for; none are asked for if
+// any will do.
+func among(asked []string, value string) bool {
+	return len(asked) == 0 || slices.Contains(asked, value)
+}
+
 // from reports whether a host, as entries hold it, is of the source asked for.
 func (m *matcher) from(host string) bool {
-	if !m.f.Source.IsValid() {
+	if !m.f.Client.Source.IsValid() {
 		return true
 	}
 	a, err := netip.ParseAddr(host)
-	return err == nil && m.f.Source.Contains(a.Unmap().WithZone(""))
+	return err == nil && m.f.Client.Source.Contains(a.Unmap().WithZone(""))
 }
 
 func (m *matcher) kind(k audit.Kind) bool { return m.kinds == 0 || m.kinds>>k&1 == 1 }
+
+func (m *matcher) topic(name string) bool {
+	return len(m.f.Topics) == 0 || pattern.Any(m.f.Topics, name)
+}
 
 // segment reports whether a finished segment may hold a match.
 func (m *matcher) segment(s *audit.Summary) bool {
@@ -86,14 +127,23 @@ func (m *matcher) segment(s *audit.Summary) bool {
 		!f.From.IsZero() && s.MaxTime < f.From.UnixMicro(),
 		!f.To.IsZero() && s.MinTime >= f.To.UnixMicro(),
 		f.Cluster != "" && !s.Has(audit.RoleCluster, f.Cluster),
-		f.Topic != "" && !s.Has(audit.RoleTopic, f.Topic),
-		f.Principal != "" && !s.Has(audit.RolePrincipal, f.Principal),
-		f.ClientID != "" && !s.Has(audit.RoleClient, f.ClientID),
-		f.Source.IsValid() && !s.Any(audit.RoleSource, m.from),
-		f.Fingerprint != audit.Fingerprint{} && !s.Has(audit.RoleFingerprint, string(f.Fingerprint[:])),
-		f.Reason != "" && f.Reason != audit.ReasonOtherRecord && !s.Has(audit.RoleReason, f.Reason),
-		f.Module != "" && !m.segmentModule(s),
-		f.Outcome != "" && !m.segmentOutcome(s):
+		len(f.Topics) > 0 && !s.Any(audit.RoleTopic, m.topic),
+		len(f.Modules) > 0 && !m.segmentModule(s),
+		len(f.Outcomes) > 0 && !slices.ContainsFunc(f.Outcomes, func(o string) bool { return segmentOutcome(s, o) }),
+		len(f.Reasons) > 0 && !slices.ContainsFunc(f.Reasons, func(r string) bool { return r == audit.ReasonOtherRecord || s.Has(audit.RoleReason, r) }):
+		return false
+	}
+
+	return m.segmentClient(s)
+}
+
+func (m *matcher) segmentClient(s *audit.Summary) bool {
+	c := &m.f.Client
+	switch {
+	case len(c.Principals) > 0 && !s.Any(audit.RolePrincipal, func(have string) bool { return among(c.Principals, have) }),
+		len(c.IDs) > 0 && !s.Any(audit.RoleClient, func(have string) bool { return among(c.IDs, have) }),
+		c.Source.IsValid() && !s.Any(audit.RoleSource, m.from),
+		c.Fingerprint != audit.Fingerprint{} && !s.Has(audit.RoleFingerprint, string(c.Fingerprint[:])):
 		return false
 	}
 
@@ -101,12 +151,20 @@ func (m *matcher) segment(s *audit.Summary) bool {
 }
 
 func (m *matcher) segmentModule(s *audit.Summary) bool {
-	return s.Has(audit.RoleModule, m.f.Module) || m.digest != audit.Digest{} && s.Has(audit.RoleDigest, string(m.digest[:]))
+	return s.Any(audit.RoleModule, func(have string) bool { return among(m.f.Modules, have) }) ||
+		slices.ContainsFunc(m.digests, func(d audit.Digest) bool { return s.Has(audit.RoleDigest, string(d[:])) })
 }
 
-func (m *matcher) segmentOutcome(s *audit.Summary) bool {
-	i := slices.Index(audit.OutcomeNames[:], m.f.Outcome)
-	return i >= 0 && s.Outcomes>>i&1 == 1 || s.Has(audit.RoleOutcome, m.f.Outcome)
+// segmentOutcome reports whether a segment may hold an outcome. What is not
+// stored was to be forwarded; the error may be in a later segment.
+func segmentOutcome(s *audit.Summary, outcome string) bool {
+	for i, name := range audit.OutcomeNames {
+		asked := name == outcome || outcome == NotStored && audit.Outcome(i).Forwards()
+		if asked && s.Outcomes>>i&1 == 1 {
+			return true
+		}
+	}
+	return s.Has(audit.RoleOutcome, outcome)
 }
 
 func (m *matcher) time(t time.Time) bool {
@@ -114,7 +172,7 @@ func (m *matcher) time(t time.Time) bool {
 }
 
 func (m *matcher) module(ref *audit.ModuleRef) bool {
-	return m.f.Module == "" || ref.Name == m.f.Module || m.digest != audit.Digest{} && ref.Digest == m.digest
+	return among(m.f.Modules, ref.Name) || slices.Contains(m.digests, ref.Digest)
 }
 
 // batch matches what the records of a batch share.
@@ -122,15 +180,15 @@ func (m *matcher) batch(e *audit.BatchEntry) bool {
 	f := &m.f
 	return m.kind(audit.KindBatch) && m.time(e.Time) &&
 		(f.Cluster == "" || f.Cluster == e.Cluster) &&
-		(f.Topic == "" || f.Topic == e.Topic || f.Offset != nil) &&
+		(f.Offset != nil || m.topic(e.Topic)) &&
 		(f.Partition == nil || *f.Partition == e.Partition || f.Offset != nil) &&
 		m.caller(&e.Caller) &&
-		(f.Module == "" || slices.ContainsFunc(e.Modules, func(r audit.ModuleRef) bool { return m.module(&r) }))
+		(len(f.Modules) == 0 || slices.ContainsFunc(e.Modules, func(r audit.ModuleRef) bool { return m.module(&r) }))
 }
 
 func (m *matcher) caller(c *audit.Caller) bool {
-	f := &m.f
-	return (f.Principal == "" || f.Principal == c.Principal) && (f.ClientID == "" || f.ClientID == c.ClientID) &&
+	f := &m.f.Client
+	return among(f.Principals, c.Principal) && among(f.IDs, c.ClientID) &&
 		m.from(c.Source) && (f.Fingerprint == audit.Fingerprint{} || f.Fingerprint == c.TLS.Fingerprint)
 }
 
@@ -138,16 +196,15 @@ func (m *matcher) caller(c *audit.Caller) bool {
 // for one leaves it out.
 func (m *matcher) control(c *audit.ControlEntry) bool {
 	f := &m.f
-	return m.kind(c.Kind) && m.time(c.Time) && f.Cluster == "" && f.Topic == "" && f.Partition == nil && f.Offset == nil &&
-		f.ClientID == "" && !f.Source.IsValid() && f.Fingerprint == audit.Fingerprint{} &&
-		(f.Principal == "" || f.Principal == c.Principal) &&
-		(f.Outcome == "" || f.Outcome == c.Outcome) &&
-		(f.Reason == "" || f.Reason == c.Reason) && m.module(&c.Module)
+	placed := f.Cluster != "" || len(f.Topics) > 0 || f.Partition != nil || f.Offset != nil
+	connected := len(f.Client.IDs) > 0 || f.Client.Source.IsValid() || f.Client.Fingerprint != audit.Fingerprint{}
+	return m.kind(c.Kind) && m.time(c.Time) && !placed && !connected &&
+		among(f.Client.Principals, c.Principal) &&
+		among(f.Outcomes, c.Outcome) &&
+		among(f.Reasons, c.Reason) && m.module(&c.Module)
 }
 
 // ruled matches what became of a record.
 func (m *matcher) ruled(t *audit.RuledOutcome) bool {
-	f := &m.f
-	return (f.Outcome == "" || f.Outcome == t.Outcome) && (f.Reason == "" || f.Reason == t.Reason) &&
-		(f.Module == "" || t.Module == nil || m.module(t.Module))
+	return among(m.f.Outcomes, t.Outcome) && among(m.f.Reasons, t.Reason) && (t.Module == nil || m.module(t.Module))
 }

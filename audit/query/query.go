@@ -101,7 +101,7 @@ func (r *Reader) byCoordinate(m *matcher, yield func(Decision) bool) error {
 		return err
 	}
 
-	found, err := r.Covering(segs, audit.Coord{Cluster: m.f.Cluster, Topic: m.f.Topic, Partition: *m.f.Partition}, *m.f.Offset)
+	found, err := r.Covering(segs, audit.Coord{Cluster: m.f.Cluster, Topic: m.f.Topics[0], Partition: *m.f.Partition}, *m.f.Offset)
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (t *Totals) item(m *matcher, it *audit.Item) {
 		counts[0] = int64(e.Decisions())
 	}
 	before := t.Decisions
-	for i, f := range e.RuledOutcomes() {
+	for i, f := range ruledOutcomes(it, e) {
 		if counts[i] > 0 && m.ruled(&f) {
 			t.add(e.Cluster, e.Topic, &f, counts[i])
 		}

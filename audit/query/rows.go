@@ -25,12 +25,12 @@ func (m *matcher) rows(it *audit.Item, yield func(Decision) bool) bool {
 		})
 	}
 
-	if !m.batch(it.Batch) || !m.anyOutcome(it.Batch) {
+	if !m.batch(it.Batch) || !m.anyOutcome(it) {
 		return true
 	}
 	e := it.Batch.Clone()
 	b := batchRows{it: it, e: e, info: infoOf(it, e)}
-	spans := e.Spans(e.RuledOutcomes())
+	spans := e.Spans(ruledOutcomes(it, e))
 
 	if m.f.ByBatch || e.RefusedWhole() && !(m.hasID && m.id.Index >= 0) {
 		return b.whole(m, spans, yield)
@@ -39,17 +39,42 @@ func (m *matcher) rows(it *audit.Item, yield func(Decision) bool) bool {
 }
 
 // anyOutcome reports whether any record of the batch matches.
-func (m *matcher) anyOutcome(e *audit.BatchEntry) bool {
-	if m.f.Outcome == "" && m.f.Reason == "" && m.f.Module == "" {
+func (m *matcher) anyOutcome(it *audit.Item) bool {
+	if len(m.f.Outcomes) == 0 && len(m.f.Reasons) == 0 && len(m.f.Modules) == 0 {
 		return true
 	}
-	for _, f := range e.RuledOutcomes() {
+	for _, f := range ruledOutcomes(it, it.Batch) {
 		if m.ruled(&f) {
 			return true
 		}
 	}
 
 	return false
+}
+
+// ruledOutcomes are what became of a batch's records, with the answer to the batch
+// where that is known. A routed record is where it went even if its batch is not
+// stored: copies go first.
+func ruledOutcomes(it *audit.Item, e *audit.BatchEntry) []audit.RuledOutcome {
+	all := e.RuledOutcomes()
+	if !e.Outcome.Forwards() {
+		return all
+	}
+	if b, ok := it.Bound(""); !ok || b.ErrorCode == 0 {
+		return all
+	}
+
+	for i := range all {
+		if all[i].Verdict == audit.Routed {
+			if bound, ok := it.Bound(all[i].Route); ok && bound.ErrorCode == 0 {
+				continue
+			}
+		}
+
+		all[i].Outcome = NotStored
+	}
+
+	return all
 }
 
 // infoOf gathers what the rows of a batch share.
@@ -136,7 +161,13 @@ func (b *batchRows) whole(m *matcher, all []audit.Span, yield func(Decision) boo
 		return true
 	}
 	d := b.row(best)
-	d.Count, d.Outcome, d.Offset = n, b.e.Outcome.String(), b.info.BaseOffset
+	d.Count = n
+	d.Offset = b.info.BaseOffset
+	d.Outcome = b.e.Outcome.String()
+
+	if b.info.State == StateRefused {
+		d.Outcome = NotStored
+	}
 
 	if b.e.Reason != "" {
 		d.Reason = b.e.Reason
@@ -196,7 +227,13 @@ func (b *batchRows) record(s *audit.Span, n int) Decision {
 // routed says where a routed record went, always in the same cluster. Its place among the records of the
 // same route is its place in their batch.
 func (b *batchRows) routed(s *audit.Span, n int) *Coordinate {
-	to := &Coordinate{Cluster: b.e.Cluster, Topic: s.Ruled.Route, Partition: -1, Offset: -1}
+	to := &Coordinate{
+		Cluster:   b.e.Cluster,
+		Topic:     s.Ruled.Route,
+		Partition: -1,
+		Offset:    -1,
+	}
+
 	bound, ok := b.it.Bound(s.Ruled.Route)
 	if !ok {
 		return to

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/exit"
@@ -66,6 +68,28 @@ func writeClustersLog(dir string) error {
 		if err := appendBatch(l, e, 40); err != nil {
 			return err
 		}
+	}
+
+	return l.Close()
+}
+
+// writeNotStoredLog makes a closed log of two batches that were to pass, of which
+// the broker stored one.
+func writeNotStoredLog(dir string) error {
+	l, err := openTestLog(dir)
+	if err != nil {
+		return err
+	}
+
+	for _, p := range []audit.Placement{{BaseOffset: 100}, {BaseOffset: -1, ErrorCode: kerr.NotEnoughReplicas.Code}} {
+		e := testBatch(auditStart, audit.OutcomePassed)
+		e.Add(audit.Ruling{}, 4)
+
+		ticket := l.Append(e, []byte("batch"))
+		if err := ticket.Wait(context.Background()); err != nil {
+			return err
+		}
+		l.Place(ticket.Seq(), p)
 	}
 
 	return l.Close()

@@ -144,7 +144,7 @@ func TestEachClusterOfAConfigurationIsServedByItself(t *testing.T) {
 	partition := int32(0)
 	offset := int64(0)
 	var found []string
-	for d, err := range r.Query(t.Context(), query.Filter{Topic: "payments", Partition: &partition, Offset: &offset}) {
+	for d, err := range r.Query(t.Context(), query.Filter{Topics: []string{"payments"}, Partition: &partition, Offset: &offset}) {
 		if err != nil {
 			t.Fatal(err)
 		}

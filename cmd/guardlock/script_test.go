@@ -36,11 +36,12 @@ func TestScripts(t *testing.T) {
 			if err := os.CopyFS(filepath.Join(env.WorkDir, "modules"), os.DirFS("../../transforms/modules")); err != nil {
 				return err
 			}
-			if err := writeAuditLog(filepath.Join(env.WorkDir, "data", "audit")); err != nil {
-				return err
-			}
-			if err := writeClustersLog(filepath.Join(env.WorkDir, "two-clusters")); err != nil {
-				return err
+			for dir, write := range map[string]func(string) error{
+				"data/audit": writeAuditLog, "two-clusters": writeClustersLog, "not-stored": writeNotStoredLog,
+			} {
+				if err := write(filepath.Join(env.WorkDir, dir)); err != nil {
+					return err
+				}
 			}
 
 			broker, err := startBroker()

@@ -130,7 +130,7 @@ func serveRefusesEach(t *testing.T, d *deployment) {
 		if err := send(t, c, r.name, 0, "a")[0]; err == nil || !strings.Contains(err.Error(), "POLICY_VIOLATION") {
 			t.Errorf("producing to the topic of %s: %v", r.name, err)
 		}
-		found := decisions(t, d.audit(), query.Filter{Kinds: []audit.Kind{audit.KindAdmission}, Module: r.name})
+		found := decisions(t, d.audit(), query.Filter{Kinds: []audit.Kind{audit.KindAdmission}, Modules: []string{r.name}})
 		if len(found) == 0 || found[0].Outcome != "denied" || found[0].Reason != r.code {
 			t.Errorf("the log says of the admission of %s: %+v", r.name, found)
 		}
@@ -152,7 +152,7 @@ func TestExponentialCallsAreInterrupted(t *testing.T) {
 	}
 
 	mustSend(t, c, "other", 0, "a") // the gateway goes on
-	if found := decisions(t, d.audit(), query.Filter{Topic: "in", Outcome: "timeout"}); len(found) == 0 {
+	if found := decisions(t, d.audit(), query.Filter{Topics: []string{"in"}, Outcomes: []string{"timeout"}}); len(found) == 0 {
 		t.Error("the log does not say that the module timed out")
 	}
 	gateway.terminate()
@@ -177,7 +177,7 @@ func TestRevokedModuleStopsOnEveryTopicWithinASecond(t *testing.T) {
 		t.Errorf("the module ran for %s after its revocation", took)
 	}
 	eventually(t, "the log has the revocation, and its refusal for each topic", func() bool {
-		found := decisions(t, d.audit(), query.Filter{Kinds: []audit.Kind{audit.KindAdmission}, Reason: "revoked"})
+		found := decisions(t, d.audit(), query.Filter{Kinds: []audit.Kind{audit.KindAdmission}, Reasons: []string{"revoked"}})
 		return slices.ContainsFunc(found, func(d query.Decision) bool { return d.Control.Subject == "*" }) && len(found) == 3
 	})
 

@@ -20,7 +20,7 @@ func TestShowOfARecordNamesWhoLetItsModuleRun(t *testing.T) {
 	mustSend(t, c, "good", 0, "a")
 	gateway.terminate()
 
-	rows := decisions(t, d.audit(), query.Filter{Topic: "good", Kinds: []audit.Kind{audit.KindBatch}})
+	rows := decisions(t, d.audit(), query.Filter{Topics: []string{"good"}, Kinds: []audit.Kind{audit.KindBatch}})
 	if len(rows) != 1 {
 		t.Fatalf("%d decisions", len(rows))
 	}

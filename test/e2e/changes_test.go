@@ -138,7 +138,7 @@ func TestConsumerGroupGoesOnThroughARebalance(t *testing.T) {
 	if later := consume(t, second, 1); later[0] != "after" {
 		t.Errorf("the second member read %q, not what came after", later)
 	}
-	if len(got) != 4 || len(decisions(t, w.logDir, query.Filter{Topic: "in"})) != 6 {
+	if len(got) != 4 || len(decisions(t, w.logDir, query.Filter{Topics: []string{"in"}})) != 6 {
 		t.Errorf("the first member read %q", got)
 	}
 }

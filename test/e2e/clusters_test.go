@@ -54,14 +54,14 @@ func (w *twoClusters) outcomes(topic string, offset int64, n int) map[string]str
 	partition := int32(0)
 	var found []query.Decision
 	eventually(w.t, "the log names the stored records", func() bool {
-		found = decisions(w.t, w.logDir, query.Filter{Topic: topic, Partition: &partition, Offset: &offset})
+		found = decisions(w.t, w.logDir, query.Filter{Topics: []string{topic}, Partition: &partition, Offset: &offset})
 		return len(found) >= n
 	})
 
 	out := map[string]string{}
 	for _, d := range found {
 		out[d.Cluster] = d.Outcome
-		alone := decisions(w.t, w.logDir, query.Filter{Cluster: d.Cluster, Topic: topic, Partition: &partition, Offset: &offset})
+		alone := decisions(w.t, w.logDir, query.Filter{Cluster: d.Cluster, Topics: []string{topic}, Partition: &partition, Offset: &offset})
 		if len(found) != n || len(alone) != 1 || alone[0].ID != d.ID {
 			w.t.Errorf("%s/0@%d has %d decisions, %d of them in %s", topic, offset, len(found), len(alone), d.Cluster)
 		}

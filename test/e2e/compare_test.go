@@ -40,7 +40,7 @@ func TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne(t *testing.T) {
 
 	compare := func(topic string, more ...string) (string, int) {
 		t.Helper()
-		ds := decisions(t, d.audit(), query.Filter{Topic: topic, ByBatch: true})
+		ds := decisions(t, d.audit(), query.Filter{Topics: []string{topic}, ByBatch: true})
 		if len(ds) != 1 {
 			t.Fatalf("%d decisions about %s", len(ds), topic)
 		}
@@ -86,7 +86,7 @@ func TestCompareSeesThePlaceholdersOfDroppedRecords(t *testing.T) {
 	mustSend(t, client(t, w.addr(), kgo.ProducerLinger(time.Second)), "in", 0, "a", "drop", "b")
 	var ds []query.Decision
 	eventually(t, "the answer is in the log", func() bool {
-		ds = decisions(t, w.logDir, query.Filter{Topic: "in", ByBatch: true})
+		ds = decisions(t, w.logDir, query.Filter{Topics: []string{"in"}, ByBatch: true})
 		return len(ds) == 1 && ds[0].Batch.State == query.StateStored
 	})
 

@@ -105,7 +105,7 @@ func TestBindingsTellClientsWithACertificateFromOthers(t *testing.T) {
 		}
 	}
 
-	found := decisions(t, w.logDir, query.Filter{Fingerprint: fingerprint(cert), Source: netip.MustParsePrefix("127.0.0.1/32"), ClientID: "e2e"})
+	found := decisions(t, w.logDir, query.Filter{Client: query.Client{Fingerprint: fingerprint(cert), Source: netip.MustParsePrefix("127.0.0.1/32"), IDs: []string{"e2e"}}})
 	if len(found) != 1 || found[0].Offset != 0 || found[0].Principal != "User:CN=alice" {
 		t.Errorf("by its certificate: %+v", found)
 	}

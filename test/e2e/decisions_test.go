@@ -35,7 +35,7 @@ func decisionAt(t *testing.T, dir, topic string, partition int32, offset int64) 
 	t.Helper()
 	var found []query.Decision
 	eventually(t, "the log names a stored record", func() bool {
-		found = decisions(t, dir, query.Filter{Topic: topic, Partition: &partition, Offset: &offset})
+		found = decisions(t, dir, query.Filter{Topics: []string{topic}, Partition: &partition, Offset: &offset})
 		return len(found) > 0
 	})
 

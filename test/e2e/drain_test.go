@@ -178,7 +178,7 @@ func everyRecordHasADecisionIn(t *testing.T, ds []*deployment, topic string, sto
 		known := map[int64]bool{}
 		eventually(t, "every stored record has its decision", func() bool {
 			for _, d := range ds {
-				for _, got := range decisions(t, d.audit(), query.Filter{Topic: topic, Partition: &partition}) {
+				for _, got := range decisions(t, d.audit(), query.Filter{Topics: []string{topic}, Partition: &partition}) {
 					known[got.Offset] = true
 				}
 			}

@@ -136,7 +136,7 @@ func TestRecordOfAClientThatVanishedIsBound(t *testing.T) {
 	c := dial(t, w.addr())
 	c.send(produceOf(-1, part{"in", 0, batchOf(nobody, "a")}))
 	c.Conn.(*net.TCPConn).SetLinger(0)
-	eventually(t, "the decision is made", func() bool { return len(decisions(t, w.logDir, query.Filter{Topic: "in"})) == 1 })
+	eventually(t, "the decision is made", func() bool { return len(decisions(t, w.logDir, query.Filter{Topics: []string{"in"}})) == 1 })
 	c.Close()
 	w.decided("in", 0, 0, "passed", "")
 }

@@ -73,7 +73,7 @@ func TestKilledEmbeddedBrokerLosesNoAcknowledgedRecord(t *testing.T) {
 func (d *deployment) everyRecordHasItsDecision(topic string) map[int32][]entry {
 	d.t.Helper()
 	eventually(d.t, "every decision knows what became of its batch", func() bool {
-		for _, b := range decisions(d.t, d.audit(), query.Filter{Topic: topic, ByBatch: true}) {
+		for _, b := range decisions(d.t, d.audit(), query.Filter{Topics: []string{topic}, ByBatch: true}) {
 			if b.Batch.State == query.StateUnknown {
 				return false
 			}
@@ -116,7 +116,7 @@ func (d *deployment) ask(r *query.Reader, topic string, partition int32, e entry
 		want = "modified"
 	}
 
-	for found, err := range r.Query(context.WithoutCancel(d.t.Context()), query.Filter{Topic: topic, Partition: &partition, Offset: &e.offset}) {
+	for found, err := range r.Query(context.WithoutCancel(d.t.Context()), query.Filter{Topics: []string{topic}, Partition: &partition, Offset: &e.offset}) {
 		if err != nil {
 			d.t.Fatal(err)
 		}

@@ -96,7 +96,7 @@ func TestDroppedRecordsOfAPlainProducerAreTakenOut(t *testing.T) {
 	w.taken(w.produce(dial(t, w.addr()), "in", "a", "drop", "b"), 0)
 	equal(t, "stored", values(w.stored("in", 0)), []string{"a", "b"})
 	w.decided("in", 0, 1, "passed", "") // the third of the batch
-	if d := decisions(t, w.logDir, query.Filter{Outcome: "dropped"}); len(d) != 1 || d[0].Reason != "judge.drop" || d[0].Index != 1 {
+	if d := decisions(t, w.logDir, query.Filter{Outcomes: []string{"dropped"}}); len(d) != 1 || d[0].Reason != "judge.drop" || d[0].Index != 1 {
 		t.Errorf("the log says of the dropped record: %+v", d)
 	}
 }
@@ -182,7 +182,7 @@ func TestBatchOfOnlyDroppedRecordsIsAcknowledged(t *testing.T) {
 	if got := readAll(t, w.addr(), "in", 0); len(got) != 0 {
 		t.Errorf("a consumer sees %q", values(got))
 	}
-	if d := decisions(t, w.logDir, query.Filter{Topic: "in", ByBatch: true}); len(d) != 1 || d[0].Outcome != "dropped" {
+	if d := decisions(t, w.logDir, query.Filter{Topics: []string{"in"}, ByBatch: true}); len(d) != 1 || d[0].Outcome != "dropped" {
 		t.Errorf("the log says: %+v", d)
 	}
 }
@@ -294,7 +294,7 @@ func TestMalformedBatchesAreRefusedAndRecorded(t *testing.T) {
 	}
 
 	w.holdsNothing("in")
-	if got := decisions(t, w.logDir, query.Filter{Outcome: "invalid", ByBatch: true}); len(got) != 4 {
+	if got := decisions(t, w.logDir, query.Filter{Outcomes: []string{"invalid"}, ByBatch: true}); len(got) != 4 {
 		t.Errorf("the log has %d refusals of malformed batches, want 4", len(got))
 	}
 }

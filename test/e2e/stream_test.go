@@ -129,7 +129,7 @@ func TestRequestBehindOnesThatPassByIsDecided(t *testing.T) {
 		}
 	}
 
-	if got := decisions(t, w.logDir, query.Filter{Topic: "in", ByBatch: true}); len(got) != 2*rounds {
+	if got := decisions(t, w.logDir, query.Filter{Topics: []string{"in"}, ByBatch: true}); len(got) != 2*rounds {
 		t.Errorf("%d decisions, want %d", len(got), 2*rounds)
 	}
 	if got := len(w.stored("in", 0)); got != rounds {

@@ -103,7 +103,7 @@ func TestBatchThatTheBrokerNeverStoredIsSettled(t *testing.T) {
 	}
 
 	eventually(t, "the decision is settled", func() bool {
-		d := decisions(t, w.logDir, query.Filter{Topic: "in", ByBatch: true})
+		d := decisions(t, w.logDir, query.Filter{Topics: []string{"in"}, ByBatch: true})
 		return len(d) == 1 && d[0].Batch.State == query.StateRefused
 	})
 
@@ -128,13 +128,13 @@ func TestRetryOfAPlainProducerKeepsItsOffsetFromTheLostAttempt(t *testing.T) {
 	}
 	w.taken(results(dial(t, w.addr()).request(again))[0], 0)
 	eventually(t, "the lost attempt is settled", func() bool {
-		d := decisions(t, w.logDir, query.Filter{Topic: "in", ByBatch: true})
+		d := decisions(t, w.logDir, query.Filter{Topics: []string{"in"}, ByBatch: true})
 		return len(d) == 2 && d[0].Batch.State == query.StateRefused
 	})
 
 	partition := int32(0)
 	offset := int64(0)
-	if there := decisions(t, w.logDir, query.Filter{Topic: "in", Partition: &partition, Offset: &offset}); len(there) != 1 || there[0].Batch.Recovered {
+	if there := decisions(t, w.logDir, query.Filter{Topics: []string{"in"}, Partition: &partition, Offset: &offset}); len(there) != 1 || there[0].Batch.Recovered {
 		t.Errorf("at the offset stand %d decisions: %+v", len(there), there)
 	}
 }

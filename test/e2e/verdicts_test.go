@@ -190,7 +190,7 @@ func (d *deployment) served() map[string]string {
 	serve(d.t, d).terminate()
 	codes := map[string]string{}
 	for _, v := range variants() {
-		found := decisions(d.t, d.audit(), query.Filter{Kinds: []audit.Kind{audit.KindAdmission}, Module: v.name})
+		found := decisions(d.t, d.audit(), query.Filter{Kinds: []audit.Kind{audit.KindAdmission}, Modules: []string{v.name}})
 		if len(found) != 1 || (found[0].Outcome == "allowed") != (found[0].Reason == "") {
 			d.t.Fatalf("the log says of the admission of %s: %+v", v.name, found)
 		}

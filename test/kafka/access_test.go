@@ -54,7 +54,7 @@ func service(t *testing.T, mechanism string) string {
 func principalOf(t *testing.T, g *gateway, topic string) string {
 	t.Helper()
 	var all []string
-	for _, d := range g.decisions(t, query.Filter{Topic: topic}) {
+	for _, d := range g.decisions(t, query.Filter{Topics: []string{topic}}) {
 		all = append(all, d.Principal+" "+d.Outcome)
 	}
 	slices.Sort(all)

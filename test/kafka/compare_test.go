@@ -29,11 +29,11 @@ func TestStoredBatchesAreTheDecidedOnes(t *testing.T) {
 				send(t, through(shared).client(t, kgo.ProducerBatchCompression(kgo.Lz4Compression())), records(to, 0, values...)...)
 				send(t, through(shared).client(t, kgo.DisableIdempotentWrite()), records(to, 0, values...)...)
 				eventually(t, "the fate of every batch is known", func() bool {
-					return unresolved(shared.decisions(t, query.Filter{Topic: to, ByBatch: true})) == 0
+					return unresolved(shared.decisions(t, query.Filter{Topics: []string{to}, ByBatch: true})) == 0
 				})
 
 				compared := map[string]int{}
-				for _, d := range shared.decisions(t, query.Filter{Topic: to, ByBatch: true}) {
+				for _, d := range shared.decisions(t, query.Filter{Topics: []string{to}, ByBatch: true}) {
 					if d.Batch.State != query.StateStored {
 						continue
 					}

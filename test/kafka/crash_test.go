@@ -30,7 +30,7 @@ func TestACrashLeavesNoDecisionOpen(t *testing.T) {
 
 	open := map[string]int{}
 	for _, l := range []*load{stands, gone, again} {
-		open[l.topic] = unresolved(g.decisions(t, query.Filter{Topic: l.topic, ByBatch: true}))
+		open[l.topic] = unresolved(g.decisions(t, query.Filter{Topics: []string{l.topic}, ByBatch: true}))
 	}
 
 	t.Logf("open when killed: %v", open)
@@ -50,7 +50,7 @@ func TestACrashLeavesNoDecisionOpen(t *testing.T) {
 
 	for _, l := range []*load{gone, again} {
 		eventually(t, "nothing of "+l.topic+" is open", func() bool {
-			return unresolved(g.decisions(t, query.Filter{Topic: l.topic, ByBatch: true})) == 0
+			return unresolved(g.decisions(t, query.Filter{Topics: []string{l.topic}, ByBatch: true})) == 0
 		})
 	}
 }

@@ -307,13 +307,13 @@ func everyRecordIsDecided(t *testing.T, topic string, gateways ...*gateway) {
 	t.Helper()
 	for _, g := range gateways {
 		eventually(t, "the fate of every batch of "+topic+" is known", func() bool {
-			return unresolved(g.decisions(t, query.Filter{Topic: topic, ByBatch: true})) == 0
+			return unresolved(g.decisions(t, query.Filter{Topics: []string{topic}, ByBatch: true})) == 0
 		})
 	}
 
 	count := map[position]int{}
 	for _, g := range gateways {
-		for _, d := range g.decisions(t, query.Filter{Topic: topic}) {
+		for _, d := range g.decisions(t, query.Filter{Topics: []string{topic}}) {
 			if d.Offset >= 0 && d.Batch.State == query.StateStored {
 				for i := range int64(max(d.Count, 1)) {
 					count[position{d.Partition, d.Offset + i}]++

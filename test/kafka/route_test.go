@@ -87,7 +87,7 @@ func TestRoutedRecordsAreInTheQuarantine(t *testing.T) {
 				}
 			}
 
-			decided := shared.decisions(t, query.Filter{Topic: to, Outcome: "routed"})
+			decided := shared.decisions(t, query.Filter{Topics: []string{to}, Outcomes: []string{"routed"}})
 			for i, d := range decided {
 				if i >= len(copies) || d.Routed == nil || d.Routed.Topic != quarantine || d.Routed.Partition != copies[i].Partition || d.Routed.Offset != copies[i].Offset {
 					t.Errorf("the log says that a record went to %+v", d.Routed)
@@ -197,7 +197,7 @@ func TestTransactionsRouteNothing(t *testing.T) {
 	}
 
 	why := map[string]bool{}
-	for _, d := range shared.decisions(t, query.Filter{Topic: to, Outcome: "rejected"}) {
+	for _, d := range shared.decisions(t, query.Filter{Topics: []string{to}, Outcomes: []string{"rejected"}}) {
 		why[d.Reason] = true
 	}
 

@@ -15,12 +15,11 @@ import (
 // module only, with the same grant.
 func admissionOf(ctx context.Context, r *query.Reader, d query.Decision, m audit.ModuleRef) (query.Decision, bool, error) {
 	f := query.Filter{
-		Kinds:   []audit.Kind{audit.KindAdmission},
-		Module:  m.Digest.String(),
-		Outcome: "allowed",
-		To:      d.Time,
-		Reverse: true,
-	}
+		Kinds:    []audit.Kind{audit.KindAdmission},
+		Modules:  []string{m.Digest.String()},
+		Outcomes: []string{"allowed"},
+		To:       d.Time,
+		Reverse:  true}
 	for found, err := range r.Query(ctx, f) {
 		if err != nil {
 			return query.Decision{}, false, err

@@ -25,7 +25,7 @@ These commands read the log's files. They change nothing and can run beside a
 gateway that is writing. Only compare needs a key, and a broker.`
 
 func NewCommand() *cobra.Command {
-	return cli.NewGroup("audit", "Look into the log of decisions", auditHelp,
+	group := cli.NewGroup("audit", "Look into the log of decisions", auditHelp,
 		newAuditQueryCommand(),
 		newAuditShowCommand(),
 		newAuditTailCommand(),
@@ -33,6 +33,11 @@ func NewCommand() *cobra.Command {
 		newAuditVerifyCommand(),
 		newAuditCompareCommand(),
 	)
+
+	for _, cmd := range group.Commands() {
+		cli.Once(cmd)
+	}
+	return group
 }
 
 const defaultAuditDir = "data/audit"

@@ -1,7 +1,10 @@
 package decisions
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,52 +19,61 @@ import (
 
 // auditFilterFlags choose decisions; they are shared by query, tail and summary.
 type auditFilterFlags struct {
-	dir       string
-	cluster   string
-	topic     string
-	partition int32
-	offset    int64
-	from, to  string
-	module    string
-	principal string
-	clientID  string
-	source    string
-	cert      string
-	outcome   string
-	reason    string
-	kinds     []string
+	dir        string
+	cluster    string
+	topics     []string
+	partition  int32
+	offset     int64
+	from, to   string
+	modules    []string
+	principals []string
+	clientIDs  []string
+	source     string
+	cert       string
+	outcomes   []string
+	reasons    []string
+	kinds      []string
 }
+
+const auditFilterHelp = `
+Flags narrow the choice together. A flag that is given several times, or with
+values between commas, asks for any of them; the names of principals and clients
+may hold commas themselves, so that those flags are repeated. Exit code 4 if the
+log has never seen a cluster, topic, module, reason, principal or client that is
+asked for.`
 
 func (f *auditFilterFlags) register(cmd *cobra.Command) {
 	registerAuditDir(cmd, &f.dir)
 	fl := cmd.Flags()
 	fl.StringVar(&f.cluster, "cluster", "", "of this `NAME` in clusters of the configuration; without, of every cluster")
-	fl.StringVarP(&f.topic, "topic", "t", "", "of this topic")
+	fl.StringSliceVarP(&f.topics, "topic", "t", nil, "of this `TOPIC`, or of those that a pattern like 'cust*' fits")
 	fl.Int32VarP(&f.partition, "partition", "p", 0, "of this partition")
 	fl.Int64VarP(&f.offset, "offset", "o", 0, "of the record at this offset; needs --topic and --partition")
 	fl.StringVar(&f.from, "from", "", "not before this time of today (10:00), day, time (2030-01-31 10:00, RFC 3339), or so long ago (15m, 2d); UTC")
 	fl.StringVar(&f.to, "to", "", "not after this time, day, or so long ago")
-	fl.StringVar(&f.module, "module", "", "decided by this module: a name, or a digest in hex")
-	fl.StringVar(&f.principal, "principal", "", "sent by this principal, as User:ada")
-	fl.StringVar(&f.clientID, "client-id", "", "sent by a client that called itself this")
+	fl.StringSliceVar(&f.modules, "module", nil, "decided by this `MODULE`: a name, or a digest in hex")
+	fl.StringArrayVar(&f.principals, "principal", nil, "sent by this `PRINCIPAL`, as User:ada")
+	fl.StringArrayVar(&f.clientIDs, "client-id", nil, "sent by a client that called itself this `ID`")
 	fl.StringVar(&f.source, "source", "", "sent from this `ADDRESS`, or from a network like 10.0.0.0/8")
 	fl.StringVar(&f.cert, "tls-fingerprint", "", "sent with this client certificate: the SHA-256 of it, in `HEX`")
-	fl.StringVar(&f.outcome, "outcome", "", "with this outcome: "+strings.Join(audit.Outcomes(), ", "))
-	fl.StringVar(&f.reason, "reason", "", "with this reason")
-	fl.StringSliceVar(&f.kinds, "kind", nil, "of this kind: record, admission, config, admin, start, stop, open")
+	fl.StringSliceVar(&f.outcomes, "outcome", nil, "with this `OUTCOME`: "+strings.Join(query.Outcomes(), ", "))
+	fl.StringSliceVar(&f.reasons, "reason", nil, "with this `REASON`")
+	fl.StringSliceVar(&f.kinds, "kind", nil, "of this `KIND`: record, admission, config, admin, start, stop, open")
 }
 
 func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (query.Filter, error) {
 	out := query.Filter{
-		Cluster:   f.cluster,
-		Topic:     f.topic,
-		Module:    f.module,
-		Principal: f.principal,
-		ClientID:  f.clientID,
-		Outcome:   f.outcome,
-		Reason:    f.reason,
+		Cluster:  f.cluster,
+		Topics:   f.topics,
+		Modules:  f.modules,
+		Client:   query.Client{Principals: f.principals, IDs: f.clientIDs},
+		Outcomes: f.outcomes,
+		Reasons:  f.reasons,
 	}
-	if err := f.caller(&out); err != nil {
+	if err := f.caller(&out.Client); err != nil {
+		return out, err
+	}
+	if err := f.closedSets(&out); err != nil {
 		return out, err
 	}
 	if cmd.Flags().Changed("partition") {
@@ -69,19 +81,11 @@ func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (query.Filt
 	}
 
 	if cmd.Flags().Changed("offset") {
-		if out.Topic == "" || out.Partition == nil {
-			return out, exit.WithHint(exit.Usagef("%s: --offset needs --topic and --partition", cli.CommandName(cmd)),
+		if len(out.Topics) != 1 || strings.Contains(out.Topics[0], "*") || out.Partition == nil {
+			return out, exit.WithHint(exit.Usagef("%s: --offset needs --topic and --partition, with one topic's name", cli.CommandName(cmd)),
 				"for example: --topic payments --partition 0 --offset %d", f.offset)
 		}
 		out.Offset = &f.offset
-	}
-
-	for _, name := range f.kinds {
-		kind, ok := audit.ParseKind(name)
-		if !ok {
-			return out, exit.WithHint(exit.Usagef("--kind %q is no kind of entry", name), "record, admission, config, admin, start, stop or open")
-		}
-		out.Kinds = append(out.Kinds, kind)
 	}
 
 	var err error
@@ -95,8 +99,69 @@ func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (query.Filt
 	return out, nil
 }
 
+// closedSets reads what can only be one of a few words.
+func (f *auditFilterFlags) closedSets(out *query.Filter) error {
+	for _, name := range f.kinds {
+		kind, ok := audit.ParseKind(name)
+		if !ok {
+			return exit.WithHint(exit.Usagef("--kind %q is no kind of entry", name), "record, admission, config, admin, start, stop or open")
+		}
+		out.Kinds = append(out.Kinds, kind)
+	}
+
+	for _, name := range f.outcomes {
+		if !slices.Contains(query.Outcomes(), name) {
+			return exit.WithHint(exit.Usagef("--outcome %q is no outcome", name), "%s", strings.Join(query.Outcomes(), ", "))
+		}
+	}
+
+	return nil
+}
+
+// unseen is an error if the log has never seen a name that is asked for. Rows tell
+// that the only name of a flag was seen.
+func unseen(ctx context.Context, r *query.Reader, f query.Filter, dir string, rows bool) error {
+	several := max(len(f.Topics), len(f.Modules), len(f.Reasons), len(f.Client.Principals), len(f.Client.IDs)) > 1
+	if rows && !several {
+		return nil
+	}
+
+	missing, err := r.Unseen(ctx, f)
+	if err != nil {
+		return auditError(dir, err)
+	}
+
+	var errs []error
+	for _, u := range missing {
+		errs = append(errs, exit.NotFoundf("no decision in %s names %s %s; %s", dir, u.What, u.Name, knownNames(u)))
+	}
+
+	if len(errs) == 0 {
+		return nil
+	}
+
+	return exit.WithCode(errors.Join(errs...), exit.NotFound)
+}
+
+// namesShown is how many names an error lists at most.
+const namesShown = 20
+
+func knownNames(u query.Unseen) string {
+	if len(u.Known) == 0 {
+		return "this log has none"
+	}
+
+	shown := u.Known[:min(len(u.Known), namesShown)]
+	list := "in this log: " + strings.Join(shown, ", ")
+	if more := len(u.Known) - len(shown); more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+
+	return list
+}
+
 // caller reads what is asked about the client's connection.
-func (f *auditFilterFlags) caller(out *query.Filter) (err error) {
+func (f *auditFilterFlags) caller(out *query.Client) (err error) {
 	if f.source != "" {
 		if out.Source, err = gateway.ParseSource(f.source); err != nil {
 			return exit.Usagef("--source %w", err)

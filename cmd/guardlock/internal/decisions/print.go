@@ -70,8 +70,16 @@ func (o *decisionPrinter) print(d query.Decision) error {
 	}
 
 	_, err := o.w.WriteString(o.line(d.Time.UTC().Format(at), outcomeText(o.p, d.Outcome), cli.Printable(whatOf(d)), cli.Printable(module),
-		cli.Printable(orDash(d.Reason)), cli.Printable(orDash(d.Principal)), cli.Printable(orDash(tlsBrief(d.TLS))), d.ID.String()))
+		cli.Printable(orDash(reasonOf(&d))), cli.Printable(orDash(d.Principal)), cli.Printable(orDash(tlsBrief(d.TLS))), d.ID.String()))
 	return err
+}
+
+// reasonOf is why a row is as it is: for what is not stored, Kafka's error.
+func reasonOf(d *query.Decision) string {
+	if d.Outcome == query.NotStored {
+		return d.Batch.Error()
+	}
+	return d.Reason
 }
 
 // line puts cells into their columns. The seventh, TLS, is on wide lines only.

@@ -23,12 +23,16 @@ func newAuditQueryCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "query",
 		Short: "Find decisions by place, time, module, client, outcome or reason",
-		Long: `Print the decisions that match, oldest first, one line each. Several flags
-narrow the choice. With --wide, times have milliseconds, and the column TLS has the
-version and how the fingerprint of the client's certificate begins. The last column
-is the decision's id, for audit show.`,
+		Long: `Print the decisions that match, oldest first, one line each. With --wide,
+times have milliseconds, and the column TLS has the version and how the fingerprint
+of the client's certificate begins. The last column is the decision's id, for audit
+show.
+
+The outcome not_stored is that of a batch which was to be forwarded and is stored
+nowhere: the broker refused it, with the error under REASON.
+` + auditFilterHelp,
 		Example: `  guardlock audit query --topic payments --partition 0 --offset 42
-  guardlock audit query --outcome rejected --from 1h
+  guardlock audit query --outcome rejected,not_stored --topic 'cust*' --from 1h
   guardlock audit query --source 10.1.0.0/16 --client-id 'etl-7'
   guardlock audit query --module fraud --reason fraud.amount --latest 20
   guardlock audit query --kind admission --from 2030-01-01 --json | jq .`,
@@ -78,8 +82,15 @@ func (c *auditQueryCommand) run(cmd *cobra.Command, _ []string) error {
 		}
 	}
 
+	if err := out.flush(); err != nil {
+		return fmt.Errorf("printing decisions: %w", err)
+	}
+	if err := unseen(cmd.Context(), r, f, c.filter.dir, out.printed > 0); err != nil {
+		return err
+	}
 	if out.printed == 0 && !cli.WantsJSON(cmd) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "no decision matches")
 	}
-	return out.flush()
+
+	return nil
 }

@@ -86,6 +86,9 @@ var reasons = map[string]string{
 	"uppercase.changed":               "Letters were made capital. The record is stored.",
 }
 
+// notStoredMeaning explains the outcome not_stored, whatever Kafka's error is.
+const notStoredMeaning = "No module refused it. The cluster answered with this error, or a batch before it was refused, so nothing was stored. Clients try again where Kafka lets them."
+
 // explain says what a reason means. Those of other modules, and of policies, are
 // not ours to know.
 func explain(reason string) string {

@@ -32,11 +32,13 @@ func TestEveryReasonIsExplained(t *testing.T) {
 	for _, file := range sources {
 		collect(t, file, inModule, given)
 	}
+
 	collect(t, tree+"gateway/pipeline/errors.go", regexp.MustCompile(`refusal\{audit\.\w+, "([a-z_]+)"`), given)
 	names, err := os.ReadFile(tree + "transforms/errors.go")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	_, list, _ := strings.Cut(string(names), "var kindNames = ")
 	list, _, _ = strings.Cut(list, "\n")
 	for _, m := range regexp.MustCompile(`"([a-z_]+)"`).FindAllStringSubmatch(list, -1) {
@@ -54,6 +56,7 @@ func TestEveryReasonIsExplained(t *testing.T) {
 			t.Errorf("%s is not explained", reason)
 		}
 	}
+
 	for reason := range reasons {
 		if !given[reason] {
 			t.Errorf("%s is explained, but nothing gives it", reason)
@@ -67,6 +70,7 @@ func collect(t *testing.T, file string, pattern *regexp.Regexp, into map[string]
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, m := range pattern.FindAllStringSubmatch(string(raw), -1) {
 		into[m[1]] = true
 	}
@@ -84,6 +88,7 @@ are the gateway's. Modules that do not come with Guardlock, and policies, have r
 | reason | means |
 |---|---|
 `)
+
 	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", reason, reasons[reason])
 	}
@@ -93,6 +98,7 @@ are the gateway's. Modules that do not come with Guardlock, and policies, have r
 			t.Fatal(err)
 		}
 	}
+
 	raw, err := os.ReadFile(document)
 	if err != nil {
 		t.Fatal(err)

@@ -138,7 +138,7 @@ func writeRecord(f *fieldWriter, d query.Decision) {
 	if d.Index >= 0 {
 		place = fmt.Sprintf("record %d of %d", d.Index+1, b.Records)
 	}
-	f.field("batch", "%s, %s, %d bytes in, %d out, %s", place, b.Outcome, b.BytesIn, b.BytesOut, b.State)
+	f.field("batch", "%s, %s, %d bytes in, %d out, %s", place, b.Outcome, b.BytesIn, b.BytesOut, stateText(b))
 	f.field("", "%s", b.Reason)
 
 	if b.Producer.ProducerID >= 0 {
@@ -150,6 +150,14 @@ func writeRecord(f *fieldWriter, d query.Decision) {
 	if b.Recovered {
 		f.field("", "%s", "its offset was found again after a crash")
 	}
+}
+
+// stateText says how far a batch came, and Kafka's error if that is why.
+func stateText(b *query.BatchInfo) string {
+	if b.State != query.StateRefused {
+		return string(b.State)
+	}
+	return "not stored: " + b.Error()
 }
 
 // tlsText spells version and cipher suite; nothing without TLS.

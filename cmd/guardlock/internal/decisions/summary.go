@@ -20,6 +20,7 @@ func newAuditSummaryCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "summary",
 		Short: "Count decisions by outcome, module, reason and topic",
+		Long:  "Count decisions by outcome, module, reason and topic.\n" + auditFilterHelp,
 		Example: `  guardlock audit summary
   guardlock audit summary --topic payments --from 1d --json`,
 		Args: cli.NeedArgs(),
@@ -38,6 +39,9 @@ func newAuditSummaryCommand() *cobra.Command {
 			totals, err := r.Summarize(cmd.Context(), f)
 			if err != nil {
 				return auditError(filter.dir, err)
+			}
+			if err := unseen(cmd.Context(), r, f, filter.dir, totals.Decisions+totals.Controls > 0); err != nil {
+				return err
 			}
 			if cli.WantsJSON(cmd) {
 				return cli.PrintJSON(cmd.OutOrStdout(), totals)

@@ -29,7 +29,9 @@ func newAuditTailCommand() *cobra.Command {
 		Use:   "tail",
 		Short: "Show the last decisions, and new ones as they are made",
 		Long: `Show the last decisions that match, oldest first. With --follow go on with new
-ones until Ctrl-C: each is shown when it is durable and its offset is known.`,
+ones until Ctrl-C: each is shown when it is durable and its offset is known. Names
+that the log has not seen yet may come, and are then only noted.
+` + auditFilterHelp,
 		Example: `  guardlock audit tail
   guardlock audit tail --follow --outcome rejected
   guardlock audit tail -f -n 0 --json | jq -r .reason`,
@@ -69,9 +71,15 @@ func (c *auditTailCommand) run(cmd *cobra.Command, _ []string) error {
 	if err := t.past(cmd.Context(), c.lines); err != nil {
 		return auditError(c.filter.dir, err)
 	}
-	if !c.follow {
-		return nil
+
+	missing := unseen(cmd.Context(), r, f, c.filter.dir, t.out.printed > 0)
+	if !c.follow || missing != nil && exit.CodeOf(missing) != exit.NotFound {
+		return missing
 	}
+	if missing != nil {
+		fmt.Fprintln(cmd.ErrOrStderr(), cli.Printable(missing.Error()))
+	}
+
 	if err := t.present(cmd.Context()); err != nil && !errors.Is(err, context.Canceled) {
 		return auditError(c.filter.dir, err)
 	}

@@ -37,6 +37,7 @@ Nothing of a record is shown, since the log holds nothing of it.`,
 
 	registerAuditDir(cmd, &dir)
 	cmd.Flags().IntVarP(&limit, "limit", "n", 5, "explain this `NUMBER` of refusals at most")
+	cli.Once(cmd)
 	return cmd
 }
 
@@ -45,20 +46,28 @@ func runWhy(cmd *cobra.Command, dir, subject string, limit int) error {
 	if err != nil {
 		return err
 	}
+
 	r, err := openAudit(dir)
 	if err != nil {
 		return err
 	}
+
 	defer r.Close()
 
 	var found []query.Decision
 	if byPlace {
-		found, err = refusals(cmd.Context(), r, query.Filter{Topic: topic, Partition: &partition, Reverse: true, ByBatch: true}, limit)
+		found, err = refusals(cmd.Context(), r, query.Filter{
+			Topics:    []string{topic},
+			Partition: &partition,
+			Reverse:   true,
+			ByBatch:   true,
+		}, limit)
 	} else {
 		var d query.Decision
 		d, err = lookUp(cmd.Context(), r, dir, subject)
 		found = []query.Decision{d}
 	}
+
 	if err != nil {
 		return err
 	}
@@ -86,7 +95,7 @@ func parsePlace(s string) (topic string, partition int32, ok bool, err error) {
 	return s[:at], int32(n), true, nil
 }
 
-// refusals are the latest batches that were not forwarded.
+// refusals are the latest batches that are stored nowhere.
 func refusals(ctx context.Context, r *query.Reader, f query.Filter, limit int) ([]query.Decision, error) {
 	var found []query.Decision
 	for d, err := range r.Query(ctx, f) {
@@ -105,7 +114,7 @@ func refusals(ctx context.Context, r *query.Reader, f query.Filter, limit int) (
 }
 
 func refused(d *query.Decision) bool {
-	return d.Batch != nil && !d.Batch.Outcome.Forwards()
+	return d.Batch != nil && (!d.Batch.Outcome.Forwards() || d.Batch.State == query.StateRefused)
 }
 
 type why struct {
@@ -128,6 +137,7 @@ func whyJSON(found []query.Decision) []why {
 			Outcome:  d.Outcome,
 			Reason:   d.Reason,
 		}
+
 		if d.Batch != nil {
 			out[i].Topic = coordinateText(d.Coordinate)
 		}
@@ -138,7 +148,12 @@ func whyJSON(found []query.Decision) []why {
 		if out[i].Reason == "" && d.Batch != nil {
 			out[i].Reason = d.Batch.Reason
 		}
-		if out[i].Reason != "" {
+
+		switch {
+		case d.Outcome == query.NotStored:
+			out[i].Reason = d.Batch.Error()
+			out[i].Meaning = notStoredMeaning
+		case out[i].Reason != "":
 			out[i].Meaning = explain(out[i].Reason)
 		}
 	}

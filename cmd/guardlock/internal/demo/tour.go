@@ -174,7 +174,7 @@ func (t *tour) decisionAt(ctx context.Context, r *kgo.Record) (query.Decision, e
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		for d, err := range query.New(t.stack.Decisions().Reader()).Query(ctx, query.Filter{Topic: r.Topic, Partition: &r.Partition, Offset: &r.Offset, Limit: 1}) {
+		for d, err := range query.New(t.stack.Decisions().Reader()).Query(ctx, query.Filter{Topics: []string{r.Topic}, Partition: &r.Partition, Offset: &r.Offset, Limit: 1}) {
 			return d, err
 		}
 		select {
@@ -208,7 +208,7 @@ func (t *tour) rejected(ctx context.Context) error {
 	why := kafka.NewReported(answer.Message, answer.Named[0], 0)
 	fmt.Fprintf(t.out, "  client got %s\n", t.palette.Red(fmt.Sprintf("%s: %s (decision %s)", kafka.ErrorName(sent.Err), why.Message, why.Decision)))
 
-	for d, err := range query.New(t.stack.Decisions().Reader()).Query(ctx, query.Filter{Topic: r.topic, Outcome: "rejected", Reverse: true, Limit: 1}) {
+	for d, err := range query.New(t.stack.Decisions().Reader()).Query(ctx, query.Filter{Topics: []string{r.topic}, Outcomes: []string{"rejected"}, Reverse: true, Limit: 1}) {
 		if err != nil {
 			return err
 		}
@@ -227,7 +227,7 @@ func (t *tour) counts(ctx context.Context) error {
 	t.heading("5. All decisions")
 	tb := cli.NewTable("MODULE", "TOPIC", "OUTCOME", "RECORDS")
 	for _, m := range demoModules {
-		totals, err := query.New(t.stack.Decisions().Reader()).Summarize(ctx, query.Filter{Topic: m.topics[0], Kinds: []audit.Kind{audit.KindBatch}})
+		totals, err := query.New(t.stack.Decisions().Reader()).Summarize(ctx, query.Filter{Topics: []string{m.topics[0]}, Kinds: []audit.Kind{audit.KindBatch}})
 		if err != nil {
 			return err
 		}
