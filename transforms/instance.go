@@ -192,12 +192,12 @@ func (i *instance) call(f api.Function, stack []uint64) error {
 
 	switch reason := i.reason; {
 	case reason == errDeadline, reason == errBatchDeadline, reason == context.Canceled:
-		return i.failed(Timeout, reason)
+		return i.failed(Timeout, i.module.code.trace(reason, err))
 	case reason != nil:
-		return i.failed(Trap, reason)
+		return i.failed(Trap, i.module.code.trace(reason, err))
 	}
 
-	return i.failed(Trap, trapText(err))
+	return i.failed(Trap, i.module.code.trace(trapText(err), err))
 }
 
 func (i *instance) failed(kind Kind, err error) error {

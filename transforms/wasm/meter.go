@@ -99,6 +99,16 @@ func (w *rewriter) function(i uint32) uint32 {
 	return i
 }
 
+// OriginalFunction is the index in the file of function i of the metered module:
+// rewriter.function the other way round. imported is how many functions the file
+// imports and end how many it has with them; what the meter added is not the file's.
+func OriginalFunction(i, imported, end uint32) (index uint32, own bool) {
+	if i > imported {
+		return i - 1, i-1 < end
+	}
+	return i, i < imported
+}
+
 func (w *rewriter) addType(params, results []byte) int {
 	w.types = append(w.types, 0x60)
 	w.types = append(appendU32(w.types, uint32(len(params))), params...)
