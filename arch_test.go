@@ -92,6 +92,7 @@ var rooms = map[string][]string{
 	"internal/build":      {},
 	"internal/disk":       {},
 	"internal/exit":       {},
+	"internal/kernelcpu":  {},
 	"internal/problem":    {},
 	"internal/config":     {"gateway", "gateway/auth", "gateway/recordbatch", "internal/disk", "internal/problem"},
 	"internal/server": {"gateway", "gateway/admission", "gateway/auth", "gateway/pipeline", "gateway/recordbatch", "transforms", "policy", "signing", "audit", "broker",

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Files is the directory that a log lives in. Names hold no separators.
@@ -57,6 +58,7 @@ const lockName = "lock"
 type Disk struct {
 	Dir  string
 	ring *ring // nil: appends go through the page cache
+	ways *wayChooser
 }
 
 // OpenDisk makes the directory if need be; its entry in the parent directory
@@ -73,7 +75,7 @@ func OpenDisk(dir string) (Disk, error) {
 		}
 	}
 
-	return Disk{dir, newRing()}, nil
+	return Disk{dir, newRing(), new(wayChooser)}, nil
 }
 
 func (d Disk) CloseFiles() error { return d.ring.Close() }
@@ -98,7 +100,7 @@ func (d Disk) Create(name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return diskFile{f, d.direct(name)}, nil
+	return diskFile{f, d.direct(name), d.ways}, nil
 }
 
 func (d Disk) Open(name string, write bool) (File, error) {
@@ -117,10 +119,10 @@ func (d Disk) Open(name string, write bool) (File, error) {
 		return nil, err
 	}
 	if !write {
-		return diskFile{f, nil}, nil
+		return diskFile{f, nil, nil}, nil
 	}
 
-	return diskFile{f, d.direct(name)}, nil
+	return diskFile{f, d.direct(name), d.ways}, nil
 }
 
 // direct opens a file that is appended to once more.
@@ -173,12 +175,40 @@ func (d Disk) Locked() (bool, error) {
 type diskFile struct {
 	*os.File
 	direct *directFile // nil: append goes through the page cache
+	ways   *wayChooser // nil: append goes past the page cache where it can
 }
 
 func (f diskFile) AppendDurable(b []byte, off int64) error {
+	if f.direct == nil {
+		return f.appendFlush(b, off)
+	}
+	if f.ways == nil {
+		return f.appendDirect(b, off)
+	}
+
+	began := time.Now()
+	w := f.ways.next()
+	write := f.appendDirect
+	if w == wayFlush {
+		write = f.appendFlush
+	}
+	if err := write(b, off); err != nil {
+		return err
+	}
+
+	f.ways.done(w, time.Since(began))
+	return nil
+}
+
+// appendDirect goes past the page cache where the file takes that.
+func (f diskFile) appendDirect(b []byte, off int64) error {
 	if ok, err := f.direct.write(b, off, f.File); ok {
 		return err
 	}
+	return f.appendFlush(b, off)
+}
+
+func (f diskFile) appendFlush(b []byte, off int64) error {
 	if _, err := f.WriteAt(b, off); err != nil {
 		return err
 	}

@@ -10,8 +10,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/internal/kernelcpu"
 )
 
 // childArg makes the test binary serve as a proxy.
@@ -100,26 +102,32 @@ func BenchmarkGateway(b *testing.B) {
 
 // BenchmarkRatio gives all proxies the load of BenchmarkGateway in turns, so
 // that a machine whose speed drifts drifts for all alike. Beside each proxy's
-// CPU it gives the ratio to the splice's.
+// CPU it gives the ratio to the splice's, and what the kernel's threads did in
+// the proxy's turns.
 func BenchmarkRatio(b *testing.B) {
 	eachLoad(b, func(b *testing.B, f frame) {
 		broker := nullBrokerFor(b)
 		cpu := make([]int, len(modes))
+		kernel := make([]time.Duration, len(modes))
 		send := make([]func(n int), len(modes))
 		for i, mode := range modes {
 			p := startProxy(b, mode, broker.addr())
 			l := loaderFor(b, p.addr)
 			send[i] = func(n int) {
+				others := kernelTimes(b)
 				before, _ := p.usage(b)
 				if err := l.send(f, n); err != nil {
 					b.Fatal(err)
 				}
+
 				after, _ := p.usage(b)
 				cpu[i] += after - before
+				kernel[i] += kernelTimes(b).Since(others)
 			}
 
 			send[i](200) // warm-up
 			cpu[i] = 0
+			kernel[i] = 0
 		}
 
 		turn := 250_000_000 / f.raw // short ones would measure how proxies wake up
@@ -132,10 +140,22 @@ func BenchmarkRatio(b *testing.B) {
 
 		b.StopTimer()
 		for i, mode := range modes {
-			b.ReportMetric(float64(cpu[i])/1e3/(float64(b.N)*float64(f.raw)/1e6), mode+"-ms/MB")
+			mb := float64(b.N) * float64(f.raw) / 1e6
+			b.ReportMetric(float64(cpu[i])/1e3/mb, mode+"-ms/MB")
+			b.ReportMetric(kernel[i].Seconds()*1e3/mb, mode+"-kernel-ms/MB")
+			b.ReportMetric(float64(cpu[i])/float64(b.N), mode+"-µs/frame")
 			b.ReportMetric(float64(cpu[i])/float64(cpu[0]), mode+"/"+modes[0])
 		}
 	})
+}
+
+func kernelTimes(tb testing.TB) kernelcpu.Times {
+	tb.Helper()
+	now, err := kernelcpu.Now()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return now
 }
 
 // modes are all proxies; the first is what the others are compared with.
