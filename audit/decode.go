@@ -81,6 +81,10 @@ func (p *payload) each(fn func(rawEntry) error) error {
 func (c *cursor) batch(b *BatchEntry, base int64) error {
 	b.Reset()
 	flags := c.byte()
+	if flags&batchConsumed != 0 {
+		b.Direction = Consume
+	}
+
 	b.Time = TimeOf(base + c.varint())
 	b.Outcome = Outcome(c.byte())
 	b.Reason = c.str(RoleReason)

@@ -22,7 +22,8 @@ const (
 	batchHasTopicID = 1 << 1
 	batchHasTLS     = 1 << 2 // unset in every log from before these facts
 	batchMACHeader  = 1 << 3 // before it, every MAC was of the content
-	batchFlags      = batchHasMAC | batchHasTopicID | batchHasTLS | batchMACHeader
+	batchConsumed   = 1 << 4 // before it, every batch was produced
+	batchFlags      = batchHasMAC | batchHasTopicID | batchHasTLS | batchMACHeader | batchConsumed
 )
 
 func (e *encoder) batch(b *BatchEntry, base int64) {
@@ -39,6 +40,9 @@ func (e *encoder) batch(b *BatchEntry, base int64) {
 	}
 	if b.TLS != (TLS{}) {
 		flags |= batchHasTLS
+	}
+	if b.Direction == Consume {
+		flags |= batchConsumed
 	}
 
 	e.byte(byte(KindBatch))
@@ -206,7 +210,7 @@ func (e *BatchEntry) validate() error {
 	if len(e.Runs) > 0 && total != e.Records || len(e.Runs) == 0 && len(e.Rulings) > 0 {
 		return fmt.Errorf("%w: %d rulings for %d records", ErrInvalidEntry, total, e.Records)
 	}
-	if len(e.Modules) > 255 || e.ProducerID < -1 || e.Records < 0 || e.BytesIn < 0 || e.BytesOut < 0 || e.Partition < 0 {
+	if e.Direction > Consume || len(e.Modules) > 255 || e.ProducerID < -1 || e.Records < 0 || e.BytesIn < 0 || e.BytesOut < 0 || e.Partition < 0 {
 		return fmt.Errorf("%w: number out of its bounds", ErrInvalidEntry)
 	}
 

@@ -79,8 +79,8 @@ func (o Outcome) String() string {
 // MarshalText implements encoding.TextMarshaler.
 func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
-// Forwards reports whether a batch with this outcome goes to the broker, so
-// that its entry waits for a binding.
+// Forwards reports whether a batch with this outcome goes on: to the broker, or to
+// who reads.
 func (o Outcome) Forwards() bool {
 	return o == OutcomePassed || o == OutcomeModified || o == OutcomeDropped || o == OutcomeRouted
 }
@@ -98,7 +98,7 @@ type Kind uint8
 
 // The kinds that readers see.
 const (
-	KindBatch     Kind = 1 // a produce batch
+	KindBatch     Kind = 1 // a batch
 	KindAdmission Kind = 2 // a module was let in, or not
 	KindConfig    Kind = 3 // a configuration took effect, or was refused
 	KindStart     Kind = 4 // the gateway began to serve
@@ -217,10 +217,30 @@ func (e Evidence) String() string {
 	return "header"
 }
 
-// BatchEntry is the decision on one produce batch. It may be reused after
-// Append returns; see Reset.
+// Direction is the way that a batch goes. Part of the format: never renumber.
+type Direction uint8
+
+// The directions.
+const (
+	Produce Direction = 0 // to the topic, and all that there was before directions had a place
+	Consume Direction = 1 // from the topic
+)
+
+func (d Direction) String() string {
+	if d == Consume {
+		return "consume"
+	}
+	return "produce"
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Direction) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// BatchEntry is the decision on one batch. It may be reused after Append returns;
+// see Reset.
 type BatchEntry struct {
-	Time time.Time // zero: when Append is called
+	Time      time.Time // zero: when Append is called
+	Direction Direction
 	Caller
 	Target
 	Authority
@@ -238,6 +258,9 @@ type BatchEntry struct {
 	nonce uint64 // counter that the MAC was made with; 0 if there is no MAC
 	mac   [16]byte
 }
+
+// Awaits reports whether the entry waits for the broker's answer.
+func (e *BatchEntry) Awaits() bool { return e.Direction == Produce && e.Outcome.Forwards() }
 
 // Add gives the next n records of the batch the ruling r. It allocates only
 // for a ruling that the batch has not seen.

@@ -31,6 +31,7 @@ type foundBatch struct {
 	Modules   []string
 	Verdicts  []int // of each record
 	Offset    int64 // -1: nowhere, or not known
+	Consumed  bool
 }
 
 // readByPage is what is found in a directory.
@@ -169,6 +170,7 @@ func (r *readByPage) payload(b []byte, sealed bool) {
 func (r *readByPage) batch(c *bytesOf) *foundBatch {
 	f := &foundBatch{Offset: -1}
 	flags := c.u8()
+	f.Consumed = flags&16 != 0
 	c.varint()
 	f.Outcome = c.u8()
 	c.string()
@@ -321,6 +323,9 @@ func TestLogIsReadByItsSpecificationAlone(t *testing.T) {
 			e.TopicID = [16]byte{}
 			e.TLS = audit.TLS{Version: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Fingerprint: carol}
 		}
+		if i%8 == 4 {
+			e.Direction = audit.Consume
+		}
 		seq := mustAppend(t, l, e, []byte{byte(i)})
 		if i%4 != 0 {
 			l.Place(seq, audit.Placement{BaseOffset: int64(i) * 50})
@@ -373,6 +378,7 @@ func (r *readByPage) compare(dir string) {
 			Modules:   []string{"gdpr", "fraud"},
 			Verdicts:  got.Verdicts,
 			Offset:    d.Batch.BaseOffset,
+			Consumed:  d.Batch.Direction == audit.Consume && d.Batch.State == query.StateServed,
 		}
 		r.check(reflect.DeepEqual(*got, want), "batch %d: got %+v, want %+v", d.Batch.Seq, *got, want)
 		r.check(len(got.Verdicts) == got.Records && got.Verdicts[3] == 1 && got.Verdicts[44] == 3, "verdicts of batch %d: %v", d.Batch.Seq, got.Verdicts)

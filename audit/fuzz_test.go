@@ -16,7 +16,7 @@ import (
 // randomBatch is any entry that validate takes.
 func randomBatch(r *rand.Rand) *BatchEntry {
 	text := func(n int) string { return strings.Repeat(string(rune('a'+r.IntN(26))), r.IntN(n)) }
-	e := &BatchEntry{Time: time.UnixMicro(r.Int64N(1 << 52)).UTC(),
+	e := &BatchEntry{Time: time.UnixMicro(r.Int64N(1 << 52)).UTC(), Direction: Direction(r.IntN(2)),
 		Caller:  Caller{ConnID: r.Uint64(), Principal: text(400), ClientID: text(20), Source: text(20)},
 		Target:  Target{Cluster: text(3), Topic: text(9), TopicID: [16]byte{byte(r.IntN(2))}, Partition: r.Int32()},
 		Outcome: Outcome(r.IntN(12)), Reason: text(5), nonce: r.Uint64N(3),

@@ -40,7 +40,7 @@ func (s *state) sealPayload() []byte {
 
 func (s *state) noteBatch(b *BatchEntry) {
 	s.sum.noteBatch(b)
-	if b.Outcome.Forwards() {
+	if b.Awaits() {
 		s.open[s.seq] = b.ref(s.seq, s.epoch)
 	}
 	s.seq++

@@ -21,6 +21,7 @@ const (
 	StateRefused      State = "refused"       // to be forwarded, but answered with an error
 	StateNotForwarded State = "not_forwarded" // the gateway refused it
 	StateUnknown      State = "unknown"       // forwarded, no answer known
+	StateServed       State = "served"        // given to who reads
 )
 
 // Coordinate is a record's place. Offset is -1 where it has none or none is known.
@@ -52,7 +53,8 @@ type Decision struct {
 
 // BatchInfo is what the rows of one batch share.
 type BatchInfo struct {
-	Seq uint64
+	Seq       uint64
+	Direction audit.Direction
 	audit.Authority
 	TopicID [16]byte
 	audit.Producer
@@ -148,9 +150,10 @@ type controlJSON struct {
 }
 
 type recordJSON struct {
-	ID   audit.DecisionID `json:"decision_id"`
-	Kind audit.Kind       `json:"kind"`
-	Time time.Time        `json:"time"`
+	ID        audit.DecisionID `json:"decision_id"`
+	Kind      audit.Kind       `json:"kind"`
+	Direction audit.Direction  `json:"direction"`
+	Time      time.Time        `json:"time"`
 	coordinateJSON
 	Index   *int             `json:"index"`
 	Count   int              `json:"count"`
@@ -160,9 +163,8 @@ type recordJSON struct {
 	Module  *audit.ModuleRef `json:"module"`
 	Routed  *coordinateJSON  `json:"routed,omitempty"`
 	callerJSON
-	Policy string       `json:"policy_revision"`
-	Grant  audit.Digest `json:"grant_digest"`
-	Batch  *batchJSON   `json:"batch"`
+	authorityJSON
+	Batch *batchJSON `json:"batch"`
 }
 
 type coordinateJSON struct {
@@ -182,6 +184,11 @@ type callerJSON struct {
 	Source    string    `json:"source"`
 	ConnID    uint64    `json:"connection"`
 	TLS       audit.TLS `json:"tls,omitzero"`
+}
+
+type authorityJSON struct {
+	Policy string       `json:"policy_revision"`
+	Grant  audit.Digest `json:"grant_digest"`
 }
 
 type batchJSON struct {
@@ -219,6 +226,7 @@ func (d *Decision) record() recordJSON {
 	r := recordJSON{
 		ID:             d.ID,
 		Kind:           d.Kind,
+		Direction:      d.Batch.Direction,
 		Time:           d.Time,
 		coordinateJSON: d.Coordinate.json(),
 		Count:          d.Count,
@@ -226,8 +234,7 @@ func (d *Decision) record() recordJSON {
 		Reason:         d.Reason,
 		Module:         d.Module,
 		callerJSON:     callerJSON{d.Principal, d.ClientID, d.Source, d.ConnID, d.TLS},
-		Policy:         d.Batch.PolicyRevision,
-		Grant:          d.Batch.GrantDigest,
+		authorityJSON:  authorityJSON{d.Batch.PolicyRevision, d.Batch.GrantDigest},
 		Batch:          d.Batch.json(),
 	}
 

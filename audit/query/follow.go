@@ -126,7 +126,7 @@ func (t *follower) item(it *audit.Item) (bool, error) {
 	if it.Seq < t.next {
 		return true, nil
 	}
-	if it.Kind == audit.KindBatch && it.Batch.Outcome.Forwards() && t.matcher.batch(it.Batch) && t.hold(it) {
+	if it.Kind == audit.KindBatch && it.Batch.Awaits() && t.matcher.batch(it.Batch) && t.hold(it) {
 		return false, nil
 	}
 

@@ -57,7 +57,7 @@ func (m *matcher) anyOutcome(it *audit.Item) bool {
 // stored: copies go first.
 func ruledOutcomes(it *audit.Item, e *audit.BatchEntry) []audit.RuledOutcome {
 	all := e.RuledOutcomes()
-	if !e.Outcome.Forwards() {
+	if !e.Awaits() {
 		return all
 	}
 	if b, ok := it.Bound(""); !ok || b.ErrorCode == 0 {
@@ -81,6 +81,7 @@ func ruledOutcomes(it *audit.Item, e *audit.BatchEntry) []audit.RuledOutcome {
 func infoOf(it *audit.Item, e *audit.BatchEntry) *BatchInfo {
 	info := &BatchInfo{
 		Seq:        it.Seq,
+		Direction:  e.Direction,
 		Authority:  e.Authority,
 		TopicID:    e.TopicID,
 		Producer:   e.Producer,
@@ -96,6 +97,11 @@ func infoOf(it *audit.Item, e *audit.BatchEntry) *BatchInfo {
 	if !e.Outcome.Forwards() {
 		return info
 	}
+	if !e.Awaits() {
+		info.State = StateServed
+		return info
+	}
+
 	info.State = StateUnknown
 	b, ok := it.Bound("")
 	if !ok {

@@ -116,6 +116,7 @@ func writeControl(f *fieldWriter, c *audit.ControlEntry) {
 
 func writeRecord(f *fieldWriter, d query.Decision) {
 	b := d.Batch
+	f.field("direction", "%s", b.Direction)
 	f.field("cluster", "%s", d.Cluster)
 	f.field("record", "%s", coordinateText(d.Coordinate))
 
