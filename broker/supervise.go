@@ -6,14 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"runtime"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/guardlock/guardlock/internal/child"
 )
 
 const (
@@ -34,9 +33,6 @@ func (e *Embedded) Run(ctx context.Context) error {
 		return err
 	}
 
-	// The kernel ties the parent-death signal to the thread that started the child; keep that thread.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	err := e.supervise(ctx)
 	e.finish(err)
 
@@ -112,17 +108,18 @@ func (e *Embedded) runChild(ctx context.Context) (served bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("making child's standard input: %w", err)
 	}
-	if err := cmd.Start(); err != nil {
-		return false, fmt.Errorf("starting child: %w", err)
+	process, err := child.Start(cmd)
+	if err != nil {
+		return false, err
 	}
 
-	e.childStarted(cmd.Process.Pid)
+	e.childStarted(process.Process.Pid)
 	_, writeErr := stdin.Write(e.child)
 
 	var watching sync.WaitGroup
 	watched, unwatch := context.WithCancel(ctx)
-	watching.Go(func() { e.watch(watched, cmd.Process.Kill) })
-	err = cmd.Wait()
+	watching.Go(func() { e.watch(watched, process.Process.Kill) })
+	err = process.Wait()
 	unwatch()
 	watching.Wait()
 
@@ -141,17 +138,14 @@ func (e *Embedded) runChild(ctx context.Context) (served bool, err error) {
 	return state.served, err
 }
 
+// command is the child. It ends gently: what it saves then (sequence windows, open transactions) spares idempotent
+// producers duplicates.
 func (e *Embedded) command(ctx context.Context) (*exec.Cmd, error) {
-	exe, err := selfExecutable()
+	cmd, err := child.Command(ctx, e.cfg.Args...)
 	if err != nil {
-		return nil, fmt.Errorf("finding own program: %w", err)
+		return nil, err
 	}
-
-	cmd := exec.CommandContext(ctx, exe, e.cfg.Args...)
-	cmd.Args[0] = os.Args[0]
-	cmd.Env = []string{} // the gateway's may hold secrets, and the child needs none of it
-	cmd.SysProcAttr = childAttributes()
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	child.EndsGently(cmd)
 	cmd.WaitDelay = e.cfg.StopTimeout + killGrace // then SIGKILL
 
 	return cmd, nil

@@ -8,13 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"slices"
-	"strings"
-	"sync"
 	"time"
 
+	"github.com/guardlock/guardlock/internal/child"
 	"github.com/guardlock/guardlock/internal/problem"
 )
 
@@ -93,7 +89,7 @@ type worker struct {
 	turn chan struct{} // holds one token: one question at a time
 
 	// Guarded by turn.
-	child *child
+	child *conversation
 	asked int
 }
 
@@ -195,46 +191,39 @@ func once(ctx context.Context, args []string, q order) (reply, error) {
 	return r, r.err()
 }
 
-// child is a running worker.
-type child struct {
-	cmd    *exec.Cmd
-	stdin  io.WriteCloser
-	stdout io.ReadCloser
-	said   *tail // what it said on standard error
+// conversation is a running worker and the pipes to it.
+type conversation struct {
+	process *child.Process
+	stdin   io.WriteCloser
+	stdout  io.ReadCloser
+	said    *child.Words // on standard error
 }
 
-func startChild(args []string) (*child, error) {
-	exe, err := ownProgram()
-	if err != nil {
-		return nil, fmt.Errorf("%w: finding own program: %w", ErrUnavailable, err)
-	}
-
-	c := &child{cmd: exec.Command(exe, args...), said: &tail{}}
-	c.cmd.Args[0] = os.Args[0]
-	c.cmd.Env = []string{} // the gateway's may hold secrets
-	c.cmd.Stderr = c.said
-	c.cmd.SysProcAttr = apart()
-
-	stdin, err := c.cmd.StdinPipe()
+func startChild(args []string) (*conversation, error) {
+	c := &conversation{said: &child.Words{}}
+	cmd, err := child.Command(context.Background(), args...) // ask and end kill it
 	if err == nil {
-		c.stdin = stdin
-		c.stdout, err = c.cmd.StdoutPipe()
+		cmd.Stderr = c.said
+		c.stdin, err = cmd.StdinPipe()
 	}
 	if err == nil {
-		err = c.cmd.Start()
+		c.stdout, err = cmd.StdoutPipe()
+	}
+	if err == nil {
+		c.process, err = child.Start(cmd)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: starting a child: %w", ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 
 	return c, nil
 }
 
 // ask sends a request and waits for the reply. On an error the child is gone.
-func (c *child) ask(ctx context.Context, q order) (reply, error) {
+func (c *conversation) ask(ctx context.Context, q order) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.CPU*waiting+time.Second)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { c.cmd.Process.Kill() })
+	stop := context.AfterFunc(ctx, c.process.Kill)
 
 	var r reply
 	err := writeMessage(c.stdin, q, maxRequestBytes)
@@ -245,64 +234,35 @@ func (c *child) ask(ctx context.Context, q order) (reply, error) {
 		return r, nil
 	}
 
-	c.cmd.Process.Kill() // of one that ended already, nothing
+	c.process.Kill()
 	io.Copy(io.Discard, c.stdout)
-	c.cmd.Wait()
+	c.process.Wait()
 	return reply{}, c.verdict(ctx, err)
 }
 
-// noMemory are the words in which a child says that it got no more memory: the
-// Go runtime's, the system's, and those of a build with the race detector.
-var noMemory = []string{"out of memory", "cannot allocate memory", "ThreadSanitizer failed to allocate"}
-
 // verdict says what the end of a child says of its policy.
-func (c *child) verdict(ctx context.Context, err error) error {
-	text := c.said.String()
-	switch code := c.cmd.ProcessState.ExitCode(); {
+func (c *conversation) verdict(ctx context.Context, err error) error {
+	switch code := c.process.ProcessState.ExitCode(); {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	case code == exitTime:
 		return ErrTimeout
-	case code == exitMemory || slices.ContainsFunc(noMemory, func(words string) bool { return strings.Contains(text, words) }):
+	case code == exitMemory || c.said.OutOfMemory():
 		return ErrMemory
 	case errors.Is(err, errTooLong):
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
-	case code == -1 && text == "": // by a signal, and not for anything that it did
-		return fmt.Errorf("%w: its child was ended: %s", ErrUnavailable, c.cmd.ProcessState)
+	case code == -1 && c.said.String() == "": // by a signal, and not for anything that it did
+		return fmt.Errorf("%w: its child was ended: %s", ErrUnavailable, c.process.ProcessState)
 	}
 
-	first, _, _ := strings.Cut(text, "\n")
-	return fmt.Errorf("%w: %s: %s", ErrFailed, c.cmd.ProcessState, first)
+	return fmt.Errorf("%w: %s: %s", ErrFailed, c.process.ProcessState, c.said.First())
 }
 
 // end lets a child go that is asked nothing.
-func (c *child) end() {
+func (c *conversation) end() {
 	c.stdin.Close()
-	c.cmd.Process.Kill()
-	c.cmd.Wait()
-}
-
-// tail keeps the beginning of what a child says when it dies.
-type tail struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write keeps as much as is worth showing.
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if room := 4096 - t.text.Len(); room > 0 {
-		t.text.Write(p[:min(room, len(p))])
-	}
-	return len(p), nil
-}
-
-// String is what was kept.
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.text.String()
+	c.process.Kill()
+	c.process.Wait()
 }
 
 var errTooLong = errors.New("message too long")

@@ -6,23 +6,21 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"runtime/metrics"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/guardlock/guardlock/internal/child"
 )
 
 // RunWorker is the whole of the hidden command that a policy is evaluated with. It
 // owns the process: it sets its limits, and ends it when a policy passes them.
 // It returns when stdin ends.
 func RunWorker(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
-	if err := limitProcess(); err != nil {
-		return fmt.Errorf("setting limits: %w", err)
+	if err := (child.Bounds{Written: workerMemory}).Apply(); err != nil {
+		return err
 	}
-	debug.SetMemoryLimit(workerMemory / 4 * 3)
 
 	requests := make(chan order)
 	go func() { // ends with the process: a policy may be running when the gateway goes
@@ -131,24 +129,3 @@ func processorTime() time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
-
-// limitProcess bounds the memory of this process that can be written to; what a
-// Go program reserves and does not use is not counted. It leaves no core.
-func limitProcess() error {
-	if err := unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: workerMemory, Max: workerMemory}); err != nil {
-		return err
-	}
-	return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
-}
-
-// ownProgram names the running program, on Linux even after its file was replaced
-// by an upgrade: a child must be of the same version.
-func ownProgram() (string, error) {
-	if runtime.GOOS == "linux" {
-		return "/proc/self/exe", nil
-	}
-	return os.Executable()
-}
-
-// apart keeps a terminal's Ctrl-C from a child: who started it ends it.
-func apart() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

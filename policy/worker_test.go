@@ -218,7 +218,7 @@ func TestAWorkerIsReplaced(t *testing.T) {
 	<-w.turn
 	killed := w.child
 	w.turn <- struct{}{}
-	if err := killed.cmd.Process.Kill(); err != nil {
+	if err := killed.process.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 
@@ -290,7 +290,7 @@ func TestAWorkerEndsWithItsStandardInput(t *testing.T) {
 	}
 
 	var exit *exec.ExitError
-	if err := c.cmd.Wait(); err != nil && !errors.As(err, &exit) {
+	if err := c.process.Wait(); err != nil && !errors.As(err, &exit) {
 		t.Error(err)
 	}
 }

@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"runtime"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/tetratelabs/wazero"
+	"golang.org/x/sys/unix"
+
+	"github.com/guardlock/guardlock/internal/child"
 )
 
 // A file is compiled, and started for the first time, in a child process that is
@@ -34,8 +32,7 @@ const (
 	// trialWait ends a child that hangs without using its processor time.
 	trialWait = 15 * time.Minute
 
-	maxTrialText = 4 << 10
-	maxRefusals  = 1024
+	maxRefusals = 1024
 
 	// TrialCommand is the hidden command of this program that calls RunTrial.
 	TrialCommand = "__compile"
@@ -123,67 +120,46 @@ func (r *Runtime) trial(ctx context.Context, file []byte, key codeKey) error {
 		return fmt.Errorf("compiling: %w", err)
 	}
 
-	exe, err := selfExecutable()
+	cmd, err := child.Command(ctx, r.config.Trial...)
 	if err != nil {
-		return fmt.Errorf("compiling: finding own program: %w", err)
+		return fmt.Errorf("compiling: %w", err)
 	}
 
-	// The child ends with the thread that started it (trialAttributes).
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-
-	var said limitedBuffer
-	cmd := exec.CommandContext(ctx, exe, r.config.Trial...)
-	cmd.Args[0] = os.Args[0]
-	cmd.Env = []string{} // the gateway's may hold secrets
+	var said child.Words
 	cmd.Stdin = io.MultiReader(bytes.NewReader(append(request, '\n')), bytes.NewReader(file))
 	cmd.Stdout = &said
 	cmd.Stderr = &said
-	cmd.SysProcAttr = trialAttributes()
 
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("compiling: starting a child: %w", err)
+	process, err := child.Start(cmd)
+	if err != nil {
+		return fmt.Errorf("compiling: %w", err)
 	}
-	if err := cmd.Wait(); err != nil {
-		return r.trialBounds.verdict(ctx, cmd.ProcessState, said.String())
+	if err := process.Wait(); err != nil {
+		return r.trialBounds.verdict(ctx, process, &said)
 	}
 
 	return nil
 }
 
 // verdict tells what a child that failed says about the file.
-func (b trialBounds) verdict(ctx context.Context, state *os.ProcessState, said string) error {
-	status, _ := state.Sys().(syscall.WaitStatus)
+func (b trialBounds) verdict(ctx context.Context, process *child.Process, said *child.Words) error {
+	state := process.ProcessState
 	used := state.UserTime() + state.SystemTime()
-	first, _, _ := strings.Cut(said, "\n")
 
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("compiling: %w", ctx.Err())
 	case state.ExitCode() == TrialExit:
-		return &trialError{first}
+		return &trialError{said.First()}
 	case used >= b.CPU*9/10:
 		return &trialError{fmt.Sprintf("it takes more than %s of processor time", b.CPU)}
-	case noMemory(said):
+	case said.OutOfMemory():
 		return &trialError{fmt.Sprintf("it takes more than %d MiB of memory", b.Memory>>20)}
-	case status.Signaled() && status.Signal() == syscall.SIGKILL:
-		// Not for its processor time: somebody, or the kernel for want of memory.
+	case process.Killed():
 		return errors.New("compiling: the child was killed")
 	}
 
 	return &trialError{"the engine failed"}
-}
-
-// noMemory recognises how a Go program ends that the kernel gives no more memory,
-// with and without the race detector.
-func noMemory(said string) bool {
-	for _, text := range []string{"out of memory", "cannot allocate memory", "address space collisions"} {
-		if strings.Contains(said, text) {
-			return true
-		}
-	}
-
-	return false
 }
 
 // RunTrial is the whole of the hidden command that a Runtime starts its own
@@ -262,10 +238,10 @@ func (c *Code) grantable() []string {
 	return names
 }
 
-// limitedBuffer keeps the beginning of what is written to it.
-type limitedBuffer struct{ bytes.Buffer }
-
-func (b *limitedBuffer) Write(p []byte) (int, error) {
-	b.Buffer.Write(p[:min(len(p), maxTrialText-b.Len())])
-	return len(p), nil
+// apply bounds this process.
+func (b trialBounds) apply() error {
+	if err := (child.Bounds{Reserved: b.Memory, CPU: b.CPU}).Apply(); err != nil {
+		return err
+	}
+	return unix.Setpriority(unix.PRIO_PROCESS, 0, 10) // records go before reloads
 }

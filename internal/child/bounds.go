@@ -1,0 +1,46 @@
+package child
+
+import (
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Bounds are what a child may take. It sets them for itself, before it sees anything that is not trusted; the kernel
+// keeps them, and none can be raised again. Zero leaves a bound as it is.
+type Bounds struct {
+	// Reserved bounds the address space, counted from what the program has reserved when it sets its bounds: a Go
+	// program reserves much that it never uses. On Linux only.
+	Reserved uint64
+	// Written bounds the memory that can be written to, from the beginning.
+	Written uint64
+	// CPU bounds the processor time, in whole seconds. On Linux only.
+	CPU time.Duration
+}
+
+// Apply sets the bounds of this process. It never leaves a core: that would hold what the child was given.
+func (b Bounds) Apply() error {
+	if b.Written != 0 {
+		if err := setLimit(unix.RLIMIT_DATA, b.Written); err != nil {
+			return err
+		}
+	}
+	if err := setLimit(unix.RLIMIT_CORE, 0); err != nil {
+		return err
+	}
+
+	if memory := max(b.Reserved, b.Written); memory != 0 {
+		debug.SetMemoryLimit(int64(memory) / 4 * 3) // collect before the kernel refuses
+	}
+
+	return b.applyOfSystem()
+}
+
+func setLimit(resource int, most uint64) error {
+	if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: most, Max: most}); err != nil {
+		return fmt.Errorf("setting limit %d to %d: %w", resource, most, err)
+	}
+	return nil
+}

@@ -1,0 +1,156 @@
+package child
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestMain is also the children of these tests, each of which does one thing.
+func TestMain(m *testing.M) {
+	if len(os.Args) < 2 || !strings.HasPrefix(os.Args[1], "__") {
+		os.Exit(m.Run())
+	}
+
+	switch os.Args[1] {
+	case "__environment":
+		fmt.Print(os.Environ())
+	case "__wait":
+		fmt.Println("started")
+		io.Copy(io.Discard, os.Stdin)
+	case "__parent": // starts a child that holds our standard output, and waits
+		cmd, err := Command(context.Background(), "__wait")
+		if err != nil {
+			panic(err)
+		}
+		cmd.Stdin = os.Stdin
+		cmd.Stdout = os.Stdout
+		if _, err := Start(cmd); err != nil {
+			panic(err)
+		}
+		select {}
+	case "__memory":
+		if err := (Bounds{Reserved: 64 << 20, Written: 1 << 30}).Apply(); err != nil {
+			panic(err)
+		}
+		var all [][]byte
+		for {
+			all = append(all, make([]byte, 1<<20))
+		}
+	case "__time":
+		if err := (Bounds{CPU: time.Second}).Apply(); err != nil {
+			panic(err)
+		}
+		for {
+		}
+	}
+	os.Exit(0)
+}
+
+func start(t *testing.T, command string, prepare func(*exec.Cmd)) *Process {
+	t.Helper()
+	cmd, err := Command(t.Context(), command)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	prepare(cmd)
+	p, err := Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestChildHasNoEnvironment(t *testing.T) {
+	t.Setenv("SECRET", "xyz")
+	var said Words
+	p := start(t, "__environment", func(cmd *exec.Cmd) { cmd.Stdout = &said })
+	if err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if said.String() != "[]" {
+		t.Errorf("its environment is %s", said.String())
+	}
+}
+
+func TestKilledChildIsToldFromOneThatEnds(t *testing.T) {
+	for _, kill := range []bool{true, false} {
+		var stdin io.Closer
+		p := start(t, "__wait", func(cmd *exec.Cmd) { stdin, _ = cmd.StdinPipe() })
+		if kill {
+			p.Kill()
+		} else {
+			stdin.Close()
+		}
+
+		p.Wait()
+		if p.Killed() != kill {
+			t.Errorf("killed: %t, but it is said to be killed: %t", kill, p.Killed())
+		}
+	}
+}
+
+// The grandchild holds the other end of a pipe, which tells when it is gone.
+func TestChildDiesWithItsParent(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Log("only Linux has a signal for it")
+		return
+	}
+
+	var out io.ReadCloser
+	p := start(t, "__parent", func(cmd *exec.Cmd) {
+		cmd.StdinPipe()
+		out, _ = cmd.StdoutPipe()
+	})
+	lines := bufio.NewReader(out)
+	if line, err := lines.ReadString('\n'); line != "started\n" {
+		t.Fatalf("read %q, %v", line, err)
+	}
+
+	p.Kill()
+	if rest, err := io.ReadAll(lines); len(rest) != 0 || err != nil {
+		t.Errorf("read %q, %v", rest, err)
+	}
+	p.Wait()
+}
+
+func TestBoundsEndAChildThatPassesThem(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Log("only Linux has these bounds")
+		return
+	}
+
+	var said Words
+	p := start(t, "__memory", func(cmd *exec.Cmd) { cmd.Stderr = &said })
+	if err := p.Wait(); err == nil || !said.OutOfMemory() {
+		t.Errorf("memory: %v, %s", err, said.First())
+	}
+
+	p = start(t, "__time", func(*exec.Cmd) {})
+	p.Wait()
+	if status := p.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() {
+		t.Errorf("time: %v", p.ProcessState)
+	}
+}
+
+func TestWordsKeepTheBeginning(t *testing.T) {
+	var w Words
+	for range 3 {
+		line := []byte(strings.Repeat("x", maxWords/2-1) + "\n")
+		if n, err := w.Write(line); n != len(line) || err != nil {
+			t.Fatalf("took %d, %v", n, err)
+		}
+	}
+	if len(w.String()) != maxWords || len(w.First()) != maxWords/2-1 {
+		t.Errorf("kept %d bytes, of which the first line is %d", len(w.String()), len(w.First()))
+	}
+}
