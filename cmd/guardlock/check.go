@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +17,8 @@ import (
 
 const checkHelp = `Check reads a configuration as serve would, without opening a port, a broker or
 the decision log: the file itself, then every file that it names, signatures,
-approvals and the policy. Every problem is reported, each with its place.
+approvals and the policy. Every problem is reported, each with its place, and
+then what would run where, and until when.
 
 A problem keeps a gateway from starting: exit code 3. A module that would be
 refused does not: the gateway starts, and what is produced to that module's
@@ -45,6 +49,17 @@ type checkLine struct {
 	OK       bool     `json:"ok"` // it starts, and every module runs
 	Problems []string `json:"problems"`
 	Refused  []string `json:"refused"`
+	Bindings []bound  `json:"bindings"`
+}
+
+// bound is the JSON form of what a binding would run.
+type bound struct {
+	Cluster string    `json:"cluster"`
+	Binding string    `json:"binding"`
+	Topics  []string  `json:"topics"`
+	Modules []string  `json:"modules"`
+	Until   time.Time `json:"until,omitzero"`
+	Refused string    `json:"refused,omitempty"`
 }
 
 func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) error {
@@ -55,6 +70,10 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 			OK:       len(r.Problems)+len(r.Refused) == 0,
 			Problems: texts(r.Problems),
 			Refused:  texts(r.Refused),
+			Bindings: make([]bound, len(r.Bindings)),
+		}
+		for i, b := range r.Bindings {
+			line.Bindings[i] = bound(b)
 		}
 		if err := json.NewEncoder(out).Encode(line); err != nil {
 			return err
@@ -73,6 +92,9 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 	for _, refused := range r.Refused {
 		cli.Warn(cmd.ErrOrStderr(), refused)
 	}
+	if err := writeBindings(out, r.Bindings); err != nil {
+		return err
+	}
 	if len(r.Refused) > 0 {
 		_, err := fmt.Fprintf(out, "%s: starts, and refuses the topics of the modules above\n", path)
 		return err
@@ -80,6 +102,56 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 
 	_, err := fmt.Fprintf(out, "%s: ok\n", path)
 	return err
+}
+
+// shownBindings is how many bindings are shown to a person.
+const shownBindings = 30
+
+// writeBindings shows what would run where.
+func writeBindings(w io.Writer, all []server.Bound) error {
+	if len(all) == 0 {
+		return nil
+	}
+
+	t := cli.NewTable("BINDING", "TOPICS", "RUNS", "UNTIL")
+	for _, b := range all[:min(len(all), shownBindings)] {
+		t.Add(b.Binding, shortList(b.Topics), runs(b), until(b))
+	}
+	if err := t.Write(w); err != nil {
+		return err
+	}
+
+	if more := len(all) - shownBindings; more > 0 {
+		_, err := fmt.Fprintf(w, "and %s; --json lists all\n", cli.Count(more, "more binding"))
+		return err
+	}
+	return nil
+}
+
+// shortList keeps the table narrow.
+func shortList(names []string) string {
+	const shown = 3
+	if len(names) <= shown {
+		return strings.Join(names, " ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], " "), len(names)-shown)
+}
+
+func runs(b server.Bound) string {
+	switch {
+	case b.Refused != "":
+		return "refused: " + b.Refused
+	case len(b.Modules) == 0:
+		return "no module"
+	}
+	return strings.Join(b.Modules, ", ")
+}
+
+func until(b server.Bound) string {
+	if b.Until.IsZero() || b.Refused != "" {
+		return "-"
+	}
+	return b.Until.UTC().Format("2006-01-02 15:04 UTC")
 }
 
 func texts(found []error) []string {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/internal/build"
 	"github.com/guardlock/guardlock/internal/config"
@@ -19,6 +20,17 @@ import (
 type Report struct {
 	Problems []error // each keeps a gateway from starting
 	Refused  []error // modules that would not run: a gateway starts, and refuses their topics
+	Bindings []Bound // what would run where, in the order in which bindings are looked at
+}
+
+// Bound is one binding as a gateway would serve it.
+type Bound struct {
+	Cluster string
+	Binding string
+	Topics  []string
+	Modules []string
+	Until   time.Time // when its modules must be judged again; zero without one
+	Refused string    // the reason why everything is refused, of a closed catalogue; empty: it runs
 }
 
 // checking is one check under way.
@@ -152,10 +164,29 @@ func (c *checking) checkModules(ctx context.Context) error {
 		for _, refused := range sets[cl.Name].Refusals {
 			c.Refused = append(c.Refused, refused)
 		}
+		for _, b := range sets[cl.Name].Bindings {
+			c.Bindings = append(c.Bindings, bound(cl.Name, &b))
+		}
 	}
 
 	closeAll(ctx, sets)
 	return nil
+}
+
+func bound(cluster string, b *gateway.Binding) Bound {
+	names := make([]string, len(b.Grant.Modules))
+	for i, m := range b.Grant.Modules {
+		names[i] = m.Name
+	}
+
+	return Bound{
+		Cluster: cluster,
+		Binding: b.Grant.Binding,
+		Topics:  b.Topics,
+		Modules: names,
+		Until:   b.Grant.ValidUntil,
+		Refused: b.Grant.Why,
+	}
 }
 
 // forget records nothing: nothing takes effect.
