@@ -377,6 +377,7 @@ func measures(t *testing.T) map[string]measure {
 				}
 			}
 		}
+
 		all[s.dir] = m
 	}
 

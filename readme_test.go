@@ -51,6 +51,7 @@ func blocks(page, text string) []block {
 				text:     strings.Join(lines[open+1:i], "\n"),
 				at:       fmt.Sprintf("%s:%d", page, open+1),
 			})
+
 			mark = ""
 			open = -1
 		case open < 0 && strings.HasPrefix(l, "<!-- "):
@@ -102,6 +103,7 @@ func TestDocumentedTrustRootIsRead(t *testing.T) {
 		if len(root.Authors()) != 1 || len(root.Approvers()) != 1 || root.Threshold() != 1 {
 			t.Errorf("%s: read as %d authors, %d approvers, threshold %d", b.at, len(root.Authors()), len(root.Approvers()), root.Threshold())
 		}
+
 		for _, key := range []string{"not_before:", "not_after:", "digests:", "keys:", "approvals:", "threshold:"} {
 			if !strings.Contains(b.text, key) {
 				t.Errorf("%s does not show %s", b.at, key)

@@ -147,6 +147,7 @@ func (e *encoder) control(c *ControlEntry, base int64) {
 		e.str(roleText, c.Steps[i].Verdict)
 		e.str(roleText, c.Steps[i].Detail)
 	}
+
 	if c.Opening != (Opening{}) {
 		e.out = append(e.out, c.Opening.Epoch[:]...)
 		e.out = append(e.out, c.Opening.KeyID[:]...)

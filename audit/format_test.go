@@ -86,8 +86,10 @@ func (r *readByPage) segment(number int, b []byte) int {
 			r.check(binary.LittleEndian.Uint32(footer[16:]) == crc32.Checksum(footer[:16], castagnoli), "footer: CRC")
 			r.check(end+24 == len(b), "bytes behind the footer")
 		}
+
 		at = end
 	}
+
 	return at
 }
 
@@ -146,6 +148,7 @@ func (r *readByPage) payload(b []byte, sealed bool) {
 	for len(defs.b) > 0 {
 		r.strings = append(r.strings, string(defs.take(int(defs.uvarint()))))
 	}
+
 	for len(c.b) > 0 {
 		e := bytesOf{r, c.take(int(c.uvarint()))}
 		kind := e.u8()
@@ -163,6 +166,7 @@ func (r *readByPage) payload(b []byte, sealed bool) {
 		default:
 			r.t.Fatalf("kind %d", kind)
 		}
+
 		r.check(len(e.b) == 0, "%d bytes behind an entry of kind %d", len(e.b), kind)
 	}
 }
@@ -176,6 +180,7 @@ func (r *readByPage) batch(c *bytesOf) *foundBatch {
 	c.string()
 	c.string() // cluster
 	f.Topic = c.string()
+
 	if flags&2 != 0 {
 		r.check(len(c.string()) == 16, "topic id")
 	}
@@ -184,6 +189,7 @@ func (r *readByPage) batch(c *bytesOf) *foundBatch {
 	f.Principal = c.string()
 	f.Client = c.string()
 	c.string() // source
+
 	if flags&4 != 0 {
 		c.string()
 		c.string()
@@ -195,18 +201,22 @@ func (r *readByPage) batch(c *bytesOf) *foundBatch {
 	for n := c.uvarint(); n > 0; n-- {
 		f.Modules = append(f.Modules, c.module())
 	}
+
 	if c.uvarint() != 0 {
 		c.varint()
 		c.varint()
 	}
+
 	f.Records = int(c.uvarint())
 	c.u8()
 	c.uvarint()
 	c.uvarint()
+
 	if flags&1 != 0 {
 		c.uvarint()
 		c.take(16)
 	}
+
 	f.Verdicts = r.rulings(c)
 	return f
 }
@@ -219,6 +229,7 @@ func (r *readByPage) rulings(c *bytesOf) (verdicts []int) {
 		c.string()
 		c.string()
 	}
+
 	if len(each) == 0 {
 		return nil
 	}
@@ -227,12 +238,14 @@ func (r *readByPage) rulings(c *bytesOf) (verdicts []int) {
 	for (len(each)-1)>>shift > 0 {
 		shift++
 	}
+
 	for n := c.uvarint(); n > 0; n-- {
 		run := c.uvarint()
 		for range run >> shift {
 			verdicts = append(verdicts, each[run&(1<<shift-1)])
 		}
 	}
+
 	return verdicts
 }
 
@@ -246,6 +259,7 @@ func (r *readByPage) binding(c *bytesOf, _ int64) {
 	c.uvarint() // records
 	c.uvarint() // append time
 	c.uvarint() // error code
+
 	if b := r.batches[seq]; b != nil && route == "" {
 		b.Offset = offset
 	}
@@ -256,6 +270,7 @@ func (r *readByPage) control(c *bytesOf, kind int) {
 	c.varint()
 	c.string()
 	c.module()
+
 	for range 4 {
 		c.string()
 	}
@@ -264,6 +279,7 @@ func (r *readByPage) control(c *bytesOf, kind int) {
 		c.string()
 		c.string()
 	}
+
 	if kind == 6 {
 		r.epochs = append(r.epochs, hex.EncodeToString(c.take(16)))
 		c.take(8)
@@ -275,13 +291,16 @@ func (r *readByPage) seal(c *bytesOf) {
 	c.uvarint()
 	n := int(c.uvarint())
 	r.check(n == len(r.strings), "the seal has %d strings, the segment %d", n, len(r.strings))
+
 	for i := range n {
 		c.uvarint()
 		r.check(string(c.take(int(c.uvarint()))) == r.strings[i], "string %d of the seal", i)
 	}
+
 	c.uvarint()
 	c.varint()
 	c.varint()
+
 	for range 4 {
 		c.uvarint()
 	}
@@ -292,6 +311,7 @@ func (r *readByPage) seal(c *bytesOf) {
 		c.uvarint()
 		c.uvarint()
 	}
+
 	for n := c.uvarint(); n > 0; n-- {
 		c.uvarint()
 	}
@@ -323,6 +343,7 @@ func TestLogIsReadByItsSpecificationAlone(t *testing.T) {
 			e.TopicID = [16]byte{}
 			e.TLS = audit.TLS{Version: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Fingerprint: carol}
 		}
+
 		if i%8 == 4 {
 			e.Direction = audit.Consume
 		}
@@ -331,6 +352,7 @@ func TestLogIsReadByItsSpecificationAlone(t *testing.T) {
 			l.Place(seq, audit.Placement{BaseOffset: int64(i) * 50})
 		}
 	}
+
 	flushed(t, l)
 	mustClose(t, l)
 
@@ -339,6 +361,7 @@ func TestLogIsReadByItsSpecificationAlone(t *testing.T) {
 	if err != nil || len(files) < 3 {
 		t.Fatalf("%d segments, %v", len(files), err)
 	}
+
 	end := 0
 	for i, name := range files {
 		raw, err := os.ReadFile(name)
@@ -347,6 +370,7 @@ func TestLogIsReadByItsSpecificationAlone(t *testing.T) {
 		}
 		end = r.segment(i+1, raw)
 	}
+
 	r.mark(dir, len(files), end)
 	r.compare(dir)
 }
@@ -380,9 +404,11 @@ func (r *readByPage) compare(dir string) {
 			Offset:    d.Batch.BaseOffset,
 			Consumed:  d.Batch.Direction == audit.Consume && d.Batch.State == query.StateServed,
 		}
+
 		r.check(reflect.DeepEqual(*got, want), "batch %d: got %+v, want %+v", d.Batch.Seq, *got, want)
 		r.check(len(got.Verdicts) == got.Records && got.Verdicts[3] == 1 && got.Verdicts[44] == 3, "verdicts of batch %d: %v", d.Batch.Seq, got.Verdicts)
 	}
+
 	r.check(n == len(r.batches) && n == 120, "%d batches by query, %d by the page", n, len(r.batches))
 	r.check(r.controls[6] == 1 && r.controls[3] == 1 && len(r.epochs) == 1 && r.seals >= 2, "controls %v, %d seals", r.controls, r.seals)
 }

@@ -232,6 +232,7 @@ func (r *replay) existing(c *segment.Committer, all []uint32, m segment.Mark, ma
 	c.Off = k.Off
 	c.Filled = k.Off
 	c.Chain = k.Chain
+
 	return r.repair(c, k)
 }
 

@@ -130,6 +130,7 @@ func (c *ControlEntry) opening() (o Opening, ok bool) {
 			o.KeyID = [8]byte(b)
 		}
 	}
+
 	return o, ok
 }
 

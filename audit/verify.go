@@ -59,6 +59,7 @@ func VerifyPast(dir string, kept *Head) (Report, error) {
 	if err != nil {
 		err = fmt.Errorf("verifying decision log %s: %w", dir, err)
 	}
+
 	return v.report, err
 }
 
@@ -83,6 +84,7 @@ func ParseHead(s string) (h Head, err error) {
 	if err != nil || hexErr != nil || len(raw) != len(h.Chain) || h.NextSeq == 0 {
 		return Head{}, fmt.Errorf("%q is not SEQ:CHAIN, as audit verify prints it: a number and %d hexadecimal digits", s, 2*len(h.Chain))
 	}
+
 	h.Chain = segment.Chain(raw)
 	return h, nil
 }
@@ -170,6 +172,7 @@ func (v *verifier) run() error {
 	v.report.NextSeq = v.state.seq
 	v.report.Head = Head{v.state.seq, prev.Chain}.String()
 	v.report.Unbound = len(v.state.open)
+
 	return nil
 }
 

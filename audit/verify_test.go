@@ -34,6 +34,7 @@ func headOf(t *testing.T, dir string) *audit.Head {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	head, err := audit.ParseHead(report.Head)
 	if err != nil {
 		t.Fatal(err)
@@ -70,6 +71,7 @@ func TestLogGoesThroughTheHeadThatWasKept(t *testing.T) {
 	dir := written(t, 5)
 	kept := headOf(t, dir)
 	grow(t, dir, 5)
+
 	if _, err := audit.VerifyPast(dir, kept); err != nil {
 		t.Errorf("a log that grew: %v", err)
 	}
@@ -78,6 +80,7 @@ func TestLogGoesThroughTheHeadThatWasKept(t *testing.T) {
 	if _, err := audit.VerifyPast(rewritten, kept); !errors.Is(err, audit.ErrCorrupt) {
 		t.Errorf("a log that was made anew: %v", err)
 	}
+
 	for _, text := range []string{"", "5", "0:" + strings.Repeat("00", 32), "5:xx", "5:" + strings.Repeat("00", 31), "-1:" + strings.Repeat("00", 32)} {
 		if h, err := audit.ParseHead(text); err == nil {
 			t.Errorf("%q reads as %v", text, h)

@@ -123,6 +123,7 @@ func (r *BatchRef) bind(in Placement) (b Bind, ok bool) {
 		b.Partition = in.Partition
 		b.count = r.routed(in.Route)
 	}
+
 	if in.ErrorCode != 0 {
 		b.Base = -1
 	}
@@ -154,6 +155,7 @@ func (w *writer) begin(n int, at time.Time) {
 	if full && (w.start > segment.HeaderSize || !w.cur.empty()) {
 		w.roll()
 	}
+
 	if w.cur.empty() {
 		w.cur.seq = w.seq
 		w.cur.base = at.UnixMicro()

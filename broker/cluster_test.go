@@ -90,6 +90,7 @@ func TestClusterDialsTCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer conn.Close()
 	(<-conns).Close()
 }

@@ -78,6 +78,7 @@ func TestStalledChildIsStartedAgain(t *testing.T) {
 	e := start(t, EmbeddedConfig{AutoCreateTopics: true, Stall: time.Second})
 	c := client(t, e)
 	produce(t, c, "before")
+
 	stalled := e.Status().PID
 	if err := unix.Kill(stalled, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -87,6 +88,7 @@ func TestStalledChildIsStartedAgain(t *testing.T) {
 	if s := e.Status(); s.PID == stalled || s.Restarts != 1 {
 		t.Errorf("%+v", s)
 	}
+
 	stored(t, e, map[string]bool{"before": true, "after": true})
 }
 

@@ -89,12 +89,14 @@ func createTopics(r *kmsg.CreateTopicsRequest) *Refusal {
 		if no := checkPartitions(t.Topic, int64(max(int(t.NumPartitions), len(t.ReplicaAssignment)))); no != nil {
 			return no
 		}
+
 		for _, c := range t.Configs {
 			if no := checkSetting(t.Topic, c.Name, c.Value); no != nil {
 				return no
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -116,11 +118,13 @@ func deleteTopics(r *kmsg.DeleteTopicsRequest) *Refusal {
 			return checkName(name)
 		}
 	}
+
 	for _, t := range r.Topics {
 		if t.Topic != nil && IsInternal(*t.Topic) {
 			return checkName(*t.Topic)
 		}
 	}
+
 	return nil
 }
 
@@ -147,6 +151,7 @@ func alterConfigs(r *kmsg.AlterConfigsRequest) *Refusal {
 		if res.ResourceType != kmsg.ConfigResourceTypeTopic {
 			continue
 		}
+
 		for _, c := range res.Configs {
 			if no := checkSetting(res.ResourceName, c.Name, c.Value); no != nil {
 				return no
@@ -164,6 +169,7 @@ func incrementalAlterConfigs(r *kmsg.IncrementalAlterConfigsRequest) *Refusal {
 		if res.ResourceType != kmsg.ConfigResourceTypeTopic {
 			continue
 		}
+
 		for _, c := range res.Configs {
 			if c.Op != kmsg.IncrementalAlterConfigOpSet && c.Op != kmsg.IncrementalAlterConfigOpAppend {
 				continue // takes something away

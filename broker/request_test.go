@@ -100,6 +100,7 @@ func TestEmbeddedBrokerGetsOnlyWhatKafkaWouldTake(t *testing.T) {
 		return &kmsg.CreateTopicsRequest{Topics: []kmsg.CreateTopicsRequestTopic{{Topic: name, NumPartitions: partitions,
 			ReplicaAssignment: make([]kmsg.CreateTopicsRequestTopicReplicaAssignment, assigned)}}}
 	}
+
 	more := func(name string, n int32) kmsg.Request {
 		return &kmsg.CreatePartitionsRequest{Topics: []kmsg.CreatePartitionsRequestTopic{{Topic: name, Count: n}}}
 	}
@@ -107,10 +108,12 @@ func TestEmbeddedBrokerGetsOnlyWhatKafkaWouldTake(t *testing.T) {
 		return &kmsg.AlterClientQuotasRequest{Entries: []kmsg.AlterClientQuotasRequestEntry{{
 			Ops: []kmsg.AlterClientQuotasRequestEntryOp{{Key: "producer_byte_rate", Value: v, Remove: remove}}}}}
 	}
+
 	trim := func(name string, to int64) kmsg.Request {
 		return &kmsg.DeleteRecordsRequest{Topics: []kmsg.DeleteRecordsRequestTopic{{Topic: name,
 			Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Offset: to}}}}}
 	}
+
 	settings := func(kind kmsg.ConfigResourceType, name string) kmsg.Request {
 		return &kmsg.AlterConfigsRequest{Resources: []kmsg.AlterConfigsRequestResource{{ResourceType: kind, ResourceName: name}}}
 	}

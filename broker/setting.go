@@ -40,6 +40,7 @@ func checkSetting(topic, name string, value *string) *Refusal {
 	if value == nil {
 		return nil
 	}
+
 	if compacts(name, *value) {
 		return refuse(kerr.InvalidConfig, "cleanup.policy=compact is not available on the embedded broker (%q): it could lose "+
 			"acknowledged records; use cleanup.policy=delete or a real cluster", topic)
@@ -51,6 +52,7 @@ func checkSetting(topic, name string, value *string) *Refusal {
 			return refuse(kerr.InvalidConfig, "topic %s: %s must be a number from %d to %d", topic, name, b.least, b.most)
 		}
 	}
+
 	if words, ok := topicWords[name]; ok && !slices.Contains(words, *value) {
 		return refuse(kerr.InvalidConfig, "topic %s: %s must be one of %s", topic, name, strings.Join(words, ", "))
 	}

@@ -108,6 +108,7 @@ func (e *Embedded) runChild(ctx context.Context) (served bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("making child's standard input: %w", err)
 	}
+
 	process, err := child.Start(cmd)
 	if err != nil {
 		return false, err
@@ -145,6 +146,7 @@ func (e *Embedded) command(ctx context.Context) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	child.EndsGently(cmd)
 	cmd.WaitDelay = e.cfg.StopTimeout + killGrace // then SIGKILL
 

@@ -48,10 +48,12 @@ func (e *Embedded) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.Stall)
 	defer cancel()
 	var d net.Dialer
+
 	conn, err := d.DialContext(ctx, "unix", e.socket)
 	if err != nil {
 		return fmt.Errorf("dialing embedded broker: %w", err)
 	}
+
 	defer conn.Close()
 
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
@@ -68,6 +70,7 @@ func (e *Embedded) probe(ctx context.Context) error {
 		}
 		return fmt.Errorf("waiting for the embedded broker's answer: %w", err)
 	}
+
 	if binary.BigEndian.Uint32(head[4:]) != 1 {
 		return errors.New("the embedded broker answered what was not asked")
 	}

@@ -53,6 +53,7 @@ func (r *reader) changesEvidence(ctx context.Context, h wire.RequestHeader, fram
 	if err != nil {
 		return err
 	}
+
 	if r.cluster.cfg.Embedded {
 		if no := broker.Judge(req); no != nil {
 			return r.refuseWhole(h, body, no.Code, no.Reason)
@@ -81,6 +82,7 @@ func (r *reader) changesEvidence(ctx context.Context, h wire.RequestHeader, fram
 		r.log.Error("recording an administrative request failed; it is refused", zap.Error(err))
 		return r.refuseWhole(h, body, kerr.PolicyViolation.Code, "guardlock: the request cannot be recorded (audit_unavailable)")
 	}
+
 	if e.Outcome != "allowed" {
 		return r.refuseWhole(h, body, kerr.PolicyViolation.Code, "guardlock: not through this gateway ("+e.Reason+")")
 	}
@@ -119,6 +121,7 @@ func (r *reader) judgeAction(ctx context.Context, b *Bindings, q AdminQuestion, 
 		e.Outcome = "denied"
 		e.Reason = reason
 	}
+
 	e.Steps = append(e.Steps, step)
 }
 
@@ -138,6 +141,7 @@ func (r *reader) askPolicy(ctx context.Context, b *Bindings, q AdminQuestion, e 
 	case len(v.Reasons) > 0:
 		return strings.Join(v.Reasons, ",")
 	}
+
 	return reasonPolicy
 }
 
@@ -153,6 +157,7 @@ func describe(a admin.Action) string {
 	for _, s := range a.Settings {
 		names = append(names, s.Name)
 	}
+
 	if len(names) > 0 {
 		about += ": " + strings.Join(names, ", ")
 	}

@@ -156,6 +156,7 @@ func (s *Bindings) find(topic string, c *Client) *pipeline.Grant {
 	case internal:
 		return pipeline.Unbound // whatever is configured for topics of clients
 	}
+
 	return s.unbound
 }
 
@@ -188,11 +189,13 @@ func (s *Bindings) binds(topic string) bool {
 			return true
 		}
 	}
+
 	for _, i := range s.globs {
 		if s.all[i].names(topic) {
 			return true
 		}
 	}
+
 	return !internal && s.unbound.Refusal == audit.OutcomePassed
 }
 

@@ -101,11 +101,13 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 		api:       apiOptions(cfg),
 		listening: listening{nodes: map[int32]*node{}, sessions: map[*session]struct{}{}},
 	}
+
 	c.bindings.Store(NewBindings(nil, pipeline.Unbound))
 	var seeds []string
 	for _, a := range cfg.Upstream.Bootstrap() {
 		seeds = append(seeds, a.String())
 	}
+
 	opts := append([]kgo.Opt{
 		kgo.SeedBrokers(seeds...),
 		kgo.Dialer(cfg.dial),
@@ -114,10 +116,12 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
 		kgo.MetadataMinAge(100 * time.Millisecond),
 	}, cfg.Service...)
+
 	admin, err := kgo.NewClient(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("building the gateway's own client: %w", err)
 	}
+
 	c.admin = admin
 	c.pipeline = pipeline.New(pipeline.Config{
 		Cluster:      cfg.Name,
@@ -127,6 +131,7 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 		Workers:      g.workers,
 		RouteTimeout: 2 * g.cfg.DialTimeout,
 	})
+
 	c.resolver = newResolver(c)
 	return c, nil
 }
@@ -173,6 +178,7 @@ func (c *Cluster) listen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listening for clients of cluster %s on %s: %w", c.cfg.Name, addr, err)
 	}
+
 	c.boot = ln
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return nil
@@ -182,6 +188,7 @@ func (c *Cluster) closeListeners() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.draining = true
+
 	if c.boot != nil {
 		c.boot.Close()
 	}
@@ -207,6 +214,7 @@ func (c *Cluster) run(ctx context.Context) error {
 	// clients' answers must not wait for them.
 	c.admin.Close()
 	c.accepts.Wait()
+
 	return nil
 }
 
@@ -227,6 +235,7 @@ func (c *Cluster) drain(cancel context.CancelFunc) {
 	case <-timer.C:
 		c.log.Warn("drain deadline passed; closing the remaining connections")
 	}
+
 	cancel()
 	c.mu.Lock()
 	for s := range c.sessions {
@@ -257,6 +266,7 @@ func (c *Cluster) accept(ln net.Listener, to target) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
+
 		if err != nil {
 			// Out of descriptors, say: back off instead of spinning.
 			c.log.Warn("accepting a connection failed", zap.Error(err))
@@ -265,6 +275,7 @@ func (c *Cluster) accept(ln net.Listener, to target) {
 			}
 			continue
 		}
+
 		c.serve(client, to)
 	}
 }
@@ -277,6 +288,7 @@ func (c *Cluster) serve(client net.Conn, to target) {
 		client.Close()
 		return
 	}
+
 	if c.cfg.TLS != nil {
 		client = tls.Server(client, c.cfg.TLS)
 	}

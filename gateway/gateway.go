@@ -104,6 +104,7 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, memory: newMemory(cfg.Memory, cfg.MaxFrame), workers: pipeline.NewWorkers(2*runtime.GOMAXPROCS(0), cfg.Batch)}
 	g.memory.answers.starving = g.closeStalled
 	g.memory.requests.starving = g.endSlow
+
 	for _, cc := range cfg.Clusters {
 		c, err := newCluster(g, cc)
 		if err != nil {

@@ -89,10 +89,12 @@ func (in *inbox) next() (frame []byte, ok bool, err error) {
 	in.r += 4 + size
 	in.last = size
 	in.want = max(4+size, min(in.want, maxWindow))
+
 	if !in.began.IsZero() {
 		in.began = time.Time{}
 		in.arrival.end()
 	}
+
 	in.ahead.next = false
 
 	return frame, true, nil
@@ -326,6 +328,7 @@ func (in *inbox) makeRoom(ctx context.Context) error {
 		in.w = copy(in.buf, in.buf[in.r:in.w])
 		in.r = 0
 	}
+
 	if in.w < len(in.buf) {
 		return nil
 	}

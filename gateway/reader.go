@@ -65,6 +65,7 @@ func (r *reader) read(ctx context.Context) error {
 			}
 			return err
 		}
+
 		err := r.takeReady(ctx)
 		// What was decided before the bad request still goes its way.
 		if flushErr := r.flush(ctx); flushErr != nil {

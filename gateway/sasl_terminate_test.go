@@ -94,6 +94,21 @@ func TestWrongPasswordsAndUnknownUsersAreNotLetIn(t *testing.T) {
 	p.closed()
 }
 
+// A guess costs its connection and a tenth of a second; a right password costs neither.
+func TestGuessingPasswordsIsSlow(t *testing.T) {
+	t.Parallel()
+	w := terminating(t, newUsers(t, map[string]string{"alice": "a"}), 0)
+	for _, user := range []string{"alice", "nobody"} {
+		p := w.peer()
+		began := time.Now()
+		p.login(user, "wrong", authenticationFailed)
+		if took := time.Since(began); took < 100*time.Millisecond {
+			t.Errorf("a wrong guess for %s was answered after %s", user, took)
+		}
+		p.closed()
+	}
+}
+
 func TestTokensAreTakenOverTheGateway(t *testing.T) {
 	t.Parallel()
 	public, private, err := ed25519.GenerateKey(rand.Reader)

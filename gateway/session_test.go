@@ -60,6 +60,7 @@ func startSession(t *testing.T, change func(*ClusterConfig)) *memoryEnds {
 	t.Helper()
 	near, far := net.Pipe()
 	cfg := ClusterConfig{Name: "main", Upstream: inMemory{addressed{near}}, Host: "127.0.0.1"}
+
 	if change != nil {
 		change(&cfg)
 	}
@@ -77,6 +78,7 @@ func startSession(t *testing.T, change func(*ClusterConfig)) *memoryEnds {
 		far.Close()
 		c.admin.Close()
 	})
+
 	return e
 }
 
@@ -117,6 +119,7 @@ func TestSessionRelaysFramesAsTheyAre(t *testing.T) {
 		e := startSession(t, nil)
 		asked := request(heartbeat, 0, 7, heartbeatBody...)
 		go e.client.Write(asked)
+
 		if got := readFull(t, e.broker, len(asked)); !bytes.Equal(got, asked) {
 			t.Errorf("the broker got % x", got)
 		}
@@ -154,6 +157,7 @@ func TestAnswerOutOfOrderEndsTheSession(t *testing.T) {
 		go e.client.Write(asked)
 		readFull(t, e.broker, len(asked))
 		go e.broker.Write(answerTo(8, heartbeatAnswer...))
+
 		if n, err := e.client.Read(make([]byte, 1)); err == nil {
 			t.Errorf("the client got %d bytes", n)
 		}
@@ -185,6 +189,7 @@ func TestReaderAnswersInRequestOrder(t *testing.T) {
 		synctest.Wait() // the second is answered, and waits
 		told := answerTo(1, heartbeatAnswer...)
 		go e.broker.Write(told)
+
 		if got := readFull(t, e.client, len(told)); !bytes.Equal(got, told) {
 			t.Fatalf("the first answer is % x", got)
 		}
@@ -208,6 +213,7 @@ func TestDrainedSessionAnswersWhatItHasRead(t *testing.T) {
 		told := answerTo(7, heartbeatAnswer...)
 		go e.broker.Write(told)
 		readFull(t, e.client, len(told))
+
 		if err := <-e.ended; err != nil {
 			t.Errorf("an orderly end is told as %v", err)
 		}
@@ -222,6 +228,7 @@ func testLogin() (*login, *sync.WaitGroup, *error) {
 	l.drain = func() { wg.Done() }
 	name := anonymous
 	l.principal.Store(&name)
+
 	return l, &wg, &ended
 }
 
@@ -230,6 +237,7 @@ func TestLoginMustComeInTime(t *testing.T) {
 		l, wg, ended := testLogin()
 		wg.Add(1)
 		began := time.Now()
+
 		if err := l.identify(nil); err != nil {
 			t.Fatal(err)
 		}
@@ -281,6 +289,7 @@ func TestAnswersKnowWhatIsOwed(t *testing.T) {
 	a.push(pending{correlation: 1}, true)
 	a.push(pending{correlation: 2, produce: new(produce)}, true)
 	a.push(pending{correlation: 3}, false) // acks=0
+
 	for _, step := range []struct {
 		what string
 		do   func()
@@ -311,6 +320,7 @@ func TestAnswersStopTheReaderThatAsksTooMuch(t *testing.T) {
 		for range maxOwed {
 			a.push(pending{}, true)
 		}
+
 		let := make(chan error, 1)
 		go func() { let <- a.awaitRoom(t.Context()) }()
 		synctest.Wait()
@@ -324,6 +334,7 @@ func TestAnswersStopTheReaderThatAsksTooMuch(t *testing.T) {
 		a.queue.pop()
 		a.mu.Unlock()
 		a.checkIdle()
+
 		if err := <-let; err != nil {
 			t.Error(err)
 		}

@@ -38,6 +38,7 @@ func newShared(budget int64, maxFrame int) *buffers {
 		largest: largest,
 		source:  max(budget/2, largest),
 	}
+
 	return b
 }
 

@@ -31,6 +31,7 @@ func TestMemoryFollowsWhatHasArrived(t *testing.T) {
 		if _, err := client.Write(frame[:sent]); err != nil {
 			t.Fatal(err)
 		}
+
 		for in.w < sent {
 			if err := in.fill(t.Context()); err != nil {
 				t.Fatal(err)
@@ -53,6 +54,7 @@ func TestSmallRequestsHaveAReserve(t *testing.T) {
 	for b.tryGet(1<<20, new(source)) != nil {
 		taken++
 	}
+
 	if taken != 6 {
 		t.Errorf("large frames got %d MiB of 8, want all but a quarter", taken)
 	}
@@ -63,6 +65,7 @@ func TestSmallRequestsHaveAReserve(t *testing.T) {
 		_, err := b.get(ctx, 1<<20, new(source), time.Hour)
 		waits <- err
 	}()
+
 	for b.wanted() == 0 {
 		if len(waits) > 0 {
 			t.Fatal("a frame did not wait")
@@ -74,6 +77,7 @@ func TestSmallRequestsHaveAReserve(t *testing.T) {
 			t.Fatalf("small request %d had to wait behind a large one", i)
 		}
 	}
+
 	if b.tryGet(1, new(source)) != nil {
 		t.Error("a small request passed the waiting large one, beyond what is reserved")
 	}
@@ -85,6 +89,7 @@ func TestSourceHasAShare(t *testing.T) {
 		greedy := new(source)
 		first := b.tryGet(2<<20, greedy)
 		b.tryGet(2<<20, greedy)
+
 		if b.tryGet(1<<20, greedy) != nil {
 			t.Error("a source got more than half of the memory")
 		}
@@ -94,6 +99,7 @@ func TestSourceHasAShare(t *testing.T) {
 			_, err := b.get(t.Context(), 1<<20, greedy, time.Hour)
 			got <- err
 		}()
+
 		synctest.Wait()
 
 		if _, err := b.get(t.Context(), 2<<20, new(source), time.Second); err != nil {
@@ -124,6 +130,7 @@ func TestFramesDoNotWaitForEachOther(t *testing.T) {
 				done <- err
 			}()
 		}
+
 		for range 64 {
 			if err := <-done; err != nil {
 				t.Fatal(err)
@@ -145,6 +152,7 @@ func TestArrivalIsJudgedByItsLastSecond(t *testing.T) {
 			in.w = arrived
 			in.noteArrival()
 		}
+
 		note(1000)
 		if _, _, ok := in.arrival.rest(time.Now()); ok {
 			t.Error("a frame was judged as it began")
@@ -174,6 +182,7 @@ func TestSlowestOfTheHeaviestSourceGoesFirst(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		c := g.clusters[0]
 		defer c.admin.Close()
 
@@ -186,7 +195,9 @@ func TestSlowestOfTheHeaviestSourceGoesFirst(t *testing.T) {
 			c.sessions[s] = struct{}{}
 			return s
 		}
-		heavy, light := new(source), new(source)
+
+		heavy := new(source)
+		light := new(source)
 		last := add(heavy, 1<<20, 10_000)
 		mid := add(light, 2<<20, 10_000)
 		first := add(heavy, 3<<20, 5000)
@@ -195,6 +206,7 @@ func TestSlowestOfTheHeaviestSourceGoesFirst(t *testing.T) {
 		for _, f := range g.slowFrames(time.Now()) {
 			order = append(order, f.session)
 		}
+
 		if len(order) != 3 || order[0] != first || order[1] != mid || order[2] != last {
 			t.Errorf("%d frames, not in the order of what their sources hold", len(order))
 		}

@@ -168,6 +168,7 @@ func (s *sources) join(host string) *source {
 		o = new(openSource)
 		s.open[name] = o
 	}
+
 	o.connections++
 
 	return &o.source
@@ -179,6 +180,7 @@ func (s *sources) leave(host string) {
 	name := sourceOf(host)
 	o := s.open[name]
 	o.connections--
+
 	if o.connections == 0 {
 		delete(s.open, name)
 	}

@@ -37,6 +37,7 @@ func (c *Cluster) Settings(ctx context.Context, topic string) pipeline.TopicSett
 	s.mu.Lock()
 	got, ok := s.known[topic]
 	s.mu.Unlock()
+
 	if ok && time.Now().Before(got.until) {
 		return got.TopicSettings
 	}
@@ -44,6 +45,7 @@ func (c *Cluster) Settings(ctx context.Context, topic string) pipeline.TopicSett
 	asked := knownSettings{TopicSettings: c.askSettings(ctx, topic), until: time.Now().Add(settingsAge)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	if s.known == nil || len(s.known) >= maxInterned {
 		s.known = map[string]knownSettings{}
 	}
@@ -78,5 +80,6 @@ func (c *Cluster) askSettings(ctx context.Context, topic string) pipeline.TopicS
 			}
 		}
 	}
+
 	return out
 }

@@ -22,6 +22,7 @@ func TestAdministrationOfUnboundTopicsIsRefused(t *testing.T) {
 	unbound := adminRequest()
 	unbound.Request.Bound = false
 	own := policyOf(allowing)
+
 	inWorker, err := LoadWith(t.Context(), own, workers())
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +45,7 @@ func TestPolicyDecidesAdministrativeRequests(t *testing.T) {
 
 decision := {"allow": input.client.principal == "User:ops", "reasons": [r | input.client.principal != "User:ops"; r := "not_ops"]}
 `)}
+
 	for name, o := range map[string]Options{"here": {}, "in a worker": workers()} {
 		e, err := LoadWith(t.Context(), own, o)
 		if err != nil {
@@ -54,6 +56,7 @@ decision := {"allow": input.client.principal == "User:ops", "reasons": [r | inpu
 		if d, err := e.DecideAdmin(t.Context(), in); err != nil || !d.Allow {
 			t.Errorf("%s: %+v, %v", name, d, err)
 		}
+
 		in.Client.Principal = "User:app"
 		if d, err := e.DecideAdmin(t.Context(), in); err != nil || d.Allow || !slices.Equal(d.Reasons, []string{"not_ops"}) {
 			t.Errorf("%s: %+v, %v", name, d, err)

@@ -204,6 +204,7 @@ func numberedBundle(t *testing.T, revision, decision, private string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	b.Manifest.Revision = revision
 
 	var out bytes.Buffer
@@ -235,6 +236,7 @@ func writeBundles(t *testing.T) {
 	private, key := signer(t, "k1")
 	allow := strings.NewReplacer(`["guardlock_log.log"]`, "input.module.imports", `"2026-03-02T00:00:00Z"`, "input.grant.not_after",
 		`{"memory_bytes": 1, "deadline_ms": 2, "output_bytes": 3, "instances": 4}`, `{"memory_bytes": 0, "deadline_ms": 0, "output_bytes": 0, "instances": 0}`).Replace(allowing)
+
 	deny := strings.NewReplacer("true", "false", `"reasons": []`, `"reasons": ["not_today"]`).Replace(allow)
 
 	for name, content := range map[string][]byte{
@@ -294,6 +296,7 @@ func TestBundleThatUnpacksToTooMuchIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	if err := errors.Join(tw.Close(), zw.Close()); err != nil {
 		t.Fatal(err)
 	}

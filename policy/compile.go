@@ -32,6 +32,7 @@ func Check(ctx context.Context, fsys fs.FS, o Options) (problem.List, error) {
 	if err == nil {
 		_, err = e.Decide(ctx, Example(time.Now()))
 	}
+
 	switch {
 	case errors.Is(err, ErrUnavailable):
 		return nil, err
@@ -103,6 +104,7 @@ func (src *source) parse(s selection) (map[string]*ast.Module, problem.List) {
 			problems = append(problems, problem.Problem{File: name, Message: "is empty"})
 			continue
 		}
+
 		modules[name] = m
 	}
 

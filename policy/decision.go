@@ -71,6 +71,7 @@ func parseFields(result json.RawMessage, names ...string) (Decision, error) {
 	if err != nil {
 		return Decision{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
+
 	if limits, ok := fields["limits"]; ok {
 		if _, err := exactly(limits, "memory_bytes", "deadline_ms", "output_bytes", "instances"); err != nil {
 			return Decision{}, fmt.Errorf("%w: limits: %w", ErrMalformed, err)
@@ -90,6 +91,7 @@ func parseFields(result json.RawMessage, names ...string) (Decision, error) {
 		ValidUntil    time.Time         `json:"valid_until"`
 		Details       map[string]string `json:"details"`
 	}
+
 	if hasNull(value) {
 		return Decision{}, fmt.Errorf("%w: null", ErrMalformed)
 	}

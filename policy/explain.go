@@ -89,6 +89,7 @@ func (e *Engine) Eval(ctx context.Context, inputJSON []byte) (Evaluation, error)
 	if err == nil && typed {
 		err = d.narrow(in)
 	}
+
 	if err != nil {
 		v.Problem = err.Error()
 		return v, nil

@@ -26,6 +26,7 @@ func FuzzPattern(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+
 	query, err := rego.New(
 		rego.Query("covered = data.guardlock.topics.covered(input.name, [input.pattern])"),
 		rego.Module("topics.rego", string(topics)),
@@ -44,6 +45,7 @@ func FuzzPattern(f *testing.F) {
 			[2]*ast.Term{ast.StringTerm("pattern"), ast.StringTerm(p)},
 			[2]*ast.Term{ast.StringTerm("name"), ast.StringTerm(name)},
 		)
+
 		results, err := query.Eval(t.Context(), rego.EvalParsedInput(in))
 		if err != nil {
 			t.Fatal(err)

@@ -152,6 +152,7 @@ func newEngine(ctx context.Context, src *source, o Options) (*Engine, error) {
 			e.rules[r.Reason] = r
 		}
 	}
+
 	return e, nil
 }
 

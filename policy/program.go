@@ -57,7 +57,12 @@ func newProgram(ctx context.Context, src *source) (*program, error) {
 		return nil, problems
 	}
 
-	p := &program{queries: map[string]rego.PreparedEvalQuery{}, rules: annotated(compiler), defaultClass: src.defaultClass(), classified: src.classifiesTopics()}
+	p := &program{
+		queries:      map[string]rego.PreparedEvalQuery{},
+		rules:        annotated(compiler),
+		defaultClass: src.defaultClass(),
+		classified:   src.classifiesTopics(),
+	}
 	for _, entry := range []string{moduleEntry, adminEntry} {
 		if len(compiler.GetRulesExact(ast.MustParseRef(entry))) == 0 {
 			continue
@@ -74,6 +79,7 @@ func newProgram(ctx context.Context, src *source) (*program, error) {
 		if err != nil {
 			return nil, fmt.Errorf("preparing query: %w", err)
 		}
+
 		p.queries[entry] = q
 	}
 
@@ -83,7 +89,12 @@ func newProgram(ctx context.Context, src *source) (*program, error) {
 // described is what is known of a compiled policy.
 func (p *program) described() described {
 	_, admin := p.queries[adminEntry]
-	return described{Rules: slices.Collect(maps.Values(p.rules)), Admin: admin, DefaultClass: p.defaultClass, Classified: p.classified}
+	return described{
+		Rules:        slices.Collect(maps.Values(p.rules)),
+		Admin:        admin,
+		DefaultClass: p.defaultClass,
+		Classified:   p.classified,
+	}
 }
 
 // described is what an Engine knows of its policy.
@@ -152,5 +163,6 @@ func (l local) evaluate(ctx context.Context, q question) (answer, error) {
 	case l.builtIn || ctx.Err() != nil: // it was not let run, and has decided nothing
 		return a, fmt.Errorf("%w: %w", ErrUnavailable, within.Err())
 	}
+
 	return a, fmt.Errorf("%w: %w", ErrTimeout, within.Err())
 }

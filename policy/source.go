@@ -143,6 +143,7 @@ func readBundle(tarball []byte, o Options) (*source, error) {
 			}
 			return src, err
 		}
+
 		if err != nil {
 			return nil, fmt.Errorf("reading bundle: %w", err)
 		}
@@ -175,6 +176,7 @@ func bounded(tarball []byte) error {
 	if n > 2*maxPolicyBytes {
 		return fmt.Errorf("bundle unpacks to more than %d bytes", 2*maxPolicyBytes)
 	}
+
 	return nil
 }
 
@@ -206,6 +208,7 @@ func verifyBundle(tarball []byte, keys []Key) (int64, error) {
 	if strings.Contains(all.Error(), "missing .signatures.json") {
 		return 0, ErrUnsigned
 	}
+
 	return 0, fmt.Errorf("%w: %w", ErrSignature, all)
 }
 
@@ -239,6 +242,7 @@ func readable(r *bundle.Reader) (bundle.Manifest, error) {
 	if b.Type() != bundle.SnapshotBundleType || len(b.WasmModules)+len(b.PlanModules) != 0 {
 		return bundle.Manifest{}, errForeign
 	}
+
 	return b.Manifest, nil
 }
 

@@ -60,6 +60,7 @@ func Test(ctx context.Context, fsys fs.FS, o Options) (Report, error) {
 		r, err = once(ctx, o.Worker, order{Test: src, CPU: testTime})
 		report = r.Report
 	}
+
 	if err != nil {
 		return Report{}, fmt.Errorf("testing policy: %w", err)
 	}

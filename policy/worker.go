@@ -126,6 +126,7 @@ func (w *worker) evaluate(ctx context.Context, q question) (answer, error) {
 		w.child = nil
 		return answer{}, err
 	}
+
 	return r.Answer, r.err()
 }
 
@@ -139,6 +140,7 @@ func (w *worker) start(ctx context.Context) (described, error) {
 	if err != nil {
 		return described{}, err
 	}
+
 	if err := r.err(); err != nil {
 		c.end()
 		return described{}, err
@@ -206,6 +208,7 @@ func startChild(args []string) (*conversation, error) {
 		cmd.Stderr = c.said
 		c.stdin, err = cmd.StdinPipe()
 	}
+
 	if err == nil {
 		c.stdout, err = cmd.StdoutPipe()
 	}

@@ -131,6 +131,7 @@ func TestAWorkerDecidesAsThisProcessDoes(t *testing.T) {
 	if err != nil || len(names) < 6 {
 		t.Fatal(names, err)
 	}
+
 	for _, name := range names {
 		raw, err := fs.ReadFile(Default(), name)
 		if err != nil {
@@ -150,12 +151,14 @@ func TestAWorkerDecidesAsThisProcessDoes(t *testing.T) {
 	here := mustLoad(t, changed)
 	few := request()
 	few.Module.Approvers = []string{"bob@example.com"}
+
 	for _, in := range []Input{request(), few} {
 		got, err1 := e.Decide(t.Context(), in)
 		want, err2 := here.Decide(t.Context(), in)
 		if err1 != nil || err2 != nil || got.Allow != want.Allow || len(got.Why) != len(want.Why) || got.Limits != want.Limits {
 			t.Errorf("got %+v, %v; want %+v, %v", got, err1, want, err2)
 		}
+
 		for i := range got.Why {
 			if got.Why[i] != want.Why[i] || got.Why[i].Title == "" {
 				t.Errorf("got %+v, want %+v", got.Why[i], want.Why[i])
@@ -175,6 +178,7 @@ func TestDataThatIsLargeWhenParsedEndsNothing(t *testing.T) {
 	fsys := policyOf(allowing).(fstest.MapFS)
 	var laughs strings.Builder
 	laughs.WriteString("a0: &a0 [x, x, x, x, x, x, x, x, x]\n")
+
 	for i := range 20 {
 		laughs.WriteString(strings.NewReplacer("%0", itoa(i), "%1", itoa(i+1)).Replace("a%1: &a%1 [*a%0, *a%0, *a%0, *a%0, *a%0, *a%0, *a%0, *a%0, *a%0]\n"))
 	}
@@ -218,6 +222,7 @@ func TestAWorkerIsReplaced(t *testing.T) {
 	<-w.turn
 	killed := w.child
 	w.turn <- struct{}{}
+
 	if err := killed.process.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -260,6 +265,7 @@ func TestManyAskOneWorker(t *testing.T) {
 			}
 		})
 	}
+
 	asking.Wait()
 }
 

@@ -50,6 +50,7 @@ func (g Gateway) addressed(a Approval) error {
 	if len(a.Audience) != 0 {
 		audience = strings.Join(a.Audience, ", ")
 	}
+
 	return fmt.Errorf("by %s, for %s, not for %s: %w", a.Approver, audience, g, ErrAudience)
 }
 

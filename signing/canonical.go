@@ -39,6 +39,7 @@ func decodeCanonical(raw []byte, v any) error {
 	if err := dec.Decode(v); err != nil {
 		return errors.New(shortened(err.Error()))
 	}
+
 	return nil
 }
 
@@ -90,6 +91,7 @@ func (w *walker) value(t reflect.Type, depth int) error {
 	case nil:
 		return errors.New("null stands where a value is needed")
 	}
+
 	return nil
 }
 
@@ -105,6 +107,7 @@ func (w *walker) compound(open json.Delim, t reflect.Type, depth int) error {
 	if t != nil && t.Kind() == reflect.Slice {
 		element = t.Elem()
 	}
+
 	for w.dec.More() {
 		if err := w.value(element, depth+1); err != nil {
 			return err
@@ -133,6 +136,7 @@ func (w *walker) object(t reflect.Type, depth int) error {
 		case given[name]:
 			return fmt.Errorf("field %s is given twice", quoted(name))
 		}
+
 		given[name] = true
 
 		if err := spelledOnce(name, text); err != nil {
@@ -181,6 +185,7 @@ func spelledOnce(s string, text []byte) error {
 	var plain bytes.Buffer
 	enc := json.NewEncoder(&plain)
 	enc.SetEscapeHTML(false)
+
 	if err := enc.Encode(s); err != nil {
 		return err
 	}

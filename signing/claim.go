@@ -17,6 +17,7 @@ func ReadUnverified(bundleJSON []byte) (Approval, error) {
 	if envelope == nil || envelope.GetPayloadType() != payloadType {
 		return Approval{}, fmt.Errorf("reading approval: %w", ErrNotApproval)
 	}
+
 	a, err := decodeStatement(envelope.GetPayload())
 	if err != nil {
 		return Approval{}, fmt.Errorf("reading approval: %w", err)

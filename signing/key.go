@@ -54,6 +54,7 @@ func ParsePublicKey(pemBytes []byte) (*PublicKey, error) {
 	if !ok || ec.Curve != elliptic.P256() {
 		return nil, fmt.Errorf("parsing public key: %w", ErrKey)
 	}
+
 	return newPublicKey(ec)
 }
 

@@ -49,7 +49,12 @@ type Counted struct {
 
 // counted is approval a, signed with k.
 func (k *trustedKey) counted(a Approval) Counted {
-	c := Counted{Approval: a, KeyID: k.public.ID(), From: a.NotBefore, Until: a.NotAfter}
+	c := Counted{
+		Approval: a,
+		KeyID:    k.public.ID(),
+		From:     a.NotBefore,
+		Until:    a.NotAfter,
+	}
 	if k.notBefore.After(c.From) {
 		c.From = k.notBefore
 	}
@@ -111,6 +116,7 @@ func (t *TrustRoot) verifyPackage(ctx context.Context, p Package, now *moment) (
 	for _, person := range v.Approvers {
 		v.Counted = append(v.Counted, won[person])
 	}
+
 	v.Grant = common(v.Counted)
 	if !author.notAfter.IsZero() && author.notAfter.Before(v.Grant.NotAfter) {
 		v.Grant.NotAfter = author.notAfter

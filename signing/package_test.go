@@ -99,6 +99,7 @@ func TestAGrantEndsWhenThoseWhoCountChange(t *testing.T) {
 	until := func(d time.Duration) func(*Approval) {
 		return func(a *Approval) { a.NotAfter = noon().Add(d) }
 	}
+
 	later := func(a *Approval) {
 		a.NotBefore = noon().Add(30 * time.Minute)
 		a.NotAfter = noon().Add(9 * time.Hour)

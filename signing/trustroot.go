@@ -96,6 +96,7 @@ func ParseTrustRoot(raw []byte) (*TrustRoot, error) {
 		threshold: 1,
 		gateway:   Gateway{ClockSkew: DefaultClockSkew},
 	}
+
 	var ps problem.List
 	people := map[string]Identity{} // by lower-cased identity
 	t.keys[roleAuthor] = readEntries(&ps, roleAuthor, f.Authors, people)

@@ -38,6 +38,7 @@ func (c *Code) trace(failure, engine error) error {
 			imported++
 		}
 	}
+
 	end := imported + uint32(c.info.Functions)
 
 	t := &traced{error: failure}

@@ -19,6 +19,7 @@ func TestBacktraceNamesTheFunctionsOfTheFile(t *testing.T) {
 				transform: cat(call(3), copyDescs(), count()),
 				extra:     []asmFunc{{typ: typVoid, code: call(4)}, {typ: typVoid, code: inner}},
 			}.wasm()
+
 			m := load(t, newRuntime(t, Config{}), Spec{Wasm: file, Grant: Grant{
 				HostFunctions: []string{"guardlock_log.log"},
 				Limits:        Limits{Deadline: 20 * time.Millisecond},

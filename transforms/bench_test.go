@@ -167,6 +167,7 @@ func benchNeighbour(b *testing.B, guest asm, hostile bool) {
 	var clients sync.WaitGroup
 	defer clients.Wait()
 	defer cancel()
+
 	for range 4 {
 		clients.Go(func() {
 			for hostile && ctx.Err() == nil {
@@ -176,7 +177,8 @@ func benchNeighbour(b *testing.B, guest asm, hostile bool) {
 	}
 
 	// Every batch goes through a few goroutines, as a record does on its way.
-	batches, done := make(chan *record.Batch), make(chan error)
+	batches := make(chan *record.Batch)
+	done := make(chan error)
 	defer close(batches)
 	go func() {
 		for batch := range batches {
@@ -194,6 +196,7 @@ func benchNeighbour(b *testing.B, guest asm, hostile bool) {
 		}
 		took = append(took, time.Since(start))
 	}
+
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-us")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
@@ -214,6 +217,7 @@ func BenchmarkIsolation(b *testing.B) {
 			if c.isolated {
 				chain = chain.PerTopic()
 			}
+
 			batch := sized(20, 500)
 			rewind := rewinder(batch)
 			n := 0

@@ -88,6 +88,7 @@ func (m *Module) run(ctx context.Context, b *record.Batch, at Origin, s stage) (
 	c := &i.chunk
 	size := c.begin(b, at, s.number, m.limits)
 	i.clock.startBatch(ctx, m.limits, size)
+
 	for err == nil && !refused && c.given < len(c.live) {
 		refused, err = i.runChunk()
 		if i.used && outOfMemory(err) {
@@ -95,6 +96,7 @@ func (m *Module) run(ctx context.Context, b *record.Batch, at Origin, s stage) (
 			c = &i.chunk
 		}
 	}
+
 	i.endBatch()
 
 	err = c.tooLarge(err)
@@ -146,6 +148,7 @@ func (i *instance) runChunk() (refused bool, err error) {
 	c := &i.chunk
 	c.take()
 	i.arm(c.bytes)
+
 	if err := i.reserveInput(c.bytes); err != nil {
 		return false, err
 	}

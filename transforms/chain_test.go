@@ -285,7 +285,8 @@ func keeper() asm {
 func TestIsolatedTopicsShareNoInstance(t *testing.T) {
 	for _, instances := range []int{1, 2, 10} {
 		m := load(t, newRuntime(t, Config{}), Spec{Wasm: keeper().wasm(), Grant: Grant{Limits: Limits{Instances: instances}}})
-		shared, isolated := NewChain(m), NewChain(m).PerTopic()
+		shared := NewChain(m)
+		isolated := NewChain(m).PerTopic()
 
 		for round := range 5 {
 			for _, topic := range []string{"payments", "public", "payments", "alerts"} {
@@ -297,6 +298,7 @@ func TestIsolatedTopicsShareNoInstance(t *testing.T) {
 				t.Fatalf("%d instances, round %d: a shared batch met an isolated topic's instance: %v", instances, round, err)
 			}
 		}
+
 		if len(m.pool.idle) > instances {
 			t.Errorf("%d instances where %d are allowed", len(m.pool.idle), instances)
 		}
@@ -307,5 +309,6 @@ func TestIsolatedTopicsShareNoInstance(t *testing.T) {
 	if err := NewChain(m).Run(t.Context(), values("x"), Origin{Topic: "payments"}); err != nil {
 		t.Fatal(err)
 	}
+
 	wantKind(t, NewChain(m).Run(t.Context(), values("x"), Origin{Topic: "public"}), Trap)
 }

@@ -112,6 +112,7 @@ func (i *instance) awaitTurn(used time.Duration) bool {
 		}
 		runtime.Gosched()
 	}
+
 	return true
 }
 

@@ -65,7 +65,14 @@ func (r *Runtime) compile(ctx context.Context, file []byte, scanned *wasm.Binary
 	}
 
 	for {
-		fresh := &Code{runtime: r, key: key, info: scanned.Info(), functions: functions, ready: make(chan struct{})}
+		fresh := &Code{
+			runtime:   r,
+			key:       key,
+			info:      scanned.Info(),
+			functions: functions,
+			ready:     make(chan struct{}),
+		}
+
 		c, err := r.share(fresh)
 		if err != nil {
 			return nil, err
@@ -115,6 +122,7 @@ func (r *Runtime) share(fresh *Code) (*Code, error) {
 		c = fresh
 		r.codes[c.key] = c
 	}
+
 	c.users++
 
 	return c, nil
@@ -178,6 +186,7 @@ func (c *Code) build(ctx context.Context, file []byte, scanned *wasm.Binary) err
 		WithMemoryLimitPages(mostPages(c.key.pages)).
 		WithDebugInfoEnabled(false).
 		WithCloseOnContextDone(false))
+
 	if err := c.translate(ctx, file, scanned); err != nil {
 		return err
 	}
@@ -191,6 +200,7 @@ func (c *Code) translate(ctx context.Context, file []byte, scanned *wasm.Binary)
 	case <-ctx.Done():
 		return fmt.Errorf("compiling: %w", ctx.Err())
 	}
+
 	defer func() {
 		c.runtime.compiling <- struct{}{}
 		if r := recover(); r != nil { // a fault of the engine must not end the gateway
@@ -207,6 +217,7 @@ func (c *Code) translate(ctx context.Context, file []byte, scanned *wasm.Binary)
 	if err != nil {
 		return fmt.Errorf("compiling: %w", trapText(err))
 	}
+
 	c.compiled = compiled
 
 	return nil

@@ -48,18 +48,21 @@ func TestFileIsCompiledOnceHoweverManyAskForIt(t *testing.T) {
 			codes[n] = code
 		})
 	}
+
 	wait.Wait()
 
 	m, err := codes[0].Load(t.Context(), Spec{Name: "m"})
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, c := range codes {
 		if c != codes[0] {
 			t.Error("one file was compiled twice")
 		}
 		c.Close()
 	}
+
 	if err := NewChain(m).Run(t.Context(), values("x"), Origin{}); err != nil {
 		t.Errorf("the module lost its code: %v", err)
 	}
@@ -70,6 +73,7 @@ func TestCodeIsNotLoadedUnderOtherLimits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	defer code.Close()
 
 	if _, err := code.Load(t.Context(), Spec{Name: "m", Grant: Grant{Limits: Limits{MemoryBytes: 32 << 20}}}); err == nil {

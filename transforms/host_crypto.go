@@ -140,5 +140,6 @@ func (i *instance) inEnvelope(a []uint64, do func(k *envelope.Key, data, purpose
 	if !i.mem.Write(uint32(a[5]), out) {
 		return hostBadArguments
 	}
+
 	return int32(len(out))
 }

@@ -196,11 +196,13 @@ func TestInspectOfRefusedModuleKnowsWhatItRead(t *testing.T) {
 	if err == nil {
 		t.Fatal("the module was not refused")
 	}
+
 	for section, want := range map[string]bool{"type": true, "import": true, "function": true, "memory": true, "export": false, "code": false} {
 		if got := info.Knows(section); got != want {
 			t.Errorf("the %s section is known: %v, want %v", section, got, want)
 		}
 	}
+
 	if nothing, _ := Inspect([]byte("#!/bin/sh"), ScanLimits{}); nothing.Knows("import") {
 		t.Error("the imports of a shell script are known")
 	}

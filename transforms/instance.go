@@ -81,6 +81,7 @@ func (m *Module) newInstance(ctx context.Context) (*instance, error) {
 	i.mem = guest.ExportedMemory(wasm.ExportMemory)
 	i.transform = guest.ExportedFunction(wasm.ExportTransform)
 	i.alloc = guest.ExportedFunction(wasm.ExportAlloc)
+
 	if err := i.initialise(ctx); err != nil {
 		i.free(ctx)
 		return nil, err
@@ -93,6 +94,7 @@ func (i *instance) initialise(ctx context.Context) error {
 	defer i.endBatch()
 	i.clock.startBatch(ctx, i.module.limits, 0)
 	i.arm(0)
+
 	for _, name := range []string{wasm.SectionStart, wasm.ExportStart} {
 		start := i.guest.ExportedFunction(name)
 		if start == nil {

@@ -61,6 +61,7 @@ func (r *Runtime) load(ctx context.Context, spec Spec) (*Module, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	defer code.Close()
 
 	return code.load(ctx, spec)

@@ -90,6 +90,7 @@ func (m *Module) acquire(ctx context.Context, deadline time.Time, topic string, 
 			return nil, err
 		}
 	}
+
 	i.topic = topic
 	i.isolated = isolated
 

@@ -83,6 +83,7 @@ func TestRewrittenCodeComputesTheSame(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s(%d) rewritten: %v", f.export, arg, err)
 			}
+
 			for n := range want {
 				if int32(got[n]) != int32(want[n]) {
 					t.Errorf("%s(%d): got %d, want %d", f.export, arg, int32(got[n]), int32(want[n]))
@@ -99,6 +100,7 @@ func TestBulkInPiecesDoesTheSame(t *testing.T) {
 	at := func(n int32) []byte { return i32c(1<<20 + n) }
 	sum := cat(op(opLoop, 0x40), lget(2), i32c(31), op(0x6c), lget(1), load32(0), op(opI32Add), lset(2),
 		lget(1), i32c(4), op(opI32Add, opLocalTee, 1), i32c(4<<20-8), op(opI32LtS, opBrIf, 0, opEnd), lget(2))
+
 	// Every word gets a value of its own, then bytes are moved, then all are summed.
 	words := cat(op(opLoop, 0x40), lget(1), lget(1), i32c(-1640531527), op(0x6c), store32(0),
 		lget(1), i32c(4), op(opI32Add, opLocalTee, 1), i32c(4<<20-8), op(opI32LtS, opBrIf, 0, opEnd), i32c(0), lset(1))
@@ -115,6 +117,7 @@ func TestBulkInPiecesDoesTheSame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		metered := meter(m, defaultStackBytes)
 		for _, length := range []int32{0, 1, piece - 1, piece, piece + 1, 2 * piece, 3*piece + 5, -1, 3 << 20} {
 			want, wantErr := evaluate(t, a.wasm(), "moved", length)

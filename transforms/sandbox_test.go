@@ -105,6 +105,7 @@ func TestGuestComesBackSoon(t *testing.T) {
 			m.pool.put(i)
 			wantKind(t, NewChain(m).Run(t.Context(), values("one"), Origin{}), Timeout)
 			t.Logf("at most %s without a look at the clock", *i.clock.longest)
+
 			if *i.clock.longest > longest {
 				t.Errorf("%s without a look at the clock", *i.clock.longest)
 			}
@@ -126,6 +127,7 @@ func TestUselessHostCallsAreStopped(t *testing.T) {
 			m.pool.put(i)
 			err := NewChain(m).Run(t.Context(), values("one"), Origin{})
 			wantKind(t, err, Timeout)
+
 			if !errors.Is(err, errDeadline) {
 				t.Errorf("got %v", err)
 			}
@@ -143,6 +145,7 @@ func TestBusyMachineDoesNotCount(t *testing.T) {
 	var busy sync.WaitGroup
 	defer busy.Wait()
 	defer stop.Store(true)
+
 	for range 4 * runtime.GOMAXPROCS(0) {
 		busy.Go(func() {
 			for !stop.Load() {
@@ -155,6 +158,7 @@ func TestBusyMachineDoesNotCount(t *testing.T) {
 	a := asm{locals: 1, transform: cat(work, copyDescs(), count())}
 	m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{Limits: Limits{Deadline: 400 * time.Millisecond, BatchDeadline: 400 * time.Millisecond}}})
 	start := time.Now()
+
 	if err := NewChain(m).Run(t.Context(), values("one"), Origin{}); err != nil {
 		t.Errorf("after %s: %v", time.Since(start), err)
 	}
@@ -174,6 +178,7 @@ func TestWideRecursionEndsInTheBudget(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	err := NewChain(m).Run(t.Context(), values("one"), Origin{})
 	runtime.ReadMemStats(&after)
+
 	if !errors.Is(err, errStackBudget) {
 		t.Errorf("got %v", err)
 	}
@@ -355,6 +360,7 @@ func TestStartSectionRunsUnderTheLimits(t *testing.T) {
 		element:   sec(secStart, u32(3)),
 		transform: cat(op(opGlobalGet, 1), i32c(1), op(0x47, opIf, 0x40, opUnreachable, opEnd), copyDescs(), count()),
 	}
+
 	m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{HostFunctions: []string{"guardlock_log.log"}}})
 	if !m.Info().HasStart {
 		t.Error("the start section is not in the Info")

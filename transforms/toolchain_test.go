@@ -32,6 +32,7 @@ func TestModulesOfStockToolchainsLoad(t *testing.T) {
 			if err := NewChain(load(t, newRuntime(t, Config{}), Spec{Wasm: file})).Run(t.Context(), batch, Origin{}); err != nil {
 				t.Fatal(err)
 			}
+
 			for n, want := range []string{"HELLO, WORLD", "", "üNïCODE"} {
 				if got := string(batch.Bytes(batch.Records[n].Value)); got != want {
 					t.Errorf("record %d is %q, want %q", n, got, want)
@@ -39,6 +40,7 @@ func TestModulesOfStockToolchainsLoad(t *testing.T) {
 			}
 		})
 	}
+
 	if padded < 5 {
 		t.Errorf("%d guests have a padded index: the test tests nothing", padded)
 	}

@@ -121,6 +121,7 @@ func (r *Runtime) openCodeDir() {
 		_ = os.RemoveAll(dir)
 		return
 	}
+
 	r.cache = cache
 	r.codeDir = dir
 }
@@ -147,6 +148,7 @@ func (r *Runtime) Close(ctx context.Context) error {
 	if r.codeDir != "" {
 		errs = append(errs, os.RemoveAll(r.codeDir))
 	}
+
 	return errors.Join(errs...)
 }
 

@@ -189,6 +189,7 @@ func runTrial(ctx context.Context, stdin io.Reader) error {
 	if _, err := io.ReadFull(rest, make([]byte, 1)); err != nil { // the line's end
 		return fmt.Errorf("reading the request: %w", err)
 	}
+
 	file := make([]byte, request.Size)
 	if _, err := io.ReadFull(rest, file); err != nil {
 		return fmt.Errorf("reading the file: %w", err)
@@ -202,6 +203,7 @@ func (q trialRequest) run(ctx context.Context, file []byte) error {
 	if err != nil {
 		return err
 	}
+
 	if q.Dir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(q.Dir)
 		if err != nil {

@@ -18,6 +18,7 @@ func TestMain(m *testing.M) {
 			fmt.Println("it has an environment")
 			os.Exit(TrialExit)
 		}
+
 		if err := RunTrial(context.Background(), os.Stdin, os.Stdout); err != nil {
 			os.Exit(TrialExit)
 		}

@@ -32,6 +32,7 @@ func (t *turns) take(q *queue, done <-chan struct{}) bool {
 		t.mu.Unlock()
 		return true
 	}
+
 	given := t.join(q)
 	t.mu.Unlock()
 
@@ -46,6 +47,7 @@ func (t *turns) pass(q *queue, done <-chan struct{}) bool {
 		t.mu.Unlock()
 		return true
 	}
+
 	given := t.join(q)
 	t.give()
 	t.mu.Unlock()
@@ -81,6 +83,7 @@ func (t *turns) give() {
 	t.next = t.next[1:]
 	close(q.waiting[0])
 	q.waiting = q.waiting[1:]
+
 	if len(q.waiting) > 0 {
 		t.next = append(t.next, q)
 	}

@@ -27,6 +27,7 @@ func TestTurnsGoRoundTheModules(t *testing.T) {
 		for range 3 {
 			wait(&busy, "busy")
 		}
+
 		wait(&other, "other")
 		turns.giveBack()
 		synctest.Wait()
@@ -46,6 +47,7 @@ func TestTurnIsPassedOnlyToWhoWaits(t *testing.T) {
 		var first, second queue
 		never := make(chan struct{})
 		turns.take(&first, never)
+
 		if !turns.pass(&first, never) {
 			t.Fatal("a turn was lost where nobody waits")
 		}
@@ -56,6 +58,7 @@ func TestTurnIsPassedOnlyToWhoWaits(t *testing.T) {
 			got = true
 			turns.giveBack()
 		}()
+
 		synctest.Wait()
 		if got {
 			t.Fatal("two have the only turn")
@@ -71,7 +74,8 @@ func TestBatchThatIsGivenUpTakesNoTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := &turns{free: 1}
 		var held, left queue
-		never, done := make(chan struct{}), make(chan struct{})
+		never := make(chan struct{})
+		done := make(chan struct{})
 		turns.take(&held, never)
 
 		taken := true
@@ -79,6 +83,7 @@ func TestBatchThatIsGivenUpTakesNoTurn(t *testing.T) {
 		synctest.Wait()
 		close(done)
 		synctest.Wait()
+
 		if taken {
 			t.Error("a batch that was given up has a turn")
 		}

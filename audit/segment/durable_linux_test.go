@@ -83,6 +83,7 @@ func compareDurable(b *testing.B, size int) {
 		{name: "flush", file: filled(b, flush)},
 		{name: "chosen", file: filled(b, chosen)},
 	}
+
 	frame := make([]byte, size)
 
 	const turn = 64
@@ -110,6 +111,7 @@ func filled(b *testing.B, d Disk) File {
 	if err != nil {
 		b.Fatal(err)
 	}
+
 	b.Cleanup(func() { f.Close() })
 
 	zeros := make([]byte, fillStep)
@@ -118,6 +120,7 @@ func filled(b *testing.B, d Disk) File {
 			b.Fatal(err)
 		}
 	}
+
 	if err := f.Sync(); err != nil {
 		b.Fatal(err)
 	}
@@ -137,6 +140,7 @@ func (w *durableWay) write(b *testing.B, frame []byte, n int) {
 		if err := w.file.AppendDurable(frame, w.off); err != nil {
 			b.Fatal(err)
 		}
+
 		w.took = append(w.took, time.Since(began))
 		w.off += int64(len(frame))
 	}

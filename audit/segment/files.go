@@ -189,6 +189,7 @@ func (f diskFile) AppendDurable(b []byte, off int64) error {
 	began := time.Now()
 	w := f.ways.next()
 	write := f.appendDirect
+
 	if w == wayFlush {
 		write = f.appendFlush
 	}

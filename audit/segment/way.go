@@ -56,6 +56,7 @@ func (c *wayChooser) next() way {
 	if c.since < every {
 		return c.use
 	}
+
 	c.since = 0
 	return other
 }

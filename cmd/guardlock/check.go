@@ -75,6 +75,7 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 		for i, b := range r.Bindings {
 			line.Bindings[i] = bound(b)
 		}
+
 		if err := json.NewEncoder(out).Encode(line); err != nil {
 			return err
 		}
@@ -95,6 +96,7 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 	if err := writeBindings(out, r.Bindings); err != nil {
 		return err
 	}
+
 	if len(r.Refused) > 0 {
 		_, err := fmt.Fprintf(out, "%s: starts, and refuses the topics of the modules above\n", path)
 		return err
@@ -117,6 +119,7 @@ func writeBindings(w io.Writer, all []server.Bound) error {
 	for _, b := range all[:min(len(all), shownBindings)] {
 		t.Add(b.Binding, shortList(b.Topics), runs(b), until(b))
 	}
+
 	if err := t.Write(w); err != nil {
 		return err
 	}
@@ -125,6 +128,7 @@ func writeBindings(w io.Writer, all []server.Bound) error {
 		_, err := fmt.Fprintf(w, "and %s; --json lists all\n", cli.Count(more, "more binding"))
 		return err
 	}
+
 	return nil
 }
 

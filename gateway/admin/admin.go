@@ -86,6 +86,7 @@ func createTopics(r *kmsg.CreateTopicsRequest) (out []Action) {
 		for _, c := range t.Configs {
 			a.Settings = append(a.Settings, setting(c.Name, c.Value, false))
 		}
+
 		out = append(out, a)
 	}
 	return out
@@ -111,6 +112,7 @@ func deleteTopics(r *kmsg.DeleteTopicsRequest) (out []Action) {
 		}
 		out = append(out, a)
 	}
+
 	return out
 }
 
@@ -173,5 +175,6 @@ func weakens(s Setting) bool {
 			return true
 		}
 	}
+
 	return false
 }

@@ -49,6 +49,7 @@ func TestWhatTouchesEvidenceIsNamed(t *testing.T) {
 			}
 			got = append(got, fmt.Sprint(a.Resource, " ", a.Name, " ", names))
 		}
+
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}

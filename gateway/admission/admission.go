@@ -116,6 +116,7 @@ func (a *Admitter) tryStart(ctx context.Context, e *examination, d policy.Decisi
 	if err := a.Pools.give(ctx, r); err != nil {
 		return refuse(e.module, audit.OutcomeNoModule, "load_failed", err)
 	}
+
 	return nil
 }
 
@@ -125,6 +126,7 @@ func taken(e *examination, j *judgement, refused *Refused) []Step {
 	var all journal
 	all.steps = append(all.steps, e.steps...)
 	all.steps = append(all.steps, j.steps...)
+
 	switch {
 	case j.refused != nil:
 	case refused != nil:

@@ -32,15 +32,18 @@ func (a attempt) check(t *testing.T) {
 	if a.policy == "" {
 		a.policy = allows
 	}
+
 	admitter, r := admitter(t, a.trust, a.policy)
 	if a.noKeys {
 		admitter.Keys = nil
 	}
+
 	a.module.Name = "gdpr"
 	set, err := admitter.Build(t.Context(), []admission.Rule{{Place: customers, Modules: []string{"gdpr"}}}, map[string]admission.Module{"gdpr": a.module})
 	if err != nil {
 		t.Fatalf("%s: %v", a.name, err)
 	}
+
 	defer set.Close(t.Context())
 
 	g := set.Bindings[0].Grant
@@ -56,6 +59,7 @@ func (a attempt) check(t *testing.T) {
 			t.Errorf("%s: refused with %+v, want %s (%v)", a.name, refused, a.code, a.outcome)
 		}
 	}
+
 	a.recorded(t, admitter, r)
 }
 
@@ -65,7 +69,9 @@ func (a attempt) recorded(t *testing.T, by *admission.Admitter, r *recorder) {
 	if len(r.entries) != 1 {
 		t.Fatalf("%s: %d entries are recorded", a.name, len(r.entries))
 	}
-	e, outcome := r.entries[0], "allowed"
+
+	e := r.entries[0]
+	outcome := "allowed"
 	if a.code != "" {
 		outcome = "denied"
 	}
@@ -110,16 +116,19 @@ func TestEachFaultOfThePapersHasACodeOfItsOwn(t *testing.T) {
 	p := newPeople()
 	wasm, config := gdpr()
 	approved := func(by *signing.PrivateKey, change func(*signing.Approval)) admission.Module {
-		pkg, g := p.signed(t, wasm, config), grant(wasm, config)
+		pkg := p.signed(t, wasm, config)
+		g := grant(wasm, config)
 		change(&g)
 		pkg.Approvals = [][]byte{must(signing.Approve(t.Context(), g, by))}
 		return admission.Module{Package: pkg}
 	}
+
 	spoilt := func(change func(*signing.Package)) admission.Module {
 		pkg := p.signed(t, wasm, config)
 		change(&pkg)
 		return admission.Module{Package: pkg}
 	}
+
 	same := func(*signing.Approval) {}
 	for step, all := range map[string][]attempt{
 		"digest refused ": {
@@ -160,6 +169,7 @@ func TestImportsMustBeKnownAndApproved(t *testing.T) {
 	g := grant(wasm, config)
 	g.HostFunctions = []string{"guardlock_crypto.sha256"}
 	unapproved.Approvals = [][]byte{must(signing.Approve(t.Context(), g, p.grace))}
+
 	for _, a := range []attempt{
 		{code: "import_unknown", module: admission.Module{Package: p.signed(t, unknown, config)}},
 		{code: "import_not_approved", module: admission.Module{Package: unapproved}},
@@ -199,6 +209,7 @@ func TestModuleWhoseVerdictCannotBeRecordedDoesNotRun(t *testing.T) {
 	a, r := admitter(t, p.root(1), allows)
 	r.fails = errors.New("the disk is full")
 	rules := []admission.Rule{{Place: customers, Modules: []string{"gdpr"}}}
+
 	set, err := a.Build(t.Context(), rules, map[string]admission.Module{"gdpr": {Name: "gdpr", Package: p.signed(t, wasm, config)}})
 	if refused := new(admission.Refused); set != nil || !errors.Is(err, r.fails) || errors.As(err, &refused) {
 		t.Errorf("got %+v, %v", set, err)
@@ -247,6 +258,7 @@ func TestTheEntryOfAnAdmissionSaysWhoLetTheModuleRun(t *testing.T) {
 	for _, s := range r.entries[0].Steps {
 		found[s.Name] = s.Detail
 	}
+
 	digest := trust.Digest()
 	for step, parts := range map[string][]string{
 		admission.StepDigest: {fmt.Sprintf("module=sha256:%x", g.ModuleDigest), fmt.Sprintf("config=sha256:%x", g.ConfigDigest)},
@@ -262,6 +274,7 @@ func TestTheEntryOfAnAdmissionSaysWhoLetTheModuleRun(t *testing.T) {
 			}
 		}
 	}
+
 	if got := set.Bindings[0].Grant; got.GrantDigest != g.GrantDigest() || got.PolicyRevision != a.Policy.Revision() {
 		t.Error("what decisions hold does not lead to the entry")
 	}

@@ -111,6 +111,7 @@ func (a *Admitter) Build(ctx context.Context, rules []Rule, modules map[string]M
 		b.bind(r, trials[next:next+len(r.Modules)])
 		next += len(r.Modules)
 	}
+
 	return b.set, nil
 }
 
@@ -192,6 +193,7 @@ func (b *building) note(t trial, binding string, to *[]*Refusal, kept bool) {
 		b.refusals[key] = r
 		*to = append(*to, r)
 	}
+
 	r.Bindings = append(r.Bindings, binding)
 }
 

@@ -20,6 +20,7 @@ func (a *Admitter) entry(t trial) audit.ControlEntry {
 		Revision: a.Policy.Revision(),
 		Module:   audit.ModuleRef{Name: t.exam.module.Name, Digest: t.exam.digest},
 	}
+
 	if t.refused != nil {
 		c.Outcome = "denied"
 		c.Reason = t.refused.Code
@@ -36,6 +37,7 @@ func (a *Admitter) entry(t trial) audit.ControlEntry {
 			c.Steps = append(c.Steps, audit.Step{Name: s.Name, Verdict: s.Verdict, Detail: a.proof(s.Name, t)})
 		}
 	}
+
 	return c
 }
 
@@ -45,6 +47,7 @@ func (a *Admitter) proof(step string, t trial) string {
 	v := t.exam.verified
 	g := v.Grant
 	d := t.asking.decision
+
 	switch step {
 	case StepDigest:
 		return pairs("module", "sha256:"+hex.EncodeToString(v.Digest[:]), "config", "sha256:"+hex.EncodeToString(v.ConfigDigest[:]))
@@ -86,6 +89,7 @@ func pairs(all ...string) string {
 		if strings.ContainsAny(value, " ;=\"") {
 			value = fmt.Sprintf("%q", value)
 		}
+
 		b.WriteString(all[i] + "=" + value)
 	}
 

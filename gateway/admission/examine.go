@@ -56,6 +56,7 @@ func (a *Admitter) examine(ctx context.Context, m Module) *examination {
 			e.facts = sha256.Sum256([]byte(fmt.Sprintf("%x %s %v", e.digest, refused.Code, refused.Err)))
 			return e
 		}
+
 		e.passed(step.name, detail)
 	}
 
@@ -64,6 +65,7 @@ func (a *Admitter) examine(ctx context.Context, m Module) *examination {
 	if err != nil {
 		panic("admission: encoding strings and integers failed: " + err.Error())
 	}
+
 	e.facts = sha256.Sum256(raw)
 	return e
 }
@@ -115,6 +117,7 @@ func (a *Admitter) checkApprovals(ctx context.Context, e *examination) (string, 
 	e.verified = v
 	e.from = v.From
 	e.until = v.Until
+
 	if err != nil {
 		return "", refuse(e.module, audit.OutcomeNoModule, SignatureCode(err), err)
 	}
@@ -124,6 +127,7 @@ func (a *Admitter) checkApprovals(ctx context.Context, e *examination) (string, 
 	for _, c := range v.Counted {
 		lines = append(lines, fmt.Sprintf("by %s until %s", c.Approver, c.Until.UTC().Format(time.RFC3339)))
 	}
+
 	for _, ignored := range v.Ignored {
 		lines = append(lines, fmt.Sprintf("does not count: %v", ignored))
 	}

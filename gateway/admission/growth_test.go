@@ -32,6 +32,7 @@ func grow(t testing.TB, bindings int) *grown {
 	p := newPeople()
 	g := &grown{people: p, modules: map[string]admission.Module{}}
 	g.admitter, g.record = admitterOf(t, p.root(1), must(policy.Load(t.Context(), policy.Default())))
+
 	for _, name := range []string{"gdpr", "other"} {
 		g.modules[name] = g.approved(t, name, time.Hour)
 	}
@@ -44,6 +45,7 @@ func grow(t testing.TB, bindings int) *grown {
 		r.Topics = []string{fmt.Sprintf("customers.%d", i)}
 		g.rules = append(g.rules, r)
 	}
+
 	return g
 }
 
@@ -80,6 +82,7 @@ func TestAModuleIsStartedOnceHoweverManyBindingsItHas(t *testing.T) {
 	if n := len(g.record.entries); n != 300 {
 		t.Errorf("%d admissions are recorded", n)
 	}
+
 	chain := first.Bindings[1].Grant.Chain
 	for _, b := range first.Bindings[1:] {
 		if b.Grant.Chain != chain {
@@ -91,6 +94,7 @@ func TestAModuleIsStartedOnceHoweverManyBindingsItHas(t *testing.T) {
 	g.next(g.people.root(1, fmt.Sprintf("%064x", 7)))
 	second := g.build(t)
 	defer second.Close(context.WithoutCancel(t.Context()))
+
 	if n := len(g.record.entries); n != 301 {
 		t.Errorf("after one file changed %d admissions are recorded", n)
 	}
@@ -104,6 +108,7 @@ func TestAModuleIsStartedOnceHoweverManyBindingsItHas(t *testing.T) {
 	g.next(g.people.root(1, fmt.Sprintf("%x", sha256.Sum256(g.modules["gdpr"].Package.Wasm))))
 	third := g.build(t)
 	defer third.Close(context.WithoutCancel(t.Context()))
+
 	for _, b := range third.Bindings {
 		if b.Grant.Why != "revoked" {
 			t.Fatalf("binding %s runs what was revoked", b.Grant.Binding)
@@ -151,6 +156,7 @@ func BenchmarkTenThousandBindings(b *testing.B) {
 			old.Close(b.Context())
 			old = set
 		}
+
 		old.Close(b.Context())
 	})
 
@@ -165,6 +171,7 @@ func BenchmarkTenThousandBindings(b *testing.B) {
 			g.next(revoked)
 			set := g.build(b)
 			b.StopTimer()
+
 			if set.Bindings[1].Grant.Why != "revoked" {
 				b.Fatal("it runs")
 			}
@@ -194,6 +201,7 @@ func TestPolicyIsAskedOnceWhereTopicsAreAlikeToIt(t *testing.T) {
 		}
 		g := grow(t, 4)
 		g.admitter.Policy = c.engine
+
 		if c.why == "topic_not_granted" {
 			g.rules[1].Topics = []string{"payments"}
 		}
@@ -204,6 +212,7 @@ func TestPolicyIsAskedOnceWhereTopicsAreAlikeToIt(t *testing.T) {
 		if got := set.Bindings[2].Grant.Why; name != "one that looks" && got != "" {
 			t.Errorf("%s: binding 2 is %q", name, got)
 		}
+
 		set.Close(t.Context())
 	}
 }

@@ -40,6 +40,7 @@ func (a *Admitter) judge(ctx context.Context, e *examination, at Place, ask bool
 		j.journal.refused(StepTopics, j.refused)
 		return j
 	}
+
 	j.passed(StepTopics, listed(at.Topics, "none")+" within "+strings.Join(e.verified.Grant.Topics, ", "))
 
 	if ask {
@@ -47,6 +48,7 @@ func (a *Admitter) judge(ctx context.Context, e *examination, at Place, ask bool
 	} else {
 		j.refused = refuse(e.module, audit.OutcomeUnavailable, "policy_unavailable", errNotAsked)
 	}
+
 	if j.refused != nil {
 		j.journal.refused(StepPolicy, j.refused)
 		j.keep = earlier(j.keep, a.Now().Add(denialHolds))
@@ -90,6 +92,7 @@ func (a *Admitter) askPolicy(ctx context.Context, e *examination, at Place, j *j
 	if !d.Allow {
 		return denied(e, d)
 	}
+
 	for _, name := range in.Module.Imports {
 		if !slices.Contains(d.HostFunctions, name) {
 			return refuse(e.module, audit.OutcomePolicyDenied, "import_not_allowed", fmt.Errorf("it imports %s, which policy does not allow here", name))
@@ -213,10 +216,17 @@ const (
 
 // facts are the place as policy sees it.
 func (p Place) facts() policy.Binding {
-	b := policy.Binding{Topics: p.Topics, Principals: p.Principals, ClientIDs: p.ClientIDs, TLS: p.TLS.String(), DataClass: p.DataClass}
+	b := policy.Binding{
+		Topics:     p.Topics,
+		Principals: p.Principals,
+		ClientIDs:  p.ClientIDs,
+		TLS:        p.TLS.String(),
+		DataClass:  p.DataClass,
+	}
 	for _, s := range p.Sources {
 		b.Sources = append(b.Sources, s.String())
 	}
+
 	return b
 }
 
@@ -230,6 +240,7 @@ func (p Place) digest(topics bool) [32]byte {
 		raw[0] = 1
 		p.Topics = nil
 	}
+
 	text := func(s string) {
 		raw = binary.AppendUvarint(raw, uint64(len(s)))
 		raw = append(raw, s...)
@@ -241,6 +252,7 @@ func (p Place) digest(topics bool) [32]byte {
 			text(s)
 		}
 	}
+
 	raw = binary.AppendUvarint(raw, uint64(len(p.Sources)))
 	for _, s := range p.Sources {
 		text(s.String())

@@ -168,6 +168,7 @@ func (a *Admitter) packageKey(m Module) [32]byte {
 	part(m.Package.Wasm)
 	part(m.Package.Config)
 	part(m.Package.Signature)
+
 	for _, approval := range m.Package.Approvals {
 		part(approval)
 	}

@@ -42,6 +42,7 @@ func poolKeyOf(e *examination, spec transforms.Spec) poolKey {
 		Name   string
 		Digest [32]byte
 	}
+
 	made := struct {
 		Name           string
 		Digest, Config [32]byte
@@ -58,6 +59,7 @@ func poolKeyOf(e *examination, spec transforms.Spec) poolKey {
 	if err != nil {
 		panic("admission: encoding strings and integers failed: " + err.Error())
 	}
+
 	return sha256.Sum256(raw)
 }
 
@@ -72,6 +74,7 @@ func (p *Pools) take(ctx context.Context, by *Admitter, key poolKey, spec transf
 		r = &running{key: key, by: by, ready: make(chan struct{})}
 		p.all[key] = r
 	}
+
 	r.users++
 	p.mu.Unlock()
 
@@ -89,6 +92,7 @@ func (p *Pools) take(ctx context.Context, by *Admitter, key poolKey, spec transf
 	case <-ctx.Done():
 		return nil, errors.Join(ctx.Err(), p.give(ctx, r))
 	}
+
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -123,5 +127,6 @@ func (p *Pools) give(ctx context.Context, r *running) error {
 	if r.module == nil {
 		return nil
 	}
+
 	return r.module.Close(ctx)
 }

@@ -57,6 +57,7 @@ func (c *clocked) build(change func(*admission.Admitter)) {
 	if change != nil {
 		change(&a)
 	}
+
 	c.admitter = &a
 
 	set := must(a.Build(c.t.Context(), []admission.Rule{rule("b", "gdpr")}, c.modules))
@@ -94,6 +95,7 @@ func TestAGrantIsJudgedAgainWheneverThoseWhoCountChange(t *testing.T) {
 		if c.set.Current(c.now) {
 			t.Errorf("after %v nobody would judge again", step.at)
 		}
+
 		c.build(nil)
 		if c.why() != step.why || !c.set.Current(c.now) {
 			t.Errorf("after %v: %q, want %q; current: %v", step.at, c.why(), step.why, c.set.Current(c.now))
@@ -151,6 +153,7 @@ func TestWhatIsRevokedDoesNotGoOnWhileThePolicyCannotBeAsked(t *testing.T) {
 		a.Policy = unanswering(t, "1")
 		a.Trust = c.people.root(1, digestOf(wasm))
 	})
+
 	if c.why() != "revoked" || c.set.Undecided() {
 		t.Errorf("it goes on: %q", c.why())
 	}

@@ -57,6 +57,7 @@ func (a *Admitter) trials(ctx context.Context, rules []Rule, modules map[string]
 				shared[q] = d
 				questions = append(questions, d)
 			}
+
 			all = append(all, trial{r.Binding, r.Topics, d})
 		}
 	}
@@ -80,6 +81,7 @@ func (a *Admitter) recallExamination(ctx context.Context, m Module) *examination
 	if ctx.Err() == nil {
 		remember(a.Memory, a.Memory.examinations, key, e)
 	}
+
 	return e
 }
 
@@ -219,6 +221,7 @@ func (a *Admitter) recordAll(ctx context.Context, trials []trial) error {
 			failed = err
 		}
 	})
+
 	if failed != nil {
 		return failed
 	}
@@ -241,6 +244,7 @@ func inParallel[T any](all []T, most int, do func(T)) {
 			}
 		})
 	}
+
 	wg.Wait()
 }
 

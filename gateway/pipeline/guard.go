@@ -38,6 +38,7 @@ func (g *Guard) tooSlow(b *recordbatch.Header, k Partition) bool {
 	if a.crc != b.CRC || a.records != b.NumRecords {
 		a = attempts{crc: b.CRC, records: b.NumRecords}
 	}
+
 	a.failed++
 
 	if a.failed >= maxAttempts {

@@ -240,7 +240,8 @@ func TestBatchThatTimesOutAgainAndAgainIsRefusedForGood(t *testing.T) {
 	w := newWorld(t, openLog(t, 0))
 	slow := passing()
 	slow.Chain = failing{&transforms.Error{Kind: transforms.Timeout, Module: "m", Err: context.DeadlineExceeded}}
-	again, final := kerr.RequestTimedOut.Code, kerr.InvalidRecord.Code
+	again := kerr.RequestTimedOut.Code
+	final := kerr.InvalidRecord.Code
 	for i, c := range []struct {
 		value string
 		code  int16
@@ -265,6 +266,7 @@ func TestAnswerSaysWhichRecordIsAtFault(t *testing.T) {
 	g := passing()
 	g.Chain = rejectSecond{}
 	g.Modules = []audit.ModuleRef{{Name: "m"}}
+
 	_, text := w.refusedText(t, plain("a", "b", "c"), g, zap.NewNop())
 	if want := "rejected by module m: record 1 of the batch; 2 that are not at fault are not stored because of it"; !strings.Contains(text, want) {
 		t.Errorf("got %q, want %q in it", text, want)
@@ -291,6 +293,7 @@ func TestRefusalsAreLoggedByDecisionAndSampled(t *testing.T) {
 			taken++
 		}
 	}
+
 	skipped, ok := s.take(now.Add(time.Second))
 	if taken != linesPerSecond || !ok || skipped != 990 {
 		t.Errorf("%d lines in a second, then %v after %d that were left out", taken, ok, skipped)

@@ -25,6 +25,7 @@ func (s *sample) take(now time.Time) (skipped uint64, ok bool) {
 		s.second = now
 		s.taken = 0
 	}
+
 	if s.taken >= linesPerSecond {
 		s.skipped++
 		return 0, false

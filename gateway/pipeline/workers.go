@@ -34,7 +34,12 @@ type lane struct {
 // NewWorkers makes workers of which each binding may have share at one time. Each
 // decodes batches within limits.
 func NewWorkers(share int, limits recordbatch.Limits) *Workers {
-	return &Workers{limits: limits, share: share, free: bindingsAtWork * share, busy: make(map[*Grant]int)}
+	return &Workers{
+		limits: limits,
+		share:  share,
+		free:   bindingsAtWork * share,
+		busy:   make(map[*Grant]int),
+	}
 }
 
 // take waits for a worker for a batch of a binding.
@@ -61,6 +66,7 @@ func (w *Workers) assign(grant *Grant) *worker {
 	if last < 0 {
 		return &worker{codec: recordbatch.NewCodec(w.limits)}
 	}
+
 	got := w.idle[last]
 	w.idle = w.idle[:last]
 
@@ -76,6 +82,7 @@ func (w *Workers) wait(grant *Grant) chan *worker {
 			return given
 		}
 	}
+
 	w.next = append(w.next, &lane{grant: grant, waiting: []chan *worker{given}})
 
 	return given
@@ -89,6 +96,7 @@ func (w *Workers) put(back *worker, grant *Grant) {
 	w.idle = append(w.idle, back)
 	w.free++
 	w.busy[grant]--
+
 	if w.busy[grant] == 0 {
 		delete(w.busy, grant)
 	}
@@ -103,6 +111,7 @@ func (w *Workers) put(back *worker, grant *Grant) {
 		if l.waiting = l.waiting[1:]; len(l.waiting) > 0 {
 			w.next = append(w.next, l)
 		}
+
 		return
 	}
 }

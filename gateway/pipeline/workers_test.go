@@ -24,6 +24,7 @@ func TestSlowBindingLeavesWorkersToOthers(t *testing.T) {
 				workers.put(w, &slow)
 			}()
 		}
+
 		synctest.Wait()
 		if n := served.Load(); n != 2 {
 			t.Fatalf("the slow binding has %d workers, want 2", n)
@@ -67,6 +68,7 @@ func TestWorkersGoRoundTheBindings(t *testing.T) {
 		for range 3 {
 			wait(&many)
 		}
+
 		wait(&one)
 		workers.put(taken[0], &held[0])
 		synctest.Wait()

@@ -28,6 +28,7 @@ func (e *encoder) placeholder(dst []byte, r *record.Record) []byte {
 	if e.options.PlaceholderKeys {
 		key = []byte(placeholderKey)
 	}
+
 	note := e.options.PlaceholderNote
 	timestamp := r.Timestamp - e.header.BaseTimestamp
 	delta := int64(r.OffsetDelta)
@@ -42,6 +43,7 @@ func (e *encoder) placeholder(dst []byte, r *record.Record) []byte {
 	dst = appendField(dst, nil)       // the value
 	dst = binary.AppendVarint(dst, 1) // one header
 	dst = append(binary.AppendVarint(dst, int64(len(placeholderHeader))), placeholderHeader...)
+
 	return appendField(dst, note)
 }
 

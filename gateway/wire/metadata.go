@@ -27,5 +27,6 @@ func ForbidAutoCreation(version int16, body []byte, mayCreate func(topic string)
 	if forbidden {
 		body[at] = 0
 	}
+
 	return nil
 }

@@ -23,6 +23,7 @@ func TestTopicsOfNobodyAreNotCreatedByALook(t *testing.T) {
 			body := req.AppendTo(nil)
 			err := ForbidAutoCreation(v, body, func(topic string) bool { return topic == "ours" })
 			req.AllowAutoTopicCreation = name == "ours"
+
 			if err != nil || !bytes.Equal(body, req.AppendTo(nil)) {
 				t.Errorf("v%d with %s: %v", v, name, err)
 			}

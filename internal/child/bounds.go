@@ -27,6 +27,7 @@ func (b Bounds) Apply() error {
 			return err
 		}
 	}
+
 	if err := setLimit(unix.RLIMIT_CORE, 0); err != nil {
 		return err
 	}

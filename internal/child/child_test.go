@@ -31,11 +31,13 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			panic(err)
 		}
+
 		cmd.Stdin = os.Stdin
 		cmd.Stdout = os.Stdout
 		if _, err := Start(cmd); err != nil {
 			panic(err)
 		}
+
 		select {}
 	case "__memory":
 		if err := (Bounds{Reserved: 64 << 20, Written: 1 << 30}).Apply(); err != nil {
@@ -52,6 +54,7 @@ func TestMain(m *testing.M) {
 		for {
 		}
 	}
+
 	os.Exit(0)
 }
 
@@ -67,6 +70,7 @@ func start(t *testing.T, command string, prepare func(*exec.Cmd)) *Process {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return p
 }
 
@@ -111,6 +115,7 @@ func TestChildDiesWithItsParent(t *testing.T) {
 		cmd.StdinPipe()
 		out, _ = cmd.StdoutPipe()
 	})
+
 	lines := bufio.NewReader(out)
 	if line, err := lines.ReadString('\n'); line != "started\n" {
 		t.Fatalf("read %q, %v", line, err)
@@ -120,6 +125,7 @@ func TestChildDiesWithItsParent(t *testing.T) {
 	if rest, err := io.ReadAll(lines); len(rest) != 0 || err != nil {
 		t.Errorf("read %q, %v", rest, err)
 	}
+
 	p.Wait()
 }
 
@@ -150,6 +156,7 @@ func TestWordsKeepTheBeginning(t *testing.T) {
 			t.Fatalf("took %d, %v", n, err)
 		}
 	}
+
 	if len(w.String()) != maxWords || len(w.First()) != maxWords/2-1 {
 		t.Errorf("kept %d bytes, of which the first line is %d", len(w.String()), len(w.First()))
 	}

@@ -71,6 +71,7 @@ func TestContainmentIsThatOfTheSetsOfNames(t *testing.T) {
 				set.WriteByte('0')
 			}
 		}
+
 		matched[p] = set.String()
 	}
 

@@ -74,6 +74,7 @@ func (w *world) adminReasons() (out []string) {
 		}
 		out = append(out, d.Reason)
 	}
+
 	slices.Sort(out)
 	return slices.Compact(out)
 }
@@ -88,6 +89,7 @@ func TestAdministrationOfBoundTopicsIsRecorded(t *testing.T) {
 	if resp, err := adm.DeleteTopics(testContext(t), "in"); err != nil || resp.Error() != nil {
 		t.Errorf("deleting: %v, %v", resp.Error(), err)
 	}
+
 	equal(t, "the log's reasons", w.adminReasons(), []string{""})
 }
 
@@ -110,6 +112,7 @@ func TestPolicyDeniesAdministration(t *testing.T) {
 	if err := shorten(t, adm, "in"); err != nil {
 		t.Errorf("what it does not: %v", err)
 	}
+
 	equal(t, "the log's reasons", w.adminReasons(), []string{"", "operation_denied"})
 }
 
@@ -119,6 +122,7 @@ func TestStarDoesNotMeanKafkasOwnTopics(t *testing.T) {
 	all := slices.Clone(w.set.Bindings)
 	all = append(all, gateway.Binding{Topics: []string{"*"}, Grant: all[0].Grant})
 	w.cluster.SetBindings(gateway.NewBindings(all, pipeline.Unbound))
+
 	c := client(t, w.addr())
 	if errs := send(t, c, "__offsets", 0, "a"); !errors.Is(errs[0], kerr.PolicyViolation) {
 		t.Errorf("writing to an internal topic: %v", errs[0])
@@ -140,6 +144,7 @@ func TestALookMakesNoTopicThatNobodyBound(t *testing.T) {
 		req.Topics = []kmsg.MetadataRequestTopic{{Topic: &topic}}
 		must(req.RequestWith(testContext(t), c))(t)
 	}
+
 	look("nobodys")
 	look("in")
 

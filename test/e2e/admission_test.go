@@ -155,6 +155,7 @@ func TestExponentialCallsAreInterrupted(t *testing.T) {
 	if found := decisions(t, d.audit(), query.Filter{Topics: []string{"in"}, Outcomes: []string{"timeout"}}); len(found) == 0 {
 		t.Error("the log does not say that the module timed out")
 	}
+
 	gateway.terminate()
 }
 
@@ -176,6 +177,7 @@ func TestRevokedModuleStopsOnEveryTopicWithinASecond(t *testing.T) {
 	if took := time.Since(revoked); took > time.Second {
 		t.Errorf("the module ran for %s after its revocation", took)
 	}
+
 	eventually(t, "the log has the revocation, and its refusal for each topic", func() bool {
 		found := decisions(t, d.audit(), query.Filter{Kinds: []audit.Kind{audit.KindAdmission}, Reasons: []string{"revoked"}})
 		return slices.ContainsFunc(found, func(d query.Decision) bool { return d.Control.Subject == "*" }) && len(found) == 3

@@ -24,6 +24,7 @@ func TestShowOfARecordNamesWhoLetItsModuleRun(t *testing.T) {
 	if len(rows) != 1 {
 		t.Fatalf("%d decisions", len(rows))
 	}
+
 	out, exit := guardlock(t, "audit", "show", rows[0].ID.String(), "--dir", d.audit())
 	for _, part := range []string{"\nadmitted   good  gl-", " at good\n", "author=builder@example.com ", "approver=security@example.com until=", "trust_root=sha256:"} {
 		if exit != 0 || !strings.Contains(out, part) {

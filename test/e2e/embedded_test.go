@@ -34,6 +34,7 @@ func TestNoRequestEndsTheEmbeddedBroker(t *testing.T) {
 	if now := p.child(); now != broker {
 		t.Errorf("the embedded broker was %d and is %d: it was ended", broker, now)
 	}
+
 	p.terminate()
 
 	serve(t, d)

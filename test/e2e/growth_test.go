@@ -82,6 +82,7 @@ func (w *world) compressedWhereItGrew(codec string) {
 	if codec == "none" {
 		want = []string{"gzip", "none"}
 	}
+
 	equal(w.t, "codecs", got, want)
 }
 

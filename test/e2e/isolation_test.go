@@ -47,6 +47,7 @@ func TestIsolatedTopicsMeetNothingOfEachOther(t *testing.T) {
 				met = met || errors.Join(send(t, c, topic, 0, "value")...) != nil
 			}
 		}
+
 		if met == isolated {
 			t.Errorf("isolated: %v, but one topic met what the module kept of the other: %v", isolated, met)
 		}

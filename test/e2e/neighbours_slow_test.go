@@ -34,6 +34,7 @@ func filler() []byte {
 	c.i32(12 << 20)
 	c.op(0xfc, 11, 0) // memory.fill
 	c.op(opBr, 0, opEnd)
+
 	return guest{transform: append(c, pass()...)}.wasm()
 }
 
@@ -49,7 +50,8 @@ func TestHostileModulesLeaveOtherTopicsAlone(t *testing.T) {
 
 			var last string
 			for range 5 {
-				calm, memory := p99(t, w), residentMiB(t)
+				calm := p99(t, w)
+				memory := residentMiB(t)
 				stop := attack(t, w)
 				beside := p99(t, w)
 				grown := residentMiB(t) - memory
@@ -61,6 +63,7 @@ func TestHostileModulesLeaveOtherTopicsAlone(t *testing.T) {
 					return
 				}
 			}
+
 			t.Errorf("p99: %s", last)
 		})
 	}
@@ -76,6 +79,7 @@ func p99(t *testing.T, w *world) time.Duration {
 		mustSend(t, c, "good", 0, "keep")
 		took = append(took, time.Since(start))
 	}
+
 	slices.Sort(took)
 	return took[len(took)*99/100]
 }
@@ -92,6 +96,7 @@ func attack(t *testing.T, w *world) (stop func()) {
 			}
 		})
 	}
+
 	return func() { cancel(); clients.Wait() }
 }
 

@@ -130,6 +130,7 @@ func TestPlaceholdersOfATopicThatCompactsHaveAKey(t *testing.T) {
 	compact := "compact"
 	alter.Resources = []kmsg.IncrementalAlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "in",
 		Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{Name: "cleanup.policy", Value: &compact}}}}
+
 	must(alter.RequestWith(testContext(t), client(t, w.kafka.ListenAddrs()[0])))(t)
 
 	c := dial(t, w.addr())
@@ -137,6 +138,7 @@ func TestPlaceholdersOfATopicThatCompactsHaveAKey(t *testing.T) {
 	if raw := w.stored("in", 0); len(raw) != 3 || !strings.Contains(raw[1].key, "guardlock.dropped") {
 		t.Errorf("the topic itself holds %q, want a placeholder with a key", values(raw))
 	}
+
 	equal(t, "consumed", values(readAll(t, w.addr(), "in", 0)), []string{"a", "b"})
 }
 
@@ -163,6 +165,7 @@ func (w *world) dropRefused(got kmsgPartition, records ...int32) {
 	if got.ErrorCode != kerr.InvalidRecord.Code || !strings.Contains(deref(got.ErrorMessage), "drop_refused") {
 		w.t.Fatalf("the answer is code %d, %q", got.ErrorCode, deref(got.ErrorMessage))
 	}
+
 	var named []int32
 	for _, e := range got.ErrorRecords {
 		named = append(named, e.RelativeOffset)
@@ -170,6 +173,7 @@ func (w *world) dropRefused(got kmsgPartition, records ...int32) {
 			w.t.Errorf("record %d is refused with %q", e.RelativeOffset, deref(e.ErrorMessage))
 		}
 	}
+
 	equal(w.t, "records that are at fault", named, records)
 	if d := w.lookup(*got.ErrorMessage); d.Batch == nil || d.Batch.Outcome != audit.OutcomeRejected {
 		w.t.Errorf("the log says %+v", d)

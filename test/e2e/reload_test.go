@@ -34,6 +34,7 @@ func TestFIFOInAPackageHoldsUpNeitherRevocationNorEnd(t *testing.T) {
 	if err := syscall.Mkfifo(approval, 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	eventually(t, "the gateway has seen the FIFO", func() bool { return strings.Contains(tail(d), "not a regular file") })
 	mustSend(t, c, "in", 0, "2")
 
@@ -41,6 +42,7 @@ func TestFIFOInAPackageHoldsUpNeitherRevocationNorEnd(t *testing.T) {
 	d.write("trust.json", d.people.root(t, hex.EncodeToString(digest[:])))
 	revoked := time.Now()
 	eventually(t, "the topic stops", func() bool { return !sends(t, c, "in") })
+
 	if took := time.Since(revoked); took > time.Second {
 		t.Errorf("the module ran for %s after its revocation", took)
 	}
@@ -75,6 +77,7 @@ func TestHangupPutsANewBindingIntoForceAndEndsNothing(t *testing.T) {
 	gateway := serve(t, d)
 	c := client(t, d.address, kgo.AllowAutoTopicCreation(), kgo.DisableIdempotentWrite())
 	mustSend(t, c, "old", 0, "1")
+
 	if sends(t, c, "new") {
 		t.Fatal("a topic without a binding takes records")
 	}

@@ -25,11 +25,13 @@ func besiege(t *testing.T, addr string, sources, connections, sent int) {
 				if err != nil {
 					return
 				}
+
 				c.Write(frame[:sent])
 				select {
 				case begun <- struct{}{}:
 				default:
 				}
+
 				c.Read(make([]byte, 1)) // until it is ended
 				c.Close()
 			}
@@ -52,6 +54,7 @@ func TestFramesThatDoNotArriveLockNobodyOut(t *testing.T) {
 				c.FrameTimeout = time.Minute
 				c.DrainTimeout = time.Second
 			}))
+
 			besiege(t, w.addr(), 8, 6, sent)
 			large := bytes.Repeat([]byte("x"), 600<<10)
 
@@ -59,10 +62,12 @@ func TestFramesThatDoNotArriveLockNobodyOut(t *testing.T) {
 				began := time.Now()
 				w.alive()
 				small := time.Since(began)
+
 				c := dial(t, w.addr())
 				if got := w.produce(c, "in", string(large)); got.ErrorCode != codeNone {
 					t.Errorf("a large record is answered with code %d", got.ErrorCode)
 				}
+
 				t.Logf("a small record took %v, a large one %v", small, time.Since(began)-small)
 				if small > 2*time.Second || time.Since(began) > 15*time.Second {
 					t.Errorf("other clients were held up for %v", time.Since(began))

@@ -67,6 +67,7 @@ func (v variant) module() module {
 	if v.made != nil {
 		m = v.made()
 	}
+
 	m.name = v.name
 	m.topics = []string{v.name}
 
@@ -131,6 +132,7 @@ func TestEveryWayInComesToTheSameVerdict(t *testing.T) {
 						t.Errorf("%s says %q of %s, want %q", way, got, v.name, want)
 					}
 				}
+
 				if got := d.previewed(v); got != preview {
 					t.Errorf("the preview of approve says %q of %s, want %q", got, v.name, preview)
 				}
@@ -145,6 +147,7 @@ func deployVariants(t *testing.T, reasons string) *deployment {
 	if reasons != "" {
 		p.more = "policy: {path: policy}\n"
 	}
+
 	for _, v := range variants() {
 		p.modules = append(p.modules, v.module())
 		p.bindings[v.boundTo()] = v.name
@@ -164,6 +167,7 @@ func deployVariants(t *testing.T, reasons string) *deployment {
 			v.spoil(t, d, p.modules[i])
 		}
 	}
+
 	return d
 }
 
@@ -181,6 +185,7 @@ func (d *deployment) checked() map[string]string {
 		name, rest, _ := strings.Cut(strings.TrimPrefix(line, "module "), " is refused (")
 		codes[name], _, _ = strings.Cut(rest, ")")
 	}
+
 	return codes
 }
 
@@ -232,6 +237,7 @@ func (d *deployment) previewed(v variant) string {
 	if v.by != nil {
 		key = v.by(d.people)
 	}
+
 	d.write(v.name+".key", must(key.MarshalPEM(nil))(d.t))
 
 	args := append([]string{"module", "approve", d.file(v.name + ".wasm"), "--trust-root", d.file("trust.json"), "--key", d.file(v.name + ".key"),
@@ -257,6 +263,7 @@ func (d *deployment) previewed(v variant) string {
 			return code
 		}
 	}
+
 	d.t.Fatalf("approve: %v\n%s\n%s", err, out, &errs)
 	return ""
 }

@@ -28,6 +28,7 @@ func exchange(addr string, req kmsg.Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(patience))
 	if _, err := conn.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("kafka-test")).AppendRequest(nil, req, 7)); err != nil {

@@ -34,6 +34,7 @@ func shown(n *names, addr string) int64 {
 	if err != nil {
 		return -1
 	}
+
 	defer c.Close()
 	return c.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
 }

@@ -34,6 +34,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+
 	defer os.RemoveAll(dir)
 	config, err := clusterConfig(dir)
 	if err != nil {
@@ -45,11 +46,13 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+
 	defer cluster.Close()
 	if built, err = build(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+
 	defer os.RemoveAll(built.dir)
 	if shared, err = built.serve(options{upstream: cluster.Bootstrap()}); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -28,10 +28,12 @@ func typedTopic(t *testing.T, policy string) string {
 	to := topic(t, w, "dropping", 1)
 	set := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cleanup.policy", Value: &policy}}
 	must(kadm.NewClient(direct().client(t)).AlterTopicConfigs(patient(t), set, to))(t)
+
 	all := records(to, 0, `{"n":1}`, "drop 2", `{"n":3}`)
 	for i, r := range all {
 		r.Key = binary.BigEndian.AppendUint64(nil, uint64(i+1))
 	}
+
 	mustSend(t, w.client(t, kgo.RecordPartitioner(kgo.ManualPartitioner())), all...)
 	return to
 }
@@ -55,6 +57,7 @@ func TestTypedConsumersBesideTheGatewayPassOverPlaceholders(t *testing.T) {
 					got = append(got, line)
 				}
 			}
+
 			if !slices.Equal(got, want) {
 				t.Errorf("it was given %q, want %q", got, want)
 			}
@@ -80,6 +83,7 @@ func sayings(t *testing.T, kind, topic string, want []string) []string {
 	cmd := cluster.Java(patient(t), "testdata/Typed.java", kind, cluster.Bootstrap()[0], topic, t.TempDir())
 	out := must(cmd.StdoutPipe())(t)
 	cmd.Stderr = cmd.Stdout // Connect says there that a task has failed
+
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -95,6 +99,7 @@ func sayings(t *testing.T, kind, topic string, want []string) []string {
 			return said
 		}
 	}
+
 	t.Fatalf("%s ended, or said nothing more, before the last record:\n%s", kind, strings.Join(said, "\n"))
 	return nil
 }

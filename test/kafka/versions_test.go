@@ -35,6 +35,7 @@ func TestEveryKafkaIsServedInItsOwnVersions(t *testing.T) {
 			for _, k := range resp.ApiKeys {
 				announced[kmsg.Key(k.ApiKey)] = k.MaxVersion
 			}
+
 			for key, want := range newIn44[version] {
 				if got, ok := announced[key]; ok && got != want || !ok && want >= 0 {
 					t.Errorf("%s is announced up to %d, want %d", key.Name(), got, want)
@@ -64,6 +65,7 @@ func groupOnce(t *testing.T, w way) {
 			got = append(got, string(r.Value))
 		}
 	}
+
 	if !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("the group has read %q", got)
 	}

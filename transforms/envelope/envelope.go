@@ -100,6 +100,7 @@ func New(secret []byte) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("deriving key id: %w", err)
 	}
+
 	copy(k.id[:], id)
 
 	if k.old, err = k.derive(nil, infoOld); err != nil {
@@ -123,6 +124,7 @@ func (k *Key) derive(salt []byte, info string) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing key: %w", err)
 	}
+
 	return aead, nil
 }
 
@@ -169,6 +171,7 @@ func (k *Key) Seal(dst, plain []byte, topic string, purpose []byte) ([]byte, err
 	if _, err := rand.Read(dst[len(dst)-nonceSize:]); err != nil {
 		return dst[:at], fmt.Errorf("drawing nonce: %w", err)
 	}
+
 	return s.finish(dst, at, plain, topic, purpose), nil
 }
 
@@ -207,6 +210,7 @@ func (k *Key) Open(dst, sealed []byte, topic string, purpose []byte) ([]byte, er
 			return out, nil
 		}
 	}
+
 	if len(sealed) < nonceSize+tagSize {
 		return dst, ErrOpen
 	}
@@ -215,6 +219,7 @@ func (k *Key) Open(dst, sealed []byte, topic string, purpose []byte) ([]byte, er
 	if err != nil {
 		return dst, ErrOpen
 	}
+
 	return out, nil
 }
 
@@ -232,6 +237,7 @@ func (k *Key) openCurrent(dst, sealed []byte, topic string, purpose []byte) ([]b
 	defer additional.Put(room)
 	*room = bind((*room)[:0], sealed[:headerSize], topic, purpose)
 	nonce := sealed[headerSize : headerSize+nonceSize]
+
 	out, err := aead.Open(dst, nonce, sealed[headerSize+nonceSize:], *room)
 	if err != nil {
 		return dst, err
@@ -266,5 +272,6 @@ func (k *Key) keep(salt [saltSize]byte, aead cipher.AEAD) {
 		}
 		delete(k.openers, forgotten)
 	}
+
 	k.openers[salt] = aead
 }

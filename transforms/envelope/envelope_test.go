@@ -68,6 +68,7 @@ func TestVectorsOpenAndAreSealedAgain(t *testing.T) {
 					t.Fatalf("got %x, %v", got, err)
 				}
 			}
+
 			if v.Version == 0 {
 				return
 			}
@@ -80,6 +81,7 @@ func TestVectorsOpenAndAreSealedAgain(t *testing.T) {
 			s := &sealer{salt: [saltSize]byte(v.Salt), aead: aead}
 			sealed := k.begin(s, nil)
 			copy(sealed[headerSize:], v.Nonce)
+
 			if sealed = s.finish(sealed, 0, v.Plain, v.Topic, v.Purpose); !bytes.Equal(sealed, v.Sealed) {
 				t.Errorf("got %x", sealed)
 			}
@@ -179,6 +181,7 @@ func TestManyRenewAtOnce(t *testing.T) {
 			}
 		})
 	}
+
 	sealing.Wait()
 
 	if used := k.sealer.Load().used.Load(); used != 800 {
@@ -192,10 +195,12 @@ func TestSaltsThatOpenNothingAreNotKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for n := range 2 * maxOpeners {
 		sealed[9], sealed[10] = byte(n), byte(n>>8)
 		k.Open(nil, sealed, "t", nil)
 	}
+
 	if len(k.openers) != 0 {
 		t.Errorf("%d are kept", len(k.openers))
 	}
@@ -209,6 +214,7 @@ func TestSaltsThatOpenNothingAreNotKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	if len(k.openers) != maxOpeners {
 		t.Errorf("%d are kept", len(k.openers))
 	}

@@ -43,11 +43,13 @@ func (r *refScore) firesOn(t *tree) (fires, fits bool) {
 	if !slices.ContainsFunc(operands.items, func(o *tree) bool { return typeOf(o) == typeOf(t) }) {
 		return true, false
 	}
+
 	if r.Op == "gt" || r.Op == "lt" {
 		v, _ := new(big.Rat).SetString(t.text)
 		limit, _ := new(big.Rat).SetString(string(r.Value))
 		return v.Cmp(limit) == map[string]int{"gt": 1, "lt": -1}[r.Op], true
 	}
+
 	in := slices.ContainsFunc(operands.items, func(o *tree) bool { return same(o, t) })
 	return in != (r.Op == "ne" || r.Op == "not_in"), true
 }
@@ -73,6 +75,7 @@ func same(a, b *tree) bool {
 	if a.kind == 'l' && ok1 && ok2 {
 		return x.Cmp(y) == 0
 	}
+
 	return a.text == b.text
 }
 
@@ -111,6 +114,7 @@ func refVerdict(rules []refScore, t *tree, fire bool) (score int, reason string)
 				unfit = true
 			}
 		}
+
 		switch {
 		case wrongType:
 			refusal = "fraud.wrong_type"
@@ -120,6 +124,7 @@ func refVerdict(rules []refScore, t *tree, fire bool) (score int, reason string)
 			refusal = "fraud.wrong_type"
 		}
 	})
+
 	if refusal != "" {
 		return -1, refusal
 	}
@@ -136,13 +141,16 @@ func refVerdict(rules []refScore, t *tree, fire bool) (score int, reason string)
 				fired = r.Op != "missing"
 			}
 		})
+
 		if !fired {
 			continue
 		}
 		if score += r.Weight; r.Weight > heaviest {
-			heaviest, reason = r.Weight, r.Reason
+			heaviest = r.Weight
+			reason = r.Reason
 		}
 	}
+
 	return score, reason
 }
 
@@ -151,6 +159,7 @@ func TestFraudAgreesWithTheReferenceOnRandomValues(t *testing.T) {
 	if err := json.Unmarshal([]byte(fraudConfig), &c); err != nil {
 		t.Fatal(err)
 	}
+
 	c.Rules[0].Reason = "fraud.score"
 
 	fire := mustOpen(t, "fraud", fraudConfig)
@@ -178,15 +187,21 @@ func checkFraud(t *testing.T, g *guest, rules []refScore, v []byte, fire bool) s
 	t.Helper()
 	out := g.run(t, input{value: v})[0]
 	score, reason := refVerdict(rules, parseTree(v), fire)
-	want, word := record.Modified, "allow"
+	want := record.Modified
+	word := "allow"
 	kind := "modified"
+
 	switch {
 	case score < 0:
-		want, kind = record.Rejected, "rejected"
+		want = record.Rejected
+		kind = "rejected"
 	case score >= 80:
-		want, kind = record.Rejected, "scored"
+		want = record.Rejected
+		kind = "scored"
 	case score >= 40:
-		want, word, kind = record.Routed, "route", "routed"
+		want = record.Routed
+		word = "route"
+		kind = "routed"
 	default:
 		reason = "fraud.allowed"
 	}
@@ -197,6 +212,7 @@ func checkFraud(t *testing.T, g *guest, rules []refScore, v []byte, fire bool) s
 	if text := fmt.Sprintf("%s;score=%d", word, score); want != record.Rejected && !strings.HasSuffix(string(out.headers), text) {
 		t.Fatalf("headers %q, want %s for %s", out.headers, text, v)
 	}
+
 	return kind
 }
 
@@ -211,8 +227,10 @@ func TestFraudComparesNumbersExactly(t *testing.T) {
 		if gen.IntN(2) == 0 {
 			s += []string{"e", "E+", "e-", "E0"}[gen.IntN(4)] + fmt.Sprint(gen.IntN(4))
 		}
+
 		return s
 	}
+
 	r := newRuntime(t)
 	for range 40 {
 		limit := number()
@@ -222,6 +240,7 @@ func TestFraudComparesNumbersExactly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		for range 200 {
 			x := number()
 			v, _ := new(big.Rat).SetString(x)
@@ -267,6 +286,7 @@ func benchNativeFraud(b *testing.B, recs []input) {
 		if err := json.Unmarshal(recs[i%len(recs)].value, &p); err != nil {
 			b.Fatal(err)
 		}
+
 		for _, hit := range []bool{*p.Amount > 10000, *p.Amount > 100000, !slices.Contains([]string{"EUR", "USD", "GBP", "CHF"}, p.Currency),
 			slices.Contains([]string{"KP", "IR", "SY"}, p.Country), p.Merchant.Category == "gambling", p.Velocity.LastHour >= 10, !*p.Card.Present} {
 			if hit {
@@ -274,5 +294,6 @@ func benchNativeFraud(b *testing.B, recs []input) {
 			}
 		}
 	}
+
 	_ = total
 }

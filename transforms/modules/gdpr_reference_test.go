@@ -30,6 +30,7 @@ func parseTree(p []byte) *tree {
 	d := json.NewDecoder(bytes.NewReader(p))
 	d.UseNumber()
 	t := readTree(d, p)
+
 	if _, err := d.Token(); err != io.EOF {
 		return nil
 	}
@@ -41,6 +42,7 @@ func readTree(d *json.Decoder, p []byte) *tree {
 	if err != nil {
 		panic(err) // json.Valid said otherwise
 	}
+
 	switch v := tok.(type) {
 	case json.Delim:
 		return readContainer(d, p, byte(v))
@@ -51,6 +53,7 @@ func readTree(d *json.Decoder, p []byte) *tree {
 	case bool:
 		return &tree{kind: 'l', text: strconv.FormatBool(v)}
 	}
+
 	return &tree{kind: 'l', text: "null"}
 }
 
@@ -64,6 +67,7 @@ func readContainer(d *json.Decoder, p []byte, kind byte) *tree {
 		}
 		t.items = append(t.items, readTree(d, p))
 	}
+
 	_, _ = d.Token()
 	t.raw = string(p[start:d.InputOffset()])
 	return t
@@ -85,6 +89,7 @@ func (t *tree) print(b *strings.Builder) {
 			item.print(b)
 			b.WriteByte(',')
 		}
+
 		b.WriteByte(t.kind + 2)
 	}
 }
@@ -97,6 +102,7 @@ func (t *tree) depth() int {
 	for _, item := range t.items {
 		deepest = max(deepest, item.depth())
 	}
+
 	return deepest + 1
 }
 
@@ -121,6 +127,7 @@ func parseRules(config string) []refRule {
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
 		panic(err)
 	}
+
 	for i := range c.Rules {
 		c.Rules[i].steps = parsePath(c.Rules[i].Path)
 	}
@@ -147,11 +154,15 @@ func parsePath(p string) []refStep {
 			if end < 0 {
 				end = len(p)
 			}
-			s.name, p = p[:end], p[end:]
+
+			s.name = p[:end]
+			p = p[end:]
 			s.any = s.name == "*"
 		}
+
 		steps = append(steps, s)
 	}
+
 	return steps
 }
 
@@ -189,6 +200,7 @@ func after(path int, steps []refStep, at []place) []openStep {
 				next[i+1] = true
 			}
 		}
+
 		open = next
 	}
 
@@ -198,6 +210,7 @@ func after(path int, steps []refStep, at []place) []openStep {
 			out = append(out, openStep{steps[i], path, i, i == len(steps)-1})
 		}
 	}
+
 	return out
 }
 
@@ -245,10 +258,12 @@ func hides(next []openStep, text string, level int) bool {
 		if len(at) == 0 || at[len(at)-1].index >= 0 {
 			return
 		}
+
 		for _, s := range next {
 			found = found || !s.any && s.index < 0 && s.takes(at[len(at)-1]) && further(next, s)
 		}
 	})
+
 	return found
 }
 
@@ -261,7 +276,8 @@ func matches(steps []refStep, at []place) bool {
 	if len(steps) == 0 || len(at) == 0 {
 		return len(steps) == len(at)
 	}
-	s, p := steps[0], at[0]
+	s := steps[0]
+	p := at[0]
 	return s.takes(p) && matches(steps[1:], at[1:]) || s.deep && matches(steps, at[1:])
 }
 
@@ -275,6 +291,7 @@ func strongest(rules []refRule, at []place) *refRule {
 			best = r
 		}
 	}
+
 	return best
 }
 
@@ -293,6 +310,7 @@ func anyStrange(rules []refRule, t *tree) bool {
 		if wrongType, nested := strange(paths, t, at); wrongType || nested {
 			return true
 		}
+
 		for i, item := range t.items {
 			p := place{index: i}
 			if t.kind == '{' {
@@ -302,8 +320,10 @@ func anyStrange(rules []refRule, t *tree) bool {
 				return true
 			}
 		}
+
 		return false
 	}
+
 	return look(t, nil)
 }
 
@@ -315,6 +335,7 @@ func apply(rules []refRule, t *tree, at []place) (kept *tree, changed bool) {
 			return r.edit(t)
 		}
 	}
+
 	if t.kind == 's' || t.kind == 'l' {
 		return t, false
 	}
@@ -324,16 +345,19 @@ func apply(rules []refRule, t *tree, at []place) (kept *tree, changed bool) {
 		if t.kind == '{' {
 			p = place{name: t.keys[i], index: -1}
 		}
+
 		item, c := apply(rules, item, append(at, p))
 		changed = changed || c
 		if item == nil {
 			continue
 		}
+
 		n.items = append(n.items, item)
 		if t.kind == '{' {
 			n.keys = append(n.keys, t.keys[i])
 		}
 	}
+
 	return n, changed
 }
 
@@ -350,6 +374,7 @@ func (r *refRule) edit(t *tree) (*tree, bool) {
 		sum := mac(r.Key, []byte(t.text+t.raw))
 		return &tree{kind: 's', text: hex.EncodeToString(sum)}, true
 	}
+
 	return &tree{kind: 's', text: r.mask(t)}, true
 }
 
@@ -358,6 +383,7 @@ func (r *refRule) mask(t *tree) string {
 	if t.kind == '{' || t.kind == '[' || t.text == "true" && t.kind == 'l' || t.text == "false" && t.kind == 'l' {
 		return "****"
 	}
+
 	stars := len(text) - r.KeepLast
 	if stars <= 0 {
 		stars = len(text)

@@ -61,12 +61,14 @@ func checkGDPR(tb testing.TB, g *guest, rules []refRule, value []byte) {
 		}
 		return
 	}
+
 	if !g.lax && anyStrange(rules, in) {
 		if got.verdict != record.Rejected || (got.reason != "gdpr.wrong_type" && got.reason != "gdpr.nested_json") {
 			tb.Fatalf("%s (%s) for a value that paths do not understand: %s", got.verdict, got.reason, value)
 		}
 		return
 	}
+
 	want, changed := apply(rules, in, nil)
 	if !changed {
 		if got.verdict != record.Passed {
@@ -74,6 +76,7 @@ func checkGDPR(tb testing.TB, g *guest, rules []refRule, value []byte) {
 		}
 		return
 	}
+
 	// A mask may leave the bytes as they were: an empty text, a row of stars.
 	if same := bytes.Equal(got.value, value); (got.verdict == record.Passed) != same || got.verdict > record.Modified {
 		tb.Fatalf("%s (%s), same bytes: %v: %q", got.verdict, got.reason, same, value)
@@ -82,9 +85,11 @@ func checkGDPR(tb testing.TB, g *guest, rules []refRule, value []byte) {
 	if out == nil {
 		tb.Fatalf("the output is not JSON: %q from %q", got.value, value)
 	}
+
 	var a, b strings.Builder
 	want.print(&a)
 	out.print(&b)
+
 	if a.String() != b.String() {
 		tb.Fatalf("from %q\n got %s\nwant %s", value, b.String(), a.String())
 	}
@@ -149,12 +154,14 @@ func TestGDPRRefusesEveryTruncation(t *testing.T) {
 }
 
 func FuzzGDPR(f *testing.F) {
-	guests, rules := bothGDPR(f), parseRules(fuzzConfig)
+	guests := bothGDPR(f)
+	rules := parseRules(fuzzConfig)
 	for _, v := range hostile {
 		if len(v) < 4096 {
 			f.Add([]byte(v))
 		}
 	}
+
 	f.Fuzz(func(t *testing.T, value []byte) {
 		if len(value) >= 1<<20 {
 			return
@@ -206,6 +213,7 @@ func (g *generator) str(s string) {
 			g.b.WriteRune(c)
 		}
 	}
+
 	g.b.WriteByte('"')
 }
 
@@ -246,6 +254,7 @@ func (g *generator) value(depth int) {
 		g.space()
 		return
 	}
+
 	object := kind != 1
 	g.b.WriteByte("[{"[b2i(object)])
 	for i := range g.r.IntN(7) {
@@ -258,8 +267,10 @@ func (g *generator) value(depth int) {
 			g.space()
 			g.b.WriteByte(':')
 		}
+
 		g.value(depth - 1)
 	}
+
 	g.space()
 	g.b.WriteByte("]}"[b2i(object)])
 	g.space()
@@ -273,7 +284,8 @@ func b2i(b bool) int {
 }
 
 func TestGDPRAgreesWithTheReferenceOnRandomValues(t *testing.T) {
-	guests, rules := bothGDPR(t), parseRules(fuzzConfig)
+	guests := bothGDPR(t)
+	rules := parseRules(fuzzConfig)
 	gen := &generator{r: rand.New(rand.NewPCG(1, 2))}
 	modified := 0
 	refused := 0
@@ -284,6 +296,7 @@ func TestGDPRAgreesWithTheReferenceOnRandomValues(t *testing.T) {
 		for _, g := range guests {
 			checkGDPR(t, g, rules, v)
 		}
+
 		in := parseTree(v)
 		if anyStrange(rules, in) {
 			refused++
@@ -292,6 +305,7 @@ func TestGDPRAgreesWithTheReferenceOnRandomValues(t *testing.T) {
 			modified++
 		}
 	}
+
 	if modified < 400 || refused < 400 || refused > 2600 {
 		t.Fatalf("%d of the values were to be changed, and %d to be refused by the strict one", modified, refused)
 	}
@@ -300,7 +314,8 @@ func TestGDPRAgreesWithTheReferenceOnRandomValues(t *testing.T) {
 // One or two bytes of a valid value are changed: what of that is still JSON, the
 // guest and encoding/json must agree on, byte by byte.
 func TestGDPRAgreesWithTheReferenceOnDamagedValues(t *testing.T) {
-	guests, rules := bothGDPR(t), parseRules(fuzzConfig)
+	guests := bothGDPR(t)
+	rules := parseRules(fuzzConfig)
 	gen := &generator{r: rand.New(rand.NewPCG(11, 12))}
 	const bytesToPut = "{}[]\",:\\ u0019.-+eE\x00\x1f\n\x80\xc3\xff\xed\xf0tfn/'"
 	for range 3000 {
@@ -319,6 +334,7 @@ func TestGDPRAgreesWithTheReferenceOnDamagedValues(t *testing.T) {
 				v[at] = put
 			}
 		}
+
 		for _, g := range guests {
 			checkGDPR(t, g, rules, v)
 		}
@@ -359,6 +375,7 @@ func (g *generator) plant(path []string) {
 		g.str(secret + secret)
 		return
 	}
+
 	g.b.WriteByte('{')
 	for range g.r.IntN(3) {
 		g.name(genNames[g.r.IntN(len(genNames))])
@@ -366,16 +383,19 @@ func (g *generator) plant(path []string) {
 		g.value(2)
 		g.b.WriteByte(',')
 	}
+
 	g.name(path[0])
 	g.space()
 	g.b.WriteByte(':')
 	g.plant(path[1:])
+
 	for range g.r.IntN(3) {
 		g.b.WriteByte(',')
 		g.name(genNames[g.r.IntN(len(genNames))])
 		g.b.WriteByte(':')
 		g.value(2)
 	}
+
 	g.b.WriteByte('}')
 }
 
@@ -405,11 +425,13 @@ func customers(tb testing.TB) []input {
 // What the walk alone costs, what masking adds, and what the host's HMAC adds;
 // then two ways of doing it in Go.
 func BenchmarkGDPR(b *testing.B) {
-	config, recs := example(b, "gdpr"), customers(b)
+	config := example(b, "gdpr")
+	recs := customers(b)
 	unhashed := strings.Replace(config, `"hash", "key": 0`, `"mask"`, 1)
 	b.Run("guest-nothing-matches", func(b *testing.B) {
 		bench(b, "gdpr", `{"rules":[{"path":"$.customer.absent","action":"mask"},{"path":"$..void","action":"drop"}]}`, recs)
 	})
+
 	b.Run("guest-shallow", func(b *testing.B) {
 		bench(b, "gdpr", `{"rules":[{"path":"$.absent","action":"mask"}]}`, recs)
 	})
@@ -423,6 +445,7 @@ func BenchmarkGDPR(b *testing.B) {
 			}
 		}
 	})
+
 	b.Run("go-unmarshal-mask-marshal", func(b *testing.B) { benchNativeGDPR(b, recs) })
 }
 
@@ -435,20 +458,24 @@ func benchNativeGDPR(b *testing.B, recs []input) {
 		if err := json.Unmarshal(recs[i%len(recs)].value, &doc); err != nil {
 			b.Fatal(err)
 		}
+
 		c := doc["customer"].(map[string]any)
 		for field, keep := range map[string]int{"email": 4, "phone": 2} {
 			s := c[field].(string)
 			c[field] = strings.Repeat("*", len(s)-keep) + s[len(s)-keep:]
 		}
+
 		c["name"] = "[redacted]"
 		c["address"].(map[string]any)["street"] = "[redacted]"
 		delete(c, "birth_date")
+
 		for _, o := range doc["orders"].([]any) {
 			delete(o.(map[string]any), "notes")
 		}
 		account := doc["account"].(map[string]any)
 		sum := mac(0, []byte(account["iban"].(string)))
 		account["iban"] = hex.EncodeToString(sum)
+
 		if _, err := json.Marshal(doc); err != nil {
 			b.Fatal(err)
 		}

@@ -66,6 +66,7 @@ func open(tb testing.TB, r *transforms.Runtime, name, config string) (*guest, er
 	if !ok {
 		tb.Fatalf("no module %q", name)
 	}
+
 	grant := transforms.Grant{
 		HostFunctions: grants[name],
 		Routes:        testRoutes,
@@ -74,10 +75,12 @@ func open(tb testing.TB, r *transforms.Runtime, name, config string) (*guest, er
 	for i, k := range testKeys {
 		grant.Keys = append(grant.Keys, transforms.Key{Name: fmt.Sprint("key", i), Secret: k})
 	}
+
 	m, err := r.Load(tb.Context(), transforms.Spec{Name: name, Wasm: wasm, Config: []byte(config), Grant: grant})
 	if err != nil {
 		return nil, err
 	}
+
 	return &guest{module: m, chain: transforms.NewChain(m)}, nil
 }
 
@@ -121,6 +124,7 @@ func (g *guest) run(tb testing.TB, recs ...input) []output {
 	if err := g.chain.Run(tb.Context(), &g.batch, transforms.Origin{Topic: "t"}); err != nil {
 		tb.Fatal(err)
 	}
+
 	outs := make([]output, len(recs))
 	for i, r := range g.batch.Records {
 		outs[i] = output{
@@ -131,6 +135,7 @@ func (g *guest) run(tb testing.TB, recs ...input) []output {
 			headers: g.batch.Bytes(r.Headers),
 		}
 	}
+
 	return outs
 }
 
@@ -139,10 +144,12 @@ func (g *guest) run(tb testing.TB, recs ...input) []output {
 func bench(b *testing.B, name, config string, recs []input) {
 	g := mustOpen(b, name, config)
 	g.load(recs)
-	fresh, data := slices.Clone(g.batch.Records), slices.Clone(g.batch.Data)
+	fresh := slices.Clone(g.batch.Records)
+	data := slices.Clone(g.batch.Data)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(recs[0].value)))
 	b.ResetTimer()
+
 	for i := 0; i < b.N; i += len(recs) {
 		copy(g.batch.Records, fresh)
 		copy(g.batch.Data, data)

@@ -47,6 +47,7 @@ func TestLargeRecordsOfManyFieldsAreHashed(t *testing.T) {
 			if err := transforms.NewChain(m).Run(t.Context(), batch, transforms.Origin{}); err != nil {
 				t.Fatal(err)
 			}
+
 			r := &batch.Records[0]
 			if want := fields * (len(field) + 64 - len("DE893704")); r.Verdict != record.Modified || int(r.Value.Len) < want {
 				t.Errorf("the record is %s and has %d bytes, want %d", r.Verdict, r.Value.Len, want)

@@ -45,6 +45,7 @@ func appendHeaders(dst []byte, hs []header) []byte {
 		}
 		dst = append(binary.AppendVarint(dst, int64(len(*h[1]))), *h[1]...)
 	}
+
 	return dst
 }
 
@@ -100,10 +101,12 @@ func TestVectors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		var vectors []vector
 		if err := json.Unmarshal(file, &vectors); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
+
 		var g *guest
 		for _, v := range vectors {
 			t.Run(name+"/"+v.Name, func(t *testing.T) {
@@ -133,6 +136,7 @@ func TestModulesImportOnlyWhatTheyDeclare(t *testing.T) {
 		for _, im := range g.module.Info().Imports {
 			imports = append(imports, im.String())
 		}
+
 		if !slices.Equal(imports, grants[name]) {
 			t.Errorf("%s imports %q, want %q", name, imports, grants[name])
 		}

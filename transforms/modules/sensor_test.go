@@ -30,7 +30,8 @@ func TestSensorAgreesWithTheReferencePerDevice(t *testing.T) {
 	devices := make([]refDevice, 300)
 	alarms := 0
 	for range 40 {
-		recs, want := make([]input, 100), make([]bool, 100)
+		recs := make([]input, 100)
+		want := make([]bool, 100)
 		for i := range recs {
 			n := r.IntN(len(devices))
 			x := math.Round(1e6*(float64(n)-150+r.NormFloat64()*float64(n)/8)) / 1e6
@@ -38,6 +39,7 @@ func TestSensorAgreesWithTheReferencePerDevice(t *testing.T) {
 			recs[i] = input{key: []byte(key), value: fmt.Appendf(nil, `{"value":%v,"at":%d}`, x, i)}
 			want[i] = devices[n].observe(x, 8, 3, 0.3)
 		}
+
 		for i, out := range g.run(t, recs...) {
 			if got := bytes.Contains(out.headers, []byte("guardlock-sensor-alarm")); got != want[i] || got != (out.verdict == record.Modified) {
 				t.Fatalf("alarm %v (%s), want %v for %s", got, out.verdict, want[i], recs[i].value)
@@ -47,6 +49,7 @@ func TestSensorAgreesWithTheReferencePerDevice(t *testing.T) {
 			}
 		}
 	}
+
 	if alarms < 100 {
 		t.Fatalf("only %d alarms", alarms)
 	}
@@ -56,8 +59,10 @@ func TestSensorAgreesWithTheReferencePerDevice(t *testing.T) {
 // module goes on.
 func TestSensorForgetsTheDeviceSilentLongest(t *testing.T) {
 	g := mustOpen(t, "sensor", `{"path":"$.v","window":2,"max_jitter":0.5,"min_samples":1}`)
-	one, nine := []byte(`{"v":1}`), []byte(`{"v":9}`)
+	one := []byte(`{"v":1}`)
+	nine := []byte(`{"v":9}`)
 	g.run(t, input{key: []byte("old"), value: one})
+
 	for i := range 50 {
 		recs := make([]input, 1000)
 		for n := range recs {
@@ -65,6 +70,7 @@ func TestSensorForgetsTheDeviceSilentLongest(t *testing.T) {
 		}
 		g.run(t, recs...)
 	}
+
 	if out := g.run(t, input{key: []byte("old"), value: nine})[0]; out.verdict != record.Passed {
 		t.Errorf("%s: a device silent for 50000 others is still known", out.verdict)
 	}
@@ -77,11 +83,13 @@ func TestSensorForgetsTheDeviceSilentLongest(t *testing.T) {
 // The readings of the first try must not have been counted.
 func TestSensorCountsReadingsOnceWhenTheArenaGrows(t *testing.T) {
 	g := mustOpen(t, "sensor", `{"path":"$.v","window":2,"max_jitter":0.5,"min_samples":2}`)
-	name, large := "n", strings.Repeat("h", 235)
+	name := "n"
+	large := strings.Repeat("h", 235)
 	recs := make([]input, 1000)
 	for i := range recs {
 		recs[i] = input{key: []byte("d"), value: []byte(`{"v":1}`), headers: appendHeaders(nil, []header{{&name, &large}})}
 	}
+
 	recs[1].value = []byte(`{"v":9}`)
 	if out := g.run(t, recs...)[1]; out.verdict != record.Passed {
 		t.Fatalf("%s: the second reading was counted as a third one", out.verdict)

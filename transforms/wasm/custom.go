@@ -29,6 +29,7 @@ func CustomSections(file []byte) []CustomSection {
 		id := r.byte()
 		size := r.count("bytes of a section", len(file))
 		end := r.pos + size
+
 		if r.err == nil && id == 0 {
 			inside := &reader{b: file, pos: r.pos, end: end}
 			if name := inside.name("a section's name", maxName); inside.err == nil {

@@ -85,11 +85,13 @@ func FuzzCustomSections(f *testing.F) {
 		if len(once) > len(file) {
 			t.Fatalf("stripping made %d of %d bytes", len(once), len(file))
 		}
+
 		for _, s := range CustomSections(file) {
 			if s.end > len(file) || s.start >= s.end {
 				t.Fatalf("section %q lies at %d to %d of %d", s.Name, s.start, s.end, len(file))
 			}
 		}
+
 		if again := Strip(once); !bytes.Equal(again, once) {
 			t.Fatal("stripping twice takes away more than once")
 		}

@@ -93,6 +93,7 @@ func (f *metered) writeCopy() {
 		f.advance(bulkTo)
 		f.advance(bulkFrom)
 	})
+
 	f.out = append(f.out, opElse)
 	f.pieces(func() {
 		f.pay()
@@ -103,9 +104,11 @@ func (f *metered) writeCopy() {
 			f.piece()
 			f.out = append(f.out, opI32Sub)
 		}
+
 		f.piece()
 		f.out = append(f.out, opMisc, miscMemoryCopy, 0, 0)
 	})
+
 	f.out = append(f.out, opEnd)
 
 	f.payRest()
@@ -197,6 +200,7 @@ func (f *metered) measure() {
 		f.r.instr(&in, &s)
 		f.costs[current] += f.cost(&in)
 		f.handed += f.handsOn(&in)
+
 		switch in.op {
 		case opBlock, opIf:
 			open = append(open, current)
@@ -416,6 +420,7 @@ func (f *metered) writeBulk(in *instr, copied *int) {
 		if in.sub == miscMemoryCopy {
 			function = f.w.copy
 		}
+
 		f.flush(copied, in.start)
 		f.out = appendU32(append(f.out, opCall), function)
 		*copied = f.r.pos
@@ -426,6 +431,7 @@ func (f *metered) writeBulk(in *instr, copied *int) {
 	if !pays {
 		return
 	}
+
 	f.flush(copied, in.start)
 	f.local(opLocalTee, f.operand)
 	f.constant(shift)

@@ -116,6 +116,7 @@ func (m *Binary) sections(r *reader) {
 			last = sectionOrder[id]
 			m.found[id] = section{r.pos, r.end}
 			m.section(r, int(id))
+
 			if r.err == nil && r.left() > 0 {
 				r.refuse("the %s section has %d bytes too many", sectionNames[id], r.left())
 			}
@@ -348,6 +349,7 @@ func (m *Binary) exportSection(r *reader) {
 			if e.Name == SectionStart {
 				r.refuse("the export name %q is the host's", e.Name)
 			}
+
 			ref := m.funcRef(r)
 			if r.err == nil {
 				e.Type = m.types[m.funcs[ref]].String()

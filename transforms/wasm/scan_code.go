@@ -175,7 +175,13 @@ func (r *reader) locals(t funcType, limit int) int {
 func (m *Binary) body(r *reader, t funcType) {
 	s := m.space()
 	s.locals = r.locals(t, m.lim.Locals)
-	f := weighed{m: m, labels: []int{len(t.results)}, values: len(t.params) + len(t.results), blocks: 1}
+	f := weighed{
+		m:      m,
+		labels: []int{len(t.results)},
+		values: len(t.params) + len(t.results),
+		blocks: 1,
+	}
+
 	var in instr
 	for s.depth > 0 && r.err == nil {
 		r.instr(&in, &s)
@@ -215,6 +221,7 @@ func (f *weighed) add(in *instr) {
 		params, results := f.m.blockValues(in.index)
 		f.values += 1 + params + results
 		f.blocks++
+
 		if in.op == opLoop {
 			f.labels = append(f.labels, params)
 		} else {
@@ -255,7 +262,8 @@ func (m *Binary) blockValues(index uint32) (params, results int) {
 
 // check holds the function and all functions before it against the limits.
 func (f *weighed) check(r *reader, locals int) {
-	lim, total := &f.m.lim, &f.m.weight
+	lim := &f.m.lim
+	total := &f.m.weight
 	total.work += f.branches * f.branches
 	total.values += f.values
 	total.entries += f.entries

@@ -174,7 +174,12 @@ func (t *tour) decisionAt(ctx context.Context, r *kgo.Record) (query.Decision, e
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		for d, err := range query.New(t.stack.Decisions().Reader()).Query(ctx, query.Filter{Topics: []string{r.Topic}, Partition: &r.Partition, Offset: &r.Offset, Limit: 1}) {
+		for d, err := range query.New(t.stack.Decisions().Reader()).Query(ctx, query.Filter{
+			Topics:    []string{r.Topic},
+			Partition: &r.Partition,
+			Offset:    &r.Offset,
+			Limit:     1,
+		}) {
 			return d, err
 		}
 		select {
@@ -208,7 +213,12 @@ func (t *tour) rejected(ctx context.Context) error {
 	why := kafka.NewReported(answer.Message, answer.Named[0], 0)
 	fmt.Fprintf(t.out, "  client got %s\n", t.palette.Red(fmt.Sprintf("%s: %s (decision %s)", kafka.ErrorName(sent.Err), why.Message, why.Decision)))
 
-	for d, err := range query.New(t.stack.Decisions().Reader()).Query(ctx, query.Filter{Topics: []string{r.topic}, Outcomes: []string{"rejected"}, Reverse: true, Limit: 1}) {
+	for d, err := range query.New(t.stack.Decisions().Reader()).Query(ctx, query.Filter{
+		Topics:   []string{r.topic},
+		Outcomes: []string{"rejected"},
+		Reverse:  true,
+		Limit:    1,
+	}) {
 		if err != nil {
 			return err
 		}
