@@ -95,7 +95,7 @@ func serve(t *testing.T, d *deployment) *process {
 		close(p.ended)
 	}()
 
-	t.Cleanup(p.kill)
+	t.Cleanup(p.killAll)
 	select {
 	case ok := <-ready:
 		if !ok {
@@ -117,6 +117,28 @@ func tail(d *deployment) string {
 func (p *process) kill() {
 	p.cmd.Process.Kill()
 	<-p.ended
+}
+
+// killAll kills the gateway and its children, of which the embedded broker would
+// go on to save what it has, while the test's folder is removed.
+func (p *process) killAll() {
+	children := p.children()
+	p.kill()
+	for _, pid := range children {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		eventually(p.t, "a child of the gateway ends", func() bool { return !running(pid) })
+	}
+}
+
+// running is false of a process that has ended, whether or not somebody has
+// asked how.
+func running(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
 }
 
 // terminate asks for an orderly end and waits for it.
