@@ -143,6 +143,21 @@ const retryAfter = 500 * time.Millisecond
 // watch reloads when a file of policy or modules has changed, when the terms have,
 // and when the first grant ends, until ctx ends.
 func (r *reloader) watch(ctx context.Context) {
+	lookUntil(ctx, r.wake, func(bool) {
+		if r.again.Swap(false) {
+			r.work.policyStamp = ""
+			r.work.packageStamp = ""
+			r.work.packages = packages{}
+		}
+
+		r.look(ctx)
+	})
+}
+
+// lookUntil calls look every watchEvery, and at once when somebody wakes it, until
+// ctx ends. It tells look whether it was woken. A nil wake means that only time
+// passes.
+func lookUntil(ctx context.Context, wake <-chan struct{}, look func(woken bool)) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 
@@ -151,16 +166,10 @@ func (r *reloader) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-r.wake:
+			look(false)
+		case <-wake:
+			look(true)
 		}
-
-		if r.again.Swap(false) {
-			r.work.policyStamp = ""
-			r.work.packageStamp = ""
-			r.work.packages = packages{}
-		}
-
-		r.look(ctx)
 	}
 }
 

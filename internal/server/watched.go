@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -126,16 +125,7 @@ func (w *watched[T]) stampNow(ctx context.Context) string {
 // watchFiles reads users, keys, passwords and certificates again until ctx ends.
 // What is connected stays connected; new connections see the new content.
 func (s *Server) watchFiles(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-
+	lookUntil(ctx, nil, func(bool) {
 		again := s.filesAgain.Swap(false)
 		for _, f := range s.files {
 			switch changed, err := f.refresh(ctx, again); {
@@ -147,5 +137,5 @@ func (s *Server) watchFiles(ctx context.Context) {
 				s.log.Info("read a changed file of users, keys, passwords or certificates")
 			}
 		}
-	}
+	})
 }
