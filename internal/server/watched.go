@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -120,6 +121,25 @@ func (w *watched[T]) stampNow(ctx context.Context) string {
 		return err.Error()
 	}
 	return stamp
+}
+
+// lookUntil calls look every watchEvery, and at once when somebody wakes it, until
+// ctx ends. It tells look whether it was woken. A nil wake means that only time
+// passes.
+func lookUntil(ctx context.Context, wake <-chan struct{}, look func(woken bool)) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			look(false)
+		case <-wake:
+			look(true)
+		}
+	}
 }
 
 // watchFiles reads users, keys, passwords and certificates again until ctx ends.
