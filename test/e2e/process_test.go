@@ -101,8 +101,8 @@ func serve(t *testing.T, d *deployment) *process {
 		if !ok {
 			t.Fatalf("the gateway did not start:\n%s", tail(d))
 		}
-	case <-time.After(patience):
-		t.Fatalf("the gateway is not ready after %s:\n%s", patience, tail(d))
+	case <-time.After(testTimeout):
+		t.Fatalf("the gateway is not ready after %s:\n%s", testTimeout, tail(d))
 	}
 
 	return p
@@ -150,7 +150,7 @@ func (p *process) terminate() {
 		if p.err != nil {
 			p.t.Errorf("the gateway did not end in order: %v", p.err)
 		}
-	case <-time.After(patience):
-		p.t.Errorf("the gateway did not end within %s", patience)
+	case <-time.After(testTimeout):
+		p.t.Errorf("the gateway did not end within %s", testTimeout)
 	}
 }
