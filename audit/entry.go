@@ -337,7 +337,8 @@ type BatchRef struct {
 	Time time.Time
 	Target
 	Producer
-	Records int // as sent, and as stored: what was dropped keeps its place
+	Records int // as sent
+	Stored  int // as forwarded: less where dropped records were taken out
 	Outcome Outcome
 
 	routes []routeCount

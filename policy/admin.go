@@ -72,6 +72,16 @@ func (e *Engine) decideAdmin(ctx context.Context, in AdminInput) (Decision, erro
 	if err != nil {
 		return Decision{}, err
 	}
+	if a.Result == nil {
+		return Decision{}, ErrUndefined
+	}
 
-	return e.parse(a, parseAdminDecision)
+	d, err := parseAdminDecision(a.Result)
+	if err != nil {
+		return Decision{}, err
+	}
+
+	d.PolicyRevision = e.revision
+	d.explain(e.rules)
+	return d, nil
 }

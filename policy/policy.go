@@ -34,7 +34,6 @@ package policy
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -239,7 +238,7 @@ func (e *Engine) decide(ctx context.Context, in Input) (Decision, error) {
 		return Decision{}, err
 	}
 
-	d, err := e.parse(a, parseDecision)
+	d, err := e.parse(a)
 	if err != nil {
 		return Decision{}, err
 	}
@@ -247,14 +246,13 @@ func (e *Engine) decide(ctx context.Context, in Input) (Decision, error) {
 	return d, d.narrow(in)
 }
 
-// parse reads the decision in an answer with the reader of its kind, and adds what
-// is known of its reasons.
-func (e *Engine) parse(a answer, read func(json.RawMessage) (Decision, error)) (Decision, error) {
+// parse reads the decision in an answer, and what is known of its reasons.
+func (e *Engine) parse(a answer) (Decision, error) {
 	if a.Result == nil {
 		return Decision{}, ErrUndefined
 	}
 
-	d, err := read(a.Result)
+	d, err := parseDecision(a.Result)
 	if err != nil {
 		return Decision{}, err
 	}

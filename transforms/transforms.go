@@ -22,11 +22,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/tetratelabs/wazero"
 
-	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
@@ -73,7 +73,7 @@ type Runtime struct {
 	cache       wazero.CompilationCache
 	turns       *turns
 	compiling   chan struct{} // holds one token: compilation is costly, so one at a time
-	code        *disk.Scratch // holds what children compiled; nil without any
+	codeDir     string        // holds what children compiled; empty without any
 	meter       func(*wasm.Binary, int) []byte
 	trialBounds trialBounds
 
@@ -111,27 +111,19 @@ func (r *Runtime) openCodeDir() {
 		return
 	}
 
-	code, err := disk.OpenScratch("guardlock-code-")
+	dir, err := os.MkdirTemp("", "guardlock-code-") // closed to other users
 	if err != nil {
 		return
 	}
 
-	cache, err := wazero.NewCompilationCacheWithDir(code.Dir)
+	cache, err := wazero.NewCompilationCacheWithDir(dir)
 	if err != nil {
-		_ = code.Close()
+		_ = os.RemoveAll(dir)
 		return
 	}
 
 	r.cache = cache
-	r.code = code
-}
-
-// codeDir is where children leave compiled code; empty where there is no place.
-func (r *Runtime) codeDir() string {
-	if r.code == nil {
-		return ""
-	}
-	return r.code.Dir
+	r.codeDir = dir
 }
 
 // Close closes every module, waiting for running batches until ctx ends, and
@@ -153,8 +145,8 @@ func (r *Runtime) Close(ctx context.Context) error {
 	if err := r.cache.Close(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("closing compilation cache: %w", err))
 	}
-	if r.code != nil {
-		errs = append(errs, r.code.Close())
+	if r.codeDir != "" {
+		errs = append(errs, os.RemoveAll(r.codeDir))
 	}
 
 	return errors.Join(errs...)

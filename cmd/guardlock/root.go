@@ -6,6 +6,7 @@ import (
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/decisions"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/demo"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/devel"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/kafka"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/trust"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/users"
@@ -37,7 +38,7 @@ func newRootCommand() *cobra.Command {
 		newServeCommand(),
 		newCheckCommand(),
 		trust.NewKeygenCommand(),
-		trust.NewModuleCommand(),
+		trust.NewModuleCommand(devel.NewCommands()...),
 		trust.NewPolicyCommand(),
 		decisions.NewCommand(),
 		decisions.NewWhyCommand(),

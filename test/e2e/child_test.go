@@ -21,15 +21,7 @@ func (p *process) killBroker() {
 // child is the process id of the gateway's child, 0 if it has none.
 func (p *process) child() int {
 	p.t.Helper()
-	if all := p.children(); len(all) > 0 {
-		return all[0]
-	}
-	return 0
-}
-
-// children are the process ids of the gateway's children.
-func (p *process) children() (all []int) {
-	p.t.Helper()
+	var found string
 	tasks, err := filepath.Glob("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/task/*/children")
 	if err != nil {
 		p.t.Fatal(err)
@@ -37,12 +29,9 @@ func (p *process) children() (all []int) {
 
 	for _, task := range tasks {
 		text, _ := os.ReadFile(task) // a thread may have ended
-		for field := range strings.FieldsSeq(string(text)) {
-			if pid, err := strconv.Atoi(field); err == nil {
-				all = append(all, pid)
-			}
-		}
+		found += string(text)
 	}
 
-	return all
+	pid, _ := strconv.Atoi(strings.TrimSpace(found))
+	return pid
 }

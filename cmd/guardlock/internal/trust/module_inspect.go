@@ -67,7 +67,12 @@ type exportLine struct {
 }
 
 func runModuleInspect(cmd *cobra.Command, args []string) error {
-	files, wasm, err := readModule(args[0])
+	files, err := findModule(args[0])
+	if err != nil {
+		return err
+	}
+
+	wasm, err := files.readWasm()
 	if err != nil {
 		return err
 	}

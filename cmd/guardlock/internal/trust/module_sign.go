@@ -44,7 +44,12 @@ func (c *moduleSignCommand) run(cmd *cobra.Command, args []string) error {
 	if c.key == "" {
 		return cli.NeedFlag(cmd, "key", "guardlock module sign gdpr.wasm --key ada.key")
 	}
-	files, wasm, err := readModule(args[0])
+	files, err := findModule(args[0])
+	if err != nil {
+		return err
+	}
+
+	wasm, err := files.readWasm()
 	if err != nil {
 		return err
 	}

@@ -28,16 +28,22 @@ A module and what vouches for it lie together in a directory of their own:
 Where several modules share a directory, gdpr.json and gdpr.approval….sigstore.json
 are those of gdpr.wasm.
 
-All are Sigstore bundles: cosign can make and check them too.`
+All are Sigstore bundles: cosign can make and check them too.
 
-func NewModuleCommand() *cobra.Command {
-	return cli.NewGroup("module", "Sign, approve, verify and inspect modules", moduleHelp,
+To write one:
+  guardlock module test modules/gdpr             run its cases in the real sandbox
+  guardlock module run modules/gdpr records.txt  see what it makes of some records`
+
+// NewModuleCommand makes the group of commands about modules: first those with which
+// one is written, then those with which it is signed and approved.
+func NewModuleCommand(writing ...*cobra.Command) *cobra.Command {
+	return cli.NewGroup("module", "Write, test, sign, approve and verify modules", moduleHelp, append(writing,
 		newModuleInspectCommand(),
 		newModuleSignCommand(),
 		newModuleApproveCommand(),
 		newModuleVerifyCommand(),
 		newTrustRootCommand(),
-	)
+	)...)
 }
 
 // moduleFiles is where a module and its proofs lie.
@@ -52,6 +58,13 @@ const (
 	approvalPrefix = "approval."
 	bundleSuffix   = ".sigstore.json"
 )
+
+// Find names a module's file and its configuration, "" without one. The module is
+// given as its .wasm file or as the directory that holds it.
+func Find(path string) (wasm, config string, err error) {
+	m, err := findModule(path)
+	return m.wasm, m.config, err
+}
 
 // findModule names the files beside a module, given as its .wasm file or as
 // the directory that holds it. Only the module itself must exist.
@@ -141,17 +154,6 @@ func (m moduleFiles) read() (signing.Package, error) {
 	}
 
 	return p, nil
-}
-
-// readModule reads a module's bytes alone, given as [findModule] takes it.
-func readModule(path string) (moduleFiles, []byte, error) {
-	files, err := findModule(path)
-	if err != nil {
-		return files, nil, err
-	}
-
-	wasm, err := files.readWasm()
-	return files, wasm, err
 }
 
 func (m moduleFiles) readWasm() ([]byte, error) {

@@ -1,0 +1,99 @@
+// Package devel is the commands with which a module is written: test, run and bench
+// it, begin a new one, build it.
+//
+// All of it works offline and on this machine alone: no gateway, no key, no broker.
+// What is said of a module here is said by the code that a gateway runs.
+//
+// Trust: the module may be someone else's, and runs in the sandbox of a gateway, in
+// which it can reach nothing. What it makes of records is printed, escaped.
+package devel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/trust"
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/signing"
+	"github.com/guardlock/guardlock/transforms"
+	"github.com/guardlock/guardlock/transforms/cases"
+	"github.com/guardlock/guardlock/transforms/wasm"
+)
+
+// NewCommands makes the commands, for the group that holds all about modules.
+func NewCommands() []*cobra.Command {
+	return []*cobra.Command{newTestCommand(), newRunCommand()}
+}
+
+// module is a module's file and what lies beside it.
+type module struct {
+	file   string
+	dir    string
+	bytes  []byte
+	config []byte // nil: none lies beside it
+}
+
+// load reads a module, given as its .wasm file or as the directory that holds it.
+func load(path string) (module, error) {
+	file, config, err := trust.Find(path)
+	if err != nil {
+		return module{}, err
+	}
+
+	m := module{file: file, dir: filepath.Dir(file)}
+	if m.bytes, err = disk.Read(file, signing.MaxModuleBytes); err != nil {
+		return m, fmt.Errorf("reading the module: %w", err)
+	}
+	if config == "" {
+		return m, nil
+	}
+	if m.config, err = disk.Read(config, signing.MaxConfigBytes); err != nil {
+		return m, fmt.Errorf("reading the module's configuration: %w", err)
+	}
+
+	return m, nil
+}
+
+// open opens the module's sandbox, or says why no gateway would load it.
+func (m module) open() (*cases.Sandbox, error) {
+	s, err := cases.Open(m.bytes, []string{transforms.TrialCommand})
+	if err == nil {
+		return s, nil
+	}
+
+	err = exit.Refusedf("loading %s: %w", m.file, err)
+	if _, refused := errors.AsType[*wasm.RefusedError](err); refused {
+		return nil, exit.WithHint(err, "no gateway would load this module: see `guardlock module inspect %s`", cli.ShellWord(m.file))
+	}
+	return nil, exit.WithHint(err, "see `guardlock module inspect %s`", cli.ShellWord(m.file))
+}
+
+// closeSandbox ends a sandbox. What it held is given back either way.
+func closeSandbox(ctx context.Context, s *cases.Sandbox) { _ = s.Close(context.WithoutCancel(ctx)) }
+
+// failureText says how a module failed, and in which of its functions.
+func failureText(r cases.Result) string {
+	text := r.Problem
+	if r.Failure != "" {
+		text = r.Failure + ": " + text
+	}
+	if len(r.Calls) == 0 {
+		return text
+	}
+
+	const shown = 5
+	calls := r.Calls[:min(len(r.Calls), shown)]
+	text += "\nin " + strings.Join(calls, ", called by ")
+	if more := len(r.Calls) - len(calls); more > 0 {
+		text += fmt.Sprintf(", and %d more", more)
+	}
+
+	return text
+}

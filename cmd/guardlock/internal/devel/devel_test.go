@@ -1,0 +1,102 @@
+package devel
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/guardlock/guardlock/transforms/cases"
+)
+
+func TestWatchRunsAgainWhenSomethingChanges(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	tick := make(chan time.Time)
+	states := []string{"a", "a", "b", "b"}
+	var ran []string
+
+	looked := 0
+	w := watch{
+		tick: tick,
+		seen: func() string {
+			looked++
+			return states[looked-1]
+		},
+		run: func() { ran = append(ran, states[looked-1]) },
+	}
+
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.until(ctx)
+	}()
+	for range len(states) - 1 {
+		tick <- time.Time{}
+	}
+	cancel()
+	<-done
+
+	if !slices.Equal(ran, []string{"a", "b"}) {
+		t.Errorf("ran at %v, want once at a and once at b", ran)
+	}
+}
+
+func TestFingerprintSeesModuleAndCases(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "cases"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+
+	var c testCommand
+	seen := map[string]bool{c.fingerprint(dir): true}
+	for _, file := range []string{"a.wasm", "config.json", "cases/a.yaml", "cases/b.yaml"} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		now := c.fingerprint(dir)
+		if seen[now] {
+			t.Errorf("%s was not seen", file)
+		}
+		seen[now] = true
+	}
+	if c.fingerprint(filepath.Join(dir, "a.wasm")) != c.fingerprint(dir) {
+		t.Error("file and directory look different")
+	}
+}
+
+func TestRecordLinesAreReadStrictly(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"key":"k","value":null}`:   "",
+		`{"value":"x","valeu":"y"}`:  `unknown field "valeu"`,
+		`{"value":"x"}{"value":"y"}`: "more than one record",
+		`[]`:                         "cannot unmarshal",
+		`{"value":"x","headers":[{"key":"a","x":"y"}]}`: `unknown field "x"`,
+	} {
+		err := parseRecord([]byte(text), &cases.Record{})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+}
+
+// FuzzRecordReader: whatever is read, it is a record of the input or an error.
+func FuzzRecordReader(f *testing.F) {
+	f.Add([]byte("{\"key\":\"a\",\"value\":null}\r\n{}\n"), true)
+	f.Add([]byte("a\n\nb"), false)
+	f.Fuzz(func(t *testing.T, raw []byte, records bool) {
+		flags := inputFlags{records: records}
+		r := flags.reader(strings.NewReader(string(raw)), cases.Record{})
+		for n := 0; ; n++ {
+			record, err := r.next()
+			if err != nil {
+				return
+			}
+			if n > len(raw) || len(record.Value) > len(raw) {
+				t.Fatalf("record %d of %d bytes came from %d", n, len(record.Value), len(raw))
+			}
+		}
+	})
+}

@@ -1,0 +1,287 @@
+package devel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/transforms/cases"
+)
+
+const runHelp = `Give records to a module, in the sandbox of a gateway, and print what it makes of
+each: its outcome and reason, and what it changed, before and after. Nothing is
+stored and nothing leaves this machine.
+
+Each line of INPUT, or of standard input, is the value of a record; with --records
+it is a whole record in JSON. The module has the grant that it asks for, with
+test keys, and the configuration that lies beside it.
+
+Of a module that fails, the function is named in which it did (a build keeps the
+names unless told otherwise), and the record. Exit code 3 says that it failed.`
+
+type runCommand struct {
+	input inputFlags
+	full  bool
+}
+
+func newRunCommand() *cobra.Command {
+	var c runCommand
+	cmd := &cobra.Command{
+		Use:   "run MODULE [INPUT]",
+		Short: "Show what a module makes of records",
+		Long:  runHelp,
+		Example: `  echo '{"customer":{"email":"alice@example.com"}}' | guardlock module run modules/gdpr
+  guardlock module run my.wasm lines.txt --config strict.json --header source=web
+  guardlock consume orders --json | guardlock module run my.wasm --records --json`,
+		Args: needModule,
+		RunE: c.run,
+	}
+
+	c.input.add(cmd.Flags())
+	cmd.Flags().BoolVar(&c.full, "full", false, "print keys and values whole, however long")
+	return cmd
+}
+
+// needModule takes a module and an input that may be left out.
+func needModule(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cli.NeedArgs("MODULE")(cmd, args)
+	}
+	return cobra.MaximumNArgs(2)(cmd, args)
+}
+
+func (c *runCommand) run(cmd *cobra.Command, args []string) error {
+	m, err := load(args[0])
+	if err != nil {
+		return err
+	}
+	setup, err := c.input.setup(m)
+	if err != nil {
+		return err
+	}
+	template, err := c.input.template(cmd)
+	if err != nil {
+		return err
+	}
+	in, err := openInput(cmd, args)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+
+	guest, end, err := start(cmd.Context(), m, setup)
+	if err != nil {
+		return err
+	}
+	defer end()
+
+	seen := tally{outcomes: map[string]int{}, w: cmd.OutOrStdout(), json: cli.WantsJSON(cmd), full: c.full}
+	reader := c.input.reader(in, template)
+	for cmd.Context().Err() == nil {
+		record, err := reader.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if err := seen.add(record, guest.Run(cmd.Context(), record)); err != nil {
+			return err
+		}
+	}
+
+	return errors.Join(cmd.Context().Err(), seen.end(m))
+}
+
+// start starts a module, and says how it failed to.
+func start(ctx context.Context, m module, setup cases.Setup) (guest *cases.Guest, end func(), err error) {
+	sandbox, err := m.open()
+	if err != nil {
+		return nil, nil, err
+	}
+
+	guest, err = sandbox.Start(ctx, setup)
+	if err == nil {
+		return guest, func() { closeSandbox(ctx, sandbox) }, nil
+	}
+
+	defer closeSandbox(ctx, sandbox)
+	if ctx.Err() != nil {
+		return nil, nil, ctx.Err()
+	}
+	refusal := sandbox.Refusal(err)
+	err = exit.Refusedf("starting %s: %s", m.file, failureText(refusal))
+	if refusal.Outcome == cases.ConfigRefused && len(setup.Config) == 0 {
+		err = exit.WithHint(err, "it was given none: --config names one")
+	}
+	return nil, nil, err
+}
+
+// tally prints results as they come and counts them.
+type tally struct {
+	w        io.Writer
+	json     bool
+	full     bool
+	outcomes map[string]int
+	records  int
+	bytes    int
+	took     time.Duration
+	longest  time.Duration
+	memory   uint64
+}
+
+// resultLine is one result in JSON.
+type resultLine struct {
+	Record      int         `json:"record"` // its number, from 1
+	Outcome     string      `json:"outcome"`
+	Reason      string      `json:"reason,omitempty"`
+	Route       string      `json:"route,omitempty"`
+	Failure     string      `json:"failure,omitempty"`
+	Problem     string      `json:"problem,omitempty"`
+	Calls       []string    `json:"calls,omitempty"`
+	Nanoseconds int64       `json:"ns"`
+	Before      *recordLine `json:"before"`
+	After       *recordLine `json:"after,omitempty"` // of what is stored
+}
+
+func (t *tally) add(r cases.Record, got cases.Result) error {
+	t.records++
+	t.outcomes[got.Outcome]++
+	t.bytes += len(r.Value)
+	t.took += got.Took
+	t.longest = max(t.longest, got.Took)
+	t.memory = max(t.memory, got.MemoryAt)
+
+	if !t.json {
+		return t.write(r, got)
+	}
+	line := resultLine{
+		Record:      t.records,
+		Outcome:     got.Outcome,
+		Reason:      got.Reason,
+		Route:       got.Route,
+		Failure:     got.Failure,
+		Problem:     got.Problem,
+		Calls:       got.Calls,
+		Nanoseconds: got.Took.Nanoseconds(),
+		Before:      newRecordLine(r.Key, r.Value, r.Headers),
+	}
+	if got.Stored() {
+		line.After = newRecordLine(got.Key, got.Value, got.Headers)
+	}
+
+	return cli.PrintJSONLine(t.w, line)
+}
+
+func (t *tally) write(r cases.Record, got cases.Result) error {
+	p := cli.PaletteFor(t.w)
+	outcome := map[string]func(string) string{
+		cases.Passed: p.Green, cases.Modified: p.Yellow, cases.Rejected: p.Red, cases.Failed: p.Red,
+	}[got.Outcome]
+	if outcome == nil {
+		outcome = p.Bold
+	}
+
+	fmt.Fprintf(t.w, "%d  %s  %s", t.records, outcome(got.Outcome), cli.Printable(got.Reason))
+	if got.Route != "" {
+		fmt.Fprintf(t.w, " to %s", cli.Printable(got.Route))
+	}
+	fmt.Fprintln(t.w)
+
+	if !got.Stored() {
+		t.field("value", t.text(r.Value), "")
+	}
+	if got.Outcome == cases.Failed {
+		for line := range strings.Lines(failureText(got)) {
+			fmt.Fprintf(t.w, "     %s\n", cli.Printable(strings.TrimSuffix(line, "\n")))
+		}
+	}
+	if !got.Stored() {
+		return nil
+	}
+
+	t.changed("key", r.Key, got.Key)
+	t.changed("value", r.Value, got.Value)
+	if before, after := headerText(r.Headers), headerText(got.Headers); before != after {
+		t.field("headers", before, after)
+	}
+	return nil
+}
+
+// text is a key or value as it is printed: its beginning, or the whole of it.
+func (t *tally) text(p []byte) string {
+	if t.full && len(p) > 0 {
+		return string(p)
+	}
+	return cases.Excerpt(p)
+}
+
+// changed prints a key or value before and after, if it is another.
+func (t *tally) changed(name string, before, after []byte) {
+	if bytes.Equal(before, after) && (before == nil) == (after == nil) {
+		return
+	}
+
+	from, to := cases.Excerpts(before, after)
+	if t.full {
+		from = t.text(before)
+		to = t.text(after)
+	}
+	t.field(name, from, to)
+}
+
+func (t *tally) field(name, before, after string) {
+	fmt.Fprintf(t.w, "     %-7s  %s\n", name, cli.Printable(before))
+	if after != "" {
+		fmt.Fprintf(t.w, "          to  %s\n", cli.Printable(after))
+	}
+}
+
+func headerText(headers []cases.Header) string {
+	if len(headers) == 0 {
+		return "(none)"
+	}
+
+	var all []string
+	for _, h := range headers {
+		all = append(all, h.Key+"="+cases.Excerpt(h.Value))
+	}
+	return strings.Join(all, ", ")
+}
+
+// end prints the totals, and says whether the module failed.
+func (t *tally) end(m module) error {
+	if !t.json {
+		var counts []string
+		for _, outcome := range cases.Outcomes() {
+			if n := t.outcomes[outcome]; n > 0 {
+				counts = append(counts, fmt.Sprintf("%d %s", n, outcome))
+			}
+		}
+		fmt.Fprintf(t.w, "%s: %s\n", cli.Count(t.records, "record"), strings.Join(slices.Clip(counts), ", "))
+		if t.records > 0 {
+			fmt.Fprintf(t.w, "%s in all, %s for a record, %s at most", t.took.Round(time.Microsecond),
+				(t.took / time.Duration(t.records)).Round(time.Microsecond/10), t.longest.Round(time.Microsecond/10))
+			if t.memory > 0 {
+				fmt.Fprintf(t.w, "; memory %s", humanize.IBytes(t.memory))
+			}
+			fmt.Fprintln(t.w)
+		}
+	}
+
+	if failed := t.outcomes[cases.Failed]; failed > 0 {
+		return exit.WithHint(exit.Refusedf("running %s: it failed on %s", m.file, cli.Count(failed, "record")),
+			"a gateway refuses the whole batch of a record on which a module fails")
+	}
+	return nil
+}
