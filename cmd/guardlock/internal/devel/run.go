@@ -43,21 +43,13 @@ func newRunCommand() *cobra.Command {
 		Example: `  echo '{"customer":{"email":"alice@example.com"}}' | guardlock module run modules/gdpr
   guardlock module run my.wasm lines.txt --config strict.json --header source=web
   guardlock consume orders --json | guardlock module run my.wasm --records --json`,
-		Args: needModule,
+		Args: upTo(1, "MODULE", "INPUT"),
 		RunE: c.run,
 	}
 
 	c.input.add(cmd.Flags())
 	cmd.Flags().BoolVar(&c.full, "full", false, "print keys and values whole, however long")
 	return cmd
-}
-
-// needModule takes a module and an input that may be left out.
-func needModule(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return cli.NeedArgs("MODULE")(cmd, args)
-	}
-	return cobra.MaximumNArgs(2)(cmd, args)
 }
 
 func (c *runCommand) run(cmd *cobra.Command, args []string) error {

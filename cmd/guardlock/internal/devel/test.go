@@ -65,7 +65,7 @@ func newTestCommand() *cobra.Command {
   guardlock module test --watch                   once more whenever a file changes
   guardlock module test my.wasm --cases golden/   cases that lie elsewhere
   guardlock module test --json | jq '.reasons.unreached'`,
-		Args: cobra.MaximumNArgs(1),
+		Args: upTo(0, "MODULE"),
 		RunE: c.run,
 	}
 
