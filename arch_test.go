@@ -76,7 +76,7 @@ var rooms = map[string][]string{
 	"broker":              {"internal/child"},
 	"policy":              {"internal/child", "internal/problem"},
 	"signing":             {"internal/problem"},
-	"transforms":          {"internal/child", "transforms/envelope", "transforms/record", "transforms/wasm"},
+	"transforms":          {"internal/child", "internal/disk", "transforms/envelope", "transforms/record", "transforms/wasm"},
 	"transforms/envelope": {},
 	"transforms/record":   {},
 	"transforms/wasm":     {},

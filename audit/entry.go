@@ -337,8 +337,7 @@ type BatchRef struct {
 	Time time.Time
 	Target
 	Producer
-	Records int // as sent
-	Stored  int // as forwarded: less where dropped records were taken out
+	Records int // as sent, and as stored: what was dropped keeps its place
 	Outcome Outcome
 
 	routes []routeCount

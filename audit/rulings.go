@@ -15,10 +15,9 @@ type RuledOutcome struct {
 
 // Span is a run of a batch's records with its place.
 type Span struct {
-	Ruled  *RuledOutcome
-	First  int // index in the batch as sent
-	Count  int
-	Stored int // index of the first in the batch as stored; -1 if these are taken out
+	Ruled *RuledOutcome
+	First int // index in the batch
+	Count int
 }
 
 // RuledOutcomes gives the outcome of each ruling, or one for all records where
@@ -102,23 +101,9 @@ func (e *BatchEntry) Spans(ruledOutcomes []RuledOutcome) []Span {
 	}
 	out := make([]Span, 0, len(e.Runs))
 	index := 0
-	stored := 0
-	takesOut := e.takesOut()
 	for _, r := range e.Runs {
-		s := Span{
-			Ruled:  &ruledOutcomes[r.Ruling],
-			First:  index,
-			Count:  int(r.Count),
-			Stored: stored,
-		}
-		if takesOut && s.Ruled.Verdict.leavesBatch() {
-			s.Stored = -1
-		} else {
-			stored += s.Count
-		}
-
-		index += s.Count
-		out = append(out, s)
+		out = append(out, Span{Ruled: &ruledOutcomes[r.Ruling], First: index, Count: int(r.Count)})
+		index += int(r.Count)
 	}
 
 	return out

@@ -69,35 +69,18 @@ func (e *BatchEntry) ref(seq uint64, at segment.Epoch) *BatchRef {
 		Target:   e.Target,
 		Producer: e.Producer,
 		Records:  e.Records,
-		Stored:   e.Records,
 		Outcome:  e.Outcome,
 		mac:      MACID{at, e.nonce, e.mac},
 	}
 
-	takesOut := e.takesOut()
 	for _, run := range e.Runs {
-		ruling := &e.Rulings[run.Ruling]
-		if takesOut && ruling.Verdict.leavesBatch() {
-			r.Stored -= int(run.Count)
-		}
-		if ruling.Verdict == Routed {
+		if ruling := &e.Rulings[run.Ruling]; ruling.Verdict == Routed {
 			r.addRoute(ruling.Route, int(run.Count))
 		}
 	}
 
 	return r
 }
-
-// takesOut reports whether withdrawn records are taken out of the stored batch,
-// so that later ones move up. With a producer id each leaves a placeholder
-// behind, since counts and sequence numbers must survive; and so does each of
-// a batch of nothing else, since no broker stores a batch without records.
-func (e *BatchEntry) takesOut() bool {
-	return e.ProducerID < 0 && slices.ContainsFunc(e.Runs, func(r Run) bool { return !e.Rulings[r.Ruling].Verdict.leavesBatch() })
-}
-
-// leavesBatch reports whether a record with this verdict is not in its place.
-func (v Verdict) leavesBatch() bool { return v == Dropped || v == Routed }
 
 func (r *BatchRef) addRoute(topic string, n int) {
 	for i := range r.routes {

@@ -113,7 +113,7 @@ func (r *BatchRef) bind(in Placement) (b Bind, ok bool) {
 		Coord:     Coord{r.Cluster, r.Topic, r.Partition},
 		Route:     in.Route,
 		Base:      max(in.BaseOffset, -1),
-		count:     r.Stored,
+		count:     r.Records,
 		ErrorCode: in.ErrorCode,
 		Recovered: in.Recovered,
 	}

@@ -145,48 +145,56 @@ func deleteRecords(r *kmsg.DeleteRecordsRequest) *Refusal {
 
 func alterConfigs(r *kmsg.AlterConfigsRequest) *Refusal {
 	for _, res := range r.Resources {
-		if no := checkResource(res.ResourceType, res.ResourceName); no != nil {
-			return no
-		}
-		if res.ResourceType != kmsg.ConfigResourceTypeTopic {
-			continue
+		var wanted []setting
+		for _, c := range res.Configs {
+			wanted = append(wanted, setting{c.Name, c.Value})
 		}
 
-		for _, c := range res.Configs {
-			if no := checkSetting(res.ResourceName, c.Name, c.Value); no != nil {
-				return no
-			}
+		if no := checkResource(res.ResourceType, res.ResourceName, wanted); no != nil {
+			return no
 		}
 	}
 	return nil
 }
 
+// incrementalAlterConfigs checks what is set or appended. What is only taken away
+// leaves a topic with the broker's own setting, which needs no check.
 func incrementalAlterConfigs(r *kmsg.IncrementalAlterConfigsRequest) *Refusal {
 	for _, res := range r.Resources {
-		if no := checkResource(res.ResourceType, res.ResourceName); no != nil {
-			return no
-		}
-		if res.ResourceType != kmsg.ConfigResourceTypeTopic {
-			continue
+		var wanted []setting
+		for _, c := range res.Configs {
+			if c.Op == kmsg.IncrementalAlterConfigOpSet || c.Op == kmsg.IncrementalAlterConfigOpAppend {
+				wanted = append(wanted, setting{c.Name, c.Value})
+			}
 		}
 
-		for _, c := range res.Configs {
-			if c.Op != kmsg.IncrementalAlterConfigOpSet && c.Op != kmsg.IncrementalAlterConfigOpAppend {
-				continue // takes something away
-			}
-			if no := checkSetting(res.ResourceName, c.Name, c.Value); no != nil {
-				return no
-			}
+		if no := checkResource(res.ResourceType, res.ResourceName, wanted); no != nil {
+			return no
 		}
 	}
 	return nil
 }
 
-// checkResource: the broker's own settings stand in the gateway's configuration.
-func checkResource(kind kmsg.ConfigResourceType, name string) *Refusal {
+// setting is one that a request asks for. A nil value is Kafka's null.
+type setting struct {
+	name  string
+	value *string
+}
+
+// checkResource checks the settings that a request wants for a topic, and refuses
+// those of a broker, since they stand in the gateway's configuration.
+func checkResource(kind kmsg.ConfigResourceType, name string, wanted []setting) *Refusal {
 	switch kind {
 	case kmsg.ConfigResourceTypeTopic:
-		return checkName(name)
+		if no := checkName(name); no != nil {
+			return no
+		}
+		for _, s := range wanted {
+			if no := checkSetting(name, s.name, s.value); no != nil {
+				return no
+			}
+		}
+
 	case kmsg.ConfigResourceTypeBroker, kmsg.ConfigResourceTypeBrokerLogger:
 		return refuse(kerr.PolicyViolation, "settings of the embedded broker stand in the gateway's configuration, not in requests")
 	}

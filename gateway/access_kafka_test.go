@@ -57,7 +57,7 @@ func javaClient(t *testing.T, k *kafkatest.Cluster, addr, mechanism, user, passw
 		t.Fatal(err)
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*testTimeout)
 	defer cancel()
 	return k.Tool(ctx, "topics", "--bootstrap-server", addr, "--command-config", file, "--list")
 }

@@ -30,8 +30,8 @@ import (
 	"github.com/guardlock/guardlock/gateway/pipeline"
 )
 
-// patience bounds every wait of these tests.
-const patience = 20 * time.Second
+// testTimeout bounds every wait of these tests.
+const testTimeout = 20 * time.Second
 
 // world is a cluster, and a gateway before it that lets only User:alice and
 // CN=alice produce to the topic "t".
@@ -115,7 +115,7 @@ func kafkaUpstream(t *testing.T, opts ...kfake.Opt) gateway.Upstream {
 
 func (w *world) client(opts ...kgo.Opt) *kgo.Client {
 	w.t.Helper()
-	c := must(kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(w.addr), kgo.RetryTimeout(patience), kgo.RecordDeliveryTimeout(patience),
+	c := must(kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(w.addr), kgo.RetryTimeout(testTimeout), kgo.RecordDeliveryTimeout(testTimeout),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond })}, opts...)...))
 	w.t.Cleanup(c.Close)
 	return c
@@ -124,7 +124,7 @@ func (w *world) client(opts ...kgo.Opt) *kgo.Client {
 // produce sends one record to "t" and returns what the producer is told.
 func (w *world) produce(opts ...kgo.Opt) error {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(w.t.Context(), testTimeout)
 	defer cancel()
 	return w.client(opts...).ProduceSync(ctx, &kgo.Record{Topic: "t", Value: []byte("v")}).FirstErr()
 }
@@ -147,7 +147,7 @@ func (w *world) refused(opts ...kgo.Opt) {
 // unreachable: the client is not let in at all.
 func (w *world) unreachable(opts ...kgo.Opt) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(w.t.Context(), testTimeout)
 	defer cancel()
 	c := w.client(append([]kgo.Opt{kgo.RetryTimeout(300 * time.Millisecond), kgo.RequestRetries(0)}, opts...)...)
 	if err := c.Ping(ctx); err == nil {
@@ -180,7 +180,7 @@ func (w *world) peer() *peer {
 	w.t.Helper()
 	p := &peer{Conn: must(net.Dial("tcp", w.addr)), t: w.t}
 	w.t.Cleanup(func() { p.Close() })
-	p.SetDeadline(time.Now().Add(patience))
+	p.SetDeadline(time.Now().Add(testTimeout))
 	return p
 }
 

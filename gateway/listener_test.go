@@ -126,7 +126,7 @@ func seed(w *world, host string) kgo.Opt {
 func TestOnePortStandsForAllBrokersByServerName(t *testing.T) {
 	t.Parallel()
 	w, _, dialer := byName(t, 3)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	c := w.client(dialer, seed(w, "kafka.example.com"))
 
@@ -157,7 +157,7 @@ func TestOnePortStandsForAllBrokersByServerName(t *testing.T) {
 func TestFirstConnectionMayNameABroker(t *testing.T) {
 	t.Parallel()
 	w, _, dialer := byName(t, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	if err := w.client(dialer, seed(w, "broker-0.kafka.example.com")).Ping(ctx); err != nil {
 		t.Error(err)
@@ -173,7 +173,7 @@ func TestUnknownServerNamesLeadNowhere(t *testing.T) {
 			continue
 		}
 
-		conn.SetDeadline(time.Now().Add(patience))
+		conn.SetDeadline(time.Now().Add(testTimeout))
 		p := &peer{Conn: conn, t: t}
 		p.closed()
 		conn.Close()

@@ -175,7 +175,9 @@ func (r *resolver) partition(ctx context.Context, k pipeline.Partition, refs []a
 }
 
 // logEnd returns where the leader's log ends, which is beyond what consumers are
-// shown while replicas lag: the end of its current epoch (KIP-101, KIP-320).
+// shown while replicas lag: the end of its current epoch (KIP-101, KIP-320). The
+// request is written by hand since kadm's says no current epoch, and a broker that
+// leads no more would then answer for the log that it had.
 func (c *Cluster) logEnd(ctx context.Context, k pipeline.Partition) (int64, error) {
 	leader, err := c.leaderOf(ctx, k)
 	if err != nil {
@@ -318,32 +320,30 @@ func (c *Cluster) leaderOf(ctx context.Context, k pipeline.Partition) (leadershi
 		return leadership{}, fmt.Errorf("finding the leader: %w", err)
 	}
 
-	for _, p := range t.Partitions {
-		if p.Partition == k.Number && p.ErrorCode == 0 {
-			return leadership{p.Leader, p.LeaderEpoch, t.TopicID}, nil
-		}
+	p, ok := t.Partitions[k.Number]
+	if !ok || p.Err != nil {
+		return leadership{}, errors.New("finding the leader: the partition is not there")
 	}
 
-	return leadership{}, errors.New("finding the leader: the partition is not there")
+	return leadership{p.Leader, p.LeaderEpoch, t.ID}, nil
 }
 
-// topicMetadata asks about one topic; errNoTopic if the cluster has none of
-// that name.
-func (c *Cluster) topicMetadata(ctx context.Context, topic string) (t kmsg.MetadataResponseTopic, err error) {
-	req := kmsg.NewPtrMetadataRequest()
-	asked := kmsg.NewMetadataRequestTopic()
-	asked.Topic = kmsg.StringPtr(topic)
-	req.Topics = append(req.Topics, asked)
-	resp, err := c.metadata(ctx, req)
+// topicMetadata asks about one topic, and returns errNoTopic if the cluster has none
+// of that name. What it says may be as old as the client's MetadataMinAge.
+func (c *Cluster) topicMetadata(ctx context.Context, topic string) (kadm.TopicDetail, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.gw.cfg.DialTimeout)
+	defer cancel()
 
-	switch {
-	case err != nil:
-		return t, err
-	case len(resp.Topics) != 1:
-		return t, errProtocol
-	case resp.Topics[0].ErrorCode == kerr.UnknownTopicOrPartition.Code:
+	found, err := kadm.NewClient(c.admin).Metadata(ctx, topic)
+	if err != nil {
+		return kadm.TopicDetail{}, fmt.Errorf("asking for metadata: %w", err)
+	}
+
+	t := found.Topics[topic]
+	if errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
 		return t, errNoTopic
 	}
 
-	return resp.Topics[0], nil
+	c.topics.Learn(t.ID, t.Topic)
+	return t, nil
 }

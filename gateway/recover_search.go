@@ -99,7 +99,7 @@ func (s *search) match(ctx context.Context, h recordbatch.Header, batch []byte) 
 	}
 
 	for _, ref := range s.left {
-		if ref.Stored == int(h.NumRecords) && ref.ProducerID == h.ProducerID && ref.ProducerEpoch == h.ProducerEpoch && ref.BaseSequence == h.BaseSequence {
+		if ref.Records == int(h.NumRecords) && ref.ProducerID == h.ProducerID && ref.ProducerEpoch == h.ProducerEpoch && ref.BaseSequence == h.BaseSequence {
 			s.bind(ref, h.BaseOffset)
 			return nil
 		}
@@ -148,7 +148,7 @@ func (s *search) matchPlain(ctx context.Context, h recordbatch.Header, content [
 func (s *search) equal(refs []audit.BatchRef, h recordbatch.Header, content []byte) []audit.BatchRef {
 	var out []audit.BatchRef
 	for _, ref := range refs {
-		if ref.ProducerID < 0 && ref.Stored == int(h.NumRecords) && s.cluster.gw.cfg.Decisions.Matches(ref, content) {
+		if ref.ProducerID < 0 && ref.Records == int(h.NumRecords) && s.cluster.gw.cfg.Decisions.Matches(ref, content) {
 			out = append(out, ref)
 		}
 	}

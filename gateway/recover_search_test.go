@@ -36,7 +36,7 @@ func newLedger() *ledger {
 func (l *ledger) forwarded(seq uint64, value string) {
 	l.values[seq] = value
 	l.open[seq] = audit.BatchRef{Seq: seq, Time: time.Now(), Target: audit.Target{Cluster: "main", Topic: "t"},
-		Producer: audit.Producer{ProducerID: -1}, Records: 1, Stored: 1}
+		Producer: audit.Producer{ProducerID: -1}, Records: 1}
 }
 
 func (l *ledger) Place(seq uint64, b audit.Placement) {
@@ -68,7 +68,7 @@ func (l *ledger) PlacedAt(_ context.Context, t audit.Target, offset int64) ([]au
 	var refs []audit.BatchRef
 	for seq, b := range l.bound {
 		if b.BaseOffset == offset && t.Topic == "t" && t.Cluster == "main" {
-			refs = append(refs, audit.BatchRef{Seq: seq, Producer: audit.Producer{ProducerID: -1}, Stored: 1})
+			refs = append(refs, audit.BatchRef{Seq: seq, Producer: audit.Producer{ProducerID: -1}, Records: 1})
 		}
 	}
 

@@ -77,7 +77,7 @@ func (c *Cluster) partitionsOf(ctx context.Context, topic string) (int32, error)
 	if err != nil {
 		return 0, err
 	}
-	if t.ErrorCode != 0 || len(t.Partitions) == 0 {
+	if t.Err != nil || len(t.Partitions) == 0 {
 		return 0, fmt.Errorf("topic %s is not there; create it", topic)
 	}
 

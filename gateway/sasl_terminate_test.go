@@ -326,7 +326,7 @@ func TestStockClientRenewsItsSession(t *testing.T) {
 	w := terminating(t, u, 1200*time.Millisecond) // franz-go renews a second before the end
 
 	c := w.client(kgo.SASL(mechanism))
-	for until := time.Now().Add(patience); logins < 6 && time.Now().Before(until); {
+	for until := time.Now().Add(testTimeout); logins < 6 && time.Now().Before(until); {
 		if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: "t", Value: []byte("v")}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
@@ -372,7 +372,7 @@ func TestGatewayLogsInBeforeItsClients(t *testing.T) {
 
 	p := &peer{Conn: conn, t: t}
 	defer p.Close()
-	p.SetDeadline(time.Now().Add(patience))
+	p.SetDeadline(time.Now().Add(testTimeout))
 	p.Write(kmsg.NewRequestFormatter().AppendRequest(nil, kmsg.NewPtrApiVersionsRequest(), 1)) // it may be too late for that
 	p.closed()
 }

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/guardlock/guardlock/gateway/pipeline"
 )
@@ -56,26 +56,20 @@ func (c *Cluster) Settings(ctx context.Context, topic string) pipeline.TopicSett
 func (c *Cluster) askSettings(ctx context.Context, topic string) pipeline.TopicSettings {
 	ctx, cancel := context.WithTimeout(ctx, c.gw.cfg.DialTimeout)
 	defer cancel()
-	req := kmsg.NewPtrDescribeConfigsRequest()
-	r := kmsg.NewDescribeConfigsRequestResource()
-	r.ResourceType = kmsg.ConfigResourceTypeTopic
-	r.ResourceName = topic
-	r.ConfigNames = []string{"max.message.bytes", "cleanup.policy"}
-	req.Resources = append(req.Resources, r)
 
-	resp, err := req.RequestWith(ctx, c.admin)
-	if err != nil || len(resp.Resources) != 1 || resp.Resources[0].ErrorCode != 0 {
+	found, err := kadm.NewClient(c.admin).DescribeTopicConfigs(ctx, topic)
+	if err != nil || len(found) != 1 || found[0].Err != nil {
 		return unknownSettings
 	}
 
 	out := unknownSettings
-	for _, cfg := range resp.Resources[0].Configs {
+	for _, setting := range found[0].Configs {
 		switch {
-		case cfg.Value == nil:
-		case cfg.Name == "cleanup.policy":
-			out.Compacts = strings.Contains(*cfg.Value, "compact")
-		case cfg.Name == "max.message.bytes":
-			if n, err := strconv.Atoi(*cfg.Value); err == nil && n > 0 {
+		case setting.Value == nil:
+		case setting.Key == "cleanup.policy":
+			out.Compacts = strings.Contains(*setting.Value, "compact")
+		case setting.Key == "max.message.bytes":
+			if n, err := strconv.Atoi(*setting.Value); err == nil && n > 0 {
 				out.MaxMessage = n
 			}
 		}

@@ -72,16 +72,6 @@ func (e *Engine) decideAdmin(ctx context.Context, in AdminInput) (Decision, erro
 	if err != nil {
 		return Decision{}, err
 	}
-	if a.Result == nil {
-		return Decision{}, ErrUndefined
-	}
 
-	d, err := parseAdminDecision(a.Result)
-	if err != nil {
-		return Decision{}, err
-	}
-
-	d.PolicyRevision = e.revision
-	d.explain(e.rules)
-	return d, nil
+	return e.parse(a, parseAdminDecision)
 }

@@ -85,7 +85,7 @@ func (e *Engine) Eval(ctx context.Context, inputJSON []byte) (Evaluation, error)
 		return v, nil
 	}
 
-	d, err := e.parse(a)
+	d, err := e.parse(a, parseDecision)
 	if err == nil && typed {
 		err = d.narrow(in)
 	}

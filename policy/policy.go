@@ -34,6 +34,7 @@ package policy
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -238,7 +239,7 @@ func (e *Engine) decide(ctx context.Context, in Input) (Decision, error) {
 		return Decision{}, err
 	}
 
-	d, err := e.parse(a)
+	d, err := e.parse(a, parseDecision)
 	if err != nil {
 		return Decision{}, err
 	}
@@ -246,13 +247,14 @@ func (e *Engine) decide(ctx context.Context, in Input) (Decision, error) {
 	return d, d.narrow(in)
 }
 
-// parse reads the decision in an answer, and what is known of its reasons.
-func (e *Engine) parse(a answer) (Decision, error) {
+// parse reads the decision in an answer with the reader of its kind, and adds what
+// is known of its reasons.
+func (e *Engine) parse(a answer, read func(json.RawMessage) (Decision, error)) (Decision, error) {
 	if a.Result == nil {
 		return Decision{}, ErrUndefined
 	}
 
-	d, err := parseDecision(a.Result)
+	d, err := read(a.Result)
 	if err != nil {
 		return Decision{}, err
 	}

@@ -3,6 +3,7 @@ package transforms
 import (
 	"bytes"
 	"fmt"
+	"io"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/snappy"
@@ -44,35 +45,36 @@ func hostCompress(encode func(*instance, []byte) ([]byte, error)) func(*instance
 
 func gzipBytes(i *instance, data []byte) ([]byte, error) {
 	c := &i.compressors
-	c.out.Reset()
 	if c.gzip == nil {
 		c.gzip = gzip.NewWriter(&c.out)
 	}
-
-	c.gzip.Reset(&c.out)
-	if _, err := c.gzip.Write(data); err != nil {
-		return nil, fmt.Errorf("compressing with gzip: %w", err)
-	}
-	if err := c.gzip.Close(); err != nil {
-		return nil, fmt.Errorf("compressing with gzip: %w", err)
-	}
-
-	return c.out.Bytes(), nil
+	return c.stream(c.gzip, "gzip", data)
 }
 
 func lz4Bytes(i *instance, data []byte) ([]byte, error) {
 	c := &i.compressors
-	c.out.Reset()
 	if c.lz4 == nil {
 		c.lz4 = lz4.NewWriter(&c.out)
 	}
+	return c.stream(c.lz4, "lz4", data)
+}
 
-	c.lz4.Reset(&c.out)
-	if _, err := c.lz4.Write(data); err != nil {
-		return nil, fmt.Errorf("compressing with lz4: %w", err)
+// streamWriter is a compressor that can be used again for another output.
+type streamWriter interface {
+	io.WriteCloser
+	Reset(w io.Writer)
+}
+
+// stream compresses data into out as one whole stream. The bytes that it returns
+// hold until the next call of any compressor that writes to out.
+func (c *compressors) stream(w streamWriter, format string, data []byte) ([]byte, error) {
+	c.out.Reset()
+	w.Reset(&c.out)
+	if _, err := w.Write(data); err != nil {
+		return nil, fmt.Errorf("compressing with %s: %w", format, err)
 	}
-	if err := c.lz4.Close(); err != nil {
-		return nil, fmt.Errorf("compressing with lz4: %w", err)
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("compressing with %s: %w", format, err)
 	}
 
 	return c.out.Bytes(), nil

@@ -24,20 +24,17 @@ const (
 // One goroutine uses it at a time. It is also the context of its calls, which
 // is how a host function finds the instance that called it without allocating.
 type instance struct {
-	module    *Module
-	guest     api.Module
-	mem       api.Memory
-	transform api.Function // each handle owns a stack: fetched once
-	alloc     api.Function
-	stack     [2]uint64
+	module *Module
+	guest  api.Module
+	mem    api.Memory
+	stack  [2]uint64
+	exports
+	history
 
-	clock    clock
-	linear   linearMemory
-	used     bool   // by an earlier batch
-	topic    string // of the last batch
-	isolated bool   // it sees no other topic
-	charged  int    // for host functions, since the clock was last looked at
-	reason   error  // why the host stopped the guest
+	clock   clock
+	linear  linearMemory
+	charged int   // for host functions, since the clock was last looked at
+	reason  error // why the host stopped the guest
 
 	layout layout
 	chunk  chunk
@@ -45,6 +42,19 @@ type instance struct {
 	hashers     hashers
 	compressors compressors
 	scratch     []byte
+}
+
+// exports are the guest's functions that batches need. Each handle owns a stack, so
+// that they are fetched once and not for each call.
+type exports struct {
+	transform, alloc api.Function
+}
+
+// history is what an instance has seen, which says whose batches it may see next.
+type history struct {
+	used     bool   // by an earlier batch
+	topic    string // of the last batch
+	isolated bool   // it sees no other topic
 }
 
 // layout is where the host's blocks lie in guest memory.

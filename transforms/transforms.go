@@ -22,11 +22,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 
 	"github.com/tetratelabs/wazero"
 
+	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
@@ -73,7 +73,7 @@ type Runtime struct {
 	cache       wazero.CompilationCache
 	turns       *turns
 	compiling   chan struct{} // holds one token: compilation is costly, so one at a time
-	codeDir     string        // holds what children compiled; empty without any
+	code        *disk.Scratch // holds what children compiled; nil without any
 	meter       func(*wasm.Binary, int) []byte
 	trialBounds trialBounds
 
@@ -111,19 +111,27 @@ func (r *Runtime) openCodeDir() {
 		return
 	}
 
-	dir, err := os.MkdirTemp("", "guardlock-code-") // closed to other users
+	code, err := disk.OpenScratch("guardlock-code-")
 	if err != nil {
 		return
 	}
 
-	cache, err := wazero.NewCompilationCacheWithDir(dir)
+	cache, err := wazero.NewCompilationCacheWithDir(code.Dir)
 	if err != nil {
-		_ = os.RemoveAll(dir)
+		_ = code.Close()
 		return
 	}
 
 	r.cache = cache
-	r.codeDir = dir
+	r.code = code
+}
+
+// codeDir is where children leave compiled code; empty where there is no place.
+func (r *Runtime) codeDir() string {
+	if r.code == nil {
+		return ""
+	}
+	return r.code.Dir
 }
 
 // Close closes every module, waiting for running batches until ctx ends, and
@@ -145,8 +153,8 @@ func (r *Runtime) Close(ctx context.Context) error {
 	if err := r.cache.Close(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("closing compilation cache: %w", err))
 	}
-	if r.codeDir != "" {
-		errs = append(errs, os.RemoveAll(r.codeDir))
+	if r.code != nil {
+		errs = append(errs, r.code.Close())
 	}
 
 	return errors.Join(errs...)

@@ -110,7 +110,7 @@ func (r *Runtime) trial(ctx context.Context, file []byte, key codeKey) error {
 	defer cancel()
 
 	request, err := json.Marshal(trialRequest{
-		Dir:    r.codeDir,
+		Dir:    r.codeDir(),
 		Limits: Limits{MemoryBytes: key.pages * wasmPage, StackBytes: key.stackBytes},
 		Scan:   r.config.Scan,
 		Size:   len(file),

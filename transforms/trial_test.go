@@ -41,11 +41,11 @@ func TestFileIsCompiledInAChild(t *testing.T) {
 	}
 
 	// The child's code is what runs here.
-	entries, err := os.ReadDir(r.codeDir)
+	entries, err := os.ReadDir(r.codeDir())
 	if err != nil || len(entries) == 0 {
 		t.Errorf("the child left no compiled code: %v", err)
 	}
-	if info, err := os.Stat(r.codeDir); err != nil || info.Mode().Perm() != 0o700 {
+	if info, err := os.Stat(r.codeDir()); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("compiled code is open to others: %v, %v", info.Mode(), err)
 	}
 }

@@ -220,8 +220,8 @@ func (b *batchRows) record(s *audit.Span, n int) Decision {
 	d.Count = 1
 	d.ID.Index = d.Index
 
-	if s.Stored >= 0 && b.info.BaseOffset >= 0 {
-		d.Offset = b.info.BaseOffset + int64(s.Stored+n)
+	if b.info.BaseOffset >= 0 {
+		d.Offset = b.info.BaseOffset + int64(d.Index)
 	}
 	if s.Ruled.Verdict == audit.Routed {
 		d.Routed = b.routed(s, n)

@@ -163,9 +163,9 @@ func (b *building) bind(r Rule, trials []trial) {
 			b.note(t, r.Binding, &b.set.Kept, true)
 		}
 		chain = append(chain, t.running)
-		g.PolicyRevision = t.said.decision.PolicyRevision
+		g.PolicyRevision = t.judged.decision.PolicyRevision
 		g.GrantDigest = combine(g.GrantDigest, t.exam.verified.GrantDigest)
-		g.ValidUntil = earlier(g.ValidUntil, t.said.decision.ValidUntil)
+		g.ValidUntil = earlier(g.ValidUntil, t.judged.decision.ValidUntil)
 	}
 
 	b.setChain(g, chain, r.IsolateTopics)
@@ -181,8 +181,8 @@ func (b *building) bind(r Rule, trials []trial) {
 
 // bound narrows the time for which the set is current to that of a trial.
 func (b *building) bound(t trial) {
-	b.set.From = later(b.set.From, t.said.from)
-	b.set.Until = earlier(b.set.Until, t.said.until)
+	b.set.From = later(b.set.From, t.judged.from)
+	b.set.Until = earlier(b.set.Until, t.judged.until)
 }
 
 func (b *building) note(t trial, binding string, to *[]*Refusal, kept bool) {

@@ -46,8 +46,8 @@ type seat struct {
 
 // allowed is the last package that was let in at a seat, and on what judgement.
 type allowed struct {
-	exam *examination
-	said *judgement
+	exam   *examination
+	judged *judgement
 }
 
 // noteKey is what an entry of the log is about, and note what it says.
@@ -65,7 +65,7 @@ func noteOf(t trial) (noteKey, note) {
 		n.code = t.refused.Code
 	}
 	if t.running != nil {
-		n.until = t.said.decision.ValidUntil
+		n.until = t.judged.decision.ValidUntil
 	}
 
 	return noteKey{t.binding, t.exam.module.Name}, n
@@ -91,7 +91,7 @@ func (m *Memory) note(t trial) {
 func (m *Memory) allow(d *decided) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.lastAllowed[d.seat] = allowed{d.exam, d.said}
+	m.lastAllowed[d.seat] = allowed{d.exam, d.judged}
 }
 
 // last is the package that was let in last at a seat.

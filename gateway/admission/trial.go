@@ -29,7 +29,7 @@ type decided struct {
 	exam  *examination
 
 	asking  *judgement // what came of asking now
-	said    *judgement // what it goes by: that, or the last one if nobody answered
+	judged  *judgement // what it goes by: that, or the last one if nobody answered
 	refused *Refused   // with running: it goes on as before, since somebody could not be asked
 	running *running   // nil: refused
 }
@@ -94,8 +94,8 @@ func (a *Admitter) decide(ctx context.Context, questions []*decided) []*running 
 	var unanswered atomic.Int32
 	inParallel(questions, runtime.GOMAXPROCS(0), func(d *decided) {
 		d.asking = a.recallJudgement(ctx, d, unanswered.Load() < maxUnanswered)
-		d.said = d.asking
-		d.refused = d.said.refused
+		d.judged = d.asking
+		d.refused = d.judged.refused
 		if d.refused != nil && d.refused.Undecided() {
 			unanswered.Add(1)
 			a.keepLast(d)
@@ -135,15 +135,15 @@ func (a *Admitter) keepLast(d *decided) {
 	if !ok || last.exam.digest != d.exam.digest || last.exam.verified.GrantDigest != d.exam.verified.GrantDigest {
 		return
 	}
-	if !holds(last.said.from, earlier(last.said.decision.ValidUntil, d.exam.verified.Grant.NotAfter), a.Now()) {
+	if !holds(last.judged.from, earlier(last.judged.decision.ValidUntil, d.exam.verified.Grant.NotAfter), a.Now()) {
 		return
 	}
 
-	kept := *last.said
+	kept := *last.judged
 	kept.decision.ValidUntil = earlier(kept.decision.ValidUntil, d.exam.verified.Grant.NotAfter)
 	kept.from = later(kept.from, d.exam.from)
 	kept.until = earlier(kept.decision.ValidUntil, d.exam.until)
-	d.said = &kept
+	d.judged = &kept
 }
 
 // starts are the modules that one Build starts: one for each examined package and
@@ -168,11 +168,11 @@ type started struct {
 
 // start starts the module of a question that was answered with yes.
 func (s *starts) start(ctx context.Context, d *decided) {
-	if !d.said.decision.Allow || d.said.refused != nil {
+	if !d.judged.decision.Allow || d.judged.refused != nil {
 		return
 	}
 
-	key := startKey{d.exam, strings.Join(d.said.decision.HostFunctions, " "), d.said.decision.Limits}
+	key := startKey{d.exam, strings.Join(d.judged.decision.HostFunctions, " "), d.judged.decision.Limits}
 	s.mu.Lock()
 	one := s.all[key]
 	if one == nil {
@@ -181,7 +181,7 @@ func (s *starts) start(ctx context.Context, d *decided) {
 	}
 	s.mu.Unlock()
 
-	one.once.Do(func() { one.running, one.refused = s.Admitter.start(ctx, d.exam, d.said.decision) })
+	one.once.Do(func() { one.running, one.refused = s.Admitter.start(ctx, d.exam, d.judged.decision) })
 	d.running = one.running
 	if d.refused == nil {
 		d.refused = one.refused

@@ -217,7 +217,7 @@ func (w *worker) apply(ctx context.Context, b *record.Batch) (refusal, bool) {
 		w.d.routes = r.copies(b)
 	}
 
-	if w.in.Direction == Produce && r.leavesPlaceholders(w.d.header, len(b.Records)) {
+	if w.in.Direction == Produce && r.leavesPlaceholders() {
 		if g.RejectDrops {
 			w.d.rejects = r.removed
 			w.d.routes = nil

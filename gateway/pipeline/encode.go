@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"math"
 
 	"github.com/guardlock/guardlock/gateway/recordbatch"
@@ -31,7 +30,7 @@ func (w *worker) encode(ctx context.Context) (refusal, bool) {
 
 	var size, limit int
 	for o := range o.Attempts(w.d.header, w.in.Zstd) {
-		out, err := w.encoded(buf, o)
+		out, err := w.codec.Encode(buf[:0], w.d.header, &w.batch, o)
 		if err != nil {
 			return batchRefusal(err), true
 		}
@@ -47,17 +46,6 @@ func (w *worker) encode(ctx context.Context) (refusal, bool) {
 	}
 
 	return tooLarge(before, size, limit, !g.KeepCodec && g.Recompress == recordbatch.None), true
-}
-
-// encoded writes the batch once. One of which every record was dropped holds
-// placeholders, since no broker stores a batch without records.
-func (w *worker) encoded(buf []byte, o recordbatch.EncodeOptions) ([]byte, error) {
-	out, err := w.codec.Encode(buf[:0], w.d.header, &w.batch, o)
-	if errors.Is(err, recordbatch.ErrEmpty) && !o.Placeholders {
-		o.Placeholders = true
-		out, err = w.codec.Encode(buf[:0], w.d.header, &w.batch, o)
-	}
-	return out, err
 }
 
 // limit is how many bytes the batch may have when it is larger than it came.

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"github.com/guardlock/guardlock/audit"
-	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/gateway/wire"
 	"github.com/guardlock/guardlock/transforms/record"
 )
@@ -100,12 +99,9 @@ func appendErrors(list []wire.RecordError, ruling audit.Ruling, at, n int) []wir
 }
 
 // leavesPlaceholders reports whether something must stand in the place of a
-// removed record: where the producer counts its records, and where the batch
-// would be empty.
-func (r *rulings) leavesPlaceholders(h recordbatch.Header, records int) bool {
-	gone := r.dropped + r.routed
-	return gone > 0 && (h.ProducerID >= 0 || gone == records)
-}
+// record. It stands there whoever the producer is: each takes the offset of a
+// record from the batch's and the record's place in it.
+func (r *rulings) leavesPlaceholders() bool { return r.dropped+r.routed > 0 }
 
 // outcome sums up a batch that is forwarded.
 func (r *rulings) outcome(records int) audit.Outcome {

@@ -17,9 +17,6 @@ type EncodeOptions struct {
 	// Level is the effort to compress: 0 fast, 1 denser, 2 densest, which is up
 	// to 30 times slower: for a batch that grew past what the broker accepts.
 	Level int
-	// Placeholders asks for placeholders also where a producer without id
-	// would let dropped records be removed (a batch that would end up empty).
-	Placeholders bool
 	// PlaceholderKeys gives placeholders a key of their own, for a topic that
 	// compacts: it refuses records without one.
 	PlaceholderKeys bool
@@ -30,18 +27,15 @@ type EncodeOptions struct {
 
 // Encode appends to dst a batch built from b.Records by their verdicts, under
 // header h as Decode returned it. Passed records are copied as they came,
-// modified ones framed anew; dropped and routed ones are replaced by a
-// placeholder where the batch has a producer id, since their count is part of
-// its sequence numbers, and removed where it has none. Only length, CRC,
-// record count, last offset delta, codec bits and (after a removal) the max
-// timestamp differ from h. On an error dst is returned as it was.
+// modified ones framed anew, dropped and routed ones replaced by a placeholder:
+// their producer takes the offset of each record from its place in the batch.
+// Only length, CRC and codec bits differ from h. On an error dst is returned as
+// it was.
 func (c *Codec) Encode(dst []byte, h Header, b *record.Batch, o EncodeOptions) ([]byte, error) {
 	if h.IsControl() {
 		return dst, ErrControl
 	}
 	e := encoder{batch: b, header: h, options: o}
-	e.placeholders = o.Placeholders || h.ProducerID >= 0
-
 	codec := o.codec(h)
 	if codec < None || codec > Zstd {
 		return dst, fmt.Errorf("encoding batch: %w", ErrUnsupportedCompression)

@@ -145,7 +145,7 @@ func TestPassedRecordsKeepPaddedVarintsAndModifiedOnesLoseThem(t *testing.T) {
 	}
 }
 
-func TestDroppedRecordOfAnIdempotentProducerBecomesAPlaceholder(t *testing.T) {
+func TestDroppedRecordBecomesAPlaceholder(t *testing.T) {
 	tests := map[string]struct {
 		options EncodeOptions
 		mark    func(*record.Batch)
@@ -202,7 +202,9 @@ func golden(t *testing.T, name string, raw []byte) {
 	}
 }
 
-func TestDroppedRecordOfAPlainProducerIsRemoved(t *testing.T) {
+// A producer without an id takes the offset of each record from its place in the
+// batch, as any other does.
+func TestDroppedRecordsOfAPlainProducerKeepTheirPlaces(t *testing.T) {
 	for _, codec := range allCodecs {
 		records := jsonRecords(200, 90)
 		h, b := decode(t, kgoBatch(t, plainProducer(produced(200)), codec, records))
@@ -210,38 +212,17 @@ func TestDroppedRecordOfAPlainProducerIsRemoved(t *testing.T) {
 		b.Records[198].Verdict = record.Routed
 		upper(b, 100)
 
-		var want []kmsg.Record
-		for i, r := range jsonRecords(200, 90) {
-			switch i {
-			case 0, 3, 4, 150, 198, 199:
-				continue
-			case 100:
-				r.Value = bytes.ToUpper(r.Value)
-			}
-
-			r.OffsetDelta = int32(len(want))
-			want = append(want, r)
+		want := jsonRecords(200, 90)
+		want[100].Value = bytes.ToUpper(want[100].Value)
+		for _, i := range []int{0, 3, 4, 150, 198, 199} {
+			want[i] = kmsg.Record{OffsetDelta: want[i].OffsetDelta, TimestampDelta64: want[i].TimestampDelta64, Headers: []kmsg.Header{{Key: placeholderHeader}}}
 		}
 
 		head, got := kgoRecords(t, encode(t, h, b, EncodeOptions{KeepCompression: true}))
 		sameRecords(t, got, want)
-		if head.NumRecords != 194 || head.LastOffsetDelta != 193 || head.MaxTimestamp != baseTime+197 || head.FirstTimestamp != baseTime || head.ProducerID != -1 {
+		if head.NumRecords != 200 || head.LastOffsetDelta != 199 || head.MaxTimestamp != h.MaxTimestamp || head.FirstTimestamp != baseTime || head.ProducerID != -1 {
 			t.Fatalf("%s: header is %+v", codec, head)
 		}
-	}
-}
-
-func TestBatchThatWouldBeEmptyIsRefusedUnlessPlaceholdersAreAskedFor(t *testing.T) {
-	h, b := decode(t, kgoBatch(t, plainProducer(produced(2)), LZ4, jsonRecords(2, 50)))
-	drop(b, 0, 1)
-	dst := []byte("before")
-
-	out, err := NewCodec(Limits{}).Encode(dst, h, b, EncodeOptions{})
-	if !errors.Is(err, ErrEmpty) || string(out) != "before" {
-		t.Fatalf("got %q and %v", out, err)
-	}
-	if head, _ := kgoRecords(t, encode(t, h, b, EncodeOptions{Placeholders: true})); head.NumRecords != 2 {
-		t.Fatalf("header is %+v", head)
 	}
 }
 

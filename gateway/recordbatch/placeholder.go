@@ -9,9 +9,9 @@ import (
 	"github.com/guardlock/guardlock/transforms/record"
 )
 
-// A placeholder stands where a record was dropped or routed away from a batch
-// of an idempotent producer: broker and producer count records to number
-// sequences and offsets, so one must be there. It has no value, one header, and
+// A placeholder stands where a record was dropped or routed away from a batch:
+// broker and producer count records to number sequences and offsets, so one must
+// be there. It has no value, one header, and
 // no key: every client's deserializer gives null for null, a KTable passes over
 // records without a key, and no other key can be told from a typed one's bytes.
 // The record's own key is not an option, since its null value would be a
@@ -124,7 +124,7 @@ func markPlaceholders(b *record.Batch) (n int) {
 
 // withoutDropped encodes b with its gaps left open.
 func (c *Codec) withoutDropped(dst []byte, h Header, b *record.Batch) ([]byte, error) {
-	e := encoder{batch: b, header: h, keepDeltas: true}
+	e := encoder{batch: b, header: h, strip: true}
 	codec := h.Compression()
 	if !slices.ContainsFunc(b.Records, func(r record.Record) bool { return r.Verdict == record.Passed }) {
 		codec = None // nothing to compress: readers expect no stream at all

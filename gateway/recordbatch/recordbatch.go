@@ -45,9 +45,6 @@ var (
 	ErrControl = errors.New("control batch cannot be altered")
 	// ErrRejected: a batch that holds a rejected record is never encoded.
 	ErrRejected = errors.New("record batch holds a rejected record")
-	// ErrEmpty: every record would be removed, and no broker stores a batch
-	// without records (see EncodeOptions.Placeholders).
-	ErrEmpty = errors.New("no record of the batch is left")
 )
 
 // Limits bound what one batch may cost. Zero fields take the defaults.

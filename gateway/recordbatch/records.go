@@ -17,14 +17,12 @@ var noHeaders = []byte{0}
 
 // encoder is one run of Encode or Strip.
 type encoder struct {
-	batch        *record.Batch
-	header       Header
-	options      EncodeOptions
-	placeholders bool // in place of dropped and routed records
-	keepDeltas   bool // after a removal: gaps in the log stay gaps (Strip)
+	batch   *record.Batch
+	header  Header
+	options EncodeOptions
+	strip   bool // what was dropped leaves a gap, and no placeholder
 
 	reframed bool // some record differs from what was sent by more than bytes in place
-	renumber bool // records were removed and deltas close up
 	size     int  // bytes that records writes, at most
 }
 
@@ -45,7 +43,7 @@ func (e *encoder) count() error {
 			size += frameOverhead + len(e.batch.Bytes(r.Key)) + len(e.batch.Bytes(r.Value)) + len(e.batch.Bytes(r.Headers))
 		case r.Verdict == record.Dropped || r.Verdict == record.Routed:
 			e.reframed = true
-			if !e.placeholders {
+			if e.strip {
 				continue
 			}
 			size += frameOverhead + len(placeholderKey) + len(placeholderHeader) + len(e.options.PlaceholderNote)
@@ -62,7 +60,7 @@ func (e *encoder) count() error {
 	}
 	e.size = size
 	if kept < len(e.batch.Records) {
-		return e.remove(kept, maxTimestamp)
+		e.remove(kept, maxTimestamp)
 	}
 
 	return nil
@@ -78,53 +76,32 @@ func (e *encoder) headersHold(r *record.Record) bool {
 	return skipHeaders(block, 0) == len(block)
 }
 
-// remove settles the header after records were taken out.
-func (e *encoder) remove(kept int, maxTimestamp int64) error {
+// remove settles the header after records were taken out. Their offsets stay
+// empty, as after compaction.
+func (e *encoder) remove(kept int, maxTimestamp int64) {
 	e.header.NumRecords = int32(kept)
 	if kept > 0 && e.header.Attributes&logAppendTimeBit == 0 {
 		e.header.MaxTimestamp = maxTimestamp
 	}
-	if e.keepDeltas {
-		return nil
-	}
-	if kept == 0 {
-		return ErrEmpty
-	}
-
-	e.renumber = true
-	e.header.LastOffsetDelta = int32(kept - 1)
-	return nil
 }
 
 // records appends the records as they are to be stored.
 func (e *encoder) records(dst []byte) []byte {
 	all := e.batch.Records
-	next := int32(0)
 	for i := 0; i < len(all); {
 		r := &all[i]
-		delta := r.OffsetDelta
-		if e.renumber {
-			delta = next
-		}
-
 		end := i + 1
 		switch {
 		case r.Verdict == record.Modified && !r.InPlace():
-			dst = e.modified(dst, r, delta)
-		case !asFramed(r) && e.placeholders:
-			dst = e.placeholder(dst, r)
-		case !asFramed(r):
-			i = end
-			continue
-		case delta != r.OffsetDelta:
-			dst = e.renumbered(dst, r, delta)
-		default:
+			dst = e.modified(dst, r)
+		case asFramed(r):
 			end = e.run(i)
 			last := all[end-1].Whole
 			dst = append(dst, e.batch.Data[r.Whole.Off:last.Off+uint32(last.Len)]...)
+		case !e.strip:
+			dst = e.placeholder(dst, r)
 		}
 
-		next += int32(end - i)
 		i = end
 	}
 
@@ -140,18 +117,14 @@ func asFramed(r *record.Record) bool {
 // They lie side by side in the input, so one copy moves all.
 func (e *encoder) run(i int) int {
 	all := e.batch.Records
-	first := all[i].OffsetDelta - int32(i)
 	for i++; i < len(all) && asFramed(&all[i]); i++ {
-		if e.renumber && all[i].OffsetDelta-int32(i) != first {
-			break
-		}
 	}
 
 	return i
 }
 
 // modified frames a record from its views, canonically.
-func (e *encoder) modified(dst []byte, r *record.Record, delta int32) []byte {
+func (e *encoder) modified(dst []byte, r *record.Record) []byte {
 	key := e.batch.Bytes(r.Key)
 	value := e.batch.Bytes(r.Value)
 	headers := e.batch.Bytes(r.Headers)
@@ -160,32 +133,17 @@ func (e *encoder) modified(dst []byte, r *record.Record, delta int32) []byte {
 	}
 
 	timestamp := r.Timestamp - e.header.BaseTimestamp
-	length := 1 + sizeVarint(timestamp) + sizeVarint(int64(delta)) +
+	delta := int64(r.OffsetDelta)
+	length := 1 + sizeVarint(timestamp) + sizeVarint(delta) +
 		sizeVarint(int64(r.Key.Len)) + len(key) + sizeVarint(int64(r.Value.Len)) + len(value) + len(headers)
 	dst = binary.AppendVarint(dst, int64(length))
 	dst = append(dst, e.attributes(r))
 	dst = binary.AppendVarint(dst, timestamp)
-	dst = binary.AppendVarint(dst, int64(delta))
+	dst = binary.AppendVarint(dst, delta)
 	dst = append(binary.AppendVarint(dst, int64(r.Key.Len)), key...)
 	dst = append(binary.AppendVarint(dst, int64(r.Value.Len)), value...)
 
 	return append(dst, headers...)
-}
-
-// renumbered copies a record as framed but for its offset delta.
-func (e *encoder) renumbered(dst []byte, r *record.Record, delta int32) []byte {
-	whole := e.batch.Bytes(r.Whole)
-	_, i := varint(whole, 0)
-	timestamp, i := varlong(whole, i+1)
-	_, i = varint(whole, i)
-	rest := whole[i:]
-	length := 1 + sizeVarint(timestamp) + sizeVarint(int64(delta)) + len(rest)
-	dst = binary.AppendVarint(dst, int64(length))
-	dst = append(dst, e.attributes(r))
-	dst = binary.AppendVarint(dst, timestamp)
-	dst = binary.AppendVarint(dst, int64(delta))
-
-	return append(dst, rest...)
 }
 
 // attributes is the record's own attributes byte: unused by Kafka today, and

@@ -38,10 +38,10 @@ type Binding struct {
 	DataClass string `yaml:"data_class"`
 	// RejectWith is what producers see: invalid_record (default) or policy_violation.
 	RejectWith string `yaml:"reject_with"`
-	// OnDrop is what becomes of a record that a module drops from the batch of an
-	// idempotent producer, who counts his records: placeholder (default) leaves an
-	// empty one in the topic, which only consumers that go around the gateway see;
-	// reject refuses the batch. docs/dropping.md says who meets it and how.
+	// OnDrop is what a record that a module drops or routes leaves behind:
+	// placeholder (default) leaves an empty one in the topic, which only consumers
+	// that go around the gateway see; reject refuses the batch. docs/dropping.md
+	// says who meets it and how.
 	OnDrop string `yaml:"on_drop"`
 	// Recompress: same (default), none, gzip, snappy, lz4 or zstd, for changed batches. With same, a plain batch that grew past its topic's max.message.bytes is
 	// compressed with gzip, then zstd; with none it is refused.

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -24,20 +23,13 @@ type trustFile struct {
 // watchTrust looks at the trust root until ctx ends. It waits for nothing but that
 // one file.
 func (r *reloader) watchTrust(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-r.trustAgain:
+	lookUntil(ctx, r.trustAgain, func(woken bool) {
+		if woken {
 			r.trustFile.stamp = ""
 		}
 
 		r.lookAtTrust(ctx)
-	}
+	})
 }
 
 // lookAtTrust puts a trust root that changed into force. One that cannot be used

@@ -123,9 +123,10 @@ func (w *watched[T]) stampNow(ctx context.Context) string {
 	return stamp
 }
 
-// watchFiles reads users, keys, passwords and certificates again until ctx ends.
-// What is connected stays connected; new connections see the new content.
-func (s *Server) watchFiles(ctx context.Context) {
+// lookUntil calls look every watchEvery, and at once when somebody wakes it, until
+// ctx ends. It tells look whether it was woken. A nil wake means that only time
+// passes.
+func lookUntil(ctx context.Context, wake <-chan struct{}, look func(woken bool)) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 
@@ -134,8 +135,17 @@ func (s *Server) watchFiles(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			look(false)
+		case <-wake:
+			look(true)
 		}
+	}
+}
 
+// watchFiles reads users, keys, passwords and certificates again until ctx ends.
+// What is connected stays connected; new connections see the new content.
+func (s *Server) watchFiles(ctx context.Context) {
+	lookUntil(ctx, nil, func(bool) {
 		again := s.filesAgain.Swap(false)
 		for _, f := range s.files {
 			switch changed, err := f.refresh(ctx, again); {
@@ -147,5 +157,5 @@ func (s *Server) watchFiles(ctx context.Context) {
 				s.log.Info("read a changed file of users, keys, passwords or certificates")
 			}
 		}
-	}
+	})
 }

@@ -64,7 +64,7 @@ func expected(name string, gateway bool) Result {
 	case "transaction":
 		return Result{Kept: 10, Undone: 0}
 	case "group", "group/consumer":
-		return Result{Covered: true, Seen: 30, Resumed: 3, Redelivered: 0}
+		return Result{Group: Group{Covered: true, Seen: 30, Resumed: 3, Redelivered: 0}}
 	case "seek":
 		return Result{Offset: true, Key: true}
 	case "upper":

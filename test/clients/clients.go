@@ -115,16 +115,21 @@ type Result struct {
 	Intact      bool       `json:"intact"`
 	Kept        int        `json:"kept"`
 	Undone      int        `json:"undone"`
-	Covered     bool       `json:"covered"`
-	Seen        int        `json:"seen"`
-	Resumed     int        `json:"resumed"`
-	Redelivered int        `json:"redelivered"`
 	Offset      bool       `json:"offset"`
 	Key         bool       `json:"key"`
 	Values      []string   `json:"values"`
 	Outcomes    [][]string `json:"outcomes"`
 	Messages    []string   `json:"messages"`
 	AfterHole   string     `json:"after_hole"`
+	Group
+}
+
+// Group is what a consumer group did, in the cases that have one.
+type Group struct {
+	Covered     bool `json:"covered"`
+	Seen        int  `json:"seen"`
+	Resumed     int  `json:"resumed"`
+	Redelivered int  `json:"redelivered"`
 }
 
 // Client is one program.

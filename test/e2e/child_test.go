@@ -21,7 +21,15 @@ func (p *process) killBroker() {
 // child is the process id of the gateway's child, 0 if it has none.
 func (p *process) child() int {
 	p.t.Helper()
-	var found string
+	if all := p.children(); len(all) > 0 {
+		return all[0]
+	}
+	return 0
+}
+
+// children are the process ids of the gateway's children.
+func (p *process) children() (all []int) {
+	p.t.Helper()
 	tasks, err := filepath.Glob("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/task/*/children")
 	if err != nil {
 		p.t.Fatal(err)
@@ -29,9 +37,12 @@ func (p *process) child() int {
 
 	for _, task := range tasks {
 		text, _ := os.ReadFile(task) // a thread may have ended
-		found += string(text)
+		for field := range strings.FieldsSeq(string(text)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				all = append(all, pid)
+			}
+		}
 	}
 
-	pid, _ := strconv.Atoi(strings.TrimSpace(found))
-	return pid
+	return all
 }

@@ -59,7 +59,7 @@ func dial(t *testing.T, addr string) *wire {
 	t.Helper()
 	c := must(net.Dial("tcp", addr))(t)
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(testTimeout))
 	return &wire{Conn: c, t: t}
 }
 

@@ -84,7 +84,7 @@ func (w *world) endsWithin(d time.Duration) {
 // wait for them.
 func TestHangingBrokerDoesNotDelayTheEnd(t *testing.T) {
 	addr, open := startSink(t)
-	w := newWorld(t, setup{configure: func(c *gateway.Config) { c.Clusters[0].Upstream = upstreamAt(t, addr); c.DrainTimeout = patience }})
+	w := newWorld(t, setup{configure: func(c *gateway.Config) { c.Clusters[0].Upstream = upstreamAt(t, addr); c.DrainTimeout = testTimeout }})
 	c := dial(t, w.addr())
 	eventually(t, "client and gateway wait for the broker", func() bool { return open() >= 2 })
 	w.endsWithin(5 * time.Second)
@@ -96,7 +96,7 @@ func TestHangingBrokerDoesNotDelayTheEnd(t *testing.T) {
 
 // Nobody waits for the answers of a broker that is gone.
 func TestDeadBrokerDoesNotDelayTheEnd(t *testing.T) {
-	w := newWorld(t, judgeSetup(1, func(c *gateway.Config) { c.DrainTimeout = patience }))
+	w := newWorld(t, judgeSetup(1, func(c *gateway.Config) { c.DrainTimeout = testTimeout }))
 	arrived, release := slowly(w.kafka, kmsg.Produce)
 	c := dial(t, w.addr())
 	c.send(produceOf(-1, part{"in", 0, batchOf(nobody, "a")}))

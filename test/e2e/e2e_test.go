@@ -22,12 +22,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// patience bounds every wait: far above what anything takes on a busy machine.
-const patience = 30 * time.Second
+// testTimeout bounds every wait: far above what anything takes on a busy machine.
+const testTimeout = 30 * time.Second
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -35,8 +35,8 @@ func testContext(t *testing.T) context.Context {
 // eventually waits until done reports true.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	if !within(patience, done) {
-		t.Fatalf("%s: not within %s", what, patience)
+	if !within(testTimeout, done) {
+		t.Fatalf("%s: not within %s", what, testTimeout)
 	}
 }
 

@@ -85,8 +85,8 @@ func (l *load) count() int {
 func (l *load) more(t *testing.T, n int) {
 	t.Helper()
 	n += l.count()
-	if !within(patience, func() bool { return l.count() >= n }) {
-		t.Fatalf("%s: %d records are acknowledged, and no %d after %s (last error: %v)", l.topic, l.count(), n, patience, l.error())
+	if !within(testTimeout, func() bool { return l.count() >= n }) {
+		t.Fatalf("%s: %d records are acknowledged, and no %d after %s (last error: %v)", l.topic, l.count(), n, testTimeout, l.error())
 	}
 }
 

@@ -22,7 +22,7 @@ func TestSmallMemoryBudgetSlowsClientsDownAndFailsNone(t *testing.T) {
 	s := judgeSetup(8, func(c *gateway.Config) {
 		c.MaxFrame = 1 << 20
 		c.Memory = 4 << 20
-		c.FrameTimeout = patience
+		c.FrameTimeout = testTimeout
 	})
 
 	w := newWorld(t, s)

@@ -2,11 +2,14 @@ package e2e
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/audit"
@@ -91,34 +94,85 @@ func TestBindingChoosesTheCodeOfRejections(t *testing.T) {
 	w.refused(w.produce(dial(t, w.addr()), "in", "r"), refusal{codePolicyViolation, "rejected", "judge.no", []int32{0}})
 }
 
-func TestDroppedRecordsOfAPlainProducerAreTakenOut(t *testing.T) {
-	w := judged(t, 1)
-	w.taken(w.produce(dial(t, w.addr()), "in", "a", "drop", "b"), 0)
-	equal(t, "stored", values(w.stored("in", 0)), []string{"a", "b"})
-	w.decided("in", 0, 1, "passed", "") // the third of the batch
-	if d := decisions(t, w.logDir, query.Filter{Outcomes: []string{"dropped"}}); len(d) != 1 || d[0].Reason != "judge.drop" || d[0].Index != 1 {
-		t.Errorf("the log says of the dropped record: %+v", d)
+// A dropped record leaves a placeholder, whether or not its producer counts his
+// records, and consumers never see it.
+func TestDroppedRecordsLeavePlaceholdersThatConsumersNeverSee(t *testing.T) {
+	for kind, idempotent := range map[string]bool{"idempotent": true, "plain": false} {
+		t.Run(kind, func(t *testing.T) {
+			w := judged(t, 1)
+			c := dial(t, w.addr())
+			p := nobody
+			if idempotent {
+				p = c.newProducer()
+			}
+
+			offset := int64(0)
+			for _, values := range [][]string{{"a", "drop", "b"}, {"dd", "d"}, {"c"}} {
+				if idempotent {
+					p.sequence = int32(offset)
+				}
+				w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(p, values...)})))[0], offset)
+				offset += int64(len(values))
+			}
+
+			raw := w.stored("in", 0)
+			if len(raw) != 6 || !strings.Contains(raw[1].headers, "guardlock.dropped") || raw[1].key+raw[1].value != "" {
+				t.Errorf("the topic itself holds %q, want a placeholder for each dropped record", values(raw))
+			}
+
+			equal(t, "consumed", values(readAll(t, w.addr(), "in", 0)), []string{"a", "b", "c"})
+			w.decided("in", 0, 1, "dropped", "judge.drop")
+			w.decided("in", 0, 4, "dropped", "judge.drop")
+			w.decided("in", 0, 5, "passed", "")
+		})
 	}
 }
 
-func TestDroppedRecordsOfAnIdempotentProducerLeavePlaceholdersThatConsumersNeverSee(t *testing.T) {
-	w := judged(t, 1)
-	c := dial(t, w.addr())
-	p := c.newProducer()
-	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "a", "drop", "b")})))[0], 0)
-	p.sequence = 3
-	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "dd", "d")})))[0], 3)
-	p.sequence = 5
-	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "c")})))[0], 5)
+// A producer is told the batch's offset and counts on from there: each record
+// lies, or its placeholder does, where its producer was told.
+func TestOffsetsToldAreOffsetsStored(t *testing.T) {
+	w := judged(t, int32(len(kinds)*len(codecs)))
+	partition := int32(-1)
+	for kind, opts := range kinds {
+		if kind == "plain acks0" {
+			continue // is told nothing
+		}
+		for codec, compression := range codecs {
+			partition++
+			t.Run(kind+"/"+codec, func(t *testing.T) {
+				c := client(t, w.addr(), append(slices.Clone(opts), kgo.ProducerBatchCompression(compression), kgo.ProducerLinger(50*time.Millisecond))...)
+				var sent []*kgo.Record
+				for _, v := range []string{"d0", "a1", "q2", "m3", "d4", "d5", "b6", "q7"} {
+					sent = append(sent, &kgo.Record{Topic: "in", Partition: partition, Value: []byte(padded(v))})
+				}
+				told := c.ProduceSync(testContext(t), sent...)
+				if err := told.FirstErr(); err != nil {
+					t.Fatal(err)
+				}
 
-	raw := w.stored("in", 0)
-	if len(raw) != 6 || !strings.Contains(raw[1].headers, "guardlock.dropped") || raw[1].key+raw[1].value != "" {
-		t.Errorf("the topic itself holds %q, want a placeholder for each dropped record", values(raw))
+				want := map[int64]string{}
+				for _, r := range told {
+					switch v := string(r.Record.Value); v[0] {
+					case 'a', 'b':
+						want[r.Record.Offset] = v
+					case 'm':
+						want[r.Record.Offset] = "M" + v[1:]
+					}
+				}
+
+				got := map[int64]string{}
+				for _, r := range readAll(t, w.addr(), "in", partition) {
+					got[r.offset] = r.value
+				}
+				if !maps.Equal(got, want) {
+					t.Errorf("consumed %v, told %v", got, want)
+				}
+				if n := len(w.stored("in", partition)); n != len(sent) {
+					t.Errorf("%d places are taken by %d records", n, len(sent))
+				}
+			})
+		}
 	}
-
-	equal(t, "consumed", values(readAll(t, w.addr(), "in", 0)), []string{"a", "b", "c"})
-	w.decided("in", 0, 1, "dropped", "judge.drop")
-	w.decided("in", 0, 4, "dropped", "judge.drop")
 }
 
 // A topic that compacts refuses records without a key, and a null value under a
@@ -153,10 +207,10 @@ func TestOnDropRejectLeavesNoPlaceholders(t *testing.T) {
 	got := results(c.request(produceOf(-1, part{"in", 0, batchOf(p, "a", "drop", "b")})))[0]
 	w.dropRefused(got, 1)
 
-	// A producer without an id counts nothing: the record goes, and nothing stays in its place.
-	w.taken(w.produce(c, "in", "a", "drop", "b"), 0)
-	got = w.produce(c, "in", "drop", "drop")
-	w.dropRefused(got, 0, 1)
+	// A producer without an id counts on from the offset that he is told, too.
+	w.dropRefused(w.produce(c, "in", "a", "drop", "b"), 1)
+	w.dropRefused(w.produce(c, "in", "drop", "drop"), 0, 1)
+	w.taken(w.produce(c, "in", "a", "b"), 0)
 	equal(t, "stored", values(w.stored("in", 0)), []string{"a", "b"})
 }
 
@@ -195,7 +249,8 @@ func TestRoutedRecordIsStoredElsewhereBeforeTheAcknowledgement(t *testing.T) {
 	w := judged(t, 1)
 	w.taken(w.produce(dial(t, w.addr()), "in", "a", "quarantine me", "b"), 0)
 	equal(t, "quarantine", values(w.stored("quarantine", 0)), []string{"quarantine me"})
-	equal(t, "topic", values(w.stored("in", 0)), []string{"a", "b"})
+	equal(t, "topic", values(w.stored("in", 0)), []string{"a", "", "b"}) // a placeholder between them
+	equal(t, "consumed", values(readAll(t, w.addr(), "in", 0)), []string{"a", "b"})
 	w.decided("quarantine", 0, 0, "routed", "judge.route")
 
 	d := w.at("quarantine", 0, 0)

@@ -95,14 +95,14 @@ func serve(t *testing.T, d *deployment) *process {
 		close(p.ended)
 	}()
 
-	t.Cleanup(p.kill)
+	t.Cleanup(p.killAll)
 	select {
 	case ok := <-ready:
 		if !ok {
 			t.Fatalf("the gateway did not start:\n%s", tail(d))
 		}
-	case <-time.After(patience):
-		t.Fatalf("the gateway is not ready after %s:\n%s", patience, tail(d))
+	case <-time.After(testTimeout):
+		t.Fatalf("the gateway is not ready after %s:\n%s", testTimeout, tail(d))
 	}
 
 	return p
@@ -119,6 +119,28 @@ func (p *process) kill() {
 	<-p.ended
 }
 
+// killAll kills the gateway and its children, of which the embedded broker would
+// go on to save what it has, while the test's folder is removed.
+func (p *process) killAll() {
+	children := p.children()
+	p.kill()
+	for _, pid := range children {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		eventually(p.t, "a child of the gateway ends", func() bool { return !running(pid) })
+	}
+}
+
+// running is false of a process that has ended, whether or not somebody has
+// asked how.
+func running(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
+}
+
 // terminate asks for an orderly end and waits for it.
 func (p *process) terminate() {
 	p.t.Helper()
@@ -128,7 +150,7 @@ func (p *process) terminate() {
 		if p.err != nil {
 			p.t.Errorf("the gateway did not end in order: %v", p.err)
 		}
-	case <-time.After(patience):
-		p.t.Errorf("the gateway did not end within %s", patience)
+	case <-time.After(testTimeout):
+		p.t.Errorf("the gateway did not end within %s", testTimeout)
 	}
 }

@@ -18,9 +18,9 @@ import (
 
 // passing is a world in which nothing is decided about any topic, so that large
 // requests go from socket to socket.
-func passing(t *testing.T, patience time.Duration) *world {
+func passing(t *testing.T, frameTimeout time.Duration) *world {
 	t.Helper()
-	w := newWorld(t, setup{topics: map[string]int32{"in": 1}, configure: func(c *gateway.Config) { c.FrameTimeout = patience },
+	w := newWorld(t, setup{topics: map[string]int32{"in": 1}, configure: func(c *gateway.Config) { c.FrameTimeout = frameTimeout },
 		kafka: []kfake.Opt{kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "8000000"})}})
 	w.cluster.SetBindings(gateway.NewBindings(nil, &pipeline.Grant{Unaudited: true}))
 	return w

@@ -126,7 +126,7 @@ func endOffset(t *testing.T, c *kgo.Client, topic string, partition int32) int64
 
 func fetchRaw(t *testing.T, c *kgo.Client, topic string, partition int32, offset int64) []byte {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	meta := must(metadataRequest(topic).RequestWith(ctx, c))(t)
 	req := kmsg.NewPtrFetchRequest()

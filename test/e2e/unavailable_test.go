@@ -151,7 +151,7 @@ func TestBrokerThatIsGoneIsAnErrorAndNeverAnAcknowledgement(t *testing.T) {
 	c := client(t, w.addr(), kgo.DisableIdempotentWrite(), kgo.RecordDeliveryTimeout(time.Second))
 	mustSend(t, c, "in", 0, "before")
 	w.kafka.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 
 	if err := c.ProduceSync(ctx, &kgo.Record{Topic: "in", Value: []byte("after")}).FirstErr(); err == nil {

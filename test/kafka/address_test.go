@@ -24,13 +24,13 @@ import (
 
 // exchange sends one request on a connection of its own and returns the answer's frame.
 func exchange(addr string, req kmsg.Request) ([]byte, error) {
-	conn, err := net.DialTimeout("tcp", addr, patience)
+	conn, err := net.DialTimeout("tcp", addr, testTimeout)
 	if err != nil {
 		return nil, err
 	}
 
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(testTimeout))
 	if _, err := conn.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("kafka-test")).AppendRequest(nil, req, 7)); err != nil {
 		return nil, err
 	}

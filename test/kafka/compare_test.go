@@ -28,7 +28,7 @@ func TestStoredBatchesAreTheDecidedOnes(t *testing.T) {
 				makeTopic(t, to, 1, settings)
 				send(t, through(shared).client(t, kgo.ProducerBatchCompression(kgo.Lz4Compression())), records(to, 0, values...)...)
 				send(t, through(shared).client(t, kgo.DisableIdempotentWrite()), records(to, 0, values...)...)
-				eventually(t, "the fate of every batch is known", func() bool {
+				eventually(t, "the outcome of every batch is known", func() bool {
 					return unresolved(shared.decisions(t, query.Filter{Topics: []string{to}, ByBatch: true})) == 0
 				})
 

@@ -5,7 +5,10 @@ package kafka
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -22,45 +25,91 @@ func dropped(t *testing.T, w way, opts ...kgo.Opt) string {
 	return to
 }
 
-// TestPlaceholdersAreSeenOnlyBesideTheGateway: an idempotent producer's dropped records keep their places.
+// TestPlaceholdersAreSeenOnlyBesideTheGateway: dropped records keep their places, whether or not their producer counts them.
 func TestPlaceholdersAreSeenOnlyBesideTheGateway(t *testing.T) {
-	w := through(shared)
-	to := dropped(t, w)
-	if got := consume(t, w, to)[0]; !slices.Equal(got, []string{"keep 1", "keep 3", "keep 6"}) {
-		t.Errorf("seen through the gateway: %q", got)
-	}
+	for kind, opts := range map[string][]kgo.Opt{"idempotent": nil, "plain": {kgo.DisableIdempotentWrite()}} {
+		t.Run(kind, func(t *testing.T) {
+			w := through(shared)
+			to := dropped(t, w, opts...)
+			if got := consume(t, w, to)[0]; !slices.Equal(got, []string{"keep 1", "keep 3", "keep 6"}) {
+				t.Errorf("seen through the gateway: %q", got)
+			}
 
-	kept := map[int64]string{1: "keep 1", 3: "keep 3", 6: "keep 6"}
-	stored := storedIn(t, to)
-	if len(stored) != 9 {
-		t.Errorf("%d records are stored", len(stored))
-	}
+			kept := map[int64]string{1: "keep 1", 3: "keep 3", 6: "keep 6"}
+			stored := storedIn(t, to)
+			if len(stored) != 9 {
+				t.Errorf("%d records are stored", len(stored))
+			}
 
-	for at, r := range stored {
-		if kept[at.offset] != "" && string(r.Value) == kept[at.offset] {
-			continue
-		}
-		if r.Key != nil || r.Value != nil || len(r.Headers) != 1 || r.Headers[0].Key != "guardlock.dropped" ||
-			string(r.Headers[0].Value) != "dropping" {
-			t.Errorf("at %d stands %q = %q, headers %v", at.offset, r.Key, r.Value, r.Headers)
-		}
-	}
+			for at, r := range stored {
+				if kept[at.offset] != "" && string(r.Value) == kept[at.offset] {
+					continue
+				}
+				if r.Key != nil || r.Value != nil || len(r.Headers) != 1 || r.Headers[0].Key != "guardlock.dropped" ||
+					string(r.Headers[0].Value) != "dropping" {
+					t.Errorf("at %d stands %q = %q, headers %v", at.offset, r.Key, r.Value, r.Headers)
+				}
+			}
 
-	everyRecordIsDecided(t, to, shared)
+			everyRecordIsDecided(t, to, shared)
+		})
+	}
 }
 
-// TestDroppedRecordsOfNobodyLeaveNoTrace: without a producer id records are taken out, but for a batch of nothing else.
-func TestDroppedRecordsOfNobodyLeaveNoTrace(t *testing.T) {
-	w := through(shared)
-	to := dropped(t, w, kgo.DisableIdempotentWrite())
-	if got := consume(t, w, to)[0]; !slices.Equal(got, []string{"keep 1", "keep 3", "keep 6"}) {
-		t.Errorf("seen through the gateway: %q", got)
+// TestOffsetsToldAreOffsetsStored: franz-go and Java, idempotent or not, are told of each kept record of a mixed batch where it
+// lies.
+func TestOffsetsToldAreOffsetsStored(t *testing.T) {
+	values := []string{"drop 0", "keep 1", "drop 2", "drop 3", "keep 4", "keep 5", "drop 6"}
+	for kind, opts := range map[string][]kgo.Opt{"idempotent": nil, "plain": {kgo.DisableIdempotentWrite()}} {
+		for client, told := range map[string]func(t *testing.T, to string) map[string]int64{
+			"franz-go": func(t *testing.T, to string) map[string]int64 {
+				out := map[string]int64{}
+				c := through(shared).client(t, append([]kgo.Opt{kgo.ProducerLinger(100 * time.Millisecond)}, opts...)...)
+				for _, r := range c.ProduceSync(patient(t), records(to, 0, values...)...) {
+					if r.Err != nil {
+						t.Fatal(r.Err)
+					}
+					out[string(r.Record.Value)] = r.Record.Offset
+				}
+				return out
+			},
+			"Java": func(t *testing.T, to string) map[string]int64 { return javaTold(t, to, kind == "idempotent", values) },
+		} {
+			t.Run(client+" "+kind, func(t *testing.T) {
+				to := topic(t, through(shared), "dropping", 1)
+				offsets := told(t, to)
+				stored := storedIn(t, to)
+				if len(offsets) != len(values) || len(stored) != len(values) {
+					t.Fatalf("of %d records, %d have an offset and %d a place", len(values), len(offsets), len(stored))
+				}
+
+				for value, offset := range offsets {
+					r := stored[position{0, offset}]
+					if r == nil || strings.HasPrefix(value, "keep") && string(r.Value) != value || strings.HasPrefix(value, "drop") && r.Value != nil {
+						t.Errorf("at %d, told of %q, stands %v", offset, value, r)
+					}
+				}
+			})
+		}
 	}
-	if n := len(storedIn(t, to)); n != 6 {
-		t.Errorf("%d records are stored; 3 kept and 3 that stand for batches", n)
+}
+
+// javaTold sends values as one batch of Kafka's own client, and returns the offsets that it reports.
+func javaTold(t *testing.T, to string, idempotent bool, values []string) map[string]int64 {
+	t.Helper()
+	args := append([]string{shared.addr, to, strconv.FormatBool(idempotent)}, values...)
+	out, err := cluster.Java(patient(t), "testdata/Told.java", args...).Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 
-	everyRecordIsDecided(t, to, shared)
+	told := map[string]int64{}
+	for line := range strings.Lines(string(out)) {
+		if at, value, ok := strings.Cut(strings.TrimSpace(line), " is "); ok {
+			told[value] = must(strconv.ParseInt(at, 10, 64))(t)
+		}
+	}
+	return told
 }
 
 // TestOffsetsAreTheSameOverHoles: wherever a consumer begins, it gets the next record that is there and goes on behind it.

@@ -168,7 +168,7 @@ func (p *program) serve(o options) (*gateway, error) {
 		}
 	}
 
-	return nil, fmt.Errorf("the gateway is not ready: %w: %s", <-g.ended, g.said())
+	return nil, fmt.Errorf("the gateway is not ready: %w: %s", <-g.ended, g.logged())
 }
 
 // start serves until the test ends.
@@ -180,7 +180,7 @@ func start(t *testing.T, o options) *gateway {
 			t.Errorf("ending the gateway: %v", err)
 		}
 		if t.Failed() {
-			t.Logf("the gateway said:\n%s", g.said())
+			t.Logf("the end of the gateway log:\n%s", g.logged())
 		}
 	})
 
@@ -198,7 +198,7 @@ func (g *gateway) stop() error {
 		g.terminate()
 		select {
 		case g.err = <-g.ended:
-		case <-time.After(patience):
+		case <-time.After(testTimeout):
 			g.process.Kill()
 			g.err = errors.Join(errors.New("the gateway did not end in order"), <-g.ended)
 		}
@@ -208,8 +208,8 @@ func (g *gateway) stop() error {
 
 func (g *gateway) logFile() string { return filepath.Join(g.dir, "gateway.log") }
 
-// said is the end of the gateway's log.
-func (g *gateway) said() string {
+// logged is the end of the gateway's log.
+func (g *gateway) logged() string {
 	text, _ := os.ReadFile(g.logFile())
 	return string(text[max(0, len(text)-8000):])
 }
@@ -306,7 +306,7 @@ func unresolved(batches []query.Decision) int {
 func everyRecordIsDecided(t *testing.T, topic string, gateways ...*gateway) {
 	t.Helper()
 	for _, g := range gateways {
-		eventually(t, "the fate of every batch of "+topic+" is known", func() bool {
+		eventually(t, "the outcome of every batch of "+topic+" is known", func() bool {
 			return unresolved(g.decisions(t, query.Filter{Topics: []string{topic}, ByBatch: true})) == 0
 		})
 	}

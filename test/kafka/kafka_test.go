@@ -66,17 +66,17 @@ func run(m *testing.M) int {
 	}
 
 	if code != 0 {
-		fmt.Fprintf(os.Stderr, "the gateway said:\n%s", shared.said())
+		fmt.Fprintf(os.Stderr, "the gateway said:\n%s", shared.logged())
 	}
 	return code
 }
 
-// patience bounds every wait: far above what anything takes on a busy machine.
-const patience = 60 * time.Second
+// testTimeout bounds every wait: far above what anything takes on a busy machine.
+const testTimeout = 60 * time.Second
 
 func patient(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -87,9 +87,9 @@ func eventually(t *testing.T, what string, done func() bool) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 
-	for end := time.Now().Add(patience); !done(); <-tick.C {
+	for end := time.Now().Add(testTimeout); !done(); <-tick.C {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within %s", what, patience)
+			t.Fatalf("%s: not within %s", what, testTimeout)
 		}
 	}
 }

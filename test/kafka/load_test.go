@@ -69,7 +69,7 @@ func (l *load) produce(c *kgo.Client) {
 		})
 	}
 
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	if err := c.Flush(ctx); err != nil && !errors.Is(err, kgo.ErrClientClosed) {
 		l.t.Errorf("%s: producing to the end: %v", l.topic, err)

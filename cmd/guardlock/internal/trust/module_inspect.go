@@ -67,12 +67,7 @@ type exportLine struct {
 }
 
 func runModuleInspect(cmd *cobra.Command, args []string) error {
-	files, err := findModule(args[0])
-	if err != nil {
-		return err
-	}
-
-	wasm, err := files.readWasm()
+	files, wasm, err := readModule(args[0])
 	if err != nil {
 		return err
 	}

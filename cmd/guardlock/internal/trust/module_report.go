@@ -12,12 +12,23 @@ import (
 // report is what `module verify --json` prints: facts as fields, so that nobody has
 // to read them out of sentences.
 type report struct {
+	verdictReport
+	packageReport
+	scanReport
+	Policy *policyReport `json:"policy,omitempty"`
+}
+
+// verdictReport is what became of the module, and at which step.
+type verdictReport struct {
 	Module  string       `json:"module"`
 	Verdict string       `json:"verdict"`         // passed or refused
 	Code    string       `json:"code,omitempty"`  // of the refusal
 	Until   *time.Time   `json:"until,omitempty"` // when it must be asked again
 	Steps   []stepReport `json:"steps"`
+}
 
+// packageReport is what is signed and approved, and by whom.
+type packageReport struct {
 	Digest       string           `json:"digest"`
 	ConfigDigest string           `json:"config_digest"`
 	GrantDigest  string           `json:"grant_digest,omitempty"`
@@ -28,13 +39,14 @@ type report struct {
 	Approvals    []approvalReport `json:"approvals"`
 	NotCounted   []string         `json:"approvals_not_counted"`
 	Grant        *grantReport     `json:"grant,omitempty"`
+}
 
+// scanReport is what the module's own bytes say.
+type scanReport struct {
 	ABI       string   `json:"abi,omitempty"`
 	Functions int      `json:"functions,omitempty"`
 	Reasons   []string `json:"reasons"`
 	Imports   []string `json:"imports"`
-
-	Policy *policyReport `json:"policy,omitempty"`
 }
 
 type stepReport struct {
@@ -82,18 +94,24 @@ type reasonReport struct {
 
 func newReport(t trying, v admission.Verdict) report {
 	r := report{
-		Module:     t.name,
-		Verdict:    admission.Passed,
-		Until:      moment(v.Until),
-		Digest:     hex.EncodeToString(v.Digest[:]),
-		Size:       len(t.pkg.Wasm),
-		Threshold:  t.root.Threshold(),
-		Approvals:  []approvalReport{},
-		NotCounted: []string{},
-		Reasons:    append([]string{}, v.Info.Reasons...),
-		Imports:    append([]string{}, admission.HostFunctions(v.Info)...),
-		ABI:        v.Info.ABI,
-		Functions:  v.Info.Functions,
+		verdictReport: verdictReport{
+			Module:  t.name,
+			Verdict: admission.Passed,
+			Until:   moment(v.Until),
+		},
+		packageReport: packageReport{
+			Digest:     hex.EncodeToString(v.Digest[:]),
+			Size:       len(t.pkg.Wasm),
+			Threshold:  t.root.Threshold(),
+			Approvals:  []approvalReport{},
+			NotCounted: []string{},
+		},
+		scanReport: scanReport{
+			Reasons:   append([]string{}, v.Info.Reasons...),
+			Imports:   append([]string{}, admission.HostFunctions(v.Info)...),
+			ABI:       v.Info.ABI,
+			Functions: v.Info.Functions,
+		},
 	}
 
 	if v.Refused != nil {

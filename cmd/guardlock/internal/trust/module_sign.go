@@ -44,12 +44,7 @@ func (c *moduleSignCommand) run(cmd *cobra.Command, args []string) error {
 	if c.key == "" {
 		return cli.NeedFlag(cmd, "key", "guardlock module sign gdpr.wasm --key ada.key")
 	}
-	files, err := findModule(args[0])
-	if err != nil {
-		return err
-	}
-
-	wasm, err := files.readWasm()
+	files, wasm, err := readModule(args[0])
 	if err != nil {
 		return err
 	}

@@ -156,6 +156,17 @@ func (m moduleFiles) read() (signing.Package, error) {
 	return p, nil
 }
 
+// readModule reads a module's bytes alone, given as [findModule] takes it.
+func readModule(path string) (moduleFiles, []byte, error) {
+	files, err := findModule(path)
+	if err != nil {
+		return files, nil, err
+	}
+
+	wasm, err := files.readWasm()
+	return files, wasm, err
+}
+
 func (m moduleFiles) readWasm() ([]byte, error) {
 	wasm, err := disk.Read(m.wasm, signing.MaxModuleBytes)
 	if err != nil {
