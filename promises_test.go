@@ -42,7 +42,7 @@ var promises = map[string]string{
 	"password guessing":                           "TestGuessingPasswordsIsSlow TestUnknownUserCostsTheSameAndHasALastingSalt",
 	"decisions lost in a crash":                   "TestKilledProcessLosesNoResolvedTicket TestCrashAnywhereKeepsWhatWasAcknowledged",
 	"stored batches changed later":                "TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne TestEveryChangedByteIsNoticed",
-	"decisions edited later":                      "TestRewrittenEntryBreaksTheChain TestWhatIsMissingIsNotIntact",
+	"decisions edited or cut off later":           "TestRewritingWithoutTheKeyIsFound TestCuttingShortIsFound TestWhatIsMissingIsNotIntact",
 
 	// SECURITY.md, what is not defended, and hardening
 	"With `passthrough` each client keeps its own rights": "TestPassedClientsAreJudgedByTheirNames TestThePolicyIsToldWhoAsksForWhat",

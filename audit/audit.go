@@ -22,8 +22,9 @@
 // A directory holds segments audit-00000001.wal, audit-00000002.wal, …, a lock
 // and the committed mark. A segment is a header, frames, and zeros. The header
 // carries the chain value that the segment before it ended with. A frame is one
-// group commit: marker, length, CRC32C, chain value, payload. Its chain value
-// is SHA-256 over the one before and its own payload. The marker is random for
+// group commit: marker, length, CRC32C, chain value, tag, payload. Its chain value
+// is SHA-256 over the one before and its own payload; its tag is a MAC of the
+// chain value under the audit key. The marker is random for
 // each segment, so that no client can put a frame inside a frame. Strings are
 // interned: defined once for each segment, then named by number. The last frame
 // of a finished segment is its seal: a summary that lets queries pass over it.
@@ -32,9 +33,11 @@
 // # Trust
 //
 // The log holds no byte and no unkeyed hash of a record: batches are named by an
-// AES-256-GMAC under the audit key. CRC finds accidents; the chain finds edits
-// by anyone who cannot rewrite everything that follows; whoever can is found by
-// comparing a chain value kept elsewhere (Log.Head). Readers need no key.
+// AES-256-GMAC under the audit key. CRC finds accidents; the tags find edits by
+// anyone without the audit key, as long as a reader has it. What somebody with
+// the key rewrote, and a log that was put back to what it once was, mark and
+// all, is found by comparing a chain value kept elsewhere (Log.Head). Queries need
+// no key.
 package audit
 
 import (
@@ -57,6 +60,12 @@ var (
 	ErrOverloaded = errors.New("decision log overloaded")
 	// ErrCorrupt means that the log's bytes are not what was committed.
 	ErrCorrupt = segment.ErrCorrupt
+	// ErrNoMark means that the committed mark is missing or torn.
+	ErrNoMark = segment.ErrNoMark
+	// ErrForeign means that a log is another gateway's, or under another key.
+	ErrForeign = errors.New("decision log is not this gateway's")
+	// ErrTakenOver means that somebody else writes the log, or took its files away.
+	ErrTakenOver = segment.ErrTakenOver
 	// ErrLocked means that another gateway holds the directory.
 	ErrLocked = segment.ErrLocked
 	// ErrInvalidEntry means that an entry breaks its own rules (counts, sizes).
@@ -67,10 +76,16 @@ var (
 
 // Options configure Open.
 type Options struct {
-	// Key is the audit key: MACs of batches are made under keys derived from it.
+	// Key is the audit key: MACs of batches, and tags of the chain, are made under
+	// keys derived from it.
 	Key [32]byte
+	// PreviousKey, if not nil, is the audit key of a log that goes on under Key.
+	PreviousKey *[32]byte
 	// Node names the gateway in segment headers, at most 64 bytes.
 	Node string
+	// Adopt names the gateway whose log is continued though Node is another one.
+	// When it is Node itself, a log without its mark is continued as it is found.
+	Adopt string
 	// SegmentBytes is the size at which a segment is sealed; default 64 MiB.
 	SegmentBytes int64
 	// Linger is how long a commit waits for company; default 0. Under load,

@@ -291,23 +291,6 @@ func TestNonceIsNeverUsedTwice(t *testing.T) {
 	}
 }
 
-func TestAnotherKeyOpensTheLogButMatchesNothingOld(t *testing.T) {
-	dir := t.TempDir()
-	l := mustOpen(t, dir, audit.Options{})
-	mustAppend(t, l, batchOf("a", 0, 3), []byte("bytes"))
-	mustClose(t, l)
-
-	l2, err := audit.Open(dir, audit.Options{Key: [32]byte{7}})
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	defer l2.Close()
-	if u := l2.Unplaced(); len(u) != 1 || l2.Matches(u[0], []byte("bytes")) {
-		t.Fatalf("matched under another key: %+v", u)
-	}
-}
-
 // TestNoRecordByteReachesTheDisk: of a batch there is its MAC alone.
 func TestNoRecordByteReachesTheDisk(t *testing.T) {
 	d := newMemFiles()

@@ -64,13 +64,18 @@ func ends(t testing.TB, f *memFile) (out []int64) {
 	}
 
 	for off := int64(segment.HeaderSize); ; {
-		fr, err := segment.ReadFrame(w, h.Marker, off)
+		fr, err := segment.ReadFrame(w, &h, off)
 		if err != nil {
 			return out
 		}
 		off = fr.End()
 		out = append(out, off)
 	}
+}
+
+// verifyMem verifies as somebody who has the audit key.
+func verifyMem(d *memFiles) (audit.Report, error) {
+	return audit.VerifyFiles(d, audit.Known{Keys: [][32]byte{testKey}})
 }
 
 func reopens(d *memFiles) error {
@@ -90,7 +95,7 @@ func TestTornTailIsCutAtEveryByte(t *testing.T) {
 	for cut := from; cut < to; cut++ {
 		for _, rest := range []byte{0x00, 0xff} { // what the disk held where the frame was not written
 			d := base.killed()
-			delete(d.live, segment.MarkName) // as after a power cut: the mark is older than the frame
+			ageMark(d)
 			f := d.live[name]
 			if rest == 0 && onlyZeros(f.cache[cut:to]) {
 				continue // the frame is whole: what is cut is its padding
@@ -99,7 +104,7 @@ func TestTornTailIsCutAtEveryByte(t *testing.T) {
 			for i := cut; i < to; i++ {
 				f.cache[i] = rest
 			}
-			if _, err := audit.VerifyFiles(d.killed()); err != nil {
+			if _, err := verifyMem(d.killed()); err != nil {
 				t.Fatalf("cut at %d: verifying: %v", cut-from, err)
 			}
 			if err := reopens(d); err != nil {
@@ -108,11 +113,17 @@ func TestTornTailIsCutAtEveryByte(t *testing.T) {
 			if got := ends(t, f); len(got) != len(at) || got[len(got)-2] != from {
 				t.Fatalf("cut at %d: frames end at %v, want the torn one replaced", cut-from, got)
 			}
-			if rep, err := audit.VerifyFiles(d); err != nil || rep.TornBytes != 0 {
+			if rep, err := verifyMem(d); err != nil || rep.TornBytes != 0 {
 				t.Fatalf("cut at %d: %+v, %v", cut-from, rep, err)
 			}
 		}
 	}
+}
+
+// ageMark makes the mark what it may be after a power cut: older than the frames.
+func ageMark(d *memFiles) {
+	m := d.live[segment.MarkName]
+	m.cache = slices.Clone(m.disk)
 }
 
 func onlyZeros(b []byte) bool { return strings.Trim(string(b), "\x00") == "" }
@@ -126,7 +137,7 @@ func TestFramesMissingBelowTheMarkAreRefused(t *testing.T) {
 	if err := reopens(d); !errors.Is(err, audit.ErrCorrupt) {
 		t.Fatalf("got %v, want ErrCorrupt", err)
 	}
-	if _, err := audit.VerifyFiles(d); !errors.Is(err, audit.ErrCorrupt) {
+	if _, err := verifyMem(d); !errors.Is(err, audit.ErrCorrupt) {
 		t.Fatalf("verifying: got %v, want ErrCorrupt", err)
 	}
 }
@@ -144,7 +155,7 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 		for pos := range size {
 			d := base.killed()
 			d.live[name].cache[pos] ^= 0x20
-			if _, err := audit.VerifyFiles(d); !errors.Is(err, audit.ErrCorrupt) {
+			if _, err := verifyMem(d); !errors.Is(err, audit.ErrCorrupt) {
 				t.Fatalf("%s, byte %d: verifying: got %v, want ErrCorrupt", name, pos, err)
 			}
 			if i == 2 && !errors.Is(reopens(d), audit.ErrCorrupt) {
@@ -156,9 +167,9 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 
 func TestBadFrameBeforeGoodOnesIsCorruption(t *testing.T) {
 	d := smallLog(t)
-	delete(d.live, segment.MarkName)
+	ageMark(d)
 	f := d.live[segmentsOf(d)[2]]
-	f.cache[ends(t, f)[0]+60] ^= 1
+	f.cache[segment.HeaderSize+60] ^= 1
 
 	err := reopens(d)
 	if !errors.Is(err, audit.ErrCorrupt) || !strings.Contains(err.Error(), "a good one follows") {
@@ -190,7 +201,7 @@ func TestMissingAndSwappedSegmentsAreFound(t *testing.T) {
 	} {
 		d := smallLog(t)
 		damage(d)
-		if _, err := audit.VerifyFiles(d); !errors.Is(err, audit.ErrCorrupt) {
+		if _, err := verifyMem(d); !errors.Is(err, audit.ErrCorrupt) {
 			t.Errorf("%s: verifying: got %v, want ErrCorrupt", what, err)
 		}
 		if err := reopens(d); !errors.Is(err, audit.ErrCorrupt) {
@@ -206,14 +217,14 @@ func TestRewrittenEntryBreaksTheChain(t *testing.T) {
 	h, _ := segment.ParseHeader(f.cache)
 	w := segment.NewWindow(f, int64(len(f.cache)))
 
-	fr, err := segment.ReadFrame(w, h.Marker, segment.HeaderSize)
+	fr, err := segment.ReadFrame(w, &h, segment.HeaderSize)
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	edited, _ := segment.AppendFrame(nil, h.Marker, h.Chain(), fr.Flags, fr.Payload[:len(fr.Payload)-1], []byte{fr.Payload[len(fr.Payload)-1] ^ 1})
+	edited, _ := segment.AppendFrame(nil, &h, forger(&h), h.Chain(), fr.Flags, fr.Payload[:len(fr.Payload)-1], []byte{fr.Payload[len(fr.Payload)-1] ^ 1})
 	copy(f.cache[segment.HeaderSize:], edited)
-	if _, err := audit.VerifyFiles(d); !errors.Is(err, audit.ErrCorrupt) {
+	if _, err := verifyMem(d); !errors.Is(err, audit.ErrCorrupt) {
 		t.Fatalf("got %v, want ErrCorrupt", err)
 	}
 }

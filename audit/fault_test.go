@@ -87,7 +87,7 @@ func (h *history) kept(d *memFiles) error {
 		return fmt.Errorf("closing: %w", err)
 	}
 
-	_, err = audit.VerifyFiles(d)
+	_, err = verifyMem(d)
 	return err
 }
 

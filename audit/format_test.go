@@ -2,6 +2,8 @@ package audit_test
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -55,7 +57,7 @@ func (r *readByPage) check(ok bool, format string, args ...any) {
 
 // segment reads one file and returns where its frames end.
 func (r *readByPage) segment(number int, b []byte) int {
-	r.check(string(b[:8]) == "GLAUDIT1", "segment %d has no magic", number)
+	r.check(string(b[:8]) == "GLAUDIT2", "segment %d has no magic", number)
 	r.check(binary.LittleEndian.Uint32(b[8:]) == uint32(number), "segment %d has another number", number)
 	r.check(binary.LittleEndian.Uint32(b[252:]) == crc32.Checksum(b[:252], castagnoli), "header of segment %d: CRC", number)
 	r.check(bytes.Equal(b[32:64], r.chain[:]), "segment %d does not go on with the chain", number)
@@ -65,21 +67,22 @@ func (r *readByPage) segment(number int, b []byte) int {
 	r.strings = nil
 
 	at := 256
-	for at+52 <= len(b) && bytes.Equal(b[at:at+8], marker) {
+	for at+68 <= len(b) && bytes.Equal(b[at:at+8], marker) {
 		n := int(binary.LittleEndian.Uint32(b[at+8:]))
-		end := (at + 52 + n + 7) &^ 7
-		sum := crc32.Update(crc32.Checksum(b[at+8:at+48], castagnoli), castagnoli, b[at+52:end])
-		r.check(binary.LittleEndian.Uint32(b[at+48:]) == sum, "frame at %d: CRC", at)
+		end := (at + 68 + n + 7) &^ 7
+		sum := crc32.Update(crc32.Checksum(b[at+8:at+64], castagnoli), castagnoli, b[at+68:end])
+		r.check(binary.LittleEndian.Uint32(b[at+64:]) == sum, "frame at %d: CRC", at)
 
 		h := sha256.New()
 		h.Write(r.chain[:])
 		h.Write(b[at+8 : at+16])
-		h.Write(b[at+52 : end])
+		h.Write(b[at+68 : end])
 		r.check(bytes.Equal(h.Sum(nil), b[at+16:at+48]), "frame at %d: chain", at)
 		copy(r.chain[:], b[at+16:])
+		r.check(bytes.Equal(r.tag(r.chain[:]), b[at+48:at+64]), "frame at %d: tag", at)
 
 		sealed := binary.LittleEndian.Uint32(b[at+12:]) == 1
-		r.payload(b[at+52:at+52+n], sealed)
+		r.payload(b[at+68:at+68+n], sealed)
 		if sealed {
 			footer := b[end : end+24]
 			r.check(string(footer[:8]) == "GLSEALED" && binary.LittleEndian.Uint64(footer[8:]) == uint64(at), "footer")
@@ -91,6 +94,15 @@ func (r *readByPage) segment(number int, b []byte) int {
 	}
 
 	return at
+}
+
+// tag is that of a message under the audit key.
+func (r *readByPage) tag(message []byte) []byte {
+	key, err := hkdf.Key(sha256.New, testKey[:], nil, "guardlock audit chain v2", 32)
+	r.check(err == nil, "%v", err)
+	h := hmac.New(sha256.New, key)
+	h.Write(message)
+	return h.Sum(nil)[:16]
 }
 
 // bytesOf reads the words of the page.
@@ -378,10 +390,18 @@ func TestLogIsReadByItsSpecificationAlone(t *testing.T) {
 // mark reads the mark of a log that was closed.
 func (r *readByPage) mark(dir string, segments, end int) {
 	b, err := os.ReadFile(filepath.Join(dir, "committed"))
-	r.check(err == nil && len(b) == 68 && string(b[:8]) == "GLMARK01", "mark: %v", err)
+	r.check(err == nil && len(b) == 512+84, "mark: %d bytes, %v", len(b), err)
+	first := b[:84]
+	if second := b[512:]; binary.LittleEndian.Uint64(second[24:]) > binary.LittleEndian.Uint64(first[24:]) {
+		first = second
+	}
+
+	b = first
+	r.check(string(b[:8]) == "GLMARK02", "mark: magic")
 	r.check(binary.LittleEndian.Uint64(b[8:]) == uint64(segments) && binary.LittleEndian.Uint64(b[16:]) == uint64(end), "mark: place")
 	r.check(binary.LittleEndian.Uint64(b[24:]) == r.seq && bytes.Equal(b[32:64], r.chain[:]), "mark: chain")
-	r.check(binary.LittleEndian.Uint32(b[64:]) == crc32.Checksum(b[:64], castagnoli), "mark: CRC")
+	r.check(bytes.Equal(r.tag(b[:64]), b[64:80]), "mark: tag")
+	r.check(binary.LittleEndian.Uint32(b[80:]) == crc32.Checksum(b[:80], castagnoli), "mark: CRC")
 }
 
 func (r *readByPage) compare(dir string) {

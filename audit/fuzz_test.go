@@ -188,7 +188,7 @@ func payloads(f *testing.F) (out [][]byte) {
 		h, _ := segment.ParseHeader(raw)
 		w := segment.NewWindow(bytes.NewReader(raw), int64(len(raw)))
 		for off := int64(segment.HeaderSize); ; {
-			fr, err := segment.ReadFrame(w, h.Marker, off)
+			fr, err := segment.ReadFrame(w, &h, off)
 			if err != nil {
 				break
 			}

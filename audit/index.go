@@ -57,7 +57,7 @@ func (x *index) grow(w *segment.Window) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for {
-		f, err := segment.ReadFrame(w, x.hdr.Marker, x.end)
+		f, err := segment.ReadFrame(w, &x.hdr, x.end)
 		if errors.Is(err, segment.ErrNoFrame) {
 			return nil
 		}
@@ -77,7 +77,7 @@ func (x *index) grow(w *segment.Window) error {
 func (x *index) sealedAt(w *segment.Window, at int64) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	f, err := segment.ReadFrame(w, x.hdr.Marker, at)
+	f, err := segment.ReadFrame(w, &x.hdr, at)
 	return err == nil && f.Sealed() && at == x.end
 }
 

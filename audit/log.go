@@ -181,7 +181,10 @@ func (l *Log) Unplaced() []BatchRef {
 // Matches reports whether the content of a batch is what the entry's MAC was
 // made of; see EvidenceContent.
 func (l *Log) Matches(r BatchRef, content []byte) bool {
-	return checkMAC(l.opt.Key, r.mac, content)
+	if checkMAC(l.opt.Key, r.mac, content) {
+		return true
+	}
+	return l.opt.PreviousKey != nil && checkMAC(*l.opt.PreviousKey, r.mac, content)
 }
 
 // ID names the decision on one record: index is its place in its batch, or -1
@@ -321,17 +324,19 @@ func (l *Log) fail(ch *chunk, cause error) error {
 // ErrUnavailable.
 var errClosed = fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
 
-func openEntry(o Options, e segment.Epoch, cut int64) ControlEntry {
+// openEntry says who continues the log, and what was found or taken on trust.
+func (r *replay) openEntry() ControlEntry {
 	c := ControlEntry{
 		Kind:    KindOpen,
-		Subject: o.Node,
+		Subject: r.opt.Node,
 		Outcome: "opened",
-		Time:    o.Now(),
-		Opening: Opening{Epoch: e, KeyID: keyID(o.Key)},
+		Time:    r.opt.Now(),
+		Opening: Opening{Epoch: r.epoch, KeyID: r.key.ID},
+		Steps:   r.adopted,
 	}
 
-	if cut > 0 {
-		c.Steps = append(c.Steps, Step{Name: "torn_tail", Verdict: "cut", Detail: fmt.Sprintf("%d bytes", cut)})
+	if r.torn > 0 {
+		c.Steps = append(c.Steps, Step{Name: "torn_tail", Verdict: "cut", Detail: fmt.Sprintf("%d bytes", r.torn)})
 	}
 	return c
 }

@@ -130,7 +130,7 @@ func TestDecisionIsFoundByCoordinateAcrossReopen(t *testing.T) {
 	check(query.New(r))
 	mustClose(t, l)
 	check(query.New(r))
-	l = mustOpen(t, dir, audit.Options{})
+	l = mustOpen(t, dir, audit.Options{Node: "gw-1"})
 	check(query.New(l.Reader()))
 
 	if u := l.Unplaced(); len(u) != 0 {

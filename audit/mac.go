@@ -3,11 +3,13 @@ package audit
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -53,6 +55,15 @@ func deriveKey(key [32]byte, label string, context []byte) []byte {
 func keyID(key [32]byte) (id [8]byte) {
 	copy(id[:], deriveKey(key, "guardlock audit key id", nil))
 	return id
+}
+
+// chainKey is the key of the tags that frames, marks and anchors have.
+func chainKey(key [32]byte) (*segment.Key, error) {
+	secret, err := hkdf.Key(sha256.New, key[:], nil, "guardlock audit chain v2", sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("deriving the chain's key: %w", err)
+	}
+	return segment.NewKey(keyID(key), secret), nil
 }
 
 // next makes a batch's MAC under a fresh nonce.

@@ -147,7 +147,7 @@ func (r *Reader) load(number uint32, last bool) (*Indexed, error) {
 	if s.hdr, err = segment.ReadHeader(w, number); err != nil || last {
 		return s, err
 	}
-	if s.Seal, _, err = sealOf(w, &s.hdr); err != nil {
+	if s.Seal, _, err = sealOf(w, &s.hdr, nil); err != nil {
 		return nil, err
 	}
 
@@ -197,7 +197,7 @@ func (r *Reader) growLast(s *Indexed, m *segment.Mark) error {
 	}
 
 	if m == nil && fresh { // no answer rather than one from half a segment
-		at, found, err := w.AnyFrame(s.hdr.Marker, s.Idx.end)
+		at, found, err := w.AnyFrame(&s.hdr, s.Idx.end)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -51,7 +52,11 @@ func OpenFiles(d segment.Files, o Options) (*Log, error) {
 }
 
 func openLocked(d segment.Files, o Options, lock io.Closer) (*Log, error) {
-	r := &replay{files: d, opt: o}
+	r, err := newReplay(d, o)
+	if err != nil {
+		return nil, err
+	}
+
 	c, err := r.run()
 	if err != nil {
 		return nil, errors.Join(err, segment.CloseIf(r.file))
@@ -63,7 +68,7 @@ func openLocked(d segment.Files, o Options, lock io.Closer) (*Log, error) {
 	}
 
 	go l.run(c)
-	t, err := l.addControl(openEntry(o, r.epoch, r.torn))
+	t, err := l.addControl(r.openEntry())
 	if err == nil {
 		err = t.Wait(context.Background()) // no MAC is made before its epoch is on disk
 	}
@@ -104,7 +109,7 @@ func newLog(r *replay, c *segment.Committer, lock io.Closer) (*Log, error) {
 		NextSeq: r.state.seq,
 		Chain:   c.Chain,
 	}
-	if err := c.Publish(&m); err != nil {
+	if err := c.Establish(&m); err != nil {
 		return nil, err
 	}
 
@@ -118,9 +123,37 @@ type replay struct {
 	files segment.Files
 	opt   Options
 	epoch segment.Epoch // the new one
+	key   *segment.Key
+	keys  segment.Keys // key, and that of a log which goes on under it
 	state *state
 	torn  int64        // bytes cut
 	file  segment.File // last segment
+
+	adopted []Step // what was taken on the operator's word
+}
+
+func newReplay(d segment.Files, o Options) (*replay, error) {
+	key, err := chainKey(o.Key)
+	if err != nil {
+		return nil, err
+	}
+
+	r := &replay{
+		files: d,
+		opt:   o,
+		key:   key,
+		keys:  segment.Keys{key},
+	}
+
+	if o.PreviousKey != nil {
+		previous, err := chainKey(*o.PreviousKey)
+		if err != nil {
+			return nil, err
+		}
+		r.keys = append(r.keys, previous)
+	}
+
+	return r, nil
 }
 
 func (r *replay) run() (*segment.Committer, error) {
@@ -144,11 +177,21 @@ func (r *replay) run() (*segment.Committer, error) {
 		return nil, fmt.Errorf("%w: segment %d is missing: the committed mark names it", ErrCorrupt, m.Segment)
 	}
 
-	c := &segment.Committer{Files: r.files, Limit: r.opt.SegmentBytes, NoSync: r.opt.InsecureNoSync}
+	c := &segment.Committer{
+		Files:   r.files,
+		Limit:   r.opt.SegmentBytes,
+		NoSync:  r.opt.InsecureNoSync,
+		NextKey: r.key,
+	}
+
 	if len(all) == 0 {
 		err = r.fresh(c)
 	} else {
-		err = r.existing(c, all, m, marked)
+		var mark *segment.Mark
+		if marked {
+			mark = &m
+		}
+		err = r.existing(c, all, mark)
 	}
 
 	if err != nil {
@@ -192,12 +235,11 @@ func (r *replay) fresh(c *segment.Committer) error {
 // stamp sets what the headers of segments made from now on say of this Open.
 func (r *replay) stamp(c *segment.Committer) {
 	c.Header.Epoch = r.epoch
-	c.Header.KeyID = keyID(r.opt.Key)
 	c.Header.Node = r.opt.Node
 	c.Header.Created = r.opt.Now().UnixMicro()
 }
 
-func (r *replay) existing(c *segment.Committer, all []uint32, m segment.Mark, marked bool) error {
+func (r *replay) existing(c *segment.Committer, all []uint32, m *segment.Mark) error {
 	prev, err := r.sealedSegments(all[:len(all)-1])
 	if err != nil {
 		return err
@@ -220,20 +262,82 @@ func (r *replay) existing(c *segment.Committer, all []uint32, m segment.Mark, ma
 	if err := prev.Follows(&k.Header); err != nil {
 		return err
 	}
-	if marked && m.Segment == number {
-		k.Mark = &m
+
+	ours, err := r.recognise(k)
+	if err != nil {
+		return err
 	}
+
+	if m != nil && m.Segment == number {
+		if err := k.Expect(m); err != nil {
+			return err
+		}
+	}
+
 	if err := r.walkLast(k); err != nil {
+		return err
+	}
+	if err := r.checkMark(k, m, &prev); err != nil {
 		return err
 	}
 
 	c.Header = k.Header
+	c.Key = k.Key
 	c.File = r.file
 	c.Off = k.Off
 	c.Filled = k.Off
 	c.Chain = k.Chain
 
-	return r.repair(c, k)
+	if err := r.repair(c, k); err != nil || ours || k.Sealed {
+		return err
+	}
+	return r.next(c)
+}
+
+// recognise finds the key of the last segment, and reports whether this gateway
+// goes on in it. A log of another gateway, or under a key that is not known, is
+// not continued without a word.
+func (r *replay) recognise(k *segment.Walk) (ours bool, err error) {
+	h := &k.Header
+	if k.Key = r.keys.Find(h.KeyID); k.Key == nil {
+		return false, fmt.Errorf("%w: it is under the audit key %x, and this gateway has the key %x", ErrForeign, h.KeyID, r.key.ID)
+	}
+	if h.Node != r.opt.Node && h.Node != r.opt.Adopt {
+		return false, fmt.Errorf("%w: it is the log of gateway %q, and this one is %q", ErrForeign, h.Node, r.opt.Node)
+	}
+
+	if h.Node != r.opt.Node {
+		r.adopt("gateway", h.Node)
+	}
+	if k.Key != r.key {
+		r.adopt("audit_key", hex.EncodeToString(h.KeyID[:]))
+	}
+
+	return h.Version == segment.Current && h.Node == r.opt.Node && k.Key == r.key, nil
+}
+
+func (r *replay) adopt(name, before string) {
+	r.adopted = append(r.adopted, Step{Name: name, Verdict: "changed", Detail: "before: " + before})
+}
+
+// checkMark demands the mark that a log cannot be without, or the operator's word
+// that it is to be continued all the same.
+func (r *replay) checkMark(k *segment.Walk, m *segment.Mark, before *segment.Link) error {
+	err := k.HasMark(m, before)
+	if errors.Is(err, ErrNoMark) && r.opt.Adopt == r.opt.Node && r.opt.Node != "" {
+		r.adopted = append(r.adopted, Step{Name: "committed_mark", Verdict: "missing", Detail: fmt.Sprintf("continued at entry %d", r.state.seq)})
+		return nil
+	}
+	return err
+}
+
+// next ends the last segment, and begins one of this gateway.
+func (r *replay) next(c *segment.Committer) error {
+	seal := r.state.sealPayload()
+	r.stamp(c)
+	r.state.beginSegment()
+	r.file = nil // the committer's
+	return c.Roll(seal, r.state.seq)
 }
 
 // sealedSegments checks the links of all segments but the last, and begins the
@@ -250,7 +354,14 @@ func (r *replay) sealedSegments(all []uint32) (segment.Link, error) {
 			return segment.Link{}, err
 		}
 
-		prev = segment.Link{Number: n, NextSeq: s.NextSeq, Chain: chain, LogID: h.LogID}
+		prev = segment.Link{
+			Version: h.Version,
+			Number:  n,
+			NextSeq: s.NextSeq,
+			Chain:   chain,
+			LogID:   h.LogID,
+		}
+
 		open = s.open
 	}
 
@@ -280,7 +391,7 @@ func (r *replay) sealed(n uint32) (*Summary, segment.Header, segment.Chain, erro
 		return nil, h, segment.Chain{}, err
 	}
 
-	s, chain, err := sealOf(w, &h)
+	s, chain, err := sealOf(w, &h, r.keys.Find(h.KeyID))
 	return s, h, chain, err
 }
 

@@ -16,7 +16,7 @@ func FuzzSegment(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d := newMemFiles()
 		d.live[names[0]] = &memFile{dir: d, cache: bytes.Clone(b), dirty: map[int]bool{}}
-		_, verifyErr := audit.VerifyFiles(d)
+		_, verifyErr := verifyMem(d)
 
 		l, err := audit.OpenFiles(d, audit.Options{Key: testKey, SegmentBytes: audit.MinSegmentBytes})
 		if err != nil {

@@ -101,7 +101,7 @@ func (sc *scanner) one(i int, seq uint64, fn func(*Item)) error {
 // numbers.
 func (sc *scanner) load(i int) (payload, error) {
 	at := sc.View.Frames[i]
-	f, err := segment.ReadFrame(sc.win, sc.idx.hdr.Marker, at.off)
+	f, err := segment.ReadFrame(sc.win, &sc.idx.hdr, at.off)
 	if err != nil {
 		return payload{}, segment.Corrupt(sc.idx.hdr.Number, at.off, "%w", err)
 	}

@@ -313,11 +313,15 @@ func (c *cursor) openAndLate(s *Summary) {
 	}
 }
 
-// sealOf reads a finished segment's seal without reading the segment.
-func sealOf(w *segment.Window, h *segment.Header) (*Summary, segment.Chain, error) {
+// sealOf reads a finished segment's seal without reading the segment. key is the
+// one that the header names, or nil.
+func sealOf(w *segment.Window, h *segment.Header, key *segment.Key) (*Summary, segment.Chain, error) {
 	f, err := segment.SealFrame(w, h)
 	if err != nil {
 		return nil, segment.Chain{}, err
+	}
+	if !f.Under(h, key) {
+		return nil, segment.Chain{}, segment.Corrupt(h.Number, f.Off, "seal was not written under the audit key")
 	}
 
 	s, err := parseSeal(f.Payload)

@@ -7,23 +7,37 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // SegmentReport is what VerifyChain found in one segment.
 type SegmentReport struct {
-	Number    uint32 `json:"number"`
-	FirstSeq  uint64 `json:"first_seq"`
-	NextSeq   uint64 `json:"next_seq"`
-	Frames    int    `json:"frames"`
-	Batches   uint64 `json:"batches"`
-	Decisions uint64 `json:"decisions"`
-	Sealed    bool   `json:"sealed"`
-	Node      string `json:"node"`
-	KeyID     string `json:"key_id"`
-	Chain     string `json:"chain"` // at its end
+	Number    uint32    `json:"number"`
+	Created   time.Time `json:"created"`
+	FirstSeq  uint64    `json:"first_seq"`
+	NextSeq   uint64    `json:"next_seq"`
+	Frames    int       `json:"frames"`
+	Batches   uint64    `json:"batches"`
+	Decisions uint64    `json:"decisions"`
+	Sealed    bool      `json:"sealed"`
+	Node      string    `json:"node"`
+	KeyID     string    `json:"key_id"`
+	Tags      Tags      `json:"tags"`
+	Chain     string    `json:"chain"` // at its end
 }
+
+// Tags says what is known of the tags of a segment's frames. Without them
+// anybody could have written the segment: its chain needs no key.
+type Tags string
+
+// What is known of tags.
+const (
+	TagsChecked   Tags = "checked"   // each was made under the audit key
+	TagsUnchecked Tags = "unchecked" // the segment's audit key was not given
+	TagsAbsent    Tags = "absent"    // the segment is from before there were tags
+)
 
 // Report is what VerifyChain found.
 type Report struct {
@@ -36,6 +50,7 @@ type Report struct {
 	Head      string          `json:"head"`       // SEQ:CHAIN, to be kept elsewhere
 	Unbound   int             `json:"unbound"`    // forwarded batches without an answer
 	TornBytes int64           `json:"torn_bytes"` // behind the last frame; the next Open cuts them
+	Proven    bool            `json:"proven"`     // whoever wrote the log had the audit key
 }
 
 // VerifyChain reads the whole log in dir and checks every checksum, chain
@@ -45,14 +60,27 @@ type Report struct {
 //
 // A directory without a segment is fs.ErrNotExist, and one without a whole mark
 // ErrNoMark: what was cut off at its end would not show.
-func VerifyChain(dir string) (Report, error) { return VerifyPast(dir, nil) }
+//
+// Without the audit key it cannot tell who wrote the log: Report.Proven is false
+// then. See VerifyWith.
+func VerifyChain(dir string) (Report, error) { return VerifyWith(dir, Known{}) }
 
-// VerifyPast is VerifyChain, and demands that the log goes through a head that
-// was kept elsewhere: what was written up to there was not rewritten since. nil
-// demands nothing.
-func VerifyPast(dir string, kept *Head) (Report, error) {
-	v := verifier{files: segment.Disk{Dir: dir}, kept: kept}
-	err := v.verify()
+// Known is what somebody who verifies a log knows from elsewhere.
+type Known struct {
+	// Head, if not nil, is one that was kept: the log must go through it, so that
+	// what was written up to there was not rewritten since.
+	Head *Head
+	// Keys are the audit keys that the log was written under. Frames whose tags
+	// were not made under them are ErrCorrupt.
+	Keys [][32]byte
+}
+
+// VerifyWith is VerifyChain by somebody who knows more than the log's bytes.
+func VerifyWith(dir string, known Known) (Report, error) {
+	v, err := newVerifier(segment.Disk{Dir: dir}, known)
+	if err == nil {
+		err = v.verify()
+	}
 	if err == nil {
 		err = v.complete()
 	}
@@ -63,8 +91,18 @@ func VerifyPast(dir string, kept *Head) (Report, error) {
 	return v.report, err
 }
 
-// ErrNoMark means that the committed mark is missing or torn.
-var ErrNoMark = errors.New("the committed mark is missing or torn, so that entries cut off at the end would not show")
+func newVerifier(d segment.Files, known Known) (*verifier, error) {
+	v := &verifier{files: d, kept: known.Head}
+	for _, key := range known.Keys {
+		k, err := chainKey(key)
+		if err != nil {
+			return v, err
+		}
+		v.keys = append(v.keys, k)
+	}
+
+	return v, nil
+}
 
 // Head is a place in the log that can be kept elsewhere: the sequence number of
 // the next entry, and the chain value up to there.
@@ -102,10 +140,12 @@ func (v *verifier) complete() error {
 	return nil
 }
 
-// VerifyFiles is VerifyChain on any files, and takes what is there.
-func VerifyFiles(d segment.Files) (Report, error) {
-	v := verifier{files: d}
-	err := v.verify()
+// VerifyFiles is VerifyWith on any files, and takes what is there.
+func VerifyFiles(d segment.Files, known Known) (Report, error) {
+	v, err := newVerifier(d, known)
+	if err == nil {
+		err = v.verify()
+	}
 	return v.report, err
 }
 
@@ -134,7 +174,9 @@ type verifier struct {
 	mark   *segment.Mark // nil if there is none
 	live   bool          // a gateway writes: the mark is the end
 	kept   *Head         // nil: nothing was kept elsewhere
-	passed bool          // the log goes through what was kept
+	keys   segment.Keys
+	tagged bool // there was a tag, and it was made under a key of keys
+	passed bool // the log goes through what was kept
 	state  *state
 	report Report
 }
@@ -168,6 +210,8 @@ func (v *verifier) run() error {
 		}
 	}
 
+	v.report.Proven = v.proven()
+
 	v.report.Chain = hex.EncodeToString(prev.Chain[:])
 	v.report.NextSeq = v.state.seq
 	v.report.Head = Head{v.state.seq, prev.Chain}.String()
@@ -200,8 +244,9 @@ func (v *verifier) segment(n uint32, prev segment.Link, last bool) (segment.Link
 	}
 
 	v.state.beginSegment()
-	if v.mark != nil && v.mark.Segment == n {
-		k.Mark = v.mark
+	k.Key = v.keys.Find(k.Header.KeyID)
+	if err := k.Expect(v.mark); err != nil {
+		return segment.Link{}, err
 	}
 	if err := k.Run(v.apply); err != nil {
 		return segment.Link{}, err
@@ -209,14 +254,13 @@ func (v *verifier) segment(n uint32, prev segment.Link, last bool) (segment.Link
 	if err := v.end(k, last); err != nil {
 		return segment.Link{}, err
 	}
+	if err := k.HasMark(v.mark, &prev); last && err != nil && !errors.Is(err, ErrNoMark) {
+		return segment.Link{}, err // that there is none is said of the whole log: see complete
+	}
 
+	v.tagged = v.tagged || k.Tagged()
 	v.add(k)
-	return segment.Link{
-		Number:  n,
-		NextSeq: v.state.seq,
-		Chain:   k.Chain,
-		LogID:   k.Header.LogID,
-	}, nil
+	return k.Link(v.state.seq), nil
 }
 
 func (v *verifier) end(k *segment.Walk, last bool) error {
@@ -244,6 +288,7 @@ func (v *verifier) add(k *segment.Walk) {
 	s := v.state.sum
 	v.report.Segments = append(v.report.Segments, SegmentReport{
 		Number:    k.Header.Number,
+		Created:   time.UnixMicro(k.Header.Created).UTC(),
 		FirstSeq:  k.Header.FirstSeq,
 		NextSeq:   s.NextSeq,
 		Frames:    k.Frames,
@@ -252,10 +297,33 @@ func (v *verifier) add(k *segment.Walk) {
 		Sealed:    k.Sealed,
 		Node:      k.Header.Node,
 		KeyID:     hex.EncodeToString(k.Header.KeyID[:]),
+		Tags:      tagsOf(k),
 		Chain:     hex.EncodeToString(k.Chain[:]),
 	})
 
 	v.report.Frames += k.Frames
 	v.report.Batches += s.batches
 	v.report.Decisions += s.decisions
+}
+
+func tagsOf(k *segment.Walk) Tags {
+	switch {
+	case k.Header.Version == segment.Untagged:
+		return TagsAbsent
+	case k.Key == nil:
+		return TagsUnchecked
+	}
+	return TagsChecked
+}
+
+// proven reports whether the tags were checked in all segments that have any.
+// Segments without them come first: the tags behind them cover the chain value
+// that they end with, so that they are what they were then.
+func (v *verifier) proven() bool {
+	for _, s := range v.report.Segments {
+		if s.Tags == TagsUnchecked {
+			return false
+		}
+	}
+	return v.tagged
 }

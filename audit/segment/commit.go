@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 )
 
 // fillStep is how much of a segment is filled with zeros at a time. A frame
@@ -20,16 +19,25 @@ type Committer struct {
 	Limit  int64
 	NoSync bool
 
-	Header Header
-	File   File
-	Off    int64 // where the next frame goes
-	Filled int64 // zeros or frames up to here
-	Chain  Chain
-	buf    []byte
-
-	Mark    File
-	markBuf [markSize]byte
+	Header  Header
+	Key     *Key // of the segment that is written; Header may name NextKey already
+	NextKey *Key // of segments that are begun from now on
+	File    File
+	Off     int64 // where the next frame goes
+	Filled  int64 // zeros or frames up to here
+	Chain   Chain
+	buf     []byte
 	zeros   []byte
+
+	Mark File
+	markPlace
+}
+
+// markPlace is what the committer wrote into the mark last, and where.
+type markPlace struct {
+	markAt   int64
+	markBuf  [markSize]byte
+	markRead [markSize]byte
 }
 
 // Commit is what one frame is made of.
@@ -45,13 +53,13 @@ type Commit struct {
 // ticket has resolved. Between append and mark it is kept.
 func (c *Committer) Commit(in *Commit) (Mark, error) {
 	if in.Seal != nil {
-		if err := c.roll(in.Seal, in.FirstSeq); err != nil {
+		if err := c.Roll(in.Seal, in.FirstSeq); err != nil {
 			return Mark{}, err
 		}
 	}
 
 	var chain Chain
-	c.buf, chain = AppendFrame(c.buf[:0], c.Header.Marker, c.Chain, 0, in.Payload[:]...)
+	c.buf, chain = AppendFrame(c.buf[:0], &c.Header, c.Key, c.Chain, 0, in.Payload[:]...)
 	if err := c.put(); err != nil {
 		return Mark{}, err
 	}
@@ -116,31 +124,28 @@ func (c *Committer) Flush(f File) error {
 	return f.Datasync()
 }
 
-func (c *Committer) Publish(m *Mark) error {
-	m.encode(&c.markBuf)
-	if _, err := c.Mark.WriteAt(c.markBuf[:], 0); err != nil {
-		return fmt.Errorf("writing committed mark: %w", err)
-	}
-	return nil
-}
-
-// roll seals the segment and begins the next. Crash points: with half a seal,
+// Roll seals the segment and begins the next. Crash points: with half a seal,
 // replay cuts it and goes on in the old segment; with the seal but no new
 // segment, replay makes one; a file under its final name always has its header.
-func (c *Committer) roll(seal []byte, firstSeq uint64) error {
+func (c *Committer) Roll(seal []byte, firstSeq uint64) error {
 	if err := c.sealSegment(seal); err != nil {
 		return fmt.Errorf("sealing segment %d: %w", c.Header.Number, err)
 	}
-	if err := c.File.Close(); err != nil {
-		return fmt.Errorf("closing segment %d: %w", c.Header.Number, err)
+
+	sealed := c.File
+	number := c.Header.Number
+	err := c.Begin(firstSeq)
+
+	if closeErr := sealed.Close(); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("closing segment %d: %w", number, closeErr))
 	}
-	return c.Begin(firstSeq)
+	return err
 }
 
 func (c *Committer) sealSegment(seal []byte) error {
 	sealAt := c.Off
 	var chain Chain
-	c.buf, chain = AppendFrame(c.buf[:0], c.Header.Marker, c.Chain, flagSeal, seal)
+	c.buf, chain = AppendFrame(c.buf[:0], &c.Header, c.Key, c.Chain, flagSeal, seal)
 	c.buf = AppendFooter(c.buf, sealAt)
 
 	if err := c.put(); err != nil {
@@ -163,6 +168,9 @@ func (c *Committer) Trim() error {
 
 // Begin makes the segment after hdr.number.
 func (c *Committer) Begin(firstSeq uint64) error {
+	c.Key = c.NextKey
+	c.Header.Version = Current
+	c.Header.KeyID = c.Key.ID
 	c.Header.Number++
 	c.Header.FirstSeq = firstSeq
 	c.Header.prev = c.Chain
@@ -209,15 +217,6 @@ func (c *Committer) prepare(f File) error {
 	}
 
 	return c.Files.SyncDir()
-}
-
-// OpenMark opens the mark file, making it if need be.
-func OpenMark(d Files) (File, error) {
-	f, err := d.Open(MarkName, true)
-	if errors.Is(err, fs.ErrNotExist) {
-		return d.Create(MarkName)
-	}
-	return f, err
 }
 
 func (c *Committer) Close() error {

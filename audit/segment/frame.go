@@ -11,7 +11,7 @@ import (
 
 // Segment header, little endian, headerSize bytes:
 //
-//	  0  magic "GLAUDIT1"
+//	  0  magic "GLAUDIT2"; "GLAUDIT1" in segments from before frames had tags
 //	  8  u32 segment number, from 1
 //	 12  u32 reserved, 0
 //	 16  [8] frame marker, random
@@ -31,18 +31,21 @@ import (
 //	 0  [8] marker of the segment
 //	 8  u32 length of payload, at least 1
 //	12  u32 flags: 1 = seal
-//	16  [32] chain value: SHA-256(chain before ‖ bytes 8-15 ‖ bytes from 52)
-//	48  u32 CRC32C of bytes 8-47 and of those from 52
-//	52  payload, then zeros to a multiple of 8
+//	16  [32] chain value: SHA-256(chain before ‖ bytes 8-15 ‖ bytes from 68)
+//	48  [16] tag of the chain value, under the key that the header names
+//	64  u32 CRC32C of bytes 8-63 and of those from 68
+//	68  payload, then zeros to a multiple of 8
+//
+// In a segment of version 1 there is no tag: what follows it lies 16 bytes
+// earlier.
 //
 // A sealed segment ends with a footer of footerSize bytes behind its seal:
 // magic "GLSEALED", u64 position of the seal frame, u32 CRC32C of both, u32 0.
 const (
-	headerMagic     = "GLAUDIT1"
 	footerMagic     = "GLSEALED"
 	HeaderSize      = 256
 	FooterSize      = 24
-	frameOverhead   = 52
+	chainEnd        = 48 // in a frame
 	maxFramePayload = 1 << 30
 	flagSeal        = 1
 )
@@ -54,8 +57,31 @@ type (
 	Epoch [16]byte
 )
 
+// Version is that of a segment's bytes.
+type Version uint8
+
+// The versions. Only the current one is begun; the older is read, and ended.
+const (
+	Untagged Version = 1
+	Current  Version = 2
+)
+
+// The magics are those of headers, by version.
+var magics = map[Version]string{Untagged: "GLAUDIT1", Current: "GLAUDIT2"} // read-only
+
+// overhead is the bytes of a frame before its payload.
+func (v Version) overhead() int {
+	if v == Untagged {
+		return chainEnd + 4
+	}
+	return chainEnd + len(Tag{}) + 4
+}
+
+func (v Version) frameSize(payload int) int64 { return align8(int64(v.overhead() + payload)) }
+
 // Header is what a segment begins with.
 type Header struct {
+	Version  Version
 	Number   uint32
 	Marker   [8]byte
 	FirstSeq uint64
@@ -69,7 +95,7 @@ type Header struct {
 
 func (h *Header) encode() []byte {
 	b := make([]byte, HeaderSize)
-	copy(b, headerMagic)
+	copy(b, magics[h.Version])
 	binary.LittleEndian.PutUint32(b[8:], h.Number)
 	copy(b[16:], h.Marker[:])
 	binary.LittleEndian.PutUint64(b[24:], h.FirstSeq)
@@ -88,7 +114,17 @@ func (h *Header) encode() []byte {
 // ParseHeader reads a header in its one form; an error says what is wrong.
 func ParseHeader(b []byte) (Header, error) {
 	var h Header
-	if len(b) < HeaderSize || string(b[:8]) != headerMagic {
+	if len(b) < HeaderSize {
+		return h, errors.New("not an audit segment of a known version")
+	}
+
+	for v, magic := range magics {
+		if string(b[:8]) == magic {
+			h.Version = v
+		}
+	}
+
+	if h.Version == 0 {
 		return h, errors.New("not an audit segment of a known version")
 	}
 	if crc32.Checksum(b[:252], castagnoli) != binary.LittleEndian.Uint32(b[252:]) {
@@ -136,45 +172,53 @@ func ParseSegmentName(name string) (uint32, bool) {
 
 func align8(n int64) int64 { return (n + 7) &^ 7 }
 
-// FrameSize is the bytes that a frame takes in its segment.
-func FrameSize(payload int) int64 { return align8(int64(frameOverhead + payload)) }
+// FrameSize is the bytes that a frame takes in a segment of the current version.
+func FrameSize(payload int) int64 { return Current.frameSize(payload) }
 
-// AppendFrame appends the frame whose payload is the concatenation of parts.
-func AppendFrame(dst []byte, marker [8]byte, prev Chain, flags uint32, parts ...[]byte) ([]byte, Chain) {
+// AppendFrame appends the frame of h's segment whose payload is the
+// concatenation of parts. key is the one that h names; a segment without tags
+// needs none.
+func AppendFrame(dst []byte, h *Header, key *Key, prev Chain, flags uint32, parts ...[]byte) ([]byte, Chain) {
 	start := len(dst)
-	dst = append(dst, make([]byte, frameOverhead)...)
+	head := h.Version.overhead()
+	dst = append(dst, make([]byte, head)...)
 	for _, p := range parts {
 		dst = append(dst, p...)
 	}
 
-	payload := len(dst) - start - frameOverhead
-	for len(dst)-start < int(FrameSize(payload)) {
+	payload := len(dst) - start - head
+	for len(dst)-start < int(h.Version.frameSize(payload)) {
 		dst = append(dst, 0)
 	}
 
 	f := dst[start:]
-	copy(f, marker[:])
+	copy(f, h.Marker[:])
 	binary.LittleEndian.PutUint32(f[8:], uint32(payload))
 	binary.LittleEndian.PutUint32(f[12:], flags)
-	chain := nextChain(prev, f)
+	chain := nextChain(prev, f, head)
 	copy(f[16:], chain[:])
-	binary.LittleEndian.PutUint32(f[48:], frameCRC(f))
 
+	if h.Version != Untagged {
+		tag := key.tag(f[16:chainEnd])
+		copy(f[chainEnd:], tag[:])
+	}
+
+	binary.LittleEndian.PutUint32(f[head-4:], frameCRC(f, head))
 	return dst, chain
 }
 
-// nextChain computes the chain value of frame f.
-func nextChain(prev Chain, f []byte) (c Chain) {
+// nextChain computes the chain value of frame f, whose payload begins at head.
+func nextChain(prev Chain, f []byte, head int) (c Chain) {
 	h := sha256.New()
 	h.Write(prev[:])
 	h.Write(f[8:16])
-	h.Write(f[frameOverhead:])
+	h.Write(f[head:])
 	h.Sum(c[:0])
 	return c
 }
 
-func frameCRC(f []byte) uint32 {
-	return crc32.Update(crc32.Checksum(f[8:48], castagnoli), castagnoli, f[frameOverhead:])
+func frameCRC(f []byte, head int) uint32 {
+	return crc32.Update(crc32.Checksum(f[8:head-4], castagnoli), castagnoli, f[head:])
 }
 
 // Frame is a view of one complete frame.
@@ -183,36 +227,46 @@ type Frame struct {
 	Raw     []byte
 	Flags   uint32
 	Chain   Chain
+	Tag     Tag // zeros in a segment without tags
 	Payload []byte
 }
 
-func (f *Frame) End() int64   { return f.Off + int64(len(f.Raw)) }
+func (f *Frame) End() int64 { return f.Off + int64(len(f.Raw)) }
+
+// Under reports whether the frame, of h's segment, has its tag under key. A
+// segment without tags has nothing to check, nor has who is without the key.
+func (f *Frame) Under(h *Header, key *Key) bool {
+	return key == nil || h.Version == Untagged || key.made(f.Tag, f.Chain[:])
+}
+
 func (f *Frame) Sealed() bool { return f.Flags&flagSeal != 0 }
 
 // ErrNoFrame means that the bytes at a position are not a complete frame.
 var ErrNoFrame = errors.New("no complete frame")
 
-// ReadFrame reads the frame at off. Its bytes are valid until the next call.
-func ReadFrame(w *Window, marker [8]byte, off int64) (Frame, error) {
-	head, err := w.at(off, frameOverhead)
+// ReadFrame reads the frame at off of h's segment. Its bytes are valid until the
+// next call.
+func ReadFrame(w *Window, h *Header, off int64) (Frame, error) {
+	start := h.Version.overhead()
+	head, err := w.at(off, start)
 	if err != nil {
 		return Frame{}, err
 	}
-	if len(head) < frameOverhead || !bytes.Equal(head[:8], marker[:]) {
+	if len(head) < start || !bytes.Equal(head[:8], h.Marker[:]) {
 		return Frame{}, ErrNoFrame
 	}
 
 	n := binary.LittleEndian.Uint32(head[8:])
-	if n == 0 || n > maxFramePayload || off+FrameSize(int(n)) > w.size {
+	if n == 0 || n > maxFramePayload || off+h.Version.frameSize(int(n)) > w.size {
 		return Frame{}, ErrNoFrame
 	}
 
-	size := int(FrameSize(int(n)))
+	size := int(h.Version.frameSize(int(n)))
 	raw, err := w.at(off, size)
 	if err != nil {
 		return Frame{}, err
 	}
-	if len(raw) < size || frameCRC(raw) != binary.LittleEndian.Uint32(raw[48:]) {
+	if len(raw) < size || frameCRC(raw, start) != binary.LittleEndian.Uint32(raw[start-4:]) {
 		return Frame{}, ErrNoFrame
 	}
 
@@ -220,10 +274,11 @@ func ReadFrame(w *Window, marker [8]byte, off int64) (Frame, error) {
 		Off:     off,
 		Raw:     raw,
 		Flags:   binary.LittleEndian.Uint32(raw[12:]),
-		Payload: raw[frameOverhead : frameOverhead+int(n)],
+		Payload: raw[start : start+int(n)],
 	}
 
-	copy(f.Chain[:], raw[16:48])
+	copy(f.Chain[:], raw[16:])
+	copy(f.Tag[:], raw[chainEnd:start-4])
 	return f, nil
 }
 

@@ -16,6 +16,10 @@ import "errors"
 var (
 	// ErrCorrupt means that the log's bytes are not what was committed.
 	ErrCorrupt = errors.New("decision log corrupt")
+	// ErrNoMark means that the committed mark is missing or torn.
+	ErrNoMark = errors.New("the committed mark is missing or torn, so that entries cut off at the end would not show")
+	// ErrTakenOver means that somebody else writes the log, or took its files away.
+	ErrTakenOver = errors.New("decision log was taken over")
 	// ErrLocked means that another gateway holds the directory.
 	ErrLocked = errors.New("directory of the decision log is in use by another gateway")
 )

@@ -16,7 +16,9 @@ type Walk struct {
 	Sealed bool
 	Frames int
 	Last   int64 // where the last complete frame begins; 0 if there is none
-	Mark   *Mark // not nil: lies in this segment, and a frame must end at it
+	Mark   *Mark // not nil: lies in this segment, and a frame is yet to end at it
+	marked bool  // there was a mark
+	Key    *Key  // that Header names; nil: tags are not checked
 }
 
 // Corrupt describes bytes that no crash can leave behind.
@@ -51,21 +53,80 @@ func NewWalk(w *Window, number uint32) (*Walk, error) {
 	return &Walk{Header: h, win: w, Off: HeaderSize, Chain: h.Chain()}, nil
 }
 
+// Expect makes the walk demand that a frame ends at the mark, if there is one and
+// it lies in its segment. A mark that could not have been made by the segment's
+// writer is ErrCorrupt.
+func (k *Walk) Expect(m *Mark) error {
+	if m == nil || m.Segment != k.Header.Number {
+		return nil
+	}
+	k.Mark = m
+	k.marked = true
+	switch {
+	case k.Header.Version == Untagged:
+		return nil
+	case m.Version == Untagged:
+		return Corrupt(k.Header.Number, 0, "%w", errOldMark)
+	case k.Key != nil && !m.Under(k.Key):
+		return Corrupt(k.Header.Number, 0, "the committed mark was not made under the audit key")
+	}
+
+	return nil
+}
+
+// Tagged reports whether a tag was checked of what was walked.
+func (k *Walk) Tagged() bool {
+	return k.Key != nil && k.Header.Version == Current && (k.Frames > 0 || k.marked)
+}
+
+// Link is what the segment that was walked hands to the next.
+func (k *Walk) Link(nextSeq uint64) Link {
+	return Link{
+		Version: k.Header.Version,
+		Number:  k.Header.Number,
+		NextSeq: nextSeq,
+		Chain:   k.Chain,
+		LogID:   k.Header.LogID,
+	}
+}
+
+var errOldMark = errors.New("the committed mark is of a version that the log's writer no longer made")
+
+// HasMark checks that a log which was walked to its end has the mark that it
+// cannot be without: an opening makes it durable before its first frame. before
+// is the link that the last segment follows.
+func (k *Walk) HasMark(m *Mark, before *Link) error {
+	marked := k.Header.Version == Current && (before.Version == Current || k.Frames > 0)
+	switch {
+	case !marked:
+		return nil
+	case m == nil:
+		return ErrNoMark
+	case m.Version == Untagged:
+		return Corrupt(k.Header.Number, 0, "%w", errOldMark)
+	}
+
+	return nil
+}
+
 // Run gives every frame to apply, whose error says what is wrong with it.
 func (k *Walk) Run(apply func(*Frame) error) error {
 	for !k.Sealed {
 		if k.Mark != nil && k.Mark.End == k.Off && k.Mark.Chain == k.Chain {
 			k.Mark = nil
 		}
-		f, err := ReadFrame(k.win, k.Header.Marker, k.Off)
+		f, err := ReadFrame(k.win, &k.Header, k.Off)
 		if errors.Is(err, ErrNoFrame) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("reading segment %d: %w", k.Header.Number, err)
 		}
-		if nextChain(k.Chain, f.Raw) != f.Chain {
+		if nextChain(k.Chain, f.Raw, k.Header.Version.overhead()) != f.Chain {
 			return Corrupt(k.Header.Number, k.Off, "chain is broken")
+		}
+		if !f.Under(&k.Header, k.Key) {
+			return Corrupt(k.Header.Number, k.Off, "frame was not written under the audit key")
 		}
 		if err := apply(&f); err != nil {
 			return Corrupt(k.Header.Number, k.Off, "%w", err)
@@ -94,7 +155,7 @@ func (k *Walk) Tail() (torn int64, err error) {
 		return 0, err
 	}
 
-	at, found, err := k.win.AnyFrame(k.Header.Marker, k.Off)
+	at, found, err := k.win.AnyFrame(&k.Header, k.Off)
 	if err != nil {
 		return 0, err
 	}
@@ -122,6 +183,7 @@ func (k *Walk) Footer() (bool, error) {
 
 // Link is what one segment hands to the next.
 type Link struct {
+	Version Version
 	Number  uint32
 	NextSeq uint64
 	Chain   Chain
@@ -137,6 +199,8 @@ func (l *Link) Follows(h *Header) error {
 		return Corrupt(h.Number, 24, "begins at sequence number %d, expected %d", h.FirstSeq, l.NextSeq)
 	case l.Number > 0 && h.LogID != l.LogID:
 		return Corrupt(h.Number, 64, "belongs to another log")
+	case h.Version < l.Version:
+		return Corrupt(h.Number, 0, "is of an older version than segment %d before it", l.Number)
 	}
 	return nil
 }
@@ -178,7 +242,7 @@ func SealFrame(w *Window, h *Header) (Frame, error) {
 		return Frame{}, Corrupt(h.Number, w.size-FooterSize, "not sealed, though a later segment exists")
 	}
 
-	f, err := ReadFrame(w, h.Marker, at)
+	f, err := ReadFrame(w, h, at)
 	if err != nil && !errors.Is(err, ErrNoFrame) {
 		return Frame{}, err
 	}

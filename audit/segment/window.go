@@ -77,7 +77,8 @@ func (w *Window) lastNonZero(from int64) (int64, error) {
 
 // AnyFrame reports whether a complete frame starts anywhere from off on, and
 // where.
-func (w *Window) AnyFrame(marker [8]byte, off int64) (int64, bool, error) {
+func (w *Window) AnyFrame(h *Header, off int64) (int64, bool, error) {
+	marker := h.Marker
 	for off < w.size {
 		b, err := w.at(off, windowBytes)
 		if err != nil || len(b) < len(marker) {
@@ -91,7 +92,7 @@ func (w *Window) AnyFrame(marker [8]byte, off int64) (int64, bool, error) {
 		}
 
 		at := off + int64(i)
-		if _, err := ReadFrame(w, marker, at); err == nil {
+		if _, err := ReadFrame(w, h, at); err == nil {
 			return at, true, nil
 		} else if !errors.Is(err, ErrNoFrame) {
 			return 0, false, err
@@ -99,5 +100,6 @@ func (w *Window) AnyFrame(marker [8]byte, off int64) (int64, bool, error) {
 
 		off = at + 1
 	}
+
 	return 0, false, nil
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -95,8 +97,15 @@ func writeNotStoredLog(dir string) error {
 	return l.Close()
 }
 
+// testAuditKey is that of each log here.
+var testAuditKey = [32]byte{1}
+
+func writeAuditKey(path string) error {
+	return os.WriteFile(path, []byte(hex.EncodeToString(testAuditKey[:])), 0o600)
+}
+
 func openTestLog(dir string) (*audit.Log, error) {
-	return audit.Open(dir, audit.Options{Key: [32]byte{1}, Node: "gw", Now: func() time.Time { return auditStart }})
+	return audit.Open(dir, audit.Options{Key: testAuditKey, Node: "gw", Now: func() time.Time { return auditStart }})
 }
 
 func testModule() audit.ModuleRef { return audit.ModuleRef{Name: "fraud", Digest: audit.Digest{0xfa}} }

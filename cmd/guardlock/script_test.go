@@ -43,6 +43,9 @@ func TestScripts(t *testing.T) {
 					return err
 				}
 			}
+			if err := writeAuditKey(filepath.Join(env.WorkDir, "data", "audit.key")); err != nil {
+				return err
+			}
 
 			broker, err := startBroker()
 			if err != nil {

@@ -222,9 +222,17 @@ type Module struct {
 type Audit struct {
 	// Dir holds the decision log. Default: DataDir/audit.
 	Dir string `yaml:"dir"`
-	// KeyFile holds the 32-byte key of the batch MACs. Default: DataDir/audit.key,
-	// made at first start.
+	// KeyFile holds the 32-byte audit key, of the batch MACs and of the chain's
+	// tags. Default: DataDir/audit.key, made at first start.
 	KeyFile string `yaml:"key_file"`
+	// PreviousKeyFile holds the audit key that the log was written under until now,
+	// for the start that changes it. Keep both: verify needs each for its part.
+	PreviousKeyFile string `yaml:"previous_key_file"`
+	// Adopt names the gateway (its Node) whose log in Dir this one is to continue:
+	// it refuses a log of another name. Its own name lets it continue a log that
+	// lost its committed mark, in which entries may be missing at the end. The log
+	// says so; take the setting out afterwards.
+	Adopt string `yaml:"adopt"`
 	// NoSync does not wait for the disk. Danger: a power loss loses decisions
 	// about records that are stored.
 	NoSync bool `yaml:"insecure_no_sync"`

@@ -99,12 +99,44 @@ func openJournal(cfg *config.Config) (*audit.Log, error) {
 		return nil, fmt.Errorf("audit.dir: %w", err)
 	}
 
-	l, err := audit.Open(dir, audit.Options{Key: key, Node: cfg.Node, InsecureNoSync: cfg.Audit.NoSync})
+	opt := audit.Options{
+		Key:            key,
+		Node:           cfg.Node,
+		Adopt:          cfg.Audit.Adopt,
+		InsecureNoSync: cfg.Audit.NoSync,
+	}
+
+	if cfg.Audit.PreviousKeyFile != "" {
+		previous, err := disk.ReadKey(cfg.File(cfg.Audit.PreviousKeyFile))
+		if err != nil {
+			return nil, fmt.Errorf("audit.previous_key_file: %w", err)
+		}
+		opt.PreviousKey = &previous
+	}
+
+	l, err := audit.Open(dir, opt)
 	if err != nil {
-		return nil, fmt.Errorf("opening the decision log: %w", err)
+		return nil, journalError(dir, err)
 	}
 
 	return l, nil
+}
+
+// journalError says what the operator of a log can do that cannot be opened.
+func journalError(dir string, err error) error {
+	err = fmt.Errorf("opening the decision log: %w", err)
+	switch {
+	case errors.Is(err, audit.ErrForeign):
+		return exit.WithHint(err, "give this gateway a directory of its own (audit.dir, or data_dir); or, if it is to continue that log, name the other gateway in audit.adopt, or the key that the log is under in audit.previous_key_file")
+	case errors.Is(err, audit.ErrLocked), errors.Is(err, audit.ErrTakenOver):
+		return exit.WithHint(err, "give each gateway a directory of its own (audit.dir, or data_dir)")
+	case errors.Is(err, audit.ErrNoMark):
+		return exit.WithHint(err, "put the directory back from a copy; or, to continue it as it is, set audit.adopt to this gateway's own name for one start")
+	case errors.Is(err, audit.ErrCorrupt):
+		return exit.WithHint(err, "keep the files as they are, and run `guardlock audit verify --dir %s`", dir)
+	}
+
+	return err
 }
 
 // guestEvent logs what a module says: codes of its own catalogue, never text.

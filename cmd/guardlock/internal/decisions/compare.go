@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -134,7 +133,7 @@ func (c *auditCompareCommand) decision(ctx context.Context, id string) (d query.
 
 	path := c.keyFile
 	if path == "" {
-		path = filepath.Join(filepath.Dir(filepath.Clean(c.dir)), "audit.key")
+		path = keyBeside(c.dir)
 	}
 	if key, err = disk.ReadKey(path); err != nil {
 		return d, key, exit.WithHint(fmt.Errorf("reading the audit key: %w", err), "give the gateway's audit.key_file with --audit-key")

@@ -4,75 +4,153 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
 const auditVerifyHelp = `Read the whole log and check every checksum, every link of the hash chain, every
-entry and every seal. Exit code 3 if the bytes are not what was committed, or if
-the mark is gone without which a log that was cut short looks whole; 4 if there
-is no log.
+entry and every seal, and that each was written by somebody who had the audit
+key. Exit code 3 if the bytes are not what was committed, if the mark is gone
+without which a log that was cut short looks whole, or if a part of the log is
+under a key that was not given; 4 if there is no log.
 
-Whoever can rewrite all of the log can also make a new chain. So keep the line
-"keep SEQ:CHAIN" that this prints in another place, and give it to --expect the
-next time: a log that was rewritten since then does not go through it.`
+The audit key is the gateway's audit.key_file. Without it only the public chain
+can be checked, which anybody who can write the files can make anew: that is not
+called intact, and exits 1 unless --without-key asks for no more.
+
+Whoever has the key can rewrite the log, and whoever kept an old copy can put it
+back. So keep the line "keep SEQ:CHAIN" that this prints in another place, and
+give it to --expect the next time: a log that was rewritten or cut since then does
+not go through it. That needs no key.`
+
+type auditVerifyCommand struct {
+	dir        string
+	expect     string
+	keyFiles   []string
+	withoutKey bool
+}
 
 func newAuditVerifyCommand() *cobra.Command {
-	var dir, expect string
+	var c auditVerifyCommand
 	cmd := &cobra.Command{
-		Use:     "verify",
-		Short:   "Check that nobody changed the log",
-		Long:    auditVerifyHelp,
-		Example: "  guardlock audit verify --dir data/audit\n  guardlock audit verify --expect \"$(cat kept)\"\n  guardlock audit verify --json | jq -r .head",
-		Args:    cli.NeedArgs(),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runAuditVerify(cmd, dir, expect) },
+		Use:   "verify",
+		Short: "Check that nobody changed the log",
+		Long:  auditVerifyHelp,
+		Example: `  guardlock audit verify --dir data/audit
+  guardlock audit verify --audit-key old.key --audit-key data/audit.key
+  guardlock audit verify --without-key --expect "$(cat kept)"
+  guardlock audit verify --json | jq -r .head`,
+		Args: cli.NeedArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 	}
 
-	registerAuditDir(cmd, &dir)
-	cmd.Flags().StringVar(&expect, "expect", "", "a head that was kept: the log must go through it (`SEQ:CHAIN`)")
+	registerAuditDir(cmd, &c.dir)
+	cmd.Flags().StringVar(&c.expect, "expect", "", "a head that was kept: the log must go through it (`SEQ:CHAIN`)")
+	cmd.Flags().StringArrayVar(&c.keyFiles, "audit-key", nil, "`FILE` with an audit key of the log; may be given more than once (default: audit.key beside the log's directory)")
+	cmd.Flags().BoolVar(&c.withoutKey, "without-key", false, "check only what needs no key, and exit 0 for that")
+
 	return cmd
 }
 
-func runAuditVerify(cmd *cobra.Command, dir, expect string) error {
-	var kept *audit.Head
-	if expect != "" {
-		head, err := audit.ParseHead(expect)
-		if err != nil {
-			return exit.Usagef("reading --expect: %w", err)
-		}
-		kept = &head
+func (c *auditVerifyCommand) run(cmd *cobra.Command) error {
+	known, keyErr, err := c.known()
+	if err != nil {
+		return err
 	}
 
-	report, failure := audit.VerifyPast(dir, kept)
-	var err error
+	report, failure := audit.VerifyWith(c.dir, known)
 	if cli.WantsJSON(cmd) {
 		err = cli.PrintJSON(cmd.OutOrStdout(), report)
 	} else if len(report.Segments) > 0 {
-		err = writeChainReport(cmd.OutOrStdout(), report, failure == nil)
+		err = writeChainReport(cmd.OutOrStdout(), report, &known, failure == nil)
 	}
 
 	if failure == nil {
-		return err
+		return errors.Join(c.notProven(report, &known, keyErr), err)
 	}
 	if errors.Is(failure, audit.ErrCorrupt) || errors.Is(failure, audit.ErrNoMark) {
 		failure = exit.WithHint(exit.Refusedf("%w", failure), "keep the files as they are, and compare them with a copy or a backup")
 	} else {
-		failure = auditError(dir, failure)
+		failure = auditError(c.dir, failure)
 	}
 
 	return errors.Join(failure, err)
 }
 
-func writeChainReport(w io.Writer, r audit.Report, intact bool) error {
-	t := cli.NewTable("SEGMENT", "ENTRIES", "BATCHES", "DECISIONS", "SEALED", "CHAIN AT ITS END")
+// known reads what the flags name. keyErr says why the key is missing that nobody
+// named.
+func (c *auditVerifyCommand) known() (known audit.Known, keyErr, err error) {
+	if c.expect != "" {
+		head, err := audit.ParseHead(c.expect)
+		if err != nil {
+			return known, nil, exit.Usagef("reading --expect: %w", err)
+		}
+		known.Head = &head
+	}
+
+	if c.withoutKey && len(c.keyFiles) > 0 {
+		return known, nil, exit.Usagef("--audit-key and --without-key exclude each other")
+	}
+	if c.withoutKey {
+		return known, nil, nil
+	}
+
+	for _, path := range c.keyFiles {
+		key, err := disk.ReadKey(path)
+		if err != nil {
+			return known, nil, fmt.Errorf("reading the audit key: %w", err)
+		}
+		known.Keys = append(known.Keys, key)
+	}
+
+	if len(known.Keys) == 0 {
+		var key [32]byte
+		if key, keyErr = disk.ReadKey(keyBeside(c.dir)); keyErr == nil {
+			known.Keys = append(known.Keys, key)
+		}
+	}
+
+	return known, keyErr, nil
+}
+
+// keyBeside is where a gateway keeps the audit key unless it is told otherwise.
+func keyBeside(dir string) string {
+	return filepath.Join(filepath.Dir(filepath.Clean(dir)), "audit.key")
+}
+
+// notProven is the error for a log that fits together, but could be anybody's.
+func (c *auditVerifyCommand) notProven(r audit.Report, known *audit.Known, keyErr error) error {
+	const hint = "give the gateway's audit.key_file with --audit-key; --without-key checks only what needs no key"
+	switch {
+	case r.Proven || len(known.Keys) == 0 && (c.withoutKey || known.Head != nil):
+		return nil
+	case len(known.Keys) == 0:
+		return exit.WithHint(fmt.Errorf("the tags of the log in %s were not checked: reading the audit key: %w", c.dir, keyErr), hint)
+	}
+
+	for _, s := range r.Segments {
+		if s.Tags == audit.TagsUnchecked {
+			return exit.WithHint(exit.Refusedf("segment %d of the log in %s is under the audit key %s, which was not given", s.Number, c.dir, s.KeyID), hint)
+		}
+	}
+
+	return exit.WithHint(exit.Refusedf("no segment of the log in %s has tags, so that nothing proves who wrote it", c.dir),
+		"a log from before there were tags gets them when a gateway of this version is started on it")
+}
+
+func writeChainReport(w io.Writer, r audit.Report, known *audit.Known, whole bool) error {
+	t := cli.NewTable("SEGMENT", "ENTRIES", "BATCHES", "DECISIONS", "SEALED", "TAGS", "CHAIN AT ITS END")
 	for _, s := range r.Segments {
 		t.Add(s.Number, humanize.Comma(int64(s.NextSeq-s.FirstSeq)), humanize.Comma(int64(s.Batches)), humanize.Comma(int64(s.Decisions)),
-			yesNo(s.Sealed), fmt.Sprintf("%.16s", s.Chain))
+			yesNo(s.Sealed), string(s.Tags), fmt.Sprintf("%.16s", s.Chain))
 	}
 
 	if err := t.Write(w); err != nil {
@@ -81,13 +159,19 @@ func writeChainReport(w io.Writer, r audit.Report, intact bool) error {
 	p := cli.PaletteFor(w)
 	verdict := p.Green("intact")
 
-	if !intact {
+	switch {
+	case !whole:
 		verdict = p.Red("damaged") + " after"
+	case !r.Proven:
+		verdict = p.Yellow("unbroken, but not proven")
 	}
+
 	fmt.Fprintf(w, "\n%s: %s decisions, next entry %d\nchain  %s\n", verdict, humanize.Comma(int64(r.Decisions)), r.NextSeq, r.Chain)
-	if intact {
+	if whole {
 		fmt.Fprintf(w, "keep   %s\n", r.Head)
+		writeProof(w, r, known)
 	}
+
 	if r.Unbound > 0 {
 		fmt.Fprintf(w, "%s without a known answer of the broker\n", cli.Count(r.Unbound, "forwarded batch"))
 	}
@@ -96,6 +180,26 @@ func writeChainReport(w io.Writer, r audit.Report, intact bool) error {
 	}
 
 	return nil
+}
+
+// writeProof says what the tags leave open.
+func writeProof(w io.Writer, r audit.Report, known *audit.Known) {
+	if !r.Proven {
+		fmt.Fprintln(w, "without the tags, which take the audit key, anybody who can write the files could have made this chain")
+	}
+	if known.Head != nil {
+		fmt.Fprintf(w, "what comes before entry %d is what it was when its head was kept\n", known.Head.NextSeq)
+	}
+
+	untagged := 0
+	for untagged < len(r.Segments) && r.Segments[untagged].Tags == audit.TagsAbsent {
+		untagged++
+	}
+
+	if r.Proven && untagged > 0 {
+		fmt.Fprintf(w, "%s from before there were tags: unchanged since %s, when the first with tags was begun; not proven before\n",
+			cli.Count(untagged, "segment"), r.Segments[untagged].Created.Format(time.RFC3339))
+	}
 }
 
 func yesNo(b bool) string {
