@@ -28,7 +28,9 @@ var promises = map[string]string{
 	"one person approves twice":                   "TestPackageRefusals",
 	"hostile WebAssembly bytes":                   "TestScanRefuses TestCompilingIsBounded FuzzInspect",
 	"endless loops, exponential calls":            "TestHostileGuestIsStoppedInTime TestExponentialCallsAreInterrupted TestInstanceIsNotUsedAgainAfterTrap",
-	"a module leaks what it reads":                "TestEngineHoldsOnlyWhatIsImported TestRecordThatCannotBeRoutedFailsItsBatch TestTrapTextHoldsNoNames",
+	"a module that keeps failing takes the time":  "TestModuleThatFailsForEverybodyIsSuspendedForItsBinding TestPauseDoublesWithEachTrialThatFails",
+	"records that no module survives, to have":    "TestClientWithRecordsThatKeepFailingIsSuspendedAlone TestAnyBatchThatComesThroughKeepsTheBindingForAll",
+	"a module leaks what it reads":                "TestEngineHoldsOnlyWhatIsImported TestRecordThatCannotBeRoutedFailsItsBatch TestTrapTextHoldsNoNames TestReasonsBeyondTheLimitAreOneForTheRestOfTheHour",
 	"a module lies about its output":              "TestInvalidOutputIsRefused TestHeaderBlocks FuzzOutput",
 	"hostile frames and batches":                  "FuzzProduce FuzzDecode FuzzMessages TestDecompressionBombCostsNoMoreThanTheLimit",
 	"requests that are announced and do not come": "TestFramesThatDoNotArriveLockNobodyOut TestSmallRequestsHaveAReserve TestSourceHasAShare TestSlowestOfTheHeaviestSourceGoesFirst",
@@ -46,6 +48,7 @@ var promises = map[string]string{
 
 	// SECURITY.md, what is not defended, and hardening
 	"With `passthrough` each client keeps its own rights": "TestPassedClientsAreJudgedByTheirNames TestThePolicyIsToldWhoAsksForWhat",
+	"that together keep a binding suspended":              "TestPauseDoublesWithEachTrialThatFails TestModuleThatFailsForSeveralClientsIsSuspendedForAll",
 	"by the gateway only (mode 0700)":                     "TestLogIsForItsOwnerAlone",
 
 	"which sees each client's own name": "TestThePolicyIsToldWhoAsksForWhat",

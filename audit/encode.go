@@ -262,7 +262,7 @@ func (e *BatchEntry) sizeBound() int {
 }
 
 func (c *ControlEntry) validate() error {
-	if c.Kind < KindAdmission || c.Kind > KindAdmin {
+	if c.Kind < KindAdmission || c.Kind > KindConduct {
 		return fmt.Errorf("%w: kind %d is not a control entry's", ErrInvalidEntry, c.Kind)
 	}
 	if c.sizeBound() > maxEntryBytes {

@@ -90,7 +90,7 @@ func Outcomes() []string { return append([]string(nil), OutcomeNames[:]...) }
 
 // ControlOutcomes lists the outcomes that control entries have.
 func ControlOutcomes() []string {
-	return []string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened"}
+	return []string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened", "suspended", "lifted", "reasons_capped"}
 }
 
 // Kind says what an entry is. Part of the format: never renumber.
@@ -105,13 +105,14 @@ const (
 	KindStop      Kind = 5 // the gateway ended in order
 	KindOpen      Kind = 6 // the log was opened; written by Open itself
 	KindAdmin     Kind = 7 // a client asked to delete or to keep for less time, or to change who may
+	KindConduct   Kind = 8 // a binding's module was suspended or let run again, or its reasons were capped
 
 	kindBind Kind = 16 // takes no sequence number
 	kindSeal Kind = 17 // takes no sequence number
 )
 
 var kindNames = map[Kind]string{KindBatch: "record", KindAdmission: "admission", KindConfig: "config",
-	KindStart: "start", KindStop: "stop", KindOpen: "open", KindAdmin: "admin"}
+	KindStart: "start", KindStop: "stop", KindOpen: "open", KindAdmin: "admin", KindConduct: "conduct"}
 
 // String returns the kind's name as JSON and filters spell it. The rows of a
 // batch are of kind "record".

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 )
 
 // session is one client connection and its one upstream connection. Its reader
@@ -41,7 +42,7 @@ type peer struct {
 	level  TLSLevel
 }
 
-const anonymous = "User:ANONYMOUS" // Kafka's name for an unauthenticated principal
+const anonymous = pipeline.Anonymous
 
 func newSession(c *Cluster, client net.Conn) *session {
 	cfg := &c.gw.cfg

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"net/netip"
 	"time"
 )
 
@@ -151,19 +150,4 @@ func (b *buffers) account(c claim, n int64) {
 	} else if c.owner != nil {
 		c.owner.held += n
 	}
-}
-
-// sourceOf names whoever a client's address stands for: an IPv6 customer has a
-// whole /64.
-func sourceOf(host string) string {
-	addr, err := netip.ParseAddr(host)
-	if err != nil || addr.Unmap().Is4() {
-		return host
-	}
-
-	prefix, err := addr.WithZone("").Prefix(64)
-	if err != nil {
-		return host
-	}
-	return prefix.String()
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/guardlock/guardlock/gateway/pipeline"
 )
 
 // owned is an inbox whose memory counts for a source.
@@ -221,7 +223,7 @@ func TestSourceIsAnAddressOrACustomersNetwork(t *testing.T) {
 		"fe80::1:2:3:4%eth0": "fe80::/64",
 		"":                   "",
 	} {
-		if got := sourceOf(host); got != want {
+		if got := pipeline.SourceOf(host); got != want {
 			t.Errorf("%q: got %q, want %q", host, got, want)
 		}
 	}

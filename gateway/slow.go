@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/guardlock/guardlock/gateway/pipeline"
 )
 
 // errSlow: bytes come so slowly that others wait for the memory they lie in.
@@ -162,7 +164,7 @@ func (s *sources) join(host string) *source {
 		s.open = map[string]*openSource{}
 	}
 
-	name := sourceOf(host)
+	name := pipeline.SourceOf(host)
 	o := s.open[name]
 	if o == nil {
 		o = new(openSource)
@@ -177,7 +179,7 @@ func (s *sources) join(host string) *source {
 func (s *sources) leave(host string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name := sourceOf(host)
+	name := pipeline.SourceOf(host)
 	o := s.open[name]
 	o.connections--
 

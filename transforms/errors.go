@@ -1,6 +1,7 @@
 package transforms
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -54,6 +55,18 @@ var (
 	errStackBudget   = errors.New("the call stack exceeds its limit")
 	errAbort         = errors.New("the guest called env.abort")
 )
+
+// OfGuest reports whether it was the guest that failed, and not what is around it:
+// a batch that waited too long or was given up says nothing about its module.
+func (e *Error) OfGuest() bool {
+	switch e.Kind {
+	case Trap, OutputInvalid, GuestFailed, Memory:
+		return true
+	case Timeout:
+		return !errors.Is(e.Err, errBusy) && !errors.Is(e.Err, context.Canceled) && !errors.Is(e.Err, context.DeadlineExceeded)
+	}
+	return false
+}
 
 // trapText is the first line of an engine error. What follows is a stack trace
 // with names that the module's author chose.

@@ -57,6 +57,8 @@ func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
 func (w *worker) take(p *Pipeline, in *Input) {
 	w.cfg = &p.cfg
 	w.in = *in
+	w.ran = false
+	w.failed = nil
 	w.d = Decided{Partition: in.Partition}
 	w.describe()
 }
@@ -127,8 +129,16 @@ func (w *worker) judge(ctx context.Context) (refusal, bool) {
 		return refuseExpired, true
 	}
 
+	r, may := g.Conduct.begin(&w.in.Client, batchKey{w.d.Partition, w.d.header.CRC, w.d.header.NumRecords})
+	if !may {
+		return refuseSuspended, true
+	}
+
 	w.d.Out = w.in.Records
-	return w.transform(ctx)
+	why, refused := w.transform(ctx)
+	g.Conduct.end(&w.in.Client, r, w.ran, w.failed)
+
+	return why, refused
 }
 
 func (w *worker) readHeader() (refusal, bool) {
@@ -165,7 +175,9 @@ func (w *worker) transform(ctx context.Context) (refusal, bool) {
 	g := w.in.Grant
 	if g.Chain != nil {
 		at := transforms.Origin{Topic: w.d.Partition.Topic, Partition: w.d.Partition.Number}
-		if err := g.Chain.Run(ctx, b, at); err != nil {
+		w.ran = true
+		if w.failed = g.Chain.Run(ctx, b, at); w.failed != nil {
+			err := w.failed
 			// The text of a sandbox error holds nothing of a record.
 			w.in.Log.Warn("a transform failed; the batch is refused", zap.String("binding", g.Binding), zap.Error(err))
 			return w.failure(err), true
@@ -199,7 +211,7 @@ func (w *worker) failure(err error) refusal {
 // apply makes the modules' verdicts the decision, and the changed batch its Out.
 func (w *worker) apply(ctx context.Context, b *record.Batch) (refusal, bool) {
 	g := w.in.Grant
-	r := rulings{grant: g, entry: &w.entry}
+	r := rulings{grant: g, now: time.Now(), entry: &w.entry}
 	r.add(b)
 
 	if r.rejected > 0 {

@@ -46,6 +46,7 @@ var (
 	refuseRoute        = refusal{audit.OutcomeError, "route_failed", kerr.KafkaStorageError.Code, "a record must go to another topic, which did not take it; try again"}
 	refuseReadRoute    = refusal{audit.OutcomeRejected, "route_while_reading", kerr.InvalidRecord.Code, "a record must go to another topic, which reading cannot do"}
 	refuseNoMemory     = refusal{audit.OutcomeTimeout, "no_memory", kerr.RequestTimedOut.Code, "the gateway is out of buffer memory; try again"}
+	refuseSuspended    = refusal{audit.OutcomeUnavailable, "module_suspended", kerr.NotEnoughReplicas.Code, "a module of this topic keeps failing and is given no batches for a while; try again"}
 	refuseSlow         = refusal{audit.OutcomeTimeout, "timeout_again", kerr.InvalidRecord.Code, "a transform ran out of time for this batch each time that it was sent; send smaller records or batches"}
 	refuseForged       = refusal{audit.OutcomeInvalid, "forged_placeholder", kerr.InvalidRecord.Code, "a record has the form that stands for dropped records"}
 )

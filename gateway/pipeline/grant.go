@@ -28,7 +28,8 @@ type Grant struct {
 	Refusal        audit.Outcome  // not OutcomePassed: nothing may be produced, with this outcome
 	Why            string         // closed-catalogue reason of the refusal
 	ValidUntil     time.Time
-	Unaudited      bool // insecure_pass: forwarded as bytes, no decision recorded
+	Conduct        *Conduct // what its modules did lately
+	Unaudited      bool     // insecure_pass: forwarded as bytes, no decision recorded
 }
 
 // Unbound is the grant of everything before bindings were set, and of what no

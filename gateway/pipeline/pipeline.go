@@ -100,6 +100,9 @@ type worker struct {
 	cfg *Config
 	in  Input
 	d   Decided
+
+	ran    bool  // it came to the modules
+	failed error // them
 }
 
 // Config is what a Pipeline is made of.

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"time"
+
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/wire"
 	"github.com/guardlock/guardlock/transforms/record"
@@ -9,6 +11,7 @@ import (
 // rulings turns a batch's verdicts into the decision entry.
 type rulings struct {
 	grant    *Grant
+	now      time.Time
 	entry    *audit.BatchEntry
 	errors   []wire.RecordError
 	removed  []wire.RecordError // dropped or routed, for a binding that rejects those
@@ -49,7 +52,7 @@ func (r *rulings) ruling(rec *record.Record) audit.Ruling {
 		return audit.Ruling{}
 	}
 
-	out.Reason = catalogued(r.grant.Reasons, rec.Module, int(rec.Reason))
+	out.Reason = r.grant.reason(rec, r.now)
 	if rec.Verdict == record.Routed {
 		out.Route = catalogued(r.grant.Routes, rec.Module, int(rec.Route))
 	}
@@ -60,7 +63,7 @@ func catalogued(lists [][]string, module uint8, i int) string {
 	if int(module) < len(lists) && i < len(lists[module]) {
 		return lists[module][i]
 	}
-	return "unspecified"
+	return unspecified
 }
 
 func (r *rulings) count(rec *record.Record, ruling audit.Ruling, at, n int) {

@@ -251,6 +251,29 @@ type GatewayLimits struct {
 	Memory int64 `yaml:"memory"`
 	// MaxConnections per cluster. Default: 20000.
 	MaxConnections int `yaml:"max_connections"`
+	// ReasonsPerHour is how many distinct reasons the modules of a binding get into
+	// the decision log in an hour; beyond it the reason is reason_limit. A module
+	// chooses its reasons, so that many of them can spell what is in records.
+	// Default: 64.
+	ReasonsPerHour int `yaml:"reasons_per_hour"`
+	// Suspend says when a module that keeps failing on a binding (a trap, a
+	// time-out, no memory, output that is none) is given no batches for a while.
+	Suspend Suspend `yaml:"suspend"`
+}
+
+type Suspend struct {
+	// Failures of distinct batches, among the last twice as many of one client, suspend
+	// that client; as many in a row of more than one client suspend the binding. A
+	// client is a principal, or an address where clients have no principal. Default: 5.
+	Failures int `yaml:"failures"`
+	// Window is the time within which failures count. Default: 1m.
+	Window time.Duration `yaml:"window"`
+	// Pause is how long batches are refused before one is tried. Producers are told to
+	// try again. It doubles after each trial that fails. Default: 1s.
+	Pause time.Duration `yaml:"pause"`
+	// LongestPause is what the pause grows to. Where it is longer than producers try
+	// (two minutes in Java), they give up. Default: 1m.
+	LongestPause time.Duration `yaml:"longest_pause"`
 }
 
 type Log struct {
@@ -335,7 +358,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.Audit.KeyFile, filepath.Join(c.DataDir, "audit.key"))
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "console")
-	setDefault(&c.Limits.MaxBatch, 64<<20)
+	c.Limits.setDefaults()
 
 	if len(c.Clusters) == 0 {
 		c.Clusters = []Cluster{{Name: MainCluster, Listen: c.Listen, Broker: c.Broker}}
@@ -365,6 +388,17 @@ func (c *Config) setDefaults() {
 		setDefault(&b.Recompress, "same")
 		setDefault(&b.Evidence, "header")
 	}
+}
+
+func (l *GatewayLimits) setDefaults() {
+	setDefault(&l.MaxBatch, 64<<20)
+	setDefault(&l.ReasonsPerHour, 64)
+
+	s := &l.Suspend
+	setDefault(&s.Failures, 5)
+	setDefault(&s.Window, time.Minute)
+	setDefault(&s.Pause, time.Second)
+	setDefault(&s.LongestPause, max(time.Minute, s.Pause))
 }
 
 func (c *Cluster) setDefaults(brokerDir string) {

@@ -224,4 +224,27 @@ func (c *Config) validateLimits(p *problems) {
 	if l.MaxBatch < 0 || l.Memory < 0 || l.MaxConnections < 0 {
 		p.add("limits", "negative values make no sense")
 	}
+	if l.ReasonsPerHour < 1 {
+		p.add("limits.reasons_per_hour", "%d is not at least 1", l.ReasonsPerHour)
+	}
+
+	l.Suspend.validate(p)
+}
+
+// maxFailures bounds what is remembered of each client.
+const maxFailures = 100
+
+func (s Suspend) validate(p *problems) {
+	if s.Failures < 1 || s.Failures > maxFailures {
+		p.add("limits.suspend.failures", "%d is not between 1 and %d", s.Failures, maxFailures)
+	}
+	if s.Window < time.Second || s.Window > time.Hour {
+		p.add("limits.suspend.window", "%s is not between 1s and 1h", s.Window)
+	}
+	if s.Pause < 100*time.Millisecond || s.Pause > s.LongestPause {
+		p.add("limits.suspend.pause", "%s is not between 100ms and the longest pause, %s", s.Pause, s.LongestPause)
+	}
+	if s.LongestPause > time.Hour {
+		p.add("limits.suspend.longest_pause", "%s is longer than 1h", s.LongestPause)
+	}
 }

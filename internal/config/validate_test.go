@@ -3,6 +3,7 @@ package config
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestProblemsComeInTheOrderOfTheFileEachTime(t *testing.T) {
@@ -66,5 +67,28 @@ bindings:
 	}
 	if t.Failed() {
 		t.Log(err)
+	}
+}
+
+// The bounds of modules that keep failing are checked as a whole: a pause that is
+// longer than the longest would never double.
+func TestSuspensionsHaveDefaultsAndBounds(t *testing.T) {
+	const rest = "broker: {embedded: {}}\nlimits: "
+	c, err := Parse([]byte(rest+"{suspend: {pause: 2m}}\n"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.Limits.Suspend, (Suspend{Failures: 5, Window: time.Minute, Pause: 2 * time.Minute, LongestPause: 2 * time.Minute}); got != want || c.Limits.ReasonsPerHour != 64 {
+		t.Errorf("the defaults are %+v, and %d reasons", got, c.Limits.ReasonsPerHour)
+	}
+
+	_, err = Parse([]byte(rest+"{reasons_per_hour: -1, suspend: {failures: 101, window: 1ms, pause: 2h, longest_pause: 90m}}\n"), "")
+	if err == nil {
+		t.Fatal("it is taken")
+	}
+	for _, name := range []string{"reasons_per_hour", "suspend.failures", "suspend.window", "suspend.pause", "suspend.longest_pause"} {
+		if !strings.Contains(err.Error(), "limits."+name+":") {
+			t.Errorf("nothing is said of %s:\n%v", name, err)
+		}
 	}
 }

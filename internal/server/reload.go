@@ -14,6 +14,7 @@ import (
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/admission"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/internal/build"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/disk"
@@ -36,6 +37,7 @@ type reloader struct {
 	runtime *transforms.Runtime
 	pools   *admission.Pools
 	memory  *admission.Memory
+	conduct *pipeline.Conducts
 	serve   func(cluster string, b *gateway.Bindings)
 	now     func() time.Time
 
@@ -100,6 +102,7 @@ func newReloader(s *Server) *reloader {
 		runtime: s.runtime,
 		pools:   admission.NewPools(),
 		memory:  admission.NewMemory(),
+		conduct: pipeline.NewConducts(conductRules(s.cfg.Limits), s.conduct.add),
 		serve:   func(cluster string, b *gateway.Bindings) { s.gateway.Cluster(cluster).SetBindings(b) },
 		now:     time.Now,
 		wake:    make(chan struct{}, 1),

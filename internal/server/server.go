@@ -43,6 +43,7 @@ type Server struct {
 	reloader *reloader
 	files    []refresher // of users, keys, passwords, certificates
 	fetchers []*auth.Fetcher
+	conduct  *conductNotes
 
 	hangups    chan struct{} // asks for Reload; holds one
 	filesAgain atomic.Bool   // asks watchFiles to read all
@@ -60,6 +61,7 @@ func Open(ctx context.Context, cfg *config.Config, log *Logger) (s *Server, err 
 		brokers: map[string]*broker.Embedded{},
 		reader:  disk.NewReader(readWithin),
 		hangups: make(chan struct{}, 1),
+		conduct: newConductNotes(),
 	}
 
 	defer func() {
@@ -157,6 +159,7 @@ func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 	defer wg.Wait()
 	defer stop()
 	wg.Go(func() { s.log.run(work) })
+	wg.Go(func() { s.conduct.run(work, s.reloader) })
 
 	for _, b := range s.brokers {
 		wg.Go(func() {

@@ -16,6 +16,7 @@ import (
 func (r *reloader) swap(ctx context.Context, edition int, sets map[string]*admission.Set, modules map[string]admission.Module) {
 	r.mu.Lock()
 	old := r.sets
+	r.assignConduct(sets)
 	r.sets = sets
 	r.modules = modules
 	r.admin = newAdminPolicy(r.work.policy, r.cfg, r.now)

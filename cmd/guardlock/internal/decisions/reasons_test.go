@@ -34,6 +34,7 @@ func TestEveryReasonIsExplained(t *testing.T) {
 	}
 
 	collect(t, tree+"gateway/pipeline/errors.go", regexp.MustCompile(`refusal\{audit\.\w+, "([a-z_]+)"`), given)
+	collect(t, tree+"gateway/pipeline/hourly.go", regexp.MustCompile(`reasonLimit = "([a-z_]+)"`), given)
 	names, err := os.ReadFile(tree + "transforms/errors.go")
 	if err != nil {
 		t.Fatal(err)

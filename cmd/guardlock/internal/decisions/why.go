@@ -75,10 +75,15 @@ func runWhy(cmd *cobra.Command, dir, subject string, limit int) error {
 		return exit.NotFoundf("looking for refusals: none of %s in %s", subject, dir)
 	}
 
-	if cli.WantsJSON(cmd) {
-		return cli.PrintJSON(cmd.OutOrStdout(), whyJSON(found))
+	explained, err := explainAll(cmd.Context(), r, found)
+	if err != nil {
+		return err
 	}
-	return writeWhy(cmd.OutOrStdout(), found)
+	if cli.WantsJSON(cmd) {
+		return cli.PrintJSON(cmd.OutOrStdout(), explained)
+	}
+
+	return writeWhy(cmd.OutOrStdout(), explained)
 }
 
 // parsePlace reads TOPIC/PARTITION; a decision's id holds no slash.
@@ -125,9 +130,11 @@ type why struct {
 	Module   string `json:"module,omitempty"`
 	Reason   string `json:"reason,omitempty"`
 	Meaning  string `json:"meaning,omitempty"`
+
+	Suspension *suspension `json:"suspension,omitempty"`
 }
 
-func whyJSON(found []query.Decision) []why {
+func explainAll(ctx context.Context, r *query.Reader, found []query.Decision) ([]why, error) {
 	out := make([]why, len(found))
 	for i := range found {
 		d := &found[i]
@@ -156,14 +163,19 @@ func whyJSON(found []query.Decision) []why {
 		case out[i].Reason != "":
 			out[i].Meaning = explain(out[i].Reason)
 		}
+
+		var err error
+		if out[i].Suspension, err = suspensionOf(ctx, r, d); err != nil {
+			return nil, fmt.Errorf("reading the decision log: %w", err)
+		}
 	}
 
-	return out
+	return out, nil
 }
 
-func writeWhy(w io.Writer, found []query.Decision) error {
+func writeWhy(w io.Writer, found []why) error {
 	f := &fieldWriter{w: w, p: cli.PaletteFor(w)}
-	for i, y := range whyJSON(found) {
+	for i, y := range found {
 		if i > 0 && f.err == nil {
 			_, f.err = fmt.Fprintln(w)
 		}
@@ -174,6 +186,10 @@ func writeWhy(w io.Writer, found []query.Decision) error {
 		f.field("decided by", "%s", y.Module)
 		f.field("reason", "%s", y.Reason)
 		f.field("", "%s", y.Meaning)
+
+		if s := y.Suspension; s != nil {
+			f.field("suspended", "%s: module %s, %s (%s)", s.Since, s.Module, s.Cause, s.Decision)
+		}
 	}
 
 	return f.err
