@@ -106,6 +106,7 @@ type chunk struct {
 func (c *chunk) begin(b *record.Batch, at Origin, stage uint8, limits Limits) int {
 	c.batch, c.at, c.topic, c.stage = b, at, at.hash(), stage
 	c.live = c.live[:0]
+	c.current = c.current[:0]
 	c.given = 0
 
 	total := 0

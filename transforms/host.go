@@ -36,28 +36,28 @@ const (
 // hostFunction is one function that a grant may hold.
 type hostFunction struct {
 	module, name    string
-	params, results int // all i32
+	params, results string // a letter each: i is i32, I is i64
 	call            func(*instance, []uint64) int32
 }
 
 func hostFunctions() []hostFunction {
-	return []hostFunction{
-		{"guardlock_compress", "gzip", 4, 1, hostCompress(gzipBytes)},
-		{"guardlock_compress", "lz4", 4, 1, hostCompress(lz4Bytes)},
-		{"guardlock_compress", "snappy", 4, 1, hostCompress(snappyBytes)},
-		{"guardlock_compress", "zstd", 4, 1, hostCompress(zstdBytes)},
-		{"guardlock_crypto", "aes_gcm_open", 7, 1, hostOpen},
-		{"guardlock_crypto", "aes_gcm_seal", 7, 1, hostSeal},
-		{"guardlock_crypto", "hmac_sha256", 4, 1, hostHMAC},
-		{"guardlock_crypto", "sha256", 3, 1, hostSHA256},
-		{"guardlock_log", "log", 2, 0, hostLog},
-	}
+	return append([]hostFunction{
+		{"guardlock_compress", "gzip", "iiii", "i", hostCompress(gzipBytes)},
+		{"guardlock_compress", "lz4", "iiii", "i", hostCompress(lz4Bytes)},
+		{"guardlock_compress", "snappy", "iiii", "i", hostCompress(snappyBytes)},
+		{"guardlock_compress", "zstd", "iiii", "i", hostCompress(zstdBytes)},
+		{"guardlock_crypto", "aes_gcm_open", "iiiiiii", "i", hostOpen},
+		{"guardlock_crypto", "aes_gcm_seal", "iiiiiii", "i", hostSeal},
+		{"guardlock_crypto", "hmac_sha256", "iiii", "i", hostHMAC},
+		{"guardlock_crypto", "sha256", "iii", "i", hostSHA256},
+		{"guardlock_log", "log", "ii", "", hostLog},
+	}, wasiFunctions()...)
 }
 
 // alwaysGranted are the imports that need no grant: AssemblyScript's abort
 // takes four numbers and never returns.
 func alwaysGranted() []hostFunction {
-	return []hostFunction{{"env", "abort", 4, 0, func(i *instance, _ []uint64) int32 {
+	return []hostFunction{{"env", "abort", "iiii", "", func(i *instance, _ []uint64) int32 {
 		i.stop(errAbort)
 		return 0
 	}}}
@@ -79,11 +79,26 @@ func KnownHostFunction(name string) bool {
 
 // signature is the function's type as Info spells it.
 func (f hostFunction) signature() string {
-	result := "()"
-	if f.results == 1 {
-		result = "i32"
+	words := func(types string) string {
+		all := make([]string, len(types))
+		for n, t := range types {
+			all[n] = api.ValueTypeName(valueType(t))
+		}
+		return strings.Join(all, ",")
 	}
-	return "(" + strings.TrimSuffix(strings.Repeat("i32,", f.params), ",") + ")->" + result
+
+	result := "()"
+	if f.results != "" {
+		result = words(f.results)
+	}
+	return "(" + words(f.params) + ")->" + result
+}
+
+func valueType(letter rune) api.ValueType {
+	if letter == 'I' {
+		return api.ValueTypeI64
+	}
+	return api.ValueTypeI32
 }
 
 // Call implements api.GoModuleFunction. The context is the calling instance.
@@ -95,7 +110,7 @@ func (f hostFunction) Call(ctx context.Context, _ api.Module, stack []uint64) {
 		i.checkTime()
 	}
 
-	if r := f.call(i, stack); f.results > 0 {
+	if r := f.call(i, stack); f.results != "" {
 		stack[0] = api.EncodeI32(r)
 	}
 }
@@ -171,7 +186,7 @@ func instantiateHost(ctx context.Context, engine wazero.Runtime, functions []hos
 			builders[f.module] = engine.NewHostModuleBuilder(f.module)
 		}
 		builders[f.module].NewFunctionBuilder().
-			WithGoModuleFunction(f, i32s(f.params), i32s(f.results)).Export(f.name)
+			WithGoModuleFunction(f, valueTypes(f.params), valueTypes(f.results)).Export(f.name)
 	}
 
 	for name, b := range builders {
@@ -183,8 +198,12 @@ func instantiateHost(ctx context.Context, engine wazero.Runtime, functions []hos
 	return nil
 }
 
-func i32s(n int) []api.ValueType {
-	return slices.Repeat([]api.ValueType{api.ValueTypeI32}, n)
+func valueTypes(letters string) []api.ValueType {
+	all := make([]api.ValueType, len(letters))
+	for n, t := range letters {
+		all[n] = valueType(t)
+	}
+	return all
 }
 
 // input is the guest's view ptr, len: valid until guest code runs again.

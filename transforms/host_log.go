@@ -46,15 +46,21 @@ func hostLog(i *instance, a []uint64) int32 {
 		return hostBadArguments
 	}
 
+	m.event(LogEvent{Level: int(level), Reason: m.reason(reason)})
+	return 0
+}
+
+// event tells the log, unless there were too many a moment ago.
+func (m *Module) event(e LogEvent) {
+	if m.log == nil {
+		return
+	}
 	suppressed, ok := m.gate.allow(time.Now())
-	if ok {
-		m.log(LogEvent{
-			Module:     m.name,
-			Level:      int(level),
-			Reason:     m.reason(reason),
-			Suppressed: suppressed,
-		})
+	if !ok {
+		return
 	}
 
-	return 0
+	e.Module = m.name
+	e.Suppressed = suppressed
+	m.log(e)
 }

@@ -49,7 +49,7 @@ var refusals = []struct {
 	want string
 }{
 	{"NoMagic", []byte("#!/bin/sh"), "not a WebAssembly 1.0 module"},
-	{"ComponentVersion", []byte("\x00asm\x0d\x00\x01\x00"), "not a WebAssembly 1.0 module"},
+	{"ComponentVersion", []byte("\x00asm\x0d\x00\x01\x00"), "a component, as WASI 0.2 and later make them: build a core module"},
 	{"Empty", nil, "not a WebAssembly 1.0 module"},
 	{"FunctionCountBomb", header(op(3, 5, 0xff, 0xff, 0xff, 0xff, 0x0f)), "4294967295 functions exceed"},
 	{"ImportCountBomb", header(op(2, 5, 0xff, 0xff, 0xff, 0xff, 0x0f)), "4294967295 imports exceed"},

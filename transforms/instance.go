@@ -3,6 +3,7 @@ package transforms
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"time"
 
@@ -42,6 +43,9 @@ type instance struct {
 	hashers     hashers
 	compressors compressors
 	scratch     []byte
+
+	ticks  uint64        // how often WASI's clocks were asked
+	random *rand.ChaCha8 // nil before WASI's random_get is called
 }
 
 // exports are the guest's functions that batches need. Each handle owns a stack, so

@@ -58,6 +58,10 @@ type Config struct {
 	// Log receives guardlock_log.log events, at most a few a second for each
 	// module. It must not block and is called by many goroutines. Nil: dropped.
 	Log func(LogEvent)
+	// Output receives what guests write to their standard output and error (WASI's
+	// fd_write). It may hold a record's bytes, so gateways leave it nil, which drops
+	// the text; it is for those who develop a module.
+	Output func(text []byte)
 	// Scan bounds what Inspect accepts; zero fields take the defaults.
 	Scan wasm.ScanLimits
 	// Trial are the arguments that make this program call RunTrial, such as

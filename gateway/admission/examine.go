@@ -182,14 +182,14 @@ func (a *Admitter) checkImports(_ context.Context, e *examination) (string, *Ref
 	imported := HostFunctions(e.info)
 	for _, name := range imported {
 		if !transforms.KnownHostFunction(name) {
-			return "", refuse(e.module, audit.OutcomeNoModule, "import_unknown", fmt.Errorf("it imports %s, which is no host function", name))
+			return "", refuse(e.module, audit.OutcomeNoModule, "import_unknown", fmt.Errorf("it imports %s, which is no host function%s", name, transforms.ImportAdvice(name)))
 		}
 		if !slices.Contains(e.verified.Grant.HostFunctions, name) {
 			return "", refuse(e.module, audit.OutcomeNoModule, "import_not_approved", fmt.Errorf("it imports %s, which its approvals do not grant", name))
 		}
 	}
 
-	return listed(imported, "imports no host function"), nil
+	return listed(Grouped(imported), "imports no host function"), nil
 }
 
 // HostFunctions are what a module cannot run without. env.abort, which compilers of
@@ -197,12 +197,40 @@ func (a *Admitter) checkImports(_ context.Context, e *examination) (string, *Ref
 func HostFunctions(info transforms.Info) []string {
 	var names []string
 	for _, i := range info.Imports {
-		if n := i.String(); n != "env.abort" {
+		if n := i.String(); n != "env.abort" && !slices.Contains(names, n) { // some linkers import one twice
 			names = append(names, n)
 		}
 	}
 
 	return names
+}
+
+// Grouped shortens a list of host functions for people: those of one module that
+// stand behind each other, where there are more than three, share its name.
+func Grouped(names []string) (groups []string) {
+	const few = 3
+	for n := 0; n < len(names); {
+		module, _, _ := strings.Cut(names[n], ".")
+		end := n
+		var functions []string
+		for end < len(names) && strings.HasPrefix(names[end], module+".") {
+			functions = append(functions, strings.TrimPrefix(names[end], module+"."))
+			end++
+		}
+
+		switch {
+		case len(functions) > few:
+			groups = append(groups, module+".{"+strings.Join(functions, " ")+"}")
+		case len(functions) == 0: // a name without a point
+			groups = append(groups, names[n])
+			end++
+		default:
+			groups = append(groups, names[n:end]...)
+		}
+		n = end
+	}
+
+	return groups
 }
 
 // facts are the package and the gateway as policy sees them.

@@ -3,6 +3,7 @@ package admission
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/guardlock/guardlock/gateway"
@@ -19,5 +20,13 @@ func TestPolicySeesForWhichClientsABindingIs(t *testing.T) {
 	}
 	if got := (Place{}).facts().TLS; got != "" {
 		t.Errorf("a binding that asks nothing of TLS asks for %q", got)
+	}
+}
+
+func TestLongListsOfHostFunctionsAreGrouped(t *testing.T) {
+	names := []string{"a.x", "b.p", "b.q", "b.r", "b.s", "c", "a.y"}
+	got := strings.Join(Grouped(names), ", ")
+	if want := "a.x, b.{p q r s}, c, a.y"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

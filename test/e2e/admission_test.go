@@ -48,7 +48,7 @@ var refusals = []struct {
 	{name: "extra-import", code: "import_not_approved", message: "guardlock_log.log",
 		module: func() module { return module{wasm: passerThatLogs(), functions: []string{"guardlock_crypto.sha256"}} }},
 	{name: "unknown-import", code: "import_unknown", message: "wasi_snapshot_preview1",
-		module: func() module { return module{wasm: passer("wasi_snapshot_preview1.sched_yield")} }},
+		module: func() module { return module{wasm: passer("wasi_snapshot_preview1.sock_send")} }},
 	{name: "section-count", code: "hostile_or_malformed", message: "limit",
 		module: func() module { return module{wasm: hugeCount()} }},
 	{name: "table-grow", code: "hostile_or_malformed", message: "table.grow",

@@ -55,7 +55,7 @@ func variants() []variant {
 		{name: "changed-config", code: "config_changed", heals: true, spoil: func(_ *testing.T, d *deployment, m module) {
 			d.write(m.name+".json", []byte(`{"mask":false}`))
 		}},
-		{name: "unknown-import", code: "import_unknown", made: imports(module{wasm: passer("wasi_snapshot_preview1.sched_yield")})},
+		{name: "unknown-import", code: "import_unknown", made: imports(module{wasm: passer("wasi_snapshot_preview1.sock_send")})},
 		{name: "extra-import", code: "import_not_approved", made: imports(module{wasm: passerThatLogs()}, "guardlock_crypto.sha256")},
 		{name: "other-topic", code: "topic_not_granted", topic: "payments", heals: true},
 		{name: "no-module", code: "hostile_or_malformed", made: func() module { return module{wasm: hugeCount()} }},

@@ -126,6 +126,15 @@ func (i Info) Knows(section string) bool {
 	return wanted > 0 && sectionOrder[wanted] <= sectionOrder[last]
 }
 
+// notACoreModule says what a file is instead. The layer of a component stands
+// behind its version (component-model, "Component Definitions").
+func notACoreModule(file []byte) string {
+	if len(file) >= 8 && string(file[:4]) == "\x00asm" && file[6] == 1 {
+		return "a component, as WASI 0.2 and later make them: build a core module, for wasm32-unknown-unknown or wasm32-wasip1"
+	}
+	return "not a WebAssembly 1.0 module"
+}
+
 // Scan checks the structure of a module against lim and the guest ABI without
 // running or compiling it. It allocates in proportion to the module and never by
 // a count that the module only claims. On a refusal, a *RefusedError, the Binary
@@ -139,7 +148,7 @@ func Scan(wasm []byte, lim ScanLimits) (*Binary, error) {
 		r.refuse("%d bytes exceed the limit of %d", len(wasm), lim.ModuleBytes)
 	}
 	if r.err == nil && !strings.HasPrefix(string(wasm[:min(8, len(wasm))]), "\x00asm\x01\x00\x00\x00") {
-		r.refuse("not a WebAssembly 1.0 module")
+		r.refuse("%s", notACoreModule(wasm))
 	}
 
 	r.skip(8)

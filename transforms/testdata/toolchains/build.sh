@@ -7,8 +7,7 @@
 #   ziglang 0.15.2 of PyPI                      (clang20.wasm: it holds clang 20)
 #   assemblyscript 0.28.20 of npm               (assemblyscript_*.wasm)
 #
-# and Go 1.26.8, whose file is not kept: it is 1.8 MB and imports WASI, which the
-# gateway does not have (go/guest.go, GOOS=wasip1, -buildmode=c-shared).
+# go/guest.go is built by the test that runs it, since whoever runs that has Go.
 set -eu
 cd "$(dirname "$0")"
 out=$PWD

@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -328,11 +329,12 @@ func loadTrustRoot(path string) (*signing.TrustRoot, error) {
 	return root, nil
 }
 
-// importedFunctions are the host functions that a module cannot run without.
+// importedFunctions are the host functions that a module cannot run without, each
+// once: some linkers import one twice.
 func importedFunctions(info transforms.Info) []string {
 	var names []string
 	for _, im := range info.Imports {
-		if name := im.String(); im.Kind == "func" && transforms.KnownHostFunction(name) {
+		if name := im.String(); im.Kind == "func" && transforms.KnownHostFunction(name) && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -176,7 +177,7 @@ func (i inspection) writeNames(w io.Writer, p cli.Palette) {
 	for _, im := range i.Imports {
 		note := ""
 		if !im.Known {
-			note = p.Dim("  (no host function: needs no grant, or is refused)")
+			note = p.Dim("  (no host function: " + cmp.Or(strings.TrimPrefix(transforms.ImportAdvice(im.Name), ": "), "needs no grant, or is refused") + ")")
 		}
 		fmt.Fprintf(w, "  %s%s%s\n", cli.Printable(im.Name), whatItIs(im.Kind, im.Type), note)
 	}

@@ -47,7 +47,7 @@ func (r approvalReview) write(w io.Writer) error {
 		{"configuration", config},
 		{"  sha256", fmt.Sprintf("%x", a.ConfigDigest)},
 		{"topics", strings.Join(a.Topics, ", ")},
-		{"may call", orNone(a.HostFunctions, "no host function")},
+		{"may call", orNone(admission.Grouped(a.HostFunctions), "no host function")},
 		{"may use secrets", orNone(a.Keys, "none")},
 		{"may route to", orNone(a.Routes, "nowhere else")},
 		{"for", orNone(a.Audience, "gateways that are part of no environment")},

@@ -1,8 +1,20 @@
-// Command guest makes every value upper case. The toolchain's runtime imports
-// WASI, which the gateway does not have: the file scans and is refused.
+// Command guest makes every value upper case with the standard library, and
+// tells of what it can see of the world for the value "world".
 package main
 
-import "unsafe"
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+	"unsafe"
+)
+
+// frame and desc are the blocks of docs/abi.md.
+type frame struct {
+	size, flags, in, inCount, out uint32
+	rest                          [11]uint32
+}
 
 type desc struct {
 	flags, source uint32
@@ -21,7 +33,37 @@ func alloc(size, align uint32) uint32 {
 
 var kept [][]byte
 
+// made keeps the values of a call alive until the next.
+var made []string
+
 //go:wasmexport guardlock_transform_v1
-func transform(frame uint32) int32 { return int32(frame) }
+func transform(at uint32) int32 {
+	f := (*frame)(unsafe.Pointer(uintptr(at)))
+	in := unsafe.Slice((*desc)(unsafe.Pointer(uintptr(f.in))), f.inCount)
+	out := unsafe.Slice((*desc)(unsafe.Pointer(uintptr(f.out))), f.inCount)
+	made = made[:0]
+
+	for n := range in {
+		out[n] = in[n]
+		value := unsafe.String((*byte)(unsafe.Pointer(uintptr(in[n].value))), in[n].valLen)
+		changed := strings.ToUpper(value)
+		if value == "world" {
+			changed = world()
+		}
+		if changed == "" {
+			continue
+		}
+		made = append(made, changed)
+		out[n].value = uint32(uintptr(unsafe.Pointer(unsafe.StringData(changed))))
+		out[n].valLen = uint32(len(changed))
+	}
+
+	return int32(f.inCount)
+}
+
+func world() string {
+	fmt.Println("what a guest prints")
+	return fmt.Sprintf("args %d, env %d, time %d", len(os.Args), len(os.Environ()), time.Now().UnixMilli())
+}
 
 func main() {}
