@@ -242,7 +242,7 @@ func fieldsOf(st *ast.StructType) []field {
 		}
 		tag, _ := strconv.Unquote(f.Tag.Value)
 		key := reflect.StructTag(tag).Get("yaml")
-		if key == "" {
+		if key == "" || key == "-" {
 			continue
 		}
 

@@ -219,20 +219,12 @@ func (c *cursor) control(e *ControlEntry, kind Kind, base int64) error {
 	for n := c.count(); n > 0 && !c.bad; n-- {
 		e.Steps = append(e.Steps, Step{Name: c.str(roleText), Verdict: c.str(roleText), Detail: c.str(roleText)})
 	}
-	if kind == KindOpen && len(c.b) > 0 { // nothing, in a log from before it had a place of its own
-		c.opening(&e.Opening)
-	}
+	c.facts(e, base)
 	if !c.ok() {
 		return fmt.Errorf("reading control entry: %w", errEntry)
 	}
 
 	return nil
-}
-
-func (c *cursor) opening(o *Opening) {
-	copy(o.Epoch[:], c.bytes(uint64(len(o.Epoch))))
-	copy(o.KeyID[:], c.bytes(uint64(len(o.KeyID))))
-	c.bad = c.bad || *o == Opening{}
 }
 
 func (c *cursor) bind(b *Bind, base int64) error {

@@ -148,10 +148,7 @@ func (e *encoder) control(c *ControlEntry, base int64) {
 		e.str(roleText, c.Steps[i].Detail)
 	}
 
-	if c.Opening != (Opening{}) {
-		e.out = append(e.out, c.Opening.Epoch[:]...)
-		e.out = append(e.out, c.Opening.KeyID[:]...)
-	}
+	e.facts(c, base)
 }
 
 // Bind is a binding with what a reader needs to find its batch.
@@ -268,7 +265,7 @@ func (c *ControlEntry) validate() error {
 	if c.sizeBound() > maxEntryBytes {
 		return fmt.Errorf("%w: over %d bytes", ErrInvalidEntry, maxEntryBytes)
 	}
-	return nil
+	return c.validateFacts()
 }
 
 func (c *ControlEntry) sizeBound() int {
@@ -276,6 +273,14 @@ func (c *ControlEntry) sizeBound() int {
 	for i := range c.Steps {
 		n += 32 + len(c.Steps[i].Name) + len(c.Steps[i].Verdict) + len(c.Steps[i].Detail)
 	}
+
+	if c.Admission != nil {
+		n += c.Admission.sizeBound()
+	}
+	if c.Loaded != nil {
+		n += c.Loaded.sizeBound()
+	}
+
 	return n
 }
 

@@ -316,6 +316,8 @@ type ControlEntry struct {
 	Revision  string // of policy or configuration
 	Steps     []Step // in the order they were taken
 	Opening   Opening
+	Admission *Admission // of KindAdmission; nil in logs from before it
+	Loaded    *Loaded    // of KindConfig; nil in logs from before it
 }
 
 // Opening is what the entry that a log begins with whenever it is opened says of

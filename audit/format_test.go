@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/query"
@@ -45,7 +46,9 @@ type readByPage struct {
 	batches  map[uint64]*foundBatch
 	controls map[int]int // by kind
 	epochs   []string    // of open entries
+	facts    []string    // of admissions and configurations, in their order
 	seals    int
+	base     int64 // of the frame
 }
 
 func (r *readByPage) check(ok bool, format string, args ...any) {
@@ -169,7 +172,7 @@ func (r *readByPage) payload(b []byte, sealed bool) {
 			r.batches[r.seq] = r.batch(&e)
 			r.seq++
 		case kind >= 2 && kind <= 7:
-			r.control(&e, kind)
+			r.control(&e, base, kind)
 			r.seq++
 		case kind == 16:
 			r.binding(&e, base)
@@ -277,8 +280,9 @@ func (r *readByPage) binding(c *bytesOf, _ int64) {
 	}
 }
 
-func (r *readByPage) control(c *bytesOf, kind int) {
+func (r *readByPage) control(c *bytesOf, base int64, kind int) {
 	r.controls[kind]++
+	r.base = base
 	c.varint()
 	c.string()
 	c.module()
@@ -296,6 +300,50 @@ func (r *readByPage) control(c *bytesOf, kind int) {
 		r.epochs = append(r.epochs, hex.EncodeToString(c.take(16)))
 		c.take(8)
 	}
+
+	if kind == 2 && len(c.b) > 0 {
+		r.admission(c)
+	}
+	if kind == 3 && len(c.b) > 0 {
+		r.loaded(c)
+	}
+}
+
+// admission reads the facts of one.
+func (r *readByPage) admission(c *bytesOf) {
+	r.facts = append(r.facts, "author "+c.string()+" "+c.string()+" "+c.moment())
+	for n := c.uvarint(); n > 0; n-- {
+		r.facts = append(r.facts, "approver "+c.string()+" "+c.string()+" "+c.string()+" "+c.string()+" "+c.moment()+" "+c.moment()+" "+c.moment())
+	}
+
+	r.facts = append(r.facts, fmt.Sprintf("threshold %d, config %.2x, trust root %.2x, grant %.2x", c.uvarint(), c.string(), c.string(), c.string()))
+	r.facts = append(r.facts, fmt.Sprint("granted ", c.list(), c.list(), c.list(), c.list(), c.list()))
+	r.facts = append(r.facts, fmt.Sprint("limits ", c.uvarint(), c.uvarint(), c.uvarint(), c.uvarint(), " ", c.moment(), " ", c.moment()))
+	r.facts = append(r.facts, fmt.Sprint("binding ", c.list(), c.list(), " ", c.moment()))
+}
+
+func (r *readByPage) loaded(c *bytesOf) {
+	r.facts = append(r.facts, "fault "+c.string())
+	for n := c.uvarint(); n > 0; n-- {
+		r.facts = append(r.facts, fmt.Sprintf("file %s %s %.2x %d", c.string(), c.string(), c.string(), c.uvarint()))
+	}
+}
+
+func (c *bytesOf) list() (names []string) {
+	for n := c.uvarint(); n > 0; n-- {
+		names = append(names, c.string())
+	}
+	return names
+}
+
+// moment is a time that may be none.
+func (c *bytesOf) moment() string {
+	u := c.uvarint()
+	if u == 0 {
+		return "never"
+	}
+	u--
+	return time.UnixMicro(c.r.base + (int64(u>>1) ^ -int64(u&1))).UTC().Format("15:04:05.000000")
 }
 
 func (r *readByPage) seal(c *bytesOf) {
@@ -365,6 +413,7 @@ func TestLogIsReadByItsSpecificationAlone(t *testing.T) {
 		}
 	}
 
+	recordFacts(t, l)
 	flushed(t, l)
 	mustClose(t, l)
 
@@ -385,6 +434,39 @@ func TestLogIsReadByItsSpecificationAlone(t *testing.T) {
 
 	r.mark(dir, len(files), end)
 	r.compare(dir)
+}
+
+// recordFacts writes what an admission was judged by, and what was loaded.
+func recordFacts(t *testing.T, l *audit.Log) {
+	t.Helper()
+	for _, c := range []audit.ControlEntry{
+		{Kind: audit.KindAdmission, Admission: &audit.Admission{
+			Author:    audit.Signer{Identity: "ada", KeyID: "a1", KeyUntil: noon},
+			Approvals: []audit.Approval{{Approver: "grace", Ticket: "SEC-1", ID: "id1", KeyID: "g1", From: noon, Until: noon.Add(time.Microsecond)}},
+			Threshold: 1,
+			Config:    audit.Digest{1},
+			TrustRoot: audit.Digest{2},
+			Grant: audit.Grant{Digest: audit.Digest{3}, Topics: []string{"c*"}, Functions: []string{"f", "g"}, Keys: []string{"k"}, Audience: []string{"gateway:a"},
+				Limits: audit.Limits{MemoryBytes: 4, DeadlineMS: 5, OutputBytes: 6, Instances: 7}, Until: noon.Add(time.Hour)},
+			Topics:  []string{"cards"},
+			Imports: []string{"f"},
+			Until:   noon.Add(time.Minute),
+		}},
+		{Kind: audit.KindConfig, Loaded: &audit.Loaded{Fault: "trust.yaml", Files: []audit.File{
+			{Role: "configuration", Name: "guardlock.yaml", Digest: audit.Digest{4}}, {Role: "policy", Name: "p.tar.gz", Digest: audit.Digest{5}, Revision: 9},
+		}}},
+	} {
+		if err := l.Record(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// factsByPage are those of recordFacts.
+var factsByPage = []string{
+	"author ada a1 12:00:00.000000", "approver grace SEC-1 id1 g1 12:00:00.000000 12:00:00.000001 never",
+	"threshold 1, config 0100, trust root 0200, grant 0300", "granted [c*] [f g] [k] [] [gateway:a]", "limits 4 5 6 7 never 13:00:00.000000",
+	"binding [cards] [f] 12:01:00.000000", "fault trust.yaml", "file configuration guardlock.yaml 0400 0", "file policy p.tar.gz 0500 9",
 }
 
 // mark reads the mark of a log that was closed.
@@ -430,5 +512,6 @@ func (r *readByPage) compare(dir string) {
 	}
 
 	r.check(n == len(r.batches) && n == 120, "%d batches by query, %d by the page", n, len(r.batches))
-	r.check(r.controls[6] == 1 && r.controls[3] == 1 && len(r.epochs) == 1 && r.seals >= 2, "controls %v, %d seals", r.controls, r.seals)
+	r.check(reflect.DeepEqual(r.facts, factsByPage), "facts %q", r.facts)
+	r.check(r.controls[6] == 1 && r.controls[3] == 2 && r.controls[2] == 1 && len(r.epochs) == 1 && r.seals >= 2, "controls %v, %d seals", r.controls, r.seals)
 }

@@ -25,6 +25,7 @@ type Verified struct {
 
 	Author      Identity
 	AuthorKeyID string
+	AuthorUntil time.Time  // end of the author's key, if it has one
 	Approvers   []Identity // in order, each once
 	Counted     []Counted  // the approvals that count: one of each approver, in their order
 	Ignored     []error    // why the others do not
@@ -44,6 +45,7 @@ type Verified struct {
 type Counted struct {
 	Approval
 	KeyID       string
+	KeyUntil    time.Time // end of the key, if it has one
 	From, Until time.Time
 }
 
@@ -52,6 +54,7 @@ func (k *trustedKey) counted(a Approval) Counted {
 	c := Counted{
 		Approval: a,
 		KeyID:    k.public.ID(),
+		KeyUntil: k.notAfter,
 		From:     a.NotBefore,
 		Until:    a.NotAfter,
 	}
@@ -99,6 +102,7 @@ func (t *TrustRoot) verifyPackage(ctx context.Context, p Package, now *moment) (
 
 	v.Author = author.owner
 	v.AuthorKeyID = author.public.ID()
+	v.AuthorUntil = author.notAfter
 	votes := tally{threshold: t.threshold, grants: map[[32]byte]map[Identity]Counted{}}
 	for i, raw := range p.Approvals {
 		if err := votes.take(ctx, t, v, raw, now); err != nil {

@@ -4,9 +4,11 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -240,6 +242,24 @@ func readRevocations(ps *problem.List, f trustFile) revocations {
 	}
 
 	return r
+}
+
+// Revoked is what the trust root revokes: lines of "digest", "key" or "approval" and
+// what is revoked, in their order.
+func (t *TrustRoot) Revoked() []string {
+	var lines []string
+	for d := range t.revoked.digests {
+		lines = append(lines, "digest "+hex.EncodeToString(d[:]))
+	}
+	for id := range t.revoked.keys {
+		lines = append(lines, "key "+id)
+	}
+	for id := range t.revoked.approvals {
+		lines = append(lines, "approval "+id)
+	}
+
+	slices.Sort(lines)
+	return lines
 }
 
 // Digest is the SHA-256 of the file that the trust root was parsed from.

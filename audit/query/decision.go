@@ -104,6 +104,24 @@ func (d Decision) MarshalJSON() ([]byte, error) {
 	return nil, errEmptyRow
 }
 
+// WithAdmissions is a row with the entries that let its modules run, as --json
+// prints it.
+type WithAdmissions struct {
+	Decision
+	Admissions []Decision
+}
+
+// MarshalJSON gives the row's own form with one field more.
+func (w WithAdmissions) MarshalJSON() ([]byte, error) {
+	if w.Batch == nil {
+		return w.Decision.MarshalJSON()
+	}
+	return json.Marshal(struct {
+		recordJSON
+		Admissions []Decision `json:"admissions"`
+	}{w.record(), w.Admissions})
+}
+
 func (d *Decision) control() controlJSON {
 	c := d.Control
 	j := controlJSON{
@@ -117,6 +135,8 @@ func (d *Decision) control() controlJSON {
 		Reason:    c.Reason,
 		Revision:  c.Revision,
 		Steps:     c.Steps,
+		Admission: c.Admission,
+		Loaded:    c.Loaded,
 	}
 
 	if c.Opening != (audit.Opening{}) {
@@ -147,6 +167,8 @@ type controlJSON struct {
 	Steps     []audit.Step     `json:"steps,omitempty"`
 	Epoch     string           `json:"epoch,omitempty"`  // of the MACs behind it, where it opened the log
 	KeyID     string           `json:"key_id,omitempty"` // of the audit key
+	Admission *audit.Admission `json:"admission,omitempty"`
+	Loaded    *audit.Loaded    `json:"loaded,omitempty"`
 }
 
 type recordJSON struct {

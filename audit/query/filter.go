@@ -199,9 +199,15 @@ func (m *matcher) control(c *audit.ControlEntry) bool {
 	placed := f.Cluster != "" || len(f.Topics) > 0 || f.Partition != nil || f.Offset != nil
 	connected := len(f.Client.IDs) > 0 || f.Client.Source.IsValid() || f.Client.Fingerprint != audit.Fingerprint{}
 	return m.kind(c.Kind) && m.time(c.Time) && !placed && !connected &&
-		among(f.Client.Principals, c.Principal) &&
+		(among(f.Client.Principals, c.Principal) || m.vouched(c.Admission)) &&
 		among(f.Outcomes, c.Outcome) &&
 		among(f.Reasons, c.Reason) && m.module(&c.Module)
+}
+
+// vouched reports whether somebody who is asked for signed or approved a module.
+func (m *matcher) vouched(a *audit.Admission) bool {
+	return a != nil && (slices.Contains(m.f.Client.Principals, a.Author.Identity) ||
+		slices.ContainsFunc(a.Approvals, func(p audit.Approval) bool { return slices.Contains(m.f.Client.Principals, p.Approver) }))
 }
 
 // ruled matches what became of a record.

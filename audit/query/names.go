@@ -148,6 +148,14 @@ func (n *names) addItem(it *audit.Item) {
 		n.addModule(&c.Module)
 		n.add(reasonName, c.Reason)
 		n.add(principal, c.Principal)
+
+		if a := c.Admission; a != nil {
+			n.add(principal, a.Author.Identity)
+			for i := range a.Approvals {
+				n.add(principal, a.Approvals[i].Approver)
+			}
+		}
+
 		return
 	}
 

@@ -5,8 +5,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -249,33 +249,50 @@ func TestTheEntryOfAnAdmissionSaysWhoLetTheModuleRun(t *testing.T) {
 	pkg := p.signed(t, wasm, config)
 	pkg.Approvals = [][]byte{must(signing.Approve(t.Context(), g, p.grace)), must(signing.Approve(t.Context(), g, p.linus))}
 
-	trust := p.root(2)
-	a, r := admitter(t, trust, allows)
+	keyEnds := now.Add(30 * time.Minute)
+	trust := p.rootUntil(keyEnds, 2)
+	a, r := admitter(t, trust, tightens)
 	set := must(a.Build(t.Context(), []admission.Rule{rule("b", "gdpr")}, map[string]admission.Module{"gdpr": {Name: "gdpr", Package: pkg}}))
 	defer set.Close(t.Context())
 
-	found := map[string]string{}
-	for _, s := range r.entries[0].Steps {
-		found[s.Name] = s.Detail
-	}
-
-	digest := trust.Digest()
-	for step, parts := range map[string][]string{
-		admission.StepDigest: {fmt.Sprintf("module=sha256:%x", g.ModuleDigest), fmt.Sprintf("config=sha256:%x", g.ConfigDigest)},
-		admission.StepAuthor: {"author=ada ", fmt.Sprintf("key=%q", p.ada.ID())},
-		admission.StepApprovals: {fmt.Sprintf("grant=sha256:%x", g.GrantDigest()), fmt.Sprintf("trust_root=sha256:%x", digest), "threshold=2",
-			"; approver=grace until=2030-05-01T13:00:00Z ticket=\"SEC 112\" id=", "; approver=linus until="},
-		admission.StepTopics: {"topics=customers approved=customers"},
-		admission.StepPolicy: {"policy=" + a.Policy.Revision(), "until=2030-05-01T13:00:00Z", "functions=guardlock_crypto.hmac_sha256", "keys=pseudonyms", "routes=quarantine"},
-	} {
-		for _, part := range parts {
-			if !strings.Contains(found[step], part) {
-				t.Errorf("step %s says %q, without %q", step, found[step], part)
-			}
+	got := r.entries[0].Admission
+	for i, id := range []string{got.Approvals[0].ID, got.Approvals[1].ID} {
+		if len(id) != 64 {
+			t.Errorf("approval %d has id %q", i, id)
 		}
+		got.Approvals[i].ID = ""
 	}
 
-	if got := set.Bindings[0].Grant; got.GrantDigest != g.GrantDigest() || got.PolicyRevision != a.Policy.Revision() {
+	want := &audit.Admission{
+		Author: audit.Signer{Identity: "ada", KeyID: p.ada.ID()},
+		Approvals: []audit.Approval{
+			{Approver: "grace", Ticket: "SEC 112", KeyID: p.grace.ID(), From: g.NotBefore, Until: g.NotAfter},
+			{Approver: "linus", Ticket: "SEC 112", KeyID: p.linus.ID(), From: g.NotBefore, Until: g.NotAfter, KeyUntil: keyEnds},
+		},
+		Threshold: 2,
+		Config:    g.ConfigDigest,
+		TrustRoot: trust.Digest(),
+		Grant: audit.Grant{
+			Digest:    g.GrantDigest(),
+			Topics:    []string{"customers"},
+			Functions: g.HostFunctions,
+			Keys:      []string{"pseudonyms"},
+			Routes:    []string{"quarantine"},
+			Limits:    audit.Limits{MemoryBytes: 32 << 20, DeadlineMS: 30, OutputBytes: 1 << 20, Instances: 2},
+			From:      g.NotBefore,
+			Until:     now.Add(20 * time.Minute),
+		},
+		Topics:  []string{"customers"},
+		Imports: g.HostFunctions,
+		Until:   now.Add(20 * time.Minute),
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("the entry says\n%+v, not\n%+v", got, want)
+	}
+	if e := r.entries[0]; e.Subject != "b" || e.Module != (audit.ModuleRef{Name: "gdpr", Digest: g.ModuleDigest}) || e.Revision != a.Policy.Revision() {
+		t.Errorf("the entry is about %+v", e)
+	}
+	if b := set.Bindings[0].Grant; b.GrantDigest != g.GrantDigest() || b.PolicyRevision != a.Policy.Revision() {
 		t.Error("what decisions hold does not lead to the entry")
 	}
 }

@@ -2,7 +2,6 @@ package admission
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -164,7 +163,7 @@ func (b *building) bind(r Rule, trials []trial) {
 		}
 		chain = append(chain, t.running)
 		g.PolicyRevision = t.judged.decision.PolicyRevision
-		g.GrantDigest = combine(g.GrantDigest, t.exam.verified.GrantDigest)
+		g.GrantDigest = audit.Digest(g.GrantDigest).And(t.exam.verified.GrantDigest)
 		g.ValidUntil = earlier(g.ValidUntil, t.judged.decision.ValidUntil)
 	}
 
@@ -237,12 +236,4 @@ func (p part) give(g *pipeline.Grant, isolated bool) {
 	if isolated {
 		g.Chain = p.chain.PerTopic()
 	}
-}
-
-// combine makes one digest of a chain's grants; of a single one, itself.
-func combine(a, b [32]byte) [32]byte {
-	if a == ([32]byte{}) {
-		return b
-	}
-	return sha256.Sum256(append(a[:], b[:]...))
 }

@@ -1,24 +1,21 @@
 package admission
 
 import (
-	"encoding/hex"
-	"fmt"
-	"strings"
-	"time"
-
 	"github.com/guardlock/guardlock/audit"
 )
 
-// entry is the log's record of an admission: who let the module run there, and on
-// what. A decision about a batch is joined to it by binding, module, grant digest and
-// policy revision, which both hold.
+// entry is the log's record of an admission: who let the module run there, on what,
+// and until when. A decision about a batch is joined to it by module, grant digest
+// and policy revision, which both hold. All of it comes from the trust root, from
+// approvals that were verified, from the configuration and from policy.
 func (a *Admitter) entry(t trial) audit.ControlEntry {
 	c := audit.ControlEntry{
-		Kind:     audit.KindAdmission,
-		Subject:  t.binding,
-		Outcome:  "allowed",
-		Revision: a.Policy.Revision(),
-		Module:   audit.ModuleRef{Name: t.exam.module.Name, Digest: t.exam.digest},
+		Kind:      audit.KindAdmission,
+		Subject:   t.binding,
+		Outcome:   "allowed",
+		Revision:  a.Policy.Revision(),
+		Module:    audit.ModuleRef{Name: t.exam.module.Name, Digest: t.exam.digest},
+		Admission: a.judgedBy(t),
 	}
 
 	if t.refused != nil {
@@ -30,68 +27,64 @@ func (a *Admitter) entry(t trial) audit.ControlEntry {
 	}
 
 	for _, s := range taken(t.exam, t.asking, t.refused) {
-		switch s.Verdict {
-		case Failed:
+		if s.Verdict != NotReached {
 			c.Steps = append(c.Steps, audit.Step{Name: s.Name, Verdict: s.Verdict, Detail: s.Code})
-		case Passed:
-			c.Steps = append(c.Steps, audit.Step{Name: s.Name, Verdict: s.Verdict, Detail: a.proof(s.Name, t)})
 		}
 	}
 
 	return c
 }
 
-// proof is what a step found, as name=value pairs. All of it comes from the trust
-// root, from approvals that were verified, from the configuration and from policy.
-func (a *Admitter) proof(step string, t trial) string {
-	v := t.exam.verified
-	g := v.Grant
-	d := t.asking.decision
-
-	switch step {
-	case StepDigest:
-		return pairs("module", "sha256:"+hex.EncodeToString(v.Digest[:]), "config", "sha256:"+hex.EncodeToString(v.ConfigDigest[:]))
-	case StepAuthor:
-		return pairs("author", string(v.Author), "key", v.AuthorKeyID)
-	case StepApprovals:
-		trust := a.Trust.Digest()
-		return pairs("grant", "sha256:"+hex.EncodeToString(v.GrantDigest[:]), "trust_root", "sha256:"+hex.EncodeToString(trust[:]),
-			"threshold", fmt.Sprint(a.Trust.Threshold())) + t.exam.approvals()
-	case StepImports:
-		return pairs("imports", strings.Join(HostFunctions(t.exam.info), ","))
-	case StepTopics:
-		return pairs("topics", strings.Join(t.topics, ","), "approved", strings.Join(g.Topics, ","))
-	case StepPolicy:
-		return pairs("policy", d.PolicyRevision, "until", d.ValidUntil.UTC().Format(time.RFC3339), "functions", strings.Join(d.HostFunctions, ","),
-			"keys", strings.Join(g.Keys, ","), "routes", strings.Join(g.Routes, ","))
-	default:
-		return ""
+// judgedBy is all that a trial was judged by. What the approvals grant, policy can narrow.
+func (a *Admitter) judgedBy(t trial) *audit.Admission {
+	v := &t.exam.verified
+	g := &v.Grant
+	f := &audit.Admission{
+		Author:    audit.Signer{Identity: string(v.Author), KeyID: v.AuthorKeyID, KeyUntil: v.AuthorUntil},
+		Approvals: t.exam.approvals(),
+		Threshold: a.Trust.Threshold(),
+		Config:    t.exam.config,
+		TrustRoot: a.Trust.Digest(),
+		Grant: audit.Grant{
+			Digest:    v.GrantDigest,
+			Topics:    g.Topics,
+			Functions: g.HostFunctions,
+			Keys:      g.Keys,
+			Routes:    g.Routes,
+			Audience:  g.Audience,
+			Limits:    audit.Limits(g.Limits),
+			From:      g.NotBefore,
+			Until:     g.NotAfter,
+		},
+		Topics:  t.topics,
+		Imports: HostFunctions(t.exam.info),
+		Until:   t.asking.until,
 	}
+
+	if d := &t.asking.decision; d.Allow {
+		f.Grant.Functions = d.HostFunctions
+		f.Grant.Limits = audit.Limits(d.Limits)
+		f.Grant.Until = d.ValidUntil
+	}
+
+	return f
 }
 
-// approvals are those that count, each with its person, end, ticket and id.
-func (e *examination) approvals() string {
-	var b strings.Builder
-	for _, c := range e.verified.Counted {
-		b.WriteString("; " + pairs("approver", string(c.Approver), "until", c.Until.UTC().Format(time.RFC3339), "ticket", c.Ticket, "id", c.ID, "key", c.KeyID))
-	}
-	return b.String()
-}
-
-// pairs writes names and values; a value that is not a word is quoted.
-func pairs(all ...string) string {
-	var b strings.Builder
-	for i := 0; i+1 < len(all); i += 2 {
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		value := all[i+1]
-		if strings.ContainsAny(value, " ;=\"") {
-			value = fmt.Sprintf("%q", value)
-		}
-
-		b.WriteString(all[i] + "=" + value)
+// approvals are those that count, each with its own end and that of its key.
+func (e *examination) approvals() []audit.Approval {
+	var all []audit.Approval
+	for i := range e.verified.Counted {
+		c := &e.verified.Counted[i]
+		all = append(all, audit.Approval{
+			Approver: string(c.Approver),
+			Ticket:   c.Ticket,
+			ID:       c.ID,
+			KeyID:    c.KeyID,
+			From:     c.NotBefore,
+			Until:    c.NotAfter,
+			KeyUntil: c.KeyUntil,
+		})
 	}
 
-	return b.String()
+	return all
 }

@@ -22,6 +22,7 @@ type examination struct {
 	journal
 	module   Module
 	digest   [32]byte
+	config   [32]byte // its digest
 	verified signing.Verified
 	info     transforms.Info
 	refused  *Refused
@@ -38,7 +39,7 @@ type examination struct {
 // examine takes a package through the steps that need no place. It stops at the
 // first that refuses.
 func (a *Admitter) examine(ctx context.Context, m Module) *examination {
-	e := &examination{module: m, digest: sha256.Sum256(m.Package.Wasm)}
+	e := &examination{module: m, digest: sha256.Sum256(m.Package.Wasm), config: sha256.Sum256(m.Package.Config)}
 	for _, step := range []struct {
 		name string
 		do   func(context.Context, *examination) (string, *Refused)

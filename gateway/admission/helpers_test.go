@@ -57,14 +57,25 @@ func newPeople() people {
 
 // root does not know Eve.
 func (p people) root(threshold int, revoked ...string) *signing.TrustRoot {
+	return p.rootUntil(time.Time{}, threshold, revoked...)
+}
+
+// rootUntil is a root in which the key of Linus has an end, unless it is zero.
+func (p people) rootUntil(end time.Time, threshold int, revoked ...string) *signing.TrustRoot {
 	type person struct {
-		Identity string `json:"identity"`
-		Key      string `json:"key"`
+		Identity string    `json:"identity"`
+		Key      string    `json:"key"`
+		NotAfter time.Time `json:"not_after,omitzero"`
 	}
 
 	is := func(name string, k *signing.PrivateKey) person {
-		return person{name, string(must(k.Public().MarshalPEM()))}
+		entry := person{Identity: name, Key: string(must(k.Public().MarshalPEM()))}
+		if name == "linus" {
+			entry.NotAfter = end
+		}
+		return entry
 	}
+
 	return must(signing.ParseTrustRoot(must(json.Marshal(map[string]any{"threshold": threshold,
 		"authors": []person{is("ada", p.ada)}, "approvers": []person{is("ada", p.ada), is("grace", p.grace), is("linus", p.linus)},
 		"revoked": map[string]any{"digests": revoked}}))))
@@ -100,7 +111,10 @@ const (
 	denies  = `{"allow": false, "reasons": ["not_today", "too_large"], "host_functions": [], "limits": limits, "valid_until": input.grant.not_after}`
 	silent  = `{"allow": false, "reasons": [], "host_functions": [], "limits": limits, "valid_until": input.grant.not_after}`
 	narrows = `{"allow": true, "reasons": [], "host_functions": [], "limits": limits, "valid_until": input.grant.not_after}`
-	breaks  = `{"allow": "yes"}`
+	// tightens grants less than was approved, and for a shorter time.
+	tightens = `{"allow": true, "reasons": [], "host_functions": input.module.imports, "valid_until": "2030-05-01T12:20:00Z",
+		"limits": {"memory_bytes": 33554432, "deadline_ms": 30, "output_bytes": 1048576, "instances": 2}}`
+	breaks = `{"allow": "yes"}`
 )
 
 func engine(t *testing.T, decision string) *policy.Engine {

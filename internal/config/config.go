@@ -8,6 +8,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -67,7 +68,13 @@ type Config struct {
 	// Log is the gateway's own log, on standard error.
 	Log Log `yaml:"log"`
 
-	Path string // of the file, for relative paths
+	Origin `yaml:"-"`
+}
+
+// Origin is the file that a configuration was read from.
+type Origin struct {
+	Path   string   // relative paths begin at its directory
+	Digest [32]byte // SHA-256 of its content
 }
 
 type Cluster struct {
@@ -298,7 +305,7 @@ func Parse(raw []byte, path string) (*Config, error) {
 // Inspect is Parse for who looks further in spite of problems. The configuration
 // holds what could be read, and is nil where nothing could.
 func Inspect(raw []byte, path string) (*Config, problem.List) {
-	c := &Config{Path: path}
+	c := &Config{Origin: Origin{Path: path}}
 
 	err := problem.DecodeYAML(raw, c)
 	if errors.Is(err, io.EOF) {
@@ -309,10 +316,11 @@ func Inspect(raw []byte, path string) (*Config, problem.List) {
 	if err != nil && !errors.As(err, &wrong) {
 		return nil, problem.List{{Message: err.Error()}}
 	}
-	if len(wrong) > 0 && reflect.DeepEqual(c, &Config{Path: path}) {
+	if len(wrong) > 0 && reflect.DeepEqual(c, &Config{Origin: Origin{Path: path}}) {
 		return nil, wrong // it is no YAML: what is missing is not the point
 	}
 
+	c.Digest = sha256.Sum256(raw)
 	c.setDefaults()
 	return c, merge(wrong, c.validate().Locate(raw))
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"go.uber.org/zap"
 
@@ -33,7 +34,7 @@ func (r *reloader) reread(ctx context.Context) error {
 	old := r.termsNow().cfg
 	fresh, keys, err := r.readConfig(ctx, old.Path)
 	if err != nil {
-		r.note(ctx, r.configEntry("refused", "unreadable"))
+		r.note(ctx, r.refused(err))
 		return err
 	}
 
@@ -57,12 +58,12 @@ func (r *reloader) reread(ctx context.Context) error {
 func (r *reloader) readConfig(ctx context.Context, path string) (*config.Config, map[string][]byte, error) {
 	raw, err := r.files.Read(ctx, path, disk.MaxBytes)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the configuration: %w", err)
+		return nil, nil, blame(filepath.Base(path), fmt.Errorf("reading the configuration: %w", err))
 	}
 
 	cfg, err := config.Parse(raw, path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("configuration %s: %w", path, err)
+		return nil, nil, blame(filepath.Base(path), fmt.Errorf("configuration %s: %w", path, err))
 	}
 
 	keys, err := loadKeys(cfg)

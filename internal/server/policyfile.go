@@ -40,7 +40,7 @@ func loadPolicy(ctx context.Context, files *disk.Reader, cfg *config.Config) (*p
 	default:
 		engine, err := disk.Within(ctx, files, path, func() (*policy.Engine, error) { return policy.LoadWith(ctx, disk.Tree(path), options) })
 		if err != nil {
-			return nil, fmt.Errorf("policy.path %s: %w", cfg.Policy.Path, err)
+			return nil, blame(cfg.Policy.Path, fmt.Errorf("policy.path %s: %w", cfg.Policy.Path, err))
 		}
 		return engine, nil
 	}
@@ -52,19 +52,19 @@ func loadBundle(ctx context.Context, files *disk.Reader, cfg *config.Config, pat
 	for i, k := range cfg.Policy.Keys {
 		pem, err := files.Read(ctx, cfg.File(k.File), disk.MaxBytes)
 		if err != nil {
-			return nil, nil, fmt.Errorf("policy.keys[%d].file: %w", i, err)
+			return nil, nil, blame(k.File, fmt.Errorf("policy.keys[%d].file: %w", i, err))
 		}
 		options.Keys = append(options.Keys, policy.Key{ID: k.ID, PEM: string(pem), Algorithm: k.Algorithm, Scope: k.Scope})
 	}
 
 	raw, err := files.Read(ctx, path, maxPolicyBundle)
 	if err != nil {
-		return nil, nil, fmt.Errorf("policy.path: %w", err)
+		return nil, nil, blame(cfg.Policy.Path, fmt.Errorf("policy.path: %w", err))
 	}
 
 	engine, err := policy.LoadBundle(ctx, raw, options)
 	if err != nil {
-		return nil, nil, fmt.Errorf("policy.path %s: %w", filepath.Base(path), err)
+		return nil, nil, blame(cfg.Policy.Path, fmt.Errorf("policy.path %s: %w", filepath.Base(path), err))
 	}
 
 	return engine, raw, nil
@@ -88,7 +88,7 @@ func (r *reloader) policyFile(ctx context.Context) (*policy.Engine, error) {
 	case fresh.Revision() == kept.Revision():
 		return fresh, nil
 	case fresh.BundleRevision() <= kept.BundleRevision():
-		err = fmt.Errorf("policy.path: revision %d after %d: %w", fresh.BundleRevision(), kept.BundleRevision(), errPolicyOlder)
+		err = blame(cfg.Policy.Path, fmt.Errorf("policy.path: revision %d after %d: %w", fresh.BundleRevision(), kept.BundleRevision(), errPolicyOlder))
 	case !bytes.Equal(raw, keptRaw):
 		return fresh, r.keep(cfg, raw)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,6 +91,7 @@ type inForce struct {
 	sets     map[string]*admission.Set     // by cluster
 	modules  map[string]admission.Module   // what the sets were built from
 	revoked  map[string]*admission.Refused // by module: taken out of service since
+	loaded   []audit.File                  // what the sets were built from
 }
 
 func newReloader(s *Server) *reloader {
@@ -125,7 +125,7 @@ func (r *reloader) load(ctx context.Context) error {
 		err = r.loadPolicy(ctx)
 	}
 	if err != nil {
-		return errors.Join(err, r.recordConfig(ctx, "refused", "unreadable"))
+		return errors.Join(err, r.recordConfig(ctx, r.refused(err)))
 	}
 
 	if r.work.packageStamp, err = r.stampPackages(ctx); err != nil {
@@ -204,7 +204,7 @@ func (r *reloader) lookAtPolicy(ctx context.Context) bool {
 		return true
 	}
 	if known != w.policyFile.text {
-		r.note(ctx, r.configEntry("refused", "unreadable"))
+		r.note(ctx, r.refused(err))
 	}
 
 	return false
@@ -265,7 +265,8 @@ func (r *reloader) reload(ctx context.Context) error {
 		}
 	}
 
-	if err := r.recordConfig(ctx, "applied", ""); err != nil {
+	files := filesOf(under, r.work.policy)
+	if err := r.recordApplied(ctx, files); err != nil {
 		closeAll(ctx, sets)
 		return err
 	}
@@ -273,6 +274,7 @@ func (r *reloader) reload(ctx context.Context) error {
 	r.tellRefusals(sets)
 	r.tellUndecided(sets)
 	r.swap(ctx, under.edition, sets, chosen)
+	r.setFiles(files)
 	r.remember(chosen, sets)
 
 	return nil
@@ -314,33 +316,8 @@ func closeAll(ctx context.Context, sets map[string]*admission.Set) {
 	}
 }
 
-func (r *reloader) recordConfig(ctx context.Context, outcome, reason string) error {
-	if err := r.record.Record(ctx, r.configEntry(outcome, reason)); err != nil {
-		return fmt.Errorf("recording the configuration: %w", err)
-	}
-	return nil
-}
-
-func (r *reloader) configEntry(outcome, reason string) audit.ControlEntry {
-	return audit.ControlEntry{
-		Kind:    audit.KindConfig,
-		Subject: filepath.Base(r.termsNow().cfg.Path),
-		Outcome: outcome,
-		Reason:  reason,
-	}
-}
-
 // noteWithin bounds the wait for an entry that nothing depends on.
 const noteWithin = 5 * time.Second
-
-// note records what has happened already, and what goes on without its entry.
-func (r *reloader) note(ctx context.Context, e audit.ControlEntry) {
-	ctx, cancel := context.WithTimeout(ctx, noteWithin)
-	defer cancel()
-	if err := r.record.Record(ctx, e); err != nil {
-		r.log.Error("the decision log did not take an entry", zap.String("subject", e.Subject), zap.String("reason", e.Reason), zap.Error(err))
-	}
-}
 
 func (r *reloader) termsNow() terms {
 	r.mu.Lock()
@@ -366,7 +343,7 @@ func (r *reloader) close(ctx context.Context) error {
 func (r *reloader) loadPolicy(ctx context.Context) error {
 	stamp, err := r.stampPolicy(ctx)
 	if err != nil {
-		return fmt.Errorf("policy.path: %w", err)
+		return blame(r.termsNow().cfg.Policy.Path, fmt.Errorf("policy.path: %w", err))
 	}
 
 	fresh, err := r.policyFile(ctx)

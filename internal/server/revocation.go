@@ -72,7 +72,7 @@ func (r *reloader) tellTrust(ctx context.Context, err error) {
 	}
 
 	if begun {
-		r.note(ctx, r.configEntry("refused", "unreadable"))
+		r.note(ctx, r.refused(err))
 	}
 }
 
@@ -92,19 +92,20 @@ func (r *reloader) loadTrust(ctx context.Context) error {
 	}
 
 	// The stamp is taken first: what changes meanwhile is read again.
+	file := r.termsNow().cfg.Trust.Root
 	stamp, err := r.files.Stamp(ctx, "the trust root", path)
 	if err != nil {
-		return fmt.Errorf("trust.root: %w", err)
+		return blame(file, fmt.Errorf("trust.root: %w", err))
 	}
 
 	raw, err := r.files.Read(ctx, path, signing.MaxTrustRootBytes)
 	if err != nil {
-		return fmt.Errorf("trust.root: %w", err)
+		return blame(file, fmt.Errorf("trust.root: %w", err))
 	}
 
 	root, err := parseTrust(raw, r.termsNow().cfg)
 	if err != nil {
-		return fmt.Errorf("trust.root %s: %w", filepath.Base(path), err)
+		return blame(file, fmt.Errorf("trust.root %s: %w", filepath.Base(path), err))
 	}
 
 	r.trustFile.stamp = stamp

@@ -29,7 +29,7 @@ func loadKeys(cfg *config.Config) (map[string][]byte, error) {
 		}
 		secret, err := disk.ReadSecret(cfg.File(k.File))
 		if err != nil {
-			errs = append(errs, fmt.Errorf("keys[%d].file: %w", i, err))
+			errs = append(errs, blame(k.File, fmt.Errorf("keys[%d].file: %w", i, err)))
 			continue
 		}
 

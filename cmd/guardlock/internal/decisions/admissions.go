@@ -1,65 +1,38 @@
 package decisions
 
 import (
-	"context"
+	"fmt"
 	"io"
 	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 )
 
-// admissionOf finds the entry that let a module of a batch run: the last one before
-// the batch, of the same module, under the same policy and, where the batch had one
-// module only, with the same grant.
-func admissionOf(ctx context.Context, r *query.Reader, d query.Decision, m audit.ModuleRef) (query.Decision, bool, error) {
-	f := query.Filter{
-		Kinds:    []audit.Kind{audit.KindAdmission},
-		Modules:  []string{m.Digest.String()},
-		Outcomes: []string{"allowed"},
-		To:       d.Time,
-		Reverse:  true}
-	for found, err := range r.Query(ctx, f) {
-		if err != nil {
-			return query.Decision{}, false, err
-		}
-		if found.Control.Module.Name == m.Name && found.Control.Revision == d.Batch.PolicyRevision && (len(d.Batch.Modules) > 1 || hasGrant(found.Control, d.Batch.GrantDigest)) {
-			return found, true, nil
-		}
-	}
-
-	return query.Decision{}, false, nil
-}
-
-// hasGrant reports whether the approvals of an admission are for a grant.
-func hasGrant(c *audit.ControlEntry, grant audit.Digest) bool {
-	for _, s := range c.Steps {
-		if strings.Contains(s.Detail, "grant="+grant.String()) {
-			return true
-		}
-	}
-	return false
-}
-
-// writeAdmissions says who let the modules of a batch run.
-func writeAdmissions(ctx context.Context, w io.Writer, r *query.Reader, d query.Decision) error {
-	if d.Batch == nil {
+// writeAdmissions says who let the modules of a row's batch run.
+func writeAdmissions(w io.Writer, d query.WithAdmissions) error {
+	if d.Batch == nil || len(d.Batch.Modules) == 0 {
 		return nil
 	}
 
 	f := &fieldWriter{w: w, p: cli.PaletteFor(w)}
-	for _, m := range d.Batch.Modules {
-		found, ok, err := admissionOf(ctx, r, d, m)
-		if err != nil {
-			return err
-		}
-		if !ok {
+	if len(d.Admissions) == 0 && d.Batch.Outcome.Forwards() {
+		f.field("admitted", "%s", "the log does not hold the admission: the part of it that did may have been removed")
+	}
+
+	for i := range d.Admissions {
+		found := &d.Admissions[i]
+		f.field("admitted", "%s  %s at %s", found.Control.Module.Name, found.ID, found.Control.Subject)
+		if found.Control.Admission != nil {
+			writeWho(f, found.Control.Admission)
 			continue
 		}
 
-		f.field("admitted", "%s  %s at %s", m.Name, found.ID, found.Control.Subject)
-		for _, s := range found.Control.Steps {
+		for _, s := range found.Control.Steps { // a log from before this had fields
 			if s.Name == "author" || s.Name == "approvals" {
 				f.field("", "%s", s.Detail)
 			}
@@ -67,4 +40,100 @@ func writeAdmissions(ctx context.Context, w io.Writer, r *query.Reader, d query.
 	}
 
 	return f.err
+}
+
+// writeWho says who vouched for a module, and until when.
+func writeWho(f *fieldWriter, a *audit.Admission) {
+	if a.Author.Identity != "" {
+		f.field("author", "%s", facts(a.Author.Identity, "key", a.Author.KeyID, "key until", day(a.Author.KeyUntil)))
+	}
+	for i := range a.Approvals {
+		p := &a.Approvals[i]
+		f.field("approved", "%s", facts("by "+p.Approver, "until", day(p.Until), "ticket", p.Ticket, "key", p.KeyID, "key until", day(p.KeyUntil)))
+		f.field("", "%s", facts("", "approval", p.ID))
+	}
+
+	if a.Threshold > 0 {
+		f.field("", "%s", cli.Count(a.Threshold, "approval")+" needed")
+	}
+}
+
+// writeAdmission says what a module was judged by.
+func writeAdmission(f *fieldWriter, a *audit.Admission) {
+	g := &a.Grant
+	f.field("topics", "%s", strings.Join(a.Topics, ", "))
+	f.field("config", "%s", a.Config)
+	writeWho(f, a)
+	f.field("trust root", "%s", a.TrustRoot)
+	f.field("grant", "%s", g.Digest)
+	f.field("", "%s", facts("", "from", day(g.From), "until", day(g.Until)))
+
+	for _, list := range []struct {
+		name  string
+		items []string
+	}{{"topics", g.Topics}, {"functions", g.Functions}, {"keys", g.Keys}, {"routes", g.Routes}, {"audience", g.Audience}} {
+		if len(list.items) > 0 {
+			f.field("", "%s", list.name+" "+strings.Join(list.items, ", "))
+		}
+	}
+
+	f.field("", "%s", limitsText(g.Limits))
+	f.field("imports", "%s", strings.Join(a.Imports, ", "))
+	f.field("until", "%s", day(a.Until))
+}
+
+// writeLoaded says what a configuration was put together from.
+func writeLoaded(f *fieldWriter, l *audit.Loaded) {
+	f.field("at fault", "%s", l.Fault)
+	for i := range l.Files {
+		file := &l.Files[i]
+		revision := ""
+		if file.Revision > 0 {
+			revision = fmt.Sprint(file.Revision)
+		}
+		f.field("file", "%s", facts(file.Role+": "+file.Name+"  "+file.Digest.String(), "revision", revision))
+	}
+}
+
+// facts joins a text and pairs of names and values; a pair without a value is left
+// out.
+func facts(text string, pairs ...string) string {
+	var all []string
+	if text != "" {
+		all = append(all, text)
+	}
+
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			all = append(all, pairs[i]+" "+pairs[i+1])
+		}
+	}
+
+	return strings.Join(all, "  ")
+}
+
+func limitsText(l audit.Limits) string {
+	var memory, output, deadline, instances string
+	if l.MemoryBytes > 0 {
+		memory = humanize.IBytes(uint64(l.MemoryBytes))
+	}
+	if l.OutputBytes > 0 {
+		output = humanize.IBytes(uint64(l.OutputBytes))
+	}
+	if l.DeadlineMS > 0 {
+		deadline = (time.Duration(l.DeadlineMS) * time.Millisecond).String()
+	}
+	if l.Instances > 0 {
+		instances = fmt.Sprint(l.Instances)
+	}
+
+	return facts("", "memory", memory, "output", output, "deadline", deadline, "instances", instances)
+}
+
+// day spells a time that may be none.
+func day(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }

@@ -52,7 +52,7 @@ func (f *auditFilterFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.from, "from", "", "not before this time of today (10:00), day, time (2030-01-31 10:00, RFC 3339), or so long ago (15m, 2d); UTC")
 	fl.StringVar(&f.to, "to", "", "not after this time, day, or so long ago")
 	fl.StringSliceVar(&f.modules, "module", nil, "decided by this `MODULE`: a name, or a digest in hex")
-	fl.StringArrayVar(&f.principals, "principal", nil, "sent by this `PRINCIPAL`, as User:ada")
+	fl.StringArrayVar(&f.principals, "principal", nil, "sent by this `PRINCIPAL`, as User:ada, or signed or approved by this person")
 	fl.StringArrayVar(&f.clientIDs, "client-id", nil, "sent by a client that called itself this `ID`")
 	fl.StringVar(&f.source, "source", "", "sent from this `ADDRESS`, or from a network like 10.0.0.0/8")
 	fl.StringVar(&f.cert, "tls-fingerprint", "", "sent with this client certificate: the SHA-256 of it, in `HEX`")

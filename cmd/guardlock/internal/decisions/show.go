@@ -46,14 +46,21 @@ func runAuditShow(cmd *cobra.Command, dir, id string) error {
 	if err != nil {
 		return err
 	}
+
+	admissions, err := r.Admissions(cmd.Context(), d)
+	if err != nil {
+		return auditError(dir, err)
+	}
+
+	all := query.WithAdmissions{Decision: d, Admissions: admissions}
 	if cli.WantsJSON(cmd) {
-		return cli.PrintJSON(cmd.OutOrStdout(), d)
+		return cli.PrintJSON(cmd.OutOrStdout(), all)
 	}
 	if err := writeDecision(cmd.OutOrStdout(), d); err != nil {
 		return err
 	}
 
-	return writeAdmissions(cmd.Context(), cmd.OutOrStdout(), r, d)
+	return writeAdmissions(cmd.OutOrStdout(), all)
 }
 
 func lookUp(ctx context.Context, r *query.Reader, dir, id string) (query.Decision, error) {
@@ -109,6 +116,14 @@ func writeControl(f *fieldWriter, c *audit.ControlEntry) {
 	f.field("module", "%s", moduleText(&c.Module))
 	f.field("principal", "%s", c.Principal)
 	f.field("revision", "%s", c.Revision)
+
+	if c.Admission != nil {
+		writeAdmission(f, c.Admission)
+	}
+	if c.Loaded != nil {
+		writeLoaded(f, c.Loaded)
+	}
+
 	for _, s := range c.Steps {
 		f.field("  step", "%s: %s  %s", s.Name, s.Verdict, s.Detail)
 	}
