@@ -256,7 +256,11 @@ func (a *answers) takeLocals(out *outbox) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for !a.queue.empty() && a.queue.peek().local != nil {
-		out.add(a.queue.pop().local)
+		p := a.queue.pop()
+		if p.refused != nil {
+			a.reconsider(&p)
+		}
+		out.add(p.local)
 	}
 }
 

@@ -8,6 +8,7 @@ type pending struct {
 	version     int16
 	correlation int32
 	local       []byte   // a whole answer made by us, length included; nothing comes from upstream
+	refused     *produce // what local refuses, for a last look before it leaves
 	produce     *produce // decisions to bind when the answer comes
 	swallow     bool     // acks=0 sent on as acks=1: the answer is for us alone
 	sasl        bool     // the answer may say who the client is

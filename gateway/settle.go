@@ -30,11 +30,15 @@ func (r *reader) settle(ctx context.Context, s *step) error {
 	if p.req.Forwarded() == 0 {
 		s.raw = nil
 		s.produce = nil
-		if !p.acks0 {
-			s.pend.local = ownFrame(func(dst []byte) []byte { return wire.AppendProduceResponse(dst, s.header.CorrelationID, &p.req) })
+		if p.acks0 {
+			p.free()
+			return closing
 		}
-		p.free()
-		return closing
+
+		s.pend.local = p.refusal(s.header.CorrelationID)
+		p.detach()
+		s.pend.refused = p
+		return nil
 	}
 
 	if p.acks0 {
@@ -122,6 +126,7 @@ func (a *answers) answerProduce(dst, frame []byte, p *pending) (out []byte, chan
 		partial = partial || p.produce.req.Topics[d.topic].Partitions[d.partition].Skip
 	}
 
+	a.withhold(p.produce)
 	if !partial {
 		return wire.RewriteResponse(dst, p.key, p.version, frame, a.cluster, a.cluster.topics)
 	}
@@ -135,6 +140,33 @@ func (a *answers) answerProduce(dst, frame []byte, p *pending) (out []byte, chan
 
 	out, err = wire.MergeProduceResponse(dst, p.version, frame, &p.produce.req)
 	return out, true, err
+}
+
+// refusal is the answer to a request of which nothing is forwarded.
+func (p *produce) refusal(correlation int32) []byte {
+	return ownFrame(func(dst []byte) []byte { return wire.AppendProduceResponse(dst, correlation, &p.req) })
+}
+
+// reconsider makes a refusal anew that must not leave as it was made. The answers
+// to all earlier requests are in.
+func (a *answers) reconsider(p *pending) {
+	if a.withhold(p.refused) {
+		p.local = p.refused.refusal(p.correlation)
+	}
+	p.refused.free()
+}
+
+// withhold puts another answer in the place of each refusal that must not be told
+// yet.
+func (a *answers) withhold(p *produce) (changed bool) {
+	for i := range p.parts {
+		d := &p.parts[i]
+		if answer, withheld := a.cluster.pipeline.Withhold(&d.decided); withheld {
+			p.req.Topics[d.topic].Partitions[d.partition].Result = answer
+			changed = true
+		}
+	}
+	return changed
 }
 
 // bind tells the log where each batch is, or that it is nowhere.

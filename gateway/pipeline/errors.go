@@ -38,6 +38,7 @@ type refusal struct {
 // The gateway's own reasons. Modules have theirs.
 var (
 	refuseOutOfOrder   = refusal{audit.OutcomeInvalid, "out_of_order", kerr.OutOfOrderSequenceNumber.Code, "an earlier batch of this producer was refused; send again from there"}
+	refuseBehindOpen   = refusal{audit.OutcomeInvalid, "out_of_order", kerr.OutOfOrderSequenceNumber.Code, "an earlier batch of this producer may be stored or not; send again from there"}
 	refuseEmpty        = refusal{audit.OutcomeInvalid, "empty_batch", kerr.CorruptMessage.Code, "the batch holds no records"}
 	refuseUnknownTopic = refusal{audit.OutcomeInvalid, "unknown_topic_id", kerr.UnknownTopicID.Code, "the topic id is not known to the cluster"}
 	refuseExpired      = refusal{audit.OutcomePolicyDenied, "grant_expired", kerr.NotEnoughReplicas.Code, "what was approved or decided for this topic has ended and is judged anew; try again"}

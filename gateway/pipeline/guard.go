@@ -88,10 +88,7 @@ func (g *Guard) follows(b *recordbatch.Header, k Partition) bool {
 	return ok && h.producer == b.ProducerID && h.epoch == b.ProducerEpoch && h.before(b.BaseSequence)
 }
 
-// before compares distances, since sequence numbers wrap after 2^31-1.
-func (h hole) before(sequence int32) bool {
-	return sequence-h.sequence > 0 || h.sequence-sequence > 1<<30
-}
+func (h hole) before(sequence int32) bool { return isBefore(h.sequence, sequence) }
 
 // refuse remembers a batch that was not stored. It reports false when the
 // connection has too many open holes and must be closed.

@@ -120,6 +120,7 @@ type Pipeline struct {
 	cfg   Config
 	late  [lateReasons]atomic.Uint64
 	lines sample
+	open  openBatches
 }
 
 // New makes a Pipeline. It starts no goroutine.

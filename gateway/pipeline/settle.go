@@ -28,11 +28,25 @@ func (p *Pipeline) Settle(ctx context.Context, d *Decided, g *Guard, log *zap.Lo
 	}
 
 	if !refused {
+		p.open.forwarded(&d.header, d.Partition)
 		return wire.ProduceResult{}, false, nil
 	}
+
+	d.why = why
 	answer = p.answer(d, why)
 	p.logRefusal(d, why, log)
 	return answer, true, err
+}
+
+// Withhold reports whether a refused batch's producer must be told to come again
+// rather than what Settle said, because a batch before it may be stored and may
+// not: he would give that one a new number. It must be asked when the answers to
+// all earlier requests of the connection are in.
+func (p *Pipeline) Withhold(d *Decided) (answer wire.ProduceResult, withheld bool) {
+	if !d.refused || !isFinal(d.why.code) || !p.open.precede(&d.header, d.Partition) {
+		return wire.ProduceResult{}, false
+	}
+	return refuseBehindOpen.result(p.decisionID(d)), true
 }
 
 // logRefusal writes a line for a refusal, of which there may be thousands a
@@ -44,13 +58,8 @@ func (p *Pipeline) logRefusal(d *Decided, why refusal, log *zap.Logger) {
 		return
 	}
 
-	id := ""
-	if seq := d.ticket.Seq(); seq != 0 {
-		id = p.cfg.Log.ID(seq, firstIndex(d)).String()
-	}
-
 	log.Info("a batch is refused",
-		zap.String("decision", id),
+		zap.String("decision", p.decisionID(d)),
 		zap.String("topic", d.Partition.Topic),
 		zap.Int32("partition", d.Partition.Number),
 		zap.String("reason", why.reason),
@@ -142,12 +151,7 @@ func (p *Pipeline) sendRoutes(ctx context.Context, d *Decided) error {
 
 // answer is what the producer of a refused batch is told.
 func (p *Pipeline) answer(d *Decided, why refusal) wire.ProduceResult {
-	id := ""
-	if seq := d.ticket.Seq(); seq != 0 {
-		id = p.cfg.Log.ID(seq, firstIndex(d)).String()
-	}
-
-	answer := why.result(id)
+	answer := why.result(p.decisionID(d))
 	answer.Records = d.rejects
 	for i := range d.rejects {
 		// Clients that show per-record errors show nothing else.
@@ -156,6 +160,16 @@ func (p *Pipeline) answer(d *Decided, why refusal) wire.ProduceResult {
 	}
 
 	return answer
+}
+
+// decisionID is what whoever reads the answer can ask the log for; empty where
+// the log did not take the decision.
+func (p *Pipeline) decisionID(d *Decided) string {
+	seq := d.ticket.Seq()
+	if seq == 0 {
+		return ""
+	}
+	return p.cfg.Log.ID(seq, firstIndex(d)).String()
 }
 
 // firstIndex is the record that a decision id names: the first rejected one, or
@@ -171,6 +185,7 @@ func firstIndex(d *Decided) int {
 // reports false where the broker's answer leaves that open: the topic itself
 // must be asked.
 func (p *Pipeline) Answered(d *Decided, a *wire.ProduceAnswer) (known bool) {
+	p.open.answered(&d.header, d.Partition, a.ErrorCode)
 	if d.placed {
 		return true
 	}

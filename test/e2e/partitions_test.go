@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/gateway/admission"
 )
@@ -73,6 +74,73 @@ func TestNothingBehindTheFirstRejectedBatchIsStoredUntilTheClientComesBack(t *te
 	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(at(0), "b")})))[0], 0)
 	w.taken(results(c.request(produceOf(-1, part{"in", 0, batchOf(at(1), "c")})))[0], 1)
 	equal(t, "stored", values(w.stored("in", 0)), []string{"b", "c"})
+}
+
+// A broker that stops leading answers with an error what it has stored. Were the
+// next batch then refused for good, Kafka's own client would send the first under
+// a new epoch, and it would be stored twice.
+func TestRefusalBehindABatchThatMayBeStoredIsToldWhenThatIsSettled(t *testing.T) {
+	w := judged(t, 2)
+	c := dial(t, w.addr())
+	p := c.newProducer()
+	first := part{"in", 0, batchOf(p, "a")}
+	p.sequence = 1
+	second := part{"in", 0, batchOf(p, "r")}
+	inOther := part{"in", 1, batchOf(nobody, "b")}
+
+	// The broker stores the first batch, and this is the answer that its producer gets.
+	w.taken(results(dial(t, w.kafka.ListenAddrs()[0]).request(produceOf(-1, first)))[0], 0)
+	w.kafka.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		resp := req.ResponseKind().(*kmsg.ProduceResponse)
+		rt := kmsg.NewProduceResponseTopic()
+		rt.Topic = "in"
+		rp := kmsg.NewProduceResponseTopicPartition()
+		rp.ErrorCode = kerr.NotLeaderForPartition.Code
+		rt.Partitions = append(rt.Partitions, rp)
+		resp.Topics = append(resp.Topics, rt)
+		return resp, nil, true
+	})
+
+	c.pipeline(produceOf(-1, first), produceOf(-1, second), produceOf(-1, second, inOther))
+	kind := produceOf(-1)
+	if got := results(c.receive(kind, c.last-2))[0]; got.ErrorCode != kerr.NotLeaderForPartition.Code {
+		t.Fatalf("the broker's answer became code %d", got.ErrorCode)
+	}
+	withheld := results(c.receive(kind, c.last-1))[0]
+	if d := w.lookup(deref(withheld.ErrorMessage)); withheld.ErrorCode != codeOutOfOrder || d.Outcome != "rejected" || d.Reason != "judge.no" {
+		t.Errorf("alone: code %d, %q, of which the log says %s (%s)", withheld.ErrorCode, deref(withheld.ErrorMessage), d.Outcome, d.Reason)
+	}
+	merged := results(c.receive(kind, c.last))
+	if merged[0].ErrorCode != codeOutOfOrder {
+		t.Errorf("beside another partition: code %d, %q", merged[0].ErrorCode, deref(merged[0].ErrorMessage))
+	}
+	w.taken(merged[1], 0)
+
+	w.taken(results(c.request(produceOf(-1, first)))[0], 0)
+	w.refused(results(c.request(produceOf(-1, second)))[0], refusal{codeInvalidRecord, "rejected", "judge.no", []int32{0}})
+	equal(t, "stored", values(w.stored("in", 0)), []string{"a"})
+}
+
+// When a leader moves, a producer has batches under way to the old one while it
+// sends the next to the new one, over another connection.
+func TestRefusalWaitsForBatchesOnOtherConnections(t *testing.T) {
+	w := judged(t, 1)
+	old := dial(t, w.addr())
+	p := old.newProducer()
+	arrived, release := slowly(w.kafka, kmsg.Produce)
+	first := produceOf(-1, part{"in", 0, batchOf(p, "a")})
+	old.send(first)
+	<-arrived
+
+	p.sequence = 1
+	c := dial(t, w.addr())
+	second := produceOf(-1, part{"in", 0, batchOf(p, "r")})
+	if got := results(c.request(second))[0]; got.ErrorCode != codeOutOfOrder {
+		t.Errorf("while the first has no answer: code %d, %q", got.ErrorCode, deref(got.ErrorMessage))
+	}
+	release()
+	w.taken(results(old.receive(first, old.last))[0], 0)
+	w.refused(results(c.request(second))[0], refusal{codeInvalidRecord, "rejected", "judge.no", []int32{0}})
 }
 
 // A stock client keeps five requests in flight. Rejections among them must cost

@@ -17,7 +17,7 @@ var reasons = map[string]string{
 	"module_closed":           "The module was replaced while the batch was with it. Clients try again by themselves.",
 	"module_suspended":        "A module kept failing and gets no batches for a while. Clients try again by themselves.",
 	"no_memory":               "The gateway had no buffer memory left. Clients try again by themselves.",
-	"out_of_order":            "An earlier batch of this producer was refused, and this one was sent behind it. Clients send it again.",
+	"out_of_order":            "An earlier batch of this producer was refused, or may be stored or not, and this one was sent behind it. Clients send it again.",
 	"reason_limit":            "Modules gave more distinct reasons in an hour than the gateway records. Those who run it may raise limits.reasons_per_hour.",
 	"route_failed":            "A record had to go to another topic, which did not take it. Clients try again by themselves.",
 	"route_in_transaction":    "A record had to go to another topic, which a transaction cannot promise. Send it without a transaction.",
