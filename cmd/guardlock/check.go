@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +51,13 @@ type checkLine struct {
 	Problems []string `json:"problems"`
 	Refused  []string `json:"refused"`
 	Bindings []bound  `json:"bindings"`
+	Reasons  []gives  `json:"reasons"`
+}
+
+// gives is the JSON form of the reasons that a module can give.
+type gives struct {
+	Module  string   `json:"module"`
+	Reasons []string `json:"reasons"`
 }
 
 // bound is the JSON form of what a binding would run.
@@ -71,6 +79,10 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 			Problems: texts(r.Problems),
 			Refused:  texts(r.Refused),
 			Bindings: make([]bound, len(r.Bindings)),
+			Reasons:  make([]gives, len(r.Reasons)),
+		}
+		for i, c := range r.Reasons {
+			line.Reasons[i] = gives(c)
 		}
 		for i, b := range r.Bindings {
 			line.Bindings[i] = bound(b)
@@ -94,6 +106,10 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 		cli.Warn(cmd.ErrOrStderr(), refused)
 	}
 	if err := writeBindings(out, r.Bindings); err != nil {
+		return err
+	}
+
+	if err := writeReasons(out, r.Reasons); err != nil {
 		return err
 	}
 
@@ -130,6 +146,19 @@ func writeBindings(w io.Writer, all []server.Bound) error {
 	}
 
 	return nil
+}
+
+// writeReasons shows how much each module has to choose among, and the first of it.
+func writeReasons(w io.Writer, all []server.Catalogue) error {
+	if len(all) == 0 {
+		return nil
+	}
+
+	t := cli.NewTable("MODULE", "REASONS", "WHICH")
+	for _, c := range all[:min(len(all), shownBindings)] {
+		t.Add(c.Module, strconv.Itoa(len(c.Reasons)), shortList(c.Reasons))
+	}
+	return t.Write(w)
 }
 
 // shortList keeps the table narrow.

@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/admission"
+	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/internal/build"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/disk"
@@ -21,6 +23,7 @@ type Report struct {
 	Problems []error // each keeps a gateway from starting
 	Refused  []error // modules that would not run: a gateway starts, and refuses their topics
 	Bindings []Bound // what would run where, in the order in which bindings are looked at
+	Reasons  []Catalogue
 }
 
 // Bound is one binding as a gateway would serve it.
@@ -31,6 +34,12 @@ type Bound struct {
 	Modules []string
 	Until   time.Time // when its modules must be judged again; zero without one
 	Refused string    // the reason why everything is refused, of a closed catalogue; empty: it runs
+}
+
+// Catalogue are the reasons that a module which would run can give.
+type Catalogue struct {
+	Module  string
+	Reasons []string
 }
 
 // checking is one check under way.
@@ -166,11 +175,22 @@ func (c *checking) checkModules(ctx context.Context) error {
 		}
 		for _, b := range sets[cl.Name].Bindings {
 			c.Bindings = append(c.Bindings, bound(cl.Name, &b))
+			c.addReasons(b.Grant)
 		}
 	}
 
 	closeAll(ctx, sets)
 	return nil
+}
+
+// addReasons notes the reasons of modules that are not noted yet.
+func (c *checking) addReasons(g *pipeline.Grant) {
+	for i, m := range g.Modules {
+		if slices.ContainsFunc(c.Reasons, func(known Catalogue) bool { return known.Module == m.Name }) {
+			continue
+		}
+		c.Reasons = append(c.Reasons, Catalogue{m.Name, g.Reasons[i][1:]}) // the first is "unspecified"
+	}
 }
 
 func bound(cluster string, b *gateway.Binding) Bound {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -190,7 +191,7 @@ func (i inspection) writeNames(w io.Writer, p cli.Palette) {
 	}
 
 	if i.Reasons != nil {
-		fmt.Fprintln(w, "\n"+p.Bold("reasons it can give"))
+		fmt.Fprintf(w, "\n%s  %s\n", p.Bold("reasons it can give"), reasonsNote(len(i.Reasons)))
 	}
 	for n, reason := range i.Reasons {
 		fmt.Fprintf(w, "  %d %s\n", n+1, cli.Printable(reason))
@@ -211,6 +212,15 @@ func memoryMost(bytes uint64) string {
 		return "no maximum of its own: the grant's or the gateway's holds"
 	}
 	return "at most " + humanize.IBytes(bytes)
+}
+
+// reasonsNote is how many reasons a module has. The more it can choose among, the
+// more each choice can tell of a record.
+func reasonsNote(n int) string {
+	if n == 0 {
+		return "none"
+	}
+	return strconv.Itoa(n)
 }
 
 func importsNote(imports []importLine) string {

@@ -51,6 +51,7 @@ func (r approvalReview) write(w io.Writer) error {
 		{"may use secrets", orNone(a.Keys, "none")},
 		{"may route to", orNone(a.Routes, "nowhere else")},
 		{"for", orNone(a.Audience, "gateways that are part of no environment")},
+		{"may give", cmp.Or(reasonsText(len(r.info.Reasons)), "no reason")},
 		{"limits", limitsText(a.Limits)},
 		{"holds from", a.NotBefore.Format(time.RFC3339)},
 		{"holds until", fmt.Sprintf("%s (%s)", a.NotAfter.Format(time.RFC3339), daysText(a.NotAfter.Sub(a.NotBefore)))},
@@ -72,6 +73,10 @@ func (r approvalReview) write(w io.Writer) error {
 // writeTexts prints the configuration and what differs from what runs.
 func (r approvalReview) writeTexts(w io.Writer) {
 	p := cli.PaletteFor(w)
+	if n := len(r.info.Reasons); n > 0 {
+		fmt.Fprintf(w, "\n%s\n", p.Bold(cli.Count(n, "reason")+" that it may give"))
+		writeWrapped(w, r.info.Reasons)
+	}
 	if len(r.config) > 0 {
 		fmt.Fprintf(w, "\n%s\n", p.Bold("configuration"))
 		writeText(w, string(r.config))
@@ -81,6 +86,29 @@ func (r approvalReview) writeTexts(w io.Writer) {
 		fmt.Fprintf(w, "\n%s\n", p.Bold("changes to what runs"))
 		writeText(w, r.changes)
 	}
+}
+
+// reasonsText says how many reasons a module has.
+func reasonsText(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return cli.Count(n, "reason") + ", listed below"
+}
+
+// writeWrapped prints all of a list, on as few lines as there are columns for.
+func writeWrapped(w io.Writer, list []string) {
+	const columns = 100
+	line := " "
+	for _, s := range list {
+		s = cli.Printable(s)
+		if len(line)+1+len(s) > columns && line != " " {
+			fmt.Fprintln(w, line)
+			line = " "
+		}
+		line += " " + s
+	}
+	fmt.Fprintln(w, line)
 }
 
 // maxShownLines is how much of a text an approver is shown. What is longer is to be
@@ -119,7 +147,7 @@ func (r *approvalReview) compare(path string) error {
 		fmt.Fprintln(&b, "module: the same")
 	} else {
 		fmt.Fprintf(&b, "module: sha256 %x -> %x\n", digest, r.approval.ModuleDigest)
-		r.compareImports(&b, pkg.Wasm)
+		r.compareInfo(&b, pkg.Wasm)
 	}
 
 	r.compareGrant(&b, pkg.Approvals)
@@ -133,13 +161,15 @@ func (r *approvalReview) compare(path string) error {
 	return nil
 }
 
-func (r *approvalReview) compareImports(w io.Writer, running []byte) {
+// compareInfo holds what a module may do and say against what runs.
+func (r *approvalReview) compareInfo(w io.Writer, running []byte) {
 	info, err := transforms.Inspect(running, transforms.ScanLimits{})
 	if err != nil {
-		fmt.Fprintf(w, "imports: what runs cannot be read: %v\n", err)
+		fmt.Fprintf(w, "imports, reasons: what runs cannot be read: %v\n", err)
 		return
 	}
 	writeChanges(w, "imports", importedFunctions(info), importedFunctions(r.info))
+	writeChanges(w, "reasons", info.Reasons, r.info.Reasons)
 }
 
 // compareGrant holds the grant against the last one that lies beside what runs. It
@@ -179,11 +209,19 @@ func writeChanges(w io.Writer, name string, was, is []string) {
 	}
 }
 
+// manyReasons are more than a module needs to say why: as many as a binding records
+// in an hour, unless its gateway says otherwise.
+const manyReasons = 64
+
 // warnings are what is legal and yet worth a thought.
 func (r approvalReview) warnings() []string {
 	var notes []string
 	if slices.Contains(r.approval.Topics, "*") {
 		notes = append(notes, "this covers every topic")
+	}
+
+	if n := len(r.info.Reasons); n > manyReasons {
+		notes = append(notes, fmt.Sprintf("it can give %d different reasons: by which it gives it can tell what records hold; ask what so many are for", n))
 	}
 
 	imported := importedFunctions(r.info)
