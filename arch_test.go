@@ -110,7 +110,7 @@ var rooms = map[string][]string{
 	"cmd/guardlock/internal/devel": {"cmd/guardlock/internal/cli", "cmd/guardlock/internal/trust", "internal/disk", "internal/exit", "signing",
 		"transforms", "transforms/cases", "transforms/wasm"},
 	"cmd/guardlock/internal/kafka": {"cmd/guardlock/internal/cli", "audit", "internal/disk", "internal/exit"},
-	"cmd/guardlock/internal/trust": {"cmd/guardlock/internal/cli", "gateway", "gateway/admission", "policy", "signing", "transforms",
+	"cmd/guardlock/internal/trust": {"cmd/guardlock/internal/cli", "gateway", "gateway/admission", "policy", "signing", "transforms", "transforms/wasm",
 		"internal/build", "internal/disk", "internal/exit"},
 	"cmd/guardlock/internal/users": {"cmd/guardlock/internal/cli", "gateway/auth", "internal/disk", "internal/exit"},
 }

@@ -1,10 +1,20 @@
 package transforms
 
+import (
+	"slices"
+	"time"
+)
+
 // CheckImports says why no grant could let a module of this structure run: an
 // import that is no host function, or one that is declared with another type.
 func CheckImports(info Info) error {
 	_, err := imported(info, func(string) bool { return true })
 	return err
+}
+
+// NeedsNoGrant reports whether an import of this name is there for every module.
+func NeedsNoGrant(name string) bool {
+	return slices.ContainsFunc(alwaysGranted(), func(f hostFunction) bool { return f.module+"."+f.name == name })
 }
 
 // MemoryBytes is the linear memory of the module's largest idle instance: what it
@@ -20,3 +30,9 @@ func (m *Module) MemoryBytes() uint64 {
 
 	return most
 }
+
+// BatchTime is the processor time that the limits give a module for a batch of a size.
+func (l Limits) BatchTime(size int) time.Duration { return l.withDefaults().batchTime(size) }
+
+// Check says why a module of this structure cannot start under the limits.
+func (l Limits) Check(info Info) error { return checkLimits(info, Grant{}, l.withDefaults()) }

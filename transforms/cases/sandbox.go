@@ -86,6 +86,7 @@ type Guest struct {
 	module  *transforms.Module
 	chain   *transforms.Chain
 	batch   record.Batch
+	loaded  loaded // for measuring
 }
 
 // Start starts the module with the grant that it asks for.
@@ -146,6 +147,9 @@ type Result struct {
 	Took     time.Duration
 	MemoryAt uint64 // what the guest's memory has grown to
 }
+
+// Failure is what an error of a running guest tells.
+func (s *Sandbox) Failure(err error) Result { return s.failure(err) }
 
 // Refusal is what became of a case whose module could not be started.
 func (s *Sandbox) Refusal(err error) Result {

@@ -1,7 +1,6 @@
 package trust
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -16,12 +15,15 @@ import (
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/transforms"
+	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
 const inspectHelp = `Show what a module is made of, without running or compiling it: what it imports
 and exports, the reasons that it can give, and how much memory it asks for.
-The same checks come first when a gateway loads it; a module that breaks one is
-refused, with exit code 3.`
+The same checks come first when a gateway loads it; a module that breaks one, or
+that imports what no grant can hold, is refused, with exit code 3. What a gateway
+refuses later is said here too: memory above the default limits needs an approval
+that grants more.`
 
 func newModuleInspectCommand() *cobra.Command {
 	return &cobra.Command{
@@ -47,12 +49,18 @@ type inspection struct {
 	Reasons   []string     `json:"reasons,omitzero"`
 	Functions *int         `json:"functions,omitempty"`
 	CodeBytes *int         `json:"code_bytes,omitempty"`
-	MemoryMin *uint64      `json:"memory_min_bytes,omitempty"`
-	MemoryMax *uint64      `json:"memory_max_bytes,omitempty"`
-	Largest   int          `json:"largest_record_bytes,omitempty"` // under the default limits
+	BuiltBy   []string     `json:"built_by,omitempty"` // as the file claims
 	Sections  []string     `json:"sections_read,omitempty"`
 	Partial   bool         `json:"partial,omitempty"` // refused before its end
 	Refused   string       `json:"refused,omitempty"`
+	room
+}
+
+// room is the memory that a module asks for, and what fits in it.
+type room struct {
+	MemoryMin *uint64 `json:"memory_min_bytes,omitempty"`
+	MemoryMax *uint64 `json:"memory_max_bytes,omitempty"`
+	Largest   int     `json:"largest_record_bytes,omitempty"` // under the default limits
 }
 
 type importLine struct {
@@ -60,6 +68,7 @@ type importLine struct {
 	Kind  string `json:"kind"`
 	Type  string `json:"type,omitempty"`
 	Known bool   `json:"known"` // a host function that a grant may hold
+	Free  bool   `json:"free"`  // it needs no grant
 }
 
 type exportLine struct {
@@ -69,13 +78,16 @@ type exportLine struct {
 }
 
 func runModuleInspect(cmd *cobra.Command, args []string) error {
-	files, wasm, err := readModule(args[0])
+	files, file, err := readModule(args[0])
 	if err != nil {
 		return err
 	}
 
-	info, refusal := transforms.Inspect(wasm, transforms.ScanLimits{})
-	seen := newInspection(files.wasm, wasm, info, refusal)
+	info, refusal := transforms.Inspect(file, transforms.ScanLimits{})
+	if refusal == nil {
+		refusal = transforms.CheckImports(info)
+	}
+	seen := newInspection(files.wasm, file, info, refusal)
 	if cli.WantsJSON(cmd) {
 		err = cli.PrintJSON(cmd.OutOrStdout(), seen)
 	} else {
@@ -83,26 +95,53 @@ func runModuleInspect(cmd *cobra.Command, args []string) error {
 	}
 
 	if refusal != nil {
-		refusal = exit.WithHint(exit.Refusedf("inspecting %s: %w", files.wasm, refusal), "no gateway would load this module: have it built again from its source")
+		refusal = exit.WithHint(exit.Refusedf("inspecting %s: %w", files.wasm, refusal), "no gateway would load this module: %s", adviceFor(info))
 	}
 	return errors.Join(err, refusal)
 }
 
-func newInspection(file string, wasm []byte, info transforms.Info, refusal error) inspection {
+// adviceFor says what to do about a module that no gateway would load.
+func adviceFor(info transforms.Info) string {
+	for _, im := range info.Imports {
+		switch {
+		case transforms.KnownHostFunction(im.String()):
+			continue
+		case transforms.ImportAdvice(im.String()) != "":
+			return im.String() + transforms.ImportAdvice(im.String())
+		case strings.HasPrefix(im.Module, "__wbindgen"):
+			return im.Module + " is JavaScript's, which a gateway does not have: build without wasm-bindgen"
+		case im.Module == "env" && im.Kind == "func" && im.Name != "abort":
+			return "the linker did not find " + im.Name + " and left it to be imported: link what defines it, or name the module that it is imported from"
+		}
+	}
+
+	return "have it built again from its source"
+}
+
+func newInspection(name string, file []byte, info transforms.Info, refusal error) inspection {
 	const page = 64 << 10
-	digest := sha256.Sum256(wasm)
+	digest := sha256.Sum256(file)
 	i := inspection{
-		File:   file,
+		File:   name,
 		Digest: hex.EncodeToString(digest[:]),
-		Size:   len(wasm),
+		Size:   len(file),
 		ABI:    info.ABI,
 	}
 
 	if info.Knows("import") {
 		i.Imports = []importLine{}
 	}
+	for _, p := range wasm.Producers(file) {
+		i.BuiltBy = append(i.BuiltBy, strings.TrimSpace(p.Name+" "+p.Version))
+	}
 	for _, im := range info.Imports {
-		i.Imports = append(i.Imports, importLine{im.String(), im.Kind, im.Type, transforms.KnownHostFunction(im.String())})
+		i.Imports = append(i.Imports, importLine{
+			Name:  im.String(),
+			Kind:  im.Kind,
+			Type:  im.Type,
+			Known: transforms.KnownHostFunction(im.String()),
+			Free:  transforms.NeedsNoGrant(im.String()),
+		})
 	}
 
 	if info.Knows("export") {
@@ -125,7 +164,7 @@ func newInspection(file string, wasm []byte, info transforms.Info, refusal error
 		i.Reasons = append([]string{}, info.Reasons...)
 	}
 
-	if refusal == nil {
+	if refusal == nil && (transforms.Limits{}).Check(info) == nil {
 		i.Largest = transforms.Limits{}.LargestRecord(info)
 	}
 	if refusal != nil {
@@ -152,6 +191,12 @@ func (i inspection) write(w io.Writer) error {
 	if i.MemoryMin != nil {
 		fmt.Fprintf(w, "memory  %s at start, %s\n", humanize.IBytes(*i.MemoryMin), memoryMost(*i.MemoryMax))
 	}
+	if i.Refused == "" && i.Largest == 0 {
+		fmt.Fprintln(w, p.Yellow("limits")+"  it starts with more memory than the default limits give: an approval must grant it memory_bytes")
+	}
+	if len(i.BuiltBy) > 0 {
+		fmt.Fprintf(w, "tools   %s, as the file claims\n", cli.Printable(strings.Join(i.BuiltBy, ", ")))
+	}
 	if i.Largest > 0 {
 		fmt.Fprintf(w, "record  %s at most, under the default limits and if its output is no larger\n", humanize.IBytes(uint64(i.Largest)))
 	}
@@ -177,8 +222,11 @@ func (i inspection) writeNames(w io.Writer, p cli.Palette) {
 	}
 	for _, im := range i.Imports {
 		note := ""
-		if !im.Known {
-			note = p.Dim("  (no host function: " + cmp.Or(strings.TrimPrefix(transforms.ImportAdvice(im.Name), ": "), "needs no grant, or is refused") + ")")
+		switch {
+		case im.Free:
+			note = p.Dim("  (needs no grant)")
+		case !im.Known:
+			note = p.Red("  (no host function: refused)")
 		}
 		fmt.Fprintf(w, "  %s%s%s\n", cli.Printable(im.Name), whatItIs(im.Kind, im.Type), note)
 	}
