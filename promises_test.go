@@ -44,6 +44,7 @@ var promises = map[string]string{
 	"password guessing":                           "TestGuessingPasswordsIsSlow TestUnknownUserCostsTheSameAndHasALastingSalt",
 	"decisions lost in a crash":                   "TestKilledProcessLosesNoResolvedTicket TestCrashAnywhereKeepsWhatWasAcknowledged",
 	"stored batches changed later":                "TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne TestEveryChangedByteIsNoticed",
+	"a second gateway on the same log":            "TestSecondProcessFindsTheFirstWithoutItsLock TestGatewayWhoseFilesWereTakenStops",
 	"decisions edited or cut off later":           "TestRewritingWithoutTheKeyIsFound TestCuttingShortIsFound TestWhatIsMissingIsNotIntact",
 
 	// SECURITY.md, what is not defended, and hardening

@@ -45,6 +45,7 @@ type memFile struct {
 	disk  []byte
 	dirty map[int]bool // sectors
 	sizeD bool         // size changed
+	held  bool         // somebody has the lock
 }
 
 var errInjected = errors.New("injected fault")
@@ -90,7 +91,8 @@ func (d *memFiles) Create(name string) (f segment.File, err error) {
 			return fs.ErrExist
 		}
 		m := &memFile{dir: d, dirty: map[int]bool{}}
-		d.live[name], f = m, m
+		d.live[name] = m
+		f = &memHandle{memFile: m}
 		return nil
 	}, nil)
 }
@@ -101,7 +103,7 @@ func (d *memFiles) Open(name string, _ bool) (f segment.File, err error) {
 		if m == nil {
 			return fs.ErrNotExist
 		}
-		f = m
+		f = &memHandle{memFile: m}
 		return nil
 	}, nil)
 }
@@ -115,6 +117,22 @@ func (d *memFiles) Rename(from, to string) error {
 		delete(d.live, from)
 		return nil
 	}, nil)
+}
+
+func (d *memFiles) RenameNew(from, to string) error {
+	d.mu.Lock()
+	taken := d.live[to] != nil
+	d.mu.Unlock()
+	if taken {
+		return fs.ErrExist
+	}
+	return d.Rename(from, to)
+}
+
+func (d *memFiles) Holds(name string, f segment.File) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.live[name] == f.(*memHandle).memFile, nil
 }
 
 func (d *memFiles) Remove(name string) error {
@@ -153,6 +171,31 @@ func (l memLock) Close() error {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
 	l.d.held = false
+	return nil
+}
+
+// memHandle is a file as somebody opened it.
+type memHandle struct {
+	*memFile
+	locked bool
+}
+
+func (h *memHandle) Lock() error {
+	h.dir.mu.Lock()
+	defer h.dir.mu.Unlock()
+	if h.held {
+		return audit.ErrLocked
+	}
+	h.held = true
+	h.locked = true
+	return nil
+}
+
+func (h *memHandle) Close() error {
+	h.dir.mu.Lock()
+	defer h.dir.mu.Unlock()
+	h.held = h.held && !h.locked
+	h.locked = false
 	return nil
 }
 
@@ -204,8 +247,6 @@ func (f *memFile) AppendDurable(b []byte, off int64) error {
 	}
 	return f.Datasync()
 }
-
-func (f *memFile) Close() error { return nil }
 
 func (d *memFiles) CloseFiles() error { return nil }
 

@@ -160,12 +160,16 @@ func (r *replay) run() (*segment.Committer, error) {
 	if _, err := rand.Read(r.epoch[:]); err != nil {
 		return nil, fmt.Errorf("drawing epoch: %w", err)
 	}
-	if err := r.sweep(); err != nil {
-		return nil, err
-	}
-
 	all, err := segment.Numbers(r.files)
 	if err != nil {
+		return nil, err
+	}
+	if len(all) > 0 {
+		if r.file, err = segment.OpenLast(r.files, all); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.sweep(); err != nil { // nobody else is at work here now
 		return nil, err
 	}
 
@@ -246,9 +250,6 @@ func (r *replay) existing(c *segment.Committer, all []uint32, m *segment.Mark) e
 	}
 
 	number := all[len(all)-1]
-	if r.file, err = r.files.Open(segment.Name(number), true); err != nil {
-		return fmt.Errorf("opening segment %d: %w", number, err)
-	}
 
 	size, err := r.file.Size()
 	if err != nil {
@@ -337,7 +338,10 @@ func (r *replay) next(c *segment.Committer) error {
 	r.stamp(c)
 	r.state.beginSegment()
 	r.file = nil // the committer's
-	return c.Roll(seal, r.state.seq)
+	if err := c.Roll(seal, r.state.seq); err != nil {
+		return errors.Join(err, c.Close())
+	}
+	return nil
 }
 
 // sealedSegments checks the links of all segments but the last, and begins the
@@ -470,15 +474,12 @@ func (r *replay) afterSeal(c *segment.Committer, k *segment.Walk) error {
 	}
 
 	r.stamp(c)
-	sealed := r.file
-	c.File = nil
-	r.file = nil
-
-	if err := sealed.Close(); err != nil {
-		return fmt.Errorf("closing segment %d: %w", k.Header.Number, err)
-	}
 	r.state.beginSegment()
-	return c.Begin(r.state.seq)
+	r.file = nil // the committer's
+	if err := c.BeginNext(r.state.seq); err != nil {
+		return errors.Join(err, c.Close())
+	}
+	return nil
 }
 
 // recallOpen reads the facts of open batches that lie in earlier segments.

@@ -63,6 +63,9 @@ func (c *Committer) Commit(in *Commit) (Mark, error) {
 	if err := c.put(); err != nil {
 		return Mark{}, err
 	}
+	if err := c.stillOurs(); err != nil {
+		return Mark{}, err
+	}
 
 	c.Chain = chain
 	m := Mark{
@@ -131,9 +134,18 @@ func (c *Committer) Roll(seal []byte, firstSeq uint64) error {
 	if err := c.sealSegment(seal); err != nil {
 		return fmt.Errorf("sealing segment %d: %w", c.Header.Number, err)
 	}
+	if err := c.stillOurs(); err != nil {
+		return err
+	}
+	return c.BeginNext(firstSeq)
+}
 
+// BeginNext begins the segment behind one that is sealed, and then closes that: a
+// writer always holds the lock of the last segment.
+func (c *Committer) BeginNext(firstSeq uint64) error {
 	sealed := c.File
 	number := c.Header.Number
+	c.File = nil
 	err := c.Begin(firstSeq)
 
 	if closeErr := sealed.Close(); closeErr != nil {
@@ -199,7 +211,11 @@ func (c *Committer) newSegmentFile() (File, error) {
 	return f, nil
 }
 
+// prepare locks the segment before anybody can see it.
 func (c *Committer) prepare(f File) error {
+	if err := f.Lock(); err != nil {
+		return err
+	}
 	if err := f.Reserve(c.Limit); err != nil {
 		return err
 	}
@@ -209,7 +225,7 @@ func (c *Committer) prepare(f File) error {
 	if err := c.Flush(f); err != nil {
 		return err
 	}
-	if err := c.Files.Rename(tempName, Name(c.Header.Number)); err != nil {
+	if err := c.Files.RenameNew(tempName, Name(c.Header.Number)); err != nil {
 		return err
 	}
 	if c.NoSync {

@@ -21,6 +21,10 @@ type Files interface {
 	// open opens a file, for reading alone if write is false.
 	Open(name string, write bool) (File, error)
 	Rename(from, to string) error
+	// renameNew is Rename to a name that nothing may have yet: fs.ErrExist.
+	RenameNew(from, to string) error
+	// holds reports whether name is still that of an open file.
+	Holds(name string, f File) (bool, error)
 	Remove(name string) error
 	// syncDir makes creations, renames and removals durable.
 	SyncDir() error
@@ -38,6 +42,9 @@ type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
+	// lock takes the file's exclusive lock until it is closed; ErrLocked if someone
+	// has it.
+	Lock() error
 	Size() (int64, error)
 	Truncate(size int64) error
 	// reserve sets aside space where the file system can, so that a full disk
@@ -134,8 +141,30 @@ func (d Disk) direct(name string) *directFile {
 }
 
 func (d Disk) Rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
-func (d Disk) Remove(name string) error     { return os.Remove(d.path(name)) }
-func (d Disk) SyncDir() error               { return syncDirectory(d.Dir) }
+
+func (d Disk) RenameNew(from, to string) error { return renameNew(d.path(from), d.path(to)) }
+
+// renameChecked is renameNew where the system has no such call: two gateways that
+// begin the same segment in the same instant are then found by Holds.
+func renameChecked(from, to string) error {
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return cmp.Or(err, fs.ErrExist)
+	}
+	return os.Rename(from, to)
+}
+
+// Holds compares the files, not their names: one that was put in another's place
+// is not held.
+func (d Disk) Holds(name string, f File) (bool, error) {
+	open, ok := f.(diskFile)
+	if !ok {
+		return false, fmt.Errorf("%s was not opened here", name)
+	}
+	return sameFile(open.File, d.path(name))
+}
+
+func (d Disk) Remove(name string) error { return os.Remove(d.path(name)) }
+func (d Disk) SyncDir() error           { return syncDirectory(d.Dir) }
 
 func syncDirectory(dir string) error {
 	f, err := os.Open(dir)
@@ -227,5 +256,6 @@ func (f diskFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
+func (f diskFile) Lock() error              { return lockExclusive(f.File) }
 func (f diskFile) Reserve(size int64) error { return reserve(f.File, size) }
 func (f diskFile) Datasync() error          { return datasync(f.File) }

@@ -29,3 +29,12 @@ func reserve(f *os.File, size int64) error {
 		}
 	}
 }
+
+// renameNew never replaces a file, on file systems that can promise it.
+func renameNew(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		return renameChecked(from, to)
+	}
+	return err
+}

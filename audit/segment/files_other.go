@@ -9,3 +9,5 @@ import "os"
 func datasync(f *os.File) error { return f.Sync() }
 
 func reserve(*os.File, int64) error { return nil }
+
+func renameNew(from, to string) error { return renameChecked(from, to) }

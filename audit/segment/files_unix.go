@@ -56,3 +56,17 @@ func flock(f *os.File, how int) error {
 		}
 	}
 }
+
+// sameFile reports whether path leads to the file that f is.
+func sameFile(f *os.File, path string) (bool, error) {
+	var open, named unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &open); err != nil {
+		return false, err
+	}
+
+	err := unix.Stat(path, &named)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return err == nil && open.Dev == named.Dev && open.Ino == named.Ino, err
+}

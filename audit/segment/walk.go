@@ -62,6 +62,7 @@ func (k *Walk) Expect(m *Mark) error {
 	}
 	k.Mark = m
 	k.marked = true
+
 	switch {
 	case k.Header.Version == Untagged:
 		return nil
