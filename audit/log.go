@@ -171,7 +171,9 @@ func (l *Log) Unplaced() []BatchRef {
 	defer l.mu.Unlock()
 	refs := make([]BatchRef, 0, len(l.w.open))
 	for _, r := range l.w.open {
-		refs = append(refs, *r)
+		if r != nil { // its entry was pruned: nothing is known of it
+			refs = append(refs, *r)
+		}
 	}
 
 	slices.SortFunc(refs, func(a, b BatchRef) int { return int(int64(a.Seq - b.Seq)) })

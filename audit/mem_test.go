@@ -186,6 +186,7 @@ func (h *memHandle) Lock() error {
 	if h.held {
 		return audit.ErrLocked
 	}
+
 	h.held = true
 	h.locked = true
 	return nil

@@ -1,7 +1,9 @@
 package audit
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 
@@ -100,24 +102,26 @@ func (r *Reader) Refresh() ([]*Indexed, error) {
 	return append([]*Indexed(nil), r.segs...), nil
 }
 
-// list learns of segments that are new, and of seals.
+// list learns of segments that are new, of seals, and of an anchor.
 func (r *Reader) list(m *segment.Mark) error {
 	// A mark behind what was seen is that of a gateway which is still opening.
-	if m != nil && len(r.segs) > 0 && int(m.Segment) <= len(r.segs) {
+	n := len(r.segs)
+	if m != nil && n > 0 && m.Segment <= r.segs[n-1].hdr.Number {
 		return nil
 	}
-	all, err := segment.Numbers(r.files)
+
+	all, anchor, err := segment.Numbers(r.files)
 	if err != nil {
 		return err
 	}
 
 	if m != nil {
-		if int(m.Segment) > len(all) {
-			return fmt.Errorf("%w: segment %d is missing: the committed mark names it", ErrCorrupt, m.Segment)
+		if all, err = m.UpTo(all); err != nil {
+			return err
 		}
-		all = all[:m.Segment]
 	}
 
+	r.forget(anchor)
 	for i, n := range all {
 		last := i == len(all)-1
 		if i < len(r.segs) && (r.segs[i].Seal != nil || last) {
@@ -132,6 +136,28 @@ func (r *Reader) list(m *segment.Mark) error {
 	}
 
 	return nil
+}
+
+// forget drops the segments that were pruned.
+func (r *Reader) forget(anchor *segment.Anchor) {
+	first := anchor.Link().Number + 1
+	for len(r.segs) > 0 && r.segs[0].hdr.Number < first {
+		r.segs = r.segs[1:]
+	}
+}
+
+// orPruned is the error of opening a segment that was listed: ErrPruned where
+// somebody pruned it since.
+func (r *Reader) orPruned(number uint32, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	anchor, anchorErr := segment.ReadAnchor(r.files)
+	if anchorErr == nil && number <= anchor.Link().Number {
+		return fmt.Errorf("segment %d: %w", number, ErrPruned)
+	}
+
+	return errors.Join(err, anchorErr)
 }
 
 // load reads a segment's header, and its seal unless it is the last.
@@ -160,7 +186,7 @@ func (r *Reader) load(number uint32, last bool) (*Indexed, error) {
 func (r *Reader) openSegment(number uint32) (segment.File, int64, error) {
 	f, err := r.files.Open(segment.Name(number), false)
 	if err != nil {
-		return nil, 0, fmt.Errorf("opening segment %d: %w", number, err)
+		return nil, 0, fmt.Errorf("opening segment %d: %w", number, r.orPruned(number, err))
 	}
 
 	size, err := f.Size()

@@ -120,14 +120,15 @@ func newLog(r *replay, c *segment.Committer, lock io.Closer) (*Log, error) {
 
 // replay brings a directory to the state that a committer can go on from.
 type replay struct {
-	files segment.Files
-	opt   Options
-	epoch segment.Epoch // the new one
-	key   *segment.Key
-	keys  segment.Keys // key, and that of a log which goes on under it
-	state *state
-	torn  int64        // bytes cut
-	file  segment.File // last segment
+	files  segment.Files
+	opt    Options
+	epoch  segment.Epoch // the new one
+	key    *segment.Key
+	keys   segment.Keys // key, and that of a log which goes on under it
+	anchor *segment.Anchor
+	state  *state
+	torn   int64        // bytes cut
+	file   segment.File // last segment
 
 	adopted []Step // what was taken on the operator's word
 }
@@ -160,25 +161,25 @@ func (r *replay) run() (*segment.Committer, error) {
 	if _, err := rand.Read(r.epoch[:]); err != nil {
 		return nil, fmt.Errorf("drawing epoch: %w", err)
 	}
-	all, err := segment.Numbers(r.files)
+	all, anchor, err := segment.Numbers(r.files)
 	if err != nil {
 		return nil, err
 	}
+
+	r.anchor = anchor
 	if len(all) > 0 {
 		if r.file, err = segment.OpenLast(r.files, all); err != nil {
 			return nil, err
 		}
 	}
+
 	if err := r.sweep(); err != nil { // nobody else is at work here now
 		return nil, err
 	}
 
-	m, marked, err := segment.ReadMark(r.files)
+	mark, err := r.readMark(all)
 	if err != nil {
-		return nil, fmt.Errorf("reading committed mark: %w", err)
-	}
-	if marked && int(m.Segment) > len(all) {
-		return nil, fmt.Errorf("%w: segment %d is missing: the committed mark names it", ErrCorrupt, m.Segment)
+		return nil, err
 	}
 
 	c := &segment.Committer{
@@ -191,10 +192,6 @@ func (r *replay) run() (*segment.Committer, error) {
 	if len(all) == 0 {
 		err = r.fresh(c)
 	} else {
-		var mark *segment.Mark
-		if marked {
-			mark = &m
-		}
 		err = r.existing(c, all, mark)
 	}
 
@@ -207,6 +204,20 @@ func (r *replay) run() (*segment.Committer, error) {
 	}
 
 	return c, nil
+}
+
+// readMark returns the mark, or nil where there is none.
+func (r *replay) readMark(all []uint32) (*segment.Mark, error) {
+	m, marked, err := segment.ReadMark(r.files)
+	if err != nil {
+		return nil, fmt.Errorf("reading committed mark: %w", err)
+	}
+	if !marked {
+		return nil, nil
+	}
+
+	_, err = m.UpTo(all)
+	return &m, err
 }
 
 // sweep removes files that a crash left under temporary names.
@@ -250,7 +261,6 @@ func (r *replay) existing(c *segment.Committer, all []uint32, m *segment.Mark) e
 	}
 
 	number := all[len(all)-1]
-
 	size, err := r.file.Size()
 	if err != nil {
 		return fmt.Errorf("sizing segment %d: %w", number, err)
@@ -269,12 +279,9 @@ func (r *replay) existing(c *segment.Committer, all []uint32, m *segment.Mark) e
 		return err
 	}
 
-	if m != nil && m.Segment == number {
-		if err := k.Expect(m); err != nil {
-			return err
-		}
+	if err := k.Expect(m); err != nil {
+		return err
 	}
-
 	if err := r.walkLast(k); err != nil {
 		return err
 	}
@@ -289,10 +296,38 @@ func (r *replay) existing(c *segment.Committer, all []uint32, m *segment.Mark) e
 	c.Filled = k.Off
 	c.Chain = k.Chain
 
+	if err := r.anchorAgain(); err != nil {
+		return err
+	}
 	if err := r.repair(c, k); err != nil || ours || k.Sealed {
 		return err
 	}
+
 	return r.next(c)
+}
+
+// checkAnchor demands that the log begins where its writer said it does.
+func (r *replay) checkAnchor() error {
+	if r.anchor == nil {
+		return nil
+	}
+	key := r.keys.Find(r.anchor.KeyID)
+	switch {
+	case key == nil:
+		return fmt.Errorf("%w: its anchor is under the audit key %x, and this gateway has the key %x", ErrForeign, r.anchor.KeyID, r.key.ID)
+	case !r.anchor.Under(key):
+		return errForgedAnchor
+	}
+
+	return nil
+}
+
+// anchorAgain puts the anchor of a log under the key that it goes on under.
+func (r *replay) anchorAgain() error {
+	if r.anchor == nil || r.anchor.KeyID == r.key.ID {
+		return nil
+	}
+	return r.anchor.Put(r.files, r.key)
 }
 
 // recognise finds the key of the last segment, and reports whether this gateway
@@ -338,6 +373,7 @@ func (r *replay) next(c *segment.Committer) error {
 	r.stamp(c)
 	r.state.beginSegment()
 	r.file = nil // the committer's
+
 	if err := c.Roll(seal, r.state.seq); err != nil {
 		return errors.Join(err, c.Close())
 	}
@@ -347,8 +383,12 @@ func (r *replay) next(c *segment.Committer) error {
 // sealedSegments checks the links of all segments but the last, and begins the
 // state with what their last seal says is open.
 func (r *replay) sealedSegments(all []uint32) (segment.Link, error) {
-	prev := segment.Link{NextSeq: 1}
-	open := []uint64(nil)
+	if err := r.checkAnchor(); err != nil {
+		return segment.Link{}, err
+	}
+
+	prev := r.anchor.Link()
+	state := newStateAt(r.anchor)
 	for _, n := range all {
 		s, h, chain, err := r.sealed(n)
 		if err != nil {
@@ -366,14 +406,13 @@ func (r *replay) sealedSegments(all []uint32) (segment.Link, error) {
 			LogID:   h.LogID,
 		}
 
-		open = s.open
+		state = newState(s.NextSeq)
+		for _, seq := range s.open {
+			state.open[seq] = nil // see recallOpen
+		}
 	}
 
-	r.state = newState(prev.NextSeq)
-	for _, seq := range open {
-		r.state.open[seq] = nil // see recallOpen
-	}
-
+	r.state = state
 	return prev, nil
 }
 
@@ -476,16 +515,19 @@ func (r *replay) afterSeal(c *segment.Committer, k *segment.Walk) error {
 	r.stamp(c)
 	r.state.beginSegment()
 	r.file = nil // the committer's
+
 	if err := c.BeginNext(r.state.seq); err != nil {
 		return errors.Join(err, c.Close())
 	}
 	return nil
 }
 
-// recallOpen reads the facts of open batches that lie in earlier segments.
+// recallOpen reads the facts of open batches that lie in earlier segments. Those
+// of batches before the anchor are gone for good.
 func (r *replay) recallOpen(rd *Reader) error {
+	first := r.anchor.Link().NextSeq
 	for seq, ref := range r.state.open {
-		if ref != nil {
+		if ref != nil || seq < first {
 			continue
 		}
 		ref, err := rd.refOf(seq)
@@ -495,5 +537,6 @@ func (r *replay) recallOpen(rd *Reader) error {
 
 		r.state.open[seq] = ref
 	}
+
 	return nil
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -162,6 +163,9 @@ func (r *Reader) Scan(ctx context.Context, reverse bool, may func(*Summary) bool
 
 func (r *Reader) scanSegment(ctx context.Context, s *Indexed, reverse bool, fn func(*Item) (bool, error)) (bool, error) {
 	sc, err := r.Scanner(s)
+	if errors.Is(err, ErrPruned) {
+		return true, nil
+	}
 	if err != nil {
 		return false, err
 	}
@@ -202,6 +206,9 @@ func (r *Reader) AtIn(segs []*Indexed, seq uint64, fn func(*Item)) error {
 		return ErrNotFound
 	}
 	sc, err := r.Scanner(segs[i])
+	if errors.Is(err, ErrPruned) {
+		return ErrNotFound
+	}
 	if err != nil {
 		return err
 	}

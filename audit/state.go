@@ -27,6 +27,18 @@ func newState(firstSeq uint64) *state {
 	return s
 }
 
+// newStateAt is the state that a log begins with: that of its anchor, if it has one.
+// What is known of batches before it is that they are open.
+func newStateAt(anchor *segment.Anchor) *state {
+	s := newState(anchor.Link().NextSeq)
+	if anchor != nil {
+		for _, seq := range anchor.Open {
+			s.open[seq] = nil
+		}
+	}
+	return s
+}
+
 // beginSegment forgets the dictionary and the summary; what is open stays open.
 func (s *state) beginSegment() {
 	s.dict = newDict()

@@ -31,6 +31,7 @@ func holdsAll(t *testing.T, dir string, seqs []uint64) {
 	if report, err := keyed(dir); err != nil || !report.Proven {
 		t.Fatalf("verifying: proven %v, %v", report.Proven, err)
 	}
+
 	r, err := query.Open(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -41,6 +42,7 @@ func holdsAll(t *testing.T, dir string, seqs []uint64) {
 	for _, d := range collect(t, r, query.Filter{Kinds: []audit.Kind{audit.KindBatch}, ByBatch: true}) {
 		found[d.Batch.Seq] = true
 	}
+
 	for _, seq := range seqs {
 		if !found[seq] {
 			t.Errorf("batch %d was acknowledged and is lost", seq)
@@ -61,6 +63,7 @@ func TestSecondGatewayFindsTheFirstWithoutItsLock(t *testing.T) {
 			removeLock(t, dir)
 			o := small
 			o.Key = testKey
+
 			second, err := audit.Open(dir, o)
 			if !errors.Is(err, audit.ErrLocked) {
 				t.Errorf("try %d: the second got %v, want ErrLocked", tries, err)
@@ -90,6 +93,7 @@ func TestSecondProcessFindsTheFirstWithoutItsLock(t *testing.T) {
 	dir := t.TempDir()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+dir)
+
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -144,6 +148,7 @@ func TestGatewayWhoseFilesWereTakenStops(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "log")
 		l := mustOpen(t, dir, audit.Options{})
 		mustAppend(t, l, batchOf("cards", 0, 10), nil)
+
 		if err := take(t, dir); err != nil {
 			t.Fatal(err)
 		}
@@ -181,6 +186,7 @@ func TestSecondGatewayOnACopyOfTheSegmentStopsTheFirst(t *testing.T) {
 	if err := ticket.Wait(t.Context()); !errors.Is(err, audit.ErrTakenOver) {
 		t.Errorf("the first got %v, want ErrTakenOver", err)
 	}
+
 	after := mustAppend(t, second, batchOf("cards", 0, 10), nil)
 	mustClose(t, second)
 	holdsAll(t, dir, []uint64{before, after})

@@ -51,7 +51,24 @@ type Report struct {
 	Unbound   int             `json:"unbound"`    // forwarded batches without an answer
 	TornBytes int64           `json:"torn_bytes"` // behind the last frame; the next Open cuts them
 	Proven    bool            `json:"proven"`     // whoever wrote the log had the audit key
+	Anchor    *AnchorReport   `json:"anchor,omitempty"`
 }
+
+// AnchorReport says where a log begins whose oldest segments were pruned, and what
+// they held in all.
+type AnchorReport struct {
+	Segment   uint32    `json:"segment"` // that the log begins with
+	Entries   uint64    `json:"entries"`
+	Batches   uint64    `json:"batches"`
+	Decisions uint64    `json:"decisions"`
+	Earliest  time.Time `json:"earliest"`
+	Latest    time.Time `json:"latest"`
+	Pruned    time.Time `json:"pruned"`
+	KeyID     string    `json:"key_id"`
+	Tags      Tags      `json:"tags"`
+}
+
+var errForgedAnchor = fmt.Errorf("%w: the anchor was not made under the audit key", ErrCorrupt)
 
 // VerifyChain reads the whole log in dir and checks every checksum, chain
 // value, entry, seal and link. While a gateway writes, it goes to the durable
@@ -150,23 +167,31 @@ func VerifyFiles(d segment.Files, known Known) (Report, error) {
 }
 
 func (v *verifier) verify() error {
-	d := v.files
-	var err error
-	if v.mark, err = CommittedMark(d); err != nil {
+	if err := v.readMark(); err != nil {
 		return err
 	}
+	return v.run()
+}
 
-	if v.live = v.mark != nil; !v.live {
-		m, ok, err := segment.ReadMark(d)
-		if err != nil {
-			return fmt.Errorf("reading committed mark: %w", err)
-		}
-		if ok {
-			v.mark = &m
-		}
+// readMark finds how far the log is durable.
+func (v *verifier) readMark() error {
+	var err error
+	if v.mark, err = CommittedMark(v.files); err != nil {
+		return err
+	}
+	if v.live = v.mark != nil; v.live {
+		return nil
 	}
 
-	return v.run()
+	m, ok, err := segment.ReadMark(v.files)
+	if err != nil {
+		return fmt.Errorf("reading committed mark: %w", err)
+	}
+	if ok {
+		v.mark = &m
+	}
+
+	return nil
 }
 
 type verifier struct {
@@ -191,19 +216,26 @@ func (v *verifier) apply(f *segment.Frame) error {
 }
 
 func (v *verifier) run() error {
-	all, err := segment.Numbers(v.files)
+	all, anchor, err := segment.Numbers(v.files)
 	if err != nil {
 		return err
 	}
-	if v.mark != nil && int(v.mark.Segment) > len(all) {
-		return fmt.Errorf("%w: segment %d is missing: the committed mark names it", ErrCorrupt, v.mark.Segment)
-	}
-	if v.live {
-		all = all[:v.mark.Segment]
+
+	if v.mark != nil {
+		marked, err := v.mark.UpTo(all)
+		if err != nil {
+			return err
+		}
+		if v.live {
+			all = marked
+		}
 	}
 
-	v.state = newState(1)
-	prev := segment.Link{NextSeq: 1}
+	prev, err := v.begin(anchor)
+	if err != nil {
+		return err
+	}
+
 	for i, n := range all {
 		if prev, err = v.segment(n, prev, i == len(all)-1); err != nil {
 			return err
@@ -211,13 +243,44 @@ func (v *verifier) run() error {
 	}
 
 	v.report.Proven = v.proven()
-
 	v.report.Chain = hex.EncodeToString(prev.Chain[:])
 	v.report.NextSeq = v.state.seq
 	v.report.Head = Head{v.state.seq, prev.Chain}.String()
 	v.report.Unbound = len(v.state.open)
 
 	return nil
+}
+
+// begin checks the anchor, if there is one, and returns what the first segment
+// follows.
+func (v *verifier) begin(anchor *segment.Anchor) (segment.Link, error) {
+	v.state = newStateAt(anchor)
+	if anchor == nil {
+		return anchor.Link(), nil
+	}
+
+	tags := TagsUnchecked
+	if key := v.keys.Find(anchor.KeyID); key != nil {
+		tags = TagsChecked
+		if !anchor.Under(key) {
+			return segment.Link{}, errForgedAnchor
+		}
+	}
+
+	v.passed = v.kept != nil && v.kept.NextSeq == anchor.NextSeq && v.kept.Chain == anchor.Chain
+	v.report.Anchor = &AnchorReport{
+		Segment:   anchor.First,
+		Entries:   anchor.NextSeq - 1,
+		Batches:   anchor.Gone.Batches,
+		Decisions: anchor.Gone.Decisions,
+		Earliest:  time.UnixMicro(anchor.Gone.Earliest).UTC(),
+		Latest:    time.UnixMicro(anchor.Gone.Latest).UTC(),
+		Pruned:    time.UnixMicro(anchor.Pruned).UTC(),
+		KeyID:     hex.EncodeToString(anchor.KeyID[:]),
+		Tags:      tags,
+	}
+
+	return anchor.Link(), nil
 }
 
 func (v *verifier) segment(n uint32, prev segment.Link, last bool) (segment.Link, error) {
@@ -320,10 +383,14 @@ func tagsOf(k *segment.Walk) Tags {
 // Segments without them come first: the tags behind them cover the chain value
 // that they end with, so that they are what they were then.
 func (v *verifier) proven() bool {
+	if a := v.report.Anchor; a != nil && a.Tags == TagsUnchecked {
+		return false
+	}
 	for _, s := range v.report.Segments {
 		if s.Tags == TagsUnchecked {
 			return false
 		}
 	}
+
 	return v.tagged
 }

@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -104,6 +105,9 @@ func (t *follower) step(ctx context.Context) (bool, error) {
 // it stopped before the end.
 func (t *follower) segment(ctx context.Context, s *audit.Indexed) (bool, error) {
 	sc, err := t.reader.Scanner(s)
+	if errors.Is(err, audit.ErrPruned) {
+		return true, nil
+	}
 	if err != nil {
 		return false, err
 	}

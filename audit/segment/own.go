@@ -46,7 +46,7 @@ func OpenLast(d Files, all []uint32) (File, error) {
 		return nil, fmt.Errorf("locking segment %d: %w", number, errors.Join(err, f.Close()))
 	}
 
-	again, err := Numbers(d)
+	again, _, err := Numbers(d)
 	if err == nil && again[len(again)-1] != number {
 		err = ErrLocked // it began the next one meanwhile
 	}

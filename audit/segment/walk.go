@@ -206,29 +206,56 @@ func (l *Link) Follows(h *Header) error {
 	return nil
 }
 
-// Numbers lists the segments of a directory in order and refuses gaps.
-func Numbers(d Files) ([]uint32, error) {
+// Numbers lists the segments of a log in order, from the first that is there by
+// its anchor, and refuses gaps. What lies before the anchor was about to be
+// removed, and is no part of the log. The anchor is read after the names: it was
+// durable before the first of them went.
+func Numbers(d Files) ([]uint32, *Anchor, error) {
 	names, err := d.List()
 	if err != nil {
-		return nil, fmt.Errorf("listing segments: %w", err)
+		return nil, nil, fmt.Errorf("listing segments: %w", err)
 	}
 
+	anchor, err := ReadAnchor(d)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	first := anchor.Link().Number + 1
 	found := make(map[uint32]bool)
 	for _, name := range names {
-		if n, ok := ParseSegmentName(name); ok {
+		if n, ok := ParseSegmentName(name); ok && n >= first {
 			found[n] = true
 		}
 	}
 
+	if anchor != nil {
+		found[first] = found[first] // that segment, at least, is there
+	}
+
 	out := make([]uint32, 0, len(found))
-	for n := uint32(1); len(out) < len(found); n++ {
+	for n := first; len(out) < len(found); n++ {
 		if !found[n] {
-			return nil, fmt.Errorf("%w: segment %d is missing", ErrCorrupt, n)
+			return nil, nil, fmt.Errorf("%w: segment %d is missing", ErrCorrupt, n)
 		}
 		out = append(out, n)
 	}
 
-	return out, nil
+	return out, anchor, nil
+}
+
+// UpTo returns the segments up to the one that the mark lies in. A mark of nothing
+// is that of a log which is being made.
+func (m *Mark) UpTo(all []uint32) ([]uint32, error) {
+	switch {
+	case m.Segment == 0:
+		return nil, nil
+	case len(all) == 0 || m.Segment > all[len(all)-1]:
+		return nil, fmt.Errorf("%w: segment %d is missing: the committed mark names it", ErrCorrupt, m.Segment)
+	case m.Segment < all[0]:
+		return nil, fmt.Errorf("%w: the committed mark lies in segment %d, before the anchor", ErrCorrupt, m.Segment)
+	}
+	return all[:m.Segment-all[0]+1], nil
 }
 
 // SealFrame finds a finished segment's seal without reading the segment.

@@ -97,6 +97,24 @@ func writeNotStoredLog(dir string) error {
 	return l.Close()
 }
 
+// writeSegmentsLog makes a closed log of several segments, with a batch a minute.
+func writeSegmentsLog(dir string) error {
+	l, err := audit.Open(dir, audit.Options{Key: testAuditKey, Node: "gw", SegmentBytes: 4096, Now: func() time.Time { return auditStart }})
+	if err != nil {
+		return err
+	}
+
+	for i := range 120 {
+		e := testBatch(auditStart.Add(time.Duration(i)*time.Minute), audit.OutcomePassed)
+		e.Principal = strings.Repeat("x", 200)
+		e.Add(audit.Ruling{}, 4)
+		if err := appendBatch(l, e, int64(4*i)); err != nil {
+			return err
+		}
+	}
+	return l.Close()
+}
+
 // testAuditKey is that of each log here.
 var testAuditKey = [32]byte{1}
 

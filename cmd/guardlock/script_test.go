@@ -38,13 +38,16 @@ func TestScripts(t *testing.T) {
 			}
 			for dir, write := range map[string]func(string) error{
 				"data/audit": writeAuditLog, "two-clusters": writeClustersLog, "not-stored": writeNotStoredLog,
+				"segments/audit": writeSegmentsLog,
 			} {
 				if err := write(filepath.Join(env.WorkDir, dir)); err != nil {
 					return err
 				}
 			}
-			if err := writeAuditKey(filepath.Join(env.WorkDir, "data", "audit.key")); err != nil {
-				return err
+			for _, dir := range []string{"data", "segments"} {
+				if err := writeAuditKey(filepath.Join(env.WorkDir, dir, "audit.key")); err != nil {
+					return err
+				}
 			}
 
 			broker, err := startBroker()

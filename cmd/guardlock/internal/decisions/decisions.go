@@ -21,8 +21,9 @@ const auditHelp = `The decision log holds what became of every record that met t
 which modules with which digests judged it, under which policy and approvals,
 who sent it, and where it is stored. It holds nothing of the records.
 
-These commands read the log's files. They change nothing and can run beside a
-gateway that is writing. Only compare needs a key, and a broker.`
+These commands read the log's files and can run beside a gateway that is writing.
+Only prune changes anything. It and compare need the audit key, verify asks for it,
+and compare also needs a broker.`
 
 func NewCommand() *cobra.Command {
 	group := cli.NewGroup("audit", "Look into the log of decisions", auditHelp,
@@ -32,6 +33,7 @@ func NewCommand() *cobra.Command {
 		newAuditSummaryCommand(),
 		newAuditVerifyCommand(),
 		newAuditCompareCommand(),
+		newAuditPruneCommand(),
 	)
 
 	for _, cmd := range group.Commands() {

@@ -103,14 +103,9 @@ func (c *auditVerifyCommand) known() (known audit.Known, keyErr, err error) {
 		return known, nil, nil
 	}
 
-	for _, path := range c.keyFiles {
-		key, err := disk.ReadKey(path)
-		if err != nil {
-			return known, nil, fmt.Errorf("reading the audit key: %w", err)
-		}
-		known.Keys = append(known.Keys, key)
+	if known.Keys, err = readKeys(c.keyFiles); err != nil {
+		return known, nil, err
 	}
-
 	if len(known.Keys) == 0 {
 		var key [32]byte
 		if key, keyErr = disk.ReadKey(keyBeside(c.dir)); keyErr == nil {
@@ -119,6 +114,17 @@ func (c *auditVerifyCommand) known() (known audit.Known, keyErr, err error) {
 	}
 
 	return known, keyErr, nil
+}
+
+func readKeys(paths []string) (keys [][32]byte, err error) {
+	for _, path := range paths {
+		key, err := disk.ReadKey(path)
+		if err != nil {
+			return nil, fmt.Errorf("reading the audit key: %w", err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
 }
 
 // keyBeside is where a gateway keeps the audit key unless it is told otherwise.
@@ -136,6 +142,9 @@ func (c *auditVerifyCommand) notProven(r audit.Report, known *audit.Known, keyEr
 		return exit.WithHint(fmt.Errorf("the tags of the log in %s were not checked: reading the audit key: %w", c.dir, keyErr), hint)
 	}
 
+	if a := r.Anchor; a != nil && a.Tags == audit.TagsUnchecked {
+		return exit.WithHint(exit.Refusedf("the anchor of the log in %s is under the audit key %s, which was not given", c.dir, a.KeyID), hint)
+	}
 	for _, s := range r.Segments {
 		if s.Tags == audit.TagsUnchecked {
 			return exit.WithHint(exit.Refusedf("segment %d of the log in %s is under the audit key %s, which was not given", s.Number, c.dir, s.KeyID), hint)
@@ -170,6 +179,11 @@ func writeChainReport(w io.Writer, r audit.Report, known *audit.Known, whole boo
 	if whole {
 		fmt.Fprintf(w, "keep   %s\n", r.Head)
 		writeProof(w, r, known)
+	}
+
+	if a := r.Anchor; a != nil {
+		fmt.Fprintf(w, "begins at segment %d by an anchor of %s; %s entries before it were pruned (%s to %s)\n", a.Segment,
+			a.Pruned.Format(time.RFC3339), humanize.Comma(int64(a.Entries)), a.Earliest.Format(time.RFC3339), a.Latest.Format(time.RFC3339))
 	}
 
 	if r.Unbound > 0 {
