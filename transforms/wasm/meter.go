@@ -1,6 +1,9 @@
 package wasm
 
-import "slices"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // The rewriter makes a guest pay for what it runs.
 //
@@ -241,14 +244,12 @@ func appendSection(dst []byte, id int, contents []byte) []byte {
 	return append(dst, contents...)
 }
 
-func appendU32(dst []byte, v uint32) []byte {
-	for v >= 0x80 {
-		dst = append(dst, byte(v)|0x80)
-		v >>= 7
-	}
-	return append(dst, byte(v))
-}
+// appendU32 appends an unsigned number as WebAssembly has it: unsigned LEB128, which
+// is what Go calls a uvarint.
+func appendU32(dst []byte, v uint32) []byte { return binary.AppendUvarint(dst, uint64(v)) }
 
+// appendS32 appends a signed number as WebAssembly has it: signed LEB128, which is
+// not Go's varint, since that keeps the sign in the lowest bit.
 func appendS32(dst []byte, v int32) []byte {
 	for v < -64 || v > 63 {
 		dst = append(dst, byte(v)&0x7f|0x80)
