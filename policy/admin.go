@@ -17,7 +17,8 @@ type AdminInput struct {
 	Now     time.Time    `json:"now"`
 }
 
-// AdminRequest is what a client wants to change.
+// AdminRequest is what a client wants to change, in the shape that policies
+// see.
 type AdminRequest struct {
 	API      string    `json:"api"`      // as Kafka calls it: DeleteRecords
 	Resource string    `json:"resource"` // topic, broker, group, acl, quota, user, cluster
@@ -26,14 +27,16 @@ type AdminRequest struct {
 	Settings []Setting `json:"settings"` // that are set or removed
 }
 
-// Setting is a configuration of a resource.
+// Setting is one configuration entry of a resource that a request names, with
+// the value it is to get.
 type Setting struct {
 	Name    string `json:"name"`
 	Value   string `json:"value"`
 	Removed bool   `json:"removed"` // back to its default
 }
 
-// Client is who asks. ClientID is claimed, not proven.
+// Client is who asks. Its principal was authenticated; its client id is
+// claimed, and proves nothing.
 type Client struct {
 	Principal string `json:"principal"`
 	ClientID  string `json:"client_id"`
@@ -41,7 +44,8 @@ type Client struct {
 	TLS       string `json:"tls"`    // what the connection has: "", "required" or "mutual"
 }
 
-// AdminGateway is the gateway that was asked.
+// AdminGateway is the gateway that was asked, as far as such a request concerns
+// it.
 type AdminGateway struct {
 	ID            string `json:"id"`
 	Environment   string `json:"environment"`

@@ -45,7 +45,8 @@ func CapabilitiesJSON() ([]byte, error) {
 		return nil, fmt.Errorf("encoding capabilities: %w", err)
 	}
 
-	// OPA omits an empty list, which other tools would read as any host.
+	// OPA omits an empty list, which other tools would read as a permission to
+	// ask any host.
 	doc["allow_net"] = []string{}
 	return json.MarshalIndent(doc, "", "  ")
 }

@@ -40,11 +40,13 @@ func Check(ctx context.Context, fsys fs.FS, o Options) (problem.List, error) {
 		return problem.List{{Message: "asked about an example: " + err.Error()}}, nil
 	}
 
-	// Whatever else it says of the example is for it to say.
+	// Whatever else it says of the example is for the policy to say, and no
+	// fault of it.
 	return nil, nil
 }
 
-// check parses data and compiles the policy with its tests.
+// check parses data and compiles the policy with its tests, in this process,
+// and returns all that is wrong.
 func (src *source) check() problem.List {
 	problems := src.parseData()
 	_, more := src.compile(withTests)
@@ -70,7 +72,8 @@ func (src *source) problems(ctx context.Context, command []string) (problem.List
 	return nil, err
 }
 
-// parserOptions keep METADATA comments, for explanations.
+// parserOptions keep METADATA comments when Rego is parsed, since explanations
+// are made from them.
 func parserOptions() ast.ParserOptions {
 	return ast.ParserOptions{
 		RegoVersion:       ast.RegoV1,
@@ -86,7 +89,8 @@ const (
 	withTests    selection = true
 )
 
-// parse parses the selected modules.
+// parse parses the selected modules and goes on after one that has errors, so
+// that all errors are reported.
 func (src *source) parse(s selection) (map[string]*ast.Module, problem.List) {
 	modules := map[string]*ast.Module{}
 	var problems problem.List
@@ -121,7 +125,8 @@ func (src *source) newCompiler() *ast.Compiler {
 		SetErrorLimit(0)
 }
 
-// compile compiles the selected modules and requires the entry point.
+// compile compiles the selected modules and requires the entry point, without
+// which a policy would decide nothing.
 func (src *source) compile(s selection) (*ast.Compiler, problem.List) {
 	modules, problems := src.parse(s)
 	if len(problems) != 0 {
@@ -159,7 +164,8 @@ func (src *source) hasData(path []string) (bool, error) {
 
 func isTest(name string) bool { return strings.HasSuffix(name, "_test.rego") }
 
-// problemsOf turns OPA's lists of errors into ours.
+// problemsOf turns OPA's lists of errors into ours, each with its file and
+// line.
 func problemsOf(err error) problem.List {
 	var ps problem.List
 	var list ast.Errors

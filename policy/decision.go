@@ -14,7 +14,8 @@ import (
 	"unicode/utf8"
 )
 
-// Decision is what a policy decided, held to the floor.
+// Decision is what a policy decided, held to the floor: it never allows more
+// than what was approved.
 type Decision struct {
 	Allow          bool
 	Reasons        []string // codes, in order; why not, when not allowed
@@ -25,7 +26,8 @@ type Decision struct {
 	PolicyRevision string
 }
 
-// Reason is why a policy denies.
+// Reason is why a policy denies: its code, and what can be told to a person
+// beside it.
 type Reason struct {
 	Code        string
 	Title       string // of the rule that gives it, if its author described it
@@ -33,7 +35,8 @@ type Reason struct {
 	Detail      string // what was found and what is allowed, if the policy says so
 }
 
-// String is the reason in one line: grant_too_long: 500 days, at most 180.
+// String is the reason in one line, as "grant_too_long: 500 days, at most 180".
+// Without a detail it has the title, or the code alone.
 func (r Reason) String() string {
 	if text := cmp.Or(r.Detail, r.Title); text != "" {
 		return r.Code + ": " + text
@@ -46,12 +49,14 @@ const (
 	maxDetailBytes = 256
 )
 
-// parseDecision reads a decision strictly: every field there, none besides.
+// parseDecision reads a decision about a module strictly: every field must be
+// there, and none besides. Only details may be left out.
 func parseDecision(result json.RawMessage) (Decision, error) {
 	return parseFields(result, "allow", "reasons", "host_functions", "limits", "valid_until", "details")
 }
 
-// parseAdminDecision reads one that is about an administrative request.
+// parseAdminDecision reads a decision about an administrative request, as
+// strictly. There is nothing to grant in it.
 func parseAdminDecision(result json.RawMessage) (Decision, error) {
 	return parseFields(result, "allow", "reasons", "details")
 }
@@ -149,7 +154,9 @@ func (d Decision) check() error {
 	return nil
 }
 
-// narrow holds the decision to the floor for in.
+// narrow holds the decision to the floor for in. A host function beyond it is
+// an error, since the policy's author meant something else; limits and time are
+// cut.
 func (d *Decision) narrow(in Input) error {
 	if !d.Allow {
 		d.HostFunctions = nil
@@ -184,6 +191,7 @@ func isCode(s string) bool {
 }
 
 // exactly returns value as an object that has the given fields and no other.
+// Its errors name the field.
 func exactly(value any, names ...string) (map[string]any, error) {
 	m, ok := value.(map[string]any)
 	if !ok {

@@ -9,7 +9,7 @@ import (
 var defaults embed.FS
 
 // Default returns the policy that comes with Guardlock, with its configuration
-// and its tests.
+// and its tests, as a directory that Load reads.
 func Default() fs.FS {
 	sub, err := fs.Sub(defaults, "default")
 	if err != nil {

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Example is a request that the built-in policy allows at now.
+// Example is a request that the built-in policy allows at now. Policies are
+// tried with it before they are put into force.
 func Example(now time.Time) Input {
 	now = now.UTC().Truncate(time.Second)
 	from := now.Add(-time.Hour)

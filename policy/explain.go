@@ -12,7 +12,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
-// Rule is a rule that its author described with METADATA.
+// Rule is a rule that its author described with METADATA, from which
+// explanations are made.
 type Rule struct {
 	Name        string // as guardlock.module.deny
 	ID          string // custom.id
@@ -24,7 +25,8 @@ type Rule struct {
 	Line        int
 }
 
-// Evaluation is a policy's answer to any input, for people to look at.
+// Evaluation is a policy's answer to any input, for people to look at. Nothing
+// is admitted by it.
 type Evaluation struct {
 	Result   json.RawMessage // the decision document; nil when undefined
 	Decision *Decision       // when Result is of the required form
@@ -32,10 +34,12 @@ type Evaluation struct {
 	Fired    []Rule          // described rules that held, in order of file and line
 }
 
-// Allowed reports what the gateway would do, were the input true.
+// Allowed reports what the gateway would do, were the input true. A policy that
+// gave no decision allows nothing.
 func (v Evaluation) Allowed() bool { return v.Decision != nil && v.Decision.Allow }
 
-// Text renders the evaluation for a terminal.
+// Text renders the evaluation for a terminal: the verdict, then each described
+// rule that held.
 func (v Evaluation) Text() string {
 	var b strings.Builder
 	switch {
@@ -99,7 +103,8 @@ func (e *Engine) Eval(ctx context.Context, inputJSON []byte) (Evaluation, error)
 	return v, nil
 }
 
-// annotated collects the described rules by location.
+// annotated collects the described rules by location, which is how the tracer
+// meets them.
 func annotated(c *ast.Compiler) map[string]Rule {
 	rules := map[string]Rule{}
 	for _, ref := range c.GetAnnotationSet().Flatten() {
@@ -131,7 +136,8 @@ func place(l *ast.Location) string {
 	return fmt.Sprintf("%s:%d:%d", l.File, l.Row, l.Col)
 }
 
-// firedRules is a tracer that notes which known rules held.
+// firedRules is a tracer that notes which rules held during one evaluation. The
+// methods besides are those that OPA's interface wants.
 type firedRules struct {
 	known map[string]Rule
 	mu    sync.Mutex
@@ -141,7 +147,8 @@ type firedRules struct {
 func (*firedRules) Enabled() bool               { return true }
 func (*firedRules) Config() topdown.TraceConfig { return topdown.TraceConfig{} }
 
-// TraceEvent notes the rule that an exit event leaves: its body was true.
+// TraceEvent notes the rule that an exit event leaves: an exit means that its
+// body was true.
 func (f *firedRules) TraceEvent(e topdown.Event) {
 	rule, ok := e.Node.(*ast.Rule)
 	if e.Op != topdown.ExitOp || !ok || rule.Location == nil {

@@ -19,7 +19,8 @@ type Input struct {
 	Now     time.Time `json:"now"` // also what time.now_ns returns
 }
 
-// Module is the module as verified.
+// Module is the module as it was verified: facts from its bytes, its signature
+// and the approvals that count.
 type Module struct {
 	Name      string   `json:"name"`
 	Digest    string   `json:"digest"` // SHA-256, hex
@@ -30,7 +31,8 @@ type Module struct {
 	Approvals []string `json:"approvals"` // IDs of those approvals, if known
 }
 
-// Grant is what the approvers agreed to.
+// Grant is what the approvers agreed to. A policy can narrow it, and nothing
+// else.
 type Grant struct {
 	Approvals     []Approval `json:"approvals"` // those that count, one of each approver
 	Topics        []string   `json:"topics"`    // patterns with '*'
@@ -54,7 +56,8 @@ type Approval struct {
 	NotAfter  time.Time `json:"not_after"`
 }
 
-// Binding is where the module is to run.
+// Binding is where the module is to run: the topics and the clients of one rule
+// of the configuration.
 type Binding struct {
 	Topics     []string `json:"topics"`     // patterns with '*'
 	Principals []string `json:"principals"` // empty: every principal
@@ -64,7 +67,8 @@ type Binding struct {
 	DataClass  string   `json:"data_class"`
 }
 
-// Gateway describes the asking gateway.
+// Gateway describes the gateway that asks, so that one policy can hold for
+// several gateways and decide differently.
 type Gateway struct {
 	ID          string `json:"id"`
 	Environment string `json:"environment"` // that it is part of; "" when none is configured
@@ -73,7 +77,8 @@ type Gateway struct {
 	ClockSkewMS int64  `json:"clock_skew_ms"` // how far clocks may differ at a beginning
 }
 
-// Limits bound what a module may use; 0 is no opinion.
+// Limits bound what a module may use, in bytes and milliseconds; 0 is no
+// opinion.
 type Limits struct {
 	MemoryBytes int64 `json:"memory_bytes"`
 	DeadlineMS  int64 `json:"deadline_ms"`
@@ -81,7 +86,8 @@ type Limits struct {
 	Instances   int64 `json:"instances"`
 }
 
-// min is the stricter of two, field by field.
+// min is the stricter of two limits, field by field. A field without an opinion
+// takes the other's.
 func (l Limits) min(o Limits) Limits {
 	return Limits{
 		MemoryBytes: stricter(l.MemoryBytes, o.MemoryBytes),
@@ -91,7 +97,7 @@ func (l Limits) min(o Limits) Limits {
 	}
 }
 
-// or fills fields without an opinion from o.
+// or fills fields without an opinion from o, and leaves the others as they are.
 func (l Limits) or(o Limits) Limits {
 	pick := func(a, b int64) int64 {
 		if a != 0 {
@@ -118,7 +124,8 @@ func stricter(a, b int64) int64 {
 	return min(a, b)
 }
 
-// MarshalInput encodes in as policies see it: lists are never null.
+// MarshalInput encodes in as policies see it. Lists are never null, since a
+// rule that counts null is undefined and denies nothing.
 func MarshalInput(in Input) ([]byte, error) {
 	for _, list := range []*[]string{
 		&in.Module.Imports, &in.Module.Approvers, &in.Module.Approvals,

@@ -42,7 +42,8 @@ import (
 	"time"
 )
 
-// DefaultTimeout bounds one evaluation. Evaluations take well under a millisecond.
+// DefaultTimeout bounds one evaluation, in processor time. Evaluations take
+// well under a millisecond.
 const DefaultTimeout = time.Second
 
 var (
@@ -62,7 +63,8 @@ var (
 	ErrUnavailable = errors.New("the policy could not be asked")
 )
 
-// Key verifies OPA bundle signatures.
+// Key is a public key that may verify the signature of an OPA bundle, and what
+// the signature must say.
 type Key struct {
 	ID        string // a name for it; required
 	PEM       string // public key
@@ -70,7 +72,8 @@ type Key struct {
 	Scope     string // required scope of the signature; stops another team's bundle
 }
 
-// Options say how to load a policy. The zero value is usable.
+// Options say how to load a policy. The zero value is usable: any policy,
+// evaluated in this process.
 type Options struct {
 	Keys    []Key         // when set, only bundles that one of them verifies are accepted
 	Config  []byte        // YAML or JSON; takes the place of data.config
@@ -82,7 +85,8 @@ type Options struct {
 	Worker []string
 }
 
-// Engine evaluates one policy.
+// Engine evaluates one policy, which never changes. It is safe for concurrent
+// use and needs no closing.
 type Engine struct {
 	evaluator
 	admin    evaluator       // of administrative requests
@@ -100,7 +104,7 @@ type evaluator interface {
 	evaluate(ctx context.Context, q question) (answer, error)
 }
 
-// Load reads a policy with default options.
+// Load reads a policy from fsys with the default options: see LoadWith.
 func Load(ctx context.Context, fsys fs.FS) (*Engine, error) {
 	return LoadWith(ctx, fsys, Options{})
 }
@@ -116,7 +120,8 @@ func LoadWith(ctx context.Context, fsys fs.FS, o Options) (*Engine, error) {
 	return newEngine(ctx, src, o)
 }
 
-// LoadBundle reads an OPA bundle, a gzipped tar archive.
+// LoadBundle reads an OPA bundle, a gzipped tar archive, whose signature is
+// verified if the options have keys. Its errors are those of LoadWith.
 func LoadBundle(ctx context.Context, tarball []byte, o Options) (*Engine, error) {
 	src, err := readBundle(tarball, o)
 	if err != nil {
@@ -157,7 +162,9 @@ func newEngine(ctx context.Context, src *source, o Options) (*Engine, error) {
 	return e, nil
 }
 
-// compile chooses where the policy is evaluated, and compiles it there.
+// compile chooses where the policy is evaluated, and compiles it there: the
+// built-in one in this process, any other in a child if there is a command for
+// one.
 func (e *Engine) compile(ctx context.Context, src *source, command []string, timeout time.Duration) (described, error) {
 	builtIn := src.builtIn()
 	if !builtIn && len(command) != 0 {
@@ -179,7 +186,8 @@ func (e *Engine) compile(ctx context.Context, src *source, command []string, tim
 }
 
 // builtInAdmin is the built-in policy, for administrative requests of which the
-// policy in force says nothing.
+// policy in force says nothing. Its described rules are added to those that are
+// known.
 func builtInAdmin(ctx context.Context, timeout time.Duration, known *described) (evaluator, error) {
 	src, err := readSource(Default(), Options{})
 	if err != nil {

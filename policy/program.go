@@ -26,13 +26,15 @@ type program struct {
 	classified   bool // it gives classes to topics by their names
 }
 
-// Entry points.
+// The entry points: the document that decides about a module, and the one that
+// decides about an administrative request.
 const (
 	moduleEntry = "data.guardlock.module.decision"
 	adminEntry  = "data.guardlock.admin.decision"
 )
 
-// question is one evaluation asked for.
+// question is one evaluation that is asked for. It is encoded for the child as
+// it stands.
 type question struct {
 	Entry   string // point; empty: moduleEntry
 	Input   json.RawMessage
@@ -40,13 +42,15 @@ type question struct {
 	Explain bool      // note which described rules held
 }
 
-// answer is what came of it.
+// answer is what came of a question. A nil Result means that the entry point is
+// undefined for the input.
 type answer struct {
 	Result json.RawMessage `json:",omitempty"` // the decision document; nil when undefined, in a child's answer too
 	Fired  []Rule          // described rules that held, in order of file and line
 }
 
-// newProgram compiles a policy. Everything wrong with it is a problem.List.
+// newProgram compiles a policy in this process. Everything wrong with it is one
+// problem.List.
 func newProgram(ctx context.Context, src *source) (*program, error) {
 	if problems := src.parseData(); len(problems) != 0 {
 		return nil, problems
@@ -86,7 +90,8 @@ func newProgram(ctx context.Context, src *source) (*program, error) {
 	return p, nil
 }
 
-// described is what is known of a compiled policy.
+// described is what is known of a compiled policy without a question being
+// asked.
 func (p *program) described() described {
 	_, admin := p.queries[adminEntry]
 	return described{
@@ -97,7 +102,8 @@ func (p *program) described() described {
 	}
 }
 
-// described is what an Engine knows of its policy.
+// described is what an Engine knows of its policy, also when that is compiled
+// in a child.
 type described struct {
 	Rules []Rule // with METADATA
 	Admin bool   // it has adminEntry
@@ -106,7 +112,8 @@ type described struct {
 	Classified   bool // data.config.topics is not empty
 }
 
-// evaluate answers a question. It looks at ctx only now and then.
+// evaluate answers a question. It looks at ctx only now and then, since OPA
+// does so between expressions.
 func (p *program) evaluate(ctx context.Context, q question) (answer, error) {
 	input, err := parseInput(q.Input)
 	if err != nil {

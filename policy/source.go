@@ -22,7 +22,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/util"
 )
 
-// Bounds on a policy's size.
+// Bounds on a policy's size, which hold before anything of it is parsed or
+// compiled.
 const (
 	maxFileBytes   = 4 << 20
 	maxFiles       = 4096
@@ -40,14 +41,16 @@ type source struct {
 	bundle   int64 // revision of a bundle that was verified; 0 of others
 }
 
-// defaultClass is data.config.default_class.
+// defaultClass is data.config.default_class, the class of a topic for which
+// none is named, and empty if there is none.
 func (src *source) defaultClass() string {
 	config, _ := src.data["config"].(map[string]any)
 	class, _ := config["default_class"].(string)
 	return class
 }
 
-// classifiesTopics reports whether data.config.topics is anything but empty.
+// classifiesTopics reports whether data.config.topics is anything but empty, so
+// that topics of one grant may differ in class.
 func (src *source) classifiesTopics() bool {
 	config, _ := src.data["config"].(map[string]any)
 	topics, ok := config["topics"].(map[string]any)
@@ -61,7 +64,8 @@ func (src *source) builtIn() bool {
 	return err == nil && maps.Equal(own.Modules, src.Modules)
 }
 
-// readSource reads a directory, or the only bundle in it.
+// readSource reads a policy's files from a directory, or from the only bundle
+// in it, and bounds their size.
 func readSource(fsys fs.FS, o Options) (*source, error) {
 	bundles, err := fs.Glob(fsys, "*.tar.gz")
 	if err != nil {
@@ -233,7 +237,8 @@ func (k Key) config() (*bundle.VerificationConfig, error) {
 	return bundle.NewVerificationConfig(keys, k.ID, k.Scope, nil), nil
 }
 
-// readable reads a bundle through and refuses kinds other than Rego and data.
+// readable reads a bundle through and refuses kinds other than Rego and data,
+// which OPA would load without a word.
 func readable(r *bundle.Reader) (bundle.Manifest, error) {
 	b, err := r.Read()
 	if err != nil {
@@ -248,7 +253,8 @@ func readable(r *bundle.Reader) (bundle.Manifest, error) {
 
 var errForeign = errors.New("only bundles of Rego and data are accepted: no delta, wasm or plan bundles")
 
-// foreign is true of files that make a bundle one of another kind.
+// foreign is true of files that make a bundle one of another kind, such as one
+// of WebAssembly or of plans.
 func foreign(name string) bool {
 	switch path.Base(name) {
 	case bundle.WasmFile, bundle.PlanFile, bundle.PlanProtoFile, "patch.json":
@@ -275,7 +281,7 @@ func kindOf(name string) fileKind {
 	return ignored
 }
 
-// fileSet holds a policy's files by path.
+// fileSet holds a policy's files by their paths, as they were read.
 type fileSet map[string][]byte
 
 func (s fileSet) addFrom(name string, d *bundle.Descriptor) error {
@@ -309,7 +315,7 @@ func (s fileSet) add(name string, r io.Reader) error {
 	return nil
 }
 
-// size is the length of all files.
+// size is the length of all files together, in bytes.
 func (s fileSet) size() int {
 	total := 0
 	for _, raw := range s {
@@ -318,7 +324,8 @@ func (s fileSet) size() int {
 	return total
 }
 
-// source separates Rego from data.
+// source separates Rego from data, and refuses a set without Rego. A config, if
+// there is one, takes the place of data.config.
 func (s fileSet) source(config []byte) (*source, error) {
 	src := &source{
 		Modules:  map[string]string{},
@@ -340,7 +347,8 @@ func (s fileSet) source(config []byte) (*source, error) {
 	return src, nil
 }
 
-// parseData parses and merges the data files.
+// parseData parses the data files and merges them into one document. All that
+// is wrong is returned at once.
 func (src *source) parseData() problem.List {
 	src.data = map[string]any{}
 	var problems problem.List
@@ -361,7 +369,8 @@ func (src *source) parseData() problem.List {
 	return problems
 }
 
-// merge puts a data file under the path of its directory, as OPA does.
+// merge puts a data file under the path of its directory, as OPA does. Two
+// files must not give one name two values.
 func (src *source) merge(name string, raw []byte) error {
 	var doc map[string]any
 	if err := util.Unmarshal(raw, &doc); err != nil {

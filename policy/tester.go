@@ -14,7 +14,7 @@ import (
 	opatest "github.com/open-policy-agent/opa/v1/tester"
 )
 
-// TestResult is the outcome of one test rule.
+// TestResult is the outcome of one test rule of a policy.
 type TestResult struct {
 	Package, Name string
 	File          string
@@ -26,20 +26,22 @@ type TestResult struct {
 	Duration      time.Duration
 }
 
-// Gap is lines of policy that no test ran, inclusive.
+// Gap is a run of lines of a policy that no test ran, both ends included.
 type Gap struct {
 	File     string
 	From, To int
 }
 
-// Report is what a policy's own tests showed.
+// Report is what a policy's own tests showed: each outcome, and how much of the
+// policy they ran.
 type Report struct {
 	Tests    []TestResult // in order of file and line
 	Coverage float64      // percent of policy lines that tests ran, test files not counted
 	Gaps     []Gap        // in order
 }
 
-// Passed reports whether there are tests and all of them passed.
+// Passed reports whether there are tests and all of them passed. A policy
+// without tests has not passed.
 func (r Report) Passed() bool {
 	return len(r.Tests) != 0 && !slices.ContainsFunc(r.Tests, func(t TestResult) bool { return !t.Passed })
 }
@@ -135,7 +137,8 @@ func resultOf(r *opatest.Result) TestResult {
 	return t
 }
 
-// measure counts policy lines only: tests always run all of themselves.
+// measure counts the lines of the policy alone that tests ran. Tests always run
+// all of themselves.
 func (r *Report) measure(c *cover.Cover, modules map[string]*ast.Module) {
 	covered := 0
 	missed := 0

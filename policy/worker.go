@@ -25,7 +25,8 @@ import (
 // workerIdle, so that an Engine needs no closing. Messages are JSON, each after
 // its length in four bytes, big endian.
 
-// WorkerCommand is the hidden command of this program that calls RunWorker.
+// WorkerCommand is the hidden command of this program that calls RunWorker,
+// with which a gateway starts itself.
 const WorkerCommand = "__policy"
 
 const (
@@ -45,13 +46,15 @@ const (
 	maxReplyBytes   = 16 << 20
 )
 
-// Exit codes of a worker that ends itself.
+// The exit codes of a worker that ends itself, by which its parent tells the
+// two causes apart.
 const (
 	exitTime   = 8
 	exitMemory = 9
 )
 
-// order is what a worker is asked. The first one names the policy.
+// order is what a worker is asked. The first order of a conversation names the
+// policy that later questions are about.
 type order struct {
 	Source *source `json:",omitempty"` // compile this, for questions
 	Check  *source `json:",omitempty"` // find its problems, tests included
@@ -61,7 +64,8 @@ type order struct {
 	CPU      time.Duration // processor time that it may take
 }
 
-// reply is what a worker says.
+// reply is what a worker answers to an order. Which fields it has depends on
+// what was asked.
 type reply struct {
 	Policy   described    // that was compiled
 	Problems problem.List // why it was not
@@ -80,7 +84,8 @@ func (r reply) err() error {
 	return nil
 }
 
-// worker evaluates a policy in a child.
+// worker evaluates a policy in a child, which it starts when it is needed. It
+// is safe for concurrent use: questions take turns.
 type worker struct {
 	args []string
 	src  *source
@@ -88,7 +93,7 @@ type worker struct {
 
 	turn chan struct{} // holds one token: one question at a time
 
-	// Guarded by turn.
+	// Both are guarded by turn.
 	child *conversation
 	asked int
 }
@@ -99,7 +104,8 @@ func newWorker(args []string, src *source, cpu time.Duration) *worker {
 	return w
 }
 
-// compile starts a child on the policy, and returns what is known of it.
+// compile starts a child on the policy, and returns what is known of it. The
+// child stays for the first questions.
 func (w *worker) compile(ctx context.Context) (described, error) {
 	if err := w.take(ctx); err != nil {
 		return described{}, err
@@ -177,7 +183,7 @@ func (w *worker) rest(seen int) {
 	}
 }
 
-// once asks one thing of a child of its own.
+// once asks one thing of a child of its own, which ends with the answer.
 func once(ctx context.Context, args []string, q order) (reply, error) {
 	c, err := startChild(args)
 	if err != nil {
@@ -193,7 +199,8 @@ func once(ctx context.Context, args []string, q order) (reply, error) {
 	return r, r.err()
 }
 
-// conversation is a running worker and the pipes to it.
+// conversation is a running worker and the pipes to it. One goroutine uses it
+// at a time.
 type conversation struct {
 	process *child.Process
 	stdin   io.WriteCloser
@@ -222,7 +229,8 @@ func startChild(args []string) (*conversation, error) {
 	return c, nil
 }
 
-// ask sends a request and waits for the reply. On an error the child is gone.
+// ask sends a request and waits for the reply. On an error, which may be the
+// end of ctx, the child is gone.
 func (c *conversation) ask(ctx context.Context, q order) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.CPU*waiting+time.Second)
 	defer cancel()
@@ -243,7 +251,8 @@ func (c *conversation) ask(ctx context.Context, q order) (reply, error) {
 	return reply{}, c.verdict(ctx, err)
 }
 
-// verdict says what the end of a child says of its policy.
+// verdict says what the end of a child says of its policy: that it took too
+// much, that it ended it, or nothing.
 func (c *conversation) verdict(ctx context.Context, err error) error {
 	switch code := c.process.ProcessState.ExitCode(); {
 	case ctx.Err() != nil:
@@ -261,7 +270,8 @@ func (c *conversation) verdict(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %s: %s", ErrFailed, c.process.ProcessState, c.said.First())
 }
 
-// end lets a child go that is asked nothing.
+// end lets a child go that is asked nothing any more, and waits until it is
+// gone.
 func (c *conversation) end() {
 	c.stdin.Close()
 	c.process.Kill()
@@ -284,7 +294,8 @@ func writeMessage(w io.Writer, v any, limit int) error {
 	return err
 }
 
-// readMessage reads a message into v. io.EOF is an end between messages.
+// readMessage reads a message of at most limit bytes into v. io.EOF is an end
+// between two messages, and no fault.
 func readMessage(r io.Reader, v any, limit int) error {
 	var size [4]byte
 	if _, err := io.ReadFull(r, size[:]); err != nil {

@@ -44,10 +44,12 @@ func RunWorker(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	return nil
 }
 
-// session is what a worker knows: the policy that it was given.
+// session is what a worker knows: the policy that its first order gave it,
+// compiled.
 type session struct{ program *program }
 
-// answer does what is asked within its processor time.
+// answer does what is asked within its processor time. What is wrong with the
+// policy is in the reply. The process ends when its time is used up.
 func (s *session) answer(ctx context.Context, q order) reply {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -121,7 +123,8 @@ func watchProcess(done <-chan struct{}, cancel func(), cpu time.Duration) {
 	}
 }
 
-// processorTime is what this process has used.
+// processorTime is what this process has used of the processors, its own and
+// the kernel's for it.
 func processorTime() time.Duration {
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {

@@ -70,37 +70,44 @@ func (a Approval) GrantDigest() [32]byte {
 
 const maxListed = 256 // entries in any list of a grant
 
-// shape is the form that the entries of a list must have.
+// shape is the form that the entries of a list must have, and how an error
+// describes it to whoever wrote the list.
 type shape struct {
 	fits func(string) bool
 	says string
 }
 
-// Kafka's topic names are at most 249 characters of letters, digits, '.', '_'
-// and '-'.
+// isTopic accepts Kafka's topic names: at most 249 letters, digits, '.', '_'
+// and '-'. Names of other kinds follow the same rule, each with its own extra
+// characters and length.
 func isTopic(s string) bool    { return spelled(s, "._-", 249) }
 func isPattern(s string) bool  { return spelled(s, "._-*", 249) }
 func isKeyName(s string) bool  { return spelled(s, "._-", 64) }
 func isIdentity(s string) bool { return spelled(s, "._@+:/-", 256) }
 
-// isAudience accepts the name of a gateway or of an environment of gateways.
+// isAudience accepts the name of a gateway, "gateway:NAME", or of an
+// environment of gateways, "environment:NAME".
 func isAudience(s string) bool {
 	kind, name, _ := strings.Cut(s, ":")
 	return (kind == "gateway" || kind == "environment") && spelled(name, "._-", 64)
 }
 
-// isFunction accepts "module.name" in lower case.
+// isFunction accepts a host function as a WebAssembly import names it,
+// "module.name", in lower case.
 func isFunction(s string) bool {
 	module, name, ok := strings.Cut(s, ".")
 	return ok && s == strings.ToLower(s) && spelled(module, "_", 64) && spelled(name, "_", 64)
 }
 
-// isReference accepts a short line of text.
+// isReference accepts one short line of text, possibly empty: approvals are
+// shown on terminals, where control characters could hide what is approved.
 func isReference(s string) bool {
 	return len(s) <= 256 && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// spelled reports whether s is 1 to limit ASCII letters, digits and bytes of extra.
+// spelled reports whether s is 1 to limit ASCII letters, digits and bytes of
+// extra. Nothing beyond ASCII is allowed, since two names that look alike must
+// be the same.
 func spelled(s, extra string, limit int) bool {
 	if s == "" || len(s) > limit {
 		return false
@@ -112,7 +119,8 @@ func spelled(s, extra string, limit int) bool {
 	})
 }
 
-// problems lists everything for which the approval must be refused.
+// problems lists everything for which the approval must be refused, both before
+// one is made and after one was read.
 func (a Approval) problems() problem.List {
 	var ps problem.List
 	if len(a.Topics) == 0 {
@@ -169,7 +177,8 @@ func checkLimits(ps *problem.List, l Limits) {
 		{"memory_bytes", l.MemoryBytes}, {"deadline_ms", l.DeadlineMS},
 		{"output_bytes", l.OutputBytes}, {"instances", l.Instances},
 	} {
-		// 2^53 is where JSON tools that use floating point begin to round.
+		// From 2^53 on, JSON tools that use floating point round, so that two
+		// of them could read two limits.
 		if f.value < 0 || f.value > 1<<53 {
 			ps.Add("limits."+f.name, "must be between 0 and 2^53")
 		}
@@ -180,7 +189,8 @@ func sorted[T cmp.Ordered](s []T) []T {
 	return orEmpty(slices.Sorted(slices.Values(s)))
 }
 
-// orEmpty makes a nil list empty, so that both encode as [].
+// orEmpty makes a nil list empty, so that both encode as [] and have the same
+// digest.
 func orEmpty[T any](s []T) []T {
 	if s == nil {
 		return []T{}

@@ -8,10 +8,11 @@ import (
 )
 
 // DefaultClockSkew is how far the clock of an approver may be ahead of the
-// gateway's.
+// gateway's, where the configuration says nothing else.
 const DefaultClockSkew = time.Minute
 
-// Gateway is who asks whether a module may run.
+// Gateway is who asks whether a module may run. Approvals may be for some
+// gateways only, and clocks differ from gateway to gateway.
 type Gateway struct {
 	Name        string // of the gateway; may be empty
 	Environment string // that it is part of, as "production"; may be empty
@@ -30,7 +31,7 @@ func (t *TrustRoot) For(g Gateway) *TrustRoot {
 	return &same
 }
 
-// Gateway is whom the trust root holds for.
+// Gateway is whom the trust root holds for, as [TrustRoot.For] was given it.
 func (t *TrustRoot) Gateway() Gateway { return t.gateway }
 
 // addressed refuses an approval that is for other gateways. A gateway that is
@@ -54,7 +55,8 @@ func (g Gateway) addressed(a Approval) error {
 	return fmt.Errorf("by %s, for %s, not for %s: %w", a.Approver, audience, g, ErrAudience)
 }
 
-// names are those by which an audience can mean the gateway.
+// names are those by which an audience can mean the gateway: its own and that
+// of its environment, as far as it has them.
 func (g Gateway) names() []string {
 	var names []string
 	if g.Name != "" {
@@ -67,7 +69,8 @@ func (g Gateway) names() []string {
 	return names
 }
 
-// String is the gateway as an error names it.
+// String is the gateway as an error names it: by the same names that an
+// audience would use.
 func (g Gateway) String() string {
 	if names := g.names(); len(names) != 0 {
 		return strings.Join(names, " in ")

@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// maxNesting bounds how deep a signed document nests.
+// maxNesting bounds how deep a signed document nests, far above what a
+// statement needs, so that no document exhausts the stack.
 const maxNesting = 16
 
 // decodeCanonical decodes one JSON value into v, a pointer to a struct, and
@@ -43,13 +44,15 @@ func decodeCanonical(raw []byte, v any) error {
 	return nil
 }
 
-// walker goes through a document beside the type that it is to be decoded into.
+// walker goes through a document beside the type that it is to be decoded into,
+// and compares the spelling of every token with the only one allowed.
 type walker struct {
 	dec *json.Decoder
 	raw []byte
 }
 
-// token returns the next token and its bytes.
+// token returns the next token and the bytes that it was written with, without
+// the separators before it.
 func (w *walker) token() (json.Token, []byte, error) {
 	from := w.dec.InputOffset()
 	tok, err := w.dec.Token()
@@ -65,6 +68,7 @@ func (w *walker) token() (json.Token, []byte, error) {
 }
 
 // value walks one value, of type t; nil is a type that has no objects in it.
+// What it accepts every reader takes alike.
 func (w *walker) value(t reflect.Type, depth int) error {
 	if depth > maxNesting {
 		return errors.New("nested too deep")
@@ -118,7 +122,8 @@ func (w *walker) compound(open json.Delim, t reflect.Type, depth int) error {
 	return err
 }
 
-// object walks the fields of an object. A map takes any name, each once.
+// object walks the fields of an object, whose opening brace was read. A struct
+// takes its own fields only; a map takes any name, each once.
 func (w *walker) object(t reflect.Type, depth int) error {
 	fields := fieldsOf(t)
 	given := map[string]bool{}
@@ -162,7 +167,8 @@ type field struct {
 	required bool
 }
 
-// fields are the fields of a struct by their names in JSON, nil of other types.
+// fieldsOf are the fields of a struct by their names in JSON. It is nil for
+// other types, whose objects may have any names.
 func fieldsOf(t reflect.Type) map[string]field {
 	if t == nil || t.Kind() != reflect.Struct {
 		return nil

@@ -17,19 +17,20 @@ import (
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 )
 
-// PublicKey is a P-256 verification key.
+// PublicKey is a P-256 verification key with its ID. It is immutable.
 type PublicKey struct {
 	key *ecdsa.PublicKey
 	id  string
 }
 
-// PrivateKey is a P-256 signing key.
+// PrivateKey is a P-256 signing key with its public half. It is immutable.
 type PrivateKey struct {
 	key    *ecdsa.PrivateKey
 	public *PublicKey
 }
 
-// GenerateKey makes a new key from random.
+// GenerateKey makes a new key from random, which must be a source that is fit
+// for keys, as crypto/rand.Reader is.
 func GenerateKey(random io.Reader) (*PrivateKey, error) {
 	k, err := ecdsa.GenerateKey(elliptic.P256(), random)
 	if err != nil {
@@ -38,7 +39,9 @@ func GenerateKey(random io.Reader) (*PrivateKey, error) {
 	return newPrivateKey(k)
 }
 
-// ParsePublicKey reads a PKIX "PUBLIC KEY" PEM block, as cosign writes it.
+// ParsePublicKey reads a PKIX "PUBLIC KEY" PEM block, as cosign writes it. It
+// returns ErrKey for other kinds of keys, and for anything beside the one
+// block.
 func ParsePublicKey(pemBytes []byte) (*PublicKey, error) {
 	block, rest := pem.Decode(pemBytes)
 	if block == nil || len(bytes.TrimSpace(rest)) != 0 {
@@ -96,18 +99,20 @@ func newPrivateKey(k *ecdsa.PrivateKey) (*PrivateKey, error) {
 	return &PrivateKey{key: k, public: pub}, nil
 }
 
-// ID is the key's name in bundles and in revocations: base64(SHA-256(PKIX DER)).
+// ID is the key's name in bundles and in revocations: the SHA-256 of its PKIX
+// DER form, in base64, as cosign has it.
 func (k *PublicKey) ID() string { return k.id }
 
-// MarshalPEM encodes the key as a PKIX "PUBLIC KEY" block.
+// MarshalPEM encodes the key as a PKIX "PUBLIC KEY" block, which ParsePublicKey
+// and cosign read.
 func (k *PublicKey) MarshalPEM() ([]byte, error) {
 	return cryptoutils.MarshalPublicKeyToPEM(k.key)
 }
 
-// Public returns the verification key.
+// Public returns the verification key that belongs to the signing key.
 func (k *PrivateKey) Public() *PublicKey { return k.public }
 
-// ID is the public key's ID.
+// ID is the ID of the public key, by which bundles name who signed.
 func (k *PrivateKey) ID() string { return k.public.id }
 
 // MarshalPEM encodes the key, encrypted with password, as cosign does. The
@@ -120,7 +125,8 @@ func (k *PrivateKey) MarshalPEM(password []byte) ([]byte, error) {
 	return cryptoutils.PEMEncode(cryptoutils.EncryptedSigstorePrivateKeyPEMType, der), nil
 }
 
-// keypair shows a PrivateKey to sigstore-go as its Keypair.
+// keypair shows a PrivateKey to sigstore-go as its Keypair, which signs with
+// the given source of random. Its methods are those that the interface wants.
 type keypair struct {
 	key    *PrivateKey
 	random io.Reader
@@ -145,7 +151,8 @@ func (p keypair) GetPublicKeyPem() (string, error) {
 	return string(b), err
 }
 
-// SignData returns the signature over data and the digest that was signed.
+// SignData returns the ECDSA signature over the SHA-256 of data in ASN.1 form,
+// and the digest that was signed.
 func (p keypair) SignData(_ context.Context, data []byte) ([]byte, []byte, error) {
 	sum := sha256.Sum256(data)
 	sig, err := ecdsa.SignASN1(p.random, p.key.key, sum[:])

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Package is a module with everything that vouches for it.
+// Package is a module with everything that vouches for it, as read from files
+// and not verified yet.
 type Package struct {
 	Wasm      []byte
 	Config    []byte   // the configuration file's exact bytes
@@ -19,7 +20,7 @@ type Package struct {
 	Names     []string // of the approvals, for errors; may be empty
 }
 
-// Verified is what a package was proved to be.
+// Verified is what a package was proved to be. VerifyPackage alone makes one.
 type Verified struct {
 	Digest, ConfigDigest, GrantDigest [32]byte
 
@@ -49,7 +50,7 @@ type Counted struct {
 	From, Until time.Time
 }
 
-// counted is approval a, signed with k.
+// counted is approval a, signed with k: it counts only while both of them hold.
 func (k *trustedKey) counted(a Approval) Counted {
 	c := Counted{
 		Approval: a,
@@ -130,7 +131,8 @@ func (t *TrustRoot) verifyPackage(ctx context.Context, p Package, now *moment) (
 	return v, nil
 }
 
-// name is how errors call approval i.
+// name is how errors call approval i: by its file name where that is known, or
+// else by its number.
 func (p Package) name(i int) string {
 	if i < len(p.Names) {
 		return p.Names[i]
@@ -138,7 +140,8 @@ func (p Package) name(i int) string {
 	return fmt.Sprintf("approval %d", i+1)
 }
 
-// Check refuses a package that is larger than is ever read further.
+// Check refuses a package that is larger than is ever read further, before
+// anything of it is hashed. It returns ErrTooLarge, wrapped.
 func (p Package) Check() error {
 	switch {
 	case len(p.Wasm) > MaxModuleBytes:
@@ -151,14 +154,16 @@ func (p Package) Check() error {
 	return nil
 }
 
-// tally counts people per grant.
+// tally counts people per grant, since approvals add up only when they grant
+// exactly the same.
 type tally struct {
 	threshold int
 	grants    map[[32]byte]map[Identity]Counted
 	refusals  []error
 }
 
-// take counts one approval, or says why it does not count.
+// take counts one approval of the package v, or returns why it does not count.
+// Of two by one person the one that holds longer stays.
 func (y *tally) take(ctx context.Context, t *TrustRoot, v Verified, raw []byte, now *moment) error {
 	a, err := t.verifyApproval(ctx, v.Digest, raw, now)
 	switch {

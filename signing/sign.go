@@ -11,11 +11,12 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
-// payloadType is the DSSE payload type of every in-toto statement.
+// payloadType is the DSSE payload type of every in-toto statement. A signature
+// covers it beside the payload.
 const payloadType = "application/vnd.in-toto+json"
 
-// SignModule makes the author's signature over wasm: a Sigstore bundle with a
-// message signature.
+// SignModule makes the author's signature over wasm: a Sigstore bundle in JSON
+// with a message signature, which cosign verifies too.
 func SignModule(ctx context.Context, wasm []byte, key *PrivateKey) ([]byte, error) {
 	if len(wasm) > MaxModuleBytes {
 		return nil, fmt.Errorf("signing module: %d bytes, at most %d: %w", len(wasm), MaxModuleBytes, ErrTooLarge)
@@ -61,7 +62,8 @@ func bundleOf(ctx context.Context, content sign.Content, key *PrivateKey) ([]byt
 		return nil, fmt.Errorf("encoding bundle: %w", err)
 	}
 
-	// protojson varies its white space on purpose; files should not.
+	// protojson varies its white space on purpose; a file that is made again
+	// should be the same.
 	var out bytes.Buffer
 	if err := json.Compact(&out, raw); err != nil {
 		return nil, fmt.Errorf("encoding bundle: %w", err)

@@ -29,10 +29,11 @@ package signing
 
 import "errors"
 
-// PredicateType names the in-toto predicate of an approval.
+// PredicateType names the in-toto predicate of an approval, by which a
+// statement about something else is told from one.
 const PredicateType = "https://guardlock.dev/attestations/module-approval/v1"
 
-// Bounds on what is read before anything of it is trusted.
+// Bounds on what is read before anything of it is trusted. Sizes are in bytes.
 const (
 	MaxModuleBytes = 16 << 20 // a module
 	MaxConfigBytes = 1 << 20  // a module's configuration
@@ -40,7 +41,8 @@ const (
 	MaxApprovals   = 64 // bundles beside one module
 )
 
-// Identity is a person or a machine as the trust root names it.
+// Identity is a person or a machine as the trust root names it. Two spellings
+// are two identities, so the trust root admits one of each.
 type Identity string
 
 // Refusals. Each says what is wrong and what to do; details follow in the

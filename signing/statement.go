@@ -29,7 +29,8 @@ type subject struct {
 	Digest map[string]string `json:"digest"`
 }
 
-// predicate is the approval as it is written. Times are RFC 3339 strings.
+// predicate is the approval as it is written. Times are RFC 3339 strings, which
+// are read as such after the spelling was checked.
 type predicate struct {
 	Approver  Identity `json:"approver,omitempty"`
 	Ticket    string   `json:"ticket,omitempty"`
@@ -180,7 +181,8 @@ func onlySHA256(m map[string]string) (d [32]byte, err error) {
 	return parseDigest(h)
 }
 
-// parseDigest reads 64 hex digits in lower case.
+// parseDigest reads 64 hex digits in lower case, the one spelling of a SHA-256
+// that is accepted.
 func parseDigest(s string) (d [32]byte, err error) {
 	if len(s) != 64 || strings.ToLower(s) != s {
 		return d, errors.New("must be 64 lower-case hex digits")
@@ -191,7 +193,8 @@ func parseDigest(s string) (d [32]byte, err error) {
 	return d, nil
 }
 
-// quoted makes untrusted text safe and short enough to show.
+// quoted makes untrusted text safe to show on a terminal, and short enough for
+// a line of a log.
 func quoted(s string) string {
 	return fmt.Sprintf("%q", shortened(s))
 }

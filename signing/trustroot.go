@@ -19,7 +19,8 @@ import (
 	"github.com/guardlock/guardlock/internal/problem"
 )
 
-// MaxTrustRootBytes bounds a trust root file.
+// MaxTrustRootBytes bounds a trust root file, with room for thousands of keys
+// and revocations.
 const MaxTrustRootBytes = 4 << 20
 
 type role int
@@ -35,7 +36,7 @@ func (r role) other() role { return roleApprover - r }
 func (r role) list() string { return [roles]string{"authors", "approvers"}[r] }
 
 // TrustRoot says whose keys are trusted for what, how many people must approve,
-// and what is revoked.
+// and what is revoked. It is immutable; For makes another one of it.
 type TrustRoot struct {
 	digest    [32]byte
 	threshold int
@@ -58,7 +59,8 @@ type revocations struct {
 	approvals map[string]bool
 }
 
-// trustFile is the file as written, YAML or JSON.
+// trustFile is the file as it is written by hand, in YAML or JSON.
+// ParseTrustRoot checks it and makes a TrustRoot of it.
 type trustFile struct {
 	Authors   []trustEntry `yaml:"authors"`
 	Approvers []trustEntry `yaml:"approvers"`
@@ -211,7 +213,8 @@ func (e trustEntry) trusted() (*trustedKey, error) {
 	return k, nil
 }
 
-// validAt reports whether the key may be used at now.
+// validAt reports whether the key may be used at now. What it was compared with
+// is noted in now, since the answer changes there.
 func (k *trustedKey) validAt(now *moment) bool {
 	return now.began(k.notBefore) && (k.notAfter.IsZero() || !now.reached(k.notAfter))
 }
@@ -262,16 +265,20 @@ func (t *TrustRoot) Revoked() []string {
 	return lines
 }
 
-// Digest is the SHA-256 of the file that the trust root was parsed from.
+// Digest is the SHA-256 of the file that the trust root was parsed from, by
+// which the decision log names it.
 func (t *TrustRoot) Digest() [32]byte { return t.digest }
 
-// Threshold is how many distinct people must approve a module.
+// Threshold is how many distinct people must approve a module before it counts
+// as approved.
 func (t *TrustRoot) Threshold() int { return t.threshold }
 
-// Approvers returns the people who may approve, in order, each once.
+// Approvers returns the people who may approve, sorted, each once however many
+// keys they have.
 func (t *TrustRoot) Approvers() []Identity { return t.people(roleApprover) }
 
-// Authors returns the people who may sign modules, in order, each once.
+// Authors returns the people who may sign modules, sorted, each once however
+// many keys they have.
 func (t *TrustRoot) Authors() []Identity { return t.people(roleAuthor) }
 
 func (t *TrustRoot) people(r role) []Identity {

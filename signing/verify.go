@@ -15,7 +15,7 @@ import (
 )
 
 // VerifyModule checks the author's signature over wasm as of now, and returns
-// the author.
+// the author. Errors wrap the sentinel that says what is wrong.
 func (t *TrustRoot) VerifyModule(ctx context.Context, wasm, bundleJSON []byte) (Identity, error) {
 	return t.VerifyModuleAt(ctx, wasm, bundleJSON, time.Now())
 }
@@ -106,7 +106,8 @@ func (t *TrustRoot) verifyApproval(ctx context.Context, digest [32]byte, bundleJ
 		return Counted{}, err
 	}
 
-	// From here on the payload is the key owner's word.
+	// From here on the payload is the word of the key's owner, and of nobody
+	// else.
 	a, err := decodeStatement(envelope.GetPayload())
 	if err != nil {
 		return Counted{}, err
@@ -122,7 +123,8 @@ func (t *TrustRoot) verifyApproval(ctx context.Context, digest [32]byte, bundleJ
 	return key.counted(a), t.stillHolds(a, now)
 }
 
-// stillHolds checks what can change after an approval was made.
+// stillHolds checks what can change after an approval was made: revocations,
+// the time, and which gateway asks.
 func (t *TrustRoot) stillHolds(a Approval, now *moment) error {
 	switch {
 	case t.revoked.approvals[a.ID]:
@@ -151,13 +153,15 @@ func readBundle(ctx context.Context, raw []byte) (*bundle.Bundle, error) {
 
 	pb := new(protobundle.Bundle)
 	if err := protojson.Unmarshal(raw, pb); err != nil {
-		// The parser's own words quote the input; they are not repeated.
+		// The parser's own words quote the input, which is hostile, so that
+		// they are not repeated.
 		return nil, ErrMalformed
 	}
 
 	b, err := bundle.NewBundle(pb)
 	if err != nil {
-		// What it says may repeat any amount of the bundle.
+		// What it says may repeat any amount of the bundle, which is hostile,
+		// so that it is shortened.
 		return nil, fmt.Errorf("%w: %s", ErrMalformed, quoted(err.Error()))
 	}
 

@@ -14,7 +14,8 @@ import (
 // records neither.
 var version, revision string
 
-// Info says which build this is, from what was recorded in it.
+// Info says which build this is, from what was recorded in it. Revision and
+// Time are empty where nothing was recorded.
 type Info struct {
 	Version  string `json:"version"`
 	Revision string `json:"revision"`
@@ -24,7 +25,8 @@ type Info struct {
 	Platform string `json:"platform"`
 }
 
-// Read says what was recorded in the running program.
+// Read returns what was recorded in the running program. What deploy/build.sh
+// set counts before what the Go tool recorded.
 func Read() Info {
 	b := Info{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
@@ -56,11 +58,12 @@ func Read() Info {
 	return b
 }
 
-// changesMark follows a revision that the sources differ from.
+// changesMark follows a revision whose sources were changed and not committed,
+// in what deploy/build.sh records and in what people read.
 const changesMark = "+changes"
 
-// ShortRevision is for people, and says when the tree had changes that were not
-// committed.
+// ShortRevision is the beginning of the revision for people, with a mark if the
+// tree had changes that were not committed. Without a revision it is "unknown".
 func (b Info) ShortRevision() string {
 	r := b.Revision
 	if r == "" {

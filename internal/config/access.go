@@ -42,6 +42,8 @@ type ClientSASL struct {
 	Plaintext bool `yaml:"insecure_plaintext"`
 }
 
+// OAuth says which tokens count in OAUTHBEARER, and which claim of a token
+// names its client.
 type OAuth struct {
 	// JWKSFile or JWKSURL is where the issuer's public keys are (RFC 7517). The
 	// file is read again when it changes; the URL, https only, is asked every 5
@@ -71,13 +73,15 @@ type SNI struct {
 	Pattern string `yaml:"pattern"`
 }
 
-// Modes of clientSASLConfig.
+// The values of ClientSASL.Mode: the gateway authenticates clients itself, or
+// the cluster does and the gateway reads along.
 const (
 	ModePassthrough = "passthrough"
 	modeTerminate   = "terminate"
 )
 
-// Values of serverTLSConfig.ClientCertificate.
+// The values of ServerTLS.ClientCertificate, which counts only where
+// ClientCAFile is given.
 const (
 	certificateRequired = "required"
 	CertificateOptional = "optional"

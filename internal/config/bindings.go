@@ -10,6 +10,8 @@ import (
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 )
 
+// Binding is a rule: which topics and clients it is about, and which modules
+// their records pass.
 type Binding struct {
 	Name string `yaml:"name"`
 	// Cluster names the cluster of Clusters. Default: every cluster.
@@ -91,7 +93,8 @@ func (c *Config) validateBindings(p *problems) {
 	}
 }
 
-// maxPattern is longer than any sensible client id, in bytes.
+// maxPattern is the longest pattern for names of clients, in bytes. Longer than
+// any sensible name, it bounds what matching one costs.
 const maxPattern = 255
 
 func (b Binding) validateClients(p *problems, path string) {

@@ -77,6 +77,8 @@ type Origin struct {
 	Digest [32]byte // SHA-256 of its content
 }
 
+// Cluster is one of several clusters behind the gateway, with listeners and a
+// broker of its own. Modules, bindings and the decision log are shared.
 type Cluster struct {
 	// Name tells clusters apart in bindings and decisions.
 	Name   string `yaml:"name"`
@@ -84,6 +86,8 @@ type Cluster struct {
 	Broker Broker `yaml:"broker"`
 }
 
+// Listen is where clients of a cluster connect, and how they are secured and
+// named there.
 type Listen struct {
 	// Address is where clients bootstrap, host:port. Default: 127.0.0.1:9092.
 	Address string `yaml:"address"`
@@ -106,6 +110,8 @@ type Listen struct {
 	SASL *ClientSASL `yaml:"sasl"`
 }
 
+// ServerTLS is TLS towards clients: the gateway's certificate, and what is
+// asked of theirs.
 type ServerTLS struct {
 	// CertFile and KeyFile are PEM; they are read again when they change. KeyFile
 	// must be closed to others (mode 0600), as every file that holds a secret.
@@ -125,6 +131,7 @@ type ServerTLS struct {
 	PrincipalMapping []string `yaml:"principal_mapping"`
 }
 
+// Broker is where records go. Exactly one of its fields is given.
 type Broker struct {
 	// Embedded runs the built-in broker: evaluation, development and CI only.
 	Embedded *Embedded `yaml:"embedded"`
@@ -132,6 +139,8 @@ type Broker struct {
 	Upstream *Upstream `yaml:"upstream"`
 }
 
+// Embedded configures the broker that comes with the gateway and runs as its
+// child.
 type Embedded struct {
 	// Dir holds the broker's data. Default: DataDir/broker.
 	Dir string `yaml:"dir"`
@@ -141,6 +150,7 @@ type Embedded struct {
 	Partitions int `yaml:"partitions"`
 }
 
+// Upstream is a real cluster: where it is, and how the gateway connects to it.
 type Upstream struct {
 	// Bootstrap is the cluster's own addresses. Clients must not be able to
 	// reach them: a client that can goes around every policy.
@@ -154,6 +164,8 @@ type Upstream struct {
 	SASL *SASL `yaml:"sasl"`
 }
 
+// ClientTLS is TLS towards the brokers of a real cluster, with the gateway as
+// the client.
 type ClientTLS struct {
 	// CAFile is the CA of the brokers. Default: the system's.
 	CAFile string `yaml:"ca_file"`
@@ -164,6 +176,8 @@ type ClientTLS struct {
 	ServerName string `yaml:"server_name"`
 }
 
+// SASL is how the gateway itself authenticates to a real cluster, for its own
+// requests and, with mode terminate, for those of all clients.
 type SASL struct {
 	// Mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
 	Mechanism string `yaml:"mechanism"`
@@ -173,6 +187,7 @@ type SASL struct {
 	PasswordFile string `yaml:"password_file"`
 }
 
+// Trust is whose signatures and approvals count, and by whose clock.
 type Trust struct {
 	// Root is the trust root: who may author, who may approve, what is revoked.
 	// It is read again when it changes. Required when there are modules.
@@ -183,6 +198,8 @@ type Trust struct {
 	ClockSkew *time.Duration `yaml:"clock_skew"`
 }
 
+// Policy is which policy decides about modules and administration. Without a
+// path it is the one that is built in.
 type Policy struct {
 	// Path is a directory of Rego and data, or a bundle (.tar.gz). It is read
 	// again when it changes; a bundle that does not load leaves the old one.
@@ -195,6 +212,7 @@ type Policy struct {
 	Keys []PolicyKey `yaml:"keys"`
 }
 
+// PolicyKey is a public key that a signed policy may be verified with.
 type PolicyKey struct {
 	// ID is a name for the key, for messages.
 	ID string `yaml:"id"`
@@ -208,6 +226,8 @@ type PolicyKey struct {
 	Algorithm string `yaml:"algorithm"`
 }
 
+// Key is a secret that host functions use for modules. Modules know it by a
+// number only, and never see it.
 type Key struct {
 	Name string `yaml:"name"`
 	// File holds the secret: 32 bytes or more, raw or as base64 or hex text. Mode
@@ -215,6 +235,8 @@ type Key struct {
 	File string `yaml:"file"`
 }
 
+// Module is a module as configured: a name for bindings, and the files of its
+// package.
 type Module struct {
 	Name string `yaml:"name"`
 	// Wasm, Config, Signature and Approvals are files. Config is handed to the
@@ -226,6 +248,8 @@ type Module struct {
 	Approvals []string `yaml:"approvals"`
 }
 
+// Audit is where the decision log is, and by which key its batches are known
+// again.
 type Audit struct {
 	// Dir holds the decision log. Default: DataDir/audit.
 	Dir string `yaml:"dir"`
@@ -245,6 +269,8 @@ type Audit struct {
 	NoSync bool `yaml:"insecure_no_sync"`
 }
 
+// GatewayLimits bound what clients can make the gateway hold or wait for. They
+// are not a module's limits, which approvals grant.
 type GatewayLimits struct {
 	// MaxFrame is the largest request in bytes. Default: 100 MiB + 64 KiB.
 	MaxFrame int `yaml:"max_frame"`
@@ -283,6 +309,7 @@ type Suspend struct {
 	LongestPause time.Duration `yaml:"longest_pause"`
 }
 
+// Log is how the gateway writes its own log, which is not the decision log.
 type Log struct {
 	// Level: debug, info (default), warn, error.
 	Level string `yaml:"level"`
@@ -339,7 +366,8 @@ func merge(form, meaning problem.List) problem.List {
 	return out
 }
 
-// Load reads the configuration file at path.
+// Load reads the configuration file at path and checks it as Parse does. A file
+// that cannot be used is an error that names every problem.
 func Load(path string) (*Config, error) {
 	raw, err := disk.Read(path, disk.MaxBytes)
 	if err != nil {
@@ -425,7 +453,8 @@ func (c *Cluster) setDefaults(brokerDir string) {
 	}
 }
 
-// MainCluster is the name of the one cluster of a configuration without clusters.
+// MainCluster is the name that the one cluster of a configuration without
+// clusters has in decisions and in the log.
 const MainCluster = "main"
 
 func setDefault[T comparable](p *T, v T) {
@@ -435,7 +464,9 @@ func setDefault[T comparable](p *T, v T) {
 	}
 }
 
-// File returns a path of the configuration relative to the file it stands in.
+// File returns a path as the program opens it: one that is relative in the
+// configuration is relative to the file it stands in. The empty path stays
+// empty.
 func (c *Config) File(name string) string {
 	if name == "" || filepath.IsAbs(name) || c.Path == "" {
 		return name

@@ -1,6 +1,7 @@
 package config
 
-// Insecure lists the unsafe choices in use by their field paths.
+// Insecure lists the unsafe choices in use by their field paths. They are shown
+// at every start, so that none is forgotten (invariant 8).
 func (c *Config) Insecure() []string {
 	var out []string
 	if c.UnboundTopics == "insecure_pass" {

@@ -6,13 +6,16 @@ import (
 	"strconv"
 )
 
-// portRange is what a setting makes the gateway listen on.
+// portRange is a run of TCP ports that a setting makes the gateway listen on.
+// Two settings that claim one port are found before anything listens.
 type portRange struct {
 	path        string
 	host        string
 	first, last int
 }
 
+// String is the setting with its port, or its first and last, as an error names
+// it.
 func (r portRange) String() string {
 	if r.first == r.last {
 		return fmt.Sprintf("port %d", r.first)
@@ -63,7 +66,8 @@ func (c *Config) validatePorts(p *problems) {
 	}
 }
 
-// clusterPath is the beginning of the paths of a cluster's fields.
+// clusterPath is the beginning of the paths of a cluster's fields, which
+// depends on whether the file has one cluster or a list.
 func (c *Config) clusterPath(i int) string {
 	if len(c.Clusters) == 1 && c.Clusters[0].Name == MainCluster {
 		return ""
@@ -71,7 +75,8 @@ func (c *Config) clusterPath(i int) string {
 	return fmt.Sprintf("clusters[%d].", i)
 }
 
-// ports are those that a cluster listens on, as far as they are known ahead.
+// ports are those that a cluster listens on, as far as they are known before it
+// listens: the system chooses the rest.
 func (cl Cluster) ports(path string) []portRange {
 	host, text, err := net.SplitHostPort(cl.Listen.Address)
 	port, errPort := strconv.Atoi(text)

@@ -12,7 +12,8 @@ import (
 	"github.com/guardlock/guardlock/internal/problem"
 )
 
-// problems collects what is wrong with a configuration, each with its path.
+// problems collects what is wrong with a configuration. Each problem has the
+// path of the field, as the file spells it.
 type problems struct{ problem.List }
 
 func (p *problems) add(path, format string, args ...any) { p.Add(path, format, args...) }
@@ -26,7 +27,7 @@ func (p *problems) oneOf(path, value string, allowed ...string) {
 var nameShape = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 
 // validate checks everything that needs neither network nor disk and returns
-// all problems at once.
+// all problems at once, so that a file is corrected in one go.
 func (c *Config) validate() problem.List {
 	var p problems
 	if !nameShape.MatchString(c.Node) {
@@ -141,7 +142,8 @@ func (u Upstream) validate(p *problems, path string) {
 	}
 }
 
-// ParseNodeIDs reads "0-63" or "5".
+// ParseNodeIDs reads a range of broker ids, such as "0-63", or one id, such as
+// "5", which is both ends of its range.
 func ParseNodeIDs(s string) (lo, hi int32, err error) {
 	first, last, ranged := strings.Cut(s, "-")
 	if !ranged {

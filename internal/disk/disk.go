@@ -16,7 +16,9 @@ import (
 	"path/filepath"
 )
 
-// MaxBytes bounds a file of users, keys, passwords or certificates.
+// MaxBytes bounds a configuration and each file of users, keys, passwords or
+// certificates, far above what any of them holds in honest use. Who reads
+// something larger, as a module, gives a limit of its own.
 const MaxBytes = 16 << 20
 
 // Create creates path and refuses one that exists, so that two runs at

@@ -4,6 +4,7 @@ package disk
 
 import "os"
 
-// lockDir locks nothing here; an open handle keeps a directory from being
-// removed.
+// lockDir takes no lock where the system has none of this kind: an open handle
+// keeps a directory from being removed there, which is all that its caller
+// needs.
 func lockDir(dir string) (*os.File, error) { return os.Open(dir) }

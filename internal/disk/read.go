@@ -8,13 +8,17 @@ import (
 	"os"
 )
 
-// ErrNotRegular is a FIFO, a socket, a device or a directory where a file should be.
+// ErrNotRegular is returned for a FIFO, a socket, a device or a directory where
+// a file should be. Reading one could wait for ever, or have an effect.
 var ErrNotRegular = errors.New("not a regular file")
 
-// ErrTooLarge is a file with more bytes than its limit.
+// ErrTooLarge is returned for a file with more bytes than its limit. No more
+// than the limit was read of it.
 var ErrTooLarge = errors.New("too large")
 
-// Read reads a regular file of at most limit bytes. Symbolic links are followed.
+// Read reads a regular file of at most limit bytes. Symbolic links are
+// followed, since configurations are mounted through them. It returns
+// ErrNotRegular or ErrTooLarge, wrapped with the path.
 func Read(path string, limit int64) ([]byte, error) {
 	f, err := open(path)
 	if err != nil {
@@ -49,8 +53,8 @@ func ReadInput(path string, limit int64) ([]byte, error) {
 	return readAtMost(f, limit)
 }
 
-// ReadPrivateInput is ReadInput of a secret. Pipes have no others who may read
-// them.
+// ReadPrivateInput is ReadInput of a secret. Like ReadPrivate it refuses a file
+// that others may read; a pipe has no others, so that any is taken.
 func ReadPrivateInput(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// ErrSlow is a file whose disk did not answer in time.
+// ErrSlow is returned for a file whose disk did not answer in time. The file
+// may be all right: who asks again later may get it.
 var ErrSlow = errors.New("its disk does not answer")
 
 // Reader reads files within a time. A disk that hangs (a network mount whose
@@ -25,22 +26,27 @@ type Reader struct {
 	hanging map[string]bool // what was asked and not answered yet
 }
 
-// NewReader makes a Reader that gives up after timeout.
+// NewReader makes a Reader that gives up on a file once its disk has not
+// answered for timeout.
 func NewReader(timeout time.Duration) *Reader {
 	return &Reader{timeout: timeout, hanging: map[string]bool{}}
 }
 
-// Read is the function Read within the time.
+// Read is the function Read, given up on after the Reader's timeout with
+// ErrSlow. It returns early when ctx ends.
 func (r *Reader) Read(ctx context.Context, path string, limit int64) ([]byte, error) {
 	return Within(ctx, r, path, func() ([]byte, error) { return Read(path, limit) })
 }
 
-// ReadPrivate is the function ReadPrivate within the time.
+// ReadPrivate is the function ReadPrivate, given up on after the Reader's
+// timeout with ErrSlow. It returns early when ctx ends.
 func (r *Reader) ReadPrivate(ctx context.Context, path string) ([]byte, error) {
 	return Within(ctx, r, path, func() ([]byte, error) { return ReadPrivate(path) })
 }
 
-// maxStamped bounds the files of a directory that a stamp looks at.
+// maxStamped bounds the files of a directory that a stamp looks at, so that a
+// directory with very many does not hold up every look. What lies beyond does
+// not change the stamp.
 const maxStamped = 10_000
 
 // Stamp sums up name, kind, size, time and identity of files, and of all that is

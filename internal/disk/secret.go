@@ -7,11 +7,13 @@ import (
 	"strings"
 )
 
-// MinSecret is how many bytes a secret has at least.
+// MinSecret is how many bytes a secret must have at least: as many as a key of
+// HMAC-SHA-256 is worth.
 const MinSecret = 32
 
-// ReadSecret reads a key file: hex or base64 text, or raw bytes. Errors never
-// quote it.
+// ReadSecret reads a key file, which must be closed to others: hex or base64
+// text of MinSecret bytes or more, or else raw bytes. Errors never quote the
+// content.
 func ReadSecret(path string) ([]byte, error) {
 	raw, err := ReadPrivate(path)
 	if err != nil {

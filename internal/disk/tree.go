@@ -12,7 +12,8 @@ func Tree(dir string) fs.FS { return tree(dir) }
 
 type tree string
 
-// Open implements fs.FS.
+// Open implements fs.FS. It refuses names that lead out of the tree, and
+// whatever is neither a file nor a directory.
 func (t tree) Open(name string) (fs.File, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}

@@ -22,7 +22,8 @@ const (
 	Interrupted = 130 // Ctrl-C before the work was done
 )
 
-// failure is an error that knows its exit code and what the user can do.
+// failure is an error that knows its exit code, and in one sentence what the
+// user can do. It wraps the error that happened, whose text it keeps.
 type failure struct {
 	err  error
 	code int
@@ -32,31 +33,38 @@ type failure struct {
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// WithCode gives err an exit code, keeping a hint that it may have.
+// WithCode gives err the code that the program ends with. A hint that err
+// already has is kept.
 func WithCode(err error, code int) error {
 	return &failure{err: err, code: code, hint: HintOf(err)}
 }
 
-// WithHint gives err one sentence on what to do, keeping its exit code.
+// WithHint gives err one sentence on what the user can do, which is printed
+// below the error. The exit code that err has is kept.
 func WithHint(err error, format string, args ...any) error {
 	return &failure{err: err, code: CodeOf(err), hint: fmt.Sprintf(format, args...)}
 }
 
-// Usagef is an error in the command line (exit 2).
+// Usagef formats an error in the command line, such as a missing flag. The
+// program ends with Usage.
 func Usagef(format string, args ...any) error {
 	return WithCode(fmt.Errorf(format, args...), Usage)
 }
 
-// Refusedf is a "no" by a rule (exit 3).
+// Refusedf formats the "no" of a rule: a signature, a policy or a check did its
+// work, and nothing failed. The program ends with Refused.
 func Refusedf(format string, args ...any) error {
 	return WithCode(fmt.Errorf(format, args...), Refused)
 }
 
-// NotFoundf says that what was asked for does not exist (exit 4).
+// NotFoundf formats the error that what was asked for does not exist. The
+// program ends with NotFound, so that a script can tell it from a failure.
 func NotFoundf(format string, args ...any) error {
 	return WithCode(fmt.Errorf(format, args...), NotFound)
 }
 
+// CodeOf returns the exit code that err was given last, and Failure if it was
+// given none.
 func CodeOf(err error) int {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f.code
@@ -64,6 +72,8 @@ func CodeOf(err error) int {
 	return Failure
 }
 
+// HintOf returns the hint that err was given last, and the empty string if it
+// was given none.
 func HintOf(err error) string {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f.hint

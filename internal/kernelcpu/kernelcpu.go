@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// ErrNone is returned where the system has no such figures.
+// ErrNone is returned where the system does not tell what its threads have
+// worked, as anywhere but on Linux. A benchmark then leaves the figure out.
 var ErrNone = errors.New("the system does not tell what the kernel's threads have worked")
 
 // Times is what each thread of the kernel has run until some moment, by its
@@ -22,7 +23,8 @@ var ErrNone = errors.New("the system does not tell what the kernel's threads hav
 // Statistics").
 type Times map[string]time.Duration
 
-// Now takes the times of this moment. It returns ErrNone where there are none.
+// Now takes the times of this moment, of every thread of the kernel that there
+// is. It returns ErrNone where the system has no such figures.
 func Now() (Times, error) {
 	all, err := filepath.Glob("/proc/[0-9]*/schedstat")
 	if err != nil {
@@ -46,7 +48,8 @@ func Now() (Times, error) {
 	return times, nil
 }
 
-// read returns false for a thread that has ended.
+// read reads the time that one thread has run. It returns false for a thread
+// that has ended since it was found.
 func read(path string) (time.Duration, bool) {
 	stat, err := os.ReadFile(path)
 	if err != nil {

@@ -9,7 +9,8 @@ package pattern
 
 import "slices"
 
-// Match reports whether pattern matches all of name.
+// Match reports whether pattern matches all of name. It compares bytes: no case
+// is folded, and no character but '*' is special.
 func Match(pattern, name string) bool {
 	p := 0
 	n := 0
@@ -40,7 +41,8 @@ func Match(pattern, name string) bool {
 	return p == len(pattern)
 }
 
-// Any reports whether one of patterns matches name.
+// Any reports whether one of patterns matches all of name. No pattern matches
+// nothing.
 func Any(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return Match(p, name) })
 }

@@ -82,7 +82,8 @@ func resolved(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// maxNested bounds how deep unknown keys are looked for.
+// maxNested bounds how deep unknown keys are looked for: no document of ours is
+// nested deeper, and a hostile one could be without end.
 const maxNested = 32
 
 // unknownKeys finds keys of a document that a Go type has no field for, and says
@@ -126,7 +127,9 @@ func unknownKey(key *yaml.Node, fields map[string]reflect.Type) Problem {
 	return Problem{Line: key.Line, Column: key.Column, Message: message}
 }
 
-// fieldsByKey are the fields of a struct by their YAML keys.
+// fieldsByKey are the types of a struct's fields by their YAML keys. A field
+// without a key in its tag has its own name in lower case, as the YAML library
+// has it.
 func fieldsByKey(t reflect.Type) map[string]reflect.Type {
 	out := map[string]reflect.Type{}
 	for i := range t.NumField() {
@@ -161,7 +164,8 @@ func nearest(typed string, fields map[string]reflect.Type) string {
 	return best
 }
 
-// distance is how many letters must be changed, added or left out.
+// distance is how many letters must be changed, added or left out to make a
+// from b: Levenshtein's distance, in one row of memory.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -184,7 +188,9 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// columnOf is where a value begins on a line, or else whatever is first there.
+// columnOf is the column where a value begins on a line, or else of whatever is
+// first there. The library's errors name a line only. It is 0 if nothing stands
+// on the line.
 func columnOf(n *yaml.Node, line int, value string) int {
 	first := 0
 	for _, c := range n.Content {

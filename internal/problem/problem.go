@@ -13,7 +13,8 @@ import (
 	"strings"
 )
 
-// Problem is one thing wrong with a document, and where.
+// Problem is one thing wrong with a document, and where. Fields that are not
+// known are zero, and left out of its text.
 type Problem struct {
 	File    string // of a document of several files
 	Line    int    // 0: not known, or the whole document
@@ -22,7 +23,8 @@ type Problem struct {
 	Message string
 }
 
-// String is the place and the message, as far as there is a place.
+// String is the message after the place, as far as the place is known: file or
+// line first, then the path of the field.
 func (p Problem) String() string {
 	var place []string
 	if p.File != "" && p.Line != 0 {
@@ -42,10 +44,12 @@ func (p Problem) String() string {
 	return strings.Join(append(place, p.Message), ": ")
 }
 
-// List is an error that reports everything wrong at once.
+// List is an error that reports everything wrong at once, so that a person
+// corrects a document in one go. An empty List is no error: see Err.
 type List []Problem
 
-// Error joins the problems in one line.
+// Error joins the problems in one line, in the order in which they stand in the
+// list.
 func (l List) Error() string {
 	lines := make([]string, len(l))
 	for i, p := range l {
@@ -55,7 +59,8 @@ func (l List) Error() string {
 	return strings.Join(lines, "; ")
 }
 
-// Unwrap gives each problem as an error, for who prints one on a line.
+// Unwrap gives each problem as an error of its own, for a command that prints
+// one problem on a line.
 func (l List) Unwrap() []error {
 	errs := make([]error, len(l))
 	for i, p := range l {
@@ -65,18 +70,20 @@ func (l List) Unwrap() []error {
 	return errs
 }
 
-// one is a problem as an error.
+// one is a single problem as an error, which Unwrap needs.
 type one struct{ Problem }
 
-// Error is the problem's text.
+// Error is the problem's text with its place.
 func (o one) Error() string { return o.String() }
 
-// Add notes a problem of the field at path.
+// Add notes a problem of the field at path, in the path's own spelling, as
+// approvers[1].key. The message is a format as fmt has it.
 func (l *List) Add(path, format string, args ...any) {
 	*l = append(*l, Problem{Path: path, Message: fmt.Sprintf(format, args...)})
 }
 
-// Err is the list as an error, nil when it is empty.
+// Err is the list as an error. It is nil when the list is empty, where a List
+// in an error variable would not be.
 func (l List) Err() error {
 	if len(l) == 0 {
 		return nil
@@ -84,7 +91,8 @@ func (l List) Err() error {
 	return l
 }
 
-// Sort orders problems by place, for lists that were not made in order.
+// Sort orders problems by place: file, line, column, then path and message, for
+// lists that were not made in the document's order.
 func (l List) Sort() {
 	slices.SortFunc(l, func(a, b Problem) int {
 		return cmp.Or(

@@ -35,7 +35,8 @@ func DecodeYAML(raw []byte, v any) error {
 	return nil
 }
 
-// unknown begins the message about a key that no field is for.
+// unknown begins the message about a key that no field is for. Messages are
+// told apart by it, so that it is spelled once.
 const unknown = "unknown key "
 
 // placed gives the library's problems, which have a line, their column, and those
@@ -63,14 +64,16 @@ func placed(l List, raw []byte, v any) List {
 	return l
 }
 
-// quoted is the document's own text in a message of this file, as far as it goes.
+// quoted is the document's own text that a message of this file quotes between
+// backticks, as far as the library did not cut it off.
 func quoted(message string) string {
 	_, after, _ := strings.Cut(message, "`")
 	text, _, _ := strings.Cut(after, "`")
 	return strings.TrimSuffix(text, "...")
 }
 
-// ofYAML takes the library's errors apart. Its syntax errors are one text.
+// ofYAML takes the library's errors apart into one problem each. Its type
+// errors are a list; its syntax errors are one text.
 func ofYAML(err error) List {
 	texts := []string{err.Error()}
 	var te *yaml.TypeError
@@ -112,7 +115,8 @@ func ofText(text string) Problem {
 
 var mistyped = regexp.MustCompile("(?s)^cannot unmarshal !!([a-z]+)( `.*`)? into (.*)$")
 
-// kindOf is YAML's own word for what a document has.
+// kindOf is YAML's own word for what a document has, by the short form of the
+// library's tag.
 func kindOf(tag string) string {
 	switch tag {
 	case "seq":
@@ -125,7 +129,8 @@ func kindOf(tag string) string {
 	return "the " + tag
 }
 
-// wanted is YAML's word for what a Go type is read from.
+// wanted is YAML's word for what a Go type is read from. Whoever writes a
+// document knows nothing of Go's types.
 func wanted(goType string) string {
 	switch goType = strings.TrimLeft(goType, "*"); {
 	case strings.HasPrefix(goType, "[]"):
