@@ -24,18 +24,19 @@ import (
 	"strconv"
 )
 
-// HostPort is a broker's address as Kafka spells it in its responses.
+// HostPort is a broker's address as Kafka spells it in its responses: a name or an IP address without brackets, and a
+// port.
 type HostPort struct {
 	Host string
 	Port int32
 }
 
-// String gives host:port, with brackets around an IPv6 address.
+// String gives host:port as [ParseHostPort] reads it, with brackets around an IPv6 address.
 func (a HostPort) String() string {
 	return net.JoinHostPort(a.Host, strconv.Itoa(int(a.Port)))
 }
 
-// ParseHostPort reads "host:port" or "[ipv6]:port" with a port in 1-65535.
+// ParseHostPort reads "host:port" or "[ipv6]:port" with a port in 1-65535. The host is not looked up.
 func ParseHostPort(s string) (HostPort, error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {

@@ -33,7 +33,8 @@ type Cluster struct {
 	dialer    net.Dialer
 }
 
-// NewCluster prepares a dialer; it does not connect.
+// NewCluster prepares a dialer; it does not connect. It fails only for a
+// configuration without a bootstrap address.
 func NewCluster(cfg ClusterConfig) (*Cluster, error) {
 	if len(cfg.Bootstrap) == 0 {
 		return nil, fmt.Errorf("preparing cluster dialer: no bootstrap address")
@@ -56,10 +57,12 @@ func NewCluster(cfg ClusterConfig) (*Cluster, error) {
 	return c, nil
 }
 
-// Bootstrap gives the configured addresses.
+// Bootstrap gives the configured addresses, in a list that the caller may
+// change.
 func (c *Cluster) Bootstrap() []HostPort { return slices.Clone(c.bootstrap) }
 
-// DialNode connects to addr over TCP or TLS.
+// DialNode connects to addr over TCP, and makes the TLS handshake where TLS is
+// configured. It implements Dialer.
 func (c *Cluster) DialNode(ctx context.Context, addr HostPort) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()

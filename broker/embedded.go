@@ -68,14 +68,14 @@ type Embedded struct {
 	failure error              // why Run ended
 }
 
-// Status is a moment's view of the child process.
+// Status is a moment's view of the child process. It may be out of date when it is read.
 type Status struct {
 	PID      int  // 0 while none runs
 	Ready    bool // it serves
 	Restarts int  // children that came to serve after the first
 }
 
-// OpenEmbedded makes and checks the directories; Run starts the broker.
+// OpenEmbedded makes and checks the directories, and fails where they are not ours alone. No process runs before Run.
 func OpenEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 	if cfg.DataDir == "" || len(cfg.Args) == 0 {
 		return nil, errors.New("opening embedded broker: DataDir and Args are required")
@@ -140,7 +140,8 @@ func withDefaults(cfg EmbeddedConfig) EmbeddedConfig {
 	return cfg
 }
 
-// newClusterID is for a new data directory; an old one keeps the id that it has.
+// newClusterID makes the id of a new data directory: 16 random bytes, as Kafka's own. An old directory keeps the id
+// that it has.
 func newClusterID() string {
 	var id [16]byte
 	rand.Read(id[:])
@@ -161,7 +162,7 @@ func (e *Embedded) Close() {
 	<-e.ended
 }
 
-// Ready waits until the broker serves.
+// Ready waits until the broker serves. It returns why Run ended, once it has, or the error of ctx.
 func (e *Embedded) Ready(ctx context.Context) error {
 	e.mu.Lock()
 	up := e.up
@@ -195,7 +196,7 @@ func (e *Embedded) DialNode(ctx context.Context, _ HostPort) (net.Conn, error) {
 	return conn, nil
 }
 
-// Status tells how the child is.
+// Status tells how the child is at this moment, for readiness checks and messages.
 func (e *Embedded) Status() Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -16,7 +16,7 @@ type lineLog struct {
 	line []byte
 }
 
-// Write takes any split of the stream and never fails.
+// Write takes any split of the stream and never fails: a child whose standard error is not read would stop.
 func (l *lineLog) Write(p []byte) (int, error) {
 	n := len(p)
 	for {
@@ -36,7 +36,7 @@ func (l *lineLog) keep(p []byte) {
 	l.line = append(l.line, p[:min(len(p), maxLogLine-len(l.line))]...)
 }
 
-// flush logs what is held; called once more when the child has ended.
+// flush logs the line that is held. It is called once more when the child has ended, whose last line may have no end.
 func (l *lineLog) flush() {
 	if len(l.line) == 0 {
 		return

@@ -13,7 +13,7 @@ import (
 // moment that it is asked for.
 const MaxPartitions = 1000
 
-// maxTopicsAsked bounds the topics that one request makes.
+// maxTopicsAsked bounds the topics that one request makes, each with up to MaxPartitions.
 const maxTopicsAsked = 100
 
 // Refusal is why the embedded broker must not be given a request: one of Kafka's codes, and a sentence for the client
@@ -43,7 +43,8 @@ func rule[R kmsg.Request](judge func(R) *Refusal) func(kmsg.Request) *Refusal {
 // Judges reports whether requests of that kind must be shown to Judge before the embedded broker gets them.
 func Judges(key kmsg.Key) bool { return rules[key] != nil }
 
-// Judge says why the embedded broker must not be given a request, or nil.
+// Judge says why the embedded broker must not be given a request, or nil where it may have it. Requests of other kinds
+// than Judges names pass.
 func Judge(req kmsg.Request) *Refusal {
 	judge := rules[kmsg.Key(req.Key())]
 	if judge == nil {
@@ -59,7 +60,8 @@ func refuse(err *kerr.Error, format string, args ...any) *Refusal {
 // IsInternal reports whether a name is one of those that Kafka keeps for itself, such as __consumer_offsets.
 func IsInternal(topic string) bool { return strings.HasPrefix(topic, "__") }
 
-// checkName is for whatever makes, changes or removes a topic.
+// checkName is for whatever makes, changes or removes a topic: the embedded broker would make a file of any name, and
+// does not protect Kafka's own topics.
 func checkName(topic string) *Refusal {
 	if !ValidTopicName(topic) {
 		return refuse(kerr.InvalidTopicException, "topic name %q: want 1-249 letters, digits, '.', '_' and '-'", topic)
@@ -128,7 +130,7 @@ func deleteTopics(r *kmsg.DeleteTopicsRequest) *Refusal {
 	return nil
 }
 
-// deleteRecords: -1 is the end of the log, and nothing else below 0 is an offset.
+// deleteRecords checks the offsets: -1 is the end of the log, and nothing else below 0 is an offset.
 func deleteRecords(r *kmsg.DeleteRecordsRequest) *Refusal {
 	for _, t := range r.Topics {
 		if no := checkName(t.Topic); no != nil {
@@ -175,7 +177,7 @@ func incrementalAlterConfigs(r *kmsg.IncrementalAlterConfigsRequest) *Refusal {
 	return nil
 }
 
-// setting is one that a request asks for. A nil value is Kafka's null.
+// setting is one configuration entry that a request asks for. A nil value is Kafka's null, which means the default.
 type setting struct {
 	name  string
 	value *string

@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// bounds are the numbers that a setting of a topic takes.
+// bounds are the least and the most of the numbers that a setting of a topic takes.
 type bounds struct{ least, most int64 }
 
 // topicNumbers are the settings of topics that are numbers, with Kafka's bounds. The embedded broker itself takes
@@ -24,7 +24,7 @@ var topicNumbers = map[string]bounds{
 	"segment.ms":          {1, math.MaxInt64},
 }
 
-// topicWords are the settings of topics that are one of some words.
+// topicWords are the settings of topics that take one of some words only, as Kafka has them.
 var topicWords = map[string][]string{
 	"compression.type":       {"producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"},
 	"message.timestamp.type": {"CreateTime", "LogAppendTime"},

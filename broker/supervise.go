@@ -178,7 +178,7 @@ func (e *Embedded) childGone() {
 	}
 }
 
-// permanentError is a child's word that starting it again is of no use.
+// permanentError is a child's word that starting it again is of no use, since it would fail in the same way.
 type permanentError string
 
 func (p permanentError) Error() string { return string(p) }
@@ -192,7 +192,7 @@ type stateReader struct {
 	failed string
 }
 
-// Write takes the line in any split and ignores all that follows it.
+// Write takes the line in any split and ignores all that follows it, so that a child never waits for its reader.
 func (s *stateReader) Write(p []byte) (int, error) {
 	if s.served || s.failed != "" || len(s.line)+len(p) > maxLogLine {
 		return len(p), nil

@@ -27,16 +27,20 @@ type AccessConfig struct {
 	// Require lets clients do nothing else until the cluster has accepted
 	// them. Terminated clients are always held to that.
 	Require bool
-	// Mechanisms that may pass to the cluster; empty: all.
+	// Mechanisms are the SASL mechanisms that may pass to the cluster. An empty
+	// list lets all pass that can be read along.
 	Mechanisms []string
-	// Claim names clients in tokens that pass to the cluster; empty: sub.
+	// Claim is the claim of a token that names the client, where tokens pass to
+	// the cluster. Empty is sub.
 	Claim string
 
-	// Certificates names clients by their TLS certificates.
+	// Certificates names clients by their TLS certificates. A nil mapping takes
+	// the subject as it is.
 	Certificates *auth.Mapping
 }
 
-// Bounds before a client is authenticated: nobody knows yet whether it is one.
+// maxUnauthenticatedFrame bounds a frame before its client is authenticated, in
+// bytes: nobody knows yet whether it is a client at all.
 const maxUnauthenticatedFrame = 64 << 10
 
 var (
@@ -49,7 +53,8 @@ var (
 	errServiceExpired    = errors.New("gateway's own session at the broker ends")
 )
 
-// isAccessFault: worth a warning, since somebody may be trying.
+// isAccessFault reports whether the end of a connection is worth a warning,
+// since somebody may be trying to get in.
 func isAccessFault(err error) bool {
 	for _, fault := range []error{errUnauthenticated, errLogin, errLoginDeadline, errPrincipalChanged, errCredentialRevoked, auth.ErrNoRule} {
 		if errors.Is(err, fault) {
@@ -64,7 +69,8 @@ func isAccessFault(err error) bool {
 // a delegation token of it, or change its password.
 var identityAPIs = [...]kmsg.Key{kmsg.CreateDelegationToken, kmsg.RenewDelegationToken, kmsg.ExpireDelegationToken, kmsg.DescribeDelegationToken, kmsg.DescribeUserSCRAMCredentials, kmsg.AlterUserSCRAMCredentials}
 
-// apiOptions is what a cluster's clients may ask for.
+// apiOptions is what a cluster's clients may ask for, beyond and below the
+// table of APIs.
 func apiOptions(cfg ClusterConfig) wire.ApiOptions {
 	o := wire.ApiOptions{Telemetry: cfg.Telemetry, TerminateSASL: cfg.Access.Terminate && cfg.Access.Server != nil}
 	if cfg.Access.Terminate {

@@ -21,7 +21,8 @@ type AdminPolicy interface {
 	JudgeAdmin(ctx context.Context, q AdminQuestion) (AdminVerdict, error)
 }
 
-// AdminQuestion is who asks for what, and where.
+// AdminQuestion is who asks for what, and where. Each action of a request is a
+// question of its own.
 type AdminQuestion struct {
 	Client Client
 	API    string // as Kafka calls it
@@ -29,14 +30,16 @@ type AdminQuestion struct {
 	Bound  bool // of a topic: a binding is for it
 }
 
-// AdminVerdict is the policy's word. Reasons are codes from its closed catalogue.
+// AdminVerdict is the policy's word on one question. Reasons are codes from its
+// closed catalogue, and Revision says which policy it was.
 type AdminVerdict struct {
 	Allow    bool
 	Reasons  []string
 	Revision string // of the policy
 }
 
-// The gateway's own reasons.
+// The gateway's own reasons, beside those of the policy. They stand in the
+// decision log and in the answer.
 const (
 	reasonInternal    = "topic_internal"
 	reasonUnbound     = "topic_unbound"
@@ -77,7 +80,7 @@ func (r *reader) changesEvidence(ctx context.Context, h wire.RequestHeader, fram
 		r.judgeAction(ctx, b, AdminQuestion{Client: r.known.client, API: wire.KeyName(h.Key), Action: a}, &e)
 	}
 
-	// What cannot be recorded is not done.
+	// A request that cannot be recorded is not forwarded (invariant 1).
 	if err := r.cluster.gw.cfg.Decisions.Record(ctx, e); err != nil {
 		r.log.Error("recording an administrative request failed; it is refused", zap.Error(err))
 		return r.refuseWhole(h, body, kerr.PolicyViolation.Code, "guardlock: the request cannot be recorded (audit_unavailable)")
@@ -164,7 +167,8 @@ func describe(a admin.Action) string {
 	return about
 }
 
-// refuseWhole answers a request with one code and text on everything in it.
+// refuseWhole answers a request with one code and text on everything in it, so
+// that no part of it looks as if it were done.
 func (r *reader) refuseWhole(h wire.RequestHeader, body []byte, code int16, text string) (err error) {
 	r.answerLocally(h, func(dst []byte) []byte {
 		dst, err = wire.ErrorResponse(dst, h, body, code, text)
@@ -173,7 +177,8 @@ func (r *reader) refuseWhole(h wire.RequestHeader, body []byte, code int16, text
 	return err
 }
 
-// metadata keeps a look at topics from making one that nobody bound.
+// metadata keeps a look at topics from making one that nobody bound: brokers
+// make topics of names that are asked for.
 func (r *reader) metadata(h wire.RequestHeader, frame []byte) error {
 	b := r.cluster.bindings.Load()
 	if err := wire.ForbidAutoCreation(h.Version, frame[h.BodyOffset:], b.binds); err != nil {
@@ -183,7 +188,8 @@ func (r *reader) metadata(h wire.RequestHeader, frame []byte) error {
 	return nil
 }
 
-// judged reports whether requests of that kind are decoded before they go on.
+// judged reports whether requests of that kind are decoded and judged before
+// they go on. All others pass as bytes.
 func (r *reader) judged(key kmsg.Key) bool {
 	return admin.Concerns(key) || r.cluster.cfg.Embedded && broker.Judges(key)
 }

@@ -29,11 +29,12 @@ const maxResponse = 1<<maxBufferBits - 4
 // reader adds to it, the writer takes from it, and both write to the client.
 // writeMu is held before mu.
 type answers struct {
-	// fixed after newSession
+	// Fixed after newSession.
 	cluster *Cluster
 	client  net.Conn
 
-	// writeMu serialises writes to the client.
+	// writeMu serialises writes to the client, which the reader and the writer
+	// both make. It is taken before mu.
 	writeMu     sync.Mutex
 	writesUntil time.Time // the write deadline that is set; guarded by writeMu
 	gone        bool      // the client cannot be written to any more; guarded by writeMu
@@ -122,7 +123,8 @@ func (w *writer) deliver() error {
 	return err
 }
 
-// one handles one answer of the broker.
+// one handles one answer of the broker: it finds the request that it answers,
+// which is the oldest, and queues what the client is to see.
 func (w *writer) one(frame []byte) error {
 	w.answers.mu.Lock()
 	if w.answers.queue.empty() || w.answers.queue.peek().local != nil {
@@ -156,7 +158,8 @@ func (w *writer) one(frame []byte) error {
 	return nil
 }
 
-// rewrite appends the answer that the client is to see, if it differs.
+// rewrite appends the answer that the client is to see to dst, if it differs
+// from what the broker sent.
 func (w *writer) rewrite(dst, frame []byte, p *pending) (out []byte, changed bool, err error) {
 	switch {
 	case p.produce != nil:
@@ -201,12 +204,14 @@ func (w *writer) rewriteFetch(dst, frame []byte, p *pending) ([]byte, bool, erro
 	return append(dst, stripped...), true, nil
 }
 
-// stripped takes placeholders out of every batch of a records field.
+// stripped takes placeholders out of every batch of a records field, and counts
+// them. The result is scratch, which the next call overwrites.
 func (w *writer) stripped(records []byte) (out []byte, n int, err error) {
 	out = w.records[:0]
 	for batch, err := range recordbatch.SplitBatches(records) {
 		if errors.Is(err, recordbatch.ErrTruncated) {
-			// Brokers cut the last batch to size, and consumers expect that.
+			// Brokers cut the last batch to size, and consumers expect that, so
+			// that the rest of one passes as it is.
 			out = append(out, batch...)
 			continue
 		}
@@ -306,7 +311,7 @@ func (a *answers) armWrites() error {
 	return a.client.SetWriteDeadline(a.writesUntil)
 }
 
-// checkIdle wakes whoever waits for the last answer, or for any.
+// checkIdle wakes whoever waits for the last answer, or for room in the queue.
 func (a *answers) checkIdle() {
 	select {
 	case a.room <- struct{}{}:
@@ -324,7 +329,8 @@ func (a *answers) checkIdle() {
 	}
 }
 
-// endReading says that nothing will be added to the queue any more.
+// endReading says that nothing will be added to the queue any more, so that an
+// empty queue is the end.
 func (a *answers) endReading() {
 	a.mu.Lock()
 	a.reading = false
@@ -339,7 +345,8 @@ func (a *answers) nothingOwed() bool {
 	return !a.reading && (a.queue.empty() || !a.draining && a.queue.produces == 0)
 }
 
-// lingerForAnswers waits until what was forwarded has been answered.
+// lingerForAnswers waits until what was forwarded has been answered, at most
+// for limit.
 func (a *answers) lingerForAnswers(ctx context.Context, limit time.Duration) {
 	t := time.NewTimer(limit)
 	defer t.Stop()
@@ -378,7 +385,8 @@ func (a *answers) pipelined() bool {
 	return a.queue.count > 1
 }
 
-// drain makes the reader end once it has asked.
+// drain makes the reader end once it has asked for what it has read. It takes
+// no new requests.
 func (a *answers) drain() {
 	a.mu.Lock()
 	a.draining = true
@@ -390,7 +398,8 @@ func (a *answers) drain() {
 // answers of our own pile up here while the broker is slow.
 const maxOwed = 1024
 
-// awaitRoom returns when the client may ask for more.
+// awaitRoom returns when the client may ask for more, since its queue has room
+// again. It returns the error of ctx if that ends first.
 func (a *answers) awaitRoom(ctx context.Context) error {
 	for {
 		a.mu.Lock()

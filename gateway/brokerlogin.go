@@ -79,7 +79,8 @@ func (s *serviceLogin) run(ctx context.Context, m sasl.Mechanism, host string) (
 	return lifetime, nil
 }
 
-// ask sends one request and reads its answer.
+// ask sends one request to the broker and reads its answer. Nothing else is on
+// the connection yet, so the next frame is the answer.
 func (s *serviceLogin) ask(req kmsg.Request, resp kmsg.Response) error {
 	s.correlation++
 	if _, err := s.conn.Write(s.format.AppendRequest(nil, req, s.correlation)); err != nil {

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// errBudget is returned when memory for a frame was not free in time.
+// errBudget is returned when memory for a frame was not free in time. The
+// connection ends, so that the others can go on.
 var errBudget = errors.New("waiting for buffer memory: limits.memory is in use; the connection is closed so that others can go on")
 
 const (
@@ -50,7 +51,8 @@ type buffers struct {
 	turn  uint64   // counts what was handed out
 }
 
-// claim is what a buffer is asked for.
+// claim is what a buffer is asked for, and by whom: what the shares are
+// reckoned by.
 type claim struct {
 	size  int64   // bytes of its class
 	part  bool    // it is not the last that its frame needs
@@ -66,7 +68,8 @@ func newBuffers(budget int64) *buffers {
 	return &buffers{free: budget, ample: budget / 2, shares: shares{source: budget}}
 }
 
-// smallest is the size of the smallest buffers.
+// smallest is the size of the smallest buffers in bytes. They have a reserve,
+// so that small requests always get through.
 const smallest = 1 << minBufferBits
 
 func sizeOf(class int) int64 { return 1 << (class + minBufferBits) }
@@ -96,7 +99,8 @@ func (b *buffers) tryWindow(n int, owner *source) []byte {
 	return b.tryPart(smallest, owner)
 }
 
-// try takes a buffer where at least rest bytes of the budget stay free.
+// try takes a buffer where at least rest bytes of the budget stay free, and
+// returns nil where they would not.
 func (b *buffers) try(n int, c claim, rest int64) []byte {
 	class := classOf(n)
 	c.size = sizeOf(class)
@@ -155,14 +159,15 @@ func (b *buffers) take(class int) []byte {
 	return make([]byte, 1<<(class+minBufferBits))
 }
 
-// put returns a buffer that was handed out to owner.
+// put returns a buffer that was handed out to owner. A nil buffer is none.
 func (b *buffers) put(buf []byte, owner *source) {
 	if buf == nil {
 		return
 	}
 	buf = buf[:cap(buf)]
 	class := classOf(len(buf))
-	// Large buffers are rare; keeping them would pin the memory for good.
+	// Large buffers are rare, and keeping them would hold their memory for
+	// good.
 	if class <= 6 {
 		b.pools[class].Put(&buf)
 	}
@@ -173,7 +178,7 @@ func (b *buffers) put(buf []byte, owner *source) {
 	b.mu.Unlock()
 }
 
-// grant wakes waiters while their need fits. Called with mu held.
+// grant gives waiters their buffers while their need fits. The caller holds mu.
 func (b *buffers) grant() {
 	for len(b.queue) > 0 && b.free >= smallest {
 		i := b.nextWaiter()
@@ -205,7 +210,8 @@ func (b *buffers) abandon(w waiter, err error) error {
 	return err
 }
 
-// wanted is how many bytes are waited for.
+// wanted is how many bytes are waited for, which says how much must end for
+// them.
 func (b *buffers) wanted() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -244,7 +250,7 @@ func (m *encodeMemory) Buffer(ctx context.Context, capacity int) ([]byte, error)
 	return buf, nil
 }
 
-// release gives back what Buffer handed out: it was sent.
+// release gives back all that Buffer handed out, once it was sent.
 func (m *encodeMemory) release() {
 	for i, b := range m.held {
 		m.pool.put(b, nil)

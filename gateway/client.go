@@ -9,7 +9,8 @@ import (
 	"github.com/guardlock/guardlock/audit"
 )
 
-// Client is who sends, as far as a binding can ask.
+// Client is who sends, as far as a binding can ask. Of it the id alone is a
+// claim.
 type Client struct {
 	Principal string
 	ID        string     // as the client claims: it proves nothing
@@ -28,13 +29,15 @@ const (
 	MutualTLS          // and the client showed a certificate, which was verified
 )
 
-// The levels that a binding can demand, as configuration and policy spell them.
+// The levels that a binding can demand, as the configuration and the policy
+// spell them.
 const (
 	tlsRequired = "required"
 	tlsMutual   = "mutual"
 )
 
-// String spells the demand for the level; empty is none.
+// String spells the demand for the level, as ParseTLSLevel reads it. NoTLS is
+// the empty string.
 func (l TLSLevel) String() string {
 	switch l {
 	case ServerTLS:
@@ -45,7 +48,7 @@ func (l TLSLevel) String() string {
 	return ""
 }
 
-// ParseTLSLevel is the inverse of String.
+// ParseTLSLevel reads a level as String spells it. Other words are errors.
 func ParseTLSLevel(s string) (TLSLevel, error) {
 	for _, l := range []TLSLevel{NoTLS, ServerTLS, MutualTLS} {
 		if l.String() == s {
@@ -82,10 +85,12 @@ func ParseSource(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// mappedBits is the length of ::ffff:0:0/96, in which IPv4 is mapped.
+// mappedBits is the length of ::ffff:0:0/96 in bits, the prefix in which IPv4
+// addresses stand in IPv6 form.
 const mappedBits = 96
 
-// addrOf returns a host's address as prefixes hold it.
+// addrOf returns a host's address in the form in which prefixes hold it: IPv4
+// as such, and without a zone. It is invalid for anything but an address.
 func addrOf(host string) netip.Addr {
 	a, err := netip.ParseAddr(host)
 	if err != nil {
@@ -94,7 +99,8 @@ func addrOf(host string) netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// noteTLS keeps what the handshake, which is over, tells of the client.
+// noteTLS keeps what the handshake, which is over, tells of the client: for
+// bindings and for decisions.
 func (s *session) noteTLS() {
 	t, ok := s.client.(*tls.Conn)
 	if !ok {

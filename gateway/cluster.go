@@ -49,9 +49,10 @@ type ClusterConfig struct {
 	Telemetry bool // let KIP-714 client metrics through
 }
 
-// Cluster is one virtual cluster. Safe for concurrent use.
+// Cluster is one virtual cluster: its listeners, its connections, and the
+// gateway's own client of the brokers. It is safe for concurrent use.
 type Cluster struct {
-	// fixed after newCluster
+	// Fixed after newCluster.
 	gw     *Gateway
 	cfg    ClusterConfig
 	log    *zap.Logger
@@ -67,7 +68,8 @@ type Cluster struct {
 	listening
 }
 
-// listening is what a cluster has open.
+// listening is what a cluster has open, guarded by mu but for what says
+// otherwise.
 type listening struct {
 	mu       sync.Mutex
 	nodes    map[int32]*node
@@ -81,7 +83,8 @@ type listening struct {
 	looked   time.Time // when a client's wish made us learn the brokers
 }
 
-// node is one upstream broker and the listener that stands for it.
+// node is one upstream broker and the listener that stands for it. The gateway
+// shows clients this listener in the place of the broker.
 type node struct {
 	upstream atomic.Pointer[broker.HostPort] // as the cluster last reported it
 	listener net.Listener                    // nil: it shares the bootstrap listener (SNI)
@@ -136,7 +139,8 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 	return c, nil
 }
 
-// dial is how the gateway's own client connects.
+// dial is how the gateway's own client connects: by the same way as the
+// clients' connections.
 func (c ClusterConfig) dial(ctx context.Context, _, host string) (net.Conn, error) {
 	addr, err := broker.ParseHostPort(host)
 	if err != nil {
@@ -166,10 +170,11 @@ func (c *Cluster) Resolve(refs []audit.BatchRef) {
 // topic of the same name.
 func (c *Cluster) owns(r audit.BatchRef) bool { return r.Cluster == c.cfg.Name }
 
-// Unresolved returns how many decisions still wait to be matched to the topic.
+// Unresolved returns how many decisions still wait to be matched to the topic,
+// after a crash or a lost connection.
 func (c *Cluster) Unresolved() int { return c.resolver.len() }
 
-// Addr returns the bootstrap listener's address, once Listen has succeeded.
+// Addr returns the bootstrap listener's address. Listen must have succeeded.
 func (c *Cluster) Addr() string { return c.boot.Addr().String() }
 
 func (c *Cluster) listen(ctx context.Context) error {
@@ -199,7 +204,8 @@ func (c *Cluster) closeListeners() {
 	}
 }
 
-// run serves the cluster until ctx ends and everything is drained.
+// run serves the cluster until ctx ends and everything is drained, or the
+// deadline for that has passed.
 func (c *Cluster) run(ctx context.Context) error {
 	defer c.cancel()
 	c.accepts.Go(func() { c.accept(c.boot, c.bootstrapTarget()) })
@@ -218,7 +224,8 @@ func (c *Cluster) run(ctx context.Context) error {
 	return nil
 }
 
-// drain lets connections finish what they have read, then ends them.
+// drain lets connections finish what they have read, and ends those that have
+// not within DrainTimeout.
 func (c *Cluster) drain(cancel context.CancelFunc) {
 	c.mu.Lock()
 	for s := range c.sessions {
@@ -247,7 +254,7 @@ func (c *Cluster) drain(cancel context.CancelFunc) {
 
 var errDrainDeadline = errors.New("drain deadline passed")
 
-// target names the broker that a listener stands for.
+// target names the broker that a listener stands for, and where it is now.
 type target struct {
 	node int32 // -1: any bootstrap server
 	addr func() (broker.HostPort, bool)
@@ -259,7 +266,8 @@ func (c *Cluster) bootstrapTarget() target {
 	return target{node: -1, addr: func() (broker.HostPort, bool) { return servers[int(next.Add(1)-1)%len(servers)], true }}
 }
 
-// accept serves one listener until it is closed.
+// accept serves one listener until it is closed. Each connection has goroutines
+// of its own.
 func (c *Cluster) accept(ln net.Listener, to target) {
 	for {
 		client, err := ln.Accept()
@@ -268,7 +276,8 @@ func (c *Cluster) accept(ln net.Listener, to target) {
 		}
 
 		if err != nil {
-			// Out of descriptors, say: back off instead of spinning.
+			// The process may be out of descriptors: to back off gives others
+			// the time to end.
 			c.log.Warn("accepting a connection failed", zap.Error(err))
 			if !sleep(c.ctx, 50*time.Millisecond) {
 				return
@@ -280,7 +289,8 @@ func (c *Cluster) accept(ln net.Listener, to target) {
 	}
 }
 
-// serve starts a connection's goroutines, unless there are too many.
+// serve starts a connection's goroutines, unless there are as many as
+// MaxConnections or the cluster ends.
 func (c *Cluster) serve(client net.Conn, to target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

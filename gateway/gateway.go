@@ -41,7 +41,8 @@ type DecisionLog interface {
 	Record(ctx context.Context, c audit.ControlEntry) error
 }
 
-// Config is what a Gateway is built from; every value is already checked.
+// Config is what a Gateway is built from. Every value is already checked; zero
+// values have defaults.
 type Config struct {
 	Clusters  []ClusterConfig
 	Decisions DecisionLog
@@ -80,10 +81,10 @@ func orDefault[T comparable](v, otherwise T) T {
 	return v
 }
 
-// Gateway serves one or more virtual clusters. Its methods are safe for
-// concurrent use.
+// Gateway serves one or more virtual clusters, which share its memory, its
+// workers and its decision log. Its methods are safe for concurrent use.
 type Gateway struct {
-	// fixed after New
+	// Fixed after New.
 	cfg      Config
 	clusters []*Cluster
 	memory   *memory
@@ -93,11 +94,13 @@ type Gateway struct {
 	lastSlow atomic.Int64 // when endSlow last looked, in nanoseconds since the epoch
 }
 
-// New builds a gateway; it opens nothing.
+// New builds a gateway; it opens nothing. It fails where the memory is too
+// small for the largest frame.
 func New(cfg Config) (*Gateway, error) {
 	cfg.setDefaults()
 	if cfg.Memory < 4*int64(cfg.MaxFrame) {
-		// A quarter is for answers, and one may be as large as a request.
+		// A quarter of the memory is for answers, and one answer may be as
+		// large as a request.
 		return nil, fmt.Errorf("limits.memory (%d bytes) must be at least four times limits.max_frame (%d bytes)", cfg.Memory, cfg.MaxFrame)
 	}
 
@@ -116,7 +119,7 @@ func New(cfg Config) (*Gateway, error) {
 	return g, nil
 }
 
-// Cluster returns the virtual cluster with that name, or nil.
+// Cluster returns the virtual cluster with that name, or nil if there is none.
 func (g *Gateway) Cluster(name string) *Cluster {
 	for _, c := range g.clusters {
 		if c.cfg.Name == name {
@@ -130,7 +133,8 @@ func (g *Gateway) Cluster(name string) *Cluster {
 // for the memory that it takes.
 const stallLimit = 5 * time.Second
 
-// closeStalled ends connections whose clients do not take their answers.
+// closeStalled ends connections whose clients do not take their answers, since
+// these hold memory that others wait for.
 func (g *Gateway) closeStalled() {
 	for _, c := range g.clusters {
 		c.mu.Lock()

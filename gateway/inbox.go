@@ -18,14 +18,14 @@ import (
 // since nothing after a wrong length can be trusted.
 var errFrame = errors.New("malformed frame")
 
-// minFrame is the least that a Kafka frame holds: a correlation id.
+// minFrame is the least that a Kafka frame holds, in bytes: a correlation id.
 const minFrame = 4
 
 // inbox turns one direction of a connection into whole frames. While the peer
 // is silent it holds no buffer, so an idle connection costs two stacks and
 // nothing more. Owned by one goroutine.
 type inbox struct {
-	// fixed once made
+	// Fixed once made.
 	conn      net.Conn
 	raw       syscall.RawConn // nil where reads go through TLS
 	memory    account
@@ -53,7 +53,8 @@ type frameBounds struct {
 	timeout  time.Duration // for memory, and for the rest of a frame that has begun
 }
 
-// lookahead is what an inbox needs to look at a request before taking it.
+// lookahead is what an inbox needs to look at the beginning of a request before
+// taking the rest into its buffer.
 type lookahead struct {
 	next     bool    // the last frame was streamed: look at the next before taking it
 	first    [1]byte // what is waited for where bytes cannot be looked at
@@ -193,14 +194,16 @@ func (in *inbox) stop() {
 // so that one read takes many, and one commit of the decision log covers them.
 const maxWindow = 1 << 20
 
-// widen makes the next buffer larger when this one was filled to the brim.
+// widen makes the next buffer larger when this one was filled to the brim,
+// since more seems to be on its way.
 func (in *inbox) widen(full bool) {
 	if full && in.want < maxWindow {
 		in.want = min(2*len(in.buf), maxWindow)
 	}
 }
 
-// fillEmpty waits for bytes without holding a buffer.
+// fillEmpty waits for bytes without holding a buffer, so that idle connections
+// cost no memory of the budget.
 func (in *inbox) fillEmpty(ctx context.Context) error {
 	in.r = 0
 	in.w = 0
@@ -265,7 +268,8 @@ func (in *inbox) readReady() (n int, err error) {
 	return n, err
 }
 
-// fillEmptyTLS waits with one byte: the records that TLS holds back are its own.
+// fillEmptyTLS waits with a buffer of one byte: what TLS holds back of a record
+// lies in its own memory.
 func (in *inbox) fillEmptyTLS(ctx context.Context) error {
 	in.release()
 	n, err := in.conn.Read(in.ahead.first[:])
@@ -380,14 +384,16 @@ func (in *inbox) awaitRoom(ctx context.Context, need int) error {
 	return nil
 }
 
-// exchange puts next, which holds what has begun, in the place of the buffer.
+// exchange puts next in the place of the buffer, with what has begun copied
+// into it, and gives the old one back.
 func (in *inbox) exchange(next, begun []byte) {
 	in.w = copy(next, begun[:in.w])
 	in.memory.put(in.buf)
 	in.buf = next
 }
 
-// release gives the buffer back; only whole frames may have been in it.
+// release gives the buffer back. Whatever of a frame is in it is lost, so that
+// only whole frames may have been.
 func (in *inbox) release() {
 	in.memory.put(in.buf)
 	in.buf = nil

@@ -19,7 +19,7 @@ import (
 // the client's requests, the writer the broker's answers. Safe for concurrent
 // use.
 type login struct {
-	// fixed after newSession
+	// Fixed after newSession.
 	access  *AccessConfig
 	timeout time.Duration // for authenticating, and for one step of it
 	end     func(error)   // ends the session now
@@ -51,7 +51,7 @@ type lifeline struct {
 	reason error
 }
 
-// set replaces the time that is left; 0 is for ever.
+// set replaces the time that is left before up is called; 0 is for ever.
 func (l *lifeline) set(left time.Duration, up func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -65,7 +65,7 @@ func (l *lifeline) set(left time.Duration, up func()) {
 	}
 }
 
-// fail remembers the first cause of the end.
+// fail remembers the first cause of the end. Later ones follow from it.
 func (l *lifeline) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,7 +112,8 @@ func (l *login) rename(name string) {
 	l.principal.Store(&p)
 }
 
-// closeGate leaves the client a while to authenticate, and nothing else.
+// closeGate leaves the client a while to authenticate, and nothing else to do
+// until then.
 func (l *login) closeGate() {
 	l.proof.Store(nil)
 	l.life.set(l.timeout, l.timeUp)
@@ -137,7 +138,8 @@ func (l *login) proved(name string, id auth.Identity, lifetime time.Duration) er
 	return nil
 }
 
-// timeUp runs when the lifeline ends.
+// timeUp runs when the lifeline ends, and ends the session if it was not
+// renewed in the meantime.
 func (l *login) timeUp() {
 	switch s := l.proof.Load(); {
 	case s == nil:
@@ -187,7 +189,8 @@ const (
 	phaseSent         // the broker has not answered a token
 )
 
-// nextHere takes one token of the client and, at the end, lets it in.
+// nextHere takes one token of the client and, at the end of the exchange, lets
+// it in. It returns for how long; 0 is for ever.
 func (l *login) nextHere(ctx context.Context, token []byte) (auth.Result, time.Duration, error) {
 	defer clear(token) // it may be a password, and buffers live long
 	x := &l.exchange
@@ -215,7 +218,8 @@ func (l *login) nextHere(ctx context.Context, token []byte) (auth.Result, time.D
 	return r, lifetime, l.proved(r.Identity.Name, r.Identity, lifetime)
 }
 
-// inspect reads the client's token before it is forwarded.
+// inspect reads the client's token before it is forwarded, so that the gateway
+// knows who is authenticating.
 func (l *login) inspect(token []byte) error {
 	x := &l.exchange
 	x.mu.Lock()

@@ -35,14 +35,15 @@ func (c *Cluster) Advertise(id int32, host string, port int32) (string, int32, e
 	return cmp.Or(n.host, c.cfg.AdvertisedHost), int32(n.port), nil
 }
 
-// report remembers where the broker is now.
+// report remembers where the broker is now, which the next connection to it uses.
 func (n *node) report(addr broker.HostPort) {
 	if p := n.upstream.Load(); p == nil || *p != addr {
 		n.upstream.Store(&addr)
 	}
 }
 
-// node returns the listener for a broker, opening it on first sight.
+// node returns the listener for a broker, opening it on first sight. It returns errNode, wrapped, for one that cannot
+// be shown to clients.
 func (c *Cluster) node(id int32) (*node, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,7 +154,8 @@ func (c *Cluster) metadata(ctx context.Context, req *kmsg.MetadataRequest) (*kms
 	return resp, nil
 }
 
-// topicName resolves a topic id, asking the cluster when the cache lacks it.
+// topicName resolves a topic id, asking the cluster when the cache lacks it. It returns errUnknownTopicID where the
+// cluster has none.
 func (c *Cluster) topicName(ctx context.Context, id [16]byte) (string, error) {
 	return c.topics.resolve(ctx, id, func(ctx context.Context, id [16]byte) (string, error) {
 		req := kmsg.NewPtrMetadataRequest()

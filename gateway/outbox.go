@@ -15,7 +15,7 @@ type outbox struct {
 	scratch []byte // frames of our own making; pieces of bufs may alias it
 }
 
-// add queues bytes that stay valid until flush.
+// add queues bytes for the next flush. They must stay valid until then.
 func (o *outbox) add(p []byte) {
 	if n := len(o.bufs); n > 0 {
 		last := o.bufs[n-1]
@@ -41,10 +41,12 @@ func (o *outbox) frame(build func(dst []byte) (out []byte, ok bool, err error)) 
 	return out[start:], true, nil
 }
 
-// maxScratch is the scratch memory that an active connection may keep.
+// maxScratch is the scratch memory in bytes that an active connection may keep
+// between two flushes.
 const maxScratch = 256 << 10
 
-// flush writes everything in as few system calls as the connection allows.
+// flush writes everything in as few system calls as the connection allows, and
+// forgets it, whether or not that failed.
 func (o *outbox) flush(to net.Conn) error {
 	var err error
 	switch len(o.bufs) {

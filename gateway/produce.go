@@ -20,7 +20,8 @@ type produce struct {
 	rebuilt bool // some partition's records differ from the client's
 }
 
-// part is the decision on one partition's batch: indices in req, and the decision.
+// part is the decision on one partition's batch, with its place in the request
+// by two indices.
 type part struct {
 	topic, partition int
 	decided          pipeline.Decided
@@ -43,7 +44,8 @@ func (p *produce) free() {
 // the connection, and so do we.
 var errAcks0 = errors.New("a batch sent with acks=0 was refused")
 
-// produceRequest decides every partition of one Produce request.
+// produceRequest decides every partition of one Produce request, and queues the
+// request for the flush that waits for the decisions.
 func (r *reader) produceRequest(ctx context.Context, h wire.RequestHeader, frame []byte) error {
 	p := newProduce()
 	if err := wire.ParseProduce(h.Version, frame[h.BodyOffset:], &p.req); err != nil {
@@ -93,7 +95,7 @@ func (r *reader) produceRequest(ctx context.Context, h wire.RequestHeader, frame
 const produceWithZstd = 7
 
 // decide hands one partition's batch to the pipeline. An error closes the
-// connection.
+// connection; a refusal is none.
 func (r *reader) decide(ctx context.Context, p *produce, topic, partition int, name string, g *pipeline.Grant) error {
 	q := &p.req.Topics[topic].Partitions[partition]
 	d, err := r.cluster.pipeline.Decide(ctx, &pipeline.Input{
@@ -132,7 +134,8 @@ func (r *reader) sender() pipeline.Client {
 	}
 }
 
-// grantFor names the topic and looks its grant up.
+// grantFor names the topic and looks its grant up. From version 13 on requests
+// name topics by id, which the cluster may have to be asked about.
 func (r *reader) grantFor(ctx context.Context, t *wire.ProduceTopic, b *Bindings, client *Known) (string, *pipeline.Grant) {
 	if t.Name != nil || t.ID == ([16]byte{}) {
 		name := r.cluster.topics.intern(t.Name)

@@ -2,7 +2,8 @@ package gateway
 
 import "github.com/twmb/franz-go/pkg/kmsg"
 
-// pending is one request that owes the client an answer, in request order.
+// pending is one request that owes the client an answer, in the order of
+// requests. Its answer is the broker's, or of our own making.
 type pending struct {
 	key         kmsg.Key
 	version     int16
@@ -23,7 +24,7 @@ type queue struct {
 	ring  []pending
 	head  int
 	count int
-	// produces counts the entries whose answer binds decisions.
+	// produces counts the entries whose answer places decisions.
 	produces int
 }
 

@@ -28,7 +28,7 @@ type step struct {
 // reader is the reader goroutine and its own state: it takes requests from the
 // client, has batches decided, and forwards.
 type reader struct {
-	// fixed once it runs
+	// Fixed once it runs.
 	cluster  *Cluster
 	log      *zap.Logger
 	client   net.Conn
@@ -67,7 +67,8 @@ func (r *reader) read(ctx context.Context) error {
 		}
 
 		err := r.takeReady(ctx)
-		// What was decided before the bad request still goes its way.
+		// What was decided before the bad request still goes its way, since its
+		// decision may be in the log.
 		if flushErr := r.flush(ctx); flushErr != nil {
 			return flushErr
 		}
@@ -81,7 +82,8 @@ func (r *reader) read(ctx context.Context) error {
 	return nil
 }
 
-// maxReady bounds the requests that one flush waits for together.
+// maxReady bounds the requests that one flush waits for together, so that the
+// first is not held up without end.
 const maxReady = 64
 
 func (r *reader) takeReady(ctx context.Context) error {
@@ -138,7 +140,8 @@ func (r *reader) dispatch(ctx context.Context, frame []byte) error {
 	return nil
 }
 
-// maxLoggedID bounds what a log line repeats of a client's own name.
+// maxLoggedID bounds in bytes what a log line repeats of a client's own name
+// for itself.
 const maxLoggedID = 100
 
 func (r *reader) serveRequest(ctx context.Context, h wire.RequestHeader, frame []byte) error {
@@ -214,7 +217,8 @@ func (r *reader) forward(h wire.RequestHeader, frame []byte) {
 	r.steps = append(r.steps, step{pend: pendingFor(h), owed: true, raw: r.withLength(frame)})
 }
 
-// answerLocally queues an answer of our own behind everything asked before.
+// answerLocally queues an answer of our own behind everything that was asked
+// before, since answers leave in the order of requests.
 func (r *reader) answerLocally(h wire.RequestHeader, build func(dst []byte) []byte) {
 	p := pendingFor(h)
 	p.local = ownFrame(build)
@@ -261,7 +265,8 @@ func (r *reader) flush(ctx context.Context) error {
 		}
 	}
 
-	// Queued before written: the answer may be back before Write returns.
+	// The request is queued before it is written, since its answer may be back
+	// before Write returns.
 	r.answers.mu.Lock()
 	for i := range r.steps {
 		if r.steps[i].owed {

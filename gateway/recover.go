@@ -77,7 +77,8 @@ func (r *resolver) run(ctx context.Context) {
 	}
 }
 
-// pass looks once at every partition that has open decisions.
+// pass looks once at every partition that has open decisions of lost
+// connections.
 func (r *resolver) pass(ctx context.Context) {
 	groups := map[pipeline.Partition][]audit.BatchRef{}
 	open := map[uint64]bool{}
@@ -223,7 +224,8 @@ func (r *resolver) settle(refs []audit.BatchRef, code int16) {
 	}
 }
 
-// over reports whether no broker can still be working on a batch.
+// over reports whether no broker can still be working on a batch, so that what
+// is not in the topic never will be.
 func (r *resolver) over(ref audit.BatchRef) bool {
 	since, ok := r.givenUp(ref.Seq)
 	return ok && time.Since(since) > settleAge
@@ -271,7 +273,8 @@ func offsetOf(l kadm.ListedOffsets, err error) func(pipeline.Partition) (int64, 
 	}
 }
 
-// fetch reads one chunk of a partition as it is stored.
+// fetch reads one chunk of a partition as it is stored, from offset on, and
+// says where the records that consumers are shown end.
 func (r *resolver) fetch(ctx context.Context, k pipeline.Partition, leader leadership, offset int64) (records []byte, end int64, err error) {
 	req := kmsg.NewPtrFetchRequest()
 	req.MaxWaitMillis = 100
@@ -307,13 +310,15 @@ func (r *resolver) fetch(ctx context.Context, k pipeline.Partition, leader leade
 
 var errNoTopic = errors.New("the topic is not there")
 
-// leadership is who leads a partition, in which epoch, of which topic.
+// leadership is who leads a partition, in which epoch, and of which topic,
+// since names are used again.
 type leadership struct {
 	node, epoch int32
 	topic       [16]byte
 }
 
-// leaderOf asks who leads a partition.
+// leaderOf asks who leads a partition. It returns errNoTopic, wrapped, where
+// the topic is not there.
 func (c *Cluster) leaderOf(ctx context.Context, k pipeline.Partition) (leadership, error) {
 	t, err := c.topicMetadata(ctx, k.Topic)
 	if err != nil {

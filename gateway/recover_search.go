@@ -27,7 +27,8 @@ type search struct {
 	sent   []byte // the batch at hand as its producer sent it
 }
 
-// copies are batches with equal bytes, and where such bytes are.
+// copies are batches with equal bytes, and where such bytes are. Which of them
+// is which cannot be told, and need not be.
 type copies struct {
 	refs     []audit.BatchRef // in the log's order
 	offsets  []int64          // at which no other decision stands
@@ -144,7 +145,8 @@ func (s *search) matchPlain(ctx context.Context, h recordbatch.Header, content [
 	return nil
 }
 
-// equal returns those of refs that have these bytes.
+// equal returns those of refs that have these bytes, by the MAC that the log
+// has of them.
 func (s *search) equal(refs []audit.BatchRef, h recordbatch.Header, content []byte) []audit.BatchRef {
 	var out []audit.BatchRef
 	for _, ref := range refs {

@@ -16,7 +16,8 @@ import (
 // to try again.
 const routeAttempts = 3
 
-// Send implements pipeline.Router.
+// Send implements pipeline.Router: it stores a batch of routed records in topic
+// and waits until all replicas in sync have it.
 func (c *Cluster) Send(ctx context.Context, topic string, from pipeline.Partition, batch []byte) (partition int32, offset int64, err error) {
 	for attempt := range routeAttempts {
 		if attempt > 0 && !sleep(ctx, 100*time.Millisecond) {

@@ -13,10 +13,12 @@ import (
 	"github.com/guardlock/guardlock/gateway/wire"
 )
 
-// failureDelay slows down whoever guesses passwords.
+// failureDelay slows down whoever guesses passwords: a client hears of each
+// failure only after it.
 const failureDelay = 100 * time.Millisecond
 
-// saslRequest handles SaslHandshake and SaslAuthenticate.
+// saslRequest handles SaslHandshake and SaslAuthenticate, for a client that
+// authenticates here or at the cluster.
 func (r *reader) saslRequest(ctx context.Context, h wire.RequestHeader, frame []byte) error {
 	body := frame[h.BodyOffset:]
 	if len(body) > maxUnauthenticatedFrame {
@@ -79,7 +81,8 @@ func (r *reader) answer(h wire.RequestHeader, resp kmsg.Response) {
 	})
 }
 
-// refuseMechanism tells the client which mechanisms there are.
+// refuseMechanism tells the client which mechanisms there are, as Kafka does,
+// in the answer that refuses.
 func (r *reader) refuseMechanism(h wire.RequestHeader, offered []string) {
 	resp := kmsg.NewPtrSASLHandshakeResponse()
 	resp.ErrorCode = kerr.UnsupportedSaslMechanism.Code
@@ -105,7 +108,8 @@ func (r *reader) refuseLogin(ctx context.Context, h wire.RequestHeader, cause er
 
 var errSASLState = errors.New("SASL request out of turn")
 
-// handshakeHere begins an exchange with the gateway itself.
+// handshakeHere begins an exchange with the gateway itself, which the cluster
+// never hears of.
 func (r *reader) handshakeHere(h wire.RequestHeader, mechanism string) error {
 	x := &r.login.exchange
 	x.mu.Lock()
@@ -158,7 +162,8 @@ func (r *reader) bareTokenHere(ctx context.Context, token []byte) error {
 	return nil
 }
 
-// nonNil: auth_bytes is not nullable.
+// nonNil makes nil an empty slice: auth_bytes of an answer is not nullable, and
+// nil would be written as null.
 func nonNil(b []byte) []byte {
 	if b == nil {
 		return []byte{}

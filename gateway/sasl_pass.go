@@ -95,5 +95,6 @@ func readSASLAnswer(p *pending, frame []byte) (token []byte, lifetime time.Durat
 	return resp.SASLAuthBytes, lifetime, resp.ErrorCode == 0, nil
 }
 
-// maxLifetimeMillis keeps a lifetime within what a Duration holds.
+// maxLifetimeMillis keeps a session's lifetime, which the broker says, within
+// what a Duration holds.
 const maxLifetimeMillis = int64(1) << 40

@@ -18,12 +18,12 @@ import (
 // session is one client connection and its one upstream connection. Its reader
 // takes requests, its writer takes answers, and both meet in what is owed.
 type session struct {
-	// fixed after newSession
+	// Fixed after newSession.
 	cluster *Cluster
 	log     *zap.Logger
 	client  net.Conn
 
-	// set by run before the goroutines start
+	// Set by run before the goroutines start, and not changed after.
 	peer peer
 
 	login   login
@@ -34,7 +34,8 @@ type session struct {
 	upstream net.Conn // guarded by mu; nil until it is dialed
 }
 
-// peer is what is known of a client before it says anything.
+// peer is what is known of a client before it says anything: its address, and
+// what TLS tells.
 type peer struct {
 	id     uint64 // of the connection
 	source string // host
@@ -131,7 +132,8 @@ func (s *session) run(ctx context.Context, to target) error {
 	return s.relay(ctx, up)
 }
 
-// relay runs the reader and the writer until both have ended.
+// relay runs the reader and the writer until both have ended. The end of either
+// ends the other; that of the reader once what was forwarded is answered.
 func (s *session) relay(ctx context.Context, up net.Conn) error {
 	s.reader.upstream = up
 	defer s.reader.in.release()
@@ -154,7 +156,8 @@ func (s *session) relay(ctx context.Context, up net.Conn) error {
 	return firstReal(s.login.life.cause(), readErr, writeErr)
 }
 
-// handshake ends within a deadline: before it nothing is known of the client.
+// handshake ends within a deadline: before it nothing is known of the client,
+// and everybody can open connections.
 func (s *session) handshake(ctx context.Context) error {
 	t, ok := s.client.(*tls.Conn)
 	if !ok {
@@ -199,7 +202,8 @@ func (s *session) dial(ctx context.Context, to target) (net.Conn, error) {
 	return nil, fmt.Errorf("dialing the cluster: %w", last)
 }
 
-// hangUp ends the client's connection because the broker's has ended.
+// hangUp ends the client's connection because the broker's has ended, as the
+// broker would have.
 func (s *session) hangUp() {
 	if !s.answers.begun.Load() {
 		s.reset()
@@ -221,7 +225,8 @@ func (s *session) reset() {
 	}
 }
 
-// drain makes the reader stop after the requests that it has read.
+// drain makes the reader stop after the requests that it has read. Their
+// answers still come.
 func (s *session) drain() {
 	s.answers.drain()
 	// A blocked read returns at once; bytes not read yet stay unread, and the
@@ -243,7 +248,8 @@ func (s *session) kill(err error) {
 	}
 }
 
-// firstReal picks the error worth telling: the end of a peer is none.
+// firstReal picks the error that is worth telling: that a peer has ended the
+// connection is none.
 func firstReal(errs ...error) error {
 	for _, err := range errs {
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
@@ -253,7 +259,7 @@ func firstReal(errs ...error) error {
 	return nil
 }
 
-// logEnd says how the session ended.
+// logEnd says how the session ended, as a warning where somebody should look.
 func (s *session) logEnd(err error) {
 	switch {
 	case err == nil:

@@ -42,7 +42,7 @@ func (r *reader) settle(ctx context.Context, s *step) error {
 	}
 
 	if p.acks0 {
-		// The decision must be bound to an offset, which only an answer gives.
+		// The decision must be placed at an offset, which only an answer gives.
 		p.req.Acks = 1
 		s.owed = true
 		s.pend.swallow = true
@@ -169,7 +169,8 @@ func (a *answers) withhold(p *produce) (changed bool) {
 	return changed
 }
 
-// bind tells the log where each batch is, or that it is nowhere.
+// bind tells the log where each batch of a request is, or that it is nowhere,
+// by the broker's answer.
 func (a *answers) bind(p *pending, frame []byte) error {
 	return wire.ProduceResults(p.version, frame, func(answer *wire.ProduceAnswer) error {
 		d := p.produce.find(answer)
@@ -195,7 +196,8 @@ func (p *produce) find(a *wire.ProduceAnswer) *part {
 	return nil
 }
 
-// unanswered lists the decisions whose outcome is not known: forwarded, not answered.
+// unanswered lists the decisions whose outcome is not known: their batches were
+// forwarded and not answered.
 func (p *produce) unanswered() []uint64 {
 	var seqs []uint64
 	for i := range p.parts {

@@ -21,14 +21,15 @@ import (
 // waited for a second, the slow frames of whoever holds most are ended first
 // (see Gateway.endSlow).
 
-// shares divide a budget. They are fixed.
+// shares divide a budget, in bytes. They are fixed once made.
 type shares struct {
 	reserve int64 // for the smallest buffers
 	largest int64 // the buffer of the largest frame
 	source  int64 // what one source may hold
 }
 
-// newShared makes buffers for the frames of many sources.
+// newShared makes buffers for the frames of many sources, with the shares that
+// the comment above describes.
 func newShared(budget int64, maxFrame int) *buffers {
 	largest := sizeOf(classOf(maxFrame + 4))
 	b := newBuffers(budget)
@@ -81,7 +82,8 @@ func (c *claim) served() uint64 {
 	return c.owner.last
 }
 
-// account is buffers as one source asks for them.
+// account is buffers as one source asks for them. It belongs to the connection
+// whose source it is.
 type account struct {
 	buffers *buffers
 	owner   *source // nil: nobody's share counts
@@ -102,7 +104,8 @@ func (b *buffers) reserved(c claim) bool {
 	return c.size == smallest && b.small+smallest <= b.shares.reserve
 }
 
-// fits reports whether the claim can be met now. Called with mu held.
+// fits reports whether the claim can be met now without breaking a share. The
+// caller holds mu.
 func (b *buffers) fits(c claim) bool {
 	if c.size == smallest {
 		return b.free >= c.size
@@ -116,8 +119,8 @@ func (b *buffers) fits(c claim) bool {
 	return spare >= c.size && b.sourceFits(c)
 }
 
-// sourceFits reports whether the claim is within its source's share. Called with
-// mu held.
+// sourceFits reports whether the claim is within its source's share. The
+// smallest buffers always are. The caller holds mu.
 func (b *buffers) sourceFits(c claim) bool {
 	if c.owner == nil || c.size == smallest {
 		return true
@@ -131,7 +134,8 @@ func (b *buffers) sourceFits(c claim) bool {
 	return spare >= c.size
 }
 
-// charge takes the claim out of the budget. Called with mu held.
+// charge takes the claim out of the budget and out of its source's share. The
+// caller holds mu.
 func (b *buffers) charge(c claim) {
 	b.account(c, c.size)
 	if c.owner != nil {
@@ -140,7 +144,7 @@ func (b *buffers) charge(c claim) {
 	}
 }
 
-// refund undoes charge. Called with mu held.
+// refund undoes charge, but for the turn. The caller holds mu.
 func (b *buffers) refund(c claim) { b.account(c, -c.size) }
 
 func (b *buffers) account(c claim, n int64) {

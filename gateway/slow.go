@@ -10,7 +10,8 @@ import (
 	"github.com/guardlock/guardlock/gateway/pipeline"
 )
 
-// errSlow: bytes come so slowly that others wait for the memory they lie in.
+// errSlow ends a connection whose request comes so slowly that others wait for
+// the memory in which it lies.
 var errSlow = errors.New("a request arrives too slowly, and others wait for the memory that it holds")
 
 // arrival is how the incomplete frame of an inbox gets on. Its inbox notes it,
@@ -26,10 +27,12 @@ type arrival struct {
 	held  int // of its buffer
 }
 
-// look is how long a sender is watched before its speed is judged.
+// look is how long a sender is watched before its speed is judged: a shorter
+// pause is no sign of anything.
 const look = time.Second
 
-// noteArrival is called before each read for an incomplete frame.
+// noteArrival notes how the incomplete frame gets on. It is called before each
+// read for one.
 func (in *inbox) noteArrival() {
 	size, known, _ := in.frameSize()
 	if known {
@@ -64,7 +67,7 @@ func (a *arrival) end() {
 	a.since = time.Time{}
 }
 
-// slowFrame is an incomplete frame as candidates are compared.
+// slowFrame is an incomplete frame as candidates for an end are compared.
 type slowFrame struct {
 	session *session
 	rest    time.Duration // until it would be whole, at the speed so far
@@ -145,7 +148,8 @@ func (g *Gateway) slowFrames(now time.Time) []slowFrame {
 	return all
 }
 
-// sources are those that have a connection, by address.
+// sources are those that have a connection, by address, so that the shares of
+// one hold over all its connections.
 type sources struct {
 	mu   sync.Mutex
 	open map[string]*openSource
@@ -156,7 +160,8 @@ type openSource struct {
 	connections int
 }
 
-// join returns the source that a host belongs to, until leave.
+// join returns the source that a host belongs to. It is the same one until as
+// many leave as have joined.
 func (s *sources) join(host string) *source {
 	s.mu.Lock()
 	defer s.mu.Unlock()

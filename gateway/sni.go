@@ -20,10 +20,11 @@ type SNI struct {
 	Pattern   string // a broker's name, with $(node) for its id
 }
 
-// nodeMark stands for the broker's id in a pattern.
+// nodeMark stands for the broker's id in a pattern of server names.
 const nodeMark = "$(node)"
 
-// ParseSNI checks the names.
+// ParseSNI checks the name that clients begin with and the pattern of brokers'
+// names: the pattern must hold $(node) once, and the name must be no broker's.
 func ParseSNI(bootstrap, pattern string) (*SNI, error) {
 	s := &SNI{Bootstrap: strings.ToLower(bootstrap), Pattern: strings.ToLower(pattern)}
 	switch {
@@ -43,7 +44,8 @@ func (s *SNI) host(id int32) string {
 	return strings.Replace(s.Pattern, nodeMark, strconv.Itoa(int(id)), 1)
 }
 
-// node reads the broker's id out of a server name.
+// node reads the broker's id out of a server name, and reports false for a name
+// that is no broker's.
 func (s *SNI) node(name string) (int32, bool) {
 	before, after, _ := strings.Cut(s.Pattern, nodeMark)
 	digits, ok := strings.CutPrefix(name, before)
@@ -82,7 +84,7 @@ func (s *session) chosen(ctx context.Context, to target) (target, error) {
 		return s.cluster.nodeTarget(id, n), nil
 	}
 
-	// It may have joined since we last looked.
+	// The broker may have joined the cluster since the gateway last looked.
 	s.cluster.lookAgain(ctx)
 	if n := s.cluster.known(id); n != nil {
 		return s.cluster.nodeTarget(id, n), nil
@@ -97,10 +99,11 @@ func (c *Cluster) known(id int32) *node {
 	return c.nodes[id]
 }
 
-// lookEvery bounds what clients can make us ask the cluster.
+// lookEvery bounds how often clients can make the gateway ask the cluster for
+// its brokers.
 const lookEvery = time.Second
 
-// lookAgain learns the brokers, unless somebody just did.
+// lookAgain learns the cluster's brokers, unless somebody has just done so.
 func (c *Cluster) lookAgain(ctx context.Context) {
 	c.mu.Lock()
 	recent := time.Since(c.looked) < lookEvery
@@ -117,7 +120,8 @@ func (c *Cluster) lookAgain(ctx context.Context) {
 	}
 }
 
-// sniNode is a broker that shares the one listener. Called with mu held.
+// sniNode is a broker that shares the one listener, told apart by its name. The
+// caller holds mu.
 func (c *Cluster) sniNode(id int32) *node {
 	n := &node{port: c.boot.Addr().(*net.TCPAddr).Port, host: c.cfg.SNI.host(id)}
 	c.nodes[id] = n

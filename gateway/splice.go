@@ -144,7 +144,8 @@ func (in *inbox) peek() (prefix []byte, size int, ok bool) {
 	return in.beginning(in.ahead.buf[:n])
 }
 
-// beginning splits how a frame begins into its prefix and its length.
+// beginning splits how a frame begins into its prefix and its length. It
+// reports false where there is too little of it, or no length.
 func (in *inbox) beginning(b []byte) (prefix []byte, size int, ok bool) {
 	if len(b) < 4 {
 		return nil, 0, false

@@ -27,7 +27,7 @@ type topicNames struct {
 // gateway resolve again, never fail open.
 const maxTopicIDs = 1 << 18
 
-// Learn remembers a pair seen in a broker's answer.
+// Learn remembers a pair of id and name that was seen in a broker's answer.
 func (t *topicNames) Learn(id [16]byte, name string) {
 	if id == ([16]byte{}) || name == "" {
 		return
@@ -48,7 +48,8 @@ func (t *topicNames) Learn(id [16]byte, name string) {
 	t.names[id] = name
 }
 
-// Name returns the name of an id from the cache.
+// Name returns the name of an id from the cache, and reports whether it is
+// there. It asks nobody.
 func (t *topicNames) Name(id [16]byte) (string, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -56,7 +57,8 @@ func (t *topicNames) Name(id [16]byte) (string, bool) {
 	return n, ok
 }
 
-// resolve asks lookup for an id that the cache lacks.
+// resolve returns the name of an id. It asks lookup for one that the cache
+// lacks, and remembers the answer.
 func (t *topicNames) resolve(ctx context.Context, id [16]byte, lookup func(context.Context, [16]byte) (string, error)) (string, error) {
 	if n, ok := t.Name(id); ok {
 		return n, nil
@@ -98,7 +100,7 @@ func (t *topicNames) intern(b []byte) string {
 	return s
 }
 
-// maxInterned bounds names that come from clients.
+// maxInterned bounds the names that come from clients and are kept.
 const maxInterned = 1 << 14
 
 // maxInternedBytes: Kafka's topic names have 249 bytes at most. A client id can

@@ -13,7 +13,8 @@ import (
 	"github.com/guardlock/guardlock/gateway/pipeline"
 )
 
-// topicSettings remembers what topics take, for a while. Safe for concurrent use.
+// topicSettings remembers for a while what topics take, since every batch needs
+// it. It is safe for concurrent use.
 type topicSettings struct {
 	mu    sync.Mutex
 	known map[string]knownSettings
@@ -24,14 +25,16 @@ type knownSettings struct {
 	until time.Time
 }
 
-// settingsAge is how long looked up settings are believed.
+// settingsAge is how long settings that were looked up are believed. A change
+// of a topic's settings takes effect within it.
 const settingsAge = time.Minute
 
 // unknownSettings are for a topic that cannot be asked about: its broker has the
 // last word on sizes, and takes a placeholder with a key in any case.
 var unknownSettings = pipeline.TopicSettings{MaxMessage: math.MaxInt, Compacts: true}
 
-// Settings implements pipeline.Topics.
+// Settings implements pipeline.Topics. It never fails: what cannot be looked up
+// is unknownSettings, for as long as other settings hold.
 func (c *Cluster) Settings(ctx context.Context, topic string) pipeline.TopicSettings {
 	s := &c.settings
 	s.mu.Lock()

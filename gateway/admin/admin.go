@@ -15,14 +15,16 @@ import (
 // decision log: never rename one.
 type Resource string
 
-// The resources.
+// The kinds of resources that an action can be about, as policies and the
+// decision log spell them.
 const (
 	Topic  Resource = "topic"
 	Broker Resource = "broker"
 	ACL    Resource = "acl"
 )
 
-// Action is one thing that a request would do.
+// Action is one thing that a request would do to one resource. A request may
+// hold many.
 type Action struct {
 	Resource Resource
 	Name     string   // of the topic or broker
@@ -30,7 +32,7 @@ type Action struct {
 	Settings []Setting
 }
 
-// Setting is a configuration that changes.
+// Setting is a configuration entry that changes, with the value it would get.
 type Setting struct {
 	Name    string
 	Value   string
@@ -76,7 +78,8 @@ func Actions(req kmsg.Request) []Action {
 	return nil
 }
 
-// createTopics: topics of clients may be made by whom the cluster lets.
+// createTopics is about Kafka's own topics alone. Topics of clients may be made
+// by whom the cluster lets: a new topic holds no evidence yet.
 func createTopics(r *kmsg.CreateTopicsRequest) (out []Action) {
 	for _, t := range r.Topics {
 		if !IsInternal(t.Topic) {

@@ -28,7 +28,8 @@ import (
 	"github.com/guardlock/guardlock/transforms"
 )
 
-// Recorder makes a control-plane decision durable before it takes effect.
+// Recorder makes a control-plane decision durable before it takes effect. Where
+// Record returns an error, the decision must not take effect.
 type Recorder interface {
 	Record(ctx context.Context, c audit.ControlEntry) error
 }
@@ -41,7 +42,8 @@ type Module struct {
 	Missing error
 }
 
-// Place is where a module is to run: the facts of its binding.
+// Place is where a module is to run: the facts of its binding, as policy sees
+// them and as the log names them.
 type Place struct {
 	Binding    string
 	Topics     []string
@@ -85,8 +87,8 @@ func New(a Admitter) *Admitter {
 	return &a
 }
 
-// Examine takes a module through every step, records nothing, and leaves nothing
-// running.
+// Examine takes a module through every step, records nothing, and leaves
+// nothing running. It is for people who want to see the whole chain.
 func (a *Admitter) Examine(ctx context.Context, m Module, at Place) Verdict {
 	e := a.examine(ctx, m)
 	j := a.judge(ctx, e, at, true)

@@ -13,7 +13,8 @@ import (
 	"github.com/guardlock/guardlock/transforms"
 )
 
-// Rule is one binding as configured.
+// Rule is one binding as configured: where it holds, which modules run there,
+// and what becomes of what they refuse.
 type Rule struct {
 	Place
 	Modules    []string
@@ -21,9 +22,11 @@ type Rule struct {
 	Recompress recordbatch.Compression
 	Evidence   audit.Evidence
 	KeepCodec  bool
-	// RejectDrops rejects a batch where a dropped record would leave a placeholder.
+	// RejectDrops rejects a batch where a dropped record would leave a
+	// placeholder behind.
 	RejectDrops bool
-	// IsolateTopics lets no instance of a module see batches of two topics.
+	// IsolateTopics lets no instance of a module see batches of two topics, so
+	// that nothing of one can get into the other.
 	IsolateTopics bool
 }
 
@@ -42,13 +45,15 @@ type Set struct {
 	held  []*running
 }
 
-// Refusal is a refused module with the bindings that it was refused for.
+// Refusal is a refused module with the bindings that it was refused for, so
+// that one cause is told once.
 type Refusal struct {
 	*Refused
 	Bindings []string
 }
 
-// Error names the module, the reason and one of the bindings.
+// Error names the module, the reason and one of the bindings. Of more than one
+// it says how many.
 func (r *Refusal) Error() string {
 	if len(r.Bindings) == 1 {
 		return fmt.Sprintf("%v (binding %s)", r.Refused, r.Bindings[0])
@@ -72,8 +77,8 @@ func (s *Set) Close(ctx context.Context) error {
 // since. The clock may have been set back as well as forward.
 func (s *Set) Current(now time.Time) bool { return holds(s.From, s.Until, now) }
 
-// Undecided reports whether somebody could not be asked, so that it is to be tried
-// again.
+// Undecided reports whether somebody could not be asked, so that the whole is
+// to be tried again after a while.
 func (s *Set) Undecided() bool {
 	for _, r := range s.Refusals {
 		if r.Undecided() {
@@ -114,7 +119,7 @@ func (a *Admitter) Build(ctx context.Context, rules []Rule, modules map[string]M
 	return b.set, nil
 }
 
-// building is a set in the making.
+// building is a set in the making, which Build fills rule by rule.
 type building struct {
 	*Admitter
 	set      *Set
@@ -127,7 +132,8 @@ type refusalKey struct {
 	kept         bool
 }
 
-// part is what a running module adds to a grant; bindings share it.
+// part is what a running module adds to a grant. Bindings share it, since there
+// may be thousands of one module.
 type part struct {
 	modules []audit.ModuleRef
 	reasons [][]string
@@ -135,7 +141,8 @@ type part struct {
 	chain   *transforms.Chain
 }
 
-// bind makes a rule's binding of what was decided of its modules.
+// bind makes a rule's binding of what was decided of its modules. One module
+// that may not run makes the whole binding refuse.
 func (b *building) bind(r Rule, trials []trial) {
 	g := &pipeline.Grant{
 		Binding:     r.Binding,
@@ -178,7 +185,8 @@ func (b *building) bind(r Rule, trials []trial) {
 	})
 }
 
-// bound narrows the time for which the set is current to that of a trial.
+// bound narrows the time for which the set is current to that for which a
+// trial's judgement holds.
 func (b *building) bound(t trial) {
 	b.set.From = later(b.set.From, t.judged.from)
 	b.set.Until = earlier(b.set.Until, t.judged.until)

@@ -32,7 +32,8 @@ type examination struct {
 	told  policy.Input
 	facts [32]byte
 
-	// From and until enclose the time for which the same would be found. Zero is open.
+	// From and until enclose the time for which the same would be found again.
+	// Zero is open.
 	from, until time.Time
 }
 
@@ -103,7 +104,8 @@ func (a *Admitter) checkFiles(_ context.Context, e *examination) (string, *Refus
 func (a *Admitter) checkAuthor(ctx context.Context, e *examination) (string, *Refused) {
 	author, err := a.Trust.VerifyModuleAt(ctx, e.module.Package.Wasm, e.module.Package.Signature, a.Now())
 	if err != nil {
-		// What is asked here only is from when and until when.
+		// Only from when and until when is asked here: whether it verifies was
+		// found before.
 		v, _ := a.Trust.VerifyPackage(ctx, e.module.Package, a.Now())
 		e.from = v.From
 		e.until = v.Until
@@ -136,7 +138,8 @@ func (a *Admitter) checkApprovals(ctx context.Context, e *examination) (string, 
 	return strings.Join(lines, "\n"), nil
 }
 
-// signatureCodes maps what signing refuses to codes, most specific first.
+// signatureCodes maps what signing refuses to codes of the closed catalogue.
+// The most specific comes first, since one error may wrap several.
 var signatureCodes = []struct {
 	err  error
 	code string
@@ -156,7 +159,8 @@ var signatureCodes = []struct {
 	{signing.ErrUnapproved, "approvals_missing"},
 }
 
-// SignatureCode is the code of what signing refuses a package for.
+// SignatureCode is the code of what signing refuses a package for, as admission
+// gives it and as the log has it.
 func SignatureCode(err error) string {
 	for _, c := range signatureCodes {
 		if errors.Is(err, c.err) {
@@ -167,6 +171,7 @@ func SignatureCode(err error) string {
 }
 
 // StructureCode is the code of a file that is no module, or a hostile one.
+// Which of them it is cannot be told apart.
 const StructureCode = "hostile_or_malformed"
 
 func (a *Admitter) checkStructure(_ context.Context, e *examination) (string, *Refused) {
@@ -234,7 +239,8 @@ func Grouped(names []string) (groups []string) {
 	return groups
 }
 
-// facts are the package and the gateway as policy sees them.
+// facts are the package and the gateway as policy sees them, without the place,
+// which differs from binding to binding.
 func (a *Admitter) facts(e *examination) policy.Input {
 	v := e.verified
 	in := policy.Input{

@@ -17,7 +17,8 @@ import (
 	"github.com/guardlock/guardlock/transforms"
 )
 
-// judgement is what is true of an examined package at a place.
+// judgement is what is true of an examined package at a place: the steps from
+// topics to policy, and for how long they hold.
 type judgement struct {
 	journal
 	decision policy.Decision
@@ -102,7 +103,7 @@ func (a *Admitter) askPolicy(ctx context.Context, e *examination, at Place, j *j
 	return nil
 }
 
-// denied is a no of the policy, in the policy's own words.
+// denied is a no of the policy, in the policy's own words and codes.
 func denied(e *examination, d policy.Decision) *Refused {
 	code := "policy_denied"
 	if len(d.Reasons) > 0 {
@@ -143,7 +144,8 @@ func gaveUp(err error) bool {
 	return errors.Is(err, policy.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// start starts the module with what was granted, or finds it started.
+// start starts the module with what was granted, or finds it started with the
+// same. The caller gives it back to the Pools.
 func (a *Admitter) start(ctx context.Context, e *examination, d policy.Decision) (*running, *Refused) {
 	keys := make([]transforms.Key, 0, len(e.verified.Grant.Keys))
 	for _, name := range e.verified.Grant.Keys {
@@ -184,7 +186,8 @@ func (a *Admitter) start(ctx context.Context, e *examination, d policy.Decision)
 	return m, nil
 }
 
-// secret is the key of a name. Where nothing is to run, random bytes stand in.
+// secret is the key of a name. Where MakeKeys says that nothing is to run,
+// random bytes stand in for one that is not there.
 func (a *Admitter) secret(name string) ([]byte, bool) {
 	secret, ok := a.Keys[name]
 	if ok || !a.MakeKeys {
@@ -208,13 +211,15 @@ func (a *Admitter) alike(e *examination, at Place) bool {
 	})
 }
 
-// What the names of topics, and patterns of them, are made of.
+// What the names of topics and the patterns of them are made of. Topics with
+// anything else are not taken to be alike, since policies refuse them.
 const (
 	maxTopic        = 249
 	topicCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-*"
 )
 
-// facts are the place as policy sees it.
+// facts are the place as policy sees it. Lists are as configured, and the level
+// of TLS is a word.
 func (p Place) facts() policy.Binding {
 	b := policy.Binding{
 		Topics:     p.Topics,
@@ -231,8 +236,8 @@ func (p Place) facts() policy.Binding {
 }
 
 // digest is equal for places that are the same to policy, with their topics or
-// without. Each text stands after its
-// length, and each list after its count.
+// without. Each text stands after its length, and each list after its count, so
+// that no two places are spelled alike.
 func (p Place) digest(topics bool) [32]byte {
 	raw := make([]byte, 0, 256)
 	raw = append(raw, 0)
@@ -263,7 +268,7 @@ func (p Place) digest(topics bool) [32]byte {
 	return sha256.Sum256(raw)
 }
 
-// earlier is the first of two times; zero is never.
+// earlier is the first of two times, of which zero is never.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -271,7 +276,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// later is the last of two times; zero is the first of all.
+// later is the last of two times, of which zero is before all others.
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a

@@ -22,7 +22,7 @@ type Memory struct {
 	noted        map[noteKey]note
 }
 
-// NewMemory makes an empty Memory.
+// NewMemory makes a Memory in which nothing was asked yet.
 func NewMemory() *Memory {
 	return &Memory{
 		examinations: map[[32]byte]*remembered[*examination]{},
@@ -32,25 +32,29 @@ func NewMemory() *Memory {
 	}
 }
 
-// question is all that a judgement is made by.
+// question is all that a judgement is made by. Two modules with the same facts
+// at two places that are alike ask one question.
 type question struct {
 	facts, place [32]byte
 	policy       string // revision
 }
 
-// seat is a module at a place; places that are alike to policy are one.
+// seat is a module at a place. Places that are alike to policy are one, so that
+// a module that goes on does so on all of them.
 type seat struct {
 	module string
 	place  [32]byte
 }
 
-// allowed is the last package that was let in at a seat, and on what judgement.
+// allowed is the last package that was let in at a seat, and on what judgement:
+// what goes on while somebody cannot be asked.
 type allowed struct {
 	exam   *examination
 	judged *judgement
 }
 
-// noteKey is what an entry of the log is about, and note what it says.
+// noteKey is what an entry of the log is about, and note what it says. A reload
+// that changes neither is no reason for an entry.
 type noteKey struct{ binding, module string }
 
 type note struct {
@@ -71,7 +75,8 @@ func noteOf(t trial) (noteKey, note) {
 	return noteKey{t.binding, t.exam.module.Name}, n
 }
 
-// isNoted reports whether the last entry about a module at a binding says the same.
+// isNoted reports whether the last entry about a module at a binding says the
+// same already.
 func (m *Memory) isNoted(t trial) bool {
 	key, n := noteOf(t)
 	m.mu.Lock()
@@ -79,7 +84,7 @@ func (m *Memory) isNoted(t trial) bool {
 	return m.noted[key] == n
 }
 
-// note remembers the entry that was recorded.
+// note remembers the entry that was recorded, once it is durable.
 func (m *Memory) note(t trial) {
 	key, n := noteOf(t)
 	m.mu.Lock()
@@ -87,14 +92,16 @@ func (m *Memory) note(t trial) {
 	m.noted[key] = n
 }
 
-// allow remembers that a package was let in at a seat.
+// allow remembers that a package was let in at a seat, in the place of what was
+// let in before.
 func (m *Memory) allow(d *decided) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lastAllowed[d.seat] = allowed{d.exam, d.judged}
 }
 
-// last is the package that was let in last at a seat.
+// last is the package that was let in last at a seat, if there was one since
+// the start.
 func (m *Memory) last(at seat) (allowed, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -107,7 +114,8 @@ type remembered[T any] struct {
 	turn int // in which it was last used
 }
 
-// begin notes that a asks. What the last two Admitters did not ask is forgotten.
+// begin notes that a asks. What the last two Admitters did not ask is
+// forgotten, so that memory follows what is configured.
 func (m *Memory) begin(a *Admitter) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -147,13 +155,14 @@ func remember[K comparable, T any](m *Memory, all map[K]*remembered[T], key K, w
 	all[key] = &remembered[T]{what, m.turn}
 }
 
-// holds reports whether now lies between two times, of which zero is open.
+// holds reports whether now lies between two times. Now may be from, not until;
+// zero is open.
 func holds(from, until, now time.Time) bool {
 	return !now.Before(from) && (until.IsZero() || now.Before(until))
 }
 
-// packageKey is equal for the same package under the same trust root at the same
-// gateway.
+// packageKey is equal for the same package under the same trust root at the
+// same gateway: all that an examination depends on, but the time.
 func (a *Admitter) packageKey(m Module) [32]byte {
 	h := sha256.New()
 	part := func(b []byte) {

@@ -17,13 +17,15 @@ type Pools struct {
 	all map[poolKey]*running
 }
 
-// NewPools makes an empty Pools.
+// NewPools makes a Pools in which nothing runs.
 func NewPools() *Pools { return &Pools{all: map[poolKey]*running{}} }
 
-// poolKey is all that a running module was made of.
+// poolKey is a digest of all that a running module was made of. Whatever
+// differs in one of them runs beside it.
 type poolKey [32]byte
 
-// running is a module that was started, with what every binding needs of it.
+// running is a module that was started, or is being started, with what every
+// binding needs of it.
 type running struct {
 	key   poolKey
 	by    *Admitter     // who started it
@@ -99,7 +101,8 @@ func (p *Pools) take(ctx context.Context, by *Admitter, key poolKey, spec transf
 	return r, nil
 }
 
-// failed reports whether the module did not start.
+// failed reports whether the module did not start. One that is being started
+// has not failed.
 func (r *running) failed() bool {
 	select {
 	case <-r.ready:

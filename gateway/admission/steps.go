@@ -23,19 +23,20 @@ const (
 	StepStart     = "start"     // its keys are there, and it starts with its configuration
 )
 
-// Steps are the names of all steps, in their order.
+// Steps are the names of all steps, in the order in which they are taken.
 func Steps() []string {
 	return []string{StepDigest, StepAuthor, StepApprovals, StepStructure, StepImports, StepTopics, StepPolicy, StepStart}
 }
 
-// What a step says.
+// The verdicts of a step, as commands print them and the log has them.
 const (
 	Passed     = "passed"
 	Failed     = "refused"
 	NotReached = "not reached" // a step before it refused
 )
 
-// Step is one check of an admission, and what came of it.
+// Step is one check of an admission, and what came of it. It is a value for
+// people and for the log; nothing is decided by it.
 type Step struct {
 	Name    string
 	Verdict string
@@ -43,14 +44,15 @@ type Step struct {
 	Detail  string // for people: what was found, or what is wrong and what to do
 }
 
-// Verdict is all that admission found out about a module at a place.
+// Verdict is all that admission found out about a module at a place, as far as
+// it came.
 type Verdict struct {
 	Module  string
 	Place   Place
 	Steps   []Step   // all of them, whether reached or not
 	Refused *Refused // nil: the module may run
 
-	// What the steps found, as far as they came.
+	// What the steps found, as far as they came. What was not reached is zero.
 	Digest   [32]byte
 	Verified signing.Verified
 	Info     transforms.Info
@@ -58,7 +60,8 @@ type Verdict struct {
 	Until    time.Time // when it must be asked again
 }
 
-// Refused says why a module may not run. Code is from a closed catalogue.
+// Refused says why a module may not run. Code is from a closed catalogue; Err
+// may hold more than others may see.
 type Refused struct {
 	Module  string
 	Outcome audit.Outcome // OutcomeNoModule, OutcomePolicyDenied or OutcomeUnavailable
@@ -66,17 +69,22 @@ type Refused struct {
 	Err     error
 }
 
+// Error names the module, the code and the cause, for the gateway's own log and
+// for commands.
 func (r *Refused) Error() string {
 	return "module " + r.Module + " is refused (" + r.Code + "): " + r.Err.Error()
 }
 
+// Unwrap gives the cause, by which signatureCodes and tests tell refusals
+// apart.
 func (r *Refused) Unwrap() error { return r.Err }
 
 // Undecided reports whether nobody said no: somebody could not be asked, and is to
 // be asked again.
 func (r *Refused) Undecided() bool { return r.Outcome == audit.OutcomeUnavailable }
 
-// journal writes down the steps of one admission.
+// journal writes down the steps of one admission, in the order in which they
+// were taken.
 type journal struct{ steps []Step }
 
 func (j *journal) passed(name, detail string) {
@@ -87,7 +95,8 @@ func (j *journal) refused(name string, r *Refused) {
 	j.steps = append(j.steps, Step{Name: name, Verdict: Failed, Code: r.Code, Detail: r.Err.Error()})
 }
 
-// all are the steps that were taken, and after them those that were not reached.
+// all are the steps that were taken, and after them those that were not
+// reached, so that every admission shows every step.
 func (j *journal) all() []Step {
 	steps := j.steps
 	for _, name := range Steps()[len(steps):] {

@@ -21,7 +21,8 @@ type trial struct {
 	*decided
 }
 
-// decided is what came of a question.
+// decided is what came of a question. It is filled in two rounds: all are
+// judged, and then those that were allowed are started.
 type decided struct {
 	asked question
 	seat  seat
@@ -34,8 +35,8 @@ type decided struct {
 	running *running   // nil: refused
 }
 
-// trials are the modules of every rule, in their order. Each package is examined
-// once.
+// trials are the modules of every rule, in their order, with the questions that
+// they ask. Each package is examined once, and equal questions are one.
 func (a *Admitter) trials(ctx context.Context, rules []Rule, modules map[string]Module) (all []trial, questions []*decided, err error) {
 	exams := map[string]*examination{}
 	shared := map[question]*decided{}
@@ -89,7 +90,8 @@ func (a *Admitter) recallExamination(ctx context.Context, m Module) *examination
 // asked: each costs the time after which it was given up.
 const maxUnanswered = 3
 
-// decide answers questions, several at a time, and starts what may run.
+// decide answers questions, several at a time, and starts what may run. It
+// returns what runs, which the caller gives back.
 func (a *Admitter) decide(ctx context.Context, questions []*decided) []*running {
 	var unanswered atomic.Int32
 	inParallel(questions, runtime.GOMAXPROCS(0), func(d *decided) {
@@ -113,8 +115,8 @@ func (a *Admitter) decide(ctx context.Context, questions []*decided) []*running 
 	return s.running()
 }
 
-// recallJudgement judges an examined package at a place, unless that was done and
-// still holds.
+// recallJudgement judges an examined package at a place, unless that was done
+// and still holds. An answer that somebody owes is not remembered.
 func (a *Admitter) recallJudgement(ctx context.Context, d *decided, ask bool) *judgement {
 	if j, ok := recall(a.Memory, a.Memory.judgements, d.asked); ok && holds(j.from, j.keep, a.Now()) {
 		return j
@@ -166,7 +168,8 @@ type started struct {
 	refused *Refused
 }
 
-// start starts the module of a question that was answered with yes.
+// start starts the module of a question that was answered with yes. Questions
+// with the same package and grant share one start.
 func (s *starts) start(ctx context.Context, d *decided) {
 	if !d.judged.decision.Allow || d.judged.refused != nil {
 		return
@@ -202,7 +205,8 @@ func (s *starts) running() []*running {
 // waits together.
 const maxRecording = 512
 
-// recordAll makes durable what was decided, each decision for each binding once.
+// recordAll makes durable what was decided, each decision for each binding
+// once. Nothing is served before it returns nil.
 func (a *Admitter) recordAll(ctx context.Context, trials []trial) error {
 	var fresh []trial
 	for _, t := range trials {

@@ -23,7 +23,7 @@ import (
 	"time"
 )
 
-// Mechanisms that are understood here, as Kafka spells them.
+// The mechanisms that are understood here, as Kafka and SASL spell them.
 const (
 	Plain       = "PLAIN"
 	ScramSHA256 = "SCRAM-SHA-256"
@@ -31,20 +31,24 @@ const (
 	OAuthBearer = "OAUTHBEARER"
 )
 
-// MaxMessage bounds one message of a client, in bytes.
+// MaxMessage bounds one message of a client, in bytes. A longer one ends the
+// exchange before anything of it is read.
 const MaxMessage = 64 << 10
 
 var (
-	// ErrMechanism: the mechanism is not offered.
+	// ErrMechanism is returned where a client asks for a mechanism that is not
+	// offered, or a configuration offers one that is not understood.
 	ErrMechanism = errors.New("SASL mechanism is not offered")
 	// ErrFailed: the client did not prove who it is. It is all that a client is
 	// told, whatever the reason.
 	ErrFailed = errors.New("authentication failed")
-	// ErrMessage: a message is not what the mechanism's specification says.
+	// ErrMessage is returned for a message that is not what the mechanism's
+	// specification says. Nothing was checked then.
 	ErrMessage = errors.New("malformed SASL message")
 )
 
-// Identity is who a client has proved to be.
+// Identity is who a client has proved to be, and for how long. Only an Exchange
+// and a Verifier make one.
 type Identity struct {
 	Name    string    // as Kafka has it behind "User:"
 	Expires time.Time // when the proof ends; zero: never by itself
@@ -60,7 +64,8 @@ type Result struct {
 	Identity Identity
 }
 
-// Config is what a Server is built from.
+// Config is what a Server is built from. What a mechanism needs is required
+// only where that mechanism is offered.
 type Config struct {
 	Mechanisms  []string
 	Credentials func() *Credentials // the newest; needed for PLAIN and SCRAM
@@ -71,14 +76,16 @@ type Config struct {
 	SessionLifetime time.Duration
 }
 
-// Server authenticates clients. Safe for concurrent use.
+// Server authenticates clients, each by an Exchange of its own. It is safe for
+// concurrent use.
 type Server struct {
 	cfg     Config
 	hashing chan struct{} // slots for password hashing: logins must not starve records
 	nonce   func() string // nil: 24 random bytes; RFC 7677's own in a test
 }
 
-// NewServer checks that every mechanism has what it needs.
+// NewServer checks that every mechanism has what it needs: credentials for
+// PLAIN and SCRAM, rules for tokens for OAUTHBEARER.
 func NewServer(cfg Config) (*Server, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -101,10 +108,12 @@ func NewServer(cfg Config) (*Server, error) {
 	return &Server{cfg: cfg, hashing: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}, nil
 }
 
-// Mechanisms lists what is offered.
+// Mechanisms lists what is offered, in the configured order, as a handshake
+// answers it.
 func (s *Server) Mechanisms() []string { return slices.Clone(s.cfg.Mechanisms) }
 
-// Begin starts an exchange, or returns ErrMechanism.
+// Begin starts an exchange by a mechanism, or returns ErrMechanism for one that
+// is not offered.
 func (s *Server) Begin(mechanism string) (*Exchange, error) {
 	if !slices.Contains(s.cfg.Mechanisms, mechanism) {
 		return nil, ErrMechanism
@@ -174,13 +183,15 @@ func (e *Exchange) Next(ctx context.Context, msg []byte) (Result, error) {
 	return r, err
 }
 
-// identify names whoever proved the credentials of name.
+// identify names whoever proved the credentials of name, with a stamp of these
+// credentials, by which Holds sees that they changed.
 func (s *Server) identify(c *Credentials, name string) Identity {
 	stamp, _ := c.stamp(name)
 	return Identity{Name: name, stamp: stamp}
 }
 
-// maxName bounds a user's name; Kafka's principals are strings of an int16.
+// maxName bounds a user's name in bytes, far below what Kafka could carry,
+// since names are stored with every decision.
 const maxName = 255
 
 // checkName refuses what must not become part of a principal: it is matched by

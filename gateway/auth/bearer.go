@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// bearerExchange is OAUTHBEARER (RFC 7628).
+// bearerExchange is an exchange by OAUTHBEARER (RFC 7628): one message with a
+// token, and one more after a refusal.
 type bearerExchange struct {
 	server *Server
 	failed bool

@@ -22,13 +22,16 @@ type mappingRule struct {
 	fold        byte // 'L', 'U' or 0
 }
 
-// ErrNoRule: no rule takes the subject, so its holder is nobody.
+// ErrNoRule is returned where no rule takes the subject of a certificate. Its
+// holder is then nobody, whatever the certificate's issuer.
 var ErrNoRule = errors.New("no principal_mapping rule takes the certificate's subject")
 
-// rule is Kafka's RULE:pattern/replacement/[LU].
+// ruleShape is Kafka's RULE:pattern/replacement/[LU]. A backslash keeps the
+// slash behind it in the pattern or the replacement.
 var ruleShape = regexp.MustCompile(`^RULE:((?:[^/\\]|\\.)*)/((?:[^/\\]|\\.)*)/([LU]?)$`)
 
-// backReference is $1 in a replacement; Go would read $1x as a name.
+// backReference is $1 in a replacement, which becomes ${1}: Go would read $1x
+// as the name of a group.
 var backReference = regexp.MustCompile(`\$(\d+)`)
 
 // ParseMapping reads rules, the first of which that takes a subject decides:
@@ -63,7 +66,9 @@ func ParseMapping(rules []string) (*Mapping, error) {
 	return m, nil
 }
 
-// Name names the certificate's holder.
+// Name names the certificate's holder by the first rule that takes the subject,
+// or by the subject itself if there are no rules. It returns ErrNoRule, or
+// ErrMessage for what is no name.
 func (m *Mapping) Name(cert *x509.Certificate) (string, error) {
 	subject, err := distinguishedName(cert.RawSubject)
 	if err != nil {
@@ -102,7 +107,8 @@ func (r mappingRule) apply(subject string) (string, bool) {
 	return name, true
 }
 
-// The subject's DER. encoding/asn1 takes the element types from these names.
+// The subject's DER, by the definitions of RFC 5280. encoding/asn1 takes the
+// element types from these Go names.
 type (
 	rdnSequence        []relativeNameSET
 	relativeNameSET    []attributeTypeValue
@@ -112,7 +118,8 @@ type (
 	}
 )
 
-// attributeNames are the ones that Java prints by name in RFC 2253 form.
+// attributeNames are the attribute types that Java prints by name in RFC 2253
+// form. It prints all others by number.
 var attributeNames = map[string]string{
 	"2.5.4.3": "CN", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.9": "STREET", "2.5.4.10": "O", "2.5.4.11": "OU",
 	"0.9.2342.19200300.100.1.25": "DC", "0.9.2342.19200300.100.1.1": "UID",
@@ -156,7 +163,8 @@ func (a attributeTypeValue) String() string {
 	return name + "=" + escapeValue(text)
 }
 
-// escapeValue puts a backslash before what RFC 2253 §2.4 reserves.
+// escapeValue puts a backslash before what RFC 2253 §2.4 reserves, so that no
+// value can look like another attribute.
 func escapeValue(s string) string {
 	var b strings.Builder
 	for i, r := range s {

@@ -54,12 +54,13 @@ const (
 	minSalt           = 8
 )
 
-// credentialFile is the file as it is written.
+// credentialFile is the file as it is written by `guardlock user`, in YAML.
 type credentialFile struct {
 	// DecoyKey makes up the salts of users that do not exist. It must survive
 	// restarts, or the salts that change tell who exists.
 	DecoyKey base64Bytes `yaml:"decoy_key"`
-	// Users maps names to one record for each SCRAM mechanism.
+	// Users maps names to their records, of which there is one for each SCRAM
+	// mechanism.
 	Users map[string][]Record `yaml:"users"`
 }
 
@@ -71,7 +72,7 @@ type Credentials struct {
 	stamps map[string][32]byte // by name
 }
 
-// NewCredentials makes an empty set.
+// NewCredentials makes an empty set with a fresh decoy key.
 func NewCredentials() *Credentials {
 	key := make([]byte, 32)
 	rand.Read(key)
@@ -86,8 +87,8 @@ func newCredentials(file credentialFile) *Credentials {
 	return c
 }
 
-// ParseCredentials reads a credentials file, strictly. It returns every problem
-// at once.
+// ParseCredentials reads a credentials file, strictly: unknown keys are errors.
+// It returns every problem of the records at once.
 func ParseCredentials(raw []byte) (*Credentials, error) {
 	var file credentialFile
 	dec := yaml.NewDecoder(bytes.NewReader(raw))
@@ -138,7 +139,8 @@ func checkRecords(name string, records []Record) (errs []error) {
 	return errs
 }
 
-// Marshal writes the file.
+// Marshal writes the file in YAML, with the decoy key and a line that says what
+// it is.
 func (c *Credentials) Marshal() ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteString("# Who may connect. `guardlock user` keeps this file; it holds salted hashes, no passwords.\n")
@@ -151,13 +153,15 @@ func (c *Credentials) Marshal() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Names lists the users, sorted.
+// Names lists the users, sorted, in a list that the caller may change.
 func (c *Credentials) Names() []string { return slices.Clone(c.names) }
 
-// Records returns what is kept of one user.
+// Records returns what is kept of one user, one record a mechanism. It is empty
+// for a user who does not exist.
 func (c *Credentials) Records(name string) []Record { return slices.Clone(c.file.Users[name]) }
 
-// With returns the credentials with a user added or replaced.
+// With returns the credentials with a user added, or with all records of that
+// user replaced. It refuses names and records that a file could not hold.
 func (c *Credentials) With(name string, records []Record) (*Credentials, error) {
 	if err := checkName(name); err != nil {
 		return nil, fmt.Errorf("%q is not a user name: 1 to %d bytes without control characters", name, maxName)
@@ -175,7 +179,8 @@ func (c *Credentials) With(name string, records []Record) (*Credentials, error) 
 	return c.replaced(users), nil
 }
 
-// Without returns the credentials without a user.
+// Without returns the credentials without a user. Removing one who is not there
+// changes nothing.
 func (c *Credentials) Without(name string) *Credentials {
 	users := maps.Clone(c.file.Users)
 	delete(users, name)
@@ -197,7 +202,8 @@ func NewRecord(mechanism string, password []byte, iterations int) (Record, error
 	return derive(mechanism, password, salt, iterations)
 }
 
-// derive is RFC 5802 §3.
+// derive makes the stored form of a password by RFC 5802 §3: StoredKey and
+// ServerKey, from the salted password.
 func derive(mechanism string, password, salt []byte, iterations int) (Record, error) {
 	h := hashOf(mechanism)
 	salted, err := pbkdf2.Key(h, string(password), salt, iterations, h().Size())
@@ -224,7 +230,7 @@ func mac(h func() hash.Hash, key []byte, parts ...string) []byte {
 	return m.Sum(nil)
 }
 
-// hashOf returns nil for what is not SCRAM.
+// hashOf returns the hash of a SCRAM mechanism, and nil for what is not SCRAM.
 func hashOf(mechanism string) func() hash.Hash {
 	switch mechanism {
 	case ScramSHA256:
@@ -255,7 +261,8 @@ func (c *Credentials) decoy(mechanism, name string) Record {
 	return r
 }
 
-// example picks a real record to take iterations and salt length from.
+// example picks a real record to take iterations and salt length from, so that
+// a made-up record does not stand out.
 func (c *Credentials) example(mechanism string, n uint64) Record {
 	for i := range c.names {
 		at := (int(n%uint64(len(c.names))) + i) % len(c.names)
@@ -269,7 +276,7 @@ func (c *Credentials) example(mechanism string, n uint64) Record {
 }
 
 // checkPassword checks a PLAIN password, at the same cost whether or not the
-// user exists.
+// user exists, so that the time of an answer tells nothing.
 func (c *Credentials) checkPassword(name string, password []byte) bool {
 	r, known := c.record(c.plainMechanism(name), name)
 	got, err := derive(r.Mechanism, password, r.Salt, r.Iterations)

@@ -14,7 +14,8 @@ import (
 	"github.com/lestrrat-go/jwx/v3/jwk"
 )
 
-// KeySet is an issuer's public keys. It is immutable.
+// KeySet is an issuer's public keys, as far as tokens can be checked with them.
+// It is immutable.
 type KeySet struct {
 	keys []issuerKey
 }
@@ -31,7 +32,7 @@ type verificationKey struct {
 	key       any
 }
 
-// MaxKeySet bounds a key set document, in bytes.
+// MaxKeySet bounds a key set document, in bytes. Real ones have a few thousand.
 const MaxKeySet = 1 << 20
 
 const (
@@ -92,7 +93,9 @@ func usable(k jwk.Key) (issuerKey, bool) {
 	return key, true
 }
 
-// find returns the key with that id. Without an id, the only key that fits.
+// find returns the key with that id, or without an id the only key that fits
+// the algorithm. It finds nothing where two keys fit, since a guess would be
+// wrong half the time.
 func (s *KeySet) find(id string, algorithm jwa.SignatureAlgorithm) (public any, ok bool) {
 	if s == nil {
 		return nil, false
@@ -109,7 +112,8 @@ func (s *KeySet) find(id string, algorithm jwa.SignatureAlgorithm) (public any, 
 	return public, matches == 1
 }
 
-// kindFor is the kind of key that an algorithm of Algorithms needs.
+// kindFor is the kind of key that an algorithm of Algorithms needs, so that no
+// token is checked with a key of another kind.
 func kindFor(a jwa.SignatureAlgorithm) jwa.KeyType {
 	switch a.String()[:2] {
 	case "RS", "PS":
@@ -161,7 +165,8 @@ func NewFetcher(client *http.Client, url string, failed func(error)) *Fetcher {
 	}
 }
 
-// Run fetches now and then until ctx ends.
+// Run fetches every few minutes, and sooner while there are no keys, until ctx
+// ends.
 func (f *Fetcher) Run(ctx context.Context) {
 	for {
 		f.Refresh(ctx)
@@ -180,7 +185,8 @@ func (f *Fetcher) Run(ctx context.Context) {
 	}
 }
 
-// Keys returns the newest keys, or nil if the last ones are too old.
+// Keys returns the newest keys without waiting, or nil if the last ones are too
+// old to be believed.
 func (f *Fetcher) Keys() *KeySet {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -249,11 +255,12 @@ func (f *Fetcher) fetch(ctx context.Context) (*KeySet, error) {
 	return ParseKeySet(raw)
 }
 
-// FixedKeys is a KeySource that is told of new keys, and cannot ask for them.
+// FixedKeys is a KeySource whose keys come from elsewhere, such as a file that
+// is watched, and that cannot ask for newer ones.
 type FixedKeys func() *KeySet
 
-// Keys returns what it is told.
+// Keys returns what the function returns, which may be nil.
 func (f FixedKeys) Keys() *KeySet { return f() }
 
-// Refresh does nothing.
+// Refresh does nothing, since there is nobody to ask.
 func (f FixedKeys) Refresh(context.Context) {}

@@ -26,7 +26,8 @@ func parsePlain(msg []byte) (plainMessage, error) {
 	return m, checkName(m.name)
 }
 
-// plain is the one step of a PLAIN exchange.
+// plain is the one step of a PLAIN exchange (RFC 4616). It waits for a slot,
+// since hashing a password takes a processor.
 func (s *Server) plain(ctx context.Context, msg []byte) (Result, error) {
 	m, err := parsePlain(msg)
 	if err != nil {

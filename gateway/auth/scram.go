@@ -52,7 +52,7 @@ type scramExchange struct {
 	name         string
 }
 
-// next takes client-first, then client-final.
+// next takes client-first, and then client-final, as RFC 5802 has them.
 func (e *scramExchange) next(_ context.Context, msg []byte) (Result, error) {
 	if e.name == "" {
 		first, err := parseScramFirst(msg)
@@ -64,7 +64,7 @@ func (e *scramExchange) next(_ context.Context, msg []byte) (Result, error) {
 
 	reply, err := e.conversation.Step(string(msg))
 	if err != nil {
-		// The library's error may quote the client.
+		// The library's error may quote the client, so that it is not repeated.
 		return Result{}, fmt.Errorf("checking a SCRAM message: %w", ErrFailed)
 	}
 
@@ -78,7 +78,8 @@ func (e *scramExchange) next(_ context.Context, msg []byte) (Result, error) {
 	return Result{Reply: []byte(reply), Done: true, Identity: e.server.identify(e.credentials, e.name)}, nil
 }
 
-// scramFirst is the part of a client-first message that names the client.
+// scramFirst is the part of a client-first message that names the client, which
+// the library does not tell.
 type scramFirst struct {
 	name  string
 	token bool // the name is that of a delegation token, not of its owner (KIP-48)
@@ -116,7 +117,8 @@ func parseScramFirst(msg []byte) (scramFirst, error) {
 	return f, checkName(name)
 }
 
-// saslName undoes the encoding of ',' and '=' in names.
+// saslName undoes the encoding of ',' and '=' in names (RFC 5802 §5.1), and
+// refuses other uses of '='.
 func saslName(field, prefix string) (string, bool) {
 	s, ok := strings.CutPrefix(field, prefix)
 	if !ok {

@@ -28,7 +28,8 @@ type TokenRules struct {
 	Algorithms []string // empty: all of Algorithms
 }
 
-// KeySource gives the issuer's keys.
+// KeySource gives the issuer's keys. Its methods are called by many goroutines
+// at once.
 type KeySource interface {
 	// Keys returns the newest keys without waiting, nil if there are none that
 	// may still be believed.
@@ -38,20 +39,23 @@ type KeySource interface {
 	Refresh(ctx context.Context)
 }
 
-// Verifier checks JSON Web Tokens. Safe for concurrent use.
+// Verifier checks JSON Web Tokens by rules that never change. It is safe for
+// concurrent use.
 type Verifier struct {
 	keys  KeySource
 	rules TokenRules
 	now   func() time.Time
 }
 
-// clockSkew is how far the issuer's clock may be off.
+// clockSkew is how far the issuer's clock may be off from ours, at either end
+// of a token's time.
 const clockSkew = 30 * time.Second
 
-// maxToken bounds a token in bytes.
+// maxToken bounds a token in bytes, before anything of it is decoded.
 const maxToken = 16 << 10
 
-// NewVerifier checks the rules. now may be nil.
+// NewVerifier checks the rules: there must be an issuer, an audience, and no
+// algorithm but those of Algorithms. A nil now means time.Now.
 func NewVerifier(keys KeySource, rules TokenRules, now func() time.Time) (*Verifier, error) {
 	if rules.Issuer == "" || len(rules.Audiences) == 0 || slices.Contains(rules.Audiences, "") {
 		return nil, errors.New("verifying tokens needs an issuer and an audience")
