@@ -45,7 +45,8 @@ func (o EncodeOptions) Attempts(h Header, zstd bool) iter.Seq[EncodeOptions] {
 	}
 }
 
-// codec is the one that the new batch gets.
+// codec is the codec that the new batch gets: that of the header where
+// KeepCompression asks for it.
 func (o EncodeOptions) codec(h Header) Compression {
 	if o.KeepCompression {
 		return h.Compression()

@@ -1,9 +1,11 @@
 package recordbatch
 
-// maxLevel is the densest level that EncodeOptions knows.
+// maxLevel is the densest level that EncodeOptions knows. Denser ones take far
+// more time for little.
 const maxLevel = 2
 
-// compress appends src, compressed with codec, to dst.
+// compress appends src, compressed with codec at a level, to dst, which grows
+// as needed.
 func (c *Codec) compress(dst, src []byte, codec Compression, level int) ([]byte, error) {
 	level = min(max(level, 0), maxLevel)
 	switch codec {

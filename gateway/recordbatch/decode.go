@@ -30,7 +30,8 @@ func (c *Codec) Decode(raw []byte, b *record.Batch) (Header, error) {
 	return h, c.readRecords(h, b)
 }
 
-// readRecords fills b.Records from b.Data.
+// readRecords fills b.Records with views of b.Data, and refuses whatever is not
+// exactly the records that the header counts.
 func (c *Codec) readRecords(h Header, b *record.Batch) error {
 	data := b.Data
 	n := int(h.NumRecords)
@@ -114,6 +115,7 @@ func readSpan(data []byte, i int) (record.Span, int) {
 }
 
 // skipHeaders walks a header block: a count, then keys (never null) and values.
+// It returns where the block ends.
 func skipHeaders(data []byte, i int) int {
 	n, i := varint(data, i)
 	if n == 0 {

@@ -6,7 +6,8 @@ import (
 	"github.com/guardlock/guardlock/transforms/record"
 )
 
-// decompress sets b.Data to the records of a verified batch.
+// decompress sets b.Data to the records of a verified batch, never beyond the
+// limit of the codec.
 func (c *Codec) decompress(h Header, src []byte, b *record.Batch) (err error) {
 	limit := c.limits.MaxDecompressed
 	c.lz4.frame.of = nil // what it was made of may be gone

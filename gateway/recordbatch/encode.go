@@ -8,7 +8,8 @@ import (
 	"github.com/guardlock/guardlock/transforms/record"
 )
 
-// EncodeOptions say how a batch is built.
+// EncodeOptions say how a batch is built of records and their verdicts. The
+// zero value leaves it uncompressed.
 type EncodeOptions struct {
 	// Compression is the codec of the new batch, unless KeepCompression takes
 	// the one of the header.
@@ -67,7 +68,8 @@ func (c *Codec) Patch(raw []byte, h Header, b *record.Batch, o EncodeOptions) bo
 	return true
 }
 
-// assemble appends header and records, compressed with codec.
+// assemble appends the header and the records, compressed with codec, as one
+// whole batch.
 func (c *Codec) assemble(dst []byte, e *encoder, codec Compression) ([]byte, error) {
 	if err := e.count(); err != nil {
 		return dst, err

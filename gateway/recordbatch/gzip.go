@@ -8,7 +8,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// gzipState keeps one reader and a writer per level.
+// gzipState keeps one reader and a writer per level, which are large and used
+// again.
 type gzipState struct {
 	source  bytes.Reader
 	reader  gzip.Reader
@@ -19,9 +20,10 @@ type gzipState struct {
 // gzipLevels stop at 8: 9 takes three times as long for one percent.
 var gzipLevels = [maxLevel + 1]int{3, 7, 8}
 
-// appender is a writer onto a slice.
+// appender is a writer onto a slice, for compressors that want an io.Writer.
 type appender struct{ buf []byte }
 
+// Write appends p to the slice. It never fails.
 func (a *appender) Write(p []byte) (int, error) {
 	a.buf = append(a.buf, p...)
 	return len(p), nil
@@ -49,7 +51,8 @@ func (g *gzipState) encode(dst, src []byte, level int) ([]byte, error) {
 	return dst, err
 }
 
-// gzipStep is the first guess at the output: doubled from there.
+// gzipStep is the first guess at the output in bytes, which is doubled from
+// there.
 const gzipStep = 16 << 10
 
 // decode inflates src piece by piece, so that output grows only as it comes.

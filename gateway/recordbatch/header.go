@@ -73,10 +73,12 @@ func ParseHeader(raw []byte) (Header, error) {
 // not know.
 func (h Header) Compression() Compression { return Compression(h.Attributes & codecMask) }
 
-// IsControl reports whether the batch holds transaction markers.
+// IsControl reports whether the batch holds transaction markers, which are the
+// broker's and no records.
 func (h Header) IsControl() bool { return h.Attributes&controlBit != 0 }
 
-// IsTransactional reports whether the batch belongs to a transaction.
+// IsTransactional reports whether the batch belongs to a transaction, which may
+// still be aborted.
 func (h Header) IsTransactional() bool { return h.Attributes&transactionalBit != 0 }
 
 // HasAppendTime reports whether the broker has set the batch's time (a topic with
@@ -130,7 +132,8 @@ func (h Header) append(dst []byte) []byte {
 	return be.AppendUint32(dst, uint32(h.NumRecords))
 }
 
-// finish sets length and CRC of a whole batch.
+// finish sets length and CRC of a whole batch, which are its last bytes to be
+// known.
 func finish(batch []byte) {
 	binary.BigEndian.PutUint32(batch[lengthAt:], uint32(len(batch)-lengthEnd))
 	binary.BigEndian.PutUint32(batch[crcAt:], checksum(batch))

@@ -42,7 +42,7 @@ func (l *lz4State) again(dst []byte, b *record.Batch) ([]byte, bool) {
 	return binary.LittleEndian.AppendUint32(dst, 0), true
 }
 
-// lz4Range is a range of a block's content.
+// lz4Range is a range [start, end) of a block's content, in bytes.
 type lz4Range struct{ start, end int }
 
 // touchedIn collects what was overwritten in the block from at to end. Records
@@ -64,7 +64,9 @@ func (l *lz4State) touchedIn(all []record.Record, next, at, end int) int {
 	return next
 }
 
-// againBlock appends one block whose content is now plain.
+// againBlock appends one block whose content is now plain, with the matches of
+// the old one that still hold. Where too few hold the block is compressed anew;
+// of one that is too large for that it reports false.
 func (l *lz4State) againBlock(dst []byte, e lz4Extent, plain []byte) ([]byte, bool) {
 	switch {
 	case e.plain:
@@ -135,7 +137,8 @@ type resequencer struct {
 	kept   int // in src: sequences from here on hold as they are and are not written yet
 }
 
-// lz4Sequence is a sequence of src: literals, then a match.
+// lz4Sequence is a sequence of src, as the block format has it: literals, then
+// a match.
 type lz4Sequence struct {
 	start    int // in src
 	literals int // in src
@@ -322,7 +325,7 @@ func agreement(plain []byte, at, offset, length int) int {
 	return n
 }
 
-// emit writes the literals before a match, and the match.
+// emit writes the literals that stand before a match, and then the match.
 func (r *resequencer) emit(at, length, offset int) {
 	out := r.out
 	di := r.di

@@ -32,7 +32,7 @@ type lz4Block struct {
 	in    lz4Input
 }
 
-// lz4Hash mixes the lowest five bytes of v.
+// lz4Hash mixes the lowest five bytes of v into an index of the table.
 func lz4Hash(v uint64) uint32 {
 	return uint32((v << 24) * 889523592379 >> (64 - lz4HashBits))
 }
@@ -166,7 +166,8 @@ func (in *lz4Input) literals(dst []byte, di, anchor, n int, token byte) int {
 	return di + n
 }
 
-// lz4Length writes what of a length does not fit in its nibble.
+// lz4Length writes what of a length does not fit in its nibble: bytes of 255,
+// then the rest.
 func lz4Length(dst []byte, di, n int) int {
 	for ; n >= 255; n -= 255 {
 		dst[di] = 255
@@ -176,7 +177,8 @@ func lz4Length(dst []byte, di, n int) int {
 	return di + 1
 }
 
-// lz4Tail writes the last sequence, which has no match.
+// lz4Tail writes the last sequence, which the format wants to be literals
+// without a match.
 func lz4Tail(dst []byte, di int, literals []byte) int {
 	n := len(literals)
 	dst[di] = byte(min(n, 15) << 4)
@@ -187,5 +189,6 @@ func lz4Tail(dst []byte, di int, literals []byte) int {
 	return di + copy(dst[di:], literals)
 }
 
-// lz4Bound is how large a destination compress needs for n bytes.
+// lz4Bound is how large a destination in bytes compress needs for n bytes,
+// however they are.
 func lz4Bound(n int) int { return n + n/255 + 16 + lz4Slack }

@@ -51,7 +51,8 @@ func (l *lz4State) encode(dst, src []byte, level int) []byte {
 	return binary.LittleEndian.AppendUint32(dst, 0)
 }
 
-// appendLZ4Descriptor begins a frame of independent blocks without checksums.
+// appendLZ4Descriptor begins a frame of independent blocks without checksums:
+// the batch has a CRC of its own.
 func appendLZ4Descriptor(dst []byte, blockSize byte) []byte {
 	at := len(dst)
 	dst = binary.LittleEndian.AppendUint32(dst, lz4Magic)
@@ -110,7 +111,7 @@ func (l *lz4State) compressBlock(dst, src []byte, level int) int {
 
 var errLZ4Frame = fmt.Errorf("reading frame descriptor: %w", ErrCorrupt)
 
-// lz4Frame is a frame descriptor, and where the frame's blocks are.
+// lz4Frame is what a frame's descriptor says, and where the frame's blocks are.
 type lz4Frame struct {
 	flags       byte
 	blockSize   byte // as the descriptor has it
@@ -130,7 +131,8 @@ type lz4Extent struct {
 	end   int
 }
 
-// maxLZ4Extents bounds what is remembered of a frame of tiny blocks.
+// maxLZ4Extents bounds what is remembered of a frame that consists of tiny
+// blocks.
 const maxLZ4Extents = 1 << 12
 
 func (f *lz4Frame) note(body []byte, plain bool, end int) {
@@ -169,7 +171,8 @@ func (l *lz4State) decode(dst, src []byte, limit int) ([]byte, error) {
 	return dst, nil
 }
 
-// read reads the descriptor and returns what is behind it.
+// read reads the descriptor and returns what is behind it. It refuses other
+// versions, reserved bits and dictionaries.
 func (f *lz4Frame) read(src []byte) (rest []byte, err error) {
 	*f = lz4Frame{blocks: f.blocks[:0]}
 	le := binary.LittleEndian
@@ -201,7 +204,8 @@ func (f *lz4Frame) read(src []byte) (rest []byte, err error) {
 	return src[end+1:], nil
 }
 
-// block appends one block and returns what is behind it.
+// block appends the content of one block to dst and returns what is behind it,
+// never beyond the limit.
 func (f *lz4Frame) block(dst, src []byte, length uint32, limit int) ([]byte, []byte, error) {
 	size := int(length &^ lz4Uncompressed)
 	if size > f.blockMax || size > len(src) {
@@ -253,7 +257,8 @@ func (f *lz4Frame) expand(dst, body []byte, limit int) ([]byte, error) {
 	return dst[:at+written], nil
 }
 
-// check checks what follows the last block.
+// check checks what follows the last block: the checksum of the content, where
+// the descriptor says that there is one.
 func (f *lz4Frame) check(content, src []byte) error {
 	if f.flags&lz4ContentChecksum != 0 {
 		if len(src) < 4 || binary.LittleEndian.Uint32(src) != xxh32(content) {

@@ -22,7 +22,8 @@ const (
 	placeholderHeader = "guardlock.dropped"
 )
 
-// placeholder appends the placeholder of r, at r's place and time.
+// placeholder appends the placeholder of r, at r's place and time, so that
+// offsets and sequence numbers go on.
 func (e *encoder) placeholder(dst []byte, r *record.Record) []byte {
 	var key []byte
 	if e.options.PlaceholderKeys {
@@ -47,7 +48,8 @@ func (e *encoder) placeholder(dst []byte, r *record.Record) []byte {
 	return appendField(dst, note)
 }
 
-// appendField appends bytes behind their length; nil is null.
+// appendField appends bytes behind their length, as records have them; nil is
+// Kafka's null.
 func appendField(dst, b []byte) []byte {
 	if b == nil {
 		return binary.AppendVarint(dst, -1)
@@ -55,7 +57,7 @@ func appendField(dst, b []byte) []byte {
 	return append(binary.AppendVarint(dst, int64(len(b))), b...)
 }
 
-// sizeField is the number of bytes that appendField writes.
+// sizeField is the number of bytes that appendField writes for b.
 func sizeField(b []byte) int {
 	if b == nil {
 		return 1
@@ -111,7 +113,8 @@ func (c *Codec) Strip(dst, raw []byte) (out []byte, stripped int, err error) {
 	return out, stripped, err
 }
 
-// markPlaceholders gives the verdict Dropped to each placeholder.
+// markPlaceholders gives the verdict Dropped to each placeholder in the batch,
+// and counts them.
 func markPlaceholders(b *record.Batch) (n int) {
 	for i := range b.Records {
 		if r := &b.Records[i]; IsPlaceholder(b, r) {
@@ -122,7 +125,8 @@ func markPlaceholders(b *record.Batch) (n int) {
 	return n
 }
 
-// withoutDropped encodes b with its gaps left open.
+// withoutDropped encodes b with the gaps of its dropped records left open, as
+// compaction leaves them.
 func (c *Codec) withoutDropped(dst []byte, h Header, b *record.Batch) ([]byte, error) {
 	e := encoder{batch: b, header: h, strip: true}
 	codec := h.Compression()
@@ -137,7 +141,8 @@ func (c *Codec) withoutDropped(dst []byte, h Header, b *record.Batch) ([]byte, e
 	return out, nil
 }
 
-// releaseStrip lets go of scratch that one huge batch grew.
+// releaseStrip lets go of scratch that one huge batch grew, since most batches
+// are small.
 func (c *Codec) releaseStrip() {
 	c.strip.Reset()
 	if cap(c.strip.Memory) > maxRetained {

@@ -17,7 +17,8 @@ func ContentEvidence(raw []byte) []byte {
 	return raw[attributesAt:]
 }
 
-// Intact reports whether a whole batch has its length and CRC.
+// Intact reports whether a whole batch has the length and the CRC that its
+// header says.
 func Intact(raw []byte) bool {
 	_, err := verify(raw)
 	return err == nil

@@ -41,13 +41,16 @@ var (
 	ErrTruncated              = errors.New("truncated record batch")
 	ErrUnsupportedMagic       = errors.New("unsupported record batch magic")
 	ErrUnsupportedCompression = errors.New("unsupported record batch compression")
-	// ErrControl: a control batch (transaction markers) is never altered.
+	// ErrControl: a control batch (transaction markers) is never altered, and
+	// no producer sends one.
 	ErrControl = errors.New("control batch cannot be altered")
-	// ErrRejected: a batch that holds a rejected record is never encoded.
+	// ErrRejected: a batch that holds a rejected record is never encoded: the
+	// whole batch is refused.
 	ErrRejected = errors.New("record batch holds a rejected record")
 )
 
-// Limits bound what one batch may cost. Zero fields take the defaults.
+// Limits bound what one batch may cost, whatever its header claims. Zero fields
+// take the defaults.
 type Limits struct {
 	MaxDecompressed int // bytes of records after decompression; default 64 MiB
 	MaxRecords      int // records per batch; default 1,048,576
@@ -87,15 +90,17 @@ type Codec struct {
 	zstd zstdState
 }
 
-// NewCodec returns a codec that refuses batches beyond l.
+// NewCodec returns a codec that refuses batches beyond l. A codec is for one
+// goroutine at a time.
 func NewCodec(l Limits) *Codec {
 	return &Codec{limits: l.withDefaults()}
 }
 
-// Compression is a codec as the lowest three attribute bits number it.
+// Compression is a codec, numbered as the lowest three attribute bits of a
+// batch have it.
 type Compression int8
 
-// The codecs of Kafka.
+// The codecs that Kafka's clients and brokers know.
 const (
 	None   Compression = 0
 	Gzip   Compression = 1
@@ -106,7 +111,7 @@ const (
 
 var compressionNames = [...]string{"none", "gzip", "snappy", "lz4", "zstd"}
 
-// String returns Kafka's name of the codec.
+// String returns Kafka's name of the codec, as in the setting compression.type.
 func (c Compression) String() string {
 	if c >= 0 && int(c) < len(compressionNames) {
 		return compressionNames[c]
@@ -114,7 +119,8 @@ func (c Compression) String() string {
 	return fmt.Sprintf("compression(%d)", int8(c))
 }
 
-// ParseCompression is the inverse of String.
+// ParseCompression reads a codec's name as String spells it. Other words are
+// errors.
 func ParseCompression(s string) (Compression, error) {
 	for i, name := range compressionNames {
 		if s == name {

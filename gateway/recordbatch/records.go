@@ -15,7 +15,7 @@ const frameOverhead = 6*5 + 10 + 1
 // noHeaders is the header block of a record without headers: a count of 0.
 var noHeaders = []byte{0}
 
-// encoder is one run of Encode or Strip.
+// encoder is one run of Encode or Strip over one batch.
 type encoder struct {
 	batch   *record.Batch
 	header  Header
@@ -85,7 +85,7 @@ func (e *encoder) remove(kept int, maxTimestamp int64) {
 	}
 }
 
-// records appends the records as they are to be stored.
+// records appends the records as they are to be stored, by their verdicts.
 func (e *encoder) records(dst []byte) []byte {
 	all := e.batch.Records
 	for i := 0; i < len(all); {
@@ -123,7 +123,7 @@ func (e *encoder) run(i int) int {
 	return i
 }
 
-// modified frames a record from its views, canonically.
+// modified frames a record anew from its views, with canonical lengths.
 func (e *encoder) modified(dst []byte, r *record.Record) []byte {
 	key := e.batch.Bytes(r.Key)
 	value := e.batch.Bytes(r.Value)

@@ -28,7 +28,7 @@ func longVarint(b []byte, i int) (int32, int) {
 	return int32(uint32(u)>>1) ^ -int32(u&1), next
 }
 
-// varlong reads a zigzag number of 64 bits.
+// varlong reads a zigzag number of 64 bits at b[i], and returns where it ends.
 func varlong(b []byte, i int) (int64, int) {
 	if i < len(b) && b[i] < 0x80 {
 		return int64(b[i]>>1) ^ -int64(b[i]&1), i + 1
@@ -42,7 +42,8 @@ func varlong(b []byte, i int) (int64, int) {
 	return int64(u>>1) ^ -int64(u&1), next
 }
 
-// uvarint reads at most size bytes of seven bits each.
+// uvarint reads at most size bytes of seven bits each, and returns where they
+// end. A number that needs more is malformed.
 func uvarint(b []byte, i, size int) (uint64, int) {
 	if i >= len(b) {
 		return 0, past

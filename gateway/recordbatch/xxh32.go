@@ -35,7 +35,8 @@ func xxh32(b []byte) uint32 {
 	return sum ^ sum>>16
 }
 
-// xxhStripes folds the whole 16-byte stripes of b in four lanes.
+// xxhStripes folds the whole 16-byte stripes of b in four lanes, and returns
+// what is left of b.
 func xxhStripes(b []byte) (uint32, []byte) {
 	le := binary.LittleEndian
 	p1 := xxhPrime1

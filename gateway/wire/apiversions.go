@@ -7,13 +7,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// ApiOptions is what a listener adds to the table.
+// ApiOptions is what a listener adds to the table, and takes from it. The zero
+// value is the table as it stands, without what is opt-in.
 type ApiOptions struct {
 	Telemetry bool // let clients push metrics upstream (KIP-714)
 	// TerminateSASL: the gateway authenticates clients itself, so it announces
 	// SaslHandshake and SaslAuthenticate whatever the cluster announces.
 	TerminateSASL bool
-	// Caps lowers the newest version of an API, by key.
+	// Caps lowers the newest version of an API, by key. -1 leaves none of it.
 	Caps map[kmsg.Key]int16
 }
 
@@ -28,7 +29,8 @@ func (o ApiOptions) Serves(key kmsg.Key, version int16) bool {
 	return !capped || version <= limit
 }
 
-// Shapes of the ApiVersions response body, by version.
+// apiVersionsShape is the shape of the ApiVersions response body of every
+// version, in the language of shape.go.
 const apiVersionsShape = "h {h h h} i1+"
 
 // RewriteApiVersions appends the ApiVersions response frame that a client is to
@@ -90,7 +92,8 @@ func announce(key kmsg.Key) kmsg.ApiVersionsResponseApiKey {
 	return k
 }
 
-// narrow cuts a range to what the table and the options allow.
+// narrow cuts a range of versions to what the table and the options allow, and
+// reports false where nothing is left.
 func (o ApiOptions) narrow(k kmsg.ApiVersionsResponseApiKey) (kmsg.ApiVersionsResponseApiKey, bool) {
 	key := kmsg.Key(k.ApiKey)
 	api, ok := Lookup(key)
@@ -117,7 +120,8 @@ func (o ApiOptions) narrow(k kmsg.ApiVersionsResponseApiKey) (kmsg.ApiVersionsRe
 }
 
 // produceTV2 is the first Produce version in which partitions join a
-// transaction by themselves (KIP-890).
+// transaction by themselves (KIP-890). Below it, clients ask with
+// AddPartitionsToTxn.
 const produceTV2 = 12
 
 // capFeatures takes transaction.version down to 1 where clients cannot produce

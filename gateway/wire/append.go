@@ -2,7 +2,8 @@ package wire
 
 import "encoding/binary"
 
-// The writers mirror reader. All of them write canonical lengths.
+// The writers mirror reader. All of them write canonical lengths, whatever form
+// the client's had.
 
 func appendI16(dst []byte, v int16) []byte { return binary.BigEndian.AppendUint16(dst, uint16(v)) }
 func appendI32(dst []byte, v int32) []byte { return binary.BigEndian.AppendUint32(dst, uint32(v)) }
@@ -12,7 +13,8 @@ func appendUvarint(dst []byte, v uint32) []byte {
 	return binary.AppendUvarint(dst, uint64(v))
 }
 
-// appendStr writes a string or its null in the encoding that flex asks for.
+// appendStr writes a string in the encoding that flex asks for. A nil slice is
+// Kafka's null.
 func appendStr(dst, s []byte, flex bool) []byte {
 	switch {
 	case flex && s == nil:
@@ -27,7 +29,8 @@ func appendStr(dst, s []byte, flex bool) []byte {
 	return append(dst, s...)
 }
 
-// appendBytes writes a bytes or records field or its null.
+// appendBytes writes a bytes or records field in the encoding that flex asks
+// for. A nil slice is Kafka's null.
 func appendBytes(dst, b []byte, flex bool) []byte {
 	if b == nil {
 		if flex {
@@ -51,7 +54,8 @@ func appendArrayLen(dst []byte, n int, flex bool) []byte {
 	return appendBytesLen(dst, n, flex)
 }
 
-// appendNoTags closes a structure of ours, which never has tagged fields.
+// appendNoTags closes a structure of our own, which never has tagged fields.
+// Structures before KIP-482 have no place for them.
 func appendNoTags(dst []byte, flex bool) []byte {
 	if flex {
 		return append(dst, 0)

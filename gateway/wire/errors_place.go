@@ -30,7 +30,8 @@ func each(lists ...string) errorPlace {
 	return errorPlace{lists: lists, asked: lists[0], last: math.MaxInt16}
 }
 
-// nameless is a code on one item that answers for none in particular.
+// nameless is a code on one item of a list that answers for nothing in
+// particular, where the API has no other place for one.
 func nameless(list string) errorPlace {
 	return errorPlace{lists: []string{list}, nameless: true, last: math.MaxInt16}
 }
@@ -58,7 +59,8 @@ func (p errorPlace) upTo(version int16) errorPlace {
 	return p
 }
 
-// failure is what goes wrong, to be written into a response of any kind.
+// failure is what goes wrong, to be written into a response of any kind. One
+// request has one failure.
 type failure struct {
 	code int16
 	msg  *string // nil is null
@@ -85,7 +87,8 @@ func (f failure) write(req kmsg.Request, resp kmsg.Response, places []errorPlace
 	}
 }
 
-// answerEach appends to the answer's list one item for each that was asked.
+// answerEach appends to the answer's list one item for each that was asked, in
+// the order of the request.
 func (f failure) answerEach(asked, answer reflect.Value, p errorPlace) {
 	list := answer.FieldByName(p.lists[0])
 	for _, question := range asked.FieldByName(p.asked).Seq2() {
@@ -106,7 +109,8 @@ func (f failure) answerEach(asked, answer reflect.Value, p errorPlace) {
 // answer has them under the same names.
 var identities = []string{"Topic", "TopicID", "Partition", "Group", "GroupID", "ResourceType", "ResourceName", "Type", "Name"}
 
-// identify makes the answer say which question it answers.
+// identify makes the answer say which question it answers, by the field that
+// names it in both.
 func (p errorPlace) identify(item, question reflect.Value) {
 	if question.Kind() != reflect.Struct {
 		name := p.name
@@ -151,7 +155,8 @@ func (p errorPlace) answered(list, item reflect.Value) bool {
 	return false
 }
 
-// item makes one answer, with kmsg's defaults and the code.
+// item makes one answer, with kmsg's defaults, the code, and the message where
+// there is a field for it.
 func (f failure) item(kind reflect.Type) reflect.Value {
 	item := reflect.New(kind)
 	if d, ok := item.Interface().(interface{ Default() }); ok {
@@ -182,7 +187,8 @@ func (f failure) stamp(answer reflect.Value) {
 		}
 	}
 
-	// librdkafka takes null records for a broken response and asks again for ever.
+	// librdkafka takes null records for a broken response and asks again for
+	// ever, so that they are empty.
 	if records := answer.FieldByName("RecordBatches"); records.IsValid() {
 		records.SetBytes([]byte{})
 	}

@@ -54,7 +54,8 @@ func WalkFetchRecords(dst []byte, key kmsg.Key, version int16, frame []byte, fn 
 	return append(w.out, frame[w.copied:]...), true, nil
 }
 
-// fetchWalk reads a response and, from the first change on, writes one.
+// fetchWalk reads a response and, from the first change on, writes one. While
+// nothing changes nothing is copied.
 type fetchWalk struct {
 	reader
 	share   bool
@@ -81,7 +82,8 @@ func (w *fetchWalk) run() {
 
 func (w *fetchWalk) ok() bool { return !w.bad && w.err == nil }
 
-// fetchTop reads what stands before the topics.
+// fetchTop reads what stands before the topics, whose fields differ from
+// version to version.
 func (w *fetchWalk) fetchTop() {
 	w.skip(4) // throttle_time_ms
 	switch {
@@ -129,7 +131,7 @@ func (w *fetchWalk) partition() {
 	w.tags()
 }
 
-// fetchPreamble reads a partition of Fetch up to its records.
+// fetchPreamble reads a partition of Fetch up to the length of its records.
 func (w *fetchWalk) fetchPreamble() {
 	w.skip(8 + 8) // high_watermark, last_stable_offset
 	if w.version >= 5 {
@@ -145,7 +147,8 @@ func (w *fetchWalk) fetchPreamble() {
 	}
 }
 
-// sharePreamble reads a partition of ShareFetch up to its records.
+// sharePreamble reads a partition of ShareFetch up to the length of its
+// records.
 func (w *fetchWalk) sharePreamble() {
 	w.str()
 	w.skip(2) // acknowledge_error_code
@@ -161,7 +164,8 @@ func (w *fetchWalk) acquired() {
 	}
 }
 
-// offer asks fn about the records whose length stands at lenAt.
+// offer asks fn about the records whose length stands at lenAt, and writes what
+// it gives in their place.
 func (w *fetchWalk) offer(lenAt int) {
 	replacement, changed, err := w.fn(&w.part)
 	if err != nil || !changed {
@@ -176,7 +180,8 @@ func (w *fetchWalk) offer(lenAt int) {
 	w.copied = w.off
 }
 
-// skipEndpoints steps over an array of node endpoints (KIP-951).
+// skipEndpoints steps over an array of node endpoints (KIP-951), whose
+// addresses the rewriter has replaced or will replace.
 func skipEndpoints(r *reader) {
 	for n := r.arrayLen(10); n > 0 && !r.bad; n-- {
 		r.skip(4)

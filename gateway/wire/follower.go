@@ -44,7 +44,8 @@ func refuseFollower(version int16, body []byte) error {
 	return nil
 }
 
-// overwriteReplica writes a consumer's id over the one that body begins with.
+// overwriteReplica writes a consumer's id over the replica id that body begins
+// with: no client of ours is a follower.
 func overwriteReplica(body []byte, debugging bool) error {
 	r := reader{src: body}
 	id := r.i32()

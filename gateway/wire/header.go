@@ -52,7 +52,8 @@ func ParseRequestHeader(frame []byte) (RequestHeader, error) {
 	return h, nil
 }
 
-// AppendRequestHeader writes the header of a request of our own.
+// AppendRequestHeader writes the header of a request of our own, in the header
+// version that the API's version has.
 func AppendRequestHeader(dst []byte, key kmsg.Key, version int16, correlation int32, clientID []byte) []byte {
 	dst = appendI16(dst, key.Int16())
 	dst = appendI16(dst, version)
@@ -75,7 +76,8 @@ func ParseResponseHeader(key kmsg.Key, version int16, frame []byte) (correlation
 	return correlation, r.off, nil
 }
 
-// AppendResponseHeader writes the header of a response of our own.
+// AppendResponseHeader writes the header of a response of our own, in the
+// header version that the API's version has.
 func AppendResponseHeader(dst []byte, key kmsg.Key, version int16, correlation int32) []byte {
 	dst = appendI32(dst, correlation)
 	return appendNoTags(dst, flexibleResponseHeader(key, version))

@@ -28,7 +28,8 @@ type Produce struct {
 // wire; the busiest producers send a few thousand.
 const MaxEntries = 1 << 16
 
-// keptEntries is how large a Produce's tables may stay between requests.
+// keptEntries is how many entries a Produce's tables may keep between requests,
+// so that one outsized request does not hold its memory for good.
 const keptEntries = 1 << 12
 
 // ProduceTopic is one topic of a Produce request: by name up to v12, by id
@@ -55,7 +56,8 @@ type ProducePartition struct {
 	found  bool
 }
 
-// ProduceResult is an answer of the gateway's own to one partition.
+// ProduceResult is an answer of the gateway's own to one partition, in the
+// place of the broker's.
 type ProduceResult struct {
 	ErrorCode     int16
 	BaseOffset    int64 // -1 where nothing was stored
@@ -65,13 +67,15 @@ type ProduceResult struct {
 	Records       []RecordError // KIP-467; sent from v8
 }
 
-// RecordError names one record that failed its batch.
+// RecordError names one record that failed its batch, so that a producer can
+// send the others again without it.
 type RecordError struct {
 	Index   int32 // within the batch
 	Message string
 }
 
-// Failed is the result of a partition of which nothing was stored.
+// Failed is the result of a partition of which nothing was stored. It has no
+// offset and no time.
 func Failed(code int16, message string, records []RecordError) ProduceResult {
 	return ProduceResult{
 		ErrorCode:     code,
@@ -114,7 +118,8 @@ func ParseProduce(version int16, body []byte, p *Produce) error {
 	return p.checkUnique()
 }
 
-// reset empties the tables, and lets go of those that an outsized request grew.
+// reset empties the tables for the next request, and lets go of those that an
+// outsized request grew.
 func (p *Produce) reset() {
 	if p.size > keptEntries {
 		p.Topics = nil
@@ -152,7 +157,8 @@ func (q *ProducePartition) parse(r *reader) {
 	q.tags = r.rawTags()
 }
 
-// extend lengthens s by one and keeps what the element held, for its memory.
+// extend lengthens s by one. Where there is capacity, the element keeps what it
+// held, so that its own slices are used again.
 func extend[T any](s []T) []T {
 	if len(s) < cap(s) {
 		return s[:len(s)+1]
@@ -161,7 +167,8 @@ func extend[T any](s []T) []T {
 	return append(s, zero)
 }
 
-// rawTags steps over a tagged-field section and returns it as a view.
+// rawTags steps over a tagged-field section and returns it as a view, to be
+// copied as it came.
 func (r *reader) rawTags() []byte {
 	start := r.off
 	r.tags()
@@ -197,7 +204,8 @@ func (p *Produce) checkUnique() error {
 	return nil
 }
 
-// ascending is the usual case: one topic, partitions in order.
+// ascending reports the usual case, one topic with its partitions in order, in
+// which no partition can come twice.
 func (p *Produce) ascending() bool {
 	if len(p.Topics) > 1 {
 		return false

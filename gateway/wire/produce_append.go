@@ -32,6 +32,7 @@ func AppendProduce(dst []byte, h RequestHeader, p *Produce) []byte {
 }
 
 // Cut is a place in bytes written by AppendProduceAround where records belong.
+// The bytes before it go out first, then the records.
 type Cut struct {
 	At      int // index in the returned slice
 	Records []byte
@@ -101,7 +102,8 @@ func (t *ProduceTopic) append(dst []byte, version int16, forwarded int, cuts []C
 	return appendTags(dst, t.tags, flex), cuts
 }
 
-// appendTags copies a section kept by rawTags, or writes an empty one.
+// appendTags copies a section that rawTags kept, or writes an empty one for a
+// structure of our own.
 func appendTags(dst, tags []byte, flex bool) []byte {
 	if len(tags) > 0 {
 		return append(dst, tags...)

@@ -48,7 +48,8 @@ func MergeProduceResponse(dst []byte, version int16, frame []byte, p *Produce) (
 	return append(dst, frame[tail:]...), nil
 }
 
-// collect finds each forwarded partition's answer in a response.
+// collect finds each forwarded partition's answer in a response and keeps it as
+// a view. One that is missing or comes twice is malformed.
 func (p *Produce) collect(r *reader, version int16) error {
 	left := p.Forwarded()
 	p.forgetAnswers()
@@ -110,7 +111,8 @@ func (p *Produce) partition(w *produceWalk) *ProducePartition {
 	return nil
 }
 
-// appendAnswers writes the responses array, everything in request order.
+// appendAnswers writes the responses array, the broker's answers and our own,
+// everything in the order of the request.
 func (p *Produce) appendAnswers(dst []byte) []byte {
 	flex := flexible(kmsg.Produce, p.Version)
 	dst = appendArrayLen(dst, len(p.Topics), flex)
@@ -166,7 +168,8 @@ func (q *ProducePartition) appendResult(dst []byte, version int16, flex bool) []
 	return appendNoTags(dst, flex)
 }
 
-// appendMessage writes a nullable string; the empty message is null.
+// appendMessage writes a nullable string, cut to what fits; the empty message
+// is null.
 func appendMessage(dst []byte, s string, flex bool) []byte {
 	if s == "" {
 		return appendStr(dst, nil, flex)
@@ -181,7 +184,8 @@ func appendMessage(dst []byte, s string, flex bool) []byte {
 	return append(dst, s...)
 }
 
-// maxMessage keeps an error text within the old strings' int16 length.
+// maxMessage keeps an error text, in bytes, within the int16 length of strings
+// before KIP-482.
 const maxMessage = 1<<15 - 1
 
 // ProduceAnswer is a broker's answer for one partition. Topic is a view into
@@ -219,7 +223,8 @@ func ProduceResults(version int16, frame []byte, fn func(*ProduceAnswer) error) 
 	return nil
 }
 
-// produceWalk steps through the partitions of a Produce response.
+// produceWalk steps through the partitions of a Produce response, which are
+// nested in their topics.
 type produceWalk struct {
 	version            int16
 	topics, partitions int // left to read
@@ -234,7 +239,8 @@ type produceWalk struct {
 
 func (w *produceWalk) open(r *reader) { w.topics = r.arrayLen(3) }
 
-// next reads one partition; false at the end of the array or of sense.
+// next reads one partition. It returns false at the end of the array, and where
+// the bytes make no sense any more, in which case r is bad.
 func (w *produceWalk) next(r *reader) bool {
 	for w.partitions <= 0 {
 		if w.inTopic {

@@ -17,7 +17,8 @@ func (r *reader) fail() {
 	r.off = len(r.src)
 }
 
-// take returns the next n bytes as a view.
+// take returns the next n bytes as a view into the frame, or nil where they are
+// not there.
 func (r *reader) take(n int) []byte {
 	if n < 0 || n > len(r.src)-r.off {
 		r.fail()
@@ -87,7 +88,8 @@ func (r *reader) uvarint() uint32 {
 	return 0
 }
 
-// str reads a string in the structure's encoding; nil is Kafka's null.
+// str reads a string in the structure's encoding, as a view. Kafka's null is
+// nil.
 func (r *reader) str() []byte {
 	if r.flex {
 		return r.lengthed(int64(r.uvarint()) - 1)
@@ -95,7 +97,8 @@ func (r *reader) str() []byte {
 	return r.lengthed(int64(r.i16()))
 }
 
-// nullableBytes reads a bytes or records field; nil is Kafka's null.
+// nullableBytes reads a bytes or records field in the structure's encoding, as
+// a view. Kafka's null is nil.
 func (r *reader) nullableBytes() []byte {
 	if r.flex {
 		return r.lengthed(int64(r.uvarint()) - 1)
@@ -132,7 +135,8 @@ func (r *reader) arrayLen(minSize int) int {
 	return int(n)
 }
 
-// tags steps over a tagged-field section, if the structure has one.
+// tags steps over a tagged-field section, where the structure has one
+// (KIP-482).
 func (r *reader) tags() {
 	r.eachTag(nil)
 }

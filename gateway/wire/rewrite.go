@@ -95,7 +95,8 @@ func responseReader(key kmsg.Key, version int16) func(*rewriter) {
 	return nil
 }
 
-// rewriter reads a frame and, from the first replacement on, writes one.
+// rewriter reads a frame and, from the first replacement on, writes one. While
+// nothing is replaced nothing is copied.
 type rewriter struct {
 	reader
 	version   int16
@@ -108,7 +109,8 @@ type rewriter struct {
 
 func (w *rewriter) ok() bool { return !w.bad && w.err == nil }
 
-// upTo copies the frame up to off, so that a replacement can follow.
+// upTo copies the frame up to off, as far as it was not copied before, so that
+// a replacement can follow.
 func (w *rewriter) upTo(off int) {
 	w.out = append(w.out, w.src[w.copied:off]...)
 	w.copied = off
@@ -224,7 +226,8 @@ func (w *rewriter) metadataPartition() {
 	w.tags()
 }
 
-// ids steps over an array of node ids.
+// ids steps over an array of node ids, which clients may see: they are not
+// addresses.
 func (w *rewriter) ids() {
 	if n := w.arrayLen(4); n > 0 {
 		w.skip(4 * n)

@@ -2,7 +2,8 @@ package wire
 
 import "strings"
 
-// createTopics learns the ids of topics that were made.
+// createTopics learns the ids of topics that were made, so that the first
+// request by such an id need not be looked up.
 func (w *rewriter) createTopics() {
 	w.skip(4) // throttle_time_ms
 	for n := w.arrayLen(24); n > 0 && w.ok(); n-- {
@@ -26,7 +27,8 @@ func (w *rewriter) createTopics() {
 	w.tags()
 }
 
-// topicPartitions learns the ids of described topics.
+// topicPartitions learns the ids of topics that were described, as a Metadata
+// answer would tell them.
 func (w *rewriter) topicPartitions() {
 	w.skip(4) // throttle_time_ms
 	for n := w.arrayLen(25); n > 0 && w.ok(); n-- {
@@ -98,7 +100,8 @@ func (w *rewriter) config() {
 	w.tags()
 }
 
-// configValue reads a value and replaces it by null if it is to be hidden.
+// configValue reads a value and replaces it by null if it is to be hidden. It
+// reports whether it did.
 func (w *rewriter) configValue(hide bool) (hidden bool) {
 	start := w.off
 	if value := w.str(); !hide || value == nil || !w.ok() {

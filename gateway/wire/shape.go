@@ -37,7 +37,8 @@ func CheckRequest(key kmsg.Key, version int16, body []byte) error {
 	return nil
 }
 
-// fits walks body by shape.
+// fits walks body by shape and reports whether it is of that shape to the last
+// byte.
 func fits(shape string, version int16, flex bool, body []byte) bool {
 	c := checker{reader: reader{src: body, flex: flex}, version: version, shape: shape}
 	c.structure(0)
@@ -68,7 +69,7 @@ func (c *checker) field(pos int) int {
 	return next
 }
 
-// value walks one value whose type starts at pos.
+// value walks one value whose type starts at pos of the shape.
 func (c *checker) value(pos int) {
 	switch c.shape[pos] {
 	case '[', '{':
@@ -113,7 +114,7 @@ func width(kind byte) int {
 	}
 }
 
-// typeEnd returns the position behind the type that starts at pos.
+// typeEnd returns the position in shape behind the type that starts at pos.
 func typeEnd(shape string, pos int) int {
 	for depth := 0; pos < len(shape); pos++ {
 		switch shape[pos] {
@@ -131,7 +132,8 @@ func typeEnd(shape string, pos int) int {
 	return pos
 }
 
-// versions reads the range that follows a type; none means all versions.
+// versions reads the range of versions that follows a type in a shape. None
+// means all versions.
 func versions(shape string, pos int) (lo, hi int16, next int) {
 	lo, pos, given := number(shape, pos)
 	hi = lo

@@ -6,10 +6,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Handling says what the gateway does with an API.
+// Handling says what the gateway does with requests of an API.
 type Handling uint8
 
-// The handlings. The zero value refuses.
+// The handlings. The zero value refuses, so that an API that nobody thought of
+// is refused.
 const (
 	Refuse        Handling = iota // not for clients: the connection is closed
 	Forward                       // both frames pass as they are
@@ -21,7 +22,8 @@ const (
 
 var handlingNames = [...]string{"refuse", "forward", "parse request", "parse response", "parse both", "local"}
 
-// String names the handling as docs/protocol.md prints it.
+// String names the handling as docs/protocol.md prints it, which a test makes
+// of this table.
 func (h Handling) String() string {
 	if int(h) < len(handlingNames) {
 		return handlingNames[h]
@@ -39,17 +41,20 @@ type API struct {
 	Handling Handling
 	PreAuth  bool // may be sent before the client is authenticated
 	OptIn    bool // advertised and let through only where the operator enables it
-	// Request is the shape of the request body, for CheckRequest (shape.go).
+	// Request is the shape of the request body, by which CheckRequest walks it
+	// (see shape.go).
 	Request string
 	Why     string
 }
 
-// Serves reports whether clients may use that version.
+// Serves reports whether clients may use that version. A listener may cap it
+// further: see ApiOptions.
 func (a API) Serves(version int16) bool {
 	return a.Handling != Refuse && version >= a.Min && version <= a.Max
 }
 
-// IsFlexible reports whether the version uses KIP-482's encoding.
+// IsFlexible reports whether the version uses the encoding of KIP-482: compact
+// lengths and tagged fields.
 func (a API) IsFlexible(version int16) bool { return a.Flexible >= 0 && version >= a.Flexible }
 
 // Lookup finds an API by key. A key that is not in the table is refused.
@@ -60,10 +65,12 @@ func Lookup(key kmsg.Key) (API, bool) {
 	return table[key], true
 }
 
-// Table returns all rows in key order.
+// Table returns all rows in the order of their keys, in a copy that the caller
+// may change.
 func Table() []API { return append([]API(nil), table[:]...) }
 
-// never stands for the first flexible version of an API that has none.
+// never stands for the first flexible version of an API that has none, since 0
+// is a version.
 const never = -1
 
 const (

@@ -5,8 +5,8 @@
 // from clients are hostile until checked here: every length and count is held
 // against the bytes that are really there before anything is allocated or
 // looped over. Frames from the upstream cluster are trusted in what they say
-// and checked in how they say it, to the last byte; what must not pass on to a client (addresses
-// of brokers, features that our table caps) is replaced here.
+// and checked in how they say it, to the last byte; what must not pass on to a
+// client (addresses of brokers, features that our table caps) is replaced here.
 //
 // table.go is the one list of what a client may send. Produce, the record walk
 // of Fetch and ShareFetch, the headers and every response that carries an
@@ -21,7 +21,8 @@ import (
 	"fmt"
 )
 
-// What can be wrong with a frame. Callers branch on these with errors.Is.
+// What can be wrong with a frame. Callers branch on these with errors.Is, and
+// each is wrapped by what was read or checked.
 var (
 	// ErrMalformed: lengths or counts disagree with the bytes. The connection
 	// is not worth keeping.
@@ -35,9 +36,11 @@ var (
 	// ErrDuplicate: a Produce request names a partition twice. Brokers keep
 	// one of the two and drop the other silently, which no decision survives.
 	ErrDuplicate = errors.New("partition named twice in one request")
-	// ErrTooLarge: the frame is beyond what may be decoded outside the hot path.
+	// ErrTooLarge: the frame is beyond what may be decoded outside the hot
+	// path, or has more entries than MaxEntries.
 	ErrTooLarge = errors.New("frame too large to decode")
 )
 
-// malformed says which part of a frame did not fit. It never quotes bytes.
+// malformed says which part of a frame did not fit. It never quotes bytes,
+// which are the client's.
 func malformed(part string) error { return fmt.Errorf("reading %s: %w", part, ErrMalformed) }
