@@ -15,7 +15,7 @@ type traced struct {
 	functions []uint32
 }
 
-// Unwrap is the failure alone.
+// Unwrap is the failure alone, without the functions that it came from.
 func (t *traced) Unwrap() error { return t.error }
 
 // Backtrace is how the guest came to where it failed: the functions that were

@@ -9,7 +9,8 @@ import (
 	"github.com/guardlock/guardlock/transforms/record"
 )
 
-// Origin says where a batch is going.
+// Origin says where a batch is going: modules see the topic's hash and the
+// partition.
 type Origin struct {
 	Topic     string
 	Partition int32
@@ -31,12 +32,13 @@ type Chain struct {
 	isolated bool
 }
 
-// maxChain bounds a chain: Record.Module is one byte.
+// maxChain bounds the modules of a chain, since Record.Module is one byte.
 const maxChain = 256
 
 var errChainTooLong = errors.New("a chain has more than 256 modules")
 
-// NewChain makes a chain. The modules stay the caller's to close.
+// NewChain makes a chain of modules, in their order. They stay the caller's to
+// close.
 func NewChain(modules ...*Module) *Chain {
 	return &Chain{modules: slices.Clone(modules)}
 }
@@ -47,7 +49,8 @@ func NewChain(modules ...*Module) *Chain {
 // more topics than instances, they are made anew when the topic changes.
 func (c *Chain) PerTopic() *Chain { return &Chain{modules: c.modules, isolated: true} }
 
-// Modules are the chain's modules; Record.Module is an index into them.
+// Modules are the chain's modules, of which Record.Module is an index. The
+// caller must not change the list.
 func (c *Chain) Modules() []*Module { return c.modules }
 
 // Run gives every record of b to the first module, what passes to the second,
@@ -71,7 +74,7 @@ func (c *Chain) Run(ctx context.Context, b *record.Batch, at Origin) error {
 	return nil
 }
 
-// stage is a module's place in a chain.
+// stage is a module's place in a chain, as its run needs it.
 type stage struct {
 	number   uint8
 	isolated bool

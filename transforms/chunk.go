@@ -10,7 +10,8 @@ import (
 	"github.com/guardlock/guardlock/transforms/record"
 )
 
-// What guardlock_transform_v1 returns when it does not return a count.
+// What guardlock_transform_v1 returns when it does not return a count
+// (docs/abi.md).
 const (
 	guestInternal      = -1
 	guestArenaTooSmall = -2
@@ -31,7 +32,7 @@ func guestError(code int32) error {
 	return fmt.Errorf("the guest returned the unknown code %d", code)
 }
 
-// The frame's fields (docs/abi.md).
+// The offsets of the frame's fields in bytes (docs/abi.md).
 const (
 	frameFlags     = 4
 	frameInDescs   = 8
@@ -49,7 +50,7 @@ const (
 	frameErrReason = 60
 )
 
-// The descriptor's fields and flags.
+// The offsets of a descriptor's fields in bytes, and its flags (docs/abi.md).
 const (
 	descFlags     = 0
 	descSource    = 4
@@ -122,7 +123,8 @@ func (c *chunk) begin(b *record.Batch, at Origin, stage uint8, limits Limits) in
 	return total
 }
 
-// inputSize is how many bytes of guest memory a record takes.
+// inputSize is how many bytes of guest memory a record takes, without its
+// descriptor.
 func inputSize(r *record.Record) int {
 	if whole(r) {
 		return int(r.Whole.Len)
@@ -158,7 +160,8 @@ func (c *chunk) take() {
 	c.bytes = size
 }
 
-// reserveInput makes the input block hold n bytes.
+// reserveInput makes the input block hold n bytes, by a larger block if need
+// be. Its content is lost then.
 func (i *instance) reserveInput(n int) error {
 	l := &i.layout
 	if uint64(n) <= uint64(l.inputCap) {
@@ -210,7 +213,8 @@ func (i *instance) growArena() error {
 	return nil
 }
 
-// callTransform copies the chunk into the guest and runs it.
+// callTransform copies the chunk into the guest and runs it. It returns what
+// the guest returned, unchecked.
 func (i *instance) callTransform() (int32, error) {
 	l := &i.layout
 	input, ok1 := i.mem.Read(l.input, uint32(i.chunk.bytes))

@@ -25,7 +25,8 @@ type clock struct {
 }
 
 const (
-	// quantum is how long a guest runs before others get a chance to.
+	// quantum is how long a guest runs, in processor time, before others get a
+	// chance to.
 	quantum = 500 * time.Microsecond
 	// freeTime and freeTimePerMiB are what a batch may use without a turn. Batches
 	// of modules that work at 100 MB/s end within it.
@@ -41,7 +42,8 @@ func (c *clock) startBatch(ctx context.Context, limits Limits, size int) {
 	c.spent = 0
 }
 
-// startCall begins a call on the thread that it is locked to.
+// startCall begins a call on the thread that the goroutine is locked to, whose
+// time is the call's.
 func (c *clock) startCall() {
 	c.started = threadTime()
 	c.rested = 0
@@ -50,7 +52,7 @@ func (c *clock) startCall() {
 
 func (c *clock) endCall() { c.spent += c.used() }
 
-// used is the processor time of the running call.
+// used is the processor time of the running call so far.
 func (c *clock) used() time.Duration { return threadTime() - c.started }
 
 // checkTime stops the guest when its time is up or its batch was given up, and
@@ -116,7 +118,8 @@ func (i *instance) awaitTurn(used time.Duration) bool {
 	return true
 }
 
-// endBatch gives the turn back.
+// endBatch gives the turn back, if the batch holds one, so that another batch
+// gets it.
 func (i *instance) endBatch() {
 	if i.clock.turn {
 		i.clock.turn = false

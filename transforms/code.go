@@ -102,7 +102,8 @@ func (r *Runtime) compile(ctx context.Context, file []byte, scanned *wasm.Binary
 	}
 }
 
-// gaveUp reports whether an error is its caller's and not the file's.
+// gaveUp reports whether an error is its caller's, who went away, and not the
+// file's.
 func gaveUp(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
@@ -128,7 +129,8 @@ func (r *Runtime) share(fresh *Code) (*Code, error) {
 	return c, nil
 }
 
-// failed reports whether the compilation ended in an error.
+// failed reports whether the compilation ended in an error. One that is under
+// way has not failed.
 func (c *Code) failed() bool {
 	select {
 	case <-c.ready:
@@ -138,14 +140,15 @@ func (c *Code) failed() bool {
 	}
 }
 
-// retain gives the code one user more.
+// retain gives the code one user more, who closes it.
 func (c *Code) retain() {
 	c.runtime.mu.Lock()
 	defer c.runtime.mu.Unlock()
 	c.users++
 }
 
-// Close ends the caller's use of the code. The last user frees it.
+// Close ends the caller's use of the code. The last user frees the machine
+// code.
 func (c *Code) Close() {
 	if !c.released() || c.engine == nil {
 		return
@@ -170,10 +173,10 @@ func (c *Code) released() bool {
 	return true
 }
 
-// Digest is the SHA-256 of the file.
+// Digest is the SHA-256 of the file that was compiled.
 func (c *Code) Digest() [32]byte { return c.key.digest }
 
-// Info is what the scan found.
+// Info is what the scan found in the file.
 func (c *Code) Info() Info { return c.info }
 
 // build makes an engine that holds the host functions which the file imports, and

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Kind classes the failures of a running module.
+// Kind classes the failures of a running module, by who can do something about
+// them.
 type Kind uint8
 
 // The kinds of failure. All of them mean that nothing of the batch may be used.
@@ -24,7 +25,8 @@ const (
 
 var kindNames = [...]string{"", "trap", "timeout", "output_invalid", "guest_failed", "memory", "closed", "record_too_large", "too_many_modules"}
 
-// String returns the kind's name as the decision log and metrics print it.
+// String returns the kind's name as the decision log and metrics print it. It
+// is part of the log's format.
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
 		return kindNames[k]
@@ -40,10 +42,13 @@ type Error struct {
 	Err    error
 }
 
+// Error names the module, the kind and the cause. It never holds bytes of a
+// record.
 func (e *Error) Error() string {
 	return fmt.Sprintf("running module %q: %s: %v", e.Module, e.Kind, e.Err)
 }
 
+// Unwrap gives the cause alone, without the module and the kind.
 func (e *Error) Unwrap() error { return e.Err }
 
 var (

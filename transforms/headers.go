@@ -25,7 +25,8 @@ func validHeaders(p []byte) bool {
 	return len(p) == 0
 }
 
-// varint reads a zigzag varint of at most 32 bits.
+// varint reads a zigzag varint of at most 32 bits at the beginning of p, and
+// returns what follows it.
 func varint(p []byte) (v int32, rest []byte, ok bool) {
 	var u uint32
 	for n, c := range p {

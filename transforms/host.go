@@ -12,7 +12,8 @@ import (
 	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
-// What host functions answer when they cannot do what was asked.
+// What host functions answer when they cannot do what was asked. All of them
+// are negative, where a length is not.
 const (
 	hostBadArguments = -1 // out of bounds, or longer than maxHostBytes
 	hostTooSmall     = -2 // the output does not fit
@@ -33,7 +34,8 @@ const (
 	hostSlice    = 32 << 10
 )
 
-// hostFunction is one function that a grant may hold.
+// hostFunction is one function that a grant may hold, with its type and what it
+// does.
 type hostFunction struct {
 	module, name    string
 	params, results string // a letter each: i is i32, I is i64
@@ -63,7 +65,8 @@ func alwaysGranted() []hostFunction {
 	}}}
 }
 
-// AllHostFunctions returns the names that a grant may hold, sorted.
+// AllHostFunctions returns the names that a grant may hold, sorted, as
+// approvals spell them.
 func AllHostFunctions() []string {
 	var names []string
 	for _, f := range hostFunctions() {
@@ -72,12 +75,14 @@ func AllHostFunctions() []string {
 	return names
 }
 
-// KnownHostFunction reports whether a grant may hold name.
+// KnownHostFunction reports whether a grant may hold name. Whether one does is
+// for the caller to look at.
 func KnownHostFunction(name string) bool {
 	return slices.Contains(AllHostFunctions(), name)
 }
 
-// signature is the function's type as Info spells it.
+// signature is the function's type as Info spells it, so that an import can be
+// compared with it.
 func (f hostFunction) signature() string {
 	words := func(types string) string {
 		all := make([]string, len(types))
@@ -101,7 +106,8 @@ func valueType(letter rune) api.ValueType {
 	return api.ValueTypeI32
 }
 
-// Call implements api.GoModuleFunction. The context is the calling instance.
+// Call implements api.GoModuleFunction. The context is the instance that calls,
+// which saves a look-up and an allocation.
 func (f hostFunction) Call(ctx context.Context, _ api.Module, stack []uint64) {
 	i := ctx.(*instance)
 	i.charged += hostCallCost
@@ -115,7 +121,8 @@ func (f hostFunction) Call(ctx context.Context, _ api.Module, stack []uint64) {
 	}
 }
 
-// yield is the rewriter's way out of guest code.
+// yield is the rewriter's way out of guest code, where the host looks at the
+// clock.
 type yield struct{}
 
 // Call implements api.GoModuleFunction.
@@ -176,7 +183,8 @@ func find(functions []hostFunction, im wasm.Import) (hostFunction, bool) {
 	return hostFunction{}, false
 }
 
-// instantiateHost gives the runtime the granted functions and yield, and nothing else.
+// instantiateHost gives the runtime the granted functions and yield, and
+// nothing else: an import of anything else fails.
 func instantiateHost(ctx context.Context, engine wazero.Runtime, functions []hostFunction) error {
 	builders := map[string]wazero.HostModuleBuilder{wasm.YieldModule: engine.NewHostModuleBuilder(wasm.YieldModule)}
 	builders[wasm.YieldModule].NewFunctionBuilder().

@@ -11,7 +11,8 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// compressors are an instance's encoders, made when first used and kept.
+// compressors are an instance's encoders. Each is made when it is first used,
+// and kept.
 type compressors struct {
 	gzip *gzip.Writer
 	zstd *zstd.Encoder
@@ -59,7 +60,8 @@ func lz4Bytes(i *instance, data []byte) ([]byte, error) {
 	return c.stream(c.lz4, "lz4", data)
 }
 
-// streamWriter is a compressor that can be used again for another output.
+// streamWriter is a compressor that can be used again for another output, as
+// those of gzip and lz4 are.
 type streamWriter interface {
 	io.WriteCloser
 	Reset(w io.Writer)

@@ -11,13 +11,15 @@ import (
 	"github.com/guardlock/guardlock/transforms/envelope"
 )
 
-// guestKey is a key as host functions use it.
+// guestKey is a key as host functions use it. The guest knows it by its place
+// in the grant.
 type guestKey struct {
 	secret   []byte
 	envelope *envelope.Key
 }
 
-// newKeys prepares a grant's keys.
+// newKeys prepares a grant's keys in their order, and refuses those that are
+// too short.
 func newKeys(grant []Key) ([]guestKey, error) {
 	keys := make([]guestKey, 0, len(grant))
 	for _, k := range grant {

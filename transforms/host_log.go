@@ -10,7 +10,8 @@ const (
 	logInterval = 100 * time.Millisecond // one more event each
 )
 
-// logGate limits the events of one module, all its instances together.
+// logGate limits the events of one module, all its instances together, and
+// counts what it leaves out.
 type logGate struct {
 	mu         sync.Mutex
 	next       time.Time // when the bucket is full again

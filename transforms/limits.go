@@ -70,7 +70,7 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// pages is what an instance starts within.
+// pages is how many pages of memory an instance starts within.
 func (l Limits) pages() uint32 { return l.MemoryBytes / wasmPage }
 
 // mostPages is what the engine lets an instance grow to that starts within pages.
@@ -84,7 +84,7 @@ func (l Limits) memoryFor(size int) uint64 {
 	return uint64(l.pages())*wasmPage + min(memoryPerByte*above, memoryAllowance)
 }
 
-// perMiB is the share of rate that size bytes have.
+// perMiB is the share of rate, which is for a MiB, that size bytes have.
 func perMiB(rate time.Duration, size int) time.Duration {
 	return time.Duration(float64(rate) * float64(size) / (1 << 20))
 }
@@ -121,7 +121,8 @@ func (l Limits) LargestRecord(info Info) int {
 	return largest
 }
 
-// outputLimit is the number of changed bytes allowed for input bytes.
+// outputLimit is the number of changed bytes that a batch with so many bytes of
+// input may have.
 func (l Limits) outputLimit(input int) int {
 	if l.OutputBytes > 0 {
 		return l.OutputBytes

@@ -6,8 +6,8 @@ import (
 	"github.com/tetratelabs/wazero/experimental"
 )
 
-// linearMemory is the memory of one instance. It implements
-// experimental.LinearMemory.
+// linearMemory is the memory of one instance, within a limit that a call can
+// raise. It implements experimental.LinearMemory.
 type linearMemory struct {
 	view  []byte // all that may ever be used
 	free  func()
@@ -15,7 +15,8 @@ type linearMemory struct {
 	limit uint64 // what may be used now: see Limits.memoryFor
 }
 
-// inMemory makes the next instance of ctx take its memory from m.
+// inMemory makes the next instance of ctx take its memory from m. The engine
+// passes it through the context.
 func inMemory(ctx context.Context, m *linearMemory) context.Context {
 	return experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(func(_, most uint64) experimental.LinearMemory {
 		m.view, m.free = reserve(most)
@@ -24,7 +25,7 @@ func inMemory(ctx context.Context, m *linearMemory) context.Context {
 }
 
 // Reallocate implements experimental.LinearMemory. Nil means that memory.grow
-// fails.
+// fails, which the guest is told.
 func (m *linearMemory) Reallocate(size uint64) []byte {
 	if size > min(m.limit, uint64(len(m.view))) {
 		return nil
@@ -34,7 +35,8 @@ func (m *linearMemory) Reallocate(size uint64) []byte {
 	return m.view[:size]
 }
 
-// Free implements experimental.LinearMemory.
+// Free implements experimental.LinearMemory, and gives the memory back to the
+// system.
 func (m *linearMemory) Free() {
 	if m.view != nil {
 		m.view = nil

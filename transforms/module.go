@@ -47,7 +47,8 @@ func (r *Runtime) load(ctx context.Context, spec Spec) (*Module, error) {
 		return nil, err
 	}
 
-	// What the grant forbids is refused before anything is compiled.
+	// What the grant forbids is refused before anything is compiled, which
+	// costs seconds.
 	if _, err := granted(scanned.Info(), spec.Grant); err != nil {
 		return nil, err
 	}
@@ -102,7 +103,8 @@ func checkLimits(info Info, grant Grant, limits Limits) error {
 	return nil
 }
 
-// start makes the module's first instance.
+// start makes the module's first instance, so that a module which cannot start
+// is refused when it is loaded.
 func (m *Module) start(ctx context.Context) error {
 	first, err := m.newInstance(ctx)
 	if err != nil {
@@ -118,20 +120,21 @@ func (m *Module) start(ctx context.Context) error {
 	return nil
 }
 
-// Name is the name the module was loaded under.
+// Name is the name that the module was loaded under.
 func (m *Module) Name() string { return m.name }
 
-// Digest is the SHA-256 of the module as it was signed.
+// Digest is the SHA-256 of the module's file as it was signed.
 func (m *Module) Digest() [32]byte { return m.code.Digest() }
 
-// Info is what the scan found.
+// Info is what the scan found in the module's file.
 func (m *Module) Info() Info { return m.info }
 
 // Reasons is the module's catalogue: Record.Reason is an index into it, and
 // entry 0 is "unspecified".
 func (m *Module) Reasons() []string { return append([]string{unspecified}, m.info.Reasons...) }
 
-// Routes are the topics that Record.Route is an index into.
+// Routes are the topics that Record.Route is an index into, in the order of the
+// grant.
 func (m *Module) Routes() []string { return slices.Clone(m.routes) }
 
 func (m *Module) reason(i uint32) string {

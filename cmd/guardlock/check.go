@@ -44,7 +44,7 @@ func newCheckCommand() *cobra.Command {
 	return cmd
 }
 
-// checkLine is the JSON form of a check.
+// checkLine is the JSON form of a check, for scripts that decide about a start.
 type checkLine struct {
 	File     string   `json:"file"`
 	OK       bool     `json:"ok"` // it starts, and every module runs
@@ -60,7 +60,7 @@ type gives struct {
 	Reasons []string `json:"reasons"`
 }
 
-// bound is the JSON form of what a binding would run.
+// bound is the JSON form of what one binding would run, and until when.
 type bound struct {
 	Cluster string    `json:"cluster"`
 	Binding string    `json:"binding"`
@@ -122,10 +122,12 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 	return err
 }
 
-// shownBindings is how many bindings are shown to a person.
+// shownBindings is how many bindings are shown to a person. With --json all of
+// them are printed.
 const shownBindings = 30
 
-// writeBindings shows what would run where.
+// writeBindings shows what would run where, as a table with one binding in a
+// row.
 func writeBindings(w io.Writer, all []server.Bound) error {
 	if len(all) == 0 {
 		return nil
@@ -161,7 +163,8 @@ func writeReasons(w io.Writer, all []server.Catalogue) error {
 	return t.Write(w)
 }
 
-// shortList keeps the table narrow.
+// shortList keeps the table narrow: of a long list it shows the beginning and
+// how many more there are.
 func shortList(names []string) string {
 	const shown = 3
 	if len(names) <= shown {

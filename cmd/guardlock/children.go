@@ -24,7 +24,8 @@ func newChildCommand(name string, run func(cmd *cobra.Command) error) *cobra.Com
 	}
 }
 
-// newBrokerCommand is the child that is the embedded broker.
+// newBrokerCommand is the child that is the embedded broker, with a process and
+// a memory of its own.
 func newBrokerCommand() *cobra.Command {
 	return newChildCommand("__broker", func(cmd *cobra.Command) error {
 		// Ctrl-C reaches the gateway and, through a shared terminal,
@@ -46,7 +47,8 @@ func newCompileCommand() *cobra.Command {
 	})
 }
 
-// newPolicyWorkerCommand is the child that a policy is evaluated in.
+// newPolicyWorkerCommand is the child that a policy is evaluated in, since
+// nothing within a process bounds one.
 func newPolicyWorkerCommand() *cobra.Command {
 	return newChildCommand(policy.WorkerCommand, func(cmd *cobra.Command) error {
 		// Who started it ends it: by closing standard input.

@@ -12,7 +12,8 @@ import (
 	"github.com/guardlock/guardlock/internal/config"
 )
 
-// access is how clients of a cluster prove who they are.
+// access is how clients of a cluster prove who they are, as its listener is
+// configured. What it needs of files is watched from then on.
 func (s *Server) access(cl config.Cluster) (a gateway.AccessConfig, err error) {
 	if t := cl.Listen.TLS; t != nil {
 		if a.Certificates, err = auth.ParseMapping(t.PrincipalMapping); err != nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/guardlock/guardlock/policy"
 )
 
-// adminPolicy asks the policy about requests of administrators.
+// adminPolicy asks the policy about requests of administrators, in the name of
+// this gateway.
 type adminPolicy struct {
 	engine  *policy.Engine
 	gateway policy.AdminGateway
@@ -27,7 +28,8 @@ func newAdminPolicy(engine *policy.Engine, cfg *config.Config, now func() time.T
 	return adminPolicy{engine: engine, gateway: at, now: now}
 }
 
-// JudgeAdmin implements gateway.AdminPolicy.
+// JudgeAdmin implements gateway.AdminPolicy: it puts the question into the
+// policy's own terms.
 func (a adminPolicy) JudgeAdmin(ctx context.Context, q gateway.AdminQuestion) (gateway.AdminVerdict, error) {
 	source := ""
 	if q.Client.Source.IsValid() {

@@ -9,10 +9,12 @@ type alarm struct {
 	told time.Time
 }
 
-// repeatAlarm is how often a failure that lasts is told.
+// repeatAlarm is how often a failure that lasts is told, so that who looks at
+// the end of the log sees it.
 const repeatAlarm = time.Minute
 
 // ring reports whether err is to be told now, and whether it is a new failure.
+// A failure with another text is another one.
 func (a *alarm) ring(err error, now time.Time) (tell, begun bool) {
 	begun = a.text != err.Error()
 	if !begun && now.Sub(a.told) < repeatAlarm {
@@ -24,7 +26,8 @@ func (a *alarm) ring(err error, now time.Time) (tell, begun bool) {
 	return true, begun
 }
 
-// over reports whether there was a failure, which has ended.
+// over reports whether there was a failure, and forgets it: the caller has seen
+// that it has ended.
 func (a *alarm) over() bool {
 	was := a.text != ""
 	*a = alarm{}

@@ -11,7 +11,8 @@ import (
 	"github.com/guardlock/guardlock/internal/config"
 )
 
-// rules are the bindings of one cluster. The configuration is valid.
+// rules are the bindings of one cluster, in the order of the configuration,
+// which is valid.
 func rules(cfg *config.Config, cluster string) []admission.Rule {
 	var out []admission.Rule
 	for _, b := range cfg.Bindings {
@@ -46,7 +47,8 @@ func rule(b config.Binding) admission.Rule {
 	return r
 }
 
-// place is the binding as admission knows it.
+// place is the binding as admission and policy know it. Its parts were
+// validated with the configuration.
 func place(b config.Binding) admission.Place {
 	at := admission.Place{
 		Binding:    b.Name,
@@ -65,7 +67,8 @@ func place(b config.Binding) admission.Place {
 	return at
 }
 
-// unbound is what becomes of topics that no binding matches.
+// unbound is the grant of topics that no binding matches: refuse, record, or
+// pass unseen.
 func unbound(cfg *config.Config) *pipeline.Grant {
 	switch cfg.UnboundTopics {
 	case "record":

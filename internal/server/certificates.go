@@ -10,7 +10,8 @@ import (
 	"github.com/guardlock/guardlock/internal/config"
 )
 
-// serverTLS is how clients connect to the gateway.
+// serverTLS is how clients connect to the gateway. Each new connection gets the
+// certificate that is in the files by then.
 func (s *Server) serverTLS(c *config.ServerTLS) (*tls.Config, error) {
 	pair, err := watch(s, parsePair, keyPair(s.cfg, c.CertFile, c.KeyFile)...)
 	if err != nil {
@@ -32,8 +33,8 @@ func (s *Server) serverTLS(c *config.ServerTLS) (*tls.Config, error) {
 	return out, nil
 }
 
-// clientAuthorities makes a listener verify client certificates, and read its
-// CA file again when it changes.
+// clientAuthorities makes a listener verify client certificates by a CA file,
+// which is read again when it changes.
 func (s *Server) clientAuthorities(base *tls.Config, path string) error {
 	current, err := watch(s, single(func(raw []byte) (*tls.Config, error) {
 		pool, err := parsePool(raw)
@@ -95,7 +96,8 @@ func (s *Server) clientTLS(c *config.ClientTLS) (func() *tls.Config, error) {
 	return current.now, nil
 }
 
-// keyPair names a certificate and its private key, which may be one file.
+// keyPair names a certificate and its private key, which may stand in one file,
+// as files to watch.
 func keyPair(cfg *config.Config, cert, key string) []watchedFile {
 	return []watchedFile{{field: "cert_file", path: cfg.File(cert)}, {field: "key_file", path: cfg.File(key), private: true}}
 }
@@ -116,7 +118,8 @@ func parsePool(raw []byte) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// certPool reads authorities once.
+// certPool reads authorities once. Unlike those that are watched, they change
+// at the next start.
 func certPool(path string) (*x509.CertPool, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {

@@ -18,7 +18,8 @@ import (
 	"github.com/guardlock/guardlock/transforms"
 )
 
-// Report is what Check found.
+// Report is what Check found, so that a command can print it and choose its
+// exit code.
 type Report struct {
 	Problems []error // each keeps a gateway from starting
 	Refused  []error // modules that would not run: a gateway starts, and refuses their topics
@@ -42,7 +43,8 @@ type Catalogue struct {
 	Reasons []string
 }
 
-// checking is one check under way.
+// checking is one check under way, with what of the configuration could be
+// loaded so far.
 type checking struct {
 	Report
 	cfg    *config.Config
@@ -94,7 +96,8 @@ func (c *checking) checkAll(ctx context.Context, valid bool) {
 	}
 }
 
-// problem notes every problem in err, each after where it is.
+// problem notes every problem in err, each behind the place where it is. A nil
+// error is none.
 func (c *checking) problem(where string, err error) {
 	for _, one := range unjoin(err) {
 		if where != "" {
@@ -116,7 +119,8 @@ func (c *checking) checkTrust(ctx context.Context) {
 	c.problem("trust.root", err)
 }
 
-// checkClusters opens what the listeners and the connections to clusters need.
+// checkClusters opens what the listeners and the connections to clusters need,
+// as files, and connects to nobody.
 func (c *checking) checkClusters() {
 	s := &Server{cfg: c.cfg, reader: c.files}
 	for _, cl := range c.cfg.Clusters {
@@ -134,7 +138,8 @@ func (c *checking) checkClusters() {
 	}
 }
 
-// checkModuleFiles finds modules of which a file cannot be read.
+// checkModuleFiles finds modules of which a file cannot be read, where the
+// configuration allows no more.
 func (c *checking) checkModuleFiles(ctx context.Context) {
 	for _, m := range c.cfg.Modules {
 		if missing := readModule(ctx, c.files, c.cfg, m).Missing; missing != nil {
@@ -209,12 +214,14 @@ func bound(cluster string, b *gateway.Binding) Bound {
 	}
 }
 
-// forget records nothing: nothing takes effect.
+// forget records nothing, since nothing takes effect in a check.
 type forget struct{}
 
+// Record implements admission.Recorder and never fails.
 func (forget) Record(context.Context, audit.ControlEntry) error { return nil }
 
-// unjoin takes errors.Join apart again.
+// unjoin takes errors.Join apart again, so that each error gets a line of its
+// own. A nil error gives none.
 func unjoin(err error) []error {
 	if err == nil {
 		return nil

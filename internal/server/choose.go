@@ -75,7 +75,8 @@ func (r *reloader) tellRefusals(sets map[string]*admission.Set) {
 	}
 }
 
-// The pauses before somebody who could not be asked is asked again.
+// The pauses before somebody who could not be asked is asked again. Each is
+// twice the one before.
 const (
 	firstPause = time.Second
 	lastPause  = time.Minute
@@ -116,7 +117,8 @@ func (r *reloader) tellUndecided(sets map[string]*admission.Set) {
 	}
 }
 
-// remember notes the packages that were admitted wherever they are bound.
+// remember notes the packages that were admitted wherever they are bound, which
+// a later, refused one may fall back to.
 func (r *reloader) remember(chosen map[string]admission.Module, sets map[string]*admission.Set) {
 	refused := map[string]bool{}
 	for _, set := range sets {

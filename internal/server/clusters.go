@@ -91,7 +91,8 @@ func (s *Server) clusterConfig(cl config.Cluster) (gateway.ClusterConfig, error)
 	return cc, nil
 }
 
-// upstream is where a cluster's records go, and who the gateway is there.
+// upstream is where a cluster's records go, and who the gateway is there. An
+// embedded broker asks for no identity.
 func (s *Server) upstream(cl config.Cluster) (gateway.Upstream, sasl.Mechanism, error) {
 	if e := cl.Broker.Embedded; e != nil {
 		b, err := broker.OpenEmbedded(broker.EmbeddedConfig{

@@ -11,7 +11,8 @@ import (
 	"github.com/guardlock/guardlock/internal/disk"
 )
 
-// watchHangups reads everything again whenever Reload asks for it, until ctx ends.
+// watchHangups reads everything again whenever Reload asks for it, until ctx
+// ends. What cannot be used changes nothing.
 func (s *Server) watchHangups(ctx context.Context) {
 	for {
 		select {
@@ -74,7 +75,8 @@ func (r *reloader) readConfig(ctx context.Context, path string) (*config.Config,
 	return cfg, keys, nil
 }
 
-// wake makes a goroutine that waits on c look again.
+// wake makes a goroutine that waits on c look again. It never waits: one
+// reminder is enough for many reasons.
 func wake(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -23,7 +23,8 @@ type Logger struct {
 	leftOut map[alike]uint64
 }
 
-// alike is what lines have in common that count as the same.
+// alike is what lines have in common that count as the same, whatever their
+// fields.
 type alike struct {
 	level   zapcore.Level
 	message string
@@ -34,7 +35,8 @@ const (
 	maxAlike     = 100 // the embedded broker's messages are not ours; the rest is one sum
 )
 
-// NewLogger writes to w; its fields never hold anything of a record.
+// NewLogger writes to w in the configured form. The fields of its lines never
+// hold anything of a record.
 func NewLogger(c config.Log, w io.Writer) *Logger {
 	level, err := zapcore.ParseLevel(c.Level)
 	if err != nil {
@@ -55,7 +57,8 @@ func NewLogger(c config.Log, w io.Writer) *Logger {
 	return l
 }
 
-// writerOnly hides os.File's Sync, which fails on terminals.
+// writerOnly hides os.File's Sync, which fails on terminals and is of no use to
+// a log of this kind.
 type writerOnly struct{ io.Writer }
 
 func (l *Logger) sampled(e zapcore.Entry, d zapcore.SamplingDecision) {
@@ -72,7 +75,7 @@ func (l *Logger) sampled(e zapcore.Entry, d zapcore.SamplingDecision) {
 	l.leftOut[key]++
 }
 
-// run tells from time to time, and when ctx ends, what was left out.
+// run tells from time to time, and when ctx ends, how many lines were left out.
 func (l *Logger) run(ctx context.Context) {
 	tick := time.NewTicker(summaryEvery)
 	defer tick.Stop()
@@ -98,7 +101,8 @@ func (l *Logger) summarize() {
 	}
 }
 
-// WarnInsecure shows every unsafe choice at start (invariant 8).
+// WarnInsecure shows every unsafe choice at start (invariant 8), each in a line
+// that says INSECURE.
 func WarnInsecure(cfg *config.Config, log *Logger) {
 	for _, name := range cfg.Insecure() {
 		log.Warn("INSECURE setting in use", zap.String("setting", name))

@@ -40,7 +40,8 @@ func (p packages) read(ctx context.Context, files *disk.Reader, cfg *config.Conf
 	return out
 }
 
-// moduleFiles are the files of a package.
+// moduleFiles are the paths of the files of a package, as far as they are
+// configured.
 func moduleFiles(cfg *config.Config, m config.Module) []string {
 	var paths []string
 	for _, name := range append([]string{m.Wasm, m.Config, m.Signature}, m.Approvals...) {
@@ -53,6 +54,7 @@ func moduleFiles(cfg *config.Config, m config.Module) []string {
 }
 
 // readModule reads a package, each file up to what admission would take of it.
+// What cannot be read is in Missing.
 func readModule(ctx context.Context, files *disk.Reader, cfg *config.Config, m config.Module) admission.Module {
 	out := admission.Module{Name: m.Name}
 	var errs []error
@@ -80,7 +82,8 @@ func readModule(ctx context.Context, files *disk.Reader, cfg *config.Config, m c
 	return out
 }
 
-// samePackage reports whether two packages are the same, byte for byte.
+// samePackage reports whether two packages are the same, byte for byte, with
+// the approvals in the same order.
 func samePackage(a, b admission.Module) bool {
 	p := a.Package
 	q := b.Package

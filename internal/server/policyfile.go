@@ -17,7 +17,8 @@ import (
 	"github.com/guardlock/guardlock/policy"
 )
 
-// maxPolicyBundle is more than a policy may hold.
+// maxPolicyBundle bounds the file of a bundle in bytes. It is more than a
+// policy may hold, so that the policy's own bound says what is wrong.
 const maxPolicyBundle = 64 << 20
 
 // keptPolicy is the file in the data directory that holds the last signed bundle
@@ -27,7 +28,8 @@ const keptPolicy = "policy.accepted.tar.gz"
 
 var errPolicyOlder = errors.New("the bundle is older than one that was in force: build it with a larger revision")
 
-// loadPolicy loads the policy that the configuration names.
+// loadPolicy loads the policy that the configuration names: a directory, a
+// bundle, or without a path the built-in one.
 func loadPolicy(ctx context.Context, files *disk.Reader, cfg *config.Config) (*policy.Engine, error) {
 	path := cfg.File(cfg.Policy.Path)
 	options := policy.Options{Worker: []string{policy.WorkerCommand}}
@@ -46,7 +48,8 @@ func loadPolicy(ctx context.Context, files *disk.Reader, cfg *config.Config) (*p
 	}
 }
 
-// loadBundle loads a bundle, verified if there are keys.
+// loadBundle loads a bundle, verified if there are keys, and returns its bytes
+// too, to be kept.
 func loadBundle(ctx context.Context, files *disk.Reader, cfg *config.Config, path string) (*policy.Engine, []byte, error) {
 	options := policy.Options{Worker: []string{policy.WorkerCommand}}
 	for i, k := range cfg.Policy.Keys {

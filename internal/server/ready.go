@@ -45,10 +45,12 @@ func (s *Server) announce(ctx context.Context, ready func(cluster string)) (wait
 	return waiting, nil
 }
 
-// askAgainAfter is the pause before a cluster that did not answer is asked again.
+// askAgainAfter is the pause before a cluster that did not answer is asked
+// again, until it does.
 const askAgainAfter = time.Second
 
-// await tells when a cluster that did not answer at the start does, until ctx ends.
+// await tells when a cluster that did not answer at the start does. It ends
+// then, or with ctx.
 func (s *Server) await(ctx context.Context, cluster string, ready func(cluster string)) {
 	for {
 		select {

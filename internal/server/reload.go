@@ -56,7 +56,7 @@ type reloader struct {
 	inForce
 }
 
-// building is what watch knows of the files.
+// building is what watch knows of the files, and when it is to try again.
 type building struct {
 	policy   *policy.Engine
 	packages packages                    // as the files are
@@ -74,7 +74,8 @@ type building struct {
 	files, policyFile, build, asking alarm
 }
 
-// terms are what modules are admitted by, but for the policy.
+// terms are what modules are admitted by, but for the policy, which watch alone
+// reads.
 type terms struct {
 	cfg     *config.Config
 	keys    map[string][]byte // secrets by name
@@ -82,7 +83,8 @@ type terms struct {
 	edition int // counts their changes
 }
 
-// inForce is what is served, and on which terms.
+// inForce is what is served, and on which terms. It is what a revocation looks
+// at.
 type inForce struct {
 	terms
 
@@ -138,7 +140,8 @@ func (r *reloader) load(ctx context.Context) error {
 // within a second on every topic.
 const watchEvery = 250 * time.Millisecond
 
-// retryAfter is the pause after reading or building failed.
+// retryAfter is the pause after reading or building failed, so that a file that
+// stays broken does not cost all the time.
 const retryAfter = 500 * time.Millisecond
 
 // watch reloads when a file of policy or modules has changed, when the terms have,
@@ -155,7 +158,8 @@ func (r *reloader) watch(ctx context.Context) {
 	})
 }
 
-// look reloads if there is a reason to.
+// look reloads if there is a reason to: files that changed, terms that changed,
+// a grant that ended, or somebody to ask again.
 func (r *reloader) look(ctx context.Context) {
 	w := &r.work
 	if r.now().Sub(w.failed) < retryAfter {
@@ -295,7 +299,8 @@ func (r *reloader) admitter(under terms) *admission.Admitter {
 	}
 }
 
-// admitAll admits modules for the bindings of every cluster.
+// admitAll admits modules for the bindings of every cluster. On an error
+// nothing is left running.
 func admitAll(ctx context.Context, a *admission.Admitter, cfg *config.Config, modules map[string]admission.Module) (map[string]*admission.Set, error) {
 	sets := map[string]*admission.Set{}
 	for _, cl := range cfg.Clusters {
@@ -325,7 +330,7 @@ func (r *reloader) termsNow() terms {
 	return r.terms
 }
 
-// close closes the modules in force.
+// close closes the modules in force, at the end of the gateway.
 func (r *reloader) close(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -338,8 +343,8 @@ func (r *reloader) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// loadPolicy reads the policy. The stamp is taken first: what changes meanwhile is
-// read again.
+// loadPolicy reads the policy. The stamp is taken first: what changes while it
+// is read is read again.
 func (r *reloader) loadPolicy(ctx context.Context) error {
 	stamp, err := r.stampPolicy(ctx)
 	if err != nil {
@@ -356,7 +361,8 @@ func (r *reloader) loadPolicy(ctx context.Context) error {
 	return nil
 }
 
-// stampPolicy changes with the files of the policy.
+// stampPolicy changes with the files of the policy and of the keys that verify
+// it.
 func (r *reloader) stampPolicy(ctx context.Context) (string, error) {
 	cfg := r.termsNow().cfg
 	if cfg.Policy.Path == "" {
@@ -370,7 +376,7 @@ func (r *reloader) stampPolicy(ctx context.Context) (string, error) {
 	return r.files.Stamp(ctx, "the files of the policy", paths...)
 }
 
-// stampPackages changes with the files of modules.
+// stampPackages changes with the files of modules, whatever of them changed.
 func (r *reloader) stampPackages(ctx context.Context) (string, error) {
 	cfg := r.termsNow().cfg
 	var paths []string

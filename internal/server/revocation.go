@@ -14,7 +14,8 @@ import (
 	"github.com/guardlock/guardlock/signing"
 )
 
-// trustFile is what watchTrust knows of the trust root's file.
+// trustFile is what watchTrust knows of the trust root's file: how it looked
+// when it was read, and what is wrong with it.
 type trustFile struct {
 	stamp string
 	alarm alarm
@@ -63,7 +64,8 @@ func (r *reloader) lookAtTrust(ctx context.Context) {
 	}
 }
 
-// tellTrust raises the alarm about a trust root that cannot be used.
+// tellTrust raises the alarm about a trust root that cannot be used, and
+// records the first time of each failure.
 func (r *reloader) tellTrust(ctx context.Context, err error) {
 	tell, begun := r.trustFile.alarm.ring(err, r.now())
 	if tell {
@@ -84,7 +86,8 @@ func (r *reloader) trustPath() string {
 	return cfg.File(cfg.Trust.Root)
 }
 
-// loadTrust reads the trust root and puts it into force.
+// loadTrust reads the trust root and puts it into force. Without modules there
+// is none.
 func (r *reloader) loadTrust(ctx context.Context) error {
 	path := r.trustPath()
 	if path == "" {
@@ -113,7 +116,8 @@ func (r *reloader) loadTrust(ctx context.Context) error {
 	return nil
 }
 
-// parseTrust reads a trust root as it holds for the configured gateway.
+// parseTrust reads a trust root as it holds for the configured gateway, its
+// environment and its clock skew.
 func parseTrust(raw []byte, cfg *config.Config) (*signing.TrustRoot, error) {
 	root, err := signing.ParseTrustRoot(raw)
 	if err != nil {

@@ -19,7 +19,8 @@ import (
 	"github.com/guardlock/guardlock/internal/disk"
 )
 
-// loadKeys reads the secrets of keys, all problems at once.
+// loadKeys reads the secrets of keys by their names, and returns all problems
+// at once.
 func loadKeys(cfg *config.Config) (map[string][]byte, error) {
 	keys := map[string][]byte{}
 	var errs []error
@@ -39,7 +40,7 @@ func loadKeys(cfg *config.Config) (map[string][]byte, error) {
 	return keys, errors.Join(errs...)
 }
 
-// loadOrMakeKey reads the audit key, or makes one at first start.
+// loadOrMakeKey reads the audit key, or makes one at the first start.
 func loadOrMakeKey(path string) (key [32]byte, err error) {
 	if key, err = disk.ReadKey(path); !errors.Is(err, fs.ErrNotExist) {
 		return key, err
@@ -49,7 +50,8 @@ func loadOrMakeKey(path string) (key [32]byte, err error) {
 	return key, err
 }
 
-// makeKey writes a new key so that a crash leaves a whole one or none.
+// makeKey writes a new random key so that a crash leaves a whole one or none:
+// half a key would be taken for another.
 func makeKey(path string) ([]byte, error) {
 	secret := make([]byte, disk.MinSecret)
 	rand.Read(secret)

@@ -50,10 +50,12 @@ type Server struct {
 	busy       bool          // a reload did not end in time; its modules cannot be closed
 }
 
-// readWithin is how long a file may take to be read.
+// readWithin is how long a file may take to be read before its disk counts as
+// hanging.
 const readWithin = 10 * time.Second
 
-// Open opens what serving needs. Nothing is listened on yet.
+// Open opens what serving needs. Nothing is listened on yet, and no module
+// runs. On an error everything is closed again.
 func Open(ctx context.Context, cfg *config.Config, log *Logger) (s *Server, err error) {
 	s = &Server{
 		cfg:     cfg,
@@ -141,7 +143,8 @@ func journalError(dir string, err error) error {
 	return err
 }
 
-// guestEvent logs what a module says: codes of its own catalogue, never text.
+// guestEvent logs what a module says: codes of its own catalogue, never text,
+// which could hold a record.
 func (s *Server) guestEvent(e transforms.LogEvent) {
 	s.log.Info("module event", zap.String("module", e.Module), zap.Int("level", e.Level), zap.String("reason", e.Reason),
 		zap.Uint64("suppressed", e.Suppressed))
@@ -259,7 +262,8 @@ func (s *Server) recordStart(ctx context.Context) error {
 	return nil
 }
 
-// recordStop notes the orderly end; a log without it ended in a crash.
+// recordStop notes the orderly end in the decision log. A log without it ended
+// in a crash.
 func (s *Server) recordStop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -269,7 +273,8 @@ func (s *Server) recordStop() error {
 	return nil
 }
 
-// Close ends what Open opened, in the reverse order.
+// Close ends what Open opened, in the reverse order. It may be called for a
+// Server that was opened in part.
 func (s *Server) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
@@ -298,5 +303,6 @@ const BrokerCommand = "__broker"
 // Addr is where clients of a cluster connect. It is known once ready was called.
 func (s *Server) Addr(cluster string) string { return s.gateway.Cluster(cluster).Addr() }
 
-// Decisions is the log that s writes.
+// Decisions is the decision log that s writes, for those who read it while it
+// is written.
 func (s *Server) Decisions() *audit.Log { return s.journal }

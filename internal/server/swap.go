@@ -36,7 +36,8 @@ func (r *reloader) swap(ctx context.Context, edition int, sets map[string]*admis
 	}
 }
 
-// serveAll serves the sets in force without what was revoked. The caller holds mu.
+// serveAll serves the sets in force without what was revoked. The caller holds
+// mu, so that no revocation comes in between.
 func (r *reloader) serveAll() {
 	for cluster, set := range r.sets {
 		b := gateway.NewBindings(without(set.Bindings, r.revoked), unbound(r.cfg))
@@ -44,7 +45,8 @@ func (r *reloader) serveAll() {
 	}
 }
 
-// without are bindings of which those that need a revoked module refuse.
+// without are bindings of which those that need a revoked module refuse. The
+// others are as they were.
 func without(bindings []gateway.Binding, revoked map[string]*admission.Refused) []gateway.Binding {
 	if len(revoked) == 0 {
 		return bindings
@@ -63,7 +65,8 @@ func without(bindings []gateway.Binding, revoked map[string]*admission.Refused) 
 	return bindings
 }
 
-// refusing is a grant under which nothing may be produced any more.
+// refusing is a grant under which nothing may be produced any more, with the
+// code that producers are told.
 func refusing(g *pipeline.Grant, refused *admission.Refused) *pipeline.Grant {
 	out := *g
 	out.Chain = nil

@@ -25,18 +25,20 @@ type watched[T any] struct {
 	failure string // why the files at stamp are not in force
 }
 
-// watchedFile is a file that a field of the configuration names.
+// watchedFile is a file that a field of the configuration names, and by which
+// errors about it begin.
 type watchedFile struct {
 	field, path string
 	private     bool // must not be readable by others
 }
 
-// refresher is a watched of any type.
+// refresher is a watched of any type, as watchFiles needs it.
 type refresher interface {
 	refresh(ctx context.Context, again bool) (changed bool, err error)
 }
 
-// watch reads files now, and again while s serves. Errors begin with the field.
+// watch reads files now, and again while s serves. Errors begin with the field
+// that names the file.
 func watch[T any](s *Server, parse func(contents [][]byte) (*T, error), files ...watchedFile) (*watched[T], error) {
 	w := &watched[T]{reader: s.reader, files: files, parse: parse}
 	ctx := context.Background() // the reader ends what takes too long
@@ -49,7 +51,8 @@ func watch[T any](s *Server, parse func(contents [][]byte) (*T, error), files ..
 	return w, nil
 }
 
-// single makes a parser of one file's content one of a list.
+// single makes a parser of one file's content one of a list that holds this one
+// file.
 func single[T any](parse func([]byte) (*T, error)) func([][]byte) (*T, error) {
 	return func(contents [][]byte) (*T, error) { return parse(contents[0]) }
 }
@@ -109,7 +112,8 @@ func (w *watched[T]) refresh(ctx context.Context, again bool) (changed bool, err
 	return true, err
 }
 
-// stampNow changes when a file does.
+// stampNow changes when a file does. A disk that does not answer is a change of
+// its own.
 func (w *watched[T]) stampNow(ctx context.Context) string {
 	var paths []string
 	for _, f := range w.files {

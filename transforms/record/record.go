@@ -16,13 +16,15 @@ type Span struct {
 	Len int32
 }
 
-// Null is the view of a null key or value.
+// Null is the view of a null key or value, which is not the same as an empty
+// one.
 var Null = Span{Len: -1}
 
-// IsNull reports whether the span stands for Kafka's null.
+// IsNull reports whether the span stands for Kafka's null, which has no bytes.
 func (s Span) IsNull() bool { return s.Len < 0 }
 
-// Verdict is what became of one record.
+// Verdict is what became of one record, by the last module that decided about
+// it.
 type Verdict uint8
 
 // The verdicts. Their numbers are part of the audit format: never renumber.
@@ -98,7 +100,8 @@ func (b *Batch) Bytes(s Span) []byte {
 	return b.Data[from:end]
 }
 
-// Append copies p behind the batch's bytes and returns its view.
+// Append copies p behind the batch's bytes and returns its view. Other views
+// stay valid; what Bytes returned for them does not.
 func (b *Batch) Append(p []byte) Span {
 	off := uint32(len(b.Data) + len(b.Out))
 	b.Out = append(b.Out, p...)
@@ -126,7 +129,8 @@ func (b *Batch) Overwrite(s Span, p []byte) (touched Span, ok bool) {
 	return Span{Off: s.Off + uint32(from), Len: int32(end - from)}, true
 }
 
-// Join is the least span that holds both, which are not null.
+// Join is the least span that holds both, which must not be null. What lies
+// between them is in it too.
 func (s Span) Join(o Span) Span {
 	if s.Len == 0 || o.Len == 0 {
 		return Span{Off: max(s.Off, o.Off), Len: max(s.Len, o.Len)}
@@ -135,13 +139,14 @@ func (s Span) Join(o Span) Span {
 	return Span{Off: from, Len: int32(max(s.Off+uint32(s.Len), o.Off+uint32(o.Len)) - from)}
 }
 
-// InPlace reports whether a record is Modified and its framing holds.
+// InPlace reports whether a record was modified by overwriting alone, so that
+// its framing still holds.
 func (r *Record) InPlace() bool { return r.Verdict == Modified && r.Touched.Len > 0 }
 
 // Size is how many bytes views can be of: the next Append starts there.
 func (b *Batch) Size() int { return len(b.Data) + len(b.Out) }
 
-// Reset empties the batch but keeps its memory.
+// Reset empties the batch but keeps its memory for the next one.
 func (b *Batch) Reset() {
 	b.Data = nil
 	b.Sent = nil

@@ -10,7 +10,8 @@ const (
 	ExportAlloc     = "guardlock_alloc"
 	ExportInit      = "guardlock_init_v1"
 	ExportStart     = "_initialize"
-	// SectionStart is how the meter exports the function of a start section.
+	// SectionStart is the name by which the meter exports the function of a
+	// start section, so that the host can call it.
 	SectionStart = "guardlock_runtime.start"
 )
 
@@ -49,7 +50,8 @@ func (m *Binary) export(name string) (Export, bool) {
 	return Export{}, false
 }
 
-// parseReasons reads the catalogue: one identifier a line, [a-z0-9_.]{1,64}.
+// parseReasons reads the catalogue: one identifier a line, [a-z0-9_.]{1,64},
+// and refuses any other.
 func (m *Binary) parseReasons(r *reader, text string) {
 	if m.reasonsSeen {
 		r.refuse("section %q appears twice", reasonSection)

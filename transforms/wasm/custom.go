@@ -11,7 +11,8 @@ const (
 	maxProducers = 64
 )
 
-// CustomSection is one custom section of a file.
+// CustomSection is one custom section of a file, which a tool wrote and which
+// anybody can change.
 type CustomSection struct {
 	Name  string
 	Bytes []byte // its contents, behind the name
@@ -91,7 +92,7 @@ func FunctionNames(file []byte) map[uint32]string {
 	return names
 }
 
-// readNames adds the entries of one name map.
+// readNames adds the entries of one name map, as far as they can be read.
 func readNames(r *reader, names map[uint32]string) {
 	for range r.count("names", maxNames) {
 		index := r.u32()
@@ -109,7 +110,8 @@ type Producer struct {
 	Field, Name, Version string
 }
 
-// Producers lists the tools that a file says it was built with.
+// Producers lists the tools that a file says it was built with. That is a
+// claim, and proves nothing.
 func Producers(file []byte) []Producer {
 	var found []Producer
 	for _, s := range CustomSections(file) {

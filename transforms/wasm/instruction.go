@@ -2,7 +2,8 @@ package wasm
 
 import "math"
 
-// The opcodes that the scan or the rewriter treats by name.
+// The opcodes that the scan or the rewriter treats by name. All others are
+// treated by ranges.
 const (
 	opUnreachable  = 0x00
 	opBlock        = 0x02
@@ -66,7 +67,7 @@ type instr struct {
 	zeros int // how many they are: indices of the only memory or table
 }
 
-// Types of blocks that are not in the type section.
+// Types of blocks that are not in the type section, above every index of it.
 const (
 	blockEmpty = math.MaxUint32     // hands nothing on
 	blockValue = math.MaxUint32 - 1 // one result
@@ -82,7 +83,8 @@ type space struct {
 	brTable                                               int
 }
 
-// instr reads one instruction into in.
+// instr reads one instruction into in, and refuses whatever s does not have or
+// the engine is not to see.
 func (r *reader) instr(in *instr, s *space) {
 	in.start = r.pos
 	in.op = r.byte()
@@ -156,7 +158,8 @@ func (r *reader) rareInstr(in *instr, s *space) {
 // the one sees and the other does not, and that would then be neither validated
 // nor metered.
 
-// one reads a byte that must be want.
+// one reads a byte that must be want, where the format leaves room for others
+// that nobody writes.
 func (r *reader) one(what string, want byte) {
 	if got := r.byte(); r.err == nil && got != want {
 		r.refuse("the operand 0x%02x of %s is not allowed", got, what)

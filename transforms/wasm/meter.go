@@ -46,13 +46,13 @@ const (
 	YieldModule = "guardlock_runtime"
 	YieldName   = "yield"
 
-	// What the guest passes to yield.
+	// What the guest passes to yield: which budget is spent.
 	YieldFuel  = 0
 	YieldStack = 1
 )
 
-// Meter returns the metered module, without custom sections. stackBytes is the
-// budget of the call stack.
+// Meter returns the metered module, without custom sections. m was scanned and
+// not refused; stackBytes is the budget of the call stack.
 func Meter(m *Binary, stackBytes int) []byte {
 	w := &rewriter{
 		m:     m,
@@ -89,7 +89,7 @@ type rewriter struct {
 	blocks   map[string]int
 	unpaid   []int32 // by function: what its callers pay for it
 
-	// The indices of what was added.
+	// The indices of what was added, behind the module's own.
 	fuel, stack, yield, burn, fill, copy uint32
 }
 
@@ -120,7 +120,8 @@ func (w *rewriter) addType(params, results []byte) int {
 	return len(w.m.types) + w.newTypes - 1
 }
 
-// ownFunctions are the types of burn, fill and copy.
+// ownFunctions are the types of burn, fill and copy, as the function section
+// has them.
 func (w *rewriter) ownFunctions() []byte {
 	b := appendU32(nil, uint32(w.yieldTyp))
 	b = appendU32(b, uint32(w.bulkTyp))
@@ -135,7 +136,8 @@ func (w *rewriter) yieldImport() []byte {
 	return appendU32(b, uint32(w.yieldTyp))
 }
 
-// blockType is the type of a block that yields the results of a function.
+// blockType is the type of a block that yields the results of a function. More
+// than one result needs a type of its own.
 func (w *rewriter) blockType(dst []byte, results []byte) []byte {
 	switch len(results) {
 	case 0:
@@ -153,7 +155,8 @@ func (w *rewriter) blockType(dst []byte, results []byte) []byte {
 	return appendS32(dst, int32(i))
 }
 
-// extend writes a vector section with more elements, n of them encoded in more.
+// extend writes a vector section with more elements behind its own: n of them,
+// encoded in more.
 func (w *rewriter) extend(dst []byte, id int, more []byte, n int) []byte {
 	r := w.section(id)
 	old := uint32(0)
@@ -180,7 +183,7 @@ func (w *rewriter) copied(dst []byte, ids ...int) []byte {
 	return dst
 }
 
-// patched copies a section with every function index moved.
+// patched copies a section with every function index in it moved.
 func (w *rewriter) patched(dst []byte, id int) []byte {
 	s := w.m.found[id]
 	if s.end == s.start {
@@ -189,7 +192,8 @@ func (w *rewriter) patched(dst []byte, id int) []byte {
 	return appendSection(dst, id, w.moved(nil, s.start, s.end))
 }
 
-// exports writes the export section, with the function of the start section in it.
+// exports writes the export section, with the function of the start section in
+// it, which the engine is not to call itself.
 func (w *rewriter) exports(dst []byte) []byte {
 	if w.m.start < 0 {
 		return w.patched(dst, secExport)
@@ -204,7 +208,8 @@ func (w *rewriter) exports(dst []byte) []byte {
 	return appendSection(dst, secExport, contents)
 }
 
-// moved copies wasm[from:to] with the function indices noted by the scan moved.
+// moved copies wasm[from:to] with the function indices moved that the scan has
+// noted there.
 func (w *rewriter) moved(dst []byte, from, to int) []byte {
 	refs := w.m.refs
 	first, _ := slices.BinarySearchFunc(refs, from, func(r funcRef, pos int) int { return r.start - pos })

@@ -1,6 +1,7 @@
 package wasm
 
-// metered is one function body on its way through the rewriter.
+// metered is one function body on its way through the rewriter. One value
+// serves all bodies in turn.
 type metered struct {
 	w              *rewriter
 	typ            funcType
@@ -17,7 +18,8 @@ type metered struct {
 	out            []byte
 }
 
-// code writes the code section.
+// code writes the code section: every body with what it pays, and behind them
+// burn, fill and copy.
 func (w *rewriter) code() []byte {
 	w.blocks = make(map[string]int)
 	w.yieldTyp = w.addType([]byte{0x7f}, nil)
@@ -159,7 +161,8 @@ func (f *metered) payRest() {
 	f.callBurn()
 }
 
-// open begins with body i and reads its declarations.
+// open begins with body i and reads its declarations. What was known of the
+// body before is forgotten.
 func (f *metered) open(i int) {
 	body := f.w.m.bodies[i]
 	f.typ = f.w.m.types[f.w.m.funcs[f.w.m.imported+i]]
@@ -176,7 +179,8 @@ func (f *metered) open(i int) {
 	f.code = f.r.pos
 }
 
-// free reports whether the function's callers pay for its entry.
+// free reports whether the function's callers pay for its entry: it is short
+// and calls nothing.
 func (f *metered) free() bool { return !f.calls && f.costs[0] <= leafCost }
 
 func (f *metered) rewrite() {
@@ -220,7 +224,8 @@ func (f *metered) measure() {
 	}
 }
 
-// cost is the fuel of one instruction, and notes what the function needs.
+// cost is the fuel of one instruction. It notes whether the function calls
+// others or runs bulk instructions.
 func (f *metered) cost(in *instr) int32 {
 	switch in.op {
 	case opCall:
@@ -290,7 +295,8 @@ func valueBytes(types []byte) int32 {
 	return n
 }
 
-// writeLocals copies the declarations and adds the rewriter's own.
+// writeLocals copies the declarations and adds the rewriter's own locals behind
+// them.
 func (f *metered) writeLocals(start, code int) {
 	r := reader{b: f.r.b, pos: start, end: code}
 	groups := r.u32()
@@ -396,7 +402,8 @@ func (f *metered) flush(copied *int, to int) {
 	*copied = to
 }
 
-// turn pays for one turn of a loop.
+// turn pays for one turn of a loop out of the counter, and refills that from
+// the global when it is used up.
 func (f *metered) turn(cost int32) {
 	f.local(opLocalGet, f.counter)
 	f.constant(cost)

@@ -9,6 +9,7 @@ type RefusedError struct {
 	Offset int
 }
 
+// Error says what was refused, and where in the file.
 func (e *RefusedError) Error() string {
 	return fmt.Sprintf("module refused: %s (byte %d)", e.Reason, e.Offset)
 }
@@ -49,7 +50,7 @@ func (r *reader) skip(n uint32) {
 	r.pos += int(n)
 }
 
-// u32 reads an unsigned LEB128 of at most 32 bits.
+// u32 reads an unsigned LEB128 of at most 32 bits, padded or not.
 func (r *reader) u32() uint32 {
 	if r.pos < r.end && r.b[r.pos] < 0x80 {
 		r.pos++

@@ -3,7 +3,7 @@ package wasm
 import "strings"
 
 // The section ids. Custom sections have id 0; data count (12) stands between
-// elements and code.
+// elements and code in a file.
 const (
 	secType = iota + 1
 	secImport
@@ -23,7 +23,8 @@ const (
 var sectionNames = [secEnd]string{"custom", "type", "import", "function", "table", "memory", "global",
 	"export", "start", "element", "code", "data", "data count"}
 
-// sectionOrder is the position of each section in a module.
+// sectionOrder is the position of each section in a file, which is not the
+// order of the ids.
 var sectionOrder = [secEnd]int{
 	secDataCount: 10,
 	secCode:      11,
@@ -41,16 +42,19 @@ var sectionOrder = [secEnd]int{
 
 type section struct{ start, end int } // of the contents
 
-// funcType is a signature: params and results are views of the file.
+// funcType is a function's signature. Params and results are views of the file,
+// a byte for each value.
 type funcType struct{ params, results []byte }
 
-// funcRef is a place outside the bodies that names a function.
+// funcRef is a place outside the bodies that names a function, which the
+// rewriter has to change.
 type funcRef struct {
 	start, end int
 	index      uint32
 }
 
-// Binary is a scanned file: its bytes and where things are in them.
+// Binary is a scanned file: its bytes and where things are in them. It is
+// immutable once Scan has returned it.
 type Binary struct {
 	wasm []byte
 	lim  ScanLimits
@@ -69,7 +73,7 @@ type Binary struct {
 	weight   weight    // of all functions
 }
 
-// counts is how many of each thing a file has.
+// counts is how many of each thing a file has, imported ones included.
 type counts struct {
 	tables, memories, globals int
 	elems, elements           int // segments, and the elements of all of them
@@ -78,14 +82,14 @@ type counts struct {
 	announced                 int // data segments, by the data count section; -1 without one
 }
 
-// weight is what makes code costly to compile.
+// weight is what makes code costly to compile, summed over all functions.
 type weight struct {
 	work    int // sum of the squares of the functions' branches
 	values  int // see ScanLimits.Values
 	entries int // of branch tables
 }
 
-// Info is what the scan found.
+// Info is what the scan found. Its lists must not be changed.
 func (m *Binary) Info() Info { return m.info }
 
 func (m *Binary) sections(r *reader) {
@@ -186,7 +190,8 @@ func (m *Binary) startSection(r *reader) {
 	m.start = int(f)
 }
 
-// data reads a count that stands alone, without the elements it counts.
+// data reads a count that stands alone, without the elements that it counts, so
+// that their bytes cannot bound it.
 func (r *reader) data(what string) int {
 	n := r.u32()
 	if n > maxSegments {
@@ -379,7 +384,8 @@ func (m *Binary) exportSection(r *reader) {
 	}
 }
 
-// funcRef reads a function index and notes where it stands.
+// funcRef reads a function index and notes where it stands, for the rewriter to
+// move it.
 func (m *Binary) funcRef(r *reader) uint32 {
 	start := r.pos
 	i := r.index("function", len(m.funcs))
@@ -389,7 +395,8 @@ func (m *Binary) funcRef(r *reader) uint32 {
 	return i
 }
 
-// String is the signature as Info spells it.
+// String is the signature as Info spells it: (i32,i32)->i32, with () where
+// nothing is returned.
 func (t funcType) String() string {
 	var s strings.Builder
 	s.WriteByte('(')

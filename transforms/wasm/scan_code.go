@@ -1,6 +1,7 @@
 package wasm
 
-// constExpr reads an initialiser: one constant instruction and its end.
+// constExpr reads an initialiser: one constant instruction and its end. Longer
+// ones are refused, which compilers do not write.
 func (m *Binary) constExpr(r *reader) {
 	switch op := r.byte(); op {
 	case opI32Const:
@@ -68,7 +69,8 @@ func (m *Binary) elementSection(r *reader) {
 	}
 }
 
-// need refuses the use of something that the module does not have.
+// need refuses the use of something that the module has none of, such as memory
+// 0.
 func (r *reader) need(what string, n int) {
 	if n == 0 {
 		r.refuse("%s does not exist", what)
@@ -135,7 +137,8 @@ func (m *Binary) codeSection(r *reader) {
 	}
 }
 
-// space is what code in this module may name, locals aside.
+// space is what code in this module may name. A function's locals are added by
+// its body.
 func (m *Binary) space() space {
 	return space{
 		types:    len(m.types),
@@ -202,7 +205,8 @@ func (m *Binary) body(r *reader, t funcType) {
 	f.check(r, s.locals)
 }
 
-// weighed is one function whose cost to compile is summed.
+// weighed is one function whose cost to compile is summed while its body is
+// scanned.
 type weighed struct {
 	m        *Binary
 	labels   []int // values that a branch to each open block hands on
@@ -212,7 +216,8 @@ type weighed struct {
 	entries  int
 }
 
-// add counts one instruction and keeps the open blocks.
+// add counts one instruction and keeps the blocks that are open, for what
+// branches to them hand on.
 func (f *weighed) add(in *instr) {
 	f.branches += in.branches()
 
@@ -247,7 +252,8 @@ func (f *weighed) call(t funcType) { f.values += 1 + len(t.params) + len(t.resul
 
 func (f *weighed) label(depth uint32) int { return f.labels[len(f.labels)-1-int(depth)] }
 
-// blockValues is how many values a block of this type takes and hands on.
+// blockValues is how many values a block of this type takes, and how many it
+// hands on.
 func (m *Binary) blockValues(index uint32) (params, results int) {
 	switch index {
 	case blockEmpty:
@@ -260,7 +266,8 @@ func (m *Binary) blockValues(index uint32) (params, results int) {
 	return len(t.params), len(t.results)
 }
 
-// check holds the function and all functions before it against the limits.
+// check adds the function to those before it, and holds it and all of them
+// against the limits.
 func (f *weighed) check(r *reader, locals int) {
 	lim := &f.m.lim
 	total := &f.m.weight
@@ -304,7 +311,8 @@ func (in *instr) branches() int {
 	return 0
 }
 
-// finish checks what no single section can.
+// finish checks what no single section can: that sections agree with each
+// other, and the exports of the ABI.
 func (m *Binary) finish(r *reader) {
 	if r.err != nil {
 		return

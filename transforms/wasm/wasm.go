@@ -27,7 +27,8 @@ type ScanLimits struct {
 	// function, loops counted four times: the engine's compile time grows with
 	// their square. 4096.
 	Branches int
-	// CompileWork bounds the sum of those squares. 2^27: some seconds.
+	// CompileWork bounds the sum of those squares over all functions. 2^27
+	// takes some seconds.
 	CompileWork int
 	// Values bounds what the calls, blocks and branches of one function hand on:
 	// their parameters, results and label values, and one more for each of them.
@@ -81,22 +82,25 @@ func (l ScanLimits) withDefaults() ScanLimits {
 	return l
 }
 
-// Import is one import of a module. Type is set for functions.
+// Import is one import of a module. Type is set for functions, and empty for
+// other kinds.
 type Import struct {
 	Module, Name string
 	Kind         string // func, table, memory or global
 	Type         string // such as "(i32,i32)->i32"
 }
 
-// String is the import as grants and messages spell it.
+// String is the import as grants and messages spell it: the module, a dot, and
+// the name.
 func (i Import) String() string { return i.Module + "." + i.Name }
 
-// Export is one export of a module. Type is set for functions.
+// Export is one export of a module. Type is set for functions, and empty for
+// other kinds.
 type Export struct {
 	Name, Kind, Type string
 }
 
-// Info is what a module's structure tells.
+// Info is what a module's structure tells, without running any of it.
 type Info struct {
 	ABI       string // "guardlock_v1"
 	Imports   []Import

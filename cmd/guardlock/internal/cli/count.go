@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Count is a number with its noun.
+// Count is a number with its noun, in the plural unless it is one: 1 record, 2
+// records, 2 batches.
 func Count(n int, noun string) string {
 	switch {
 	case n == 1:

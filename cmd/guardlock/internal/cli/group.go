@@ -35,7 +35,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return exit.WithHint(err, "see `%s --help`", cmd.CommandPath())
 }
 
-// WantsJSON tells whether --json was given on this command or above it.
+// WantsJSON tells whether --json was given, on this command or on one above it.
 func WantsJSON(cmd *cobra.Command) bool {
 	on, err := cmd.Flags().GetBool("json")
 	return err == nil && on

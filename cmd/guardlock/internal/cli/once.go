@@ -19,12 +19,14 @@ func Once(cmd *cobra.Command) {
 	})
 }
 
-// once is a flag's value that can be set once.
+// once is a flag's value that can be set once, around the value that it is
+// about.
 type once struct {
 	pflag.Value
 	set bool
 }
 
+// Set sets the value, or refuses if it was set before.
 func (o *once) Set(s string) error {
 	if o.set {
 		return errTwice

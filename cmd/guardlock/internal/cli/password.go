@@ -11,11 +11,12 @@ import (
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
-// PasswordVariable holds the password of a private key where nobody can type.
+// PasswordVariable names the environment variable with the password of a
+// private key, for where nobody can type.
 const PasswordVariable = "GUARDLOCK_PASSWORD"
 
 // NewPassword is the password to encrypt a new key with: from the environment,
-// or typed twice.
+// or typed twice, since a typing error would lock the key for good.
 func NewPassword(cmd *cobra.Command) ([]byte, error) {
 	if env, ok := os.LookupEnv(PasswordVariable); ok {
 		return []byte(env), nil
@@ -36,7 +37,8 @@ func NewPassword(cmd *cobra.Command) ([]byte, error) {
 	return first, nil
 }
 
-// AskPassword reads from the terminal without echo.
+// AskPassword reads a password from the terminal without echo. Without a
+// terminal it returns a usage error with a hint.
 func AskPassword(cmd *cobra.Command, prompt string) ([]byte, error) {
 	in, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !IsTerminal(in) {

@@ -19,7 +19,8 @@ func Program() string {
 	return program(path, found)
 }
 
-// program is Program for the executable at path, when the shell finds found.
+// program is Program for the executable at path, when the shell finds found
+// under the program's name.
 func program(path, found string) string {
 	if builtByGoRun(path) {
 		return "go run ./cmd/guardlock"
@@ -30,7 +31,8 @@ func program(path, found string) string {
 	return ShellWord(path)
 }
 
-// builtByGoRun knows the directory that go run builds in.
+// builtByGoRun knows the directory that go run builds in, and removes at its
+// end.
 func builtByGoRun(path string) bool {
 	dir := filepath.ToSlash(filepath.Dir(path))
 	return strings.Contains(dir, "/go-build") && strings.HasSuffix(dir, "/exe")

@@ -20,6 +20,8 @@ type Progress struct {
 	drawn   time.Time
 }
 
+// NewProgress begins to count now, on w. size is how many bytes are expected, 0
+// where that is not known.
 func NewProgress(w io.Writer, size int64) *Progress {
 	now := time.Now()
 	return &Progress{
@@ -31,7 +33,8 @@ func NewProgress(w io.Writer, size int64) *Progress {
 	}
 }
 
-// Add counts work that is done and redraws five times a second at most.
+// Add counts work that is done, and redraws the line five times a second at
+// most.
 func (p *Progress) Add(records, bytes int) {
 	p.records += records
 	p.bytes += int64(bytes)
@@ -52,14 +55,15 @@ func (p *Progress) draw() {
 		humanize.IBytes(uint64(p.bytes)), humanize.Comma(int64(float64(p.records)/seconds)))
 }
 
-// Clear takes the line away, so that something else can be printed.
+// Clear takes the line away, so that something else can be printed. A later Add
+// draws it again.
 func (p *Progress) Clear() {
 	if p.on {
 		fmt.Fprint(p.w, "\r\x1b[K")
 	}
 }
 
-// Finish takes the line away for good.
+// Finish takes the line away for good. What is added later is not drawn.
 func (p *Progress) Finish() {
 	p.Clear()
 	p.on = false

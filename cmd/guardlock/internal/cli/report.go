@@ -27,12 +27,14 @@ func Report(w io.Writer, err error) int {
 	return exit.CodeOf(err)
 }
 
-// Warn prints err as `warning: what: why`: it changes no exit code.
+// Warn prints err as `warning: what: why`. It changes no exit code, since the
+// work goes on.
 func Warn(w io.Writer, err error) {
 	printLines(w, PaletteFor(w).Yellow("warning:"), err)
 }
 
-// printLines prints an error after a first word, its further lines indented.
+// printLines prints an error after a first word, with its further lines
+// indented below.
 func printLines(w io.Writer, first string, err error) {
 	line, more, _ := strings.Cut(err.Error(), "\n")
 	fmt.Fprintf(w, "%s %s\n", first, Printable(line))
@@ -41,7 +43,8 @@ func printLines(w io.Writer, first string, err error) {
 	}
 }
 
-// NeedArgs checks the number of positional arguments and names what is missing.
+// NeedArgs checks the number of positional arguments, and names what is missing
+// or too much.
 func NeedArgs(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
@@ -56,12 +59,14 @@ func NeedArgs(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// NeedFlag is the error for a flag that the command cannot do without.
+// NeedFlag is the usage error for a flag that the command cannot do without,
+// with an example as its hint.
 func NeedFlag(cmd *cobra.Command, name, example string) error {
 	return exit.WithHint(exit.Usagef("%s: --%s is not given", CommandName(cmd), name), "for example: %s", example)
 }
 
-// CommandName is the command's path without the program's name.
+// CommandName is the command's path without the program's name, as messages
+// call it.
 func CommandName(cmd *cobra.Command) string {
 	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
 }

@@ -2,7 +2,8 @@ package cli
 
 import "strings"
 
-// ShellWord quotes what a shell would not take as it stands.
+// ShellWord quotes what a shell would not take as it stands, so that a line
+// that is printed can be run.
 func ShellWord(s string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-:,@+=", r)

@@ -16,7 +16,8 @@ import (
 	"golang.org/x/term"
 )
 
-// Palette colours text, or leaves it alone where colour is not wanted.
+// Palette colours text, or leaves it alone where colour is not wanted. The zero
+// value is without colour.
 type Palette struct{ on bool }
 
 // PaletteFor is in colour only on a terminal, never with NO_COLOR
@@ -32,23 +33,34 @@ func (p Palette) paint(code, s string) string {
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 
-func (p Palette) Bold(s string) string   { return p.paint("1", s) }
-func (p Palette) Dim(s string) string    { return p.paint("2", s) }
-func (p Palette) Red(s string) string    { return p.paint("31", s) }
-func (p Palette) Green(s string) string  { return p.paint("32", s) }
+// Bold is for headings.
+func (p Palette) Bold(s string) string { return p.paint("1", s) }
+
+// Dim is for what is of less importance.
+func (p Palette) Dim(s string) string { return p.paint("2", s) }
+
+// Red is for failures and refusals.
+func (p Palette) Red(s string) string { return p.paint("31", s) }
+
+// Green is for what went well.
+func (p Palette) Green(s string) string { return p.paint("32", s) }
+
+// Yellow is for warnings.
 func (p Palette) Yellow(s string) string { return p.paint("33", s) }
 
-// IsTerminal tells whether rw, a reader or a writer, is a terminal.
+// IsTerminal tells whether rw, a reader or a writer of any kind, is a terminal.
 func IsTerminal(rw any) bool {
 	f, ok := rw.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// Table is rows under a header, aligned in columns.
+// Table is rows under a header, aligned in columns when it is written.
 type Table struct{ rows [][]string }
 
+// NewTable makes a table without rows. The header's names are the columns.
 func NewTable(header ...string) *Table { return &Table{rows: [][]string{header}} }
 
+// Add adds a row, with each cell as fmt prints it and escaped for a terminal.
 func (t *Table) Add(cells ...any) {
 	row := make([]string, len(cells))
 	for i, cell := range cells {
@@ -107,13 +119,14 @@ func Printable(s string) string {
 	return b.String()
 }
 
-// drivesTerminal is true of control and direction-changing characters; the
-// tab is let through.
+// drivesTerminal is true of control characters and of those that change the
+// direction of text; the tab is let through.
 func drivesTerminal(r rune) bool {
 	return r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r))
 }
 
-// PrintJSON writes one result as an indented document.
+// PrintJSON writes one result as an indented document, for people as well as
+// for programs.
 func PrintJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
@@ -121,14 +134,16 @@ func PrintJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// PrintJSONLine writes one object of a stream on one line.
+// PrintJSONLine writes one object of a stream on one line, so that a reader
+// need not wait for the end.
 func PrintJSONLine(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }
 
-// SortedKeys gives maps one order on the screen.
+// SortedKeys gives maps one order on the screen, so that two runs print the
+// same.
 func SortedKeys[V any](m map[string]V) []string {
 	return slices.Sorted(maps.Keys(m))
 }

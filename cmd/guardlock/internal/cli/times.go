@@ -8,7 +8,8 @@ import (
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
-// ParseDay reads a time, or a day of UTC: its first second or its last.
+// ParseDay reads a time (RFC 3339), or a day of UTC as its first second or,
+// with end, as its last.
 func ParseDay(s string, end bool) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t.UTC().Truncate(time.Second), nil
@@ -24,7 +25,8 @@ func ParseDay(s string, end bool) (time.Time, error) {
 	return t, nil
 }
 
-// clocks are times of day, and days with one, as people write them.
+// clocks are the layouts of times of day, and of days with one, as people write
+// them.
 var clocks = []string{"15:04", "15:04:05", "2006-01-02 15:04", "2006-01-02 15:04:05"}
 
 // ParseTime is ParseDay, and takes a time of the day that now is in, too: 10:00 is
@@ -46,7 +48,8 @@ func ParseTime(s string, now time.Time, end bool) (time.Time, error) {
 	return ParseDay(s, end)
 }
 
-// ParsePeriod is time.ParseDuration with days.
+// ParsePeriod is time.ParseDuration with days, as 90d. A period is longer than
+// nothing.
 func ParsePeriod(s string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		if n, err := strconv.ParseUint(days, 10, 15); err == nil {

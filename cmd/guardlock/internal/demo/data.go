@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// demoRecord is one generated record and where it goes.
+// demoRecord is one generated record and the topic that it goes to.
 type demoRecord struct {
 	topic string
 	key   string
@@ -36,7 +36,8 @@ var (
 
 func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
-// customer is what a shop knows of somebody: most of it personal.
+// customer is what a shop knows of somebody, most of it personal: what the gdpr
+// module is for.
 func (g *generator) customer(i int) demoRecord {
 	given := pick(g.r, givenNames)
 	family := pick(g.r, familyNames)
@@ -95,7 +96,8 @@ const (
 	stolen
 )
 
-// sensor is a reading; every now and then a device jumps.
+// sensor is a reading of a device's temperature; every now and then a device
+// jumps.
 func (g *generator) sensor(i int) demoRecord {
 	device := g.r.IntN(24)
 	base, ok := g.drift[device]

@@ -27,7 +27,7 @@ import (
 	"github.com/guardlock/guardlock/internal/server"
 )
 
-// demoOptions are the flags of guardlock demo.
+// demoOptions are the flags of `guardlock demo`.
 type demoOptions struct {
 	listen  string
 	dir     string
@@ -36,6 +36,7 @@ type demoOptions struct {
 	exit    bool
 }
 
+// NewCommand is `guardlock demo`, a complete chain on this machine.
 func NewCommand() *cobra.Command {
 	var o demoOptions
 	cmd := &cobra.Command{
@@ -95,7 +96,7 @@ func runDemo(cmd *cobra.Command, o demoOptions) (err error) {
 	return serveDemo(cmd, o, cfg, s, dir)
 }
 
-// demoDir returns the directory to work in and what to do with it at the end.
+// demoDir returns the directory to work in, and what to do with it at the end.
 func demoDir(name string) (dir string, remove func() error, err error) {
 	if name == "" {
 		dir, err = os.MkdirTemp("", "guardlock-demo-")
@@ -112,7 +113,7 @@ func demoDir(name string) (dir string, remove func() error, err error) {
 	return dir, func() error { return nil }, nil
 }
 
-// serveDemo runs the stack and, beside it, the tour.
+// serveDemo runs the gateway with its broker and, beside it, the tour.
 func serveDemo(cmd *cobra.Command, o demoOptions, cfg *config.Config, s *server.Server, dir string) error {
 	ctx, stop := context.WithCancel(cmd.Context())
 	defer stop()
@@ -156,7 +157,7 @@ func serveDemo(cmd *cobra.Command, o demoOptions, cfg *config.Config, s *server.
 	return errors.Join(tourErr, err)
 }
 
-// demoHint names an address that can be taken instead of a busy one.
+// demoHint names an address that can be taken instead of one that is in use.
 func demoHint(err error, listen string) error {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return err
@@ -189,7 +190,8 @@ func canListen(host string, port int) bool {
 	return l.Close() == nil
 }
 
-// client makes a Kafka client of the demo's gateway, as any producer would.
+// client makes a Kafka client of the demo's gateway, such as any producer could
+// be.
 func (t *tour) client(opts ...kgo.Opt) (*kgo.Client, error) {
 	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(t.address), kgo.ClientID("demo-shop")}, opts...)...)
 	if err != nil {
@@ -219,7 +221,7 @@ func (t *tour) createTopics(ctx context.Context) error {
 	return nil
 }
 
-// tour shows what the gateway does, on real traffic.
+// tour shows what the gateway does, on real traffic and through its own port.
 type tour struct {
 	out, err io.Writer
 	stack    *server.Server

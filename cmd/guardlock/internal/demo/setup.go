@@ -16,7 +16,7 @@ import (
 	"github.com/guardlock/guardlock/transforms/modules"
 )
 
-// demoModule is a bundled module and what the demo's security team approves
+// demoModule is a bundled module, and what the demo's security team approves
 // for it.
 type demoModule struct {
 	name   string
@@ -32,7 +32,8 @@ var demoModules = []demoModule{
 	{name: "sensor", topics: []string{"sensors"}, class: "internal"},
 }
 
-// demoTopics are the topics that the demo makes, with their partitions.
+// demoTopics are the topics that the demo makes, with the number of their
+// partitions.
 var demoTopics = map[string]int32{"customers": 3, "payments": 3, "sensors": 3, "payments-review": 1}
 
 // setupDemo writes a complete deployment into dir: throw-away keys, signed and
@@ -156,7 +157,8 @@ func writeModule(ctx context.Context, write writeFile, m demoModule, author, app
 	return nil
 }
 
-// demoConfig is the configuration of the demo, written out for its user to read.
+// demoConfig is the configuration of the demo, which is written out for its
+// user to read.
 func demoConfig(address string) string {
 	out := fmt.Sprintf(`# The configuration of "guardlock demo". Serve it again with: guardlock serve --config guardlock.yaml
 node: demo

@@ -23,7 +23,7 @@ import (
 
 func isTopicExists(err error) bool { return errors.Is(err, kerr.TopicAlreadyExists) }
 
-// run is the tour, one stop after the other.
+// run is the tour, one stop after the other. It ends at the first that fails.
 func (t *tour) run(ctx context.Context) error {
 	t.heading("Guardlock demo: one gateway, three signed modules, one decision log")
 	fmt.Fprintf(t.out, "clients connect to %s; the embedded broker has no port of its own\n", t.palette.Bold(t.address))
@@ -38,7 +38,8 @@ func (t *tour) run(ctx context.Context) error {
 
 func (t *tour) heading(s string) { fmt.Fprintf(t.out, "\n%s\n", t.palette.Bold(s)) }
 
-// stream sends the sample data and waits for every acknowledgement.
+// stream sends the sample data and waits until every record is acknowledged or
+// refused.
 func (t *tour) stream(ctx context.Context) error {
 	t.heading(fmt.Sprintf("1. Streaming %s records through the gateway", humanize.Comma(int64(t.options.records))))
 	c, err := t.client(kgo.ProducerBatchCompression(kgo.Lz4Compression()), kgo.ProducerLinger(5*time.Millisecond))
@@ -99,7 +100,8 @@ func (t *tour) generate() []demoRecord {
 	return records
 }
 
-// beforeAndAfter shows a customer and a routed payment as sent and as stored.
+// beforeAndAfter shows a customer and a routed payment, as they were sent and
+// as they are stored.
 func (t *tour) beforeAndAfter(ctx context.Context) error {
 	t.heading("2. What was sent, and what is stored")
 	c, err := t.client(kgo.ConsumeTopics("customers", "sensors", "payments"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -232,7 +234,7 @@ func (t *tour) rejected(ctx context.Context) error {
 
 func (t *tour) logDir() string { return t.config.File(t.config.Audit.Dir) }
 
-// counts sums up by outcome and module.
+// counts sums up the decisions by outcome and module.
 func (t *tour) counts(ctx context.Context) error {
 	t.heading("5. All decisions")
 	tb := cli.NewTable("MODULE", "TOPIC", "OUTCOME", "RECORDS")

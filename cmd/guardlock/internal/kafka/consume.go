@@ -36,6 +36,8 @@ end: --offset -5 are the last five of each partition.
 
 On a terminal, control characters in records are shown as \x1b and the like.`
 
+// NewConsumeCommand is `guardlock consume`, which prints the records of a
+// topic.
 func NewConsumeCommand() *cobra.Command {
 	var c consumeCommand
 	cmd := &cobra.Command{
@@ -89,7 +91,8 @@ func (c *consumeCommand) run(cmd *cobra.Command, _ []string) error {
 	defer client.Close()
 	printed, err := c.print(ctx, cmd, client, rng)
 	if c.group != "" {
-		// Also after Ctrl-C: what was printed shall not be printed again.
+		// The commit is made after Ctrl-C too: what was printed shall not be
+		// printed again.
 		err = errors.Join(err, commit(context.WithoutCancel(ctx), client))
 	}
 
@@ -138,7 +141,8 @@ func (c *consumeCommand) options(rng offsetRange) []kgo.Opt {
 // be transaction markers, which are never handed out.
 const quiet = 3 * time.Second
 
-// print prints until the end of the range, the count or Ctrl-C.
+// print prints records until the end of the range, the count or Ctrl-C, and
+// returns how many it printed.
 func (c *consumeCommand) print(ctx context.Context, cmd *cobra.Command, client *kgo.Client, rng offsetRange) (int, error) {
 	out := newRecordPrinter(cmd.OutOrStdout(), cli.WantsJSON(cmd), c.meta)
 	for printed := 0; ; {
@@ -182,7 +186,8 @@ func (c *consumeCommand) poll(ctx context.Context, client *kgo.Client) (kgo.Fetc
 	return fetches, waiting.Err() != nil && fetches.NumRecords() == 0
 }
 
-// fetchError is the first error of a poll that is not its end.
+// fetchError is the first error of a poll, apart from those that only say that
+// the poll has ended.
 func fetchError(fetches kgo.Fetches) error {
 	for _, e := range fetches.Errors() {
 		if !errors.Is(e.Err, context.Canceled) && !errors.Is(e.Err, context.DeadlineExceeded) {
@@ -201,7 +206,8 @@ func commit(ctx context.Context, client *kgo.Client) error {
 	return nil
 }
 
-// summary goes to stderr, and only to a person: stdout holds records alone.
+// summary says how much was printed, on stderr and only to a person: stdout
+// holds records alone.
 func (c *consumeCommand) summary(cmd *cobra.Command, printed int) error {
 	if !cli.WantsJSON(cmd) && cli.IsTerminal(cmd.ErrOrStderr()) {
 		p := cli.PaletteFor(cmd.ErrOrStderr())

@@ -14,7 +14,7 @@ import (
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 )
 
-// recordPrinter writes records as lines or as JSON lines.
+// recordPrinter writes records as lines, or as JSON objects with one on a line.
 type recordPrinter struct {
 	w      *bufio.Writer
 	json   bool
@@ -91,6 +91,7 @@ type headerLine struct {
 	ValueBase64 string  `json:"value_base64,omitempty"`
 }
 
+// NewRecordLine is the JSON form of a record, as every command prints it.
 func NewRecordLine(r *kgo.Record) RecordLine {
 	l := RecordLine{
 		Topic:     r.Topic,

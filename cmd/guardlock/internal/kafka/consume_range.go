@@ -12,10 +12,10 @@ import (
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
-// span is what is left to read of one partition.
+// span is what is left to read of one partition: the offsets [next, end).
 type span struct{ next, end int64 }
 
-// offsetRange is what is left to read, by partition.
+// offsetRange is what is left to read of a topic, by partition.
 type offsetRange map[int32]span
 
 func (o offsetRange) done() bool {
@@ -88,7 +88,8 @@ func (c *consumeCommand) bounds(ctx context.Context, admin *kadm.Client) (starts
 	return starts, ends, err
 }
 
-// first is the offset to start at in a partition that spans [start, end).
+// first is the offset to start at in a partition that holds the offsets [start,
+// end).
 func (c *consumeCommand) first(start, end int64) int64 {
 	switch {
 	case c.offsetSet && c.offset < 0:
@@ -101,7 +102,8 @@ func (c *consumeCommand) first(start, end int64) int64 {
 	return start
 }
 
-// resume moves the start to where the group has committed.
+// resume moves the start of each partition to where the group has committed, if
+// it is in one.
 func (c *consumeCommand) resume(ctx context.Context, admin *kadm.Client, rng offsetRange) error {
 	if c.group == "" {
 		return nil

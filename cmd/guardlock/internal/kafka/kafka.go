@@ -28,7 +28,8 @@ import (
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
-// ClientFlags say how the client commands reach a broker or a gateway.
+// ClientFlags say how the client commands reach a broker or a gateway, and who
+// they are there.
 type ClientFlags struct {
 	bootstrap    []string
 	timeout      time.Duration
@@ -44,6 +45,8 @@ type ClientFlags struct {
 
 const defaultBootstrap = "127.0.0.1:9092"
 
+// Register adds the flags to a command. The default of --bootstrap may come
+// from the environment.
 func (f *ClientFlags) Register(cmd *cobra.Command) {
 	bootstrap := defaultBootstrap
 	if env := os.Getenv("GUARDLOCK_BOOTSTRAP"); env != "" {
@@ -87,7 +90,8 @@ func (f *ClientFlags) Connect(ctx context.Context, tap *Tap, more ...kgo.Opt) (*
 	return client, nil
 }
 
-// admin is connect for the commands that only ask and configure.
+// admin is Connect for the commands that only ask and configure. The caller
+// closes it.
 func (f *ClientFlags) admin(ctx context.Context) (*kadm.Client, error) {
 	client, err := f.Connect(ctx, nil)
 	if err != nil {
@@ -139,7 +143,7 @@ func (f *ClientFlags) options(tap *Tap) ([]kgo.Opt, error) {
 	return opts, nil
 }
 
-// dialFunc is the shape that kgo dials with.
+// dialFunc is the shape of the function that kgo dials with.
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
 func (f *ClientFlags) dialer() (dialFunc, error) {
@@ -198,7 +202,8 @@ func (f *ClientFlags) keyPair() (tls.Certificate, error) {
 	return tls.X509KeyPair(cert, key)
 }
 
-// sasl returns the mechanism that was asked for, or nil.
+// sasl returns the mechanism that the flags ask for, or nil if they ask for
+// none.
 func (f *ClientFlags) sasl() (sasl.Mechanism, error) {
 	mechanism := strings.ToUpper(f.mechanism)
 	if mechanism == "" {
@@ -228,7 +233,8 @@ func (f *ClientFlags) sasl() (sasl.Mechanism, error) {
 	return nil, exit.Usagef("--sasl-mechanism %q is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512", f.mechanism)
 }
 
-// password never comes from a flag: other users of the machine see those.
+// password reads the password from a file or the environment. It never comes
+// from a flag: other users of the machine see those.
 func (f *ClientFlags) password() (string, error) {
 	if f.username == "" {
 		return "", exit.Usagef("--sasl-mechanism without --username")
@@ -248,7 +254,8 @@ func (f *ClientFlags) password() (string, error) {
 	return strings.TrimRight(string(raw), "\r\n"), nil
 }
 
-// mayShowPassword keeps a PLAIN password off the wire between machines.
+// mayShowPassword keeps a PLAIN password off the wire between machines, unless
+// a flag asks for it.
 func (f *ClientFlags) mayShowPassword() error {
 	if f.usesTLS() || f.plainText {
 		return nil
@@ -272,7 +279,8 @@ func isLoopback(address string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// topicError names a topic that is missing, and how to make it.
+// topicError wraps an error about a topic. For one that is missing it names how
+// to make it.
 func topicError(doing, topic string, err error) error {
 	if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
 		return exit.WithHint(exit.NotFoundf("%s: topic %q does not exist", doing, topic), "make it with `guardlock topic create %s`, or see `guardlock topic list`", topic)

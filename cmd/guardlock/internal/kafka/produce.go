@@ -43,6 +43,7 @@ all records were taken.
 
 The command exits with 3 if any record was refused.`
 
+// NewProduceCommand is `guardlock produce`, which sends lines as records.
 func NewProduceCommand() *cobra.Command {
 	var c produceCommand
 	cmd := &cobra.Command{
@@ -182,7 +183,8 @@ func (c *produceCommand) checkTopic(cmd *cobra.Command, client *kgo.Client) erro
 	return nil
 }
 
-// open returns the lines' source and its size, 0 where that is not known.
+// open returns the source of the lines and its size in bytes, 0 where that is
+// not known.
 func (c *produceCommand) open(stdin io.Reader) (io.ReadCloser, int64, error) {
 	if c.file == "" || c.file == "-" {
 		return io.NopCloser(stdin), 0, nil

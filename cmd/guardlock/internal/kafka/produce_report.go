@@ -14,7 +14,8 @@ import (
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
-// produceReport tells the user about each record and, at the end, about all.
+// produceReport tells the user about each record and, at the end, about all of
+// them together.
 type produceReport struct {
 	out, err io.Writer
 	topic    string
@@ -44,7 +45,8 @@ type Reported struct {
 	Decision string
 }
 
-// decisionID is how the audit room prints ids.
+// decisionID is how the audit room prints the ids of decisions, which an answer
+// holds.
 var decisionID = regexp.MustCompile(`\bgl-[0-9a-f]{8}-[0-9a-z]{1,13}(-[0-9]+)?\b`)
 
 // NewReported joins what was said about a batch and about the record at index i of
@@ -70,7 +72,7 @@ func NewReported(batch, record string, i int) Reported {
 	return s
 }
 
-// produceLine is the JSON form of one record's outcome.
+// produceLine is the JSON form of one record's outcome, on one line.
 type produceLine struct {
 	Line      int    `json:"line"`
 	Topic     string `json:"topic"`
@@ -93,7 +95,8 @@ func (r *produceReport) stored(n numbered) {
 	}
 }
 
-// refuse reports a record that is not stored.
+// refuse reports a record that was refused and is not stored, with the cause
+// that the server told.
 func (r *produceReport) refuse(n numbered, cause Reported) {
 	word := "failed"
 	if isRefusal(n.err) {
@@ -140,6 +143,8 @@ func (r *produceReport) tell(n numbered, word, text string, cause Reported) {
 	fmt.Fprintf(r.err, "line %d %s: %s\n", n.line, cli.PaletteFor(r.err).Red(word), cli.Printable(text))
 }
 
+// ErrorName is Kafka's name of an error, or the error's text where Kafka has
+// none.
 func ErrorName(err error) string {
 	if k, ok := errors.AsType[*kerr.Error](err); ok {
 		return k.Message

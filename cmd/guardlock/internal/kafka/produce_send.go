@@ -35,7 +35,7 @@ type sender struct {
 	report       *produceReport
 }
 
-// numbered is a record and the line that it came from.
+// numbered is a record and the number of the line that it came from.
 type numbered struct {
 	line   int
 	record *kgo.Record
@@ -200,7 +200,8 @@ func (s *sender) round(ctx context.Context, round []numbered) ([]numbered, error
 	return again, nil
 }
 
-// resend is a fresh copy: a record belongs to the client once it was produced.
+// resend is a fresh copy of a record, since a record belongs to the client once
+// it was produced.
 func (s *sender) resend(r *kgo.Record) *kgo.Record {
 	return &kgo.Record{
 		Topic:     r.Topic,
@@ -227,7 +228,8 @@ func (s *sender) notAtFault(n numbered, i int) bool {
 	return len(f.Named) > 0 && !named
 }
 
-// reported is what the server told about the i-th failure of a partition.
+// reported is what the server told about the i-th failure of a partition, as
+// the tap has it.
 func (s *sender) reported(n numbered, i int) Reported {
 	f, ok := s.tap.Failure(n.record.Partition)
 	if !ok || i >= f.records {

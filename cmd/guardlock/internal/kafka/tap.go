@@ -20,18 +20,20 @@ type Tap struct {
 	failed map[int32]FailedBatch // by partition: its last answer, if an error
 }
 
-// FailedBatch is one partition's answer to a batch that was not stored.
+// FailedBatch is one partition's answer to a batch that was not stored, with
+// more than the client library tells.
 type FailedBatch struct {
 	records int              // how many the batch held
 	Message string           // about the batch; may be empty
 	Named   map[int32]string // messages by the record's index in the batch
 }
 
+// NewTap makes a Tap that knows of no answer yet.
 func NewTap() *Tap {
 	return &Tap{failed: make(map[int32]FailedBatch)}
 }
 
-// Failure returns the last answer of a partition, if it was an error.
+// Failure returns the last answer of a partition, if that was an error.
 func (t *Tap) Failure(partition int32) (FailedBatch, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -39,7 +41,8 @@ func (t *Tap) Failure(partition int32) (FailedBatch, bool) {
 	return f, ok
 }
 
-// Wrap taps every connection that dial makes, above TLS.
+// Wrap taps every connection that dial makes, above TLS. The Tap reads along
+// and changes nothing.
 func (t *Tap) Wrap(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
@@ -54,7 +57,8 @@ func (t *Tap) Wrap(dial dialFunc) dialFunc {
 	}
 }
 
-// answer keeps or clears what is known of the partitions in a response.
+// answer keeps what a response says of partitions that failed, and clears what
+// was known of others.
 func (t *Tap) answer(shape produceShape, resp *kmsg.ProduceResponse) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -99,12 +103,15 @@ type tappedConn struct {
 	pending   map[int32]produceShape // by correlation id
 }
 
+// Write notes the requests that it hands on.
 func (c *tappedConn) Write(p []byte) (int, error) {
-	// Before the write: the answer may come while Write returns.
+	// The request is noted before the write, since its answer may come while
+	// Write returns.
 	c.requests.feed(p)
 	return c.Conn.Write(p)
 }
 
+// Read looks at the answers that it hands on.
 func (c *tappedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.responses.feed(p[:n])
@@ -144,7 +151,8 @@ func (c *tappedConn) request(frame []byte) {
 	c.mu.Unlock()
 }
 
-// recordCount reads the count in a v2 batch header (bytes 57 to 60).
+// recordCount reads the count in a v2 batch header (bytes 57 to 60), and 0
+// where there is none.
 func recordCount(batch []byte) int {
 	if len(batch) < 61 {
 		return 0
@@ -152,7 +160,8 @@ func recordCount(batch []byte) int {
 	return int(int32(binary.BigEndian.Uint32(batch[57:])))
 }
 
-// response hands the answer to a noted request to the tap.
+// response hands the answer to a noted request to the tap, and passes over all
+// others.
 func (c *tappedConn) response(frame []byte) {
 	if len(frame) < 4 {
 		return
@@ -209,7 +218,7 @@ func (s *frameSplitter) feed(p []byte) {
 	}
 }
 
-// complete hands over the frame in buf if it is whole.
+// complete hands over the frame in buf if it is whole, and begins the next.
 func (s *frameSplitter) complete() {
 	if len(s.buf) < 4 {
 		return

@@ -80,7 +80,8 @@ func (c *topicCreateCommand) run(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// create reports false where the topic was there and that is fine.
+// create makes a topic. It reports false where the topic was there, and that is
+// fine.
 func (c *topicCreateCommand) create(cmd *cobra.Command, admin *kadm.Client, topic string, configs map[string]*string) (bool, error) {
 	send := admin.CreateTopics
 	if c.dryRun {

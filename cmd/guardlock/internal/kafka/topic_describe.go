@@ -11,7 +11,7 @@ import (
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 )
 
-// topicDescription is what `topic describe` shows of one topic.
+// topicDescription is what `topic describe` shows of one topic, in JSON too.
 type topicDescription struct {
 	Topic      string            `json:"topic"`
 	ID         string            `json:"id"`

@@ -9,7 +9,7 @@ import (
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 )
 
-// topicLine is one row of `topic list`.
+// topicLine is one row of `topic list`, and its JSON form.
 type topicLine struct {
 	Topic      string `json:"topic"`
 	ID         string `json:"id"`

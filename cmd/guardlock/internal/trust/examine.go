@@ -30,7 +30,7 @@ type trying struct {
 	now    time.Time
 }
 
-// anyNode stands for a gateway that nobody named.
+// anyNode stands for a gateway that nobody named, where a policy wants a name.
 const anyNode = "guardlock-cli"
 
 // examine takes the package through every step that a gateway takes it through.
@@ -55,7 +55,8 @@ func (t trying) examine(ctx context.Context) (admission.Verdict, error) {
 
 	place := t.place
 	if len(place.Topics) == 0 {
-		// What is wrong with the package is said by its step, not here.
+		// What is wrong with the package is said by its step of admission, and
+		// not here.
 		v, _ := t.root.VerifyPackage(ctx, t.pkg, t.now)
 		place.Topics = v.Grant.Topics
 	}
@@ -63,7 +64,8 @@ func (t trying) examine(ctx context.Context) (admission.Verdict, error) {
 	return a.Examine(ctx, admission.Module{Name: t.name, Package: t.pkg}, place), nil
 }
 
-// moduleName is what a module is called where no configuration says it.
+// moduleName is what a module is called where no configuration says it: by its
+// file.
 func moduleName(files moduleFiles) string {
 	return strings.TrimSuffix(filepath.Base(files.wasm), ".wasm")
 }
@@ -126,7 +128,8 @@ func rehearsal(ctx context.Context, pkg signing.Package, grant signing.Approval,
 	return pkg, root, err
 }
 
-// writeSteps prints verdicts in order, one step a line, further lines below.
+// writeSteps prints verdicts in order, one step a line, with further lines of
+// its detail below.
 func writeSteps(w io.Writer, steps []admission.Step) error {
 	p := cli.PaletteFor(w)
 	for _, s := range steps {

@@ -9,7 +9,8 @@ import (
 	"github.com/guardlock/guardlock/signing"
 )
 
-// gatewayFlags name the gateway for which a module is verified.
+// gatewayFlags name the gateway for which a module is verified, since approvals
+// may be for some only.
 type gatewayFlags struct {
 	node        string
 	environment string
@@ -21,7 +22,7 @@ func (g *gatewayFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&g.environment, "environment", "", "`NAME` of the environment that the gateway is part of, as production")
 }
 
-// root is the trust root as that gateway would read it.
+// root is the trust root in the file at path as that gateway would read it.
 func (g *gatewayFlags) root(path string) (*signing.TrustRoot, error) {
 	root, err := loadTrustRoot(path)
 	if err != nil {
@@ -35,7 +36,8 @@ func (g *gatewayFlags) root(path string) (*signing.TrustRoot, error) {
 	}), nil
 }
 
-// addressee is a gateway for which a grant with this audience holds.
+// addressee is a gateway for which a grant with this audience holds, to verify
+// an approval before it is used.
 func addressee(audience []string) signing.Gateway {
 	g := signing.Gateway{ClockSkew: signing.DefaultClockSkew}
 	for _, a := range audience {

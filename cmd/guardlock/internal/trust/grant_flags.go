@@ -11,7 +11,8 @@ import (
 	"github.com/guardlock/guardlock/signing"
 )
 
-// grantFlags are the parts of a grant that an approver chooses.
+// grantFlags are the parts of a grant that an approver chooses on the command
+// line.
 type grantFlags struct {
 	topics    []string
 	functions []string
@@ -47,7 +48,7 @@ func (g *grantFlags) register(cmd *cobra.Command) {
 	fl.Int64Var(&g.instances, "instances", 0, "most instances (default: the gateway's)")
 }
 
-// approval reads the flags, all but the digests.
+// approval reads the flags, and fills in all of an approval but the digests.
 func (g *grantFlags) approval(cmd *cobra.Command, imported []string, now time.Time) (signing.Approval, error) {
 	a := signing.Approval{
 		Topics:        g.topics,
@@ -97,7 +98,8 @@ func parseBytes(flag, s string) (int64, error) {
 	return int64(n), nil
 }
 
-// period is in whole seconds, as an approval stores it.
+// period is from when and until when the grant holds, in whole seconds, as an
+// approval stores it.
 func (g *grantFlags) period(now time.Time) (from, until time.Time, err error) {
 	from = now.UTC().Truncate(time.Second)
 	if g.notBefore != "" {

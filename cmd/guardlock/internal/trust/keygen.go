@@ -26,6 +26,8 @@ with you, and NAME.pub, which goes into a trust root. Both are what
 The private key is encrypted with a password, from a prompt or from the
 environment variable GUARDLOCK_PASSWORD. Files that exist are never replaced.`
 
+// NewKeygenCommand is `guardlock keygen`, which makes the key pair of an author
+// or an approver.
 func NewKeygenCommand() *cobra.Command {
 	var c keygenCommand
 	cmd := &cobra.Command{
@@ -44,7 +46,7 @@ func NewKeygenCommand() *cobra.Command {
 	return cmd
 }
 
-// keyPairLine is what keygen tells about the new pair.
+// keyPairLine is what keygen tells about the new pair, in JSON.
 type keyPairLine struct {
 	Private string `json:"private"`
 	Public  string `json:"public"`

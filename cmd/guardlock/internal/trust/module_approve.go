@@ -189,7 +189,8 @@ func (c *moduleApproveCommand) load(path string) (moduleFiles, signing.Package, 
 	return files, pkg, err
 }
 
-// checkAuthor says who signed the module, or that nobody looked.
+// checkAuthor says who signed the module, or that nobody looked since no trust
+// root was given.
 func (c *moduleApproveCommand) checkAuthor(cmd *cobra.Command, pkg signing.Package) (string, error) {
 	if c.trustRoot == "" {
 		return "not checked (give --trust-root)", nil
@@ -206,7 +207,8 @@ func (c *moduleApproveCommand) checkAuthor(cmd *cobra.Command, pkg signing.Packa
 	return string(author), nil
 }
 
-// confirm asks. Anything but a yes, the end of the input too, is a no.
+// confirm asks. Anything but a yes, the end of the input too, is a no, since an
+// approval cannot be taken back by itself.
 func (c *moduleApproveCommand) confirm(cmd *cobra.Command) error {
 	if c.yes {
 		return nil
@@ -242,15 +244,16 @@ func readAnswer(r io.Reader) (string, error) {
 	return string(line), nil
 }
 
-// signedApproval is an approval that was signed and that nobody has yet.
+// signedApproval is an approval that was signed and that nobody has yet: it is
+// only in memory.
 type signedApproval struct {
 	bundle []byte
 	keyID  string
 	out    string
 }
 
-// sign signs in memory: what a gateway says of it is shown before anything is
-// written.
+// sign signs in memory: what a gateway says of the approval is shown before
+// anything is written.
 func (c *moduleApproveCommand) sign(cmd *cobra.Command, files moduleFiles, approval signing.Approval) (signedApproval, error) {
 	out, err := c.path(files)
 	if err != nil {
@@ -270,7 +273,7 @@ func (c *moduleApproveCommand) sign(cmd *cobra.Command, files moduleFiles, appro
 	return signedApproval{bundle, key.ID(), out}, nil
 }
 
-// store writes the approval where its name says.
+// store writes the approval where its name says, beside the module.
 func (s signedApproval) store(files moduleFiles, approval signing.Approval) (approved, error) {
 	if err := disk.Replace(s.out, s.bundle, 0o644); err != nil {
 		return approved{}, fmt.Errorf("writing the approval: %w", err)
@@ -329,8 +332,8 @@ func loadTrustRoot(path string) (*signing.TrustRoot, error) {
 	return root, nil
 }
 
-// importedFunctions are the host functions that a module cannot run without, each
-// once: some linkers import one twice.
+// importedFunctions are the host functions that a module cannot run without,
+// and so the default of what it is granted.
 func importedFunctions(info transforms.Info) []string {
 	var names []string
 	for _, im := range info.Imports {

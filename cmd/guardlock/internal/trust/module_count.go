@@ -19,7 +19,8 @@ import (
 	"github.com/guardlock/guardlock/transforms"
 )
 
-// count looks at what lies beside the module now, and at c.out.
+// count looks at what lies beside the module now, and at the approval in c.out,
+// and counts who has approved.
 func (c *moduleApproveCommand) count(cmd *cobra.Command, files moduleFiles, approval signing.Approval) (*approvalCount, error) {
 	v, err := c.beside(files, approval.Audience)
 	if err != nil {
@@ -79,7 +80,7 @@ type approvalCount struct {
 	still  string // what the policy has against it all the same
 }
 
-// countApprovals counts for one grant.
+// countApprovals counts, for one grant, who has approved it and how many must.
 func countApprovals(ctx context.Context, v *verification, grant signing.Approval) (*approvalCount, error) {
 	c := &approvalCount{verification: v, grant: grant, author: "author"}
 	if err := c.findPeople(ctx); err != nil {
@@ -98,7 +99,8 @@ func countApprovals(ctx context.Context, v *verification, grant signing.Approval
 	return c, nil
 }
 
-// findPeople finds those whose approvals of this grant count now.
+// findPeople finds those whose approvals of this grant count now, as a gateway
+// would count them.
 func (c *approvalCount) findPeople(ctx context.Context) error {
 	if c.root == nil {
 		for _, raw := range c.pkg.Approvals {
@@ -127,14 +129,15 @@ func (c *approvalCount) findPeople(ctx context.Context) error {
 	return nil
 }
 
-// manyApprovers is more than any policy asks for.
+// manyApprovers is more people than any policy asks for, so that a search for
+// the number ends.
 const manyApprovers = 16
 
 // askHowMany asks admission what it would say if more people had approved. It may
 // refuse for other reasons too: needed is where more people change nothing.
 func (c *approvalCount) askHowMany(ctx context.Context) error {
 	others := c.others()
-	said := func(n int) (string, error) {
+	reasonsOf := func(n int) (string, error) {
 		v, err := c.rehearse(ctx, others[:n])
 		if err != nil {
 			return "", fmt.Errorf("asking the policy how many must approve: %w", err)
@@ -144,12 +147,12 @@ func (c *approvalCount) askHowMany(ctx context.Context) error {
 	}
 
 	var err error
-	if c.still, err = said(manyApprovers); err != nil {
+	if c.still, err = reasonsOf(manyApprovers); err != nil {
 		return err
 	}
 
 	for c.needed = 1; c.needed < manyApprovers; c.needed++ {
-		text, err := said(c.needed)
+		text, err := reasonsOf(c.needed)
 		if err != nil || text == c.still {
 			return err
 		}
@@ -159,6 +162,7 @@ func (c *approvalCount) askHowMany(ctx context.Context) error {
 }
 
 // rehearse is what admission would say if these people had approved the grant.
+// Nothing is signed for it.
 func (c *approvalCount) rehearse(ctx context.Context, approvers []string) (admission.Verdict, error) {
 	t := c.trying
 	var err error
@@ -198,7 +202,7 @@ func (c *approvalCount) preview(ctx context.Context, signed []byte) (admission.V
 	return v, nil
 }
 
-// startOf is now, or when the grant begins.
+// startOf is now, or when the grant begins if that is later.
 func (c *approvalCount) startOf(g signing.Approval) time.Time {
 	if c.now.Before(g.NotBefore) {
 		return g.NotBefore
@@ -206,7 +210,8 @@ func (c *approvalCount) startOf(g signing.Approval) time.Time {
 	return c.now
 }
 
-// others are people who could approve, real ones first.
+// others are people who could approve: those of the trust root first, then
+// made-up ones.
 func (c *approvalCount) others() []string {
 	people := slices.Clone(c.people)
 	if c.root != nil {
@@ -224,7 +229,7 @@ func (c *approvalCount) others() []string {
 	return people
 }
 
-// String says how far the approvals are.
+// String says how far the approvals are, in words for a person.
 func (c *approvalCount) String() string {
 	s := fmt.Sprintf("approvals: %d of %d that %s", c.have, c.needed, c.by)
 	if c.root == nil {
@@ -237,16 +242,17 @@ func (c *approvalCount) String() string {
 	return s
 }
 
-// enough tells whether nobody else needs to approve.
+// enough tells whether nobody else needs to approve for a gateway to run the
+// module.
 func (c *approvalCount) enough() bool { return c.have >= c.needed }
 
-// next is the command for the next approver.
+// next is the command that the next approver can run as it stands.
 func (c *approvalCount) next() string {
 	info, _ := transforms.Inspect(c.pkg.Wasm, transforms.ScanLimits{}) // inspected before
 	return approveCommand(c.files, c.grant, importedFunctions(info))
 }
 
-// approved is what was written, and what is still missing.
+// approved is what was written, and what is still missing, in JSON.
 type approved struct {
 	Module    string `json:"module"`
 	Approval  string `json:"approval"`
@@ -257,14 +263,14 @@ type approved struct {
 	Needed    int    `json:"approvals_needed"`
 	Next      string `json:"next,omitempty"`
 
-	// Gateway is what one would say once enough people approved.
+	// Gateway is what a gateway would say once enough people have approved.
 	Gateway struct {
 		Verdict string `json:"verdict"`
 		Code    string `json:"code,omitempty"`
 	} `json:"gateway"`
 }
 
-// note notes what a gateway would say.
+// note notes what a gateway would say, for the JSON form.
 func (a *approved) note(v admission.Verdict) {
 	a.Gateway.Verdict = admission.Passed
 	if v.Refused != nil {
@@ -294,7 +300,8 @@ func (a approved) write(cmd *cobra.Command, c *approvalCount) error {
 	return err
 }
 
-// approveCommand is what another person runs to approve the same grant.
+// approveCommand is what another person runs to approve the same grant, with
+// every flag that it needs.
 func approveCommand(files moduleFiles, g signing.Approval, imported []string) string {
 	words := []string{"guardlock module approve", cli.ShellWord(modulePath(files)), "--key YOUR.key"}
 	add := func(flag string, values ...string) {
@@ -334,7 +341,8 @@ func approveCommand(files moduleFiles, g signing.Approval, imported []string) st
 	return strings.Join(words, " ")
 }
 
-// sizeText is what parseBytes reads as n again.
+// sizeText is a size that parseBytes reads as n again, as short as it stays
+// exact.
 func sizeText(n int64) string {
 	short := strings.ReplaceAll(humanize.IBytes(uint64(n)), " ", "")
 	if again, err := humanize.ParseBytes(short); err == nil && int64(again) == n {
@@ -347,7 +355,8 @@ func sameSet(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
-// modulePath is the directory of a module that has one to itself.
+// modulePath is how a command names the module: by its directory if it has one
+// to itself, by its file otherwise.
 func modulePath(files moduleFiles) string {
 	dir := filepath.Dir(files.wasm)
 	if wasm, err := findWasm(dir); err == nil && wasm == files.wasm {

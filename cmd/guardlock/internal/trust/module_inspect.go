@@ -208,7 +208,8 @@ func (i inspection) write(w io.Writer) error {
 	return nil
 }
 
-// sectionsRead says how far a refused module was read.
+// sectionsRead says how far a refused module was read, which tells where to
+// look.
 func sectionsRead(sections []string) string {
 	if len(sections) == 0 {
 		return "no section whole"
@@ -246,7 +247,8 @@ func (i inspection) writeNames(w io.Writer, p cli.Palette) {
 	}
 }
 
-// whatItIs follows a name: a function's type, or the kind of anything else.
+// whatItIs follows a name: the type of a function, or the kind of anything
+// else.
 func whatItIs(kind, typ string) string {
 	if kind == "func" {
 		return " " + cli.Printable(typ)
@@ -254,7 +256,8 @@ func whatItIs(kind, typ string) string {
 	return ", a " + cli.Printable(kind)
 }
 
-// memoryMost is the module's own maximum; the address space is none.
+// memoryMost is the module's own maximum of memory. The whole address space is
+// no maximum.
 func memoryMost(bytes uint64) string {
 	if bytes >= 1<<32 {
 		return "no maximum of its own: the grant's or the gateway's holds"

@@ -18,7 +18,8 @@ type report struct {
 	Policy *policyReport `json:"policy,omitempty"`
 }
 
-// verdictReport is what became of the module, and at which step.
+// verdictReport is what became of the module, at which step, and until when
+// that holds.
 type verdictReport struct {
 	Module  string       `json:"module"`
 	Verdict string       `json:"verdict"`         // passed or refused
@@ -27,7 +28,8 @@ type verdictReport struct {
 	Steps   []stepReport `json:"steps"`
 }
 
-// packageReport is what is signed and approved, and by whom.
+// packageReport is what is signed and approved, by whom, and which approvals do
+// not count.
 type packageReport struct {
 	Digest       string           `json:"digest"`
 	ConfigDigest string           `json:"config_digest"`
@@ -41,7 +43,7 @@ type packageReport struct {
 	Grant        *grantReport     `json:"grant,omitempty"`
 }
 
-// scanReport is what the module's own bytes say.
+// scanReport is what the module's own bytes say, which nobody vouched for.
 type scanReport struct {
 	ABI       string   `json:"abi,omitempty"`
 	Functions int      `json:"functions,omitempty"`
@@ -179,7 +181,7 @@ func newPolicyReport(v admission.Verdict) *policyReport {
 	return p
 }
 
-// moment is a time that may be none.
+// moment is a time in UTC that JSON leaves out where there is none.
 func moment(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

@@ -70,7 +70,8 @@ func (r approvalReview) write(w io.Writer) error {
 	return writeSteps(w, r.preview.Steps)
 }
 
-// writeTexts prints the configuration and what differs from what runs.
+// writeTexts prints the configuration, and what differs from what runs, as
+// lines.
 func (r approvalReview) writeTexts(w io.Writer) {
 	p := cli.PaletteFor(w)
 	if n := len(r.info.Reasons); n > 0 {
@@ -126,7 +127,8 @@ func writeText(w io.Writer, text string) {
 	}
 }
 
-// compare finds what differs from the module at a path, which runs now.
+// compare finds what differs from the module at a path, which is the one that
+// runs now.
 func (r *approvalReview) compare(path string) error {
 	if path == "" {
 		return nil
@@ -195,7 +197,8 @@ func (r *approvalReview) compareGrant(w io.Writer, approvals [][]byte) {
 	fmt.Fprintln(w, "grant: no approval of what runs lies beside it")
 }
 
-// writeChanges says what a list has more and less than before.
+// writeChanges says what a list has more and less than before. An unchanged
+// list gives no line.
 func writeChanges(w io.Writer, name string, was, is []string) {
 	for _, s := range is {
 		if !slices.Contains(was, s) {
@@ -213,7 +216,8 @@ func writeChanges(w io.Writer, name string, was, is []string) {
 // in an hour, unless its gateway says otherwise.
 const manyReasons = 64
 
-// warnings are what is legal and yet worth a thought.
+// warnings are what is legal in a grant and yet worth a thought before it is
+// signed.
 func (r approvalReview) warnings() []string {
 	var notes []string
 	if slices.Contains(r.approval.Topics, "*") {

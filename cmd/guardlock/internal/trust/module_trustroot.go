@@ -71,7 +71,8 @@ func (c *trustRootCommand) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return fmt.Errorf("writing the trust root: %w", err)
 	}
-	// What no gateway would load is not written.
+	// What no gateway would load is not written: it would take the old one's
+	// place.
 	if _, err := signing.ParseTrustRoot(raw); err != nil {
 		return exit.WithCode(err, exit.Usage)
 	}

@@ -101,13 +101,15 @@ func (c *moduleVerifyCommand) run(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// verification is a module as it lies there, and what is asked of admission.
+// verification is a module as it lies there, and what is asked of admission
+// about it.
 type verification struct {
 	trying
 	files moduleFiles
 }
 
-// write prints the steps, and what to do if more people must approve.
+// write prints the steps of admission, and what to do if more people must
+// approve.
 func (v *verification) write(cmd *cobra.Command, verdict admission.Verdict) error {
 	if err := writeSteps(cmd.OutOrStdout(), verdict.Steps); err != nil {
 		return err
@@ -116,7 +118,8 @@ func (v *verification) write(cmd *cobra.Command, verdict admission.Verdict) erro
 		return nil
 	}
 
-	// It explains a refusal: where it cannot be told, the refusal stands without it.
+	// The count explains a refusal. Where it cannot be told, the refusal stands
+	// without it.
 	c, err := countApprovals(cmd.Context(), v, verdict.Verified.Grant)
 	if err != nil || c.enough() {
 		return nil
@@ -126,7 +129,7 @@ func (v *verification) write(cmd *cobra.Command, verdict admission.Verdict) erro
 	return err
 }
 
-// verification gathers the inputs; nothing is judged yet.
+// verification gathers the inputs from files and flags; nothing is judged yet.
 func (c *moduleVerifyCommand) verification(path string) (*verification, error) {
 	v := &verification{}
 	level, err := gateway.ParseTLSLevel(c.tls)

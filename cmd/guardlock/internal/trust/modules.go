@@ -34,8 +34,8 @@ To write one:
   guardlock module test modules/gdpr             run its cases in the real sandbox
   guardlock module run modules/gdpr records.txt  see what it makes of some records`
 
-// NewModuleCommand makes the group of commands about modules: first those with which
-// one is written, then those with which it is signed and approved.
+// NewModuleCommand is `guardlock module`, the group for authors and approvers
+// of modules.
 func NewModuleCommand(writing ...*cobra.Command) *cobra.Command {
 	return cli.NewGroup("module", "Write, test, sign, approve and verify modules", moduleHelp, append(writing,
 		newModuleInspectCommand(),
@@ -46,7 +46,8 @@ func NewModuleCommand(writing ...*cobra.Command) *cobra.Command {
 	)...)
 }
 
-// moduleFiles is where a module and its proofs lie.
+// moduleFiles is where a module and its proofs lie. All but the module may be
+// missing.
 type moduleFiles struct {
 	wasm      string
 	config    string // "" is no configuration
@@ -84,7 +85,8 @@ func findModule(path string) (moduleFiles, error) {
 		}
 	}
 
-	// Where modules share a directory, NAME.approval… are those of one.
+	// Where modules share a directory, the files NAME.approval… are those of
+	// the module NAME alone.
 	for _, prefix := range []string{stem + ".approval", filepath.Join(dir, approvalPrefix)} {
 		m.approvals, err = filepath.Glob(escapeGlob(prefix) + "*" + bundleSuffix)
 		if err != nil || len(m.approvals) > 0 {
@@ -116,7 +118,8 @@ func findWasm(path string) (string, error) {
 	return found[0], nil
 }
 
-// escapeGlob makes a path stand for itself in a pattern.
+// escapeGlob makes a path stand for itself in a pattern, whatever characters it
+// has.
 func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
@@ -156,7 +159,8 @@ func (m moduleFiles) read() (signing.Package, error) {
 	return p, nil
 }
 
-// readModule reads a module's bytes alone, given as [findModule] takes it.
+// readModule reads a module's bytes alone, given as [findModule] takes it, for
+// what needs no proofs.
 func readModule(path string) (moduleFiles, []byte, error) {
 	files, err := findModule(path)
 	if err != nil {

@@ -21,6 +21,8 @@ what they may call there. It can narrow what the approvers granted, never widen
 it. PATH is a directory of .rego and data files or an OPA bundle (.tar.gz);
 without it the built-in policy is meant.`
 
+// NewPolicyCommand is `guardlock policy`, the group for those who write
+// policies.
 func NewPolicyCommand() *cobra.Command {
 	return cli.NewGroup("policy", "Check, test and try out policies", policyHelp,
 		newPolicyCheckCommand(),
@@ -30,7 +32,8 @@ func NewPolicyCommand() *cobra.Command {
 	)
 }
 
-// openPolicy opens a policy for reading; "" is the built-in one.
+// openPolicy opens a policy for reading: a directory or a bundle. An empty path
+// is the built-in policy.
 func openPolicy(path string) (fs.FS, error) {
 	if path == "" {
 		return policy.Default(), nil
@@ -49,10 +52,12 @@ func openPolicy(path string) (fs.FS, error) {
 	return oneFile{dir: disk.Tree(filepath.Dir(path)), name: filepath.Base(path)}, nil
 }
 
-// policyOptions evaluate a policy as a gateway does: where it can do no harm.
+// policyOptions evaluate a policy as a gateway does: in a child, where it can
+// do no harm.
 func policyOptions() policy.Options { return policy.Options{Worker: []string{policy.WorkerCommand}} }
 
-// openEngine loads a policy; "" is the built-in one.
+// openEngine loads the policy at path as a gateway does. An empty path is the
+// built-in policy.
 func openEngine(ctx context.Context, path string) (*policy.Engine, error) {
 	fsys, err := openPolicy(path)
 	if err != nil {
@@ -68,6 +73,7 @@ type oneFile struct {
 	name string
 }
 
+// Open implements fs.FS for the one file and the directory that holds it.
 func (o oneFile) Open(name string) (fs.File, error) {
 	if name == "." {
 		return o.dir.Open(name)
@@ -78,6 +84,7 @@ func (o oneFile) Open(name string) (fs.File, error) {
 	return o.dir.Open(name)
 }
 
+// ReadDir implements fs.ReadDirFS: there is one entry.
 func (o oneFile) ReadDir(name string) ([]fs.DirEntry, error) {
 	if name != "." {
 		return nil, &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrNotExist}
@@ -90,7 +97,8 @@ func (o oneFile) ReadDir(name string) ([]fs.DirEntry, error) {
 	return []fs.DirEntry{fs.FileInfoToDirEntry(info)}, nil
 }
 
-// optionalPath is a positional argument that may be left out.
+// optionalPath checks a positional argument that may be left out, and refuses
+// more than one.
 func optionalPath(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
 		return exit.WithHint(exit.Usagef("%s: unexpected argument %q", cli.CommandName(cmd), args[1]), "see `%s --help`", cmd.CommandPath())
@@ -105,7 +113,8 @@ func first(args []string) string {
 	return args[0]
 }
 
-// policyName is how messages call a policy.
+// policyName is how messages call a policy: by its path, or as the built-in
+// one.
 func policyName(path string) string {
 	if path == "" {
 		return "the built-in policy"

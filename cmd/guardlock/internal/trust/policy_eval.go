@@ -51,7 +51,7 @@ func newPolicyEvalCommand() *cobra.Command {
 	return cmd
 }
 
-// evaluationLine is the JSON form of an evaluation.
+// evaluationLine is the JSON form of an evaluation, with the rules that held.
 type evaluationLine struct {
 	Allowed bool            `json:"allowed"`
 	Result  json.RawMessage `json:"result"`

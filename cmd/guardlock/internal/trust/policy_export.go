@@ -45,7 +45,8 @@ func runPolicyExport(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// printExampleInput prints an input that the built-in policy allows.
+// printExampleInput prints an input that the built-in policy allows, to begin
+// tests of another with.
 func printExampleInput(w io.Writer) error {
 	in := policy.Example(time.Now())
 	in.Gateway.Version = build.Read().Version

@@ -33,7 +33,7 @@ and report how much of the policy they reach. A policy without tests fails.`,
 	return cmd
 }
 
-// policyTestReport is the JSON form of a run.
+// policyTestReport is the JSON form of a run of a policy's tests.
 type policyTestReport struct {
 	Passed   bool             `json:"passed"`
 	Coverage float64          `json:"coverage"`

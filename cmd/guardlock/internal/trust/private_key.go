@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// loadPrivateKey reads a key file. A password is asked for only if the key
-// needs one.
+// loadPrivateKey reads a key file, which must be closed to others. A password
+// is asked for only if the key needs one.
 func loadPrivateKey(cmd *cobra.Command, path string) (*signing.PrivateKey, error) {
 	raw, err := disk.ReadPrivateInput(path)
 	if err != nil {

@@ -26,6 +26,7 @@ const userHelp = `Users of a gateway that authenticates clients itself (listen.s
 terminate). Their file is listen.sasl.credentials_file; it holds salted hashes
 and no passwords, and a gateway that serves reads it again when it changes.`
 
+// NewCommand is `guardlock user`, the group that keeps a credentials file.
 func NewCommand() *cobra.Command {
 	return cli.NewGroup("user", "Add, list and remove the users of a gateway", userHelp,
 		newUserAddCommand(),
@@ -34,14 +35,15 @@ func NewCommand() *cobra.Command {
 	)
 }
 
-// userFile is the --file flag of every user command.
+// userFile is the --file flag of every user command, and the file that it
+// names.
 type userFile struct{ path string }
 
 func (f *userFile) register(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&f.path, "file", "f", "", "credentials `FILE` (listen.sasl.credentials_file)")
 }
 
-// load reads the file; a missing one is fs.ErrNotExist.
+// load reads the file. For a missing one the error is fs.ErrNotExist, wrapped.
 func (f *userFile) load(cmd *cobra.Command) (*auth.Credentials, error) {
 	if f.path == "" {
 		return nil, cli.NeedFlag(cmd, "file", "guardlock "+cli.CommandName(cmd)+" --file users.yaml")
@@ -146,7 +148,8 @@ func (c *userAddCommand) run(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// userPassword is the new user's password: from the environment, or typed twice.
+// userPassword is the new user's password: from the environment, or typed twice
+// on a terminal.
 func userPassword(cmd *cobra.Command, name string) ([]byte, error) {
 	password, given := os.LookupEnv(cli.PasswordVariable)
 	typed := []byte(password)
@@ -174,7 +177,7 @@ func userPassword(cmd *cobra.Command, name string) ([]byte, error) {
 	return typed, nil
 }
 
-// userLine is one row of `user list`.
+// userLine is one row of `user list`, and its JSON form.
 type userLine struct {
 	User       string   `json:"user"`
 	Mechanisms []string `json:"mechanisms"`
