@@ -17,8 +17,8 @@ import (
 	"github.com/guardlock/guardlock/gateway/wire"
 )
 
-// errProtocol: the broker answered what was not asked. Nothing that follows on
-// the connection can be matched to a request any more.
+// errProtocol means that the broker answered what was not asked. Nothing that
+// follows on the connection can be matched to a request any more.
 var errProtocol = errors.New("broker answered out of order")
 
 // maxResponse bounds one answer of the broker, which comes whole: fetch.max.bytes
@@ -340,7 +340,7 @@ func (a *answers) endReading() {
 
 // nothingOwed reports whether nothing is owed that is worth waiting for. While
 // draining that is every answer; once the client has gone, only those that say
-// where its records are. Called with mu held.
+// where its records are. The caller holds mu.
 func (a *answers) nothingOwed() bool {
 	return !a.reading && (a.queue.empty() || !a.draining && a.queue.produces == 0)
 }

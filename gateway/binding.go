@@ -116,8 +116,8 @@ func (s *Bindings) addLength(n int) {
 }
 
 // Lookup returns the grant that decides for a topic and a client that this
-// snapshot knows, never nil. Safe for concurrent use; once a pair has been seen
-// its cost does not grow with the number of bindings.
+// snapshot knows, never nil. It is safe for concurrent use; once a pair has
+// been seen its cost does not grow with the number of bindings.
 func (s *Bindings) Lookup(topic string, k *Known) *pipeline.Grant {
 	key := lookupKey{topic, k.kind}
 	if g, ok := s.cache.Load(key); ok {

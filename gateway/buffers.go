@@ -33,7 +33,7 @@ func newMemory(total int64, maxFrame int) *memory {
 
 // buffers hands out byte buffers by size class and bounds their sum. Waiting
 // for memory is the gateway's back-pressure: a reader that waits does not read,
-// so TCP slows its client down. Safe for concurrent use.
+// so TCP slows its client down. It is safe for concurrent use.
 type buffers struct {
 	pools [maxBufferBits - minBufferBits + 1]sync.Pool
 

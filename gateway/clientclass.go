@@ -139,7 +139,7 @@ type kindKey struct {
 	class     class
 }
 
-// Know prepares look-ups for a client, whose strings are kept. Safe for
+// Know prepares look-ups for a client, whose strings are kept. It is safe for
 // concurrent use.
 func (s *Bindings) Know(c Client) Known {
 	c.Source = c.Source.Unmap().WithZone("")

@@ -30,9 +30,10 @@ import (
 )
 
 // DecisionLog is where decisions become durable. Beside what the pipeline asks
-// of it, it remembers which forwarded batches have no answer yet and which stand
-// where, and recognises their bytes. A batch that Unplaced no longer lists is
-// known to every PlacedAt that is called after. Safe for concurrent use.
+// of it, it remembers which forwarded batches have no answer yet and which
+// stand where, and recognises their bytes. A batch that Unplaced no longer
+// lists is known to every PlacedAt that is called after. It is safe for
+// concurrent use.
 type DecisionLog interface {
 	pipeline.DecisionLog
 	Unplaced() []audit.BatchRef
@@ -161,8 +162,8 @@ func (g *Gateway) Listen(ctx context.Context) error {
 	return nil
 }
 
-// ErrNoListener: a broker cannot be shown to clients, because its port is taken
-// or outside the configured range.
+// ErrNoListener means that a broker cannot be shown to clients, because its
+// port is taken or outside the configured range.
 var ErrNoListener = errNode
 
 // Run serves until ctx ends, then drains: no new connections, requests already

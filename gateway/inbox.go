@@ -231,8 +231,9 @@ func (in *inbox) fillEmpty(ctx context.Context) error {
 	}
 }
 
-// errStarved: bytes are waiting but there is no memory to read them into. The
-// wait for memory must not happen inside RawConn.Read, which would block Close.
+// errStarved means that bytes are waiting but there is no memory to read them
+// into. The wait for memory must not happen inside RawConn.Read, which would
+// block Close.
 var errStarved = errors.New("no buffer memory is free")
 
 // readReady parks until the socket is readable, takes a buffer only then, and

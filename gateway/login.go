@@ -16,8 +16,8 @@ import (
 )
 
 // login is how one client proves who it is, and for how long. The reader sees
-// the client's requests, the writer the broker's answers. Safe for concurrent
-// use.
+// the client's requests, the writer the broker's answers. It is safe for
+// concurrent use.
 type login struct {
 	// Fixed after newSession.
 	access  *AccessConfig
@@ -44,7 +44,7 @@ type proof struct {
 func (p *proof) expired() bool { return !p.expires.IsZero() && !time.Now().Before(p.expires) }
 
 // lifeline ends a connection when its time is up: for authenticating, or for a
-// session that is not renewed. Safe for concurrent use.
+// session that is not renewed. It is safe for concurrent use.
 type lifeline struct {
 	mu     sync.Mutex
 	timer  *time.Timer

@@ -15,14 +15,14 @@ import (
 	"github.com/guardlock/guardlock/broker"
 )
 
-// errNode: a broker outside the configured range cannot be shown to clients.
-// The answer that names it is not forwarded: an upstream address in a client's
-// hands is a way around every policy.
+// errNode means that a broker outside the configured range cannot be shown to
+// clients. The answer that names it is not forwarded: an upstream address in a
+// client's hands is a way around every policy.
 var errNode = errors.New("broker has no listener")
 
 // Advertise returns the address under which clients reach a broker through us,
-// and makes sure that it is listened on before a client can hear of it. It implements wire.Addresses and is called for every address in
-// every answer.
+// and makes sure that it is listened on before a client can hear of it. It
+// implements wire.Addresses and is called for every address in every answer.
 func (c *Cluster) Advertise(id int32, host string, port int32) (string, int32, error) {
 	n, err := c.node(id)
 	if err != nil {
@@ -42,8 +42,8 @@ func (n *node) report(addr broker.HostPort) {
 	}
 }
 
-// node returns the listener for a broker, opening it on first sight. It returns errNode, wrapped, for one that cannot
-// be shown to clients.
+// node returns the listener for a broker, opening it on first sight. It returns
+// errNode, wrapped, for one that cannot be shown to clients.
 func (c *Cluster) node(id int32) (*node, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,8 +154,8 @@ func (c *Cluster) metadata(ctx context.Context, req *kmsg.MetadataRequest) (*kms
 	return resp, nil
 }
 
-// topicName resolves a topic id, asking the cluster when the cache lacks it. It returns errUnknownTopicID where the
-// cluster has none.
+// topicName resolves a topic id, asking the cluster when the cache lacks it. It
+// returns errUnknownTopicID where the cluster has none.
 func (c *Cluster) topicName(ctx context.Context, id [16]byte) (string, error) {
 	return c.topics.resolve(ctx, id, func(ctx context.Context, id [16]byte) (string, error) {
 		req := kmsg.NewPtrMetadataRequest()

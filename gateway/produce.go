@@ -40,8 +40,9 @@ func (p *produce) free() {
 	producePool.Put(p)
 }
 
-// errAcks0: with acks=0 there is no answer that could say no, so Kafka closes
-// the connection, and so do we.
+// errAcks0 closes the connection of a batch that was sent with acks=0 and
+// refused. There is no answer that could say no, so that Kafka closes the
+// connection then, too.
 var errAcks0 = errors.New("a batch sent with acks=0 was refused")
 
 // produceRequest decides every partition of one Produce request, and queues the

@@ -105,8 +105,8 @@ func (r *reader) takeReady(ctx context.Context) error {
 	}
 }
 
-// isClientFault: the peer sent what no stock client sends, or what is not
-// served; worth a warning, not an alarm.
+// isClientFault reports whether the peer sent what no stock client sends, or
+// what is not served. That is worth a warning, and no alarm.
 func isClientFault(err error) bool {
 	return errors.Is(err, wire.ErrMalformed) || errors.Is(err, wire.ErrRefused) || errors.Is(err, wire.ErrUnsupportedVersion) ||
 		errors.Is(err, wire.ErrDuplicate) || errors.Is(err, wire.ErrTooLarge)

@@ -53,8 +53,8 @@ type source struct {
 // It is the one whose source has been served longest ago, so that a source with
 // a thousand frames delays another by one; of one source it is the first that
 // came, so that no large frame starves. Who waits for others of its own source
-// holds nobody up, nor does anybody hold up who may use what is reserved. Called
-// with mu held.
+// holds nobody up, nor does anybody hold up who may use what is reserved. The
+// caller holds mu.
 func (b *buffers) nextWaiter() int {
 	next := -1
 	small := -1
@@ -73,8 +73,8 @@ func (b *buffers) nextWaiter() int {
 	return small
 }
 
-// served is the turn in which the claim's source was given a buffer. Called with
-// mu held.
+// served is the turn in which the claim's source was given a buffer. The caller
+// holds mu.
 func (c *claim) served() uint64 {
 	if c.owner == nil {
 		return 0
@@ -99,7 +99,7 @@ func (a *account) get(ctx context.Context, n int, wait time.Duration) ([]byte, e
 }
 
 // reserved reports whether the claim is one that larger ones do not stand
-// before. Called with mu held.
+// before. The caller holds mu.
 func (b *buffers) reserved(c claim) bool {
 	return c.size == smallest && b.small+smallest <= b.shares.reserve
 }

@@ -8,14 +8,14 @@ import (
 	"sync"
 )
 
-// errUnknownTopicID: neither the cache nor the cluster knows the id. The
-// caller answers UNKNOWN_TOPIC_ID; it never lets the request pass, since policy
-// is by name.
+// errUnknownTopicID means that neither the cache nor the cluster knows the id.
+// The caller answers UNKNOWN_TOPIC_ID; it never lets the request pass, since
+// policy is by name.
 var errUnknownTopicID = errors.New("topic id is not known to the cluster")
 
-// topicNames resolves topic ids (KIP-516) to names. Ids are never reused, so
-// an entry cannot go stale: a topic that is made again has a new id. Safe for
-// concurrent use.
+// topicNames resolves topic ids (KIP-516) to names. Ids are never reused, so an
+// entry cannot go stale: a topic that is made again has a new id. It is safe
+// for concurrent use.
 type topicNames struct {
 	mu    sync.RWMutex
 	names map[[16]byte]string
@@ -103,6 +103,6 @@ func (t *topicNames) intern(b []byte) string {
 // maxInterned bounds the names that come from clients and are kept.
 const maxInterned = 1 << 14
 
-// maxInternedBytes: Kafka's topic names have 249 bytes at most. A client id can
-// be 32 KiB, and is then not kept.
+// maxInternedBytes is the longest name that is kept. Kafka's topic names have
+// 249 bytes at most; a client id can be 32 KiB, and is then not kept.
 const maxInternedBytes = 255

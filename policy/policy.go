@@ -47,16 +47,33 @@ import (
 const DefaultTimeout = time.Second
 
 var (
-	ErrUnsigned  = errors.New("the policy is not signed, but keys to verify it with are configured: build a signed bundle with `opa build --signing-key`")
+	// ErrUnsigned is returned for a bundle without a signature, or a directory,
+	// where keys are configured.
+	ErrUnsigned = errors.New("the policy is not signed, but keys to verify it with are configured: build a signed bundle with `opa build --signing-key`")
+	// ErrSignature is returned for a bundle that none of the keys verifies. It
+	// is wrapped with what each key said.
 	ErrSignature = errors.New("the policy bundle's signature does not verify: build and sign it again, or correct the key")
-	ErrRevision  = errors.New("a signed bundle must have a whole number as its revision: build it with `opa build --revision 1`, and a larger one each time")
-	ErrNoPolicy  = errors.New("no policy files: a policy is a directory with .rego files, or an OPA bundle")
+	// ErrRevision is returned for a signed bundle whose revision cannot be told
+	// from an older one.
+	ErrRevision = errors.New("a signed bundle must have a whole number as its revision: build it with `opa build --revision 1`, and a larger one each time")
+	// ErrNoPolicy is returned where nothing of a policy was found, which is
+	// never taken for an empty one.
+	ErrNoPolicy = errors.New("no policy files: a policy is a directory with .rego files, or an OPA bundle")
+	// ErrUndefined is returned by decisions: no rule of the policy held, which
+	// allows nothing.
 	ErrUndefined = errors.New("the policy made no decision: data.guardlock.module.decision is undefined for this input")
+	// ErrMalformed is returned by decisions that are no object of exactly the
+	// fields that the package describes.
 	ErrMalformed = errors.New("the policy's decision is not of the required form")
-	ErrWidened   = errors.New("the policy allows more than was requested and approved: a policy can only narrow a grant")
-	ErrTimeout   = errors.New("the policy took too long to decide")
-	ErrMemory    = errors.New("the policy took more memory than an evaluation may have")
-	ErrFailed    = errors.New("the policy ended the process that evaluated it")
+	// ErrWidened is returned by decisions beyond the floor. Nothing is allowed
+	// then, not even what was approved.
+	ErrWidened = errors.New("the policy allows more than was requested and approved: a policy can only narrow a grant")
+	// ErrTimeout, ErrMemory and ErrFailed are returned by decisions that a
+	// policy did not come to within its bounds. That is the policy's own fault:
+	// asking again is of no use.
+	ErrTimeout = errors.New("the policy took too long to decide")
+	ErrMemory  = errors.New("the policy took more memory than an evaluation may have")
+	ErrFailed  = errors.New("the policy ended the process that evaluated it")
 
 	// ErrUnavailable is no word of the policy: it could not be asked, and may answer
 	// when it is asked again.

@@ -61,7 +61,7 @@ func (t *turns) giveBack() {
 	t.give()
 }
 
-// join puts the caller at the end of its module's queue; t.mu is held.
+// join puts the caller at the end of its module's queue. The caller holds mu.
 func (t *turns) join(q *queue) chan struct{} {
 	given := make(chan struct{})
 	q.waiting = append(q.waiting, given)
@@ -72,7 +72,7 @@ func (t *turns) join(q *queue) chan struct{} {
 	return given
 }
 
-// give hands a turn to the module whose rotation it is; t.mu is held.
+// give hands a turn to the module whose rotation it is. The caller holds mu.
 func (t *turns) give() {
 	if len(t.next) == 0 {
 		t.free++

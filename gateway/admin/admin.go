@@ -126,8 +126,9 @@ func deleteRecords(r *kmsg.DeleteRecordsRequest) (out []Action) {
 	return out
 }
 
-// alterConfigs: the request sets what it names and puts everything else back to
-// its default, so that any of them may change how long records stay.
+// alterConfigs knows that the request sets what it names and puts everything
+// else back to its default, so that any of them may change how long records
+// stay.
 func alterConfigs(r *kmsg.AlterConfigsRequest) (out []Action) {
 	for _, res := range r.Resources {
 		var settings []Setting

@@ -55,7 +55,7 @@ type Place struct {
 }
 
 // Admitter holds what admission is decided by. It is immutable; a change of
-// trust or policy makes a new one. Safe for concurrent use.
+// trust or policy makes a new one. It is safe for concurrent use.
 type Admitter struct {
 	Trust   *signing.TrustRoot
 	Policy  *policy.Engine

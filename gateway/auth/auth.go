@@ -39,8 +39,8 @@ var (
 	// ErrMechanism is returned where a client asks for a mechanism that is not
 	// offered, or a configuration offers one that is not understood.
 	ErrMechanism = errors.New("SASL mechanism is not offered")
-	// ErrFailed: the client did not prove who it is. It is all that a client is
-	// told, whatever the reason.
+	// ErrFailed means that the client did not prove who it is. It is all that a
+	// client is told, whatever the reason.
 	ErrFailed = errors.New("authentication failed")
 	// ErrMessage is returned for a message that is not what the mechanism's
 	// specification says. Nothing was checked then.

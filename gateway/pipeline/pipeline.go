@@ -115,7 +115,7 @@ type Config struct {
 	RouteTimeout time.Duration // for all copies of one batch
 }
 
-// Pipeline decides the batches of one cluster. Safe for concurrent use.
+// Pipeline decides the batches of one cluster. It is safe for concurrent use.
 type Pipeline struct {
 	cfg   Config
 	late  [lateReasons]atomic.Uint64

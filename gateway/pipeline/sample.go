@@ -9,7 +9,7 @@ import (
 const linesPerSecond = 10
 
 // sample chooses which refusals are logged: the first few of each second. The
-// zero sample is ready to use. Safe for concurrent use.
+// zero sample is ready to use. It is safe for concurrent use.
 type sample struct {
 	mu      sync.Mutex
 	second  time.Time // when the second began

@@ -119,7 +119,7 @@ func (p *Pipeline) refuseLate(d *Decided, reason lateReason) refusal {
 }
 
 // LateRefusals counts, by reason, the batches that were refused after their
-// decision had been written. Safe for concurrent use.
+// decision had been written. It is safe for concurrent use.
 func (p *Pipeline) LateRefusals() map[string]uint64 {
 	counts := make(map[string]uint64, lateReasons)
 	for reason := range p.late {

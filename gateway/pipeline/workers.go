@@ -10,10 +10,10 @@ import (
 const bindingsAtWork = 4
 
 // Workers bound the batches that are decided at one time, and so the memory of
-// decompressed records. A binding has its share of them and no more, so that one
-// whose modules are slow leaves workers to the others; those that wait are served
-// in rotation of their bindings. Several pipelines may share them. Safe for
-// concurrent use.
+// decompressed records. A binding has its share of them and no more, so that
+// one whose modules are slow leaves workers to the others; those that wait are
+// served in rotation of their bindings. Several pipelines may share them. It is
+// safe for concurrent use.
 type Workers struct {
 	limits recordbatch.Limits
 	share  int // what one binding may have
@@ -57,7 +57,7 @@ func (w *Workers) take(grant *Grant) *worker {
 	return <-given
 }
 
-// assign takes a worker out, which there is; w.mu is held.
+// assign takes a worker out, which there is. The caller holds mu.
 func (w *Workers) assign(grant *Grant) *worker {
 	w.free--
 	w.busy[grant]++
@@ -73,7 +73,7 @@ func (w *Workers) assign(grant *Grant) *worker {
 	return got
 }
 
-// wait joins the binding's lane; w.mu is held.
+// wait joins the binding's lane. The caller holds mu.
 func (w *Workers) wait(grant *Grant) chan *worker {
 	given := make(chan *worker, 1)
 	for _, l := range w.next {

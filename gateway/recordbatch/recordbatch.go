@@ -41,11 +41,11 @@ var (
 	ErrTruncated              = errors.New("truncated record batch")
 	ErrUnsupportedMagic       = errors.New("unsupported record batch magic")
 	ErrUnsupportedCompression = errors.New("unsupported record batch compression")
-	// ErrControl: a control batch (transaction markers) is never altered, and
-	// no producer sends one.
+	// ErrControl is returned for a control batch (transaction markers), which
+	// is never altered, and which no producer sends.
 	ErrControl = errors.New("control batch cannot be altered")
-	// ErrRejected: a batch that holds a rejected record is never encoded: the
-	// whole batch is refused.
+	// ErrRejected is returned for a batch that holds a rejected record, which
+	// is never encoded: the whole batch is refused.
 	ErrRejected = errors.New("record batch holds a rejected record")
 )
 

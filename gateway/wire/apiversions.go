@@ -11,8 +11,9 @@ import (
 // value is the table as it stands, without what is opt-in.
 type ApiOptions struct {
 	Telemetry bool // let clients push metrics upstream (KIP-714)
-	// TerminateSASL: the gateway authenticates clients itself, so it announces
-	// SaslHandshake and SaslAuthenticate whatever the cluster announces.
+	// TerminateSASL says that the gateway authenticates clients itself, so that
+	// it announces SaslHandshake and SaslAuthenticate whatever the cluster
+	// announces.
 	TerminateSASL bool
 	// Caps lowers the newest version of an API, by key. -1 leaves none of it.
 	Caps map[kmsg.Key]int16

@@ -75,8 +75,8 @@ func fetchReplica(version int16, body []byte) (int32, error) {
 	return id, nil
 }
 
-// fetchReplicaState: from v15 the replica id is in tagged field 1 at the very
-// end of the request (KIP-903), behind everything else.
+// fetchReplicaState finds the replica id of requests from v15 on, where it is
+// in tagged field 1 at the very end (KIP-903), behind everything else.
 func fetchReplicaState(r *reader, version int16) int32 {
 	c := checker{reader: *r, version: version, shape: table[kmsg.Fetch].Request}
 	for pos := 0; pos < len(c.shape); {

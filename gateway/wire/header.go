@@ -83,8 +83,9 @@ func AppendResponseHeader(dst []byte, key kmsg.Key, version int16, correlation i
 	return appendNoTags(dst, flexibleResponseHeader(key, version))
 }
 
-// flexibleResponseHeader: an ApiVersions answer always has the old header, for
-// the client may not know yet which version it is (KIP-511).
+// flexibleResponseHeader reports whether a response has the newer header. An
+// ApiVersions answer always has the old one, for the client may not know yet
+// which version it is (KIP-511).
 func flexibleResponseHeader(key kmsg.Key, version int16) bool {
 	return key != kmsg.ApiVersions && flexible(key, version)
 }

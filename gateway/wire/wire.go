@@ -24,20 +24,22 @@ import (
 // What can be wrong with a frame. Callers branch on these with errors.Is, and
 // each is wrapped by what was read or checked.
 var (
-	// ErrMalformed: lengths or counts disagree with the bytes. The connection
-	// is not worth keeping.
+	// ErrMalformed means that lengths or counts disagree with the bytes. The
+	// connection is not worth keeping.
 	ErrMalformed = errors.New("malformed frame")
-	// ErrRefused: the API is not for clients of this gateway. Kafka has no
-	// answer for it that every client reads: close the connection.
+	// ErrRefused means that the API is not for clients of this gateway. Kafka
+	// has no answer for it that every client reads: close the connection.
 	ErrRefused = errors.New("API is not served to clients")
-	// ErrUnsupportedVersion: the API is served, but not in that version.
-	// ApiVersions is answered with UnsupportedApiVersions, the rest closed.
+	// ErrUnsupportedVersion means that the API is served, but not in that
+	// version. ApiVersions is answered with UnsupportedApiVersions, the rest
+	// closed.
 	ErrUnsupportedVersion = errors.New("API version is not served")
-	// ErrDuplicate: a Produce request names a partition twice. Brokers keep
-	// one of the two and drop the other silently, which no decision survives.
+	// ErrDuplicate means that a Produce request names a partition twice.
+	// Brokers keep one of the two and drop the other silently, which no
+	// decision survives.
 	ErrDuplicate = errors.New("partition named twice in one request")
-	// ErrTooLarge: the frame is beyond what may be decoded outside the hot
-	// path, or has more entries than MaxEntries.
+	// ErrTooLarge means that the frame is beyond what may be decoded outside
+	// the hot path, or has more entries than MaxEntries.
 	ErrTooLarge = errors.New("frame too large to decode")
 )
 

@@ -9,7 +9,8 @@ import (
 
 func ownProgram() (string, error) { return os.Executable() }
 
-// attributes: without a signal of the parent's death, a child learns of it by the end of its standard input.
+// attributes give the child a process group of its own. Without a signal of the parent's death, it learns of that by
+// the end of its standard input.
 func attributes(syscall.Signal) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 func (b Bounds) applyOfSystem() error { return nil }

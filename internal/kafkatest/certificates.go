@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// certificates are PEM files: an authority, and what it signed.
+// certificates are PEM files, which every start makes anew: an authority, and what it signed.
 type certificates struct {
 	ca     string // certificate
 	node   string // key and certificate for 127.0.0.1 and localhost
@@ -27,7 +27,7 @@ type certificates struct {
 	key       *ecdsa.PrivateKey // the authority's
 }
 
-// CAFile is the path of the certificate that signed the nodes' and the client's.
+// CAFile is the path of the certificate that signed those of the nodes and of the client.
 func (c *Cluster) CAFile() string { return c.certs.ca }
 
 // NodeFile is the path of the key and certificate for 127.0.0.1 and localhost that the nodes show, in one PEM file.
@@ -89,7 +89,7 @@ func makeCertificates(dir string) (certificates, error) {
 	return paths, nil
 }
 
-// server writes the key and certificate of a server on loopback.
+// server writes the key and certificate of a server on loopback with further names to one PEM file.
 func (c certificates) server(path string, serial int64, names ...string) error {
 	cert := template(names[0], serial)
 	cert.DNSNames, cert.IPAddresses = names, []net.IP{net.IPv4(127, 0, 0, 1)}

@@ -25,7 +25,7 @@ var versions string
 // Versions are the Kafka versions whose jars `make kafka-jars` fetches, newest first.
 func Versions() []string { return strings.Fields(versions) }
 
-// Listener is one of the listeners that every node has.
+// Listener is one of the listeners that every node has, by the name that Kafka's settings give it.
 type Listener string
 
 const (
@@ -34,7 +34,8 @@ const (
 	TLS   Listener = "TLS"       // SSL; a client certificate is asked for, not required
 )
 
-// Config configures a cluster. The zero value of a field gives its default.
+// Config configures a cluster. The zero value of a field gives its default, and the zero Config three nodes of the
+// newest Kafka.
 type Config struct {
 	// Version is the Kafka that runs, one of Versions; default the newest.
 	Version string
@@ -67,7 +68,7 @@ type Cluster struct {
 	closing sync.Once
 }
 
-// Start starts a cluster that ends with the test.
+// Start starts a cluster that ends with the test, and fails the test where it cannot.
 func Start(t testing.TB, cfg Config) *Cluster {
 	t.Helper()
 	c, err := Open(context.Background(), cfg)
@@ -78,7 +79,7 @@ func Start(t testing.TB, cfg Config) *Cluster {
 	return c
 }
 
-// Open starts a cluster, for a TestMain; the caller closes it.
+// Open starts a cluster for a TestMain, and returns when every node serves. The caller closes it.
 func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	c, err := prepare(withDefaults(cfg))
 	if err != nil {
@@ -137,7 +138,8 @@ func prepare(cfg Config) (*Cluster, error) {
 	return c, nil
 }
 
-// layOut writes everything that nodes read: certificates, properties and formatted storage.
+// layOut writes everything that nodes read: certificates, properties and formatted storage. Ports are chosen here, once
+// for all starts.
 func (c *Cluster) layOut() error {
 	certs, err := makeCertificates(c.dir)
 	if err != nil {
@@ -164,7 +166,7 @@ func (c *Cluster) layOut() error {
 	return c.format()
 }
 
-// jarsDir finds what fetch-jars.sh fetched.
+// jarsDir finds what fetch-jars.sh fetched, and says how to fetch it where it is not there.
 func jarsDir(version string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -178,7 +180,7 @@ func jarsDir(version string) (string, error) {
 	return dir, nil
 }
 
-// Bootstrap gives the addresses of the plain listeners.
+// Bootstrap gives the addresses of the plain listeners of all nodes.
 func (c *Cluster) Bootstrap() []string { return c.Addresses(Plain) }
 
 // Addresses gives every node's address on one listener, in order of node id; nodes that are stopped too.
@@ -190,16 +192,16 @@ func (c *Cluster) Addresses(l Listener) []string {
 	return all
 }
 
-// Jars is the directory of the newest Kafka's jars.
+// Jars is the directory of the newest Kafka's jars, for programs that use them without a cluster.
 func Jars() (string, error) { return jarsDir(Versions()[0]) }
 
-// Users gives the SASL users and their passwords.
+// Users gives the SASL users and their passwords, those that the cluster was made with.
 func (c *Cluster) Users() map[string]string { return c.cfg.Users }
 
 // StopNode ends node id (1, 2, …) in order, and hard if that takes over 30 s.
 func (c *Cluster) StopNode(id int) { c.nodes[id-1].stop(30 * time.Second) }
 
-// KillNode ends node id with SIGKILL, and waits until it is gone.
+// KillNode ends node id (1, 2, …) with SIGKILL, and waits until it is gone.
 func (c *Cluster) KillNode(id int) { c.nodes[id-1].stop(0) }
 
 // StartNode starts node id again on its data and ports, and returns when the cluster takes it for alive.

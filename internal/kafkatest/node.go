@@ -18,9 +18,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// node is one process of the cluster.
+// node is one process of the cluster, which may be stopped and started again on the same data.
 type node struct {
-	// Fixed.
+	// Fixed once it was made.
 	id         int
 	dir        string
 	ports      map[Listener]int
@@ -43,7 +43,7 @@ func (n *node) alive() bool {
 	}
 }
 
-// start starts cmd as the node.
+// start starts cmd as the node, with its output appended to a file. It does not wait until the node serves.
 func (n *node) start(cmd *exec.Cmd) error {
 	if n.alive() {
 		return fmt.Errorf("node %d runs already", n.id)
@@ -91,7 +91,7 @@ func (n *node) stop(grace time.Duration) {
 	<-n.gone
 }
 
-// lastWords are the end of the node's output, for an error.
+// lastWords are the end of the node's output, for the error of a test that waited for it.
 func (n *node) lastWords() string {
 	text, _ := os.ReadFile(filepath.Join(n.dir, "out.log"))
 	return string(text[max(0, len(text)-3000):])

@@ -4,5 +4,6 @@ package kafkatest
 
 import "syscall"
 
-// processAttributes: elsewhere a node outlives a test's process that is killed; Ctrl-C must reach it.
+// processAttributes are none where the system cannot end a child with its parent: a node then outlives a test's process
+// that is killed, and Ctrl-C must reach it.
 func processAttributes() *syscall.SysProcAttr { return nil }

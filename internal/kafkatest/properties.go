@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// newUUID spells 128 random bits as Kafka does.
+// newUUID spells 128 random bits as Kafka does, in base64 for URLs.
 func newUUID() string {
 	var id [16]byte
 	rand.Read(id[:])

@@ -54,10 +54,10 @@ func (t Topics) Partitions() map[string]int32 {
 	return all
 }
 
-// names are the matrix's clients.
+// names are the matrix's clients, in the order of its report.
 var names = [...]string{"java", "confluent-kafka", "kcat", "sarama", "franz-go", "kafkajs", "aiokafka", "kafka-python"}
 
-// Job is what one program is to do.
+// Job is what one program is to do, as JSON on its standard input.
 type Job struct {
 	Bootstrap string    `json:"bootstrap"`
 	Run       string    `json:"run"` // marks this run's records, groups and transactions
@@ -75,7 +75,7 @@ type Security struct {
 	CAFile    string `json:"ca_file,omitempty"` // PEM, of who signed the certificates of SASL_SSL
 }
 
-// Pass is one run of every client.
+// Pass is one run of every client, through a gateway or to the brokers themselves.
 type Pass struct {
 	Bootstrap string
 	Topics    Topics
@@ -132,7 +132,7 @@ type Group struct {
 	Redelivered int  `json:"redelivered"`
 }
 
-// Client is one program.
+// Client is one program of the matrix, and what it is known to do differently.
 type Client struct {
 	Name        string
 	Unsupported []string // cases that it cannot do

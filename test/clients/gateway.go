@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// gatewayConfig says how one gateway differs.
+// gatewayConfig says how one gateway differs from the others of the tests.
 type gatewayConfig struct {
 	upstream []string
 	topics   Topics
@@ -65,7 +65,7 @@ func startGateway(t *testing.T, program string, cfg gatewayConfig) string {
 	return g.serve()
 }
 
-// gatewayDir is where one gateway's files are.
+// gatewayDir is where one gateway's files are: modules, keys, configuration and log.
 type gatewayDir struct {
 	t         *testing.T
 	program   string

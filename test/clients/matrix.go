@@ -16,7 +16,7 @@ import (
 	"github.com/guardlock/guardlock/internal/kafkatest"
 )
 
-// perClient bounds one client's whole run on a busy machine.
+// perClient bounds one client's whole run, far above what it takes even on a busy machine.
 const perClient = 4 * time.Minute
 
 // Matrix makes a pass's topics and runs every client, each as a subtest. It fails those whose report is wrong.
@@ -56,7 +56,7 @@ func packageDir() string {
 	return filepath.Dir(file)
 }
 
-// createTopics makes every client's topics, with three replicas.
+// createTopics makes every client's topics with three replicas, so that one node may be away.
 func createTopics(t *testing.T, bootstrap []string, topics Topics) {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(bootstrap...))

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Record is what is produced, and what was read.
+// Record is what is produced, and what was read again, in the same form for every client.
 type Record struct {
 	Key, Value string
 	N          string // the value of its one header, "n"
@@ -32,7 +32,7 @@ type Batch struct {
 	Partition  int32 // -1 leaves it to the client
 }
 
-// Adapter is a client. Every method ends when ctx does.
+// Adapter is a client as the cases use it. Every method ends when ctx does.
 type Adapter interface {
 	Name() string
 	// Produce returns one outcome a record: "ok", or the Kafka error's name.
@@ -47,7 +47,7 @@ type Adapter interface {
 	Join(group, topic string) (Member, error)
 }
 
-// Member is one consumer in a group.
+// Member is one consumer in a group, which may have to give partitions to others.
 type Member interface {
 	Poll(ctx context.Context) ([]Record, error) // waits at most about 100 ms
 	Assignment() []int32
@@ -55,7 +55,7 @@ type Member interface {
 	Close() error
 }
 
-// Job is what a program reads from its standard input.
+// Job is what a program reads from its standard input, as JSON.
 type Job struct {
 	Bootstrap string            `json:"bootstrap"`
 	Run       string            `json:"run"`
@@ -64,12 +64,12 @@ type Job struct {
 	Security  *Security         `json:"security"`
 }
 
-// Result is one case's, as it goes into the report.
+// Result is one case's result, as it goes into the report.
 type Result map[string]any
 
 var codecs = [...]string{"none", "gzip", "snappy", "lz4", "zstd"}
 
-// Main reads a job, runs it and prints the report.
+// Main reads a job, runs its cases with the client that open makes, and prints the report as JSON.
 func Main(ctx context.Context, in io.Reader, out io.Writer, open func(bootstrap []string, s *Security) (Adapter, error)) error {
 	var job Job
 	if err := json.NewDecoder(in).Decode(&job); err != nil {

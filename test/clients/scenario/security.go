@@ -17,7 +17,8 @@ type Security struct {
 	CAFile    string `json:"ca_file"` // PEM, of who signed the certificates of SASL_SSL
 }
 
-// TLS is nil where the protocol has none.
+// TLS is the configuration to connect with. It is nil where the protocol has
+// none.
 func (s *Security) TLS() (*tls.Config, error) {
 	if s == nil || s.Protocol != "SASL_SSL" {
 		return nil, nil

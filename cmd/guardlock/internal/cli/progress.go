@@ -9,7 +9,7 @@ import (
 )
 
 // Progress is one line on a terminal that long work keeps up to date; on
-// anything else it stays silent. Not safe for concurrent use.
+// anything else it stays silent. It is not safe for concurrent use.
 type Progress struct {
 	w       io.Writer
 	on      bool

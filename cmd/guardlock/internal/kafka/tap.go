@@ -14,7 +14,7 @@ import (
 // batch and per record). kgo reports the error code alone, and the message is
 // what carries the reason and the decision id.
 //
-// One tap serves one topic. Safe for concurrent use.
+// One tap serves one topic. It is safe for concurrent use.
 type Tap struct {
 	mu     sync.Mutex
 	failed map[int32]FailedBatch // by partition: its last answer, if an error
