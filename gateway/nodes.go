@@ -15,9 +15,10 @@ import (
 	"github.com/guardlock/guardlock/broker"
 )
 
-// errNode means that a broker outside the configured range cannot be shown to
-// clients. The answer that names it is not forwarded: an upstream address in a
-// client's hands is a way around every policy.
+// errNode means that a broker cannot be shown to clients: it is outside the
+// configured range, or its listener could not be opened. The answer that names it
+// is not forwarded, since an upstream address in a client's hands is a way around
+// every policy.
 var errNode = errors.New("broker has no listener")
 
 // Advertise returns the address under which clients reach a broker through us,
