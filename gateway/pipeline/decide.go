@@ -63,7 +63,8 @@ func (w *worker) take(p *Pipeline, in *Input) {
 	w.describe()
 }
 
-// release lets go of the batch, which lies in memory of others.
+// release lets go of the batch, which lies in memory of others, before the
+// worker serves another.
 func (w *worker) release() {
 	w.batch.Reset()
 	w.in = Input{}
@@ -166,6 +167,7 @@ func (w *worker) readHeader() (refusal, bool) {
 }
 
 // transform runs the binding's modules over the batch and encodes the result.
+// It reports true with the refusal if there is one.
 func (w *worker) transform(ctx context.Context) (refusal, bool) {
 	b := &w.batch
 	if _, err := w.codec.Decode(w.in.Records, b); err != nil {
@@ -178,7 +180,8 @@ func (w *worker) transform(ctx context.Context) (refusal, bool) {
 		w.ran = true
 		if w.failed = g.Chain.Run(ctx, b, at); w.failed != nil {
 			err := w.failed
-			// The text of a sandbox error holds nothing of a record.
+			// The text of a sandbox error holds nothing of a record, so that it
+			// may be logged.
 			w.in.Log.Warn("a transform failed; the batch is refused", zap.String("binding", g.Binding), zap.Error(err))
 			return w.failure(err), true
 		}
@@ -208,7 +211,8 @@ func (w *worker) failure(err error) refusal {
 	return chainRefusal(err)
 }
 
-// apply makes the modules' verdicts the decision, and the changed batch its Out.
+// apply makes the modules' verdicts the decision, and the changed batch its
+// Out. It reports true with the refusal if there is one.
 func (w *worker) apply(ctx context.Context, b *record.Batch) (refusal, bool) {
 	g := w.in.Grant
 	r := rulings{grant: g, now: time.Now(), entry: &w.entry}

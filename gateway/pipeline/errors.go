@@ -1,6 +1,7 @@
 package pipeline
 
-// This file alone knows which failure is which of Kafka's error codes.
+// This file alone knows which failure is which of Kafka's error codes. Rooms
+// below speak their own errors.
 
 import (
 	"context"
@@ -35,7 +36,8 @@ type refusal struct {
 	text    string
 }
 
-// The gateway's own reasons. Modules have theirs.
+// The gateway's own reasons for a refusal, with code and text. Modules have
+// theirs in their catalogues.
 var (
 	refuseOutOfOrder   = refusal{audit.OutcomeInvalid, "out_of_order", kerr.OutOfOrderSequenceNumber.Code, "an earlier batch of this producer was refused; send again from there"}
 	refuseBehindOpen   = refusal{audit.OutcomeInvalid, "out_of_order", kerr.OutOfOrderSequenceNumber.Code, "an earlier batch of this producer may be stored or not; send again from there"}
@@ -69,7 +71,8 @@ func tooLarge(before, after, limit int, plain bool) refusal {
 	return refusal{audit.OutcomeError, "too_large", kerr.MessageTooLarge.Code, text}
 }
 
-// grantRefusal gives the text for a binding that refuses everything.
+// grantRefusal is the refusal of a binding that refuses everything, with a text
+// for its producers.
 func grantRefusal(g *Grant) refusal {
 	r := refusal{outcome: g.Refusal, reason: g.Why, code: kerr.PolicyViolation.Code}
 	switch g.Refusal {
@@ -87,7 +90,8 @@ func grantRefusal(g *Grant) refusal {
 	return r
 }
 
-// chainRefusal maps a failure of the sandbox.
+// chainRefusal maps a failure of the sandbox to a refusal. Where another
+// attempt may succeed, its code makes the client try again.
 func chainRefusal(err error) refusal {
 	var te *transforms.Error
 	if !errors.As(err, &te) {
@@ -113,7 +117,8 @@ func chainRefusal(err error) refusal {
 	}
 }
 
-// batchRefusal maps what is wrong with a batch as it came.
+// batchRefusal maps what is wrong with a batch as it came to a refusal, which
+// another attempt would meet too.
 func batchRefusal(err error) refusal {
 	switch {
 	case errors.Is(err, recordbatch.ErrTooLarge):

@@ -20,7 +20,8 @@ type Guard struct {
 	slow  map[Partition]attempts
 }
 
-// attempts are those that the same batch has had to be judged in time.
+// attempts are how often the same batch could not be judged in time. It is
+// known again by its CRC and its number of records.
 type attempts struct {
 	crc     uint32
 	records int32
@@ -59,7 +60,7 @@ type hole struct {
 	sequence int32 // the first sequence number that was not stored
 }
 
-// maxHoles bounds what one connection can make us remember.
+// maxHoles bounds what one connection can make the gateway remember.
 const maxHoles = 1 << 14
 
 // blocks reports whether the batch follows a refused one, and forgets the hole
@@ -81,8 +82,8 @@ func (g *Guard) blocks(b *recordbatch.Header, k Partition) bool {
 	return h.before(b.BaseSequence)
 }
 
-// follows reports whether the batch comes after a refused one, and changes
-// nothing.
+// follows reports whether the batch comes after a refused one of its producer.
+// Unlike blocks it changes nothing.
 func (g *Guard) follows(b *recordbatch.Header, k Partition) bool {
 	h, ok := g.holes[k]
 	return ok && h.producer == b.ProducerID && h.epoch == b.ProducerEpoch && h.before(b.BaseSequence)

@@ -27,7 +27,8 @@ import (
 	"github.com/guardlock/guardlock/transforms/record"
 )
 
-// Direction is the way that a record takes through the gateway.
+// Direction is the way that a record takes through the gateway: to the broker,
+// or from it.
 type Direction uint8
 
 // The directions. What a producer sends is stored; what a consumer reads was
@@ -38,7 +39,7 @@ const (
 	Consume
 )
 
-// Partition names one partition of a topic.
+// Partition names one partition of a topic of the pipeline's cluster.
 type Partition struct {
 	Topic  string
 	Number int32
@@ -61,7 +62,7 @@ type Topics interface {
 	Settings(ctx context.Context, topic string) TopicSettings
 }
 
-// TopicSettings are those of a topic's settings that say what it takes.
+// TopicSettings are those of a topic's settings that say what its brokers take.
 type TopicSettings struct {
 	MaxMessage int  // the largest batch, in bytes
 	Compacts   bool // records without a key are refused
@@ -90,7 +91,8 @@ type Transformer interface {
 	Run(ctx context.Context, b *record.Batch, at transforms.Origin) error
 }
 
-// worker decides one batch at a time; its memory is reused.
+// worker decides one batch at a time. Its codec and its memory are used again
+// for the next.
 type worker struct {
 	codec *recordbatch.Codec
 	batch record.Batch
@@ -105,7 +107,7 @@ type worker struct {
 	failed error // them
 }
 
-// Config is what a Pipeline is made of.
+// Config is what a Pipeline is made of. All of it is needed.
 type Config struct {
 	Cluster      string // as decisions name it
 	Log          DecisionLog
@@ -115,7 +117,8 @@ type Config struct {
 	RouteTimeout time.Duration // for all copies of one batch
 }
 
-// Pipeline decides the batches of one cluster. It is safe for concurrent use.
+// Pipeline decides the batches of one cluster, each under the grant that it
+// comes with. It is safe for concurrent use.
 type Pipeline struct {
 	cfg   Config
 	late  [lateReasons]atomic.Uint64
@@ -123,10 +126,11 @@ type Pipeline struct {
 	open  openBatches
 }
 
-// New makes a Pipeline. It starts no goroutine.
+// New makes a Pipeline. It starts no goroutine, and has nothing to close.
 func New(cfg Config) *Pipeline { return &Pipeline{cfg: cfg} }
 
-// Client is who a batch comes from, as its decision names it.
+// Client is who a batch comes from, as its decision names it. Bindings were
+// looked at before.
 type Client struct {
 	Connection uint64
 	Principal  string
@@ -168,8 +172,10 @@ type Decided struct {
 	placed  bool // the log knows where the batch stands, or that it does not
 }
 
-// Seq is the decision's number in the log; 0 if it was not taken.
+// Seq is the decision's number in the log. It is 0 if the log did not take the
+// decision.
 func (d *Decided) Seq() uint64 { return d.ticket.Seq() }
 
-// Open reports whether the log does not yet know where the batch stands.
+// Open reports whether the log does not yet know where the batch stands, so
+// that its answer is still needed.
 func (d *Decided) Open() bool { return !d.placed }

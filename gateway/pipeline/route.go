@@ -17,7 +17,7 @@ type routed struct {
 	last    int64
 }
 
-// copies collects the routed records by destination.
+// copies collects the routed records by destination, in their order.
 func (r *rulings) copies(b *record.Batch) []routed {
 	var out []routed
 	at := map[string]int{}
@@ -64,7 +64,8 @@ func appendField(dst []byte, b *record.Batch, s record.Span) []byte {
 	return append(dst, b.Bytes(s)...)
 }
 
-// batch frames the copies as a batch of nobody: no producer id, no codec.
+// batch frames the copies as a batch of nobody: without a producer id, since
+// the sequence is not theirs, and without a codec.
 func (d *routed) batch() []byte {
 	return recordbatch.Append(nil, recordbatch.Header{
 		PartitionLeaderEpoch: -1,

@@ -8,7 +8,8 @@ import (
 	"github.com/guardlock/guardlock/transforms/record"
 )
 
-// rulings turns a batch's verdicts into the decision entry.
+// rulings turns a batch's verdicts into the decision's entry, and counts what
+// the outcome and the answer need.
 type rulings struct {
 	grant    *Grant
 	now      time.Time
@@ -23,12 +24,14 @@ type rulings struct {
 	by       uint8  // module that rejected it
 }
 
-// maxRecordErrors bounds the KIP-467 list of one answer.
+// maxRecordErrors bounds the KIP-467 list of one answer. A producer learns
+// enough from the first.
 const maxRecordErrors = 100
 
 func (r *rulings) add(b *record.Batch) {
 	for i := 0; i < len(b.Records); {
-		// Neighbours mostly share their ruling: look it up once for each run.
+		// Neighbours mostly share their ruling, so that it is looked up once
+		// for each run.
 		rec := &b.Records[i]
 		n := 1
 		for i+n < len(b.Records) && sameRuling(rec, &b.Records[i+n]) {
@@ -93,7 +96,8 @@ func (r *rulings) remove(ruling audit.Ruling, at, n int) {
 	}
 }
 
-// appendErrors says of n records from at on why they are not stored.
+// appendErrors says of n records from at on why they are not stored, as far as
+// the list has room.
 func appendErrors(list []wire.RecordError, ruling audit.Ruling, at, n int) []wire.RecordError {
 	for i := 0; i < n && len(list) < maxRecordErrors; i++ {
 		list = append(list, wire.RecordError{Index: int32(at + i), Message: ruling.Reason})
@@ -106,7 +110,7 @@ func appendErrors(list []wire.RecordError, ruling audit.Ruling, at, n int) []wir
 // record from the batch's and the record's place in it.
 func (r *rulings) leavesPlaceholders() bool { return r.dropped+r.routed > 0 }
 
-// outcome sums up a batch that is forwarded.
+// outcome sums up a batch that is forwarded, for the entry of its decision.
 func (r *rulings) outcome(records int) audit.Outcome {
 	switch {
 	case r.dropped == records:

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// linesPerSecond is how many refusals are logged in a second.
+// linesPerSecond is how many refusals are logged in a second, enough to see
+// what goes on.
 const linesPerSecond = 10
 
 // sample chooses which refusals are logged: the first few of each second. The
@@ -17,7 +18,7 @@ type sample struct {
 	skipped uint64    // since the last line
 }
 
-// take reports whether this one is logged, and how many were not before it.
+// take reports whether this refusal is logged, and how many before it were not.
 func (s *sample) take(now time.Time) (skipped uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -67,7 +67,8 @@ func (p *Pipeline) logRefusal(d *Decided, why refusal, log *zap.Logger) {
 		zap.Uint64("unlogged_before", left))
 }
 
-// lateReason is why a batch is refused whose decision says that it is forwarded.
+// lateReason is why a batch is refused whose decision says already that it is
+// forwarded.
 type lateReason uint8
 
 const (
@@ -149,12 +150,14 @@ func (p *Pipeline) sendRoutes(ctx context.Context, d *Decided) error {
 	return nil
 }
 
-// answer is what the producer of a refused batch is told.
+// answer is what the producer of a refused batch is told, with the id to ask
+// the decision log by.
 func (p *Pipeline) answer(d *Decided, why refusal) wire.ProduceResult {
 	answer := why.result(p.decisionID(d))
 	answer.Records = d.rejects
 	for i := range d.rejects {
-		// Clients that show per-record errors show nothing else.
+		// Clients that show per-record errors show nothing else, so that each
+		// error has the id.
 		e := &d.rejects[i]
 		e.Message += " (decision " + p.cfg.Log.ID(d.ticket.Seq(), int(e.Index)).String() + ")"
 	}

@@ -6,7 +6,8 @@ import (
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 )
 
-// bindingsAtWork is how many bindings can have as many workers as each may have.
+// bindingsAtWork is how many bindings can have as many workers as each may
+// have, before others must wait.
 const bindingsAtWork = 4
 
 // Workers bound the batches that are decided at one time, and so the memory of
@@ -25,7 +26,8 @@ type Workers struct {
 	next []*lane // of bindings that wait, in rotation
 }
 
-// lane are the batches of one binding that wait for a worker.
+// lane is the batches of one binding that wait for a worker, in the order in
+// which they came.
 type lane struct {
 	grant   *Grant
 	waiting []chan *worker
@@ -42,7 +44,7 @@ func NewWorkers(share int, limits recordbatch.Limits) *Workers {
 	}
 }
 
-// take waits for a worker for a batch of a binding.
+// take waits for a worker for a batch of a binding. The caller puts it back.
 func (w *Workers) take(grant *Grant) *worker {
 	w.mu.Lock()
 	if w.free > 0 && w.busy[grant] < w.share {
@@ -57,7 +59,8 @@ func (w *Workers) take(grant *Grant) *worker {
 	return <-given
 }
 
-// assign takes a worker out, which there is. The caller holds mu.
+// assign takes a worker out. There is one, as the caller has seen, who holds
+// mu.
 func (w *Workers) assign(grant *Grant) *worker {
 	w.free--
 	w.busy[grant]++
@@ -73,7 +76,8 @@ func (w *Workers) assign(grant *Grant) *worker {
 	return got
 }
 
-// wait joins the binding's lane. The caller holds mu.
+// wait joins the binding's lane, which the rotation serves in its turn. The
+// caller holds mu.
 func (w *Workers) wait(grant *Grant) chan *worker {
 	given := make(chan *worker, 1)
 	for _, l := range w.next {
