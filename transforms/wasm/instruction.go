@@ -127,14 +127,8 @@ func (r *reader) rareInstr(in *instr, s *space) {
 		r.zero(in, "table", s.tables)
 	case 0x3f, opMemoryGrow:
 		r.zero(in, "memory", s.memories)
-	case opI32Const:
-		r.signed(5)
-	case opI64Const:
-		r.signed(10)
-	case opF32Const:
-		r.skip(4)
-	case opF64Const:
-		r.skip(8)
+	case opI32Const, opI64Const, opF32Const, opF64Const:
+		r.constant(in.op)
 	case opRefNull:
 		r.valType()
 	case opMisc:
@@ -149,6 +143,20 @@ func (r *reader) rareInstr(in *instr, s *space) {
 		r.refuse("threads are not allowed")
 	default:
 		r.refuse("instruction 0x%02x is not allowed", in.op)
+	}
+}
+
+// constant skips the value of a constant instruction of a number.
+func (r *reader) constant(op byte) {
+	switch op {
+	case opI32Const:
+		r.signed(5)
+	case opI64Const:
+		r.signed(10)
+	case opF32Const:
+		r.skip(4)
+	case opF64Const:
+		r.skip(8)
 	}
 }
 

@@ -4,14 +4,8 @@ package wasm
 // ones are refused, which compilers do not write.
 func (m *Binary) constExpr(r *reader) {
 	switch op := r.byte(); op {
-	case opI32Const:
-		r.signed(5)
-	case opI64Const:
-		r.signed(10)
-	case opF32Const:
-		r.skip(4)
-	case opF64Const:
-		r.skip(8)
+	case opI32Const, opI64Const, opF32Const, opF64Const:
+		r.constant(op)
 	case opGlobalGet:
 		r.index("global", m.has.globals)
 	case opRefNull:
