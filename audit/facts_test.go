@@ -28,7 +28,7 @@ func randomControl(r *rand.Rand) *ControlEntry {
 	}
 
 	c := &ControlEntry{
-		Kind:      Kind(2 + r.IntN(6)),
+		Kind:      Kind(2 + r.IntN(7)),
 		Time:      time.UnixMicro(r.Int64N(1 << 52)).UTC(),
 		Subject:   text(400),
 		Module:    ModuleRef{text(9), Digest{byte(r.IntN(2))}},
@@ -126,7 +126,7 @@ func FuzzControlEntry(f *testing.F) {
 	}
 
 	f.Fuzz(func(t *testing.T, kind byte, b []byte) {
-		k := KindAdmission + Kind(kind)%(KindAdmin-KindAdmission+1)
+		k := KindAdmission + Kind(kind)%(KindConduct-KindAdmission+1)
 		var e, again ControlEntry
 		c := cursor{b: b, strs: d.strs}
 		if c.control(&e, k, 77) != nil {

@@ -37,6 +37,9 @@ func TestEntriesOfConfigurationsNameWhatWasLoadedAndTheFileAtFault(t *testing.T)
 	s.look()
 
 	second := digests()
+	if e := s.record.lastOf(audit.KindAdmission, "*"); e.Admission == nil || e.Admission.TrustRoot != file("trust.json") || e.Admission.Config != none {
+		t.Errorf("what was revoked, and by which trust root: %+v", e)
+	}
 	if second["revocations trust.json"] != sha256.Sum256([]byte("digest "+digest)) || second["trust_root trust.json"] != file("trust.json") ||
 		second["policy policy"] != first["policy policy"] {
 		t.Errorf("after a revocation: %+v", second)
@@ -70,14 +73,17 @@ func TestEntriesOfConfigurationsNameWhatWasLoadedAndTheFileAtFault(t *testing.T)
 }
 
 // lastConfig is the last entry of a configuration.
-func (r *recorder) lastConfig() (last audit.ControlEntry) {
+func (r *recorder) lastConfig() audit.ControlEntry {
+	return r.lastOf(audit.KindConfig, "guardlock.yaml")
+}
+
+func (r *recorder) lastOf(kind audit.Kind, subject string) (last audit.ControlEntry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range r.entries {
-		if e.Kind == audit.KindConfig {
+		if e.Kind == kind && e.Subject == subject {
 			last = e
 		}
 	}
-
 	return last
 }

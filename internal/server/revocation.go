@@ -148,7 +148,7 @@ func (r *reloader) setTrust(ctx context.Context, root *signing.TrustRoot) {
 	wake(r.wake)
 
 	for _, refused := range gone {
-		r.recordRevoked(ctx, refused, sha256.Sum256(modules[refused.Module].Package.Wasm))
+		r.recordRevoked(ctx, refused, root, modules[refused.Module].Package)
 	}
 }
 
@@ -172,14 +172,19 @@ func (r *reloader) findRevoked(ctx context.Context) []*admission.Refused {
 
 // recordRevoked writes down what was taken out of service. It was refused before:
 // unlike a module that is let in, one that is kept out does not wait for the log.
-func (r *reloader) recordRevoked(ctx context.Context, refused *admission.Refused, digest audit.Digest) {
+func (r *reloader) recordRevoked(ctx context.Context, refused *admission.Refused, root *signing.TrustRoot, p signing.Package) {
 	r.log.Warn("a module was taken out of service; its topics refuse everything",
 		zap.String("module", refused.Module), zap.String("code", refused.Code), zap.Error(refused.Err))
 	r.note(ctx, audit.ControlEntry{
 		Kind:    audit.KindAdmission,
 		Subject: "*", // every binding of the module
-		Module:  audit.ModuleRef{Name: refused.Module, Digest: digest},
+		Module:  audit.ModuleRef{Name: refused.Module, Digest: sha256.Sum256(p.Wasm)},
 		Outcome: "denied",
 		Reason:  refused.Code,
+		Admission: &audit.Admission{
+			Threshold: root.Threshold(),
+			Config:    sha256.Sum256(p.Config),
+			TrustRoot: root.Digest(),
+		},
 	})
 }
