@@ -28,6 +28,8 @@
 // each segment, so that no client can put a frame inside a frame. Strings are
 // interned: defined once for each segment, then named by number. The last frame
 // of a finished segment is its seal: a summary that lets queries pass over it.
+// Beside it may lie an index, audit-00000001.idx, which is derived and says where
+// in the segment things are.
 // docs/log-format.md gives the bytes.
 //
 // # Trust

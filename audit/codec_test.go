@@ -1,7 +1,9 @@
 package audit
 
 import (
+	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -111,4 +113,55 @@ func tenRecords() *BatchEntry {
 	e.Add(Ruling{}, 9)
 	e.Add(Ruling{Verdict: Modified, Reason: "masked"}, 1)
 	return e
+}
+
+// TestSealsReadBackAsWritten, also those from before they counted.
+func TestSealsReadBackAsWritten(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	s := newState(1)
+	for i := range 300 {
+		e := randomBatch(r)
+		enc := encoder{dict: s.dict}
+		enc.batch(e, 0)
+		s.noteBatch(e)
+
+		if ref := s.open[uint64(i+1)]; ref != nil && i%3 > 0 {
+			b, _ := ref.bind(Placement{BaseOffset: int64(i), ErrorCode: int16(i % 2)})
+			s.noteBind(&b)
+		}
+	}
+
+	s.noteControl(&ControlEntry{Kind: KindOpen, Time: time.UnixMicro(5), Opening: Opening{Epoch: [16]byte{1}}})
+
+	for _, older := range []bool{false, true} {
+		want := s.sum.seal(older)
+		got, err := parseSeal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := got.seal(older); !bytes.Equal(again, want) {
+			t.Fatalf("older %v: written again it is another", older)
+		}
+
+		list, ok := got.Tallies()
+		if ok == older || older != (len(list) == 0) || older != (len(got.opened) == 0) || older != (len(got.refused) == 0) {
+			t.Errorf("older %v: %d counts, %d openings, %d refused", older, len(list), len(got.opened), len(got.refused))
+		}
+	}
+}
+
+// TestClientsCannotOutgrowTheCounts: a seal without them is read all the same.
+func TestClientsCannotOutgrowTheCounts(t *testing.T) {
+	s := newSummary(1, newDict())
+	for i := range maxTallyCells {
+		s.noteBatch(&BatchEntry{Target: Target{Topic: fmt.Sprint(i)}, Outcome: OutcomePolicyDenied, Reason: "denied"})
+	}
+
+	got, err := parseSeal(s.seal(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, ok := got.Tallies(); ok || len(list) != 0 {
+		t.Errorf("%d counts are kept", len(list))
+	}
 }

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/guardlock/guardlock/audit/segment"
@@ -18,6 +19,16 @@ const (
 // KeyAndNonce is what the MAC of a batch was made with: never twice the same.
 func (r BatchRef) KeyAndNonce(key [32]byte) string {
 	return string(deriveKey(key, "guardlock audit batch mac v1", r.mac.epoch[:])) + fmt.Sprint(r.mac.nonce)
+}
+
+// IndexOnce makes the indexes that are missing now.
+func (l *Log) IndexOnce(ctx context.Context) error { return l.indexFinished(ctx, map[uint32]bool{}) }
+
+// NewKeepingReader leaves the indexes that it makes where it may, as OpenReader's.
+func NewKeepingReader(d segment.Files) *Reader {
+	r := NewReader(d, func() (*segment.Mark, error) { return CommittedMark(d) })
+	r.keep = true
+	return r
 }
 
 // CommittedMark says how far the log is durable.

@@ -48,7 +48,11 @@ type readByPage struct {
 	epochs   []string    // of open entries
 	facts    []string    // of admissions and configurations, in their order
 	seals    int
-	base     int64 // of the frame
+	base     int64          // of the frame
+	counted  map[string]int // decisions by topic, and batches, of finished segments
+	decided  map[string]int // the same, from the entries
+	frames   map[int]uint64 // sequence number of the frame at a position of the segment
+	bindings int            // of the segment, that cover an offset
 }
 
 func (r *readByPage) check(ok bool, format string, args ...any) {
@@ -68,6 +72,8 @@ func (r *readByPage) segment(number int, b []byte) int {
 	marker := b[16:24]
 	r.chain = sha256.Sum256(append([]byte("guardlock audit segment\n"), b[:256]...))
 	r.strings = nil
+	r.frames = map[int]uint64{}
+	r.bindings = 0
 
 	at := 256
 	for at+68 <= len(b) && bytes.Equal(b[at:at+8], marker) {
@@ -84,8 +90,10 @@ func (r *readByPage) segment(number int, b []byte) int {
 		copy(r.chain[:], b[at+16:])
 		r.check(bytes.Equal(r.tag(r.chain[:]), b[at+48:at+64]), "frame at %d: tag", at)
 
+		r.frames[at] = r.seq
 		sealed := binary.LittleEndian.Uint32(b[at+12:]) == 1
 		r.payload(b[at+68:at+68+n], sealed)
+
 		if sealed {
 			footer := b[end : end+24]
 			r.check(string(footer[:8]) == "GLSEALED" && binary.LittleEndian.Uint64(footer[8:]) == uint64(at), "footer")
@@ -169,7 +177,10 @@ func (r *readByPage) payload(b []byte, sealed bool) {
 		kind := e.u8()
 		switch {
 		case kind == 1:
-			r.batches[r.seq] = r.batch(&e)
+			b := r.batch(&e)
+			r.batches[r.seq] = b
+			r.decided[b.Topic] += b.Records
+			r.decided["batches"]++
 			r.seq++
 		case kind >= 2 && kind <= 7:
 			r.control(&e, base, kind)
@@ -270,8 +281,12 @@ func (r *readByPage) binding(c *bytesOf, _ int64) {
 	c.string()
 	c.uvarint()
 	route := c.string()
+
 	offset := int64(c.uvarint()) - 1
-	c.uvarint() // records
+	if records := c.uvarint(); offset >= 0 && records > 0 {
+		r.bindings++
+	}
+
 	c.uvarint() // append time
 	c.uvarint() // error code
 
@@ -387,6 +402,9 @@ func (r *readByPage) seal(c *bytesOf) {
 		c.u8()
 		c.string()
 	}
+
+	r.counts(c)
+	r.check(reflect.DeepEqual(r.counted, r.decided), "the seals so far count %v, the entries %v", r.counted, r.decided)
 }
 
 // Whoever has the page can read the log: what it finds is what queries say.
@@ -415,9 +433,13 @@ func TestLogIsReadByItsSpecificationAlone(t *testing.T) {
 
 	recordFacts(t, l)
 	flushed(t, l)
+	if err := l.IndexOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
 	mustClose(t, l)
 
-	r := &readByPage{t: t, seq: 1, batches: map[uint64]*foundBatch{}, controls: map[int]int{}}
+	r := &readByPage{t: t, seq: 1, batches: map[uint64]*foundBatch{}, controls: map[int]int{}, counted: map[string]int{}, decided: map[string]int{}}
 	files, err := filepath.Glob(filepath.Join(dir, "audit-*.wal"))
 	if err != nil || len(files) < 3 {
 		t.Fatalf("%d segments, %v", len(files), err)
@@ -429,7 +451,15 @@ func TestLogIsReadByItsSpecificationAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		end = r.segment(i+1, raw)
+		if i < len(files)-1 {
+			raw, err := os.ReadFile(fmt.Sprintf("%s/audit-%08d.idx", dir, i+1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.index(i+1, end+24, raw)
+		}
 	}
 
 	r.mark(dir, len(files), end)

@@ -147,7 +147,7 @@ func FuzzPayload(f *testing.F) {
 			return
 		}
 
-		x := newIndex(segment.Header{FirstSeq: p.firstSeq})
+		x := newChart(segment.Header{FirstSeq: p.firstSeq})
 		if err := x.add(&segment.Frame{Payload: b, Raw: b}); err != nil {
 			return
 		}

@@ -19,13 +19,12 @@ const bindDelay = 20 * time.Millisecond
 // Log is the decision log of one gateway. Its methods are safe for concurrent use.
 type Log struct {
 	// fixed after Open
-	opt     Options
-	mac     *macer
-	logID   [8]byte
-	lock    io.Closer
-	reader  *Reader
-	awaited chan struct{} // somebody waits for a ticket
-	added   chan struct{} // something is pending
+	opt    Options
+	mac    *macer
+	logID  [8]byte
+	lock   io.Closer
+	reader *Reader
+	wakes
 	closing chan struct{}
 	stopped chan struct{} // the committer has ended
 
@@ -38,6 +37,14 @@ type Log struct {
 	mu  sync.Mutex
 	w   *writer
 	err error // not nil: failed or closed, for good
+}
+
+// wakes are the channels on which one goroutine tells another that there is
+// something to do.
+type wakes struct {
+	awaited chan struct{} // somebody waits for a ticket
+	added   chan struct{} // something is pending
+	ended   chan struct{} // a segment has ended
 }
 
 // Ticket stands for an entry on its way to the disk.
@@ -241,8 +248,12 @@ func (l *Log) commitAll(c *segment.Committer) error {
 			if err != nil {
 				return l.fail(ch, err)
 			}
-			l.committed.Store(&m)
+
+			before := l.committed.Swap(&m)
 			l.land(ch, nil)
+			if before.Segment != m.Segment {
+				wake(l.ended)
+			}
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/segment"
@@ -26,6 +27,7 @@ type memFiles struct {
 	from    bool  // every operation from failAt on fails
 	syncs   int
 	gate    chan struct{} // not nil: datasync waits for it to be closed
+	read    atomic.Int64  // bytes
 }
 
 // flavour says how an operation fails.
@@ -217,9 +219,11 @@ func (f *memFile) ReadAt(b []byte, off int64) (int, error) {
 	}
 
 	n := copy(b, f.cache[off:])
+	f.dir.read.Add(int64(n))
 	if n < len(b) {
 		return n, io.EOF
 	}
+
 	return n, nil
 }
 

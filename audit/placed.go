@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -61,13 +62,34 @@ func (r *Reader) Covering(segs []*Indexed, at Coord, offset int64) ([]Bind, erro
 		if s.Seal != nil && !s.Seal.covers(at, offset) {
 			continue
 		}
-		x, err := r.indexOf(s)
+
+		some, err := r.coveringIn(s, at, offset)
 		if err != nil {
 			return nil, err
 		}
-
-		found = append(found, x.covering(at, offset)...)
+		found = append(found, some...)
 	}
 
 	return found, nil
+}
+
+func (r *Reader) coveringIn(s *Indexed, at Coord, offset int64) ([]Bind, error) {
+	sc, err := r.Scanner(s)
+	if errors.Is(err, ErrPruned) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+
+	defer sc.Close()
+	found, err := sc.covering(at, offset)
+	if errors.Is(err, errIndex) {
+		if err := sc.renew(); err != nil {
+			return nil, err
+		}
+		found, err = sc.covering(at, offset)
+	}
+
+	return found, err
 }

@@ -20,6 +20,7 @@ func TestEveryRecordKeepsItsPlace(t *testing.T) {
 			e.Outcome = audit.OutcomeModified
 			e.Add(audit.Ruling{Verdict: audit.Dropped, Module: 1, Reason: "duplicate"}, 2)
 			e.Add(audit.Ruling{Verdict: audit.Routed, Module: 1, Reason: "suspicious", Route: "quarantine"}, 1)
+
 			if kept > 0 {
 				e.Add(audit.Ruling{}, kept)
 			}
@@ -27,10 +28,12 @@ func TestEveryRecordKeepsItsPlace(t *testing.T) {
 			seq := mustAppend(t, l, e, nil)
 			l.Place(seq, audit.Placement{BaseOffset: 70})
 			flushed(t, l)
+
 			ds := collect(t, query.New(l.Reader()), query.Filter{Topics: []string{"cards"}})
 			if len(ds) != 3+kept {
 				t.Errorf("%s: %d decisions", producer, len(ds))
 			}
+
 			for i, d := range ds {
 				if d.Offset != int64(70+i) || d.Index != i {
 					t.Errorf("%s, %d kept: record %d is index %d at %d", producer, kept, i, d.Index, d.Offset)

@@ -145,8 +145,12 @@ func (pr *pruner) look(n uint32, finished bool) (h segment.Header, s *Summary, s
 		return h, nil, size, err
 	}
 
-	s, _, err = sealOf(w, &h, pr.keys.Find(h.KeyID))
-	return h, s, size, err
+	end, err := sealOf(w, &h, pr.keys.Find(h.KeyID))
+	if err != nil {
+		return h, nil, size, err
+	}
+
+	return h, end.seal, size, nil
 }
 
 // plan reads what is to go and returns the anchor that takes its place, or nil

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,14 +11,19 @@ import (
 	"github.com/guardlock/guardlock/audit/segment"
 )
 
-// maxIndexes is how many finished segments a reader keeps indexes of.
-const maxIndexes = 4
+// A reader keeps the indexes of so many finished segments: the blocks of those
+// that lie in files, and the whole of those that it had to make.
+const (
+	maxIndexes    = 64
+	maxOwnIndexes = 4
+)
 
-// Reader answers queries from a log's files. It needs no key, writes nothing,
-// and may be used beside a gateway that is writing: then it sees what is
+// Reader answers queries from a log's files. It needs no key, writes nothing of
+// the log, and may be used beside a gateway that is writing: then it sees what is
 // durable. Its methods are safe for concurrent use.
 type Reader struct {
 	files segment.Files
+	keep  bool // leaves the indexes that it has to make beside their segments, where it may
 	// position gives the durable end of the log; nil if nobody is writing, so
 	// that every complete frame counts.
 	position func() (*segment.Mark, error)
@@ -32,10 +38,14 @@ type Reader struct {
 // Indexed is one segment as a reader knows it. A new value takes its place when
 // it is sealed.
 type Indexed struct {
-	hdr  segment.Header
-	Seal *Summary // nil for the last
-	Idx  *index   // guarded by Reader.mu; nil until needed
-	used uint64   // guarded by Reader.mu
+	hdr    segment.Header
+	Seal   *Summary // nil for the last
+	sealed *sealed  // nil for the last
+	chart  *chart   // of the last; nil for finished ones
+	idx    *index   // guarded by Reader.mu; nil until needed
+	used   uint64   // guarded by Reader.mu
+	making sync.Mutex
+	epochs []epochAt // guarded by making; of a finished segment whose seal does not tell them
 }
 
 // NewReader reads a log from d. position gives its durable end; nil if nobody is
@@ -50,7 +60,9 @@ func OpenReader(dir string) (*Reader, error) {
 		return nil, fmt.Errorf("opening decision log: %w", err)
 	}
 	d := segment.Disk{Dir: dir}
-	return NewReader(d, func() (*segment.Mark, error) { return CommittedMark(d) }), nil
+	r := NewReader(d, func() (*segment.Mark, error) { return CommittedMark(d) })
+	r.keep = true
+	return r, nil
 }
 
 // CommittedMark returns the mark while a gateway writes, else nil: a mark may
@@ -168,14 +180,15 @@ func (r *Reader) load(number uint32, last bool) (*Indexed, error) {
 	}
 
 	defer f.Close()
-	w := segment.NewWindow(f, size)
 	s := &Indexed{}
-	if s.hdr, err = segment.ReadHeader(w, number); err != nil || last {
+	if s.hdr, err = segment.ReadHeader(segment.NewWindow(f, min(size, segment.HeaderSize)), number); err != nil || last {
 		return s, err
 	}
-	if s.Seal, _, err = sealOf(w, &s.hdr, nil); err != nil {
+	if s.sealed, err = sealOf(segment.NewWindow(f, size), &s.hdr, nil); err != nil {
 		return nil, err
 	}
+
+	s.Seal = s.sealed.seal
 
 	for _, b := range s.Seal.late {
 		r.late[bindKey{b.Seq, b.Route}] = b
@@ -199,11 +212,11 @@ func (r *Reader) openSegment(number uint32) (segment.File, int64, error) {
 }
 
 func (r *Reader) growLast(s *Indexed, m *segment.Mark) error {
-	fresh := s.Idx == nil
+	fresh := s.chart == nil
 	if fresh {
-		s.Idx = newIndex(s.hdr)
+		s.chart = newChart(s.hdr)
 	}
-	if m != nil && (m.End <= s.Idx.end || m.Segment != s.hdr.Number) {
+	if m != nil && (m.End <= s.chart.end || m.Segment != s.hdr.Number) {
 		return nil
 	}
 
@@ -218,95 +231,46 @@ func (r *Reader) growLast(s *Indexed, m *segment.Mark) error {
 	}
 
 	w := segment.NewWindow(f, size)
-	if err := s.Idx.grow(w); err != nil {
+	if err := s.chart.grow(context.Background(), w); err != nil {
 		return err
 	}
 
 	if m == nil && fresh { // no answer rather than one from half a segment
-		at, found, err := w.AnyFrame(&s.hdr, s.Idx.end)
+		at, found, err := w.AnyFrame(&s.hdr, s.chart.end)
 		if err != nil {
 			return err
 		}
-		if found && !s.Idx.sealedAt(w, at) {
-			return segment.Corrupt(s.hdr.Number, s.Idx.end, "bad frame, but a good one follows at byte %d", at)
+		if found && !s.chart.sealedAt(w, at) {
+			return segment.Corrupt(s.hdr.Number, s.chart.end, "bad frame, but a good one follows at byte %d", at)
 		}
 	}
 
-	if m != nil && s.Idx.end != m.End {
-		return segment.Corrupt(s.hdr.Number, s.Idx.end, "ends before byte %d, which the committed mark says is durable", m.End)
+	if m != nil && s.chart.end != m.End {
+		return segment.Corrupt(s.hdr.Number, s.chart.end, "ends before byte %d, which the committed mark says is durable", m.End)
 	}
 	return nil
 }
 
-// indexOf returns a segment's index, making it if need be.
-func (r *Reader) indexOf(s *Indexed) (*index, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.clock++
-	s.used = r.clock
-
-	if s.Idx != nil {
-		return s.Idx, nil
+// NextSeq is the sequence number behind what Refresh found.
+func (r *Reader) NextSeq(segs []*Indexed) uint64 {
+	if len(segs) == 0 {
+		return 1
 	}
-	f, size, err := r.openSegment(s.hdr.Number)
-	if err != nil {
-		return nil, err
-	}
-
-	defer f.Close()
-	x := newIndex(s.hdr)
-	if err := x.grow(segment.NewWindow(f, size)); err != nil {
-		return nil, err
-	}
-	if s.Seal != nil && x.next != s.Seal.NextSeq {
-		return nil, segment.Corrupt(s.hdr.Number, x.end, "frames end at sequence number %d, the seal says %d", x.next, s.Seal.NextSeq)
-	}
-
-	s.Idx = x
-	r.evict()
-	return x, nil
+	v := segs[len(segs)-1].chart.view()
+	return v.Next
 }
 
-// evict drops the indexes that were not used for longest. Callers hold mu.
-func (r *Reader) evict() {
-	for {
-		var oldest *Indexed
-		n := 0
-		for _, s := range r.segs {
-			if s.Idx == nil || s.Seal == nil {
-				continue
-			}
-			n++
-			if oldest == nil || s.used < oldest.used {
-				oldest = s
-			}
+// Refused lists the batches that are stored nowhere by what their bindings say, in
+// any order.
+func (r *Reader) Refused(segs []*Indexed) (all []uint64) {
+	for _, s := range segs {
+		if s.Seal != nil {
+			all = append(all, s.Seal.refused...)
+		} else {
+			all = append(all, s.chart.refusals()...)
 		}
-
-		if n <= maxIndexes {
-			return
-		}
-		oldest.Idx = nil
 	}
-}
-
-// binding finds the binding of a batch in the segment x, wherever it lies.
-func (r *Reader) binding(x *index, k bindKey) (Bind, bool) {
-	if b, ok := x.binding(k); ok {
-		return b, true
-	}
-	r.mu.Lock()
-	b, ok := r.late[k]
-	var last *index
-
-	if n := len(r.segs); n > 0 {
-		last = r.segs[n-1].Idx
-	}
-	r.mu.Unlock()
-	if ok || last == nil || last == x {
-		return b, ok
-	}
-
-	return last.binding(k)
+	return all
 }
 
 // refOf returns the facts of one batch.

@@ -96,8 +96,7 @@ func newLog(r *replay, c *segment.Committer, lock io.Closer) (*Log, error) {
 		mac:     mac,
 		logID:   c.Header.LogID,
 		lock:    lock,
-		awaited: make(chan struct{}, 1),
-		added:   make(chan struct{}, 1),
+		wakes:   wakes{make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)},
 		closing: make(chan struct{}),
 		stopped: make(chan struct{}),
 		w:       newWriter(r.state, r.opt.SegmentBytes, c.Off),
@@ -434,8 +433,12 @@ func (r *replay) sealed(n uint32) (*Summary, segment.Header, segment.Chain, erro
 		return nil, h, segment.Chain{}, err
 	}
 
-	s, chain, err := sealOf(w, &h, r.keys.Find(h.KeyID))
-	return s, h, chain, err
+	s, err := sealOf(w, &h, r.keys.Find(h.KeyID))
+	if err != nil {
+		return nil, h, segment.Chain{}, err
+	}
+
+	return s.seal, h, s.chain, nil
 }
 
 // walkLast replays the last segment.

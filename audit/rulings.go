@@ -24,11 +24,7 @@ type Span struct {
 // there is no ruling.
 func (e *BatchEntry) RuledOutcomes() []RuledOutcome {
 	if len(e.Rulings) == 0 {
-		v := Rejected
-		if e.Outcome <= OutcomeRouted {
-			v = Verdict(e.Outcome)
-		}
-		return []RuledOutcome{{Verdict: v, Outcome: e.Outcome.String(), Reason: e.Reason, Module: e.soleModule()}}
+		return []RuledOutcome{e.unruled()}
 	}
 
 	out := make([]RuledOutcome, len(e.Rulings))
@@ -36,6 +32,20 @@ func (e *BatchEntry) RuledOutcomes() []RuledOutcome {
 		out[i] = e.ruled(&e.Rulings[i])
 	}
 	return out
+}
+
+// unruled is what became of all records where there is no ruling.
+func (e *BatchEntry) unruled() RuledOutcome {
+	v := Rejected
+	if e.Outcome <= OutcomeRouted {
+		v = Verdict(e.Outcome)
+	}
+	return RuledOutcome{
+		Verdict: v,
+		Outcome: e.Outcome.String(),
+		Reason:  e.Reason,
+		Module:  e.soleModule(),
+	}
 }
 
 func (e *BatchEntry) ruled(r *Ruling) RuledOutcome {

@@ -32,10 +32,21 @@ type Summary struct {
 	batches   uint64
 	decisions uint64
 	ranges    map[Coord]offsetRange // of bound offsets
+	places    []Coord               // of ranges as the seal lists them; set when it is read
 	clusters  []string              // of ranges, each once
 	late      []Bind                // bindings of batches in earlier segments
 	open      []uint64              // batches without a binding, of this and earlier segments
 	dict      *dict
+
+	laterFacts
+}
+
+// laterFacts are not in seals from before they had a place there.
+type laterFacts struct {
+	older   bool // the seal is such a one
+	opened  []epochAt
+	refused []uint64 // batches that bindings in this segment tell an error of, in the order of the bindings
+	tallies tallies
 }
 
 func newSummary(firstSeq uint64, d *dict) *Summary {
@@ -65,6 +76,7 @@ func (s *Summary) noteBatch(b *BatchEntry) {
 	}
 	s.batches++
 	s.decisions += uint64(b.Decisions())
+	s.tallies.note(b)
 }
 
 func (s *Summary) noteControl(c *ControlEntry) {
@@ -77,10 +89,27 @@ func (s *Summary) noteBind(b *Bind) {
 		last := b.Base + int64(b.count) - 1
 		s.extend(b.Coord, offsetRange{b.Base, last})
 	}
+
 	if b.Seq < s.firstSeq {
 		s.late = append(s.late, *b)
 	}
+	if b.Route == "" && b.ErrorCode != 0 {
+		s.refused = append(s.refused, b.Seq)
+	}
 }
+
+// Tallies counts the decisions of the segment by topic, as they were made; ok is
+// false where the seal does not hold the counts. Batches that were answered with an
+// error count as decided; see Reader.Refused.
+func (s *Summary) Tallies() (list []*Tally, ok bool) {
+	return s.tallies.list, !s.older && !s.tallies.tooMany
+}
+
+// Entries are the sequence numbers of the segment: from first on, below next.
+func (s *Summary) Entries() (first, next uint64) { return s.firstSeq, s.NextSeq }
+
+// Controls is the number of control entries.
+func (s *Summary) Controls() int64 { return int64(s.NextSeq - s.firstSeq - s.batches) }
 
 func (s *Summary) extend(at Coord, r offsetRange) {
 	have, ok := s.ranges[at]
@@ -110,6 +139,11 @@ func (c Coord) is(at Coord) bool {
 	return c.Partition == at.Partition && c.Topic == at.Topic && (at.Cluster == "" || c.Cluster == at.Cluster)
 }
 
+// compare gives the order of coordinates in a seal.
+func (c Coord) compare(d Coord) int {
+	return cmp.Or(cmp.Compare(c.Cluster, d.Cluster), cmp.Compare(c.Topic, d.Topic), cmp.Compare(c.Partition, d.Partition))
+}
+
 // Has reports whether a string may have been seen in the given place.
 func (s *Summary) Has(r Role, str string) bool {
 	return s.Any(r, func(have string) bool { return have == str })
@@ -130,8 +164,9 @@ func (s *Summary) Any(r Role, fits func(string) bool) bool {
 }
 
 // seal gives the payload of the seal frame. The body begins with the segment's
-// whole dictionary, so that a reader needs nothing else to know the strings.
-func (s *Summary) seal() []byte {
+// whole dictionary, so that a reader needs nothing else to know the strings. older
+// asks for the form that seals once had.
+func (s *Summary) seal(older bool) []byte {
 	e := encoder{dict: s.dict}
 	e.byte(byte(kindSeal))
 	e.uvarint(uint64(s.dict.overflow))
@@ -151,6 +186,13 @@ func (s *Summary) seal() []byte {
 	e.uvarint(s.decisions)
 	e.partitions(s.ranges)
 	e.openAndLate(s)
+
+	if !older {
+		e.opened(s)
+		e.refused(s)
+		e.tallies(&s.tallies)
+	}
+
 	body := e.out
 	p := encoder{}
 	p.uvarint(s.NextSeq)
@@ -184,9 +226,7 @@ func (e *encoder) coord(at Coord) {
 }
 
 func (e *encoder) partitions(ranges map[Coord]offsetRange) {
-	keys := slices.SortedFunc(maps.Keys(ranges), func(a, b Coord) int {
-		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
+	keys := slices.SortedFunc(maps.Keys(ranges), Coord.compare)
 	e.uvarint(uint64(len(keys)))
 	for _, k := range keys {
 		r := ranges[k]
@@ -216,6 +256,23 @@ func (e *encoder) openAndLate(s *Summary) {
 		e.uvarint(uint64(uint16(l.ErrorCode)))
 		e.byte(boolByte(l.Recovered))
 		e.plain(l.Route)
+	}
+}
+
+func (e *encoder) opened(s *Summary) {
+	e.uvarint(uint64(len(s.opened)))
+	for _, o := range s.opened {
+		e.uvarint(o.seq)
+		e.out = append(e.out, o.epoch[:]...)
+	}
+}
+
+func (e *encoder) refused(s *Summary) {
+	e.uvarint(uint64(len(s.refused)))
+	prev := uint64(0)
+	for _, seq := range s.refused {
+		e.varint(int64(seq - prev))
+		prev = seq
 	}
 }
 
@@ -274,6 +331,12 @@ func parseSealBody(b []byte, nextSeq uint64) (*Summary, error) {
 	c.partitions(s)
 	c.openAndLate(s)
 
+	if s.older = !c.bad && len(c.b) == 0; !s.older {
+		c.opened(s)
+		c.refused(s)
+		s.tallies = c.tallies()
+	}
+
 	if !c.ok() || s.firstSeq == 0 || s.NextSeq < s.firstSeq {
 		return nil, errEntry
 	}
@@ -291,6 +354,7 @@ func (c *cursor) partitions(s *Summary) {
 		}
 
 		s.extend(k, offsetRange{first, first + more})
+		s.places = append(s.places, k)
 	}
 }
 
@@ -313,24 +377,46 @@ func (c *cursor) openAndLate(s *Summary) {
 	}
 }
 
+func (c *cursor) opened(s *Summary) {
+	for n := c.count(); n > 0 && !c.bad; n-- {
+		o := epochAt{seq: c.uvarint()}
+		copy(o.epoch[:], c.bytes(uint64(len(o.epoch))))
+		s.opened = append(s.opened, o)
+	}
+}
+
+func (c *cursor) refused(s *Summary) {
+	seq := uint64(0)
+	for n := c.count(); n > 0 && !c.bad; n-- {
+		seq += uint64(c.varint())
+		s.refused = append(s.refused, seq)
+	}
+}
+
 // sealOf reads a finished segment's seal without reading the segment. key is the
 // one that the header names, or nil.
-func sealOf(w *segment.Window, h *segment.Header, key *segment.Key) (*Summary, segment.Chain, error) {
+func sealOf(w *segment.Window, h *segment.Header, key *segment.Key) (*sealed, error) {
 	f, err := segment.SealFrame(w, h)
 	if err != nil {
-		return nil, segment.Chain{}, err
+		return nil, err
 	}
 	if !f.Under(h, key) {
-		return nil, segment.Chain{}, segment.Corrupt(h.Number, f.Off, "seal was not written under the audit key")
+		return nil, segment.Corrupt(h.Number, f.Off, "seal was not written under the audit key")
 	}
 
 	s, err := parseSeal(f.Payload)
 	if err != nil {
-		return nil, segment.Chain{}, segment.Corrupt(h.Number, f.Off, "%w", err)
+		return nil, segment.Corrupt(h.Number, f.Off, "%w", err)
 	}
 	if s.firstSeq != h.FirstSeq {
-		return nil, segment.Chain{}, segment.Corrupt(h.Number, f.Off, "seal is that of another segment")
+		return nil, segment.Corrupt(h.Number, f.Off, "seal is that of another segment")
 	}
 
-	return s, f.Chain, nil
+	return &sealed{
+		hdr:   *h,
+		seal:  s,
+		chain: f.Chain,
+		at:    f.Off,
+		size:  f.End() + segment.FooterSize,
+	}, nil
 }

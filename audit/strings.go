@@ -151,6 +151,15 @@ func (c *cursor) byte() byte {
 }
 
 func (c *cursor) uvarint() uint64 {
+	if len(c.b) > 0 && c.b[0] < 0x80 { // most are small
+		v := uint64(c.b[0])
+		c.b = c.b[1:]
+		return v
+	}
+	return c.longUvarint()
+}
+
+func (c *cursor) longUvarint() uint64 {
 	v, n := binary.Uvarint(c.b)
 	if n <= 0 {
 		c.fail()

@@ -25,7 +25,8 @@ type SegmentReport struct {
 	Node      string    `json:"node"`
 	KeyID     string    `json:"key_id"`
 	Tags      Tags      `json:"tags"`
-	Chain     string    `json:"chain"` // at its end
+	Chain     string    `json:"chain"`           // at its end
+	Index     string    `json:"index,omitempty"` // what it is found to be; nothing where there is none
 }
 
 // Tags says what is known of the tags of a segment's frames. Without them
@@ -101,6 +102,9 @@ func VerifyWith(dir string, known Known) (Report, error) {
 	if err == nil {
 		err = v.complete()
 	}
+	if err == nil {
+		err = v.indexes()
+	}
 	if err != nil {
 		err = fmt.Errorf("verifying decision log %s: %w", dir, err)
 	}
@@ -163,6 +167,10 @@ func VerifyFiles(d segment.Files, known Known) (Report, error) {
 	if err == nil {
 		err = v.verify()
 	}
+	if err == nil {
+		err = v.indexes()
+	}
+
 	return v.report, err
 }
 
@@ -203,6 +211,7 @@ type verifier struct {
 	tagged bool // there was a tag, and it was made under a key of keys
 	passed bool // the log goes through what was kept
 	state  *state
+	chart  *chart // of the segment that is read
 	report Report
 }
 
@@ -211,6 +220,12 @@ func (v *verifier) apply(f *segment.Frame) error {
 	if err := v.state.apply(f); err != nil {
 		return err
 	}
+	if !f.Sealed() {
+		if err := v.chart.add(f); err != nil {
+			return err
+		}
+	}
+
 	v.passed = v.passed || v.kept != nil && v.kept.NextSeq == v.state.seq && v.kept.Chain == f.Chain
 	return nil
 }
@@ -307,7 +322,9 @@ func (v *verifier) segment(n uint32, prev segment.Link, last bool) (segment.Link
 	}
 
 	v.state.beginSegment()
+	v.chart = newChart(k.Header)
 	k.Key = v.keys.Find(k.Header.KeyID)
+
 	if err := k.Expect(v.mark); err != nil {
 		return segment.Link{}, err
 	}
@@ -323,6 +340,14 @@ func (v *verifier) segment(n uint32, prev segment.Link, last bool) (segment.Link
 
 	v.tagged = v.tagged || k.Tagged()
 	v.add(k)
+	if k.Sealed {
+		found, err := v.compareIndex(k)
+		if err != nil {
+			return segment.Link{}, err
+		}
+		v.report.Segments[len(v.report.Segments)-1].Index = found
+	}
+
 	return k.Link(v.state.seq), nil
 }
 

@@ -71,8 +71,7 @@ func (r *Reader) firstToFollow(f Filter) (uint64, error) {
 	if err != nil || len(segs) == 0 || !f.From.IsZero() {
 		return 1, err
 	}
-	v := segs[len(segs)-1].Idx.View()
-	return v.Next, nil
+	return r.NextSeq(segs), nil
 }
 
 // step gives out what is new. It returns false when whoever reads the stream
@@ -113,16 +112,7 @@ func (t *follower) segment(ctx context.Context, s *audit.Indexed) (bool, error) 
 	}
 
 	defer sc.Close()
-	for i := max(sc.View.FrameOf(t.next), 0); i < len(sc.View.Frames); i++ {
-		if ctx.Err() != nil {
-			return false, fmt.Errorf("following decision log: %w", ctx.Err())
-		}
-		if more, err := sc.Frame(i, false, t.item); err != nil || !more {
-			return false, err
-		}
-	}
-
-	return true, nil
+	return sc.Each(ctx, t.next, t.item)
 }
 
 // item gives out one entry, or stops at one whose binding may still come.

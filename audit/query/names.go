@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -25,7 +26,7 @@ func (r *Reader) Unseen(ctx context.Context, f Filter) ([]Unseen, error) {
 		return nil, nil
 	}
 
-	err := r.Scan(ctx, false, n.addSeal, func(it *audit.Item) (bool, error) {
+	err := r.Scan(ctx, audit.Search{To: math.MaxInt64, Segment: n.addSeal}, func(it *audit.Item) (bool, error) {
 		n.addItem(it)
 		return !n.allSeen(), nil
 	})

@@ -62,7 +62,7 @@ func (r *Reader) query(ctx context.Context, f Filter, yield func(Decision) bool)
 		return r.byCoordinate(m, yield)
 	}
 
-	return r.Scan(ctx, m.f.Reverse, m.segment, func(it *audit.Item) (bool, error) { return m.rows(it, yield), nil })
+	return r.Scan(ctx, m.search(m.segment), func(it *audit.Item) (bool, error) { return m.rows(it, yield), nil })
 }
 
 // Lookup returns the decision with an id, ErrNotFound if there is none. The id
@@ -176,10 +176,7 @@ func (r *Reader) Summarize(ctx context.Context, f Filter) (Totals, error) {
 		return t, nil
 	}
 
-	return t, r.Scan(ctx, false, m.segment, func(it *audit.Item) (bool, error) {
-		t.item(m, it)
-		return true, nil
-	})
+	return t, r.sum(ctx, m, &t)
 }
 
 func (t *Totals) row(d *Decision) {
@@ -205,14 +202,7 @@ func (t *Totals) item(m *matcher, it *audit.Item) {
 		return
 	}
 
-	counts := make([]int64, max(len(e.Rulings), 1))
-	for _, r := range e.Runs {
-		counts[r.Ruling] += int64(r.Count)
-	}
-
-	if len(e.Runs) == 0 {
-		counts[0] = int64(e.Decisions())
-	}
+	counts := countsByRuling(e)
 	before := t.Decisions
 	for i, f := range ruledOutcomes(it, e) {
 		if counts[i] > 0 && m.ruled(&f) {
@@ -228,11 +218,8 @@ func (t *Totals) item(m *matcher, it *audit.Item) {
 func (t *Totals) add(cluster, topic string, f *audit.RuledOutcome, n int64) {
 	t.Decisions += n
 	t.Outcomes[f.Outcome] += n
-	if t.Topics[cluster] == nil {
-		t.Topics[cluster] = make(map[string]int64)
-	}
+	t.onTopic(cluster, topic, n)
 
-	t.Topics[cluster][topic] += n
 	if f.Reason != "" {
 		t.Reasons[f.Reason] += n
 	}

@@ -163,6 +163,9 @@ func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 	defer stop()
 	wg.Go(func() { s.log.run(work) })
 	wg.Go(func() { s.conduct.run(work, s.reloader) })
+	wg.Go(func() {
+		s.journal.Index(work, func(err error) { s.log.Warn("queries of the decision log will be slow", zap.Error(err)) })
+	})
 
 	for _, b := range s.brokers {
 		wg.Go(func() {

@@ -58,6 +58,7 @@ func TestShowOfARecordNamesWhoLetItsModulesRun(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &shown); err != nil || exit != 0 || len(shown.Admissions) != 2 {
 		t.Fatalf("exit code %d, %v:\n%s", exit, err, out)
 	}
+
 	for i, name := range []string{"first", "second"} {
 		a := shown.Admissions[i]
 		if a.Module.Name != name || a.Admission.Author.Identity != "builder@example.com" || len(a.Admission.Approvals) != 1 || a.Admission.Approvals[0].Until == "" ||
@@ -65,6 +66,7 @@ func TestShowOfARecordNamesWhoLetItsModulesRun(t *testing.T) {
 			t.Errorf("admission %d: %+v", i, a)
 		}
 	}
+
 	d.showsAdmission(shown.Admissions[0].ID)
 }
 

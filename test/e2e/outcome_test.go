@@ -102,6 +102,7 @@ func TestDroppedRecordsLeavePlaceholdersThatConsumersNeverSee(t *testing.T) {
 			w := judged(t, 1)
 			c := dial(t, w.addr())
 			p := nobody
+
 			if idempotent {
 				p = c.newProducer()
 			}
@@ -145,6 +146,7 @@ func TestOffsetsToldAreOffsetsStored(t *testing.T) {
 				for _, v := range []string{"d0", "a1", "q2", "m3", "d4", "d5", "b6", "q7"} {
 					sent = append(sent, &kgo.Record{Topic: "in", Partition: partition, Value: []byte(padded(v))})
 				}
+
 				told := c.ProduceSync(testContext(t), sent...)
 				if err := told.FirstErr(); err != nil {
 					t.Fatal(err)
@@ -164,6 +166,7 @@ func TestOffsetsToldAreOffsetsStored(t *testing.T) {
 				for _, r := range readAll(t, w.addr(), "in", partition) {
 					got[r.offset] = r.value
 				}
+
 				if !maps.Equal(got, want) {
 					t.Errorf("consumed %v, told %v", got, want)
 				}

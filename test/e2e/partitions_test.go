@@ -98,6 +98,7 @@ func TestRefusalBehindABatchThatMayBeStoredIsToldWhenThatIsSettled(t *testing.T)
 		rp.ErrorCode = kerr.NotLeaderForPartition.Code
 		rt.Partitions = append(rt.Partitions, rp)
 		resp.Topics = append(resp.Topics, rt)
+
 		return resp, nil, true
 	})
 
@@ -106,14 +107,17 @@ func TestRefusalBehindABatchThatMayBeStoredIsToldWhenThatIsSettled(t *testing.T)
 	if got := results(c.receive(kind, c.last-2))[0]; got.ErrorCode != kerr.NotLeaderForPartition.Code {
 		t.Fatalf("the broker's answer became code %d", got.ErrorCode)
 	}
+
 	withheld := results(c.receive(kind, c.last-1))[0]
 	if d := w.lookup(deref(withheld.ErrorMessage)); withheld.ErrorCode != codeOutOfOrder || d.Outcome != "rejected" || d.Reason != "judge.no" {
 		t.Errorf("alone: code %d, %q, of which the log says %s (%s)", withheld.ErrorCode, deref(withheld.ErrorMessage), d.Outcome, d.Reason)
 	}
+
 	merged := results(c.receive(kind, c.last))
 	if merged[0].ErrorCode != codeOutOfOrder {
 		t.Errorf("beside another partition: code %d, %q", merged[0].ErrorCode, deref(merged[0].ErrorMessage))
 	}
+
 	w.taken(merged[1], 0)
 
 	w.taken(results(c.request(produceOf(-1, first)))[0], 0)
@@ -138,6 +142,7 @@ func TestRefusalWaitsForBatchesOnOtherConnections(t *testing.T) {
 	if got := results(c.request(second))[0]; got.ErrorCode != codeOutOfOrder {
 		t.Errorf("while the first has no answer: code %d, %q", got.ErrorCode, deref(got.ErrorMessage))
 	}
+
 	release()
 	w.taken(results(old.receive(first, old.last))[0], 0)
 	w.refused(results(c.request(second))[0], refusal{codeInvalidRecord, "rejected", "judge.no", []int32{0}})

@@ -50,6 +50,7 @@ func speller() []byte {
 	for n := range 255 {
 		reasons = append(reasons, fmt.Sprintf("spell.%03d", n+1))
 	}
+
 	return guest{reasons: strings.Join(reasons, "\n"), locals: 4, transform: c}.wasm()
 }
 
@@ -62,6 +63,7 @@ func TestModuleCannotSpellRecordsIntoTheLog(t *testing.T) {
 		bindings: map[string]string{"in": "speller", "other": ""},
 		more:     fmt.Sprintf("limits:\n  reasons_per_hour: %d\n", most),
 	})
+
 	gateway := serve(t, d)
 	mustSend(t, client(t, d.address, kgo.AllowAutoTopicCreation()), "other", 0, "a")
 
@@ -75,6 +77,7 @@ func TestModuleCannotSpellRecordsIntoTheLog(t *testing.T) {
 	for _, row := range decisions(t, d.audit(), query.Filter{Topics: []string{"in"}}) {
 		said = append(said, row.Reason)
 	}
+
 	spelt := strings.Join(said, " ")
 	slices.Sort(said)
 	said = slices.Compact(said)
@@ -87,6 +90,7 @@ func TestModuleCannotSpellRecordsIntoTheLog(t *testing.T) {
 	if rows := decisions(t, d.audit(), query.Filter{Kinds: []audit.Kind{audit.KindConduct}, Outcomes: []string{"reasons_capped"}}); len(rows) != 1 {
 		t.Errorf("asked for by outcome, there are %d", len(rows))
 	}
+
 	gateway.terminate()
 }
 
@@ -95,6 +99,7 @@ func TestApproversAreToldHowManyReasonsAModuleHas(t *testing.T) {
 		modules:  []module{{name: "speller", wasm: speller(), topics: []string{"in"}}},
 		bindings: map[string]string{"in": "speller"},
 	})
+
 	d.write("grace.key", must(d.people.approver.MarshalPEM(nil))(t))
 	for _, c := range []struct {
 		args  []string

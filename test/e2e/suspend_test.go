@@ -42,6 +42,7 @@ func suspending(t *testing.T, topics ...string) *deployment {
 	for _, topic := range topics {
 		p.bindings[topic] = "judge"
 	}
+
 	return deploy(t, p)
 }
 
@@ -69,6 +70,7 @@ func TestClientWithRecordsThatKeepFailingIsSuspendedAlone(t *testing.T) {
 			t.Fatalf("a record that traps is answered with %d, %s", got.ErrorCode, deref(got.ErrorMessage))
 		}
 	}
+
 	got := eve.judged("in", "a")
 	if got.ErrorCode != kerr.NotEnoughReplicas.Code || !strings.Contains(deref(got.ErrorMessage), "module_suspended") {
 		t.Errorf("a suspended client is told %d, %s", got.ErrorCode, deref(got.ErrorMessage))
@@ -108,6 +110,7 @@ func (d *deployment) explains(message string) {
 			t.Errorf("audit query ends with %d and does not say %q:\n%s", exit, want, out)
 		}
 	}
+
 	if log := tail(d); !strings.Contains(log, "keeps failing") {
 		t.Error("the gateway's log has no line about it")
 	}
@@ -117,7 +120,10 @@ func (d *deployment) explains(message string) {
 func TestModuleThatFailsForEverybodyIsSuspendedForItsBinding(t *testing.T) {
 	d := suspending(t, "broken", "sound")
 	gateway := serve(t, d)
-	one, two, three := dial(t, d.address), dialFrom(t, "127.0.0.2", d.address), dialFrom(t, "127.0.0.3", d.address)
+	one := dial(t, d.address)
+	two := dialFrom(t, "127.0.0.2", d.address)
+	three := dialFrom(t, "127.0.0.3", d.address)
+
 	for _, topic := range []string{"broken", "sound"} {
 		mustSend(t, client(t, d.address, kgo.AllowAutoTopicCreation()), topic, 0, "a")
 	}
@@ -125,6 +131,7 @@ func TestModuleThatFailsForEverybodyIsSuspendedForItsBinding(t *testing.T) {
 	one.judged("broken", "trap 1")
 	two.judged("broken", "trap 2")
 	one.judged("broken", "trap 3")
+
 	if got := three.judged("broken", "a"); got.ErrorCode != kerr.NotEnoughReplicas.Code {
 		t.Errorf("after failures of two clients a third is told %d, %s", got.ErrorCode, deref(got.ErrorMessage))
 	}

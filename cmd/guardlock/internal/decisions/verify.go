@@ -19,8 +19,9 @@ import (
 const auditVerifyHelp = `Read the whole log and check every checksum, every link of the hash chain, every
 entry and every seal, and that each was written by somebody who had the audit
 key. Exit code 3 if the bytes are not what was committed, if the mark is gone
-without which a log that was cut short looks whole, or if a part of the log is
-under a key that was not given; 4 if there is no log.
+without which a log that was cut short looks whole, if a part of the log is
+under a key that was not given, or if an index beside a segment disagrees with
+it; 4 if there is no log.
 
 The audit key is the gateway's audit.key_file. Without it only the public chain
 can be checked, which anybody who can write the files can make anew: that is not
@@ -70,11 +71,15 @@ func (c *auditVerifyCommand) run(cmd *cobra.Command) error {
 	if cli.WantsJSON(cmd) {
 		err = cli.PrintJSON(cmd.OutOrStdout(), report)
 	} else if len(report.Segments) > 0 {
-		err = writeChainReport(cmd.OutOrStdout(), report, &known, failure == nil)
+		err = writeChainReport(cmd.OutOrStdout(), report, &known, failure == nil || errors.Is(failure, audit.ErrIndex))
 	}
 
 	if failure == nil {
 		return errors.Join(c.notProven(report, &known, keyErr), err)
+	}
+	if errors.Is(failure, audit.ErrIndex) {
+		failure = exit.WithHint(exit.Refusedf("%w", failure), "the log is whole; queries may have missed decisions: delete these indexes, they are made anew")
+		return errors.Join(failure, c.notProven(report, &known, keyErr), err)
 	}
 	if errors.Is(failure, audit.ErrCorrupt) || errors.Is(failure, audit.ErrNoMark) {
 		failure = exit.WithHint(exit.Refusedf("%w", failure), "keep the files as they are, and compare them with a copy or a backup")
