@@ -29,7 +29,7 @@ import (
 
 // NewCommands makes the commands, for the group that holds all about modules.
 func NewCommands() []*cobra.Command {
-	return []*cobra.Command{newTestCommand(), newRunCommand(), newBenchCommand()}
+	return []*cobra.Command{newInitCommand(), newBuildCommand(), newTestCommand(), newRunCommand(), newBenchCommand()}
 }
 
 // module is a module's file and what lies beside it.

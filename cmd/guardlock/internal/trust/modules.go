@@ -31,6 +31,8 @@ are those of gdpr.wasm.
 All are Sigstore bundles: cosign can make and check them too.
 
 To write one:
+  guardlock module init --lang rust card-mask    a module that works, to change
+  guardlock module build card-mask               the .wasm, checked as a gateway does
   guardlock module test modules/gdpr             run its cases in the real sandbox
   guardlock module run modules/gdpr records.txt  see what it makes of some records`
 

@@ -1,0 +1,54 @@
+#!/bin/sh
+# Builds the module that each SDK begins with, as a new user would, and tries it: its own
+# tests, and the golden cases in the sandbox.
+#
+#   build.sh            writes c.wasm and rust.wasm
+#   build.sh --check    fails if a build does not hold, or is not what is committed
+#
+# C is built by the clang of the ziglang that transforms/modules/build.sh pins. Rust is
+# built by the rustc that is here, with its target wasm32-unknown-unknown; where that is
+# another than the one that rust.wasm names, only its behaviour is held, not its bytes.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+version=$(sed -n 's/^ZIG_VERSION=//p' "$root/transforms/modules/build.sh")
+zig=${GUARDLOCK_ZIG:-${XDG_CACHE_HOME:-$HOME/.cache}/guardlock/ziglang-$version}
+[ -d "$zig/ziglang" ] || python3 -m pip install --quiet --no-deps --target "$zig" "ziglang==$version"
+command -v cargo >/dev/null || { echo "build.sh: there is no cargo" >&2; exit 1; }
+
+(cd "$root" && go build -o "$work/guardlock" ./cmd/guardlock)
+cp -r "$here/../rust" "$work/sdk" # cargo writes beside its sources
+(cd "$work/sdk" && cargo test --quiet)
+
+cd "$work"
+for language in rust c; do
+    ./guardlock module init --lang "$language" "golden-$language" >/dev/null
+done
+(cd golden-rust && cargo test --quiet)
+./guardlock module build golden-rust
+mv golden-rust/golden_rust.wasm rust.wasm
+PYTHONPATH=$zig GUARDLOCK_CLANG='python3 -m ziglang cc' ./guardlock module build golden-c
+mv golden-c/golden-c.wasm c.wasm
+
+status=0
+for language in rust c; do
+    ./guardlock module test "$language.wasm" --cases "$here" --all-reasons
+    if [ "${1:-}" != --check ]; then
+        cp "$language.wasm" "$here/$language.wasm"
+        chmod 644 "$here/$language.wasm"
+        continue
+    fi
+
+    tools() { ./guardlock module inspect "$1" | grep '^tools '; }
+    if cmp -s "$language.wasm" "$here/$language.wasm"; then
+        echo "$language: same"
+    elif [ "$language" = rust ] && [ "$(tools rust.wasm)" != "$(tools "$here/rust.wasm")" ]; then
+        echo "rust: built by another rustc, so its bytes are not compared"
+    else
+        echo "$language: the committed module is not what its source builds" >&2
+        status=1
+    fi
+done
+exit $status

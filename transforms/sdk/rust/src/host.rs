@@ -1,0 +1,196 @@
+//! The host's functions. Each is an import of its own: a module that calls one must be
+//! granted it, and a key is the index of one in the grant, whose secret never enters
+//! the module. On a machine that is no host, for tests, the hashes work with the keys
+//! of `guardlock module test`; what needs the sandbox answers [`HostError::Failed`].
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Why the host did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostError {
+    /// More than 1 MiB of input, or no memory.
+    BadArgument,
+    /// The output does not fit.
+    TooSmall,
+    /// The grant has no key of that index.
+    UnknownKey,
+    /// It failed.
+    Failed,
+    /// It was not sealed with this key, for this topic and purpose, or was altered.
+    NotOpened,
+}
+
+/// How much longer a sealed value is.
+pub const ENVELOPE_OVERHEAD: usize = 53;
+
+/// How much a log event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// For who writes the module.
+    Debug = 0,
+    /// For who runs it.
+    Info = 1,
+    /// Someone should look.
+    Warning = 2,
+    /// Someone must look.
+    Error = 3,
+}
+
+/// SHA-256.
+pub fn sha256(data: &[u8]) -> Result<[u8; 32], HostError> {
+    let mut out = [0; 32];
+    answer(unsafe { imports::sha256(data.as_ptr(), data.len() as u32, out.as_mut_ptr()) })?;
+    Ok(out)
+}
+
+/// HMAC-SHA256 under a granted key.
+pub fn hmac_sha256(key: u32, data: &[u8]) -> Result<[u8; 32], HostError> {
+    let mut out = [0; 32];
+    answer(unsafe { imports::hmac_sha256(key, data.as_ptr(), data.len() as u32, out.as_mut_ptr()) })?;
+    Ok(out)
+}
+
+/// Seals data in an envelope, for the record's topic and for a purpose, such as the
+/// name of a field.
+pub fn seal(key: u32, data: &[u8], purpose: &str) -> Result<Vec<u8>, HostError> {
+    filled(data.len() + ENVELOPE_OVERHEAD, |out, cap| unsafe {
+        imports::aes_gcm_seal(key, data.as_ptr(), data.len() as u32, purpose.as_ptr(), purpose.len() as u32, out, cap)
+    })
+}
+
+/// Opens an envelope of the record's topic and of a purpose.
+pub fn open(key: u32, envelope: &[u8], purpose: &str) -> Result<Vec<u8>, HostError> {
+    filled(envelope.len(), |out, cap| unsafe {
+        imports::aes_gcm_open(key, envelope.as_ptr(), envelope.len() as u32, purpose.as_ptr(), purpose.len() as u32, out, cap)
+    })
+}
+
+macro_rules! compressions {
+    ($($name:ident: $what:literal),+) => { $(
+        #[doc = concat!("Compresses data to ", $what, ", of at most `most` bytes.")]
+        pub fn $name(data: &[u8], most: usize) -> Result<Vec<u8>, HostError> {
+            filled(most, |out, cap| unsafe { imports::$name(data.as_ptr(), data.len() as u32, out, cap) })
+        }
+    )+ };
+}
+
+compressions!(gzip: "a gzip member", zstd: "a zstd frame", lz4: "an lz4 frame", snappy: "a raw snappy block");
+
+/// Logs an entry of the catalogue, never a text: no byte of a record reaches a log.
+pub fn log(level: Level, reason: impl crate::Reason) {
+    unsafe { imports::log(level as u32, u32::from(reason.number())) }
+}
+
+fn answer(code: i32) -> Result<usize, HostError> {
+    match code {
+        0.. => Ok(code as usize),
+        -1 => Err(HostError::BadArgument),
+        -2 => Err(HostError::TooSmall),
+        -3 => Err(HostError::UnknownKey),
+        -6 => Err(HostError::NotOpened),
+        _ => Err(HostError::Failed),
+    }
+}
+
+fn filled(most: usize, call: impl FnOnce(*mut u8, u32) -> i32) -> Result<Vec<u8>, HostError> {
+    let mut out = vec![0; most];
+    let len = answer(call(out.as_mut_ptr(), most as u32))?;
+    out.truncate(len);
+    Ok(out)
+}
+
+#[cfg(target_arch = "wasm32")]
+mod imports {
+    #[link(wasm_import_module = "guardlock_crypto")]
+    extern "C" {
+        pub fn sha256(data: *const u8, len: u32, out: *mut u8) -> i32;
+        pub fn hmac_sha256(key: u32, data: *const u8, len: u32, out: *mut u8) -> i32;
+        pub fn aes_gcm_seal(key: u32, data: *const u8, len: u32, purpose: *const u8, purpose_len: u32, out: *mut u8, cap: u32) -> i32;
+        pub fn aes_gcm_open(key: u32, data: *const u8, len: u32, purpose: *const u8, purpose_len: u32, out: *mut u8, cap: u32) -> i32;
+    }
+    #[link(wasm_import_module = "guardlock_compress")]
+    extern "C" {
+        pub fn gzip(data: *const u8, len: u32, out: *mut u8, cap: u32) -> i32;
+        pub fn zstd(data: *const u8, len: u32, out: *mut u8, cap: u32) -> i32;
+        pub fn lz4(data: *const u8, len: u32, out: *mut u8, cap: u32) -> i32;
+        pub fn snappy(data: *const u8, len: u32, out: *mut u8, cap: u32) -> i32;
+    }
+    #[link(wasm_import_module = "guardlock_log")]
+    extern "C" {
+        pub fn log(level: u32, reason: u32);
+    }
+}
+
+/// What stands for the host where there is none.
+#[cfg(not(target_arch = "wasm32"))]
+mod imports {
+    use crate::testing::hash;
+    use alloc::format;
+
+    const FAILED: i32 = -5;
+    const UNKNOWN_KEY: i32 = -3;
+    const TEST_KEYS: u32 = 4;
+
+    unsafe fn put(out: *mut u8, sum: [u8; 32]) -> i32 {
+        core::ptr::copy_nonoverlapping(sum.as_ptr(), out, 32);
+        32
+    }
+
+    pub unsafe fn sha256(data: *const u8, len: u32, out: *mut u8) -> i32 {
+        put(out, hash::sha256(&[core::slice::from_raw_parts(data, len as usize)]))
+    }
+
+    pub unsafe fn hmac_sha256(key: u32, data: *const u8, len: u32, out: *mut u8) -> i32 {
+        if key >= TEST_KEYS {
+            return UNKNOWN_KEY;
+        }
+        let secret = format!("guardlock test key {key}, no secret");
+        put(out, hash::hmac(secret.as_bytes(), core::slice::from_raw_parts(data, len as usize)))
+    }
+
+    pub unsafe fn aes_gcm_seal(_: u32, _: *const u8, _: u32, _: *const u8, _: u32, _: *mut u8, _: u32) -> i32 {
+        FAILED
+    }
+    pub unsafe fn aes_gcm_open(_: u32, _: *const u8, _: u32, _: *const u8, _: u32, _: *mut u8, _: u32) -> i32 {
+        FAILED
+    }
+    pub unsafe fn gzip(_: *const u8, _: u32, _: *mut u8, _: u32) -> i32 {
+        FAILED
+    }
+    pub unsafe fn zstd(_: *const u8, _: u32, _: *mut u8, _: u32) -> i32 {
+        FAILED
+    }
+    pub unsafe fn lz4(_: *const u8, _: u32, _: *mut u8, _: u32) -> i32 {
+        FAILED
+    }
+    pub unsafe fn snappy(_: *const u8, _: u32, _: *mut u8, _: u32) -> i32 {
+        FAILED
+    }
+    pub unsafe fn log(_: u32, _: u32) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_those_of_the_standards() {
+        let hex = |sum: [u8; 32]| sum.iter().map(|b| std::format!("{b:02x}")).collect::<std::string::String>();
+        assert_eq!(hex(sha256(b"abc").unwrap()), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(hex(sha256(&[b'a'; 119]).unwrap()), "31eba51c313a5c08226adf18d4a359cfdfd8d2e816b13f4af952f7ea6584dcfb");
+        let rfc4231 = crate::testing::hash::hmac(b"Jefe", b"what do ya want for nothing?");
+        assert_eq!(hex(rfc4231), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        assert_eq!(hmac_sha256(4, b""), Err(HostError::UnknownKey));
+    }
+
+    #[test]
+    fn answers_below_zero_are_errors() {
+        assert_eq!(answer(7), Ok(7));
+        assert_eq!(answer(-1), Err(HostError::BadArgument));
+        assert_eq!(answer(-2), Err(HostError::TooSmall));
+        assert_eq!(answer(-6), Err(HostError::NotOpened));
+        assert_eq!(answer(-99), Err(HostError::Failed));
+        assert_eq!(seal(0, b"x", "p"), Err(HostError::Failed));
+    }
+}
