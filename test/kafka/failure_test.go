@@ -103,20 +103,7 @@ func TestLeadersThatMoveAreFollowed(t *testing.T) {
 	all := loads(t, "plain", 3)
 	for range 2 {
 		for _, l := range all {
-			var req kadm.AlterPartitionAssignmentsReq
-			for p := range l.parts {
-				replicas := []int32{1, 2, 3}
-				at := slices.Index(replicas, leader(t, l.topic, p))
-				req.Assign(l.topic, p, append(replicas[(at+1)%3:], replicas[:(at+1)%3]...))
-			}
-
-			must(direct().admin(t).AlterPartitionAssignments(patient(t), req))(t)
-			eventually(t, "the new order of replicas is known", func() bool {
-				r := must(direct().admin(t).ListPartitionReassignments(patient(t), kadm.TopicsSet{l.topic: {0: {}, 1: {}, 2: {}}}))(t)
-				return len(r) == 0
-			})
-
-			must(direct().admin(t).ElectLeaders(patient(t), kadm.ElectPreferredReplica, kadm.TopicsSet{l.topic: {0: {}, 1: {}, 2: {}}}))(t)
+			moveLeaders(t, l.topic, l.parts)
 		}
 		advance(all, 150)
 	}
@@ -125,6 +112,25 @@ func TestLeadersThatMoveAreFollowed(t *testing.T) {
 		l.finish(true)
 	}
 	everyRecordIsDecided(t, all[1].topic, shared)
+}
+
+// moveLeaders makes another node lead each partition of a topic.
+func moveLeaders(t *testing.T, topic string, parts int32) {
+	t.Helper()
+	var req kadm.AlterPartitionAssignmentsReq
+	var set kadm.TopicsSet
+	for p := range parts {
+		replicas := []int32{1, 2, 3}
+		at := slices.Index(replicas, leader(t, topic, p))
+		req.Assign(topic, p, append(replicas[(at+1)%3:], replicas[:(at+1)%3]...))
+		set.Add(topic, p)
+	}
+
+	must(direct().admin(t).AlterPartitionAssignments(patient(t), req))(t)
+	eventually(t, "the new order of replicas is known", func() bool {
+		return len(must(direct().admin(t).ListPartitionReassignments(patient(t), set))(t)) == 0
+	})
+	must(direct().admin(t).ElectLeaders(patient(t), kadm.ElectPreferredReplica, set))(t)
 }
 
 // TestPartitionsAddedMeanwhileAreUsed: running clients find them.

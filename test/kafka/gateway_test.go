@@ -101,6 +101,7 @@ type options struct {
 	node     string // default "gateway"
 	upstream []string
 	port     int      // default: free ones
+	brokers  string   // ids of the upstream's; default: those of the shared cluster
 	listen   string   // more of the listen section, as YAML
 	broker   string   // more of the upstream section
 	bindings []string // put before the others, as YAML
@@ -125,6 +126,9 @@ func (p *program) serve(o options) (*gateway, error) {
 	}
 	if o.port == 0 {
 		o.port = p.freePorts(4)
+	}
+	if o.brokers == "" {
+		o.brokers = "1-3"
 	}
 
 	g := &gateway{options: o, dir: filepath.Join(p.dir, fmt.Sprintf("%s-%d", o.node, o.port)), ended: make(chan error, 1)}
@@ -217,12 +221,12 @@ func (g *gateway) logged() string {
 func (p *program) configuration(o options) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, `node: %s
-listen: {address: "127.0.0.1:%d", node_ids: "1-3"%s}
+listen: {address: "127.0.0.1:%d", node_ids: "%s"%s}
 broker: {upstream: {bootstrap: [%s]%s}}
 trust: {root: %s/trust.yaml}
 log: {level: info}
 modules:
-`, o.node, o.port, o.listen, strings.Join(o.upstream, ", "), o.broker, p.dir)
+`, o.node, o.port, o.brokers, o.listen, strings.Join(o.upstream, ", "), o.broker, p.dir)
 
 	for name, m := range modules {
 		dir := filepath.Join(p.dir, name)

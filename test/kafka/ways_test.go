@@ -244,8 +244,12 @@ type position struct {
 func storedIn(t *testing.T, topic string) map[position]*kgo.Record {
 	t.Helper()
 	cl := direct().client(t)
-	ends := must(kadm.NewClient(cl).ListEndOffsets(patient(t), topic))(t)
-	starts := must(kadm.NewClient(cl).ListStartOffsets(patient(t), topic))(t)
+	var starts, ends kadm.ListedOffsets
+	eventually(t, "all leaders of "+topic+" say where it begins and ends", func() bool {
+		starts = must(kadm.NewClient(cl).ListStartOffsets(patient(t), topic))(t)
+		ends = must(kadm.NewClient(cl).ListEndOffsets(patient(t), topic))(t)
+		return starts.Error() == nil && ends.Error() == nil
+	})
 	out := map[position]*kgo.Record{}
 	ends.Each(func(end kadm.ListedOffset) {
 		first, _ := starts.Lookup(topic, end.Partition)
