@@ -24,7 +24,7 @@ var promises = map[string]string{
 	"change the trust root; it is read again at once": "TestRevokedModuleStopsOnEveryTopicWithinASecond",
 
 	// SECURITY.md, threats
-	"forged, changed or revoked module":           "TestPackageRefusals TestRevocationWaitsForNoReload TestGrantIsJudgedAgainWhenTheClockIsSet",
+	"forged, changed or revoked module":           "TestPackageRefusals TestRevocationWaitsForNoReload TestGrantIsJudgedAgainWhenTheClockIsSet TestGrantStopsARunningGatewayWithinASecondOfItsEnd",
 	"one person approves twice":                   "TestPackageRefusals",
 	"hostile WebAssembly bytes":                   "TestScanRefuses TestCompilingIsBounded FuzzInspect",
 	"endless loops, exponential calls":            "TestHostileGuestIsStoppedInTime TestExponentialCallsAreInterrupted TestInstanceIsNotUsedAgainAfterTrap",

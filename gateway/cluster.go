@@ -132,6 +132,7 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 		Topics:       c,
 		Router:       c,
 		Workers:      g.workers,
+		Now:          g.cfg.Now,
 		RouteTimeout: 2 * g.cfg.DialTimeout,
 	})
 

@@ -48,6 +48,7 @@ type Config struct {
 	Clusters  []ClusterConfig
 	Decisions DecisionLog
 	Log       *zap.Logger
+	Now       func() time.Time // by which grants end; nil: time.Now
 
 	MaxFrame       int                // bytes; 0: 100 MiB + 64 KiB, above Kafka's own default
 	Memory         int64              // bytes of frames held at once over all connections; 0: 1 GiB

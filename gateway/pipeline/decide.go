@@ -126,7 +126,7 @@ func (w *worker) judge(ctx context.Context) (refusal, bool) {
 		return refuseUnknownTopic, true
 	case g.Refusal != audit.OutcomePassed:
 		return grantRefusal(g), true
-	case !g.ValidUntil.IsZero() && time.Now().After(g.ValidUntil):
+	case !g.ValidUntil.IsZero() && w.cfg.Now().After(g.ValidUntil):
 		return refuseExpired, true
 	}
 

@@ -114,7 +114,8 @@ type Config struct {
 	Topics       Topics
 	Router       Router
 	Workers      *Workers
-	RouteTimeout time.Duration // for all copies of one batch
+	RouteTimeout time.Duration    // for all copies of one batch
+	Now          func() time.Time // by which grants end; nil: time.Now
 }
 
 // Pipeline decides the batches of one cluster, each under the grant that it
@@ -127,7 +128,12 @@ type Pipeline struct {
 }
 
 // New makes a Pipeline. It starts no goroutine, and has nothing to close.
-func New(cfg Config) *Pipeline { return &Pipeline{cfg: cfg} }
+func New(cfg Config) *Pipeline {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Pipeline{cfg: cfg}
+}
 
 // Client is who a batch comes from, as its decision names it. Bindings were
 // looked at before.

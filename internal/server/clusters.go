@@ -19,6 +19,7 @@ func (s *Server) newGateway() (*gateway.Gateway, error) {
 	gc := gateway.Config{
 		Decisions:      s.journal,
 		Log:            s.log.Logger,
+		Now:            s.now,
 		MaxFrame:       l.MaxFrame,
 		Memory:         l.Memory,
 		MaxConnections: l.MaxConnections,

@@ -12,46 +12,51 @@ import (
 	"github.com/guardlock/guardlock/internal/config"
 )
 
-// conductNotes records how modules conduct themselves, behind the batches that
-// showed it: none of them waits for the entry. Safe for concurrent use.
-type conductNotes struct {
+// conduct keeps how modules conduct themselves, and records it behind the batches
+// that showed it: none of them waits for the entry. Safe for concurrent use.
+type conduct struct {
+	*pipeline.Conducts
 	wake chan struct{}
 
 	mu      sync.Mutex
 	waiting []audit.ControlEntry
 }
 
-func newConductNotes() *conductNotes { return &conductNotes{wake: make(chan struct{}, 1)} }
+func newConduct(l config.GatewayLimits) *conduct {
+	c := &conduct{wake: make(chan struct{}, 1)}
+	c.Conducts = pipeline.NewConducts(conductRules(l), c.add)
+	return c
+}
 
 // add takes an entry and does not block. How many come is bounded by pauses that
 // double.
-func (n *conductNotes) add(e audit.ControlEntry) {
-	n.mu.Lock()
-	n.waiting = append(n.waiting, e)
-	n.mu.Unlock()
+func (c *conduct) add(e audit.ControlEntry) {
+	c.mu.Lock()
+	c.waiting = append(c.waiting, e)
+	c.mu.Unlock()
 
-	wake(n.wake)
+	wake(c.wake)
 }
 
 // run records entries until ctx ends, and then those that are left.
-func (n *conductNotes) run(ctx context.Context, r *reloader) {
+func (c *conduct) run(ctx context.Context, r *reloader) {
 	for {
-		n.record(context.WithoutCancel(ctx), r)
+		c.record(context.WithoutCancel(ctx), r)
 
 		select {
 		case <-ctx.Done():
-			n.record(context.WithoutCancel(ctx), r)
+			c.record(context.WithoutCancel(ctx), r)
 			return
-		case <-n.wake:
+		case <-c.wake:
 		}
 	}
 }
 
-func (n *conductNotes) record(ctx context.Context, r *reloader) {
-	n.mu.Lock()
-	entries := n.waiting
-	n.waiting = nil
-	n.mu.Unlock()
+func (c *conduct) record(ctx context.Context, r *reloader) {
+	c.mu.Lock()
+	entries := c.waiting
+	c.waiting = nil
+	c.mu.Unlock()
 
 	for _, e := range entries {
 		tellConduct(r.log, e)

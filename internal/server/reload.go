@@ -13,7 +13,6 @@ import (
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/admission"
-	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/internal/build"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/disk"
@@ -36,7 +35,7 @@ type reloader struct {
 	runtime *transforms.Runtime
 	pools   *admission.Pools
 	memory  *admission.Memory
-	conduct *pipeline.Conducts
+	conduct *conduct
 	serve   func(cluster string, b *gateway.Bindings)
 	now     func() time.Time
 
@@ -104,9 +103,9 @@ func newReloader(s *Server) *reloader {
 		runtime: s.runtime,
 		pools:   admission.NewPools(),
 		memory:  admission.NewMemory(),
-		conduct: pipeline.NewConducts(conductRules(s.cfg.Limits), s.conduct.add),
+		conduct: newConduct(s.cfg.Limits),
 		serve:   func(cluster string, b *gateway.Bindings) { s.gateway.Cluster(cluster).SetBindings(b) },
-		now:     time.Now,
+		now:     s.now,
 		wake:    make(chan struct{}, 1),
 
 		trustAgain: make(chan struct{}, 1),

@@ -43,7 +43,7 @@ type Server struct {
 	reloader *reloader
 	files    []refresher // of users, keys, passwords, certificates
 	fetchers []*auth.Fetcher
-	conduct  *conductNotes
+	now      func() time.Time
 
 	hangups    chan struct{} // asks for Reload; holds one
 	filesAgain atomic.Bool   // asks watchFiles to read all
@@ -56,14 +56,19 @@ const readWithin = 10 * time.Second
 
 // Open opens what serving needs. Nothing is listened on yet, and no module
 // runs. On an error everything is closed again.
-func Open(ctx context.Context, cfg *config.Config, log *Logger) (s *Server, err error) {
+func Open(ctx context.Context, cfg *config.Config, log *Logger) (*Server, error) {
+	return open(ctx, cfg, log, time.Now)
+}
+
+// open is Open by another clock, for what approvals and policy let run.
+func open(ctx context.Context, cfg *config.Config, log *Logger, now func() time.Time) (s *Server, err error) {
 	s = &Server{
 		cfg:     cfg,
 		log:     log,
 		brokers: map[string]*broker.Embedded{},
 		reader:  disk.NewReader(readWithin),
 		hangups: make(chan struct{}, 1),
-		conduct: newConductNotes(),
+		now:     now,
 	}
 
 	defer func() {
@@ -162,7 +167,7 @@ func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 	defer wg.Wait()
 	defer stop()
 	wg.Go(func() { s.log.run(work) })
-	wg.Go(func() { s.conduct.run(work, s.reloader) })
+	wg.Go(func() { s.reloader.conduct.run(work, s.reloader) })
 	wg.Go(func() {
 		s.journal.Index(work, func(err error) { s.log.Warn("queries of the decision log will be slow", zap.Error(err)) })
 	})

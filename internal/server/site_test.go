@@ -48,8 +48,15 @@ type site struct {
 	served map[string]*gateway.Bindings
 }
 
-// The test binary evaluates policies in a child, as guardlock does.
+// The test binary evaluates policies and compiles modules in a child, as guardlock
+// does.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == transforms.TrialCommand {
+		if err := transforms.RunTrial(context.Background(), os.Stdin, os.Stdout); err != nil {
+			os.Exit(transforms.TrialExit)
+		}
+		os.Exit(0)
+	}
 	if len(os.Args) > 1 && os.Args[1] == policy.WorkerCommand {
 		if err := policy.RunWorker(context.Background(), os.Stdin, os.Stdout); err != nil {
 			os.Exit(1)
