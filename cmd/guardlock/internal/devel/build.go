@@ -61,15 +61,9 @@ func runBuild(cmd *cobra.Command, args []string) error {
 	}
 
 	b := builder{dir: dir, log: cmd.ErrOrStderr()}
-	built, name, err := b.build(cmd.Context())
+	to, file, err := b.write(cmd.Context())
 	if err != nil {
 		return err
-	}
-	file := wasm.Strip(built)
-
-	to := filepath.Join(dir, name+".wasm")
-	if err := disk.Replace(to, file, 0o644); err != nil {
-		return fmt.Errorf("writing the module: %w", err)
 	}
 	info, err := check(cmd.Context(), to)
 	if err != nil {
@@ -136,6 +130,22 @@ func check(ctx context.Context, path string) (transforms.Info, error) {
 type builder struct {
 	dir string
 	log io.Writer
+}
+
+// write builds the module, strips it and puts it where the other commands find it.
+func (b builder) write(ctx context.Context) (path string, file []byte, err error) {
+	built, name, err := b.build(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+
+	path = filepath.Join(b.dir, name+".wasm")
+	file = wasm.Strip(built)
+	if err := disk.Replace(path, file, 0o644); err != nil {
+		return "", nil, fmt.Errorf("writing the module: %w", err)
+	}
+
+	return path, file, nil
 }
 
 // build makes the file, and says what the module is called.

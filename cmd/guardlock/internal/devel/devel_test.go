@@ -67,6 +67,30 @@ func TestFingerprintSeesModuleAndCases(t *testing.T) {
 	}
 }
 
+// A build writes the module anew each time: it must not set off the next.
+func TestFingerprintOfABuildSeesSourcesAndNotTheModule(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "src"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+
+	c := testCommand{build: true}
+	before := c.fingerprint(dir)
+	for _, step := range []struct {
+		file string
+		seen bool
+	}{{"a.wasm", false}, {"Cargo.lock", false}, {"src/lib.rs", true}, {"a.c", true}} {
+		if err := os.WriteFile(filepath.Join(dir, step.file), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		now := c.fingerprint(dir)
+		if (now != before) != step.seen {
+			t.Errorf("%s was seen: %t, want %t", step.file, now != before, step.seen)
+		}
+		before = now
+	}
+}
+
 func TestRecordLinesAreReadStrictly(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"key":"k","value":null}`:   "",

@@ -48,6 +48,7 @@ module.`
 
 type testCommand struct {
 	dir        string
+	build      bool
 	update     bool
 	watch      bool
 	allReasons bool
@@ -62,7 +63,7 @@ func newTestCommand() *cobra.Command {
 		Long:  testHelp,
 		Example: `  guardlock module test modules/gdpr              the module of that directory
   guardlock module test --update                  write down what it does now
-  guardlock module test --watch                   once more whenever a file changes
+  guardlock module test --build --watch           build and test whenever a source or case changes
   guardlock module test my.wasm --cases golden/   cases that lie elsewhere
   guardlock module test --json | jq '.reasons.unreached'`,
 		Args: upTo(0, "MODULE"),
@@ -71,6 +72,7 @@ func newTestCommand() *cobra.Command {
 
 	f := cmd.Flags()
 	f.StringVar(&c.dir, "cases", "", "directory of the cases (default: cases, beside the module)")
+	f.BoolVar(&c.build, "build", false, "build the module first, as `guardlock module build` does; MODULE is its directory")
 	f.BoolVar(&c.update, "update", false, "write what becomes of a record into the cases that do not say so")
 	f.BoolVar(&c.watch, "watch", false, "run again whenever the module or a case changes")
 	f.BoolVar(&c.allReasons, "all-reasons", false, "fail if a reason that the module declares is given in no case")
@@ -105,6 +107,12 @@ func (c *testCommand) run(cmd *cobra.Command, args []string) error {
 
 // once runs all cases and prints what came of them.
 func (c *testCommand) once(cmd *cobra.Command, path string) error {
+	if c.build {
+		b := builder{dir: path, log: cmd.ErrOrStderr()}
+		if _, _, err := b.write(cmd.Context()); err != nil {
+			return err
+		}
+	}
 	m, err := load(path)
 	if err != nil {
 		return err
@@ -410,18 +418,25 @@ func (w watch) until(ctx context.Context) {
 	}
 }
 
-// fingerprint changes when a file that a run reads does.
+// fingerprint changes when a file that a run reads does. What a build writes is not
+// looked at where the run builds, since each build writes it anew.
 func (c *testCommand) fingerprint(path string) string {
-	dirs := []string{path}
+	dir := path
 	if info, err := os.Stat(path); err == nil && !info.IsDir() {
-		dirs = []string{filepath.Dir(path)}
+		dir = filepath.Dir(path)
 	}
-	dirs = append(dirs, c.casesDir(module{dir: dirs[0]}))
+	dirs := []string{dir, c.casesDir(module{dir: dir})}
+	if c.build {
+		dirs = append(dirs, filepath.Join(dir, "src"))
+	}
 
 	var text []string
 	for _, dir := range dirs {
 		entries, _ := os.ReadDir(dir) // what cannot be read is what the run reports
 		for _, e := range entries {
+			if c.build && (strings.HasSuffix(e.Name(), ".wasm") || e.Name() == "Cargo.lock") {
+				continue
+			}
 			if info, err := e.Info(); err == nil && !e.IsDir() {
 				text = append(text, fmt.Sprint(dir, e.Name(), info.Size(), info.ModTime().UnixNano()))
 			}
