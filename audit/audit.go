@@ -62,7 +62,7 @@ var (
 	ErrOverloaded = errors.New("decision log overloaded")
 	// ErrCorrupt means that the log's bytes are not what was committed.
 	ErrCorrupt = segment.ErrCorrupt
-	// ErrPruned means that a segment was pruned while somebody was about to read it.
+	// ErrPruned means that what is asked for was pruned, perhaps in this moment.
 	ErrPruned = errors.New("pruned")
 	// ErrNoMark means that the committed mark is missing or torn.
 	ErrNoMark = segment.ErrNoMark

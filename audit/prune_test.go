@@ -3,6 +3,7 @@ package audit_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -98,7 +99,29 @@ func TestPrunedLogIsIntactFromItsAnchorOn(t *testing.T) {
 		t.Errorf("%d batches from %d on", len(got), got[0])
 	}
 
+	keptBefore(t, d, whole)
 	goesOn(t, d, cut.FirstSeq)
+}
+
+// keptBefore verifies a log that was pruned to segment 4 against heads that were
+// kept before: behind the anchor, at it, and before it.
+func keptBefore(t *testing.T, d *memFiles, whole audit.Report) {
+	t.Helper()
+	for at, want := range map[int]error{4: nil, 2: nil, 1: audit.ErrPruned} {
+		head, err := audit.ParseHead(fmt.Sprintf("%d:%s", whole.Segments[at].NextSeq, whole.Segments[at].Chain))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := t.TempDir()
+		for name, m := range d.live {
+			if err := os.WriteFile(filepath.Join(f, name), m.cache, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := audit.VerifyWith(f, audit.Known{Head: &head}); !errors.Is(err, want) {
+			t.Errorf("against the head of segment %d: got %v, want %v", at+1, err, want)
+		}
+	}
 }
 
 // goesOn starts a gateway on a pruned log, and prunes it again.

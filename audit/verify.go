@@ -155,6 +155,8 @@ func (v *verifier) complete() error {
 		return fmt.Errorf("the directory holds no segment of a log: %w", fs.ErrNotExist)
 	case v.mark == nil:
 		return ErrNoMark
+	case v.kept != nil && !v.passed && v.report.Anchor != nil && v.kept.NextSeq <= v.report.Anchor.Entries:
+		return fmt.Errorf("%s, which was kept, lies before the anchor, so that it cannot be looked for: %w", v.kept, ErrPruned)
 	case v.kept != nil && !v.passed:
 		return fmt.Errorf("%w: it does not go through %s, which was kept: it was rewritten, cut short, or is another log", ErrCorrupt, v.kept)
 	}

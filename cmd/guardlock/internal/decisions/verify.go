@@ -68,10 +68,14 @@ func (c *auditVerifyCommand) run(cmd *cobra.Command) error {
 	}
 
 	report, failure := audit.VerifyWith(c.dir, known)
+	if errors.Is(failure, audit.ErrPruned) {
+		known.Head = nil // nothing is known of it
+	}
+	whole := failure == nil || errors.Is(failure, audit.ErrIndex) || errors.Is(failure, audit.ErrPruned)
 	if cli.WantsJSON(cmd) {
 		err = cli.PrintJSON(cmd.OutOrStdout(), report)
 	} else if len(report.Segments) > 0 {
-		err = writeChainReport(cmd.OutOrStdout(), report, &known, failure == nil || errors.Is(failure, audit.ErrIndex))
+		err = writeChainReport(cmd.OutOrStdout(), report, &known, whole)
 	}
 
 	if failure == nil {
@@ -81,9 +85,13 @@ func (c *auditVerifyCommand) run(cmd *cobra.Command) error {
 		failure = exit.WithHint(exit.Refusedf("%w", failure), "the log is whole; queries may have missed decisions: delete these indexes, they are made anew")
 		return errors.Join(failure, c.notProven(report, &known, keyErr), err)
 	}
-	if errors.Is(failure, audit.ErrCorrupt) || errors.Is(failure, audit.ErrNoMark) {
+
+	switch {
+	case errors.Is(failure, audit.ErrPruned):
+		failure = exit.WithHint(exit.Refusedf("%w", failure), "give a head that was kept later; prune prints the one that the log goes on from")
+	case errors.Is(failure, audit.ErrCorrupt), errors.Is(failure, audit.ErrNoMark):
 		failure = exit.WithHint(exit.Refusedf("%w", failure), "keep the files as they are, and compare them with a copy or a backup")
-	} else {
+	default:
 		failure = auditError(c.dir, failure)
 	}
 
