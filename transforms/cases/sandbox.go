@@ -180,10 +180,10 @@ func (s *Sandbox) calls(err error) []string {
 		if !ok {
 			name = fmt.Sprintf("function %d", f)
 		}
-		names = append(names, name)
+		names = append(names, readable(name))
 	}
 
-	return names
+	return ownCalls(names)
 }
 
 // Run gives the guest one record, in a batch of its own.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -202,21 +201,10 @@ func (r benchReport) write(w io.Writer) error {
 
 	fmt.Fprintf(w, "\n%.1f times the copying module; memory %s\n", r.Ratio, humanize.IBytes(r.MemoryBytes))
 
-	fmt.Fprintf(w, "batch    %s of %s in all: %s\n", cli.Count(r.Records, "record"), humanize.IBytes(uint64(r.Bytes)), r.outcomes())
+	fmt.Fprintf(w, "batch    %s of %s in all: %s\n", cli.Count(r.Records, "record"), humanize.IBytes(uint64(r.Bytes)), countsText(r.Outcomes))
 	fmt.Fprintf(w, "limits   it takes %.2g%% of the time that the default limits give such a batch\n", 100*r.DeadlineShare)
 	if r.Outcomes[cases.Passed] == r.Records && r.DefaultInput {
 		fmt.Fprintln(w, "note     every record passed unchanged: give it an INPUT that the module works on")
 	}
 	return nil
-}
-
-func (r benchReport) outcomes() string {
-	var all []string
-	for _, outcome := range cases.Outcomes() {
-		if n := r.Outcomes[outcome]; n > 0 {
-			all = append(all, fmt.Sprintf("%d %s", n, outcome))
-		}
-	}
-
-	return strings.Join(all, ", ")
 }

@@ -216,7 +216,11 @@ func clangFlags() []string {
 // clang compiles sources. Their names are given relative, so that the directory they
 // lie in is not part of the file.
 func (b builder) clang(ctx context.Context, sources []string) (file []byte, name string, err error) {
-	name = filepath.Base(b.dir)
+	root, err := filepath.Abs(b.dir)
+	if err != nil {
+		return nil, "", fmt.Errorf("building %s: %w", b.dir, err)
+	}
+	name = filepath.Base(root)
 	if len(sources) == 1 {
 		name = strings.TrimSuffix(filepath.Base(sources[0]), ".c")
 	}

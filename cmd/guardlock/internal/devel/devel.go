@@ -97,3 +97,15 @@ func failureText(r cases.Result) string {
 
 	return text
 }
+
+// countsText says how many records came to which outcome.
+func countsText(counts map[string]int) string {
+	var all []string
+	for _, outcome := range cases.Outcomes() {
+		if n := counts[outcome]; n > 0 {
+			all = append(all, fmt.Sprintf("%d %s", n, outcome))
+		}
+	}
+
+	return strings.Join(all, ", ")
+}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -254,13 +253,7 @@ func headerText(headers []cases.Header) string {
 // end prints the totals, and says whether the module failed.
 func (t *tally) end(m module) error {
 	if !t.json {
-		var counts []string
-		for _, outcome := range cases.Outcomes() {
-			if n := t.outcomes[outcome]; n > 0 {
-				counts = append(counts, fmt.Sprintf("%d %s", n, outcome))
-			}
-		}
-		fmt.Fprintf(t.w, "%s: %s\n", cli.Count(t.records, "record"), strings.Join(slices.Clip(counts), ", "))
+		fmt.Fprintf(t.w, "%s: %s\n", cli.Count(t.records, "record"), countsText(t.outcomes))
 		if t.records > 0 {
 			fmt.Fprintf(t.w, "%s in all, %s for a record, %s at most", t.took.Round(time.Microsecond),
 				(t.took / time.Duration(t.records)).Round(time.Microsecond/10), t.longest.Round(time.Microsecond/10))
