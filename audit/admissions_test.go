@@ -68,6 +68,7 @@ func TestDecisionsAreJoinedToWhatLetTheirModulesRun(t *testing.T) {
 					mustAppend(t, l, e, nil)
 					now = now.Add(time.Second)
 				}
+
 				if err := l.Record(t.Context(), entry); err != nil {
 					t.Fatal(err)
 				}
@@ -84,6 +85,7 @@ func TestDecisionsAreJoinedToWhatLetTheirModulesRun(t *testing.T) {
 			for _, d := range found {
 				got = append(got, d.Control.Subject)
 			}
+
 			if !slices.Equal(got, c.want) {
 				t.Errorf("joined to %q, not to %q", got, c.want)
 			}

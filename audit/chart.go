@@ -59,7 +59,7 @@ type chart struct {
 	coords   []Coord
 	coordIDs map[Coord]uint32
 	byRefs   map[coordRefs]uint32
-	refused  []uint64 // batches of earlier segments that are stored nowhere
+	refused  []uint64 // batches that are stored nowhere, of earlier segments too
 }
 
 // coordRefs is a coordinate by the dictionary. The same one may be there in place,
@@ -202,7 +202,7 @@ func (x *chart) noteBind(c *cursor, base int64) error {
 	blk.firstBind = min(blk.firstBind, w.seq)
 	blk.lastBind = max(blk.lastBind, w.seq)
 
-	if w.refused && w.seq < x.hdr.FirstSeq {
+	if w.refused {
 		x.refused = append(x.refused, w.seq)
 	}
 	if w.covers() {
@@ -311,7 +311,7 @@ func (x *chart) covering(at Coord, offset int64) (found []int) {
 	return found
 }
 
-// refusals lists the batches of earlier segments that are stored nowhere.
+// refusals lists the batches that are stored nowhere, of earlier segments too.
 func (x *chart) refusals() []uint64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -353,6 +353,17 @@ func (v *view) blockEnd(i int) int64 {
 		return v.Blocks[i+1].off
 	}
 	return v.End
+}
+
+// times are the least and the greatest of the entries.
+func (v *view) times() (least, greatest int64) {
+	least = math.MaxInt64
+	greatest = math.MinInt64
+	for i := range v.Blocks {
+		least = min(least, v.Blocks[i].minTime)
+		greatest = max(greatest, v.Blocks[i].maxTime)
+	}
+	return least, greatest
 }
 
 func (v *view) epochOf(seq uint64) (e segment.Epoch) {

@@ -2,7 +2,11 @@ package audit
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"slices"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 // maxTallyCells is how many counts a seal has room for. A client that makes up
@@ -129,6 +133,62 @@ func (t *tallies) sorted() []*Tally {
 		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Topic, b.Topic))
 	})
 	return t.list
+}
+
+// TallyLast counts the last segment as its seal would, but without strings, unless
+// that is not asked for, by the least and the greatest time in it: then it is nil.
+func (r *Reader) TallyLast(ctx context.Context, segs []*Indexed, asked func(least, greatest int64) bool) (*Summary, error) {
+	sc, err := r.Scanner(segs[len(segs)-1])
+	if err != nil {
+		return nil, err
+	}
+
+	defer sc.Close()
+	s := newSummary(sc.seg.hdr.FirstSeq, newDict())
+	if !asked(sc.View.times()) {
+		return nil, nil
+	}
+
+	for i := range sc.View.Blocks {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("counting decisions: %w", err)
+		}
+
+		_, err := sc.walk(sc.win, i, func(off int64, p *payload) (bool, error) {
+			err := p.each(func(e rawEntry) error { return sc.tally(s, e, p.base) })
+			if err != nil {
+				err = segment.Corrupt(sc.seg.hdr.Number, off, "%w", err)
+			}
+			return true, err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+
+	return s, nil
+}
+
+func (sc *scanner) tally(s *Summary, e rawEntry, base int64) error {
+	c := cursor{b: e.body, strs: sc.View.strs}
+	switch {
+	case e.seq == 0:
+		return nil
+	case e.kind == KindBatch:
+		if err := c.batch(&sc.batch, base); err != nil {
+			return err
+		}
+		s.noteBatch(&sc.batch)
+		return nil
+	}
+
+	var control ControlEntry
+	if err := c.control(&control, e.kind, base); err != nil {
+		return err
+	}
+
+	s.noteControl(&control)
+	return nil
 }
 
 // tallies writes 0, or 1 and the counts.

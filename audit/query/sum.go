@@ -54,7 +54,12 @@ func (r *Reader) sum(ctx context.Context, m *matcher, t *Totals) error {
 	slices.Sort(s.refused)
 	s.refused = slices.Compact(s.refused)
 
-	err = r.ScanIn(ctx, segs, m.search(s.segment), func(it *audit.Item) (bool, error) {
+	toRead, err := s.last(ctx, r, segs)
+	if err != nil {
+		return err
+	}
+
+	err = r.ScanIn(ctx, toRead, m.search(s.segment), func(it *audit.Item) (bool, error) {
 		t.item(m, it)
 		return true, nil
 	})
@@ -72,16 +77,30 @@ func (r *Reader) sum(ctx context.Context, m *matcher, t *Totals) error {
 	return nil
 }
 
-// segment reports whether a finished segment has to be read.
-func (s *sums) segment(seal *audit.Summary) bool {
-	if !s.m.segment(seal) {
-		return false
+// last counts the last segment by what would be its seal, if that says all, and
+// returns the segments that are left.
+func (s *sums) last(ctx context.Context, r *Reader, segs []*audit.Indexed) ([]*audit.Indexed, error) {
+	if len(segs) == 0 {
+		return nil, nil
 	}
+
+	seal, err := r.TallyLast(ctx, segs, s.m.wholly)
+	if err != nil || seal == nil || s.count(seal) {
+		return segs, err
+	}
+	return segs[:len(segs)-1], nil
+}
+
+// segment reports whether a finished segment has to be read.
+func (s *sums) segment(seal *audit.Summary) bool { return s.m.segment(seal) && s.count(seal) }
+
+// count adds what a seal counts; true means that it does not say all.
+func (s *sums) count(seal *audit.Summary) bool {
 	list, ok := seal.Tallies()
 	first, next := seal.Entries()
 
 	refused := within(s.refused, first, next)
-	if !ok || !s.m.wholly(seal) || len(refused) > fewRefused {
+	if !ok || !s.m.wholly(seal.MinTime, seal.MaxTime) || len(refused) > fewRefused {
 		return true
 	}
 
@@ -107,8 +126,9 @@ func within(list []uint64, first, next uint64) []uint64 {
 }
 
 // wholly reports whether the filter asks for nothing that a seal does not count: for
-// no more than a cluster, topics, batches, and a time that the segment lies in.
-func (m *matcher) wholly(s *audit.Summary) bool {
+// no more than a cluster, topics, batches, and a time that the segment lies in, by
+// its least and its greatest.
+func (m *matcher) wholly(least, greatest int64) bool {
 	rest := m.f
 	rest.Cluster = ""
 	rest.Topics = nil
@@ -116,7 +136,7 @@ func (m *matcher) wholly(s *audit.Summary) bool {
 	if m.kinds == 1<<audit.KindBatch {
 		rest.Kinds = nil
 	}
-	if m.time(audit.TimeOf(s.MinTime)) && m.time(audit.TimeOf(s.MaxTime)) {
+	if m.time(audit.TimeOf(least)) && m.time(audit.TimeOf(greatest)) {
 		rest.From = time.Time{}
 		rest.To = time.Time{}
 	}
