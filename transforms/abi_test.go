@@ -26,10 +26,8 @@ func runGuest(t *testing.T, a asm) (*record.Batch, error) {
 		a.reasons = testReasons
 	}
 
-	m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{Routes: []string{"alerts", "quarantine"}}})
-	b := threeRecords()
-	err := NewChain(m).Run(t.Context(), b, Origin{Topic: "orders", Partition: 3})
-	return b, err
+	spec := Spec{Wasm: a.wasm(), Grant: Grant{Routes: []string{"alerts", "quarantine"}}}
+	return runBothWays(t, spec, threeRecords, Origin{Topic: "orders", Partition: 3})
 }
 
 // atInput writes a byte into the first record's value in the input block.

@@ -93,13 +93,14 @@ type chunk struct {
 	topic uint32
 	stage uint8
 
-	live    []uint32 // records that no earlier module took out
-	given   int      // how many of them were given to the guest
-	current []uint32 // those of this call
-	bytes   int      // the size of their input
-	runs    []run
-	descs   []byte // the input descriptors as the guest got them
-	room    int    // bytes of output left for the batch
+	live     []uint32 // records that no earlier module took out
+	given    int      // how many of them were given to the guest
+	current  []uint32 // those of this call
+	bytes    int      // the size of their input
+	runs     []run
+	descs    []byte // the input descriptors as the guest got them
+	outDescs []byte // a copy of the output descriptors, of a worker's guest
+	room     int    // bytes of output left for the batch
 }
 
 // begin collects the records that no earlier module took out, and returns how

@@ -22,6 +22,7 @@ type Code struct {
 	key       codeKey
 	info      Info
 	functions []hostFunction // behind its imports
+	file      []byte         // as it was given, for workers; nil where there are none
 
 	// Fixed when ready is closed.
 	ready    chan struct{}
@@ -63,6 +64,9 @@ func (r *Runtime) compile(ctx context.Context, file []byte, scanned *wasm.Binary
 	if err != nil {
 		return nil, err
 	}
+	if r.config.hostCalls != nil {
+		functions = r.config.hostCalls(functions)
+	}
 
 	for {
 		fresh := &Code{
@@ -73,6 +77,9 @@ func (r *Runtime) compile(ctx context.Context, file []byte, scanned *wasm.Binary
 			ready:     make(chan struct{}),
 		}
 
+		if len(r.config.Worker) > 0 {
+			fresh.file = file
+		}
 		c, err := r.share(fresh)
 		if err != nil {
 			return nil, err
@@ -246,6 +253,10 @@ func (c *Code) load(ctx context.Context, spec Spec) (*Module, error) {
 	limits := spec.Grant.Limits.withDefaults()
 	if limits.codeKey(c.key.digest) != c.key {
 		return nil, errOtherLimits
+	}
+
+	if spec.Apart && c.file == nil {
+		return nil, errWorkers
 	}
 
 	m, err := newModule(c, spec)

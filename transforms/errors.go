@@ -21,9 +21,10 @@ const (
 	Closed                        // the module was closed
 	TooLarge                      // a record is larger than fits into the guest's memory
 	TooMany                       // the chain has more modules than a record can name
+	Ended                         // the guest's worker ended, by itself or by somebody else
 )
 
-var kindNames = [...]string{"", "trap", "timeout", "output_invalid", "guest_failed", "memory", "closed", "record_too_large", "too_many_modules"}
+var kindNames = [...]string{"", "trap", "timeout", "output_invalid", "guest_failed", "memory", "closed", "record_too_large", "too_many_modules", "worker_ended"}
 
 // String returns the kind's name as the decision log and metrics print it. It
 // is part of the log's format.

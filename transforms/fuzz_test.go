@@ -1,10 +1,13 @@
 package transforms
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"io"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -135,4 +138,55 @@ func (m fakeMemory) ReadUint32Le(at uint32) (uint32, bool) {
 		return 0, false
 	}
 	return binary.LittleEndian.Uint32(p), true
+}
+
+// FuzzWorker lets a worker answer with arbitrary bytes. Whatever they are, the host
+// must not panic, and the guest's memory must have a size that it may have.
+func FuzzWorker(f *testing.F) {
+	answer := func(messages ...message) []byte {
+		var all []byte
+		for _, m := range messages {
+			var frame [messageSize]byte
+			m.encode(&frame)
+			all = append(all, frame[:]...)
+		}
+		return all
+	}
+
+	f.Add(answer(message{kind: msgReturned, memory: wasmPage, time: 1}))
+	f.Add(answer(message{kind: msgFailed, number: 3, memory: wasmPage}))
+	for n := range hostFunctions() {
+		asked := message{kind: msgAsked, number: uint32(n), memory: wasmPage, args: [7]uint64{0, 64, 0, 64, 128, 4096, 4096}}
+		f.Add(answer(asked, asked, message{kind: msgReturned, memory: 2 * wasmPage, time: -1}))
+	}
+
+	keys, err := newKeys([]Key{{"k", testSecret}})
+	if err != nil {
+		f.Fatal(err)
+	}
+
+	limits := Limits{}.withDefaults()
+	code := &Code{runtime: &Runtime{}, functions: append(hostFunctions(), alwaysGranted()...)}
+	m := &Module{name: "m", code: code, limits: limits, keys: keys, apart: true, log: func(LogEvent) {}}
+	view := make([]byte, 4*wasmPage)
+
+	f.Fuzz(func(t *testing.T, answers []byte) {
+		w := &worker{view: view, kill: func() {}, line: line{io.Discard, bytes.NewReader(answers), [messageSize]byte{}}}
+		w.timer = time.AfterFunc(time.Hour, w.kill)
+		defer w.timer.Stop()
+		i := &instance{module: m, guest: w, mem: w, linear: linearMemory{limit: 3 * wasmPage}}
+		i.clock.startBatch(t.Context(), limits, 0)
+		i.clock.call = limits.Deadline
+
+		err := i.call(workerFunction{worker: w}, i.stack[:1])
+		if err == nil && w.failed {
+			t.Error("a worker that failed has returned")
+		}
+		if w.size%wasmPage != 0 || uint64(w.size) > i.linear.limit {
+			t.Errorf("the guest's memory has %d bytes", w.size)
+		}
+		if i.clock.spent < 0 {
+			t.Errorf("it used %s", i.clock.spent)
+		}
+	})
 }

@@ -221,7 +221,14 @@ func (i *instance) input(ptr, length uint64) ([]byte, bool) {
 	}
 
 	i.charged += int(uint32(length))
-	return i.mem.Read(uint32(ptr), uint32(length))
+	data, ok := i.mem.Read(uint32(ptr), uint32(length))
+	if i.module.apart { // a worker could change it under our hands
+		begin := len(i.given)
+		i.given = append(i.given, data...)
+		data = i.given[begin:]
+	}
+
+	return data, ok
 }
 
 // stop ends the running call. The engine turns the panic into the call's error.

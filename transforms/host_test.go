@@ -17,6 +17,7 @@ import (
 	"github.com/pierrec/lz4/v4"
 
 	"github.com/guardlock/guardlock/transforms/envelope"
+	"github.com/guardlock/guardlock/transforms/record"
 	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
@@ -49,9 +50,9 @@ func firstValue() []byte {
 
 func runHost(t *testing.T, name string, a asm, value string) ([]byte, error) {
 	t.Helper()
-	m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{HostFunctions: []string{name}, Keys: []Key{{"k0", []byte(strings.Repeat("x", 16))}, {"k1", testSecret}}}})
-	b := values(value)
-	if err := NewChain(m).Run(t.Context(), b, Origin{Topic: hostTopic}); err != nil {
+	spec := Spec{Wasm: a.wasm(), Grant: Grant{HostFunctions: []string{name}, Keys: []Key{{"k0", []byte(strings.Repeat("x", 16))}, {"k1", testSecret}}}}
+	b, err := runBothWays(t, spec, func() *record.Batch { return values(value) }, Origin{Topic: hostTopic})
+	if err != nil {
 		return nil, err
 	}
 	return b.Bytes(b.Records[0].Value), nil

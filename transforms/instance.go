@@ -4,11 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"time"
-
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
 
 	"github.com/guardlock/guardlock/transforms/wasm"
 )
@@ -26,8 +22,8 @@ const (
 // is how a host function finds the instance that called it without allocating.
 type instance struct {
 	module *Module
-	guest  api.Module
-	mem    api.Memory
+	guest  guest
+	mem    memory
 	stack  [2]uint64
 	exports
 	history
@@ -39,10 +35,15 @@ type instance struct {
 
 	layout layout
 	chunk  chunk
+	tools
+}
 
+// tools are what host functions work with, kept from call to call.
+type tools struct {
 	hashers     hashers
 	compressors compressors
 	scratch     []byte
+	given       []byte // copies of what a worker's guest hands over
 
 	ticks  uint64        // how often WASI's clocks were asked
 	random *rand.ChaCha8 // nil before WASI's random_get is called
@@ -51,7 +52,7 @@ type instance struct {
 // exports are the guest's functions that batches need. Each handle owns a stack, so
 // that they are fetched once and not for each call.
 type exports struct {
-	transform, alloc api.Function
+	transform, alloc callable
 }
 
 // history is what an instance has seen, which says whose batches it may see next.
@@ -83,25 +84,38 @@ func (i *instance) Value(any) any { return nil }
 
 // newInstance makes an instance, runs its initialisers and allocates its blocks.
 func (m *Module) newInstance(ctx context.Context) (*instance, error) {
-	i := &instance{module: m, linear: linearMemory{limit: m.limits.memoryFor(0)}}
-	config := wazero.NewModuleConfig().WithName("").WithStartFunctions()
-	guest, err := m.code.engine.InstantiateModule(inMemory(ctx, &i.linear), m.code.compiled, config)
-	if err != nil {
-		i.linear.Free()
-		return nil, &Error{Memory, m.name, fmt.Errorf("instantiating: %w", trapText(err))}
+	i := &instance{module: m, linear: linearMemory{limit: m.limits.memoryFor(0), reserve: reserve}}
+	if err := i.begin(ctx); err != nil {
+		return nil, err
 	}
 
-	i.guest = guest
-	i.mem = guest.ExportedMemory(wasm.ExportMemory)
-	i.transform = guest.ExportedFunction(wasm.ExportTransform)
-	i.alloc = guest.ExportedFunction(wasm.ExportAlloc)
-
 	if err := i.initialise(ctx); err != nil {
+		m.restarts.after(i, false)
 		i.free(ctx)
 		return nil, err
 	}
 
 	return i, nil
+}
+
+// begin starts the guest, in this process or in a worker, and runs nothing of it.
+func (i *instance) begin(ctx context.Context) error {
+	start := i.instantiate
+	if i.module.apart {
+		start = i.startWorker
+	}
+
+	g, err := start(ctx)
+	if err != nil {
+		return err
+	}
+
+	i.guest = g
+	i.mem = g.memory()
+	i.transform = g.export(wasm.ExportTransform)
+	i.alloc = g.export(wasm.ExportAlloc)
+
+	return nil
 }
 
 func (i *instance) initialise(ctx context.Context) error {
@@ -110,7 +124,7 @@ func (i *instance) initialise(ctx context.Context) error {
 	i.arm(0)
 
 	for _, name := range []string{wasm.SectionStart, wasm.ExportStart} {
-		start := i.guest.ExportedFunction(name)
+		start := i.guest.export(name)
 		if start == nil {
 			continue
 		}
@@ -122,7 +136,7 @@ func (i *instance) initialise(ctx context.Context) error {
 	if err := i.allocateBlocks(); err != nil {
 		return err
 	}
-	configure := i.guest.ExportedFunction(wasm.ExportInit)
+	configure := i.guest.export(wasm.ExportInit)
 	if configure == nil {
 		return nil
 	}
@@ -193,21 +207,19 @@ func (i *instance) arm(size int) {
 }
 
 // call runs a guest function under the limits that were armed.
-func (i *instance) call(f api.Function, stack []uint64) error {
+func (i *instance) call(f callable, stack []uint64) error {
 	i.reason = nil
-
-	runtime.LockOSThread()
-	i.clock.startCall()
-	err := f.CallWithStack(i, stack)
-	i.clock.endCall()
-	runtime.UnlockOSThread()
-
+	err := f.call(i, stack)
 	if err == nil {
 		return nil
 	}
 
 	switch reason := i.reason; {
-	case reason == errDeadline, reason == errBatchDeadline, reason == context.Canceled:
+	case reason == errBroken:
+		return i.failed(OutputInvalid, reason)
+	case reason == errGone:
+		return i.failed(Ended, reason)
+	case reason == errDeadline, reason == errBatchDeadline, reason == errOverdue, reason == context.Canceled:
 		return i.failed(Timeout, i.module.code.trace(reason, err))
 	case reason != nil:
 		return i.failed(Trap, i.module.code.trace(reason, err))
@@ -220,8 +232,5 @@ func (i *instance) failed(kind Kind, err error) error {
 	return &Error{Kind: kind, Module: i.module.name, Err: err}
 }
 
-// free gives the guest's memory back. The error is of no use: the instance is
-// gone either way.
-func (i *instance) free(ctx context.Context) {
-	_ = i.guest.Close(context.WithoutCancel(ctx))
-}
+// free gives the guest's memory back.
+func (i *instance) free(ctx context.Context) { i.guest.close(ctx) }

@@ -151,4 +151,6 @@ type Spec struct {
 	Wasm   []byte
 	Config []byte // handed to guardlock_init_v1; JSON by convention
 	Grant  Grant
+	// Apart runs each guest in a worker process of its own (worker.go).
+	Apart bool
 }

@@ -9,6 +9,8 @@ import (
 // linearMemory is the memory of one instance, within a limit that a call can
 // raise. It implements experimental.LinearMemory.
 type linearMemory struct {
+	reserve func(size uint64) (view []byte, free func())
+
 	view  []byte // all that may ever be used
 	free  func()
 	used  uint64
@@ -19,7 +21,7 @@ type linearMemory struct {
 // passes it through the context.
 func inMemory(ctx context.Context, m *linearMemory) context.Context {
 	return experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(func(_, most uint64) experimental.LinearMemory {
-		m.view, m.free = reserve(most)
+		m.view, m.free = m.reserve(most)
 		return m
 	}))
 }

@@ -28,6 +28,9 @@ type Module struct {
 	gate   logGate
 	pool   *pool
 	queue  queue // of its batches that wait for a turn
+
+	apart    bool // its guests run in workers, one each
+	restarts restarts
 }
 
 // Load compiles a module, or finds it compiled, and instantiates it with its
@@ -88,6 +91,7 @@ func newModule(c *Code, spec Spec) (*Module, error) {
 		keys:   keys,
 		config: slices.Clone(spec.Config),
 		log:    c.runtime.config.Log,
+		apart:  spec.Apart,
 		pool:   newPool(limits.Instances),
 	}, nil
 }

@@ -83,6 +83,11 @@ func (m *Module) acquire(ctx context.Context, deadline time.Time, topic string, 
 	}
 
 	i := m.pool.takeFor(topic, isolated)
+	for i != nil && i.guest.dead() {
+		i.free(ctx)
+		i = m.pool.takeFor(topic, isolated)
+	}
+
 	if i == nil {
 		var err error
 		if i, err = m.makeRoom(ctx); err != nil {
@@ -140,9 +145,10 @@ func (m *Module) wait(ctx context.Context, deadline time.Time) error {
 
 // release puts an instance back, with what it has grown to. One that failed is
 // thrown away: its memory and its stack pointer are in an unknown state. So is one
-// that a very large record has made very large.
+// that a very large record has made very large, or that has worked for long.
 func (m *Module) release(ctx context.Context, i *instance, healthy bool) {
-	if healthy && i.linear.used <= m.limits.memoryFor(0)+keptGrowth {
+	m.restarts.after(i, healthy)
+	if healthy && !i.guest.worn() && i.linear.used <= m.limits.memoryFor(0)+keptGrowth {
 		m.pool.put(i)
 	} else {
 		i.free(ctx)

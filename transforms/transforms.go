@@ -68,6 +68,11 @@ type Config struct {
 	// [TrialCommand]. Without them files are compiled in this process, which an
 	// approved but hostile file can then bring to its limits.
 	Trial []string
+	// Worker are the arguments that make this program call RunWorker, such as
+	// [WorkerCommand]. Without them no module can be loaded apart.
+	Worker []string
+
+	hostCalls func([]hostFunction) []hostFunction // in a worker: what runs instead
 }
 
 // Runtime loads modules and owns what they share: compiled code

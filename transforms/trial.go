@@ -31,6 +31,8 @@ const (
 	trialCPU = 30 * time.Second
 	// trialWait ends a child that hangs without using its processor time.
 	trialWait = 15 * time.Minute
+	// trialNice lets records go before reloads.
+	trialNice = 10
 
 	maxRefusals = 1024
 
@@ -109,13 +111,7 @@ func (r *Runtime) trial(ctx context.Context, file []byte, key codeKey) error {
 	ctx, cancel := context.WithTimeout(ctx, trialWait)
 	defer cancel()
 
-	request, err := json.Marshal(trialRequest{
-		Dir:    r.codeDir(),
-		Limits: Limits{MemoryBytes: key.pages * wasmPage, StackBytes: key.stackBytes},
-		Scan:   r.config.Scan,
-		Size:   len(file),
-		Bounds: trialBounds{r.trialBounds.Memory + uint64(mostPages(key.pages))*wasmPage, r.trialBounds.CPU},
-	})
+	request, err := r.trialRequest(file, key, r.trialBounds)
 	if err != nil {
 		return fmt.Errorf("compiling: %w", err)
 	}
@@ -126,7 +122,7 @@ func (r *Runtime) trial(ctx context.Context, file []byte, key codeKey) error {
 	}
 
 	var said child.Words
-	cmd.Stdin = io.MultiReader(bytes.NewReader(append(request, '\n')), bytes.NewReader(file))
+	cmd.Stdin = request
 	cmd.Stdout = &said
 	cmd.Stderr = &said
 
@@ -139,6 +135,22 @@ func (r *Runtime) trial(ctx context.Context, file []byte, key codeKey) error {
 	}
 
 	return nil
+}
+
+// trialRequest is what a child is sent to compile a file.
+func (r *Runtime) trialRequest(file []byte, key codeKey, bounds trialBounds) (io.Reader, error) {
+	request, err := json.Marshal(trialRequest{
+		Dir:    r.codeDir(),
+		Limits: Limits{MemoryBytes: key.pages * wasmPage, StackBytes: key.stackBytes},
+		Scan:   r.config.Scan,
+		Size:   len(file),
+		Bounds: trialBounds{bounds.Memory + uint64(mostPages(key.pages))*wasmPage, bounds.CPU},
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	return io.MultiReader(bytes.NewReader(append(request, '\n')), bytes.NewReader(file)), nil
 }
 
 // verdict tells what a child that failed says about the file.
@@ -175,44 +187,42 @@ func RunTrial(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 }
 
 func runTrial(ctx context.Context, stdin io.Reader) error {
-	var request trialRequest
-	in := json.NewDecoder(io.LimitReader(stdin, 1<<30))
-	if err := in.Decode(&request); err != nil {
-		return fmt.Errorf("reading the request: %w", err)
+	request, file, err := readTrialRequest(stdin)
+	if err != nil {
+		return err
 	}
-
-	if err := request.Bounds.apply(); err != nil {
-		return fmt.Errorf("setting limits: %w", err)
-	}
-
-	rest := io.MultiReader(in.Buffered(), stdin)
-	if _, err := io.ReadFull(rest, make([]byte, 1)); err != nil { // the line's end
-		return fmt.Errorf("reading the request: %w", err)
-	}
-
-	file := make([]byte, request.Size)
-	if _, err := io.ReadFull(rest, file); err != nil {
-		return fmt.Errorf("reading the file: %w", err)
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, trialNice); err != nil {
+		return fmt.Errorf("setting priority: %w", err)
 	}
 
 	return request.run(ctx, file)
 }
 
+// readTrialRequest reads a request and the file behind it, within its own bounds.
+func readTrialRequest(stdin io.Reader) (request trialRequest, file []byte, err error) {
+	in := json.NewDecoder(io.LimitReader(stdin, 1<<30))
+	if err := in.Decode(&request); err != nil {
+		return request, nil, fmt.Errorf("reading the request: %w", err)
+	}
+	if err := request.Bounds.apply(); err != nil {
+		return request, nil, fmt.Errorf("setting limits: %w", err)
+	}
+
+	rest := io.MultiReader(in.Buffered(), stdin)
+	if _, err := io.ReadFull(rest, make([]byte, 1)); err != nil { // the line's end
+		return request, nil, fmt.Errorf("reading the request: %w", err)
+	}
+
+	file = make([]byte, request.Size)
+	if _, err := io.ReadFull(rest, file); err != nil {
+		return request, nil, fmt.Errorf("reading the file: %w", err)
+	}
+
+	return request, file, nil
+}
+
 func (q trialRequest) run(ctx context.Context, file []byte) error {
-	r, err := New(Config{Scan: q.Scan})
-	if err != nil {
-		return err
-	}
-
-	if q.Dir != "" {
-		cache, err := wazero.NewCompilationCacheWithDir(q.Dir)
-		if err != nil {
-			return fmt.Errorf("opening the folder of compiled code: %w", err)
-		}
-		r.cache = cache
-	}
-
-	code, err := r.Compile(ctx, file, q.Limits)
+	code, err := q.compile(ctx, file, Config{Scan: q.Scan})
 	if err != nil {
 		return err
 	}
@@ -226,6 +236,24 @@ func (q trialRequest) run(ctx context.Context, file []byte) error {
 	}
 
 	return m.Close(ctx)
+}
+
+// compile compiles the file, or takes the code from the folder.
+func (q trialRequest) compile(ctx context.Context, file []byte, config Config) (*Code, error) {
+	r, err := New(config)
+	if err != nil {
+		return nil, err
+	}
+
+	if q.Dir != "" {
+		cache, err := wazero.NewCompilationCacheWithDir(q.Dir)
+		if err != nil {
+			return nil, fmt.Errorf("opening the folder of compiled code: %w", err)
+		}
+		r.cache = cache
+	}
+
+	return r.Compile(ctx, file, q.Limits)
 }
 
 // grantable are the names of the imports that a grant must hold.
@@ -242,8 +270,5 @@ func (c *Code) grantable() []string {
 
 // apply bounds this process.
 func (b trialBounds) apply() error {
-	if err := (child.Bounds{Reserved: b.Memory, CPU: b.CPU}).Apply(); err != nil {
-		return err
-	}
-	return unix.Setpriority(unix.PRIO_PROCESS, 0, 10) // records go before reloads
+	return child.Bounds{Reserved: b.Memory, CPU: b.CPU}.Apply()
 }

@@ -24,6 +24,15 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+
+	if len(os.Args) > 1 && os.Args[1] == WorkerCommand {
+		if err := RunWorker(context.Background(), os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+
 	os.Exit(m.Run())
 }
 

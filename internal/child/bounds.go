@@ -1,6 +1,7 @@
 package child
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -18,6 +19,8 @@ type Bounds struct {
 	Written uint64
 	// CPU bounds the processor time, in whole seconds. On Linux only.
 	CPU time.Duration
+	// NoFiles lets the child open no descriptor any more, and write to no file.
+	NoFiles bool
 }
 
 // Apply sets the bounds of this process. It never leaves a core: that would hold what the child was given.
@@ -36,7 +39,10 @@ func (b Bounds) Apply() error {
 		debug.SetMemoryLimit(int64(memory) / 4 * 3) // collect before the kernel refuses
 	}
 
-	return b.applyOfSystem()
+	if err := b.applyOfSystem(); err != nil || !b.NoFiles {
+		return err
+	}
+	return errors.Join(setLimit(unix.RLIMIT_NOFILE, 0), setLimit(unix.RLIMIT_FSIZE, 0))
 }
 
 func setLimit(resource int, most uint64) error {

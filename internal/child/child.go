@@ -51,8 +51,10 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 
+		closeOnStart()
 		err := cmd.Start()
 		started <- err
+
 		if err == nil {
 			<-p.over
 		}

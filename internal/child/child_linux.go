@@ -19,6 +19,10 @@ func attributes(death syscall.Signal) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: death, Setpgid: true}
 }
 
+// closeOnStart keeps from a child what this process was itself started with beyond its standard input and output. Go
+// opens nothing that a child would inherit. A kernel before 5.11 cannot do it.
+func closeOnStart() { _ = unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC) }
+
 func (b Bounds) applyOfSystem() error {
 	if b.Reserved != 0 {
 		already, err := addressSpace()

@@ -13,4 +13,6 @@ func ownProgram() (string, error) { return os.Executable() }
 // the end of its standard input.
 func attributes(syscall.Signal) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
+func closeOnStart() {}
+
 func (b Bounds) applyOfSystem() error { return nil }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestMain is also the children of these tests, each of which does one thing.
@@ -21,6 +23,8 @@ func TestMain(m *testing.M) {
 	}
 
 	switch os.Args[1] {
+	case "__confined":
+		confined()
 	case "__environment":
 		fmt.Print(os.Environ())
 	case "__wait":
@@ -83,6 +87,36 @@ func TestChildHasNoEnvironment(t *testing.T) {
 	}
 	if said.String() != "[]" {
 		t.Errorf("its environment is %s", said.String())
+	}
+}
+
+// A descriptor that this process was started with is no child's.
+func TestChildInheritsNothingOpen(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Log("only Linux can close them")
+		return
+	}
+
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	defer r.Close()
+	if _, err := unix.FcntlInt(w.Fd(), unix.F_SETFD, 0); err != nil {
+		t.Fatal(err)
+	}
+
+	var stdin io.Closer
+	p := start(t, "__wait", func(cmd *exec.Cmd) { stdin, _ = cmd.StdinPipe() })
+	w.Close()
+
+	if rest, err := io.ReadAll(r); len(rest) != 0 || err != nil { // ends when nobody else has the other end
+		t.Errorf("read %q, %v", rest, err)
+	}
+	stdin.Close()
+	if err := p.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -38,9 +38,10 @@ func (w *Words) First() string {
 	return first
 }
 
-// noMemory are the words of a program that the kernel gives no more memory: the Go runtime's, the system's, and those
-// of a build with the race detector.
-var noMemory = []string{"out of memory", "cannot allocate memory", "address space collisions", "ThreadSanitizer failed to allocate"}
+// noMemory are the words of a program that the kernel gives no more memory: the Go runtime's, the system's, those of a
+// build with the race detector, and the place where the collector reads address 0 if it got none for its queue.
+var noMemory = []string{"out of memory", "cannot allocate memory", "address space collisions", "ThreadSanitizer failed to allocate",
+	"runtime.(*spanQueue).tryDrain"}
 
 // OutOfMemory reports whether the child got no more memory.
 func (w *Words) OutOfMemory() bool {
