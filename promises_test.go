@@ -54,6 +54,12 @@ var promises = map[string]string{
 
 	"which sees each client's own name": "TestThePolicyIsToldWhoAsksForWhat",
 
+	// SECURITY.md, guests in processes of their own
+	"With `isolation: process` in a binding, each instance": "TestGuestsApartDoWhatTheyDoHere TestWorkerHasNothingToTake TestConfinedChildCanDoNothingButCompute",
+	"Keys are never in the worker's memory":                 "TestWorkerHasNothingToTake",
+	"so that a worker cannot take it away":                  "TestSizeOfSharedMemoryIsForGood FuzzWorker",
+	"that and a crash fail the batch":                       "TestWorkerThatDoesNotAnswerIsKilled TestKilledWorkerLosesNoRecordAndNoDecision",
+
 	// ARCHITECTURE.md; its invariants name their tests themselves
 	"A log records what became of each record":          "TestTicketResolvesOnlyWhenDurable TestNothingBehindAnUnrecordedBatchIsStored",
 	"OPA, Sigstore and wazero have one room each":       "TestEachEngineHasOneRoom",

@@ -38,6 +38,7 @@ func Example(now time.Time) Input {
 			Sources:   []string{"10.0.0.0/8"},
 			TLS:       "required",
 			DataClass: "confidential",
+			Isolation: "shared",
 		},
 		Gateway: Gateway{ID: "gateway"},
 		Now:     now,

@@ -65,6 +65,7 @@ type Binding struct {
 	Sources    []string `json:"sources"`    // prefixes in CIDR form; empty: every address
 	TLS        string   `json:"tls"`        // what connections must have: "", "required" or "mutual"
 	DataClass  string   `json:"data_class"`
+	Isolation  string   `json:"isolation"` // of guests: "shared", "topic" or "process"
 }
 
 // Gateway describes the gateway that asks, so that one policy can hold for

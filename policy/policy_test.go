@@ -36,7 +36,7 @@ func request() Input {
 			Routes:        []string{"quarantine"},
 			NotAfter:      noon().AddDate(0, 1, 0),
 		},
-		Binding: Binding{Topics: []string{"customers.eu"}, DataClass: "restricted"},
+		Binding: Binding{Topics: []string{"customers.eu"}, DataClass: "restricted", Isolation: "shared"},
 		Gateway: Gateway{ID: "gw-1", Version: "v0.1.0", Limits: Limits{MemoryBytes: 8 << 20}},
 		Now:     noon(),
 	}

@@ -2,6 +2,7 @@ package transforms
 
 import (
 	"bytes"
+	"encoding/binary"
 	"maps"
 	"os"
 	"os/exec"
@@ -167,8 +168,8 @@ func clockNow(t *testing.T, i *instance) uint64 {
 	if code := wasiClock(i, []uint64{wasiRealtime, 0, 64}); code != wasiOK {
 		t.Fatal(code)
 	}
-	now, _ := i.mem.ReadUint64Le(64)
-	return now
+	now, _ := i.mem.Read(64, 8)
+	return binary.LittleEndian.Uint64(now)
 }
 
 // BenchmarkToolchains is one job, upper case of 1 KiB, by guests of several

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/tetratelabs/wazero"
-	"golang.org/x/sys/unix"
 
 	"github.com/guardlock/guardlock/internal/child"
 )
@@ -191,8 +190,8 @@ func runTrial(ctx context.Context, stdin io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, trialNice); err != nil {
-		return fmt.Errorf("setting priority: %w", err)
+	if err := child.GiveWay(trialNice); err != nil {
+		return err
 	}
 
 	return request.run(ctx, file)

@@ -70,8 +70,8 @@ func RunWorker(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 func confineWorker() error {
 	// One guest and the collector. The runtime no longer looks how many there are.
 	runtime.GOMAXPROCS(2)
-	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, workerNice); err != nil {
-		return fmt.Errorf("setting priority: %w", err)
+	if err := child.GiveWay(workerNice); err != nil {
+		return err
 	}
 	if err := (child.Bounds{Reserved: workerMemory, NoFiles: true}).Apply(); err != nil {
 		return err

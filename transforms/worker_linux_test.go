@@ -196,6 +196,25 @@ func TestWorkerHasNothingToTake(t *testing.T) {
 	}
 }
 
+// An access to memory that somebody made smaller would end the gateway.
+func TestSizeOfSharedMemoryIsForGood(t *testing.T) {
+	_, file, unmap, err := shareMemory(4 * wasmPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unmap()
+	defer file.Close()
+
+	for _, size := range []int64{0, wasmPage, 8 * wasmPage} {
+		if err := file.Truncate(size); !errors.Is(err, unix.EPERM) {
+			t.Errorf("its size was set to %d: %v", size, err)
+		}
+	}
+	if _, err := unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE); !errors.Is(err, unix.EPERM) {
+		t.Errorf("it was sealed once more: %v", err)
+	}
+}
+
 // holds reports whether bytes are in the memory of a process that can be
 // written to.
 func holds(t *testing.T, proc string, want []byte) bool {

@@ -120,26 +120,3 @@ func TestDyingWorkersAreStartedMoreAndMoreSlowly(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func BenchmarkApart(b *testing.B) {
-	for _, size := range []int{16, 256} {
-		for _, guest := range []string{"copy", "upper"} {
-			for _, apart := range []bool{false, true} {
-				b.Run(fmt.Sprintf("%s/%dKiB/apart=%v", guest, size, apart), func(b *testing.B) {
-					m := load(b, newRuntime(b, withWorkers), Spec{Wasm: testdata(b, guest+".wasm"), Apart: apart})
-					c := NewChain(m)
-					batch := sized(size, 1024-30)
-					rewind := rewinder(batch)
-					b.SetBytes(int64(size << 10))
-
-					for b.Loop() {
-						rewind()
-						if err := c.Run(b.Context(), batch, Origin{Topic: "bench"}); err != nil {
-							b.Fatal(err)
-						}
-					}
-				})
-			}
-		}
-	}
-}

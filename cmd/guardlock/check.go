@@ -62,12 +62,13 @@ type gives struct {
 
 // bound is the JSON form of what one binding would run, and until when.
 type bound struct {
-	Cluster string    `json:"cluster"`
-	Binding string    `json:"binding"`
-	Topics  []string  `json:"topics"`
-	Modules []string  `json:"modules"`
-	Until   time.Time `json:"until,omitzero"`
-	Refused string    `json:"refused,omitempty"`
+	Cluster   string    `json:"cluster"`
+	Binding   string    `json:"binding"`
+	Topics    []string  `json:"topics"`
+	Modules   []string  `json:"modules"`
+	Isolation string    `json:"isolation"`
+	Until     time.Time `json:"until,omitzero"`
+	Refused   string    `json:"refused,omitempty"`
 }
 
 func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) error {
@@ -180,7 +181,15 @@ func runs(b server.Bound) string {
 	case len(b.Modules) == 0:
 		return "no module"
 	}
-	return strings.Join(b.Modules, ", ")
+
+	names := strings.Join(b.Modules, ", ")
+	switch b.Isolation {
+	case "topic":
+		return names + " (apart for each topic)"
+	case "process":
+		return names + " (each in processes of its own)"
+	}
+	return names
 }
 
 func until(b server.Bound) string {

@@ -47,6 +47,14 @@ func newCompileCommand() *cobra.Command {
 	})
 }
 
+// newGuestCommand is the child that a guest of isolation process runs in.
+func newGuestCommand() *cobra.Command {
+	return newChildCommand(transforms.WorkerCommand, func(cmd *cobra.Command) error {
+		// Who started it ends it.
+		return transforms.RunWorker(context.WithoutCancel(cmd.Context()), cmd.InOrStdin(), cmd.OutOrStdout())
+	})
+}
+
 // newPolicyWorkerCommand is the child that a policy is evaluated in, since
 // nothing within a process bounds one.
 func newPolicyWorkerCommand() *cobra.Command {

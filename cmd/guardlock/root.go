@@ -49,6 +49,7 @@ func newRootCommand() *cobra.Command {
 		newVersionCommand(),
 		newBrokerCommand(),
 		newCompileCommand(),
+		newGuestCommand(),
 		newPolicyWorkerCommand(),
 	)
 

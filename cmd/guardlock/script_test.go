@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -19,7 +20,8 @@ import (
 // TestMain lets the test binary be the command: the scripts run it as
 // "guardlock", and a gateway in a test starts its children from it.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == server.BrokerCommand || os.Args[1] == transforms.TrialCommand || os.Args[1] == policy.WorkerCommand) {
+	children := []string{server.BrokerCommand, transforms.TrialCommand, transforms.WorkerCommand, policy.WorkerCommand}
+	if len(os.Args) > 1 && slices.Contains(children, os.Args[1]) {
 		main()
 	}
 	testscript.Main(m, map[string]func(){"guardlock": main})

@@ -52,7 +52,18 @@ type Place struct {
 	Sources    []netip.Prefix
 	TLS        gateway.TLSLevel
 	DataClass  string
+	Isolation  Isolation
 }
+
+// Isolation is what a binding's guests are kept apart from.
+type Isolation string
+
+// From least to most. The empty one is shared, too.
+const (
+	Shared   Isolation = "shared"  // a guest serves topics and bindings one after the other
+	PerTopic Isolation = "topic"   // no guest serves two topics
+	Apart    Isolation = "process" // each guest has a process of its own
+)
 
 // Admitter holds what admission is decided by. It is immutable; a change of
 // trust or policy makes a new one. It is safe for concurrent use.
@@ -94,7 +105,7 @@ func (a *Admitter) Examine(ctx context.Context, m Module, at Place) Verdict {
 	j := a.judge(ctx, e, at, true)
 	refused := j.refused
 	if refused == nil {
-		refused = a.tryStart(ctx, e, j.decision)
+		refused = a.tryStart(ctx, e, at, j.decision)
 	}
 
 	return Verdict{
@@ -110,8 +121,8 @@ func (a *Admitter) Examine(ctx context.Context, m Module, at Place) Verdict {
 	}
 }
 
-func (a *Admitter) tryStart(ctx context.Context, e *examination, d policy.Decision) *Refused {
-	r, refused := a.start(ctx, e, d)
+func (a *Admitter) tryStart(ctx context.Context, e *examination, at Place, d policy.Decision) *Refused {
+	r, refused := a.start(ctx, e, at, d)
 	if refused != nil {
 		return refused
 	}

@@ -25,9 +25,6 @@ type Rule struct {
 	// RejectDrops rejects a batch where a dropped record would leave a
 	// placeholder behind.
 	RejectDrops bool
-	// IsolateTopics lets no instance of a module see batches of two topics, so
-	// that nothing of one can get into the other.
-	IsolateTopics bool
 }
 
 // Set is a built snapshot: bindings to serve under, and the modules that they
@@ -174,7 +171,7 @@ func (b *building) bind(r Rule, trials []trial) {
 		g.ValidUntil = earlier(g.ValidUntil, t.judged.decision.ValidUntil)
 	}
 
-	b.setChain(g, chain, r.IsolateTopics)
+	b.setChain(g, chain, r.Isolation == PerTopic)
 	b.set.Bindings = append(b.set.Bindings, gateway.Binding{
 		Topics:     r.Topics,
 		Principals: r.Principals,

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -146,7 +147,7 @@ func gaveUp(err error) bool {
 
 // start starts the module with what was granted, or finds it started with the
 // same. The caller gives it back to the Pools.
-func (a *Admitter) start(ctx context.Context, e *examination, d policy.Decision) (*running, *Refused) {
+func (a *Admitter) start(ctx context.Context, e *examination, at Place, d policy.Decision) (*running, *Refused) {
 	keys := make([]transforms.Key, 0, len(e.verified.Grant.Keys))
 	for _, name := range e.verified.Grant.Keys {
 		secret, ok := a.secret(name)
@@ -162,6 +163,7 @@ func (a *Admitter) start(ctx context.Context, e *examination, d policy.Decision)
 		Name:   e.module.Name,
 		Wasm:   e.module.Package.Wasm,
 		Config: e.module.Package.Config,
+		Apart:  at.Isolation == Apart,
 		Grant: transforms.Grant{
 			HostFunctions: d.HostFunctions,
 			Keys:          keys,
@@ -227,6 +229,7 @@ func (p Place) facts() policy.Binding {
 		ClientIDs:  p.ClientIDs,
 		TLS:        p.TLS.String(),
 		DataClass:  p.DataClass,
+		Isolation:  string(cmp.Or(p.Isolation, Shared)),
 	}
 	for _, s := range p.Sources {
 		b.Sources = append(b.Sources, s.String())
@@ -265,6 +268,7 @@ func (p Place) digest(topics bool) [32]byte {
 
 	raw = append(raw, byte(p.TLS))
 	text(p.DataClass)
+	text(string(cmp.Or(p.Isolation, Shared)))
 	return sha256.Sum256(raw)
 }
 

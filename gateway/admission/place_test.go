@@ -12,14 +12,15 @@ import (
 func TestPolicySeesForWhichClientsABindingIs(t *testing.T) {
 	got := Place{Binding: "b", Topics: []string{"t"}, Principals: []string{"User:alice"}, ClientIDs: []string{"etl-*"},
 		Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::1/128")}, TLS: gateway.MutualTLS,
-		DataClass: "restricted"}.facts()
+		DataClass: "restricted", Isolation: Apart}.facts()
 	if !slices.Equal(got.Topics, []string{"t"}) || !slices.Equal(got.Principals, []string{"User:alice"}) ||
 		!slices.Equal(got.ClientIDs, []string{"etl-*"}) || !slices.Equal(got.Sources, []string{"10.0.0.0/8", "2001:db8::1/128"}) ||
-		got.TLS != "mutual" || got.DataClass != "restricted" {
+		got.TLS != "mutual" || got.DataClass != "restricted" || got.Isolation != "process" {
 		t.Errorf("got %+v", got)
 	}
-	if got := (Place{}).facts().TLS; got != "" {
-		t.Errorf("a binding that asks nothing of TLS asks for %q", got)
+	got = Place{}.facts()
+	if got.TLS != "" || got.Isolation != "shared" {
+		t.Errorf("a binding that says nothing asks for TLS %q and isolation %q", got.TLS, got.Isolation)
 	}
 }
 

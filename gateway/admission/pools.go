@@ -52,7 +52,8 @@ func poolKeyOf(e *examination, spec transforms.Spec) poolKey {
 		Keys           []secret
 		Routes         []string
 		Limits         transforms.Limits
-	}{spec.Name, e.digest, e.verified.ConfigDigest, spec.Grant.HostFunctions, nil, spec.Grant.Routes, spec.Grant.Limits}
+		Apart          bool
+	}{spec.Name, e.digest, e.verified.ConfigDigest, spec.Grant.HostFunctions, nil, spec.Grant.Routes, spec.Grant.Limits, spec.Apart}
 	for _, k := range spec.Grant.Keys {
 		made.Keys = append(made.Keys, secret{k.Name, sha256.Sum256(k.Secret)})
 	}

@@ -160,6 +160,7 @@ type startKey struct {
 	exam      *examination
 	functions string
 	limits    policy.Limits
+	apart     bool
 }
 
 type started struct {
@@ -175,7 +176,7 @@ func (s *starts) start(ctx context.Context, d *decided) {
 		return
 	}
 
-	key := startKey{d.exam, strings.Join(d.judged.decision.HostFunctions, " "), d.judged.decision.Limits}
+	key := startKey{d.exam, strings.Join(d.judged.decision.HostFunctions, " "), d.judged.decision.Limits, d.at.Isolation == Apart}
 	s.mu.Lock()
 	one := s.all[key]
 	if one == nil {
@@ -184,7 +185,7 @@ func (s *starts) start(ctx context.Context, d *decided) {
 	}
 	s.mu.Unlock()
 
-	one.once.Do(func() { one.running, one.refused = s.Admitter.start(ctx, d.exam, d.judged.decision) })
+	one.once.Do(func() { one.running, one.refused = s.Admitter.start(ctx, d.exam, d.at, d.judged.decision) })
 	d.running = one.running
 	if d.refused == nil {
 		d.refused = one.refused

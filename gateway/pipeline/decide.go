@@ -198,12 +198,12 @@ func (w *worker) transform(ctx context.Context) (refusal, bool) {
 	return w.apply(ctx, b)
 }
 
-// failure is what a failed chain means for the batch. One that runs out of time
-// however often it is sent must not hold up its partition until the producer
-// gives up.
+// failure is what a failed chain means for the batch. One that runs out of time, or
+// ends the process that works on it, however often it is sent must not hold up its
+// partition until the producer gives up.
 func (w *worker) failure(err error) refusal {
 	var te *transforms.Error
-	timeout := errors.As(err, &te) && te.Kind == transforms.Timeout
+	timeout := errors.As(err, &te) && (te.Kind == transforms.Timeout || te.Kind == transforms.Ended)
 	if timeout && w.in.Direction == Produce && w.in.Guard.tooSlow(&w.d.header, w.d.Partition) {
 		return refuseSlow
 	}

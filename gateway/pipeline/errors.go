@@ -104,6 +104,8 @@ func chainRefusal(err error) refusal {
 	switch te.Kind {
 	case transforms.Timeout:
 		return refusal{audit.OutcomeTimeout, "timeout", kerr.RequestTimedOut.Code, "a transform ran out of time; try again"}
+	case transforms.Ended:
+		return refusal{audit.OutcomeUnavailable, te.Kind.String(), kerr.RequestTimedOut.Code, "the process that a transform ran in ended; try again"}
 	case transforms.Trap:
 		return refusal{audit.OutcomeTrap, "trap", kerr.UnknownServerError.Code, "a transform failed on this batch"}
 	case transforms.TooLarge:

@@ -45,6 +45,19 @@ func (b Bounds) Apply() error {
 	return errors.Join(setLimit(unix.RLIMIT_NOFILE, 0), setLimit(unix.RLIMIT_FSIZE, 0))
 }
 
+// GiveWay lets its parent's other work go before this process, by so many steps of nice(1).
+func GiveWay(steps int) error {
+	now, err := niceness()
+	if err == nil {
+		err = unix.Setpriority(unix.PRIO_PROCESS, 0, min(now+steps, 19))
+	}
+	if err != nil {
+		return fmt.Errorf("setting priority: %w", err)
+	}
+
+	return nil
+}
+
 func setLimit(resource int, most uint64) error {
 	if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: most, Max: most}); err != nil {
 		return fmt.Errorf("setting limit %d to %d: %w", resource, most, err)

@@ -19,6 +19,12 @@ func attributes(death syscall.Signal) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: death, Setpgid: true}
 }
 
+// niceness is this process's. The system call answers what is left to 20.
+func niceness() (int, error) {
+	left, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	return 20 - left, err
+}
+
 // closeOnStart keeps from a child what this process was itself started with beyond its standard input and output. Go
 // opens nothing that a child would inherit. A kernel before 5.11 cannot do it.
 func closeOnStart() { _ = unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC) }

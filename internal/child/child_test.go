@@ -3,6 +3,7 @@ package child
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -43,6 +44,11 @@ func TestMain(m *testing.M) {
 		}
 
 		select {}
+	case "__polite": // twice, as the child of a polite parent would
+		if err := errors.Join(GiveWay(3), GiveWay(4), GiveWay(100)); err != nil {
+			panic(err)
+		}
+		fmt.Println(niceness())
 	case "__memory":
 		if err := (Bounds{Reserved: 64 << 20, Written: 1 << 30}).Apply(); err != nil {
 			panic(err)
@@ -161,6 +167,14 @@ func TestChildDiesWithItsParent(t *testing.T) {
 	}
 
 	p.Wait()
+}
+
+func TestChildGivesWayToItsParent(t *testing.T) {
+	var said Words
+	p := start(t, "__polite", func(cmd *exec.Cmd) { cmd.Stdout = &said })
+	if err := p.Wait(); err != nil || said.First() != "19 <nil>" {
+		t.Errorf("%v, %s", err, said.First())
+	}
 }
 
 func TestBoundsEndAChildThatPassesThem(t *testing.T) {

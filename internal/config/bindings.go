@@ -51,7 +51,10 @@ type Binding struct {
 	// Isolation: shared (default) lets an instance of a module serve every topic,
 	// one after the other, and what it keeps in its memory go from one to the next;
 	// topic lets no instance see batches of two topics. Where there are more topics
-	// than instances (limits of the grant), each change of topic takes a fresh one.
+	// than instances (limits of the grant), each change of topic takes a fresh one;
+	// process gives each instance a process of its own (Linux only), without keys, files,
+	// sockets and environment: for modules whose engine you would not trust in here.
+	// It costs some 20 µs a batch and a call of a host function, and 35 MB an instance.
 	Isolation string `yaml:"isolation"`
 	// Evidence is what audit compare can later tell of a stored batch: header
 	// (default) is its producer, sequence, times and checksum; content is every
@@ -84,7 +87,7 @@ func (c *Config) validateBindings(p *problems) {
 		}
 		p.oneOf(path+".reject_with", b.RejectWith, "invalid_record", "policy_violation")
 		p.oneOf(path+".on_drop", b.OnDrop, "placeholder", "reject")
-		p.oneOf(path+".isolation", b.Isolation, "shared", "topic")
+		p.oneOf(path+".isolation", b.Isolation, "shared", "topic", "process")
 		p.oneOf(path+".evidence", b.Evidence, "header", "content")
 
 		if _, err := recordbatch.ParseCompression(b.Recompress); err != nil && b.Recompress != "same" {

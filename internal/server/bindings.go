@@ -26,12 +26,11 @@ func rules(cfg *config.Config, cluster string) []admission.Rule {
 
 func rule(b config.Binding) admission.Rule {
 	r := admission.Rule{
-		Modules:       b.Modules,
-		RejectCode:    kerr.InvalidRecord.Code,
-		KeepCodec:     b.Recompress == "same",
-		RejectDrops:   b.OnDrop == "reject",
-		IsolateTopics: b.Isolation == "topic",
-		Place:         place(b),
+		Modules:     b.Modules,
+		RejectCode:  kerr.InvalidRecord.Code,
+		KeepCodec:   b.Recompress == "same",
+		RejectDrops: b.OnDrop == "reject",
+		Place:       place(b),
 	}
 
 	if b.RejectWith == "policy_violation" {
@@ -56,6 +55,7 @@ func place(b config.Binding) admission.Place {
 		Principals: b.Principals,
 		ClientIDs:  b.ClientIDs,
 		DataClass:  b.DataClass,
+		Isolation:  admission.Isolation(b.Isolation),
 	}
 
 	at.TLS, _ = gateway.ParseTLSLevel(b.TLS)

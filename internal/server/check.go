@@ -33,8 +33,10 @@ type Bound struct {
 	Binding string
 	Topics  []string
 	Modules []string
-	Until   time.Time // when its modules must be judged again; zero without one
-	Refused string    // the reason why everything is refused, of a closed catalogue; empty: it runs
+	// Isolation is what the guests of its modules are kept apart from.
+	Isolation string
+	Until     time.Time // when its modules must be judged again; zero without one
+	Refused   string    // the reason why everything is refused, of a closed catalogue; empty: it runs
 }
 
 // Catalogue are the reasons that a module which would run can give.
@@ -151,7 +153,7 @@ func (c *checking) checkModuleFiles(ctx context.Context) {
 // checkModules admits every module as a gateway would, but records nothing and
 // serves nothing.
 func (c *checking) checkModules(ctx context.Context) error {
-	runtime, err := transforms.New(transforms.Config{Trial: []string{transforms.TrialCommand}})
+	runtime, err := transforms.New(transforms.Config{Trial: []string{transforms.TrialCommand}, Worker: []string{transforms.WorkerCommand}})
 	if err != nil {
 		return err
 	}
@@ -178,8 +180,11 @@ func (c *checking) checkModules(ctx context.Context) error {
 		for _, refused := range sets[cl.Name].Refusals {
 			c.Refused = append(c.Refused, refused)
 		}
-		for _, b := range sets[cl.Name].Bindings {
-			c.Bindings = append(c.Bindings, bound(cl.Name, &b))
+		for i, r := range rules(c.cfg, cl.Name) {
+			b := &sets[cl.Name].Bindings[i]
+			shown := bound(cl.Name, b)
+			shown.Isolation = string(r.Isolation)
+			c.Bindings = append(c.Bindings, shown)
 			c.addReasons(b.Grant)
 		}
 	}

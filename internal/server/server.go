@@ -86,7 +86,7 @@ func open(ctx context.Context, cfg *config.Config, log *Logger, now func() time.
 	if s.journal, err = openJournal(cfg); err != nil {
 		return s, err
 	}
-	if s.runtime, err = transforms.New(transforms.Config{Log: s.guestEvent, Trial: []string{transforms.TrialCommand}}); err != nil {
+	if s.runtime, err = transforms.New(transforms.Config{Log: s.guestEvent, Trial: []string{transforms.TrialCommand}, Worker: []string{transforms.WorkerCommand}}); err != nil {
 		return s, fmt.Errorf("preparing the sandbox: %w", err)
 	}
 	if s.gateway, err = s.newGateway(); err != nil {

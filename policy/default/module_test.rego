@@ -34,6 +34,7 @@ base := {
 		"sources": ["10.0.0.0/8", "2001:db8::/32"],
 		"tls": "",
 		"data_class": "confidential",
+		"isolation": "shared",
 	},
 	"gateway": {
 		"id": "gw-1",

@@ -69,6 +69,7 @@ binding_formed if {
 	networks(input.binding.sources)
 	tls_level(input.binding.tls)
 	text(input.binding.data_class)
+	isolation(input.binding.isolation)
 }
 
 limits_formed(l) if {
@@ -136,6 +137,9 @@ networks(xs) if {
 
 # What a connection must have; nothing, TLS, or TLS with a verified certificate.
 tls_level(x) if x in {"", "required", "mutual"}
+
+# What a binding's guests are kept apart from: nothing, other topics, or the gateway itself.
+isolation(x) if x in {"shared", "topic", "process"}
 
 patterns(xs) if {
 	is_array(xs)

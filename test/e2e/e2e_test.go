@@ -14,9 +14,19 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/guardlock/guardlock/transforms"
 )
 
+// The test binary runs guests in workers, as guardlock does.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == transforms.WorkerCommand {
+		if err := transforms.RunWorker(context.Background(), os.Stdin, os.Stdout); err != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+
 	code := m.Run()
 	removeProgram()
 	os.Exit(code)

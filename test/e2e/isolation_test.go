@@ -33,7 +33,9 @@ func keeper() []byte {
 func TestIsolatedTopicsMeetNothingOfEachOther(t *testing.T) {
 	for _, isolated := range []bool{true, false} {
 		rule := bind("in*", "keeper")
-		rule.IsolateTopics = isolated
+		if isolated {
+			rule.Isolation = admission.PerTopic
+		}
 		w := newWorld(t, setup{
 			topics:   map[string]int32{"in.secret": 1, "in.public": 1},
 			modules:  []module{{name: "keeper", wasm: keeper(), topics: []string{"in*"}}},

@@ -61,7 +61,7 @@ func newWorld(t *testing.T, s setup) *world {
 	}
 
 	w.journal = must(audit.Open(w.logDir, audit.Options{Key: [32]byte{1}, Node: "e2e"}))(t)
-	runtime := must(transforms.New(transforms.Config{}))(t)
+	runtime := must(transforms.New(transforms.Config{Worker: []string{transforms.WorkerCommand}}))(t)
 	w.set = w.admit(s, runtime)
 	cfg := gateway.Config{Decisions: w.journal, Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel)),
 		FrameTimeout: 10 * time.Second, DrainTimeout: 10 * time.Second,

@@ -37,6 +37,7 @@ var reasons = map[string]string{
 	"memory":           "A module asked for more memory than it may have. Send smaller records or batches.",
 	"record_too_large": "A record is larger than its module can take. `guardlock module inspect` says how large it may be.",
 	"too_many_modules": "The binding names more modules than a record can pass. Those who run the gateway must change it.",
+	"worker_ended":     "The process that a module ran in ended while the batch was with it. Clients try again by themselves.",
 
 	// gdpr
 	"gdpr.invalid_json":  "The value is not JSON.",
