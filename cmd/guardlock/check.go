@@ -66,9 +66,9 @@ type bound struct {
 	Binding   string    `json:"binding"`
 	Topics    []string  `json:"topics"`
 	Modules   []string  `json:"modules"`
-	Isolation string    `json:"isolation"`
 	Until     time.Time `json:"until,omitzero"`
 	Refused   string    `json:"refused,omitempty"`
+	Isolation string    `json:"isolation"`
 }
 
 func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) error {

@@ -33,10 +33,10 @@ type Bound struct {
 	Binding string
 	Topics  []string
 	Modules []string
+	Until   time.Time // when its modules must be judged again; zero without one
+	Refused string    // the reason why everything is refused, of a closed catalogue; empty: it runs
 	// Isolation is what the guests of its modules are kept apart from.
 	Isolation string
-	Until     time.Time // when its modules must be judged again; zero without one
-	Refused   string    // the reason why everything is refused, of a closed catalogue; empty: it runs
 }
 
 // Catalogue are the reasons that a module which would run can give.
