@@ -69,6 +69,7 @@ func (o *openBatches) forwarded(h *recordbatch.Header, p Partition) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, ok := s.runs[k]
+
 	switch {
 	case !ok && !s.room(now):
 		return
@@ -103,6 +104,7 @@ func (s *openShard) room(now time.Time) bool {
 			delete(s.runs, k)
 		}
 	}
+
 	return len(s.runs) < maxOpenRuns
 }
 

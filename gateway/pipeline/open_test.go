@@ -27,12 +27,14 @@ func TestWhatIsOpenPrecedesWhatComesBehindIt(t *testing.T) {
 		refused  = int16(87) // is not, and never will be
 		unsent   = int16(-99)
 	)
+
 	last := int32(math.MaxInt32 - 9) // the batch behind it begins at 0
 
 	type step struct {
 		h    *recordbatch.Header
 		code int16
 	}
+
 	for name, c := range map[string]struct {
 		steps []step
 		asked *recordbatch.Header
@@ -62,6 +64,7 @@ func TestWhatIsOpenPrecedesWhatComesBehindIt(t *testing.T) {
 		for _, s := range c.steps {
 			o.forwarded(s.h, here)
 		}
+
 		for _, s := range c.steps {
 			if s.code != unsent {
 				o.answered(s.h, here, s.code)
@@ -85,6 +88,7 @@ func TestOpenBatchesAreBoundedAndForgotten(t *testing.T) {
 		for i := range int32(maxOpenRuns + 10) {
 			o.forwarded(ten(0, 0), lost(i))
 		}
+
 		if n := len(o.shard(7).runs); n != maxOpenRuns {
 			t.Errorf("%d are kept", n)
 		}
@@ -96,6 +100,7 @@ func TestOpenBatchesAreBoundedAndForgotten(t *testing.T) {
 		if o.precede(ten(0, 10), lost(0)) {
 			t.Error("its producer gave it up, and it stands in the way")
 		}
+
 		o.forwarded(ten(0, 0), lost(maxOpenRuns))
 		if n := len(o.shard(7).runs); n != 1 {
 			t.Errorf("%d are kept", n)
@@ -134,5 +139,29 @@ func TestRefusalBehindAnOpenBatchIsWithheld(t *testing.T) {
 	w.pipeline.Answered(&again, &wire.ProduceAnswer{})
 	if _, withheld := w.pipeline.Withhold(&second); withheld {
 		t.Error("all before it is stored, and it is withheld")
+	}
+}
+
+// Two calls stand on the way of each batch.
+func TestOpenBatchesAllocateNothing(t *testing.T) {
+	var o openBatches
+	h := ten(0, 0)
+	k := Partition{"t", 0}
+	if n := testing.AllocsPerRun(1000, func() {
+		o.forwarded(h, k)
+		o.answered(h, k, 0)
+	}); n > 0 {
+		t.Errorf("%v allocations a batch", n)
+	}
+}
+
+func BenchmarkOpenBatches(b *testing.B) {
+	var o openBatches
+	h := ten(0, 0)
+	k := Partition{"a-topic-of-some-length", 0}
+	b.ReportAllocs()
+	for b.Loop() {
+		o.forwarded(h, k)
+		o.answered(h, k, 0)
 	}
 }

@@ -192,6 +192,7 @@ func (p *Pipeline) Answered(d *Decided, a *wire.ProduceAnswer) (known bool) {
 	if d.placed {
 		return true
 	}
+
 	d.placed = true
 	if mayBeStored(a.ErrorCode) {
 		return false

@@ -71,6 +71,7 @@ func TestOffsetsToldAreOffsetsStored(t *testing.T) {
 					}
 					out[string(r.Record.Value)] = r.Record.Offset
 				}
+
 				return out
 			},
 			"Java": func(t *testing.T, to string) map[string]int64 { return javaTold(t, to, kind == "idempotent", values) },
@@ -109,6 +110,7 @@ func javaTold(t *testing.T, to string, idempotent bool, values []string) map[str
 			told[value] = must(strconv.ParseInt(at, 10, 64))(t)
 		}
 	}
+
 	return told
 }
 

@@ -130,6 +130,7 @@ func moveLeaders(t *testing.T, topic string, parts int32) {
 	eventually(t, "the new order of replicas is known", func() bool {
 		return len(must(direct().admin(t).ListPartitionReassignments(patient(t), set))(t)) == 0
 	})
+
 	must(direct().admin(t).ElectLeaders(patient(t), kadm.ElectPreferredReplica, set))(t)
 }
 

@@ -35,6 +35,7 @@ func startStorm(t *testing.T, addr, topic string, partitions, count int) *storm 
 	t.Helper()
 	cmd := cluster.Java(t.Context(), "testdata/Storm.java", addr, topic, strconv.Itoa(partitions), strconv.Itoa(count))
 	out := must(cmd.StdoutPipe())(t)
+
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +53,7 @@ func startStorm(t *testing.T, addr, topic string, partitions, count int) *storm 
 				s.answered.Add(1)
 			}
 		}
+
 		s.err = cmd.Wait()
 	}()
 
@@ -81,6 +83,7 @@ func (s *storm) finish(t *testing.T, stored map[string]int) {
 			wrong["failed: "+why] = append(wrong["failed: "+why], value[:7])
 		}
 	}
+
 	for value := range s.acked {
 		if value[0] != 'r' {
 			wrong["was taken"] = append(wrong["was taken"], value[:7])
@@ -89,6 +92,7 @@ func (s *storm) finish(t *testing.T, stored map[string]int) {
 			wrong["is lost"] = append(wrong["is lost"], value[:7])
 		}
 	}
+
 	for value, n := range stored {
 		if n > 1 {
 			wrong["is stored more than once"] = append(wrong["is stored more than once"], value[:7])
@@ -113,6 +117,7 @@ func TestJavaStoresNothingTwiceBehindARefusal(t *testing.T) {
 	defer k.Close()
 	unsure := answerUnsurely(t, k)
 	g := start(t, options{node: "storm", upstream: k.ListenAddrs(), brokers: "0-0"})
+
 	s := startStorm(t, g.addr, topic, 1, 700)
 	for s.advance(t, 100) {
 	}
@@ -129,6 +134,7 @@ func TestJavaStoresNothingTwiceBehindARefusal(t *testing.T) {
 		}
 		fetches.EachRecord(func(r *kgo.Record) { n++; count[string(r.Value)]++ })
 	}
+
 	s.finish(t, count)
 	if n := unsure(); n < 50 {
 		t.Errorf("only %d batches were left open", n)
@@ -152,6 +158,7 @@ func TestJavaLosesNothingBehindRefusalsWhenLeadersMove(t *testing.T) {
 	for _, r := range storedIn(t, to) {
 		count[string(r.Value)]++
 	}
+
 	s.finish(t, count)
 	t.Logf("leaders moved %d times", moved)
 	everyRecordIsDecided(t, to, shared)
@@ -179,12 +186,14 @@ func answerUnsurely(t *testing.T, k *kfake.Cluster) (count func() int) {
 		again.TimeoutMillis = ours
 		var err error
 		k.SleepControl(func() { _, err = side.Broker(0).Request(t.Context(), &again) })
+
 		if err != nil {
 			return nil, fmt.Errorf("storing aside: %w", err), true
 		}
 		unsure <- struct{}{}
 		return doesNotLead(p), nil, true
 	})
+
 	return func() int { return len(unsure) }
 }
 
@@ -194,13 +203,16 @@ func doesNotLead(p *kmsg.ProduceRequest) kmsg.Response {
 		rt := kmsg.NewProduceResponseTopic()
 		rt.Topic = topic.Topic
 		rt.TopicID = topic.TopicID
+
 		for _, partition := range topic.Partitions {
 			rp := kmsg.NewProduceResponseTopicPartition()
 			rp.Partition = partition.Partition
 			rp.ErrorCode = kerr.NotLeaderForPartition.Code
 			rt.Partitions = append(rt.Partitions, rp)
 		}
+
 		resp.Topics = append(resp.Topics, rt)
 	}
+
 	return resp
 }

@@ -250,6 +250,7 @@ func storedIn(t *testing.T, topic string) map[position]*kgo.Record {
 		ends = must(kadm.NewClient(cl).ListEndOffsets(patient(t), topic))(t)
 		return starts.Error() == nil && ends.Error() == nil
 	})
+
 	out := map[position]*kgo.Record{}
 	ends.Each(func(end kadm.ListedOffset) {
 		first, _ := starts.Lookup(topic, end.Partition)
