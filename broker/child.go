@@ -67,6 +67,8 @@ func RunChild(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) er
 	return err
 }
 
+// serveChild serves one data directory until ctx ends. It holds the directory's lock from before the first file is
+// touched until everything is saved.
 func serveChild(ctx context.Context, cfg childConfig, stdout, stderr io.Writer) error {
 	unlock, err := lockDir(ctx, cfg.DataDir, cfg.LockTimeout)
 	if err != nil {
@@ -95,6 +97,7 @@ func serveChild(ctx context.Context, cfg childConfig, stdout, stderr io.Writer) 
 	return closeWithin(cluster, cfg.StopTimeout)
 }
 
+// childOptions are kfake's options for what the parent asks for. Writes are synced unless the parent says otherwise.
 func childOptions(cfg childConfig, stderr io.Writer) []kfake.Opt {
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),

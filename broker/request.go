@@ -79,6 +79,7 @@ func checkPartitions(topic string, n int64) *Refusal {
 	return nil
 }
 
+// createTopics checks the names, the number and the settings of topics that are to be made.
 func createTopics(r *kmsg.CreateTopicsRequest) *Refusal {
 	if len(r.Topics) > maxTopicsAsked {
 		return refuse(kerr.PolicyViolation, "%d topics in one request are more than the %d that the embedded broker takes", len(r.Topics), maxTopicsAsked)
@@ -114,6 +115,7 @@ func createPartitions(r *kmsg.CreatePartitionsRequest) *Refusal {
 	return nil
 }
 
+// deleteTopics keeps Kafka's own topics. It looks at both lists, since versions differ in which of them they use.
 func deleteTopics(r *kmsg.DeleteTopicsRequest) *Refusal {
 	for _, name := range r.TopicNames {
 		if IsInternal(name) {

@@ -59,6 +59,8 @@ func (e *Embedded) finish(err error) {
 	close(e.ended)
 }
 
+// supervise starts a child again whenever one dies, after a pause that doubles, until ctx ends. It gives up on a child
+// that says that it is of no use, and after maxFailedStarts that never served.
 func (e *Embedded) supervise(ctx context.Context) error {
 	pause := firstBackoff
 	failed := 0

@@ -128,6 +128,8 @@ func (r *reader) judgeAction(ctx context.Context, b *Bindings, q AdminQuestion, 
 	e.Steps = append(e.Steps, step)
 }
 
+// askPolicy has the policy in force judge one action and returns its reason
+// against it, or nothing. A policy that cannot answer is a no.
 func (r *reader) askPolicy(ctx context.Context, b *Bindings, q AdminQuestion, e *audit.ControlEntry) (reason string) {
 	if b.admin == nil {
 		return ""

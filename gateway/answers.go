@@ -68,6 +68,8 @@ type writer struct {
 	records []byte // scratch of stripped records
 }
 
+// newWriter makes the writer of a session whose connection to the broker is up.
+// Its memory is that of answers, of which requests take nothing.
 func newWriter(s *session, up net.Conn) *writer {
 	cfg := &s.cluster.gw.cfg
 	in := newInbox(up, s.cluster.gw.memory.answers, maxResponse, cfg.FrameTimeout)

@@ -90,6 +90,8 @@ func NewBindings(all []Binding, unbound *pipeline.Grant) *Bindings {
 	return s
 }
 
+// index files a binding under one of its patterns: names, prefixes and all
+// others are looked up in different ways.
 func (s *Bindings) index(pattern string, i int) {
 	star := strings.IndexByte(pattern, '*')
 	switch {
@@ -135,6 +137,8 @@ func (s *Bindings) Lookup(topic string, k *Known) *pipeline.Grant {
 	return g
 }
 
+// find looks for the first binding, in the order of the configuration, that is
+// for the topic and admits the client. It is what Lookup remembers.
 func (s *Bindings) find(topic string, c *Client) *pipeline.Grant {
 	internal := admin.IsInternal(topic)
 	best := s.first(s.exact[topic], c, len(s.all))

@@ -31,12 +31,17 @@ func logIn(ctx context.Context, up net.Conn, m sasl.Mechanism, host string) (tim
 	return lifetime, up.SetDeadline(time.Time{})
 }
 
+// serviceLogin is the gateway's own login on one connection to a broker, before
+// anything of a client goes there.
 type serviceLogin struct {
 	conn        net.Conn
 	format      *kmsg.RequestFormatter
 	correlation int32
 }
 
+// run makes the handshake and the exchange, and returns how long the session
+// lasts; 0 is for ever. A mechanism may have one more token to send once it is
+// done.
 func (s *serviceLogin) run(ctx context.Context, m sasl.Mechanism, host string) (time.Duration, error) {
 	hello := kmsg.NewPtrSASLHandshakeRequest()
 	hello.Version, hello.Mechanism = 1, m.Name()

@@ -34,6 +34,8 @@ type classes struct {
 	tls      bool
 }
 
+// newClasses collects all that the bindings of a snapshot ask of clients, so
+// that clients who differ in nothing of it are one kind.
 func newClasses(all []Binding) classes {
 	k := classes{sources: map[netip.Prefix]int32{}, exact: map[string]int32{}, prefixes: map[string]int32{}}
 	seen := map[string]bool{}

@@ -92,6 +92,8 @@ type node struct {
 	port     int
 }
 
+// newCluster makes a cluster that listens on nothing yet and whose topics take
+// nothing until SetBindings.
 func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 	if cfg.AdvertisedHost == "" {
 		cfg.AdvertisedHost = cfg.Host

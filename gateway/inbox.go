@@ -62,6 +62,8 @@ type lookahead struct {
 	noOffset bool    // the system cannot look behind a frame
 }
 
+// newInbox makes an inbox that holds no buffer until bytes arrive. Frames above
+// maxFrame end the connection.
 func newInbox(conn net.Conn, pool *buffers, maxFrame int, timeout time.Duration) *inbox {
 	in := &inbox{
 		conn:   conn,
@@ -300,6 +302,9 @@ func ignoringEINTR(f func() (int, error)) (int, error) {
 
 func (in *inbox) bufferSize() int { return min(in.want, in.bounds.maxFrame+4) }
 
+// ensure takes a buffer if there is none: one of the size that this connection
+// has needed while memory is ample, and else the smallest, which may be waited
+// for.
 func (in *inbox) ensure(ctx context.Context) error {
 	if in.buf != nil {
 		return nil

@@ -120,6 +120,8 @@ func (c *Cluster) discover(ctx context.Context) {
 // Run. Listen must have succeeded.
 func (c *Cluster) Discover(ctx context.Context) error { return c.learnBrokers(ctx) }
 
+// learnBrokers asks for the brokers alone and opens a listener for each. kadm
+// would answer from a cache that nothing refreshes here.
 func (c *Cluster) learnBrokers(ctx context.Context) error {
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = []kmsg.MetadataRequestTopic{}
@@ -138,6 +140,8 @@ func (c *Cluster) learnBrokers(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// metadata asks the cluster within DialTimeout, and learns the ids of the
+// topics that are in the answer.
 func (c *Cluster) metadata(ctx context.Context, req *kmsg.MetadataRequest) (*kmsg.MetadataResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.gw.cfg.DialTimeout)
 	defer cancel()

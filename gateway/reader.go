@@ -86,6 +86,8 @@ func (r *reader) read(ctx context.Context) error {
 // first is not held up without end.
 const maxReady = 64
 
+// takeReady dispatches every whole request that has arrived, up to maxReady at
+// a time, so that they share one wait for the log.
 func (r *reader) takeReady(ctx context.Context) error {
 	for {
 		r.limitFrames()
@@ -144,6 +146,8 @@ func (r *reader) dispatch(ctx context.Context, frame []byte) error {
 // for itself.
 const maxLoggedID = 100
 
+// serveRequest does with a request what its API and the client's login allow.
+// Whatever is not told apart here passes as bytes, since the table lets it.
 func (r *reader) serveRequest(ctx context.Context, h wire.RequestHeader, frame []byte) error {
 	if !r.cluster.api.Serves(h.Key, h.Version) {
 		return wire.ErrRefused
@@ -232,6 +236,8 @@ func ownFrame(build func(dst []byte) []byte) []byte {
 	return f
 }
 
+// apiVersions forwards the request. From v5 on it takes out which broker the
+// client believes to talk to, since that is this gateway.
 func (r *reader) apiVersions(h wire.RequestHeader, frame []byte) error {
 	if h.Version < 5 {
 		r.forward(h, frame)

@@ -256,6 +256,8 @@ func (r *resolver) ofThisTopic(ctx context.Context, k pipeline.Partition, refs [
 	return here, nil
 }
 
+// offsetOf picks one partition out of what kadm lists. It takes both results of
+// the call, so that calls can be written in one line.
 func offsetOf(l kadm.ListedOffsets, err error) func(pipeline.Partition) (int64, error) {
 	return func(k pipeline.Partition) (int64, error) {
 		if err != nil {

@@ -35,6 +35,8 @@ type copies struct {
 	underWay bool             // a copy may belong to a batch whose answer is still to come
 }
 
+// newSearch makes a search for batches of one partition, which it takes from
+// left as it finds them.
 func newSearch(r *resolver, k pipeline.Partition, refs []audit.BatchRef) *search {
 	s := &search{
 		resolver: r,
@@ -89,6 +91,8 @@ func (s *search) scan(ctx context.Context, offset int64) (int64, error) {
 	return offset, nil
 }
 
+// match looks whether a stored batch is one of those that are looked for: by
+// its producer's numbers, or by its bytes where it has none.
 func (s *search) match(ctx context.Context, h recordbatch.Header, batch []byte) error {
 	if h.ProducerID < 0 {
 		sent, err := s.codec.AsProduced(s.sent[:0], batch)

@@ -45,6 +45,8 @@ type peer struct {
 
 const anonymous = pipeline.Anonymous
 
+// newSession makes the session of a connection that was just accepted. Nothing
+// of the client is known but its address, and no goroutine runs.
 func newSession(c *Cluster, client net.Conn) *session {
 	cfg := &c.gw.cfg
 	s := &session{
@@ -175,6 +177,9 @@ func (s *session) handshake(ctx context.Context) error {
 
 var errHandshake = errors.New("TLS handshake failed")
 
+// dial connects to the broker that the client wants, and authenticates there as
+// the gateway where clients are terminated. For a bootstrap connection it tries
+// each address once.
 func (s *session) dial(ctx context.Context, to target) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cluster.gw.cfg.DialTimeout)
 	defer cancel()

@@ -56,6 +56,8 @@ func (c *Cluster) Settings(ctx context.Context, topic string) pipeline.TopicSett
 	return asked.TopicSettings
 }
 
+// askSettings asks the cluster for the settings of a topic. What it cannot
+// learn stays as in unknownSettings.
 func (c *Cluster) askSettings(ctx context.Context, topic string) pipeline.TopicSettings {
 	ctx, cancel := context.WithTimeout(ctx, c.gw.cfg.DialTimeout)
 	defer cancel()

@@ -63,6 +63,8 @@ func (e *Engine) DecideAdmin(ctx context.Context, in AdminInput) (Decision, erro
 	return d, nil
 }
 
+// decideAdmin asks the evaluator of administrative requests, which is the
+// built-in policy's where the one in force says nothing of them.
 func (e *Engine) decideAdmin(ctx context.Context, in AdminInput) (Decision, error) {
 	if in.Request.Settings == nil {
 		in.Request.Settings = []Setting{}

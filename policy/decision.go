@@ -61,6 +61,8 @@ func parseAdminDecision(result json.RawMessage) (Decision, error) {
 	return parseFields(result, "allow", "reasons", "details")
 }
 
+// parseFields reads a decision of exactly the named fields. A null, which would
+// be read as a zero value, is an error like a missing field.
 func parseFields(result json.RawMessage, names ...string) (Decision, error) {
 	dec := json.NewDecoder(bytes.NewReader(result))
 	dec.UseNumber()

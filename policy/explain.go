@@ -159,6 +159,8 @@ func (f *firedRules) TraceEvent(e topdown.Event) {
 	f.held[place(rule.Location)] = true
 }
 
+// sorted are the described rules that held, in the order of their files and
+// lines.
 func (f *firedRules) sorted() []Rule {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -147,6 +147,8 @@ func LoadBundle(ctx context.Context, tarball []byte, o Options) (*Engine, error)
 	return newEngine(ctx, src, o)
 }
 
+// newEngine compiles a policy and learns what it says of itself. Administrative
+// requests go to the built-in one if it says nothing of them.
 func newEngine(ctx context.Context, src *source, o Options) (*Engine, error) {
 	e := &Engine{revision: src.revision, rules: map[string]Rule{}, bundle: src.bundle}
 	timeout := o.Timeout
@@ -249,6 +251,8 @@ func (e *Engine) Decide(ctx context.Context, in Input) (Decision, error) {
 	return d, nil
 }
 
+// decide evaluates the policy once. The time is required, since a policy
+// without it could not tell what has ended.
 func (e *Engine) decide(ctx context.Context, in Input) (Decision, error) {
 	if in.Now.IsZero() {
 		return Decision{}, errors.New("reading policy input: the time is missing")

@@ -293,6 +293,8 @@ func (s fileSet) addFrom(name string, d *bundle.Descriptor) error {
 	return s.add(name, &buf)
 }
 
+// add reads one file into the set, within the bounds of a file, of the whole,
+// and of their number.
 func (s fileSet) add(name string, r io.Reader) error {
 	raw, err := io.ReadAll(io.LimitReader(r, maxFileBytes+1))
 	if err != nil {
@@ -387,6 +389,8 @@ func (src *source) merge(name string, raw []byte) error {
 	return mergeInto(src.data, doc, "data")
 }
 
+// mergeInto merges data of two files, and refuses one name with two values:
+// which of them counts would depend on an order that nobody sees.
 func mergeInto(dst, src map[string]any, at string) error {
 	for k, v := range src {
 		old, clash := dst[k]

@@ -70,6 +70,8 @@ func Test(ctx context.Context, fsys fs.FS, o Options) (Report, error) {
 	return report, nil
 }
 
+// runTests runs the tests in this process, and measures which lines of the
+// policy they ran.
 func runTests(ctx context.Context, src *source) (Report, error) {
 	if problems := src.parseData(); len(problems) != 0 {
 		return Report{}, problems
@@ -116,6 +118,7 @@ func runTests(ctx context.Context, src *source) (Report, error) {
 	return report, ctx.Err()
 }
 
+// resultOf is one of OPA's results in our own terms.
 func resultOf(r *opatest.Result) TestResult {
 	t := TestResult{
 		Package:  r.Package,

@@ -115,6 +115,8 @@ func (w *worker) compile(ctx context.Context) (described, error) {
 	return w.start(ctx)
 }
 
+// evaluate implements evaluator. It starts a child if there is none, and gives
+// up on one that failed: the next question gets a new one.
 func (w *worker) evaluate(ctx context.Context, q question) (answer, error) {
 	if err := w.take(ctx); err != nil {
 		return answer{}, err
@@ -136,6 +138,7 @@ func (w *worker) evaluate(ctx context.Context, q question) (answer, error) {
 	return r.Answer, r.err()
 }
 
+// start starts a child and has it compile the policy, within a time of its own.
 func (w *worker) start(ctx context.Context) (described, error) {
 	c, err := startChild(w.args)
 	if err != nil {
@@ -208,6 +211,8 @@ type conversation struct {
 	said    *child.Words // on standard error
 }
 
+// startChild starts a child of this program with pipes to it. ErrUnavailable,
+// wrapped, says that the machine and not the policy is at fault.
 func startChild(args []string) (*conversation, error) {
 	c := &conversation{said: &child.Words{}}
 	cmd, err := child.Command(context.Background(), args...) // ask and end kill it

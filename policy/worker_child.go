@@ -68,6 +68,8 @@ func (s *session) answer(ctx context.Context, q order) reply {
 	return r
 }
 
+// do does what an order asks, which is one thing. An order that is not known is
+// an error: parent and child are then of two versions.
 func (s *session) do(ctx context.Context, q order) (r reply, err error) {
 	switch {
 	case q.Source != nil:

@@ -151,6 +151,8 @@ func (a Approval) problems() problem.List {
 	return ps
 }
 
+// checkList checks the length of a list and the form of its entries, each of
+// which may stand there once.
 func checkList(ps *problem.List, path string, items []string, s shape) {
 	if len(items) > maxListed {
 		ps.Add(path, "has %d entries, at most %d", len(items), maxListed)
@@ -169,6 +171,8 @@ func checkList(ps *problem.List, path string, items []string, s shape) {
 	}
 }
 
+// checkLimits checks that limits are numbers that every JSON tool reads alike.
+// Whether they make sense is for policy.
 func checkLimits(ps *problem.List, l Limits) {
 	for _, f := range []struct {
 		name  string

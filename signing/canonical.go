@@ -99,6 +99,7 @@ func (w *walker) value(t reflect.Type, depth int) error {
 	return nil
 }
 
+// compound walks an array or an object, whose opening token was read.
 func (w *walker) compound(open json.Delim, t reflect.Type, depth int) error {
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()

@@ -87,6 +87,8 @@ func (t *TrustRoot) VerifyPackage(ctx context.Context, p Package, now time.Time)
 	return v, err
 }
 
+// verifyPackage does the work of VerifyPackage. Beside an error it returns the
+// approvals that do not count, with their reasons.
 func (t *TrustRoot) verifyPackage(ctx context.Context, p Package, now *moment) (Verified, error) {
 	if err := p.Check(); err != nil {
 		return Verified{}, err

@@ -48,6 +48,8 @@ func Approve(ctx context.Context, a Approval, key *PrivateKey) ([]byte, error) {
 	return b, nil
 }
 
+// bundleOf signs content with key and encodes the bundle as JSON, in one form
+// for one content.
 func bundleOf(ctx context.Context, content sign.Content, key *PrivateKey) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -17,6 +17,8 @@ const (
 	statementV1  = "https://in-toto.io/Statement/v1"
 )
 
+// statement is an in-toto statement as it is written, as far as an approval
+// uses it.
 type statement struct {
 	Type          string          `json:"_type"`
 	Subject       []subject       `json:"subject"`
@@ -39,6 +41,8 @@ type predicate struct {
 	Grant     *grant   `json:"grant"`
 }
 
+// grant is what an approval grants as it is written, in the order in which
+// people read it.
 type grant struct {
 	ConfigDigest  map[string]string `json:"config_digest"`
 	Topics        []string          `json:"topics"`
@@ -63,6 +67,8 @@ func Predicate(a Approval) ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
+// predicateOf writes an approval as a predicate. Times are in UTC, and lists
+// that must be there are never null.
 func predicateOf(a Approval) predicate {
 	p := predicate{
 		Approver: a.Approver,
@@ -130,6 +136,8 @@ func decodeStatement(payload []byte) (Approval, error) {
 	return a, nil
 }
 
+// decodePredicate reads the predicate of an approval, and checks all of it as
+// if it were to be made anew.
 func decodePredicate(raw []byte) (Approval, error) {
 	var p predicate
 	if err := decodeCanonical(raw, &p); err != nil {

@@ -45,6 +45,8 @@ type TrustRoot struct {
 	gateway   Gateway // whom it is asked for
 }
 
+// trustedKey is a key of the trust root with its owner and the time for which
+// it counts.
 type trustedKey struct {
 	owner               Identity
 	public              *PublicKey
@@ -73,6 +75,7 @@ type trustFile struct {
 	} `yaml:"revoked"`
 }
 
+// trustEntry is one person's key as it is written in the file.
 type trustEntry struct {
 	Identity  string     `yaml:"identity"`
 	Key       string     `yaml:"key"`        // PEM
@@ -124,6 +127,8 @@ func ParseTrustRoot(raw []byte) (*TrustRoot, error) {
 	return t, nil
 }
 
+// readEntries reads the keys of one role, and notes everything wrong with each
+// entry.
 func readEntries(ps *problem.List, r role, entries []trustEntry, people map[string]Identity) map[string]*trustedKey {
 	keys := make(map[string]*trustedKey, len(entries))
 	if len(entries) == 0 {
@@ -181,6 +186,8 @@ func sharedKeys(ps *problem.List, t *TrustRoot) {
 	}
 }
 
+// trusted makes a key ready to verify with. Everything is prepared here, once,
+// since verifying happens again and again.
 func (e trustEntry) trusted() (*trustedKey, error) {
 	pub, err := ParsePublicKey([]byte(e.Key))
 	if err != nil {
@@ -219,6 +226,8 @@ func (k *trustedKey) validAt(now *moment) bool {
 	return now.began(k.notBefore) && (k.notAfter.IsZero() || !now.reached(k.notAfter))
 }
 
+// readRevocations reads what is revoked. A digest or id of the wrong form is an
+// error: it would revoke nothing.
 func readRevocations(ps *problem.List, f trustFile) revocations {
 	r := revocations{map[[32]byte]bool{}, map[string]bool{}, map[string]bool{}}
 	for i, s := range f.Revoked.Digests {

@@ -84,6 +84,8 @@ func (t *TrustRoot) VerifyApproval(ctx context.Context, moduleDigest [32]byte, b
 	return a.Approval, nil
 }
 
+// verifyApproval checks the signature first, and reads the payload only then.
+// It returns the approval also beside an error of stillHolds.
 func (t *TrustRoot) verifyApproval(ctx context.Context, digest [32]byte, bundleJSON []byte, now *moment) (Counted, error) {
 	b, err := readBundle(ctx, bundleJSON)
 	if err != nil {

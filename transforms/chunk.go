@@ -237,6 +237,8 @@ func (i *instance) callTransform() (int32, error) {
 
 var errShrunk = fmt.Errorf("the guest's blocks are outside of its memory")
 
+// writeFrame writes the frame of a call, by which the guest finds its input and
+// its room for output.
 func (i *instance) writeFrame(frame []byte) {
 	put := binary.LittleEndian.PutUint32
 	clear(frame)

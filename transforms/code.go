@@ -204,6 +204,8 @@ func (c *Code) build(ctx context.Context, file []byte, scanned *wasm.Binary) err
 	return instantiateHost(ctx, c.engine, c.functions)
 }
 
+// translate compiles the metered file, one at a time in the process, after a
+// child has survived the same. What the engine panics with is an error.
 func (c *Code) translate(ctx context.Context, file []byte, scanned *wasm.Binary) (err error) {
 	select {
 	case <-c.runtime.compiling:
@@ -245,6 +247,8 @@ func (c *Code) Load(ctx context.Context, spec Spec) (*Module, error) {
 	return m, nil
 }
 
+// load makes a module of the code under a grant, which must have the limits
+// that the code was made for.
 func (c *Code) load(ctx context.Context, spec Spec) (*Module, error) {
 	if _, err := granted(c.info, spec.Grant); err != nil {
 		return nil, err

@@ -33,6 +33,8 @@ const (
 // mostPieces bounds the pieces of one fd_write.
 const mostPieces = 64
 
+// wasiFunctions are the functions of WASI that a grant may hold, with the
+// letters of their types.
 func wasiFunctions() []hostFunction {
 	return []hostFunction{
 		{wasiModule, "args_get", "ii", "i", wasiNothing},

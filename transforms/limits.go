@@ -50,6 +50,7 @@ type Limits struct {
 	StackBytes int
 }
 
+// withDefaults fills in every limit that is not given.
 func (l Limits) withDefaults() Limits {
 	if l.MemoryBytes == 0 {
 		l.MemoryBytes = defaultMemoryBytes

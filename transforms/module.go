@@ -44,6 +44,8 @@ func (r *Runtime) Load(ctx context.Context, spec Spec) (*Module, error) {
 	return m, nil
 }
 
+// load scans, checks and compiles a file, and makes a module of it. The cheap
+// refusals come first.
 func (r *Runtime) load(ctx context.Context, spec Spec) (*Module, error) {
 	scanned, err := wasm.Scan(spec.Wasm, r.config.Scan)
 	if err != nil {
@@ -71,6 +73,8 @@ func (r *Runtime) load(ctx context.Context, spec Spec) (*Module, error) {
 	return code.load(ctx, spec)
 }
 
+// newModule makes a module without instances, under limits that its file can be
+// run with.
 func newModule(c *Code, spec Spec) (*Module, error) {
 	limits := spec.Grant.Limits.withDefaults()
 	if err := checkLimits(c.info, spec.Grant, limits); err != nil {

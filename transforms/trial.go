@@ -106,6 +106,8 @@ type trialError struct{ reason string }
 
 func (e *trialError) Error() string { return "compiling: " + e.reason }
 
+// trial has a child compile the file under limits, as this process would. A
+// trialError says that the file is at fault.
 func (r *Runtime) trial(ctx context.Context, file []byte, key codeKey) error {
 	ctx, cancel := context.WithTimeout(ctx, trialWait)
 	defer cancel()
@@ -185,6 +187,8 @@ func RunTrial(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	return err
 }
 
+// runTrial reads the request and then the file, and sets the limits in between,
+// before anything of the file is looked at.
 func runTrial(ctx context.Context, stdin io.Reader) error {
 	request, file, err := readTrialRequest(stdin)
 	if err != nil {
@@ -197,7 +201,8 @@ func runTrial(ctx context.Context, stdin io.Reader) error {
 	return request.run(ctx, file)
 }
 
-// readTrialRequest reads a request and the file behind it, within its own bounds.
+// run compiles the file as the parent would, and starts it once with all that
+// it imports.
 func readTrialRequest(stdin io.Reader) (request trialRequest, file []byte, err error) {
 	in := json.NewDecoder(io.LimitReader(stdin, 1<<30))
 	if err := in.Decode(&request); err != nil {

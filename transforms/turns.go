@@ -89,6 +89,8 @@ func (t *turns) give() {
 	}
 }
 
+// wait waits for the turn or for done. A turn that comes at the moment of
+// giving up is handed on to the next.
 func (t *turns) wait(q *queue, given chan struct{}, done <-chan struct{}) bool {
 	select {
 	case <-given:

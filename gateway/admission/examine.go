@@ -115,6 +115,8 @@ func (a *Admitter) checkAuthor(ctx context.Context, e *examination) (string, *Re
 	return "signed by " + string(author), nil
 }
 
+// checkApprovals counts the approvals, and lists who approved and which do not
+// count, for whoever reads the step.
 func (a *Admitter) checkApprovals(ctx context.Context, e *examination) (string, *Refused) {
 	v, err := a.Trust.VerifyPackage(ctx, e.module.Package, a.Now())
 	e.verified = v

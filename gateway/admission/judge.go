@@ -77,6 +77,9 @@ func (a *Admitter) checkTopics(e *examination, at Place) *Refused {
 	return nil
 }
 
+// askPolicy asks the policy about a package at a place. A policy that could not
+// be asked is no verdict. One that leaves out a host function which the module
+// imports says no.
 func (a *Admitter) askPolicy(ctx context.Context, e *examination, at Place, j *judgement) *Refused {
 	in := e.told
 	in.Binding = at.facts()

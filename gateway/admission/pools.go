@@ -39,6 +39,8 @@ type running struct {
 	users int // guarded by mu of Pools
 }
 
+// poolKeyOf makes the key of what would run. Secrets are in it by their digests
+// alone, so that a changed key runs anew and no key is kept twice.
 func poolKeyOf(e *examination, spec transforms.Spec) poolKey {
 	type secret struct {
 		Name   string

@@ -18,6 +18,9 @@ type bearerExchange struct {
 // reason; the client answers it with one byte and is then told that it failed.
 const refusedToken = `{"status":"invalid_token"}`
 
+// next takes the client's token. After one that does not verify it sends a
+// challenge that tells no reason, and fails with the client's next message (RFC
+// 7628 §3.2.3).
 func (e *bearerExchange) next(ctx context.Context, msg []byte) (Result, error) {
 	if e.failed {
 		return Result{}, fmt.Errorf("checking a token: %w", ErrFailed)

@@ -87,6 +87,8 @@ func (m *Mapping) Name(cert *x509.Certificate) (string, error) {
 	return "", ErrNoRule
 }
 
+// apply names a subject by this rule. It reports false where the rule is for
+// other subjects.
 func (r mappingRule) apply(subject string) (string, bool) {
 	if r.pattern == nil {
 		return subject, true

@@ -117,6 +117,8 @@ func ParseCredentials(raw []byte) (*Credentials, error) {
 	return c, errors.Join(errs...)
 }
 
+// checkRecords refuses records that no password could be checked with, or that
+// would cost a login too little or too much.
 func checkRecords(name string, records []Record) (errs []error) {
 	seen := map[string]bool{}
 	for i, r := range records {

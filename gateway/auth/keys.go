@@ -20,6 +20,7 @@ type KeySet struct {
 	keys []issuerKey
 }
 
+// issuerKey is one key of a set, with what the issuer says that it is for.
 type issuerKey struct {
 	id        string
 	algorithm string // empty: any that fits the key
@@ -66,6 +67,8 @@ func ParseKeySet(raw []byte) (*KeySet, error) {
 	return out, nil
 }
 
+// usable takes the public half of a key, if tokens can be checked with it. It
+// refuses keys for encryption, symmetric ones, and RSA below minRSABit.
 func usable(k jwk.Key) (issuerKey, bool) {
 	if use, ok := k.KeyUsage(); ok && use != "" && use != jwk.ForSignature.String() {
 		return issuerKey{}, false
@@ -228,6 +231,8 @@ func (f *Fetcher) Refresh(ctx context.Context) {
 	}
 }
 
+// fetch asks the issuer once, within fetchTimeout, and reads no more than
+// MaxKeySet.
 func (f *Fetcher) fetch(ctx context.Context) (*KeySet, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()

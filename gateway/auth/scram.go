@@ -44,6 +44,8 @@ func scramHash(mechanism string) scram.HashGeneratorFcn {
 	return scram.SHA512
 }
 
+// scramExchange is one exchange by SCRAM (RFC 5802), of which the library does
+// the arithmetic.
 type scramExchange struct {
 	server       *Server
 	credentials  *Credentials // one snapshot for both steps

@@ -29,6 +29,8 @@ func (a *appender) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// encode appends src, compressed, to dst, with the writer of the level, which
+// is kept for the next batch.
 func (g *gzipState) encode(dst, src []byte, level int) ([]byte, error) {
 	w := g.writers[level]
 	if w == nil {

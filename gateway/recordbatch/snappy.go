@@ -67,6 +67,9 @@ func decodeSnappy(dst, src []byte, limit int) ([]byte, error) {
 // a copy with a two-byte offset.
 const maxSnappyRatio = 22
 
+// decodeSnappyBlock appends the content of one block. The size that the block
+// announces is held against what its bytes could expand to before any memory is
+// taken.
 func decodeSnappyBlock(dst, src []byte, limit int) ([]byte, error) {
 	size, err := s2.DecodedLen(src)
 	switch {

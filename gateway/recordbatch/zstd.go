@@ -21,6 +21,8 @@ var zstdLevels = [maxLevel + 1]zstd.EncoderLevel{zstd.SpeedFastest, zstd.SpeedBe
 // slower and no denser, at the others it finds large records that repeat.
 var zstdWindows = [maxLevel + 1]int{256 << 10, 1 << 20, 4 << 20}
 
+// encode appends src, compressed, to dst, with the encoder of the level, which
+// is kept for the next batch.
 func (z *zstdState) encode(dst, src []byte, level int) ([]byte, error) {
 	w := z.encoders[level]
 	if w == nil {

@@ -66,6 +66,8 @@ func RewriteApiVersions(dst []byte, version int16, frame []byte, o ApiOptions) (
 	return resp.AppendTo(dst), nil
 }
 
+// intersect keeps of the upstream's keys those that clients may use, with the
+// versions that both know.
 func (o ApiOptions) intersect(upstream []kmsg.ApiVersionsResponseApiKey) []kmsg.ApiVersionsResponseApiKey {
 	kept := upstream[:0]
 	for _, k := range upstream {

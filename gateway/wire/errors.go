@@ -61,6 +61,8 @@ func DecodeRequest(h RequestHeader, body []byte) (kmsg.Request, error) {
 	return req, nil
 }
 
+// produceError answers every partition of a Produce request with code. It is
+// written by our own encoder, as all answers to Produce are.
 func produceError(dst []byte, h RequestHeader, body []byte, code int16, msg string) ([]byte, error) {
 	var p Produce
 	if err := ParseProduce(h.Version, body, &p); err != nil {

@@ -66,6 +66,8 @@ type failure struct {
 	msg  *string // nil is null
 }
 
+// write puts the failure into every place that the response's version has for
+// one.
 func (f failure) write(req kmsg.Request, resp kmsg.Response, places []errorPlace) {
 	asked := reflect.ValueOf(req).Elem()
 	answer := reflect.ValueOf(resp).Elem()
@@ -170,6 +172,8 @@ func (f failure) item(kind reflect.Type) reflect.Value {
 // coordinator, nothing is known of an offset.
 var unknowns = []string{"Generation", "NodeID", "Port", "ProducerID", "ProducerEpoch", "Offset", "EndOffset", "HighWatermark", "LowWatermark"}
 
+// stamp writes the failure into one item: code, message, and -1 for numbers
+// that nobody knows then.
 func (f failure) stamp(answer reflect.Value) {
 	code := answer.FieldByName("ErrorCode")
 	if !code.IsValid() {

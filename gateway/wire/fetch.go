@@ -111,6 +111,8 @@ func (w *fetchWalk) topic() {
 	w.tags()
 }
 
+// partition reads one partition's answer, and offers its records if there are
+// any.
 func (w *fetchWalk) partition() {
 	w.part.Partition, w.part.ErrorCode = w.i32(), w.i16()
 	if w.share {

@@ -129,6 +129,8 @@ func (p *Produce) reset() {
 	p.size = 0
 }
 
+// parseTopic reads one topic with its partitions, and counts them against
+// MaxEntries before it makes room for them.
 func (p *Produce) parseTopic(r *reader, t *ProduceTopic) {
 	p.size++
 	t.Name = nil

@@ -44,6 +44,8 @@ func AppendProduceAround(dst []byte, h RequestHeader, p *Produce, cuts []Cut) ([
 	return appendProduce(dst, h, p, cuts, true)
 }
 
+// appendProduce writes the request with the records in it, or around them, in
+// which case it returns where they belong.
 func appendProduce(dst []byte, h RequestHeader, p *Produce, cuts []Cut, around bool) ([]byte, []Cut) {
 	flex := flexible(kmsg.Produce, p.Version)
 	if h.raw != nil {
@@ -73,6 +75,7 @@ func appendProduce(dst []byte, h RequestHeader, p *Produce, cuts []Cut, around b
 	return appendTags(dst, p.tags, flex), cuts
 }
 
+// append writes a topic with those of its partitions that are forwarded.
 func (t *ProduceTopic) append(dst []byte, version int16, forwarded int, cuts []Cut, around bool) ([]byte, []Cut) {
 	flex := flexible(kmsg.Produce, version)
 	if version >= produceByID {

@@ -146,6 +146,8 @@ func (q *ProducePartition) appendAnswer(dst []byte, version int16, flex bool) []
 	return q.appendResult(dst, version, flex)
 }
 
+// appendResult writes the gateway's own answer to a partition, in the form that
+// the version has.
 func (q *ProducePartition) appendResult(dst []byte, version int16, flex bool) []byte {
 	dst = appendI32(dst, q.Index)
 	dst = appendI16(dst, q.Result.ErrorCode)

@@ -163,6 +163,7 @@ func (w *rewriter) brokers(rack, fenced bool) {
 	}
 }
 
+// metadata replaces the brokers' addresses and learns the topics' ids.
 func (w *rewriter) metadata() {
 	if w.version >= 3 {
 		w.skip(4) // throttle_time_ms
@@ -188,6 +189,7 @@ func (w *rewriter) metadata() {
 	w.tags()
 }
 
+// metadataTopic reads one topic, and learns its id where there is no error.
 func (w *rewriter) metadataTopic() {
 	code := w.i16()
 	name := w.str()
@@ -240,6 +242,8 @@ func (w *rewriter) learn(code int16, id [16]byte, name []byte) {
 	}
 }
 
+// findCoordinator replaces the coordinator's address, of which later versions
+// have one for each key.
 func (w *rewriter) findCoordinator() {
 	if w.version >= 1 {
 		w.skip(4) // throttle_time_ms

@@ -38,6 +38,8 @@ func (w *rewriter) shareFetch() {
 	w.tags()
 }
 
+// shareAcknowledge replaces the addresses of the leaders that a client is sent
+// to (KIP-951).
 func (w *rewriter) shareAcknowledge() {
 	w.skip(4 + 2) // throttle_time_ms, error_code
 	w.str()       // error_message

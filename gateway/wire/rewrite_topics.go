@@ -78,6 +78,8 @@ func (w *rewriter) describeConfigs() {
 	w.tags()
 }
 
+// config reads one setting with its synonyms, and hides every value of it that
+// may be an address.
 func (w *rewriter) config() {
 	name := w.str()
 	hide := holdsAddress(string(name))

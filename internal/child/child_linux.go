@@ -19,7 +19,8 @@ func attributes(death syscall.Signal) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: death, Setpgid: true}
 }
 
-// niceness is this process's. The system call answers what is left to 20.
+// applyOfSystem sets the limits that the kernel keeps. The address space that is reserved already does not count, since
+// Go's runtime reserves much at its start.
 func niceness() (int, error) {
 	left, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	return 20 - left, err

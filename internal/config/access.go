@@ -87,6 +87,8 @@ const (
 	CertificateOptional = "optional"
 )
 
+// setDefaults makes passthrough require authentication, and terminate offer
+// what there are credentials or rules for.
 func (s *ClientSASL) setDefaults() {
 	if s.Mode == ModePassthrough && s.Require == nil {
 		yes := true
@@ -104,6 +106,8 @@ func (s *ClientSASL) setDefaults() {
 	}
 }
 
+// validateAccess checks how clients prove who they are: certificates, server
+// names and SASL.
 func (l Listen) validateAccess(p *problems, path string) {
 	if t := l.TLS; t != nil {
 		if _, err := auth.ParseMapping(t.PrincipalMapping); err != nil {
@@ -156,6 +160,8 @@ func (s *ClientSASL) validatePassthrough(p *problems, path string) {
 	}
 }
 
+// validateTerminate checks that every mechanism has what it needs, and that
+// none shows a secret to the network.
 func (s *ClientSASL) validateTerminate(p *problems, path string, tls *ServerTLS) {
 	if s.Require != nil {
 		p.add(path+".require", "is for mode: passthrough; terminate always requires it")
@@ -188,6 +194,8 @@ func (s *ClientSASL) validateTerminate(p *problems, path string, tls *ServerTLS)
 	}
 }
 
+// validate checks the rules for tokens. Keys come from a file, or by https:
+// whoever answers for them makes users.
 func (o *OAuth) validate(p *problems, path string) {
 	if (o.JWKSFile == "") == (o.JWKSURL == "") {
 		p.add(path, "needs either jwks_file or jwks_url")

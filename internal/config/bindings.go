@@ -64,6 +64,8 @@ type Binding struct {
 	Evidence string `yaml:"evidence"`
 }
 
+// validateBindings checks every binding by itself, and the names that it uses
+// against the rest of the file.
 func (c *Config) validateBindings(p *problems) {
 	for i, b := range c.Bindings {
 		path := fmt.Sprintf("bindings[%d]", i)
@@ -101,6 +103,8 @@ func (c *Config) validateBindings(p *problems) {
 // any sensible name, it bounds what matching one costs.
 const maxPattern = 255
 
+// validateClients checks the conditions on clients, in the forms in which the
+// gateway compares them.
 func (b Binding) validateClients(p *problems, path string) {
 	for i, id := range b.ClientIDs {
 		if id == "" || len(id) > maxPattern || !utf8.ValidString(id) || slices.ContainsFunc([]rune(id), unicode.IsControl) {

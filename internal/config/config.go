@@ -381,6 +381,8 @@ func Load(path string) (*Config, error) {
 	return c, nil
 }
 
+// setDefaults fills in what the file leaves out, always with the safe choice.
+// It comes before validation.
 func (c *Config) setDefaults() {
 	setDefault(&c.Node, "gateway")
 	setDefault(&c.DataDir, "data")
@@ -437,6 +439,7 @@ func (l *GatewayLimits) setDefaults() {
 	setDefault(&s.LongestPause, max(time.Minute, s.Pause))
 }
 
+// setDefaults fills in what the file leaves out of one cluster.
 func (c *Cluster) setDefaults(brokerDir string) {
 	setDefault(&c.Listen.Address, "127.0.0.1:9092")
 	setDefault(&c.Listen.NodeIDs, "0-63")

@@ -55,6 +55,8 @@ func (c *Config) validate() problem.List {
 	return p.List
 }
 
+// validateClusters checks every cluster by itself, and that names are used
+// once.
 func (c *Config) validateClusters(p *problems) {
 	if c.Listen != (Listen{}) || c.Broker != (Broker{}) {
 		p.add("listen, broker", "give either these or clusters, not both")
@@ -79,6 +81,8 @@ func (c *Config) validateClusters(p *problems) {
 	}
 }
 
+// validate checks a listener. One that listens everywhere must say what clients
+// are to be told.
 func (l Listen) validate(p *problems, path string) {
 	host, port, err := net.SplitHostPort(l.Address)
 	if err != nil {
@@ -120,6 +124,8 @@ func (b Broker) validate(p *problems, path string) {
 	}
 }
 
+// validate checks the addresses of a cluster, and that what the gateway
+// authenticates there with is complete.
 func (u Upstream) validate(p *problems, path string) {
 	if len(u.Bootstrap) == 0 {
 		p.add(path+".bootstrap", "needs at least one host:port")
@@ -159,6 +165,8 @@ func ParseNodeIDs(s string) (lo, hi int32, err error) {
 	return int32(a), int32(b), nil
 }
 
+// validatePolicy checks the keys of a signed policy, which must then be a
+// bundle.
 func (c *Config) validatePolicy(p *problems) {
 	seen := map[string]bool{}
 	for i, k := range c.Policy.Keys {
@@ -194,6 +202,8 @@ func (c *Config) validateKeys(p *problems) {
 	}
 }
 
+// validateModules checks that every module has a name of its own and all the
+// files without which it would be refused.
 func (c *Config) validateModules(p *problems) {
 	if len(c.Modules) > 0 && c.Trust.Root == "" {
 		p.add("trust.root", "is needed: without it no module can be approved")

@@ -62,6 +62,8 @@ func (r *Reader) Stamp(ctx context.Context, what string, paths ...string) (strin
 	})
 }
 
+// stampTree writes what the file or directory at root looks like. Errors are
+// part of that: a file that is missing differs from one that is there.
 func stampTree(b *strings.Builder, root string) {
 	seen := 0
 	note := func(path string, _ fs.DirEntry, _ error) error {

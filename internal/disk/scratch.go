@@ -41,6 +41,8 @@ func (s *Scratch) Close() error {
 	return errors.Join(os.RemoveAll(s.Dir), s.lock.Close())
 }
 
+// sweepScratch removes directories with the prefix that nobody has locked and
+// that are older than scratchAge.
 func sweepScratch(prefix string) {
 	found, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
 	if err != nil {

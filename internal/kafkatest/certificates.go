@@ -65,6 +65,7 @@ func (c *Cluster) ClientTLS(withCertificate bool) (*tls.Config, error) {
 	return cfg, nil
 }
 
+// makeCertificates makes an authority and what it signs, in dir, for a day.
 func makeCertificates(dir string) (certificates, error) {
 	paths := certificates{ca: filepath.Join(dir, "ca.pem"), node: filepath.Join(dir, "node.pem"), client: filepath.Join(dir, "client.pem")}
 	ca := template("kafkatest", 1)

@@ -113,6 +113,7 @@ func withDefaults(cfg Config) Config {
 	return cfg
 }
 
+// prepare finds Kafka and Java and lays everything out. No process runs yet.
 func prepare(cfg Config) (*Cluster, error) {
 	jars, err := jarsDir(cfg.Version)
 	if err != nil {

@@ -206,6 +206,7 @@ func (c *Cluster) format() error {
 	return nil
 }
 
+// copyStorage gives a node the formatted storage of another, with ids of its own.
 func copyStorage(from, to *node) error {
 	src := filepath.Join(from.dir, "data")
 	dst := filepath.Join(to.dir, "data")

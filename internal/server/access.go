@@ -45,6 +45,8 @@ func (s *Server) access(cl config.Cluster) (a gateway.AccessConfig, err error) {
 	return a, nil
 }
 
+// authServer makes what authenticates clients here, of credentials and rules
+// that are read again when their files change.
 func (s *Server) authServer(c *config.ClientSASL) (*auth.Server, error) {
 	cfg := auth.Config{Mechanisms: c.Mechanisms, SessionLifetime: c.SessionLifetime}
 	if c.CredentialsFile != "" {
@@ -75,6 +77,8 @@ func (s *Server) authServer(c *config.ClientSASL) (*auth.Server, error) {
 	return auth.NewServer(cfg)
 }
 
+// issuerKeys is where the keys of tokens come from: a file that is watched, or
+// the issuer's own address.
 func (s *Server) issuerKeys(c *config.OAuth) (auth.KeySource, error) {
 	if c.JWKSFile != "" {
 		keys, err := watch(s, single(auth.ParseKeySet), watchedFile{field: "jwks_file", path: s.cfg.File(c.JWKSFile)})

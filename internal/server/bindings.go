@@ -24,6 +24,8 @@ func rules(cfg *config.Config, cluster string) []admission.Rule {
 	return out
 }
 
+// rule is a binding of the configuration as admission has it, with words turned
+// into values.
 func rule(b config.Binding) admission.Rule {
 	r := admission.Rule{
 		Modules:     b.Modules,

@@ -14,6 +14,8 @@ import (
 	"github.com/guardlock/guardlock/internal/config"
 )
 
+// newGateway builds the gateway of all configured clusters. It opens the files
+// that they need and connects to nobody.
 func (s *Server) newGateway() (*gateway.Gateway, error) {
 	l := s.cfg.Limits
 	gc := gateway.Config{
@@ -36,6 +38,9 @@ func (s *Server) newGateway() (*gateway.Gateway, error) {
 	return gateway.New(gc)
 }
 
+// clusterConfig makes a cluster's configuration, in which the gateway is one
+// and the same to the brokers for its own requests and for clients that it
+// terminates.
 func (s *Server) clusterConfig(cl config.Cluster) (gateway.ClusterConfig, error) {
 	host, portText, err := net.SplitHostPort(cl.Listen.Address)
 	if err != nil {
@@ -114,6 +119,8 @@ func (s *Server) upstream(cl config.Cluster) (gateway.Upstream, sasl.Mechanism, 
 	return s.realCluster(cl.Broker.Upstream)
 }
 
+// realCluster makes the dialer of a real cluster, with the identity that the
+// gateway has there, if any. Errors begin with the field.
 func (s *Server) realCluster(u *config.Upstream) (gateway.Upstream, sasl.Mechanism, error) {
 	cc := broker.ClusterConfig{}
 	for _, a := range u.Bootstrap {

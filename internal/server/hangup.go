@@ -56,6 +56,8 @@ func (r *reloader) reread(ctx context.Context) error {
 	return nil
 }
 
+// readConfig reads the configuration and the secrets that it names. Nothing is
+// changed by it.
 func (r *reloader) readConfig(ctx context.Context, path string) (*config.Config, map[string][]byte, error) {
 	raw, err := r.files.Read(ctx, path, disk.MaxBytes)
 	if err != nil {

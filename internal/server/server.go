@@ -97,6 +97,8 @@ func open(ctx context.Context, cfg *config.Config, log *Logger, now func() time.
 	return s, nil
 }
 
+// openJournal opens the decision log for writing, with its key, which is made
+// at the first start.
 func openJournal(cfg *config.Config) (*audit.Log, error) {
 	key, err := loadOrMakeKey(cfg.File(cfg.Audit.KeyFile))
 	if err != nil {

@@ -109,6 +109,7 @@ func New(secret []byte) (*Key, error) {
 	return k, k.renew(nil)
 }
 
+// derive makes the AES-256-GCM key for a salt and a use, by HKDF with SHA-256.
 func (k *Key) derive(salt []byte, info string) (cipher.AEAD, error) {
 	key, err := hkdf.Key(sha256.New, k.secret, salt, info, 32)
 	if err != nil {
@@ -223,6 +224,8 @@ func (k *Key) Open(dst, sealed []byte, topic string, purpose []byte) ([]byte, er
 	return out, nil
 }
 
+// openCurrent opens a value of the current format. The key of its salt is kept
+// only after the value has opened, so that forged salts push nothing out.
 func (k *Key) openCurrent(dst, sealed []byte, topic string, purpose []byte) ([]byte, error) {
 	salt := [saltSize]byte(sealed[1+idSize:])
 	aead, known := k.opener(salt)

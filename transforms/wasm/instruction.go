@@ -118,6 +118,8 @@ func (r *reader) instr(in *instr, s *space) {
 	}
 }
 
+// rareInstr reads the instructions that are not the bulk of code, and refuses
+// all that the engine is not to see.
 func (r *reader) rareInstr(in *instr, s *space) {
 	switch in.op {
 	case opSelectTyped:
@@ -191,6 +193,8 @@ func (r *reader) zero(in *instr, what string, n int) {
 // up to end, are longer than the one byte each that the engine takes.
 func (in *instr) padded(end int) bool { return in.zeros > 0 && end-in.tail > in.zeros }
 
+// miscInstr reads what follows the prefix 0xfc: conversions, and bulk
+// instructions on memory and tables.
 func (r *reader) miscInstr(in *instr, s *space) {
 	in.sub = uint32(r.byte())
 	switch {
@@ -224,6 +228,8 @@ func (r *reader) miscInstr(in *instr, s *space) {
 	}
 }
 
+// vectorInstr reads what follows the prefix 0xfd: SIMD of 128 bits, without the
+// relaxed instructions, whose results differ from machine to machine.
 func (r *reader) vectorInstr(in *instr, s *space) {
 	in.sub = uint32(r.byte())
 	if in.sub >= 0x80 { // two bytes, the second of them 1 up to number 255
@@ -255,6 +261,8 @@ func (r *reader) memArg(s *space) {
 	r.need("memory 0", s.memories)
 }
 
+// blockType reads the type of a block, in one of three forms: nothing, one
+// value, or an index of a type.
 func (r *reader) blockType(s *space) uint32 {
 	switch {
 	case r.pos < r.end && r.b[r.pos] == 0x40:

@@ -80,6 +80,7 @@ func Meter(m *Binary, stackBytes int) []byte {
 	return w.copied(out, secData)
 }
 
+// rewriter makes one metered file. It lives for one call of Meter.
 type rewriter struct {
 	m        *Binary
 	types    []byte // encoded, behind the module's own

@@ -328,6 +328,8 @@ func (f *metered) frame() int32 {
 	return int32(frameBytes+8*f.space.locals+(f.r.end-f.code)/4) + f.handed
 }
 
+// writeEntry writes what the function pays at its entry: its frame of the
+// stack, and the fuel that its callers do not pay.
 func (f *metered) writeEntry() {
 	if f.calls {
 		f.takeStack(-f.frame())
@@ -357,6 +359,9 @@ func (f *metered) writeExit() {
 	}
 }
 
+// writeBody copies the instructions, with what loops and bulk instructions pay,
+// function indices moved, and returns turned into branches that give the frame
+// back.
 func (f *metered) writeBody() {
 	f.space.depth = 1
 	copied := f.r.pos // up to here the code was written

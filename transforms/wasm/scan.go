@@ -92,6 +92,8 @@ type weight struct {
 // Info is what the scan found. Its lists must not be changed.
 func (m *Binary) Info() Info { return m.info }
 
+// sections walks the sections of the file, each of which may be there once and
+// in the order of the format.
 func (m *Binary) sections(r *reader) {
 	m.has.announced = -1
 	m.start = -1
@@ -134,6 +136,7 @@ func (m *Binary) sections(r *reader) {
 	}
 }
 
+// section reads the contents of one section within its end.
 func (m *Binary) section(r *reader, id int) {
 	switch id {
 	case secType:
@@ -224,6 +227,7 @@ func (m *Binary) custom(r *reader) {
 	m.parseReasons(r, string(r.b[r.pos:r.end]))
 }
 
+// typeSection reads the signatures, of which all others are indices.
 func (m *Binary) typeSection(r *reader) {
 	for range r.count("types", maxTypes) {
 		if form := r.byte(); form != 0x60 {
@@ -254,6 +258,8 @@ func (m *Binary) valTypes(r *reader, what string, limit int) []byte {
 	return r.b[start:r.pos]
 }
 
+// importSection reads the imports. Which of them a module may have is for the
+// grant; here they must be of a kind that is known.
 func (m *Binary) importSection(r *reader) {
 	for range r.count("imports", maxImports) {
 		i := Import{Module: r.name("a module name", maxName), Name: r.name("an import name", maxName)}
@@ -289,6 +295,8 @@ func (m *Binary) importSection(r *reader) {
 	}
 }
 
+// table reads the type of a table. There may be one, and the engine makes room
+// for its size at once, which is bounded here.
 func (m *Binary) table(r *reader) {
 	m.has.tables++
 	if m.has.tables > 1 {
@@ -310,6 +318,8 @@ func (m *Binary) table(r *reader) {
 	}
 }
 
+// memory reads the type of a memory. There may be one, of 32 bits and not
+// shared.
 func (m *Binary) memory(r *reader) {
 	m.has.memories++
 	if m.has.memories > 1 {
@@ -343,6 +353,8 @@ func (m *Binary) globalType(r *reader) {
 	}
 }
 
+// exportSection reads the exports and notes those of functions, which the
+// rewriter moves.
 func (m *Binary) exportSection(r *reader) {
 	seen := make(map[string]bool)
 	for range r.count("exports", maxExports) {

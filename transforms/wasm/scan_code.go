@@ -23,6 +23,8 @@ func (m *Binary) constExpr(r *reader) {
 	}
 }
 
+// elementSection reads the segments of the table, of which the format has eight
+// forms.
 func (m *Binary) elementSection(r *reader) {
 	for range r.count("element segments", maxSegments) {
 		flags := r.u32()
@@ -78,6 +80,7 @@ func (m *Binary) elementKind(r *reader, exprs bool) {
 	}
 }
 
+// dataSection reads the segments of memory. Their bytes are passed over.
 func (m *Binary) dataSection(r *reader) {
 	for range r.count("data segments", maxSegments) {
 		flags := r.u32()
@@ -104,6 +107,8 @@ func (m *Binary) dataSection(r *reader) {
 	}
 }
 
+// codeSection reads the bodies, of which there must be one for each function
+// that is not imported.
 func (m *Binary) codeSection(r *reader) {
 	defined := len(m.funcs) - m.imported
 	n := r.count("function bodies", m.lim.Functions)

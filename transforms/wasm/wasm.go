@@ -59,6 +59,7 @@ const (
 	reasonSection = "guardlock.reasons"
 )
 
+// withDefaults fills in every limit that is not given.
 func (l ScanLimits) withDefaults() ScanLimits {
 	fill := func(v *int, d int) {
 		if *v <= 0 {

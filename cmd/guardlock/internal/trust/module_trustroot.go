@@ -71,8 +71,8 @@ func (c *trustRootCommand) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return fmt.Errorf("writing the trust root: %w", err)
 	}
-	// What no gateway would load is not written: it would take the old one's
-	// place.
+	// What no gateway would load is not written, so that whoever makes it hears
+	// of it first.
 	if _, err := signing.ParseTrustRoot(raw); err != nil {
 		return exit.WithCode(err, exit.Usage)
 	}
@@ -89,6 +89,8 @@ func (c *trustRootCommand) run(cmd *cobra.Command, _ []string) error {
 	return nil
 }
 
+// readPublicKeys reads IDENTITY=FILE pairs. It takes any file that holds one
+// public key and writes it in the one form that trust roots have.
 func readPublicKeys(flag string, pairs []string) ([]trustRootKey, error) {
 	keys := []trustRootKey{}
 	for _, pair := range pairs {
