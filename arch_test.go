@@ -272,6 +272,28 @@ func TestFunctionsAndFilesAreShort(t *testing.T) {
 	}
 }
 
+// A struct that holds more than one thing hides where each of them ends. The
+// configuration is the file that it is read from, and has what that has.
+func TestStructsHaveFifteenFieldsAtMost(t *testing.T) {
+	const maxFields = 15
+	for _, s := range sources(t) {
+		if s.test || s.dir == "internal/config" || strings.HasPrefix(s.dir, "test/") {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok {
+				return true
+			}
+
+			if st, ok := spec.Type.(*ast.StructType); ok && st.Fields.NumFields() > maxFields {
+				t.Errorf("%s: %s has %d fields, over %d", s.path, spec.Name.Name, st.Fields.NumFields(), maxFields)
+			}
+			return true
+		})
+	}
+}
+
 // functions are those with a body.
 func (s *source) functions() []*ast.FuncDecl {
 	var all []*ast.FuncDecl

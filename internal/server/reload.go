@@ -45,14 +45,19 @@ type reloader struct {
 	// Owned by watchTrust; by load before that runs.
 	trustFile trustFile
 
-	// wake tells watch that the terms changed; again tells watch and watchTrust to
-	// read files even if they did not.
-	wake       chan struct{}
-	again      atomic.Bool
-	trustAgain chan struct{}
+	reminders
 
 	mu sync.Mutex // guards what follows
 	inForce
+}
+
+// reminders are what others tell the two goroutines: wake tells watch that the terms
+// changed; again and trustAgain tell watch and watchTrust to read files even if they
+// did not.
+type reminders struct {
+	wake       chan struct{}
+	again      atomic.Bool
+	trustAgain chan struct{}
 }
 
 // building is what watch knows of the files, and when it is to try again.
@@ -106,10 +111,9 @@ func newReloader(s *Server) *reloader {
 		conduct: newConduct(s.cfg.Limits),
 		serve:   func(cluster string, b *gateway.Bindings) { s.gateway.Cluster(cluster).SetBindings(b) },
 		now:     s.now,
-		wake:    make(chan struct{}, 1),
 
-		trustAgain: make(chan struct{}, 1),
-		inForce:    inForce{terms: terms{cfg: s.cfg, keys: s.keys}},
+		reminders: reminders{wake: make(chan struct{}, 1), trustAgain: make(chan struct{}, 1)},
+		inForce:   inForce{terms: terms{cfg: s.cfg, keys: s.keys}},
 	}
 
 	r.work.packages = packages{}
