@@ -62,20 +62,6 @@ type history struct {
 	isolated bool   // it sees no other topic
 }
 
-// tools are what host functions work with. Each is made when it is first used, and
-// kept, so that a call allocates nothing.
-type tools struct {
-	hashers     hashers
-	compressors compressors
-	scratch     []byte
-}
-
-// wasi is what the functions of WASI remember from call to call.
-type wasi struct {
-	ticks  uint64        // how often clocks were asked
-	random *rand.ChaCha8 // nil before random_get is called
-}
-
 // layout is where the host's blocks lie in guest memory.
 type layout struct {
 	frame, inDescs, outDescs uint32
