@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/internal/kernelcpu"
+	"github.com/guardlock/guardlock/transforms"
 )
 
 // childArg makes the test binary serve as a proxy.
@@ -24,6 +26,12 @@ func TestMain(m *testing.M) {
 		if err := runChild(os.Args[2], os.Args[3], os.Args[4]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if len(os.Args) > 1 && os.Args[1] == transforms.TrialCommand {
+		if err := transforms.RunTrial(context.Background(), os.Stdin, os.Stdout); err != nil {
+			os.Exit(transforms.TrialExit)
 		}
 		os.Exit(0)
 	}
@@ -40,12 +48,17 @@ type proxy struct {
 
 func startProxy(tb testing.TB, mode, upstream string) *proxy {
 	tb.Helper()
+	return startProxyIn(tb, mode, upstream, tb.TempDir())
+}
+
+func startProxyIn(tb testing.TB, mode, upstream, dir string) *proxy {
+	tb.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		tb.Fatal(err)
 	}
 
-	p := &proxy{cmd: exec.Command(exe, childArg, mode, upstream, tb.TempDir())}
+	p := &proxy{cmd: exec.Command(exe, childArg, mode, upstream, dir)}
 	p.cmd.Stderr = os.Stderr
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		tb.Fatal(err)

@@ -38,8 +38,11 @@ func runChild(mode, upstream, dir string) error {
 	defer cancel()
 	serve := serveGateway
 
-	if mode == modeSplice {
+	switch mode {
+	case modeSplice:
 		serve = serveSplice
+	case modeSite:
+		serve = serveSite
 	}
 	addr, err := serve(ctx, mode, upstream, dir)
 	if err != nil {

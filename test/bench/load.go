@@ -70,13 +70,15 @@ func seal(raw []byte) []byte {
 	return raw
 }
 
-func produceFrame(batch []byte) []byte {
+func produceFrame(batch []byte) []byte { return produceFrameTo(benchTopic, batch) }
+
+func produceFrameTo(topic string, batch []byte) []byte {
 	req := kmsg.NewPtrProduceRequest()
 	req.Version = 9
 	req.Acks = -1
 	req.TimeoutMillis = 30_000
 	t := kmsg.NewProduceRequestTopic()
-	t.Topic = benchTopic
+	t.Topic = topic
 	p := kmsg.NewProduceRequestTopicPartition()
 	p.Records = batch
 	t.Partitions = append(t.Partitions, p)

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"slices"
@@ -36,6 +37,15 @@ func filler() []byte {
 	c.op(opBr, 0, opEnd)
 
 	return guest{transform: append(c, pass()...)}.wasm()
+}
+
+// What the benchmarks measure beside are these guests.
+func TestBenchmarksMeasureBesideTheseGuests(t *testing.T) {
+	for name, wasm := range map[string][]byte{"endless": endless(), "filler": filler()} {
+		if got := must(os.ReadFile("../bench/testdata/" + name + ".wasm"))(t); !bytes.Equal(got, wasm) {
+			t.Errorf("test/bench/testdata/%s.wasm is another guest", name)
+		}
+	}
 }
 
 // While four clients produce to a topic whose module never comes back, another
