@@ -36,7 +36,7 @@ const anyNode = "guardlock-cli"
 // examine takes the package through every step that a gateway takes it through.
 // Random bytes stand in for the gateway's keys.
 func (t trying) examine(ctx context.Context) (admission.Verdict, error) {
-	runtime, err := transforms.New(transforms.Config{Trial: []string{transforms.TrialCommand}})
+	runtime, err := transforms.New(transforms.Config{Trial: []string{transforms.TrialCommand}, Worker: []string{transforms.WorkerCommand}})
 	if err != nil {
 		return admission.Verdict{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,7 @@ type moduleVerifyCommand struct {
 	topics    []string
 	dataClass string
 	tls       string
+	isolation string
 	at        string
 	name      string
 	gateway   gatewayFlags
@@ -65,6 +67,7 @@ func newModuleVerifyCommand() *cobra.Command {
 	fl.StringSliceVarP(&c.topics, "topic", "t", nil, "topics it is to run on, for the policy (default: those approved)")
 	fl.StringVar(&c.dataClass, "data-class", "", "class of the data, of those that the policy has (default: the policy's default class)")
 	fl.StringVar(&c.tls, "tls", "", "what the binding asks of connections, for the policy: required or mutual")
+	fl.StringVar(&c.isolation, "isolation", "shared", "what the binding's guests are kept apart from, for the policy: shared, topic or process")
 	fl.StringVar(&c.name, "name", "", "what the configuration calls it, for the policy (default: as its file)")
 	fl.StringVar(&c.at, "at", "", "check as of this day or time (default: now)")
 	c.gateway.register(cmd)
@@ -137,6 +140,11 @@ func (c *moduleVerifyCommand) verification(path string) (*verification, error) {
 		return nil, exit.Usagef("--tls %w", err)
 	}
 
+	isolation := admission.Isolation(c.isolation)
+	if !slices.Contains([]admission.Isolation{admission.Shared, admission.PerTopic, admission.Apart}, isolation) {
+		return nil, exit.Usagef("--isolation %q is not one of shared, topic, process", c.isolation)
+	}
+
 	v.now = time.Now()
 	if c.at != "" {
 		if v.now, err = cli.ParseDay(c.at, false); err != nil {
@@ -171,6 +179,7 @@ func (c *moduleVerifyCommand) verification(path string) (*verification, error) {
 		Topics:    c.topics,
 		TLS:       level,
 		DataClass: c.dataClass,
+		Isolation: isolation,
 	}
 
 	return v, nil
