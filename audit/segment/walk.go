@@ -229,8 +229,8 @@ func Numbers(d Files) ([]uint32, *Anchor, error) {
 		}
 	}
 
-	if anchor != nil {
-		found[first] = found[first] // that segment, at least, is there
+	if anchor != nil && !found[first] { // that segment, at least, is there
+		return nil, nil, fmt.Errorf("%w: segment %d is missing", ErrCorrupt, first)
 	}
 
 	out := make([]uint32, 0, len(found))

@@ -53,20 +53,26 @@ func TestMain(m *testing.M) {
 		if err := (Bounds{Reserved: 64 << 20, Written: 1 << 30}).Apply(); err != nil {
 			panic(err)
 		}
-		var all [][]byte
 		for {
-			all = append(all, make([]byte, 1<<20))
+			held = append(held, make([]byte, 1<<20))
 		}
 	case "__time":
 		if err := (Bounds{CPU: time.Second}).Apply(); err != nil {
 			panic(err)
 		}
 		for {
+			spent++
 		}
 	}
 
 	os.Exit(0)
 }
+
+// held and spent are what children use up.
+var (
+	held  [][]byte
+	spent int
+)
 
 func start(t *testing.T, command string, prepare func(*exec.Cmd)) *Process {
 	t.Helper()
