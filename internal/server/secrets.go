@@ -17,6 +17,7 @@ import (
 
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 // loadKeys reads the secrets of keys by their names, and returns all problems
@@ -40,10 +41,15 @@ func loadKeys(cfg *config.Config) (map[string][]byte, error) {
 	return keys, errors.Join(errs...)
 }
 
-// loadOrMakeKey reads the audit key, or makes one at the first start.
-func loadOrMakeKey(path string) (key [32]byte, err error) {
+// loadOrMakeKey reads the audit key, or makes one at the first start. A log that
+// is there already has a key, and a new one would not fit.
+func loadOrMakeKey(path string, logIsThere bool) (key [32]byte, err error) {
 	if key, err = disk.ReadKey(path); !errors.Is(err, fs.ErrNotExist) {
 		return key, err
+	}
+	if logIsThere {
+		return key, exit.WithHint(fmt.Errorf("the decision log is under a key that is not there: %w", err),
+			"put %s back from a copy; where it is lost, give the gateway a new directory (audit.dir) and keep the old one to be read", path)
 	}
 	secret, err := makeKey(path)
 	copy(key[:], secret)

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,12 +101,18 @@ func open(ctx context.Context, cfg *config.Config, log *Logger, now func() time.
 // openJournal opens the decision log for writing, with its key, which is made
 // at the first start.
 func openJournal(cfg *config.Config) (*audit.Log, error) {
-	key, err := loadOrMakeKey(cfg.File(cfg.Audit.KeyFile))
+	dir := cfg.File(cfg.Audit.Dir)
+	segments, err := filepath.Glob(filepath.Join(dir, "audit-*.wal"))
+	if err != nil {
+		return nil, fmt.Errorf("audit.dir: %w", err)
+	}
+	// With a previous key the new one may well be made now.
+	logIsThere := len(segments) > 0 && cfg.Audit.PreviousKeyFile == ""
+	key, err := loadOrMakeKey(cfg.File(cfg.Audit.KeyFile), logIsThere)
 	if err != nil {
 		return nil, fmt.Errorf("audit.key_file: %w", err)
 	}
 
-	dir := cfg.File(cfg.Audit.Dir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("audit.dir: %w", err)
 	}
