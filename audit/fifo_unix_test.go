@@ -27,3 +27,17 @@ func TestSegmentThatIsNoFileIsRefused(t *testing.T) {
 		t.Errorf("opening: %v", err)
 	}
 }
+
+// A sparse file takes no room on its disk, and would take hours to read.
+func TestSegmentLargerThanAnyIsRefusedUnread(t *testing.T) {
+	dir := written(t, 5)
+	if err := os.Truncate(filepath.Join(dir, "audit-00000001.wal"), 1<<42); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := audit.VerifyChain(dir); !errors.Is(err, audit.ErrCorrupt) || !strings.Contains(err.Error(), "no file of a log more than") {
+		t.Errorf("verifying: %v", err)
+	}
+	if _, err := audit.Open(dir, audit.Options{Key: testKey}); !errors.Is(err, audit.ErrCorrupt) {
+		t.Errorf("opening: %v", err)
+	}
+}

@@ -248,10 +248,19 @@ func (f diskFile) appendFlush(b []byte, off int64) error {
 // Close closes both handles.
 func (f diskFile) Close() error { return errors.Join(f.File.Close(), f.direct.close()) }
 
+// maxFileBytes is more than any file of a log has: a segment ends once it has its
+// limit, and a frame has one GiB at most. A sparse file of terabytes takes no room
+// on its disk, and hours to read.
+const maxFileBytes = 4 << 30
+
+// Size returns ErrCorrupt for a file that is larger than any of a log.
 func (f diskFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
+	}
+	if info.Size() > maxFileBytes {
+		return 0, fmt.Errorf("%w: %s has %d bytes, and no file of a log more than %d", ErrCorrupt, filepath.Base(f.Name()), info.Size(), int64(maxFileBytes))
 	}
 	return info.Size(), nil
 }
