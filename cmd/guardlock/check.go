@@ -50,6 +50,7 @@ type checkLine struct {
 	OK       bool     `json:"ok"` // it starts, and every module runs
 	Problems []string `json:"problems"`
 	Refused  []string `json:"refused"`
+	Insecure []string `json:"insecure"` // settings that a gateway warns of at its start
 	Bindings []bound  `json:"bindings"`
 	Reasons  []gives  `json:"reasons"`
 }
@@ -79,6 +80,7 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 			OK:       len(r.Problems)+len(r.Refused) == 0,
 			Problems: texts(r.Problems),
 			Refused:  texts(r.Refused),
+			Insecure: append([]string{}, r.Insecure...),
 			Bindings: make([]bound, len(r.Bindings)),
 			Reasons:  make([]gives, len(r.Reasons)),
 		}
@@ -103,6 +105,9 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 		return nil
 	}
 
+	for _, name := range r.Insecure {
+		cli.Warn(cmd.ErrOrStderr(), fmt.Errorf("INSECURE: %s", name))
+	}
 	for _, refused := range r.Refused {
 		cli.Warn(cmd.ErrOrStderr(), refused)
 	}

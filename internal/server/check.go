@@ -21,9 +21,10 @@ import (
 // Report is what Check found, so that a command can print it and choose its
 // exit code.
 type Report struct {
-	Problems []error // each keeps a gateway from starting
-	Refused  []error // modules that would not run: a gateway starts, and refuses their topics
-	Bindings []Bound // what would run where, in the order in which bindings are looked at
+	Problems []error  // each keeps a gateway from starting
+	Insecure []string // settings that a gateway warns of at its start
+	Refused  []error  // modules that would not run: a gateway starts, and refuses their topics
+	Bindings []Bound  // what would run where, in the order in which bindings are looked at
 	Reasons  []Catalogue
 }
 
@@ -72,6 +73,7 @@ func Check(ctx context.Context, path string) Report {
 	}
 
 	c.cfg = cfg
+	c.Insecure = cfg.Insecure()
 	c.checkAll(ctx, len(wrong) == 0)
 
 	return c.Report

@@ -119,7 +119,7 @@ func pruneError(dir string, err error) error {
 
 func writePruned(w io.Writer, done *audit.Pruned) error {
 	if len(done.Segments) == 0 {
-		_, err := fmt.Fprintf(w, "nothing to remove: the log begins at segment %d\n", done.First)
+		_, err := fmt.Fprintf(w, "nothing to remove: no finished segment is that old, from %d on, with which the log begins\n", done.First)
 		return err
 	}
 

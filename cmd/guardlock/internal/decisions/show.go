@@ -69,7 +69,7 @@ func lookUp(ctx context.Context, r *query.Reader, dir, id string) (query.Decisio
 	}
 	d, err := r.Lookup(ctx, id)
 	if errors.Is(err, audit.ErrNotFound) {
-		return d, exit.WithHint(exit.NotFoundf("looking up %s: no such decision in %s", id, dir), "the part after gl- names the log: is it another gateway's?")
+		return d, exit.WithHint(exit.NotFoundf("looking up %s: no such decision in %s", id, dir), "the part after gl- names the log: is it another gateway's? What was pruned is gone, too; `guardlock audit verify` says where the log goes on")
 	}
 	if err != nil {
 		return d, auditError(dir, err)
