@@ -52,7 +52,8 @@ var promises = map[string]string{
 	"that together keep a binding suspended":              "TestPauseDoublesWithEachTrialThatFails TestModuleThatFailsForSeveralClientsIsSuspendedForAll",
 	"by the gateway only (mode 0700)":                     "TestLogIsForItsOwnerAlone",
 
-	"which sees each client's own name": "TestThePolicyIsToldWhoAsksForWhat",
+	"a gateway goes on behind them only where": "TestOldLogGoesOnWithTags",
+	"which sees each client's own name":        "TestThePolicyIsToldWhoAsksForWhat",
 
 	// SECURITY.md, guests in processes of their own
 	"With `isolation: process` in a binding, each instance": "TestGuestsApartDoWhatTheyDoHere TestWorkerHasNothingToTake TestConfinedChildCanDoNothingButCompute",

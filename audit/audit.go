@@ -66,6 +66,9 @@ var (
 	ErrPruned = errors.New("pruned")
 	// ErrNoMark means that the committed mark is missing or torn.
 	ErrNoMark = segment.ErrNoMark
+	// ErrUntagged means that a log is of the version before there were tags, which
+	// anybody can write who can write its directory.
+	ErrUntagged = errors.New("decision log has no tags under an audit key")
 	// ErrForeign means that a log is another gateway's, or under another key.
 	ErrForeign = errors.New("decision log is not this gateway's")
 	// ErrTakenOver means that somebody else writes the log, or took its files away.

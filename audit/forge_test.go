@@ -308,7 +308,10 @@ func TestOldLogGoesOnWithTags(t *testing.T) {
 	}
 
 	before := len(segmentFiles(t, dir))
-	l, err := audit.Open(dir, audit.Options{Key: testKey, Node: "gw-1"})
+	if _, err := audit.Open(dir, audit.Options{Key: testKey, Node: "gw-1"}); !errors.Is(err, audit.ErrUntagged) {
+		t.Fatalf("a log that anybody could have written goes on without a word: %v", err)
+	}
+	l, err := audit.Open(dir, audit.Options{Key: testKey, Node: "gw-1", Adopt: "gw-1"})
 	if err != nil {
 		t.Fatal(err)
 	}

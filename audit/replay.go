@@ -341,6 +341,12 @@ func (r *replay) recognise(k *segment.Walk) (ours bool, err error) {
 		return false, fmt.Errorf("%w: it is the log of gateway %q, and this one is %q", ErrForeign, h.Node, r.opt.Node)
 	}
 
+	if h.Version == segment.Untagged {
+		if !r.adoptsItself() {
+			return false, fmt.Errorf("%w: segment %d", ErrUntagged, h.Number)
+		}
+		r.adopted = append(r.adopted, Step{Name: "tags", Verdict: "absent", Detail: fmt.Sprintf("up to segment %d", h.Number)})
+	}
 	if h.Node != r.opt.Node {
 		r.adopt("gateway", h.Node)
 	}
@@ -355,11 +361,15 @@ func (r *replay) adopt(name, before string) {
 	r.adopted = append(r.adopted, Step{Name: name, Verdict: "changed", Detail: "before: " + before})
 }
 
+// adoptsItself reports whether the operator says that what nothing proves is the
+// log of this gateway all the same.
+func (r *replay) adoptsItself() bool { return r.opt.Adopt == r.opt.Node && r.opt.Node != "" }
+
 // checkMark demands the mark that a log cannot be without, or the operator's word
 // that it is to be continued all the same.
 func (r *replay) checkMark(k *segment.Walk, m *segment.Mark, before *segment.Link) error {
 	err := k.HasMark(m, before)
-	if errors.Is(err, ErrNoMark) && r.opt.Adopt == r.opt.Node && r.opt.Node != "" {
+	if errors.Is(err, ErrNoMark) && r.adoptsItself() {
 		r.adopted = append(r.adopted, Step{Name: "committed_mark", Verdict: "missing", Detail: fmt.Sprintf("continued at entry %d", r.state.seq)})
 		return nil
 	}

@@ -42,7 +42,7 @@ func TestLogFromBeforeTLSFactsIsReadAndGoesOn(t *testing.T) {
 	}
 
 	check()
-	l := mustOpen(t, dir, audit.Options{Node: "gw-1", SegmentBytes: audit.MinSegmentBytes})
+	l := mustOpen(t, dir, audit.Options{Node: "gw-1", Adopt: "gw-1", SegmentBytes: audit.MinSegmentBytes})
 	e := batchOf("later", 0, 10)
 	e.TLS = audit.TLS{"TLS 1.3", "TLS_AES_128_GCM_SHA256", carol}
 	mustAppend(t, l, e, nil)

@@ -181,6 +181,10 @@ func wasiWrite(i *instance, a []uint64) int32 {
 			return wasiFault
 		}
 		length := binary.LittleEndian.Uint32(piece[4:])
+		// All pieces together count as the input of one call.
+		if written+length > maxHostBytes || length > maxHostBytes {
+			return wasiInvalid
+		}
 		text, ok := i.input(uint64(binary.LittleEndian.Uint32(piece)), uint64(length))
 		if !ok {
 			return wasiFault

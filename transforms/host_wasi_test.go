@@ -112,6 +112,12 @@ func TestWASIChecksItsArguments(t *testing.T) {
 	outside := uint64(i.mem.Size()) - 2
 	i.mem.WriteUint32Le(0, uint32(outside)) // a piece of text that lies outside
 	i.mem.WriteUint32Le(4, 100)
+	for n := range uint32(3) { // three pieces of text, each the most that a call takes
+		i.mem.WriteUint32Le(128+8*n, 0)
+		i.mem.WriteUint32Le(132+8*n, 50_000)
+	}
+	i.mem.WriteUint32Le(152, 0)
+	i.mem.WriteUint32Le(156, maxHostBytes)
 
 	for name, c := range map[string]struct {
 		call func(*instance, []uint64) int32
@@ -131,6 +137,8 @@ func TestWASIChecksItsArguments(t *testing.T) {
 		"writing from outside":      {wasiWrite, []uint64{1, 0, 1, 16}, wasiFault},
 		"pieces outside":            {wasiWrite, []uint64{1, outside, 1, 16}, wasiFault},
 		"endless pieces":            {wasiWrite, []uint64{1, 0, 1 << 31, 16}, wasiInvalid},
+		"pieces of a call":          {wasiWrite, []uint64{1, 128, 1, 16}, wasiOK},
+		"pieces of too much":        {wasiWrite, []uint64{1, 128, 4, 24}, wasiInvalid},
 		"count outside":             {wasiWrite, []uint64{1, 0, 0, outside}, wasiFault},
 		"random bytes outside":      {wasiRandom, []uint64{outside, 100}, wasiFault},
 		"endless random bytes":      {wasiRandom, []uint64{0, 1 << 31}, wasiFault},

@@ -166,6 +166,25 @@ func TestModuleThatFailsForSeveralClientsIsSuspendedForAll(t *testing.T) {
 	})
 }
 
+// Two clients that fail on purpose, with good batches in between for themselves,
+// hold up the others for the shortest pause each time and not for the longest.
+func TestPurposefulFailuresDoNotLengthenThePauseOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		for range 5 {
+			for range 10 {
+				s.passes("User:eve")
+				s.passes("User:mallory")
+			}
+			s.fails("User:eve", 2)
+			s.fails("User:mallory", 1)
+			s.refused("User:ada", "good")
+			time.Sleep(time.Second)
+			s.passes("User:ada")
+		}
+	})
+}
+
 func TestAnyBatchThatComesThroughKeepsTheBindingForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t)

@@ -261,7 +261,8 @@ type Audit struct {
 	PreviousKeyFile string `yaml:"previous_key_file"`
 	// Adopt names the gateway (its Node) whose log in Dir this one is to continue:
 	// it refuses a log of another name. Its own name lets it continue a log that
-	// lost its committed mark, in which entries may be missing at the end. The log
+	// lost its committed mark, in which entries may be missing at the end, and one
+	// of a version without tags, which anybody can have written. The log
 	// says so; take the setting out afterwards.
 	Adopt string `yaml:"adopt"`
 	// NoSync does not wait for the disk. Danger: a power loss loses decisions

@@ -148,6 +148,8 @@ func journalError(dir string, err error) error {
 		return exit.WithHint(err, "give this gateway a directory of its own (audit.dir, or data_dir); or, if it is to continue that log, name the other gateway in audit.adopt, or the key that the log is under in audit.previous_key_file")
 	case errors.Is(err, audit.ErrLocked), errors.Is(err, audit.ErrTakenOver):
 		return exit.WithHint(err, "give each gateway a directory of its own (audit.dir, or data_dir)")
+	case errors.Is(err, audit.ErrUntagged):
+		return exit.WithHint(err, "if this gateway wrote it with a version from before, set audit.adopt to its own name for one start; else put the directory back from a copy")
 	case errors.Is(err, audit.ErrNoMark):
 		return exit.WithHint(err, "put the directory back from a copy; or, to continue it as it is, set audit.adopt to this gateway's own name for one start")
 	case errors.Is(err, audit.ErrCorrupt):

@@ -165,7 +165,7 @@ func (c *auditVerifyCommand) notProven(r audit.Report, known *audit.Known, keyEr
 	}
 
 	return exit.WithHint(exit.Refusedf("no segment of the log in %s has tags, so that nothing proves who wrote it", c.dir),
-		"a log from before there were tags gets them when a gateway of this version is started on it")
+		"a log from before there were tags can be anybody's; a gateway goes on with it only where audit.adopt says so, and with tags from there on")
 }
 
 func writeChainReport(w io.Writer, r audit.Report, known *audit.Known, whole bool) error {
