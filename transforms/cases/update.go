@@ -39,6 +39,10 @@ func member(n *yaml.Node, name string) (key, value *yaml.Node) {
 // Update returns the file with what became of some of its cases written as what must
 // become of them. The rest of the file keeps every byte.
 func (f File) Update(results map[int]Result) ([]byte, error) {
+	if otherBreaks(f.raw) {
+		return nil, fmt.Errorf("%s: lines end in something else than newlines, so it is for you to change", f.Name)
+	}
+
 	lines := strings.SplitAfter(strings.TrimRight(string(f.raw), "\n")+"\n", "\n")
 	lines = lines[:len(lines)-1]
 
@@ -60,6 +64,13 @@ func (f File) Update(results map[int]Result) ([]byte, error) {
 	}
 
 	return []byte(strings.Join(lines, "")), nil
+}
+
+// otherBreaks reports whether YAML sees more lines than newlines end: at a carriage
+// return alone, and at three characters of Unicode (YAML 1.1, 5.4).
+func otherBreaks(raw []byte) bool {
+	text := strings.ReplaceAll(string(raw), "\r\n", "\n")
+	return strings.ContainsAny(text, "\r\u0085\u2028\u2029")
 }
 
 // expectLines is where a case's expectation stands, or belongs: behind the case's
