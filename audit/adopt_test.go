@@ -116,4 +116,10 @@ func TestLogWithoutItsMarkIsContinuedOnTheOperatorsWord(t *testing.T) {
 	}
 
 	mustClose(t, l)
+
+	// Whoever verifies the log later is told.
+	report, err := audit.VerifyFiles(d, audit.Known{Keys: [][32]byte{testKey}})
+	if err != nil || len(report.Continued) != 1 || report.Continued[0].Steps[0].Name != "committed_mark" {
+		t.Errorf("verifying says %+v, %v", report.Continued, err)
+	}
 }

@@ -365,6 +365,17 @@ func (r *replay) adopt(name, before string) {
 // log of this gateway all the same.
 func (r *replay) adoptsItself() bool { return r.opt.Adopt == r.opt.Node && r.opt.Node != "" }
 
+// takenOnWord are the steps of an opening that only the operator vouches for. Logs
+// from before an opening had its own fields hold those as steps, too.
+func takenOnWord(e *ControlEntry) (steps []Step) {
+	for _, s := range e.Steps {
+		if s.Name != stepEpoch && s.Name != stepKeyID {
+			steps = append(steps, s)
+		}
+	}
+	return steps
+}
+
 // checkMark demands the mark that a log cannot be without, or the operator's word
 // that it is to be continued all the same.
 func (r *replay) checkMark(k *segment.Walk, m *segment.Mark, before *segment.Link) error {

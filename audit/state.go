@@ -19,6 +19,8 @@ type state struct {
 	sum   *Summary // of the current segment
 	open  map[uint64]*BatchRef
 	batch BatchEntry // scratch of apply
+
+	continued []Continued // openings that took something on the operator's word
 }
 
 func newState(firstSeq uint64) *state {
@@ -63,6 +65,9 @@ func (s *state) noteControl(c *ControlEntry) {
 	if o, ok := c.opening(); ok {
 		s.epoch = o.Epoch
 		s.sum.opened = append(s.sum.opened, epochAt{s.seq, o.Epoch})
+		if taken := takenOnWord(c); len(taken) > 0 {
+			s.continued = append(s.continued, Continued{Entry: s.seq, Time: c.Time, Steps: taken})
+		}
 	}
 	s.seq++
 }

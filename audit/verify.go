@@ -53,6 +53,16 @@ type Report struct {
 	TornBytes int64           `json:"torn_bytes"` // behind the last frame; the next Open cuts them
 	Proven    bool            `json:"proven"`     // whoever wrote the log had the audit key
 	Anchor    *AnchorReport   `json:"anchor,omitempty"`
+	Continued []Continued     `json:"continued,omitempty"`
+}
+
+// Continued is an opening at which the operator had the gateway go on with what
+// nothing proves: a log without its mark or without tags, another gateway's, or one
+// under another key. Entries before it may be missing where the mark was.
+type Continued struct {
+	Entry uint64    `json:"entry"` // sequence number of the opening
+	Time  time.Time `json:"time"`
+	Steps []Step    `json:"steps"`
 }
 
 // AnchorReport says where a log begins whose oldest segments were pruned, and what
@@ -264,6 +274,7 @@ func (v *verifier) run() error {
 	v.report.NextSeq = v.state.seq
 	v.report.Head = Head{v.state.seq, prev.Chain}.String()
 	v.report.Unbound = len(v.state.open)
+	v.report.Continued = v.state.continued
 
 	return nil
 }

@@ -26,8 +26,9 @@ type openBatches struct{ shards [16]openShard }
 // openShard has those of some producers, so that connections seldom wait for
 // each other.
 type openShard struct {
-	mu   sync.Mutex
-	runs map[openKey]openRun // guarded by mu
+	mu    sync.Mutex
+	runs  map[openKey]openRun // guarded by mu
+	swept time.Time           // guarded by mu; when old runs were last looked for
 }
 
 type openKey struct {
@@ -50,6 +51,8 @@ const (
 	// openAge is after how long a producer has surely given up: Kafka's
 	// delivery.timeout.ms is two minutes.
 	openAge = 10 * time.Minute
+	// sweepEvery is how often a full shard is looked through for such ones.
+	sweepEvery = time.Second
 )
 
 func (o *openBatches) shard(producer int64) *openShard {
@@ -98,7 +101,11 @@ func (s *openShard) room(now time.Time) bool {
 	if len(s.runs) < maxOpenRuns {
 		return true
 	}
+	if now.Sub(s.swept) < sweepEvery { // a producer that leaves many open must not make each batch dear
+		return false
+	}
 
+	s.swept = now
 	for k, r := range s.runs {
 		if now.Sub(r.touched) > openAge {
 			delete(s.runs, k)

@@ -96,6 +96,14 @@ func TestOpenBatchesAreBoundedAndForgotten(t *testing.T) {
 			t.Error("one that is kept is not known, or one that is not")
 		}
 
+		// A full shard is looked through each second, and not for each batch.
+		looked := o.shard(7).swept
+		time.Sleep(sweepEvery / 2)
+		o.forwarded(ten(0, 0), lost(maxOpenRuns))
+		if !o.shard(7).swept.Equal(looked) {
+			t.Error("it was looked through again at once")
+		}
+
 		time.Sleep(openAge + time.Second)
 		if o.precede(ten(0, 10), lost(0)) {
 			t.Error("its producer gave it up, and it stands in the way")

@@ -157,9 +157,9 @@ func (c *Conduct) worked(r *run, own *suspect, now time.Time) {
 	f.row = f.row[:0]
 	if r.ofAll {
 		c.lifted(&f.all, now, "worked")
-		// Who fails on purpose again and again would else shut out the others for the
-		// longest pause each time.
-		f.all.ended = time.Time{}
+		// The next pause begins anew: who fails on purpose again and again would else
+		// shut out the others for the longest one each time.
+		f.all = suspension{}
 	}
 
 	switch {

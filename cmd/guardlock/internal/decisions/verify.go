@@ -199,6 +199,12 @@ func writeChainReport(w io.Writer, r audit.Report, known *audit.Known, whole boo
 			a.Pruned.Format(time.RFC3339), humanize.Comma(int64(a.Entries)), a.Earliest.Format(time.RFC3339), a.Latest.Format(time.RFC3339))
 	}
 
+	for _, c := range r.Continued {
+		for _, s := range c.Steps {
+			fmt.Fprintf(w, "entry %d of %s: the gateway was told to go on: %s %s, %s\n", c.Entry, c.Time.UTC().Format(time.RFC3339), s.Name, s.Verdict, s.Detail)
+		}
+	}
+
 	if r.Unbound > 0 {
 		fmt.Fprintf(w, "%s without a known answer of the broker\n", cli.Count(r.Unbound, "forwarded batch"))
 	}
