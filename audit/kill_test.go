@@ -97,9 +97,8 @@ func TestKilledProcessLosesNoResolvedTicket(t *testing.T) {
 	}
 }
 
-// killChild runs the child until it has reported n tickets, kills it, and notes
-// all that it reported.
-func killChild(t *testing.T, dir string, n int, resolved map[uint64]int) {
+// startChild starts a process that writes the log in dir, and reports its tickets.
+func startChild(t *testing.T, dir string) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+dir)
@@ -113,7 +112,14 @@ func killChild(t *testing.T, dir string, n int, resolved map[uint64]int) {
 		t.Fatal(err)
 	}
 
-	in := bufio.NewReader(pipe)
+	return cmd, bufio.NewReader(pipe)
+}
+
+// killChild runs the child until it has reported n tickets, kills it, and notes
+// all that it reported.
+func killChild(t *testing.T, dir string, n int, resolved map[uint64]int) {
+	t.Helper()
+	cmd, in := startChild(t, dir)
 	line := make([]byte, 12)
 	for i := 0; ; i++ {
 		if i == n {

@@ -1,12 +1,10 @@
 package audit_test
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -91,18 +89,7 @@ func TestSecondGatewayFindsTheFirstWithoutItsLock(t *testing.T) {
 // The same between processes: what one acknowledged is there when it is killed.
 func TestSecondProcessFindsTheFirstWithoutItsLock(t *testing.T) {
 	dir := t.TempDir()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+dir)
-
-	pipe, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-
-	in := bufio.NewReader(pipe)
+	cmd, in := startChild(t, dir)
 	line := make([]byte, 12)
 	var acknowledged []uint64
 	for i := range 200 {

@@ -74,17 +74,6 @@ func (s *Set) Close(ctx context.Context) error {
 // since. The clock may have been set back as well as forward.
 func (s *Set) Current(now time.Time) bool { return holds(s.From, s.Until, now) }
 
-// Undecided reports whether somebody could not be asked, so that the whole is
-// to be tried again after a while.
-func (s *Set) Undecided() bool {
-	for _, r := range s.Refusals {
-		if r.Undecided() {
-			return true
-		}
-	}
-	return len(s.Kept) > 0
-}
-
 // Build admits the modules of every rule and compiles the bindings. A module
 // that is refused makes its binding refuse; an error means that a verdict could
 // not be recorded, and that nothing may be served under the new bindings.

@@ -176,12 +176,9 @@ func allocator() code {
 	return c
 }
 
-// judge does with each record what its value's first byte asks for.
-//
-//	r reject  d drop  q route  m change  t trap  l loop for ever  else pass
-func judge() []byte {
-	const frame, i, n, in, out, value, first = 0, 1, 2, 3, 4, 5, 6
-	var c code
+// eachRecord begins a loop over the records of a frame. What follows is done with
+// each, whose input descriptor is the output already.
+func (c *code) eachRecord(frame, i, n, in, out byte) {
 	for _, field := range []struct{ at, local byte }{{8, in}, {12, n}, {16, out}} {
 		c.get(frame)
 		c.load(uint32(field.at))
@@ -196,6 +193,15 @@ func judge() []byte {
 	c.get(in)
 	c.i32(48)
 	c.op(0xfc, 10, 0, 0) // memory.copy of the descriptor
+}
+
+// judge does with each record what its value's first byte asks for.
+//
+//	r reject  d drop  q route  m change  t trap  l loop for ever  else pass
+func judge() []byte {
+	const frame, i, n, in, out, value, first = 0, 1, 2, 3, 4, 5, 6
+	var c code
+	c.eachRecord(frame, i, n, in, out)
 	c.get(in)
 	c.load(28)
 	c.i32(0)

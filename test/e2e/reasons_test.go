@@ -17,20 +17,7 @@ import (
 func speller() []byte {
 	const frame, i, n, in, out = 0, 1, 2, 3, 4
 	var c code
-	for _, field := range []struct{ at, local byte }{{8, in}, {12, n}, {16, out}} {
-		c.get(frame)
-		c.load(uint32(field.at))
-		c.set(field.local)
-	}
-
-	c.op(opLoop, noResult)
-	c.get(i)
-	c.get(n)
-	c.op(opLtU, opIf, noResult)
-	c.get(out)
-	c.get(in)
-	c.i32(48)
-	c.op(0xfc, 10, 0, 0) // memory.copy of the descriptor
+	c.eachRecord(frame, i, n, in, out)
 	c.get(out)
 	c.get(in)
 	c.load(24)

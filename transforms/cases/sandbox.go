@@ -148,9 +148,6 @@ type Result struct {
 	MemoryAt uint64 // what the guest's memory has grown to
 }
 
-// Failure is what an error of a running guest tells.
-func (s *Sandbox) Failure(err error) Result { return s.failure(err) }
-
 // Refusal is what became of a case whose module could not be started.
 func (s *Sandbox) Refusal(err error) Result {
 	r := s.failure(err)

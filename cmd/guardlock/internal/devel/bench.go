@@ -68,11 +68,7 @@ type benchReport struct {
 }
 
 func (c *benchCommand) run(cmd *cobra.Command, args []string) error {
-	m, err := load(args[0])
-	if err != nil {
-		return err
-	}
-	setup, err := c.input.setup(m)
+	m, setup, err := c.input.load(args[0])
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,16 @@ func (f *inputFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.records, "records", false, "each line is a whole record in JSON, as `guardlock consume --json` prints it")
 }
 
+// load reads a module, and what it is started with.
+func (f *inputFlags) load(path string) (module, cases.Setup, error) {
+	m, err := load(path)
+	if err != nil {
+		return module{}, cases.Setup{}, err
+	}
+	setup, err := f.setup(m)
+	return m, setup, err
+}
+
 // setup is what the module is started with.
 func (f *inputFlags) setup(m module) (cases.Setup, error) {
 	s := cases.Setup{Config: m.config, Routes: f.routes}

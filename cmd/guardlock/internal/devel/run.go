@@ -52,11 +52,7 @@ func newRunCommand() *cobra.Command {
 }
 
 func (c *runCommand) run(cmd *cobra.Command, args []string) error {
-	m, err := load(args[0])
-	if err != nil {
-		return err
-	}
-	setup, err := c.input.setup(m)
+	m, setup, err := c.input.load(args[0])
 	if err != nil {
 		return err
 	}
