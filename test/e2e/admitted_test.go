@@ -31,7 +31,7 @@ func TestShowOfARecordNamesWhoLetItsModulesRun(t *testing.T) {
 
 	out, exit := guardlock(t, "audit", "show", rows[0].ID.String(), "--dir", d.audit())
 	for _, part := range []string{"\nadmitted   first  gl-", "\nadmitted   second  gl-", " at good\n", "\nauthor     builder@example.com  key ",
-		"\napproved   by security@example.com  until 20", "           1 approval needed\n"} {
+		"\napproved   by security@example.com  until 20", "           1 approval needed by the trust root; policy may ask for more\n"} {
 		if exit != 0 || !strings.Contains(out, part) {
 			t.Errorf("exit code %d, without %q:\n%s", exit, part, out)
 		}

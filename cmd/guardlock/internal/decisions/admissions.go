@@ -54,7 +54,7 @@ func writeWho(f *fieldWriter, a *audit.Admission) {
 	}
 
 	if a.Threshold > 0 {
-		f.field("", "%s", cli.Count(a.Threshold, "approval")+" needed")
+		f.field("", "%s", cli.Count(a.Threshold, "approval")+" needed by the trust root; policy may ask for more")
 	}
 }
 

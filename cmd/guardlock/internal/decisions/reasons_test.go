@@ -35,6 +35,12 @@ func TestEveryReasonIsExplained(t *testing.T) {
 
 	collect(t, tree+"gateway/pipeline/errors.go", regexp.MustCompile(`refusal\{audit\.\w+, "([a-z_]+)"`), given)
 	collect(t, tree+"gateway/pipeline/hourly.go", regexp.MustCompile(`reasonLimit = "([a-z_]+)"`), given)
+	collect(t, tree+"gateway/pipeline/grant.go", regexp.MustCompile(`Why: "([a-z_]+)"`), given)
+	inAdmission := regexp.MustCompile(`(?:refuse\(e\.module, audit\.\w+, |\{signing\.\w+, |StructureCode = |return |code := )"([a-z]+_?[a-z_]+)"`)
+	for _, file := range []string{"admission.go", "examine.go", "judge.go"} {
+		collect(t, tree+"gateway/admission/"+file, inAdmission, given)
+	}
+
 	names, err := os.ReadFile(tree + "transforms/errors.go")
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +54,7 @@ func TestEveryReasonIsExplained(t *testing.T) {
 		}
 	}
 
-	if len(given) < 60 {
+	if len(given) < 85 {
 		t.Errorf("found only %d reasons", len(given))
 	}
 
