@@ -30,7 +30,7 @@ var promises = map[string]string{
 	"endless loops, exponential calls":            "TestHostileGuestIsStoppedInTime TestExponentialCallsAreInterrupted TestInstanceIsNotUsedAgainAfterTrap",
 	"a module that keeps failing takes the time":  "TestModuleThatFailsForEverybodyIsSuspendedForItsBinding TestPauseDoublesWithEachTrialThatFails",
 	"records that no module survives, to have":    "TestClientWithRecordsThatKeepFailingIsSuspendedAlone TestAnyBatchThatComesThroughKeepsTheBindingForAll",
-	"a module leaks what it reads":                "TestEngineHoldsOnlyWhatIsImported TestRecordThatCannotBeRoutedFailsItsBatch TestTrapTextHoldsNoNames TestModuleCannotSpellRecordsIntoTheLog TestApproversAreToldHowManyReasonsAModuleHas",
+	"a module leaks what it reads":                "TestEngineHoldsOnlyWhatIsImported TestRecordThatCannotBeRoutedFailsItsBatch TestTrapTextHoldsNoNames TestModulesOfGosOwnCompilerRunAndSeeNothingOfTheWorld TestModuleCannotSpellRecordsIntoTheLog TestApproversAreToldHowManyReasonsAModuleHas",
 	"a module lies about its output":              "TestInvalidOutputIsRefused TestHeaderBlocks FuzzOutput",
 	"hostile frames and batches":                  "FuzzProduce FuzzDecode FuzzMessages TestDecompressionBombCostsNoMoreThanTheLimit",
 	"requests that are announced and do not come": "TestFramesThatDoNotArriveLockNobodyOut TestSmallRequestsHaveAReserve TestSourceHasAShare TestSlowestOfTheHeaviestSourceGoesFirst",
