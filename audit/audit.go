@@ -77,6 +77,8 @@ var (
 	ErrLocked = segment.ErrLocked
 	// ErrInvalidEntry means that an entry breaks its own rules (counts, sizes).
 	ErrInvalidEntry = errors.New("invalid audit entry")
+	// ErrNoPosition means that a log has no such place as a cursor was to begin at.
+	ErrNoPosition = errors.New("decision log never came so far")
 	// ErrNotFound means that no decision has the id asked for.
 	ErrNotFound = errors.New("decision not found")
 )

@@ -40,7 +40,7 @@ func TestScripts(t *testing.T) {
 			}
 			for dir, write := range map[string]func(string) error{
 				"data/audit": writeAuditLog, "two-clusters": writeClustersLog, "not-stored": writeNotStoredLog,
-				"segments/audit": writeSegmentsLog,
+				"segments/audit": writeSegmentsLog, "proven/audit": writeProvenLog,
 			} {
 				if err := write(filepath.Join(env.WorkDir, dir)); err != nil {
 					return err

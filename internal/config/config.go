@@ -268,6 +268,25 @@ type Audit struct {
 	// NoSync does not wait for the disk. Danger: a power loss loses decisions
 	// about records that are stored.
 	NoSync bool `yaml:"insecure_no_sync"`
+	// Evidence commits to the log, so that `guardlock audit prove` can prove entries of it.
+	Evidence Evidence `yaml:"evidence"`
+}
+
+// Evidence is how the gateway commits to its decision log: a Merkle tree over the
+// entries, in the directory tree beside them, of which it signs a checkpoint now and
+// then. At start the log must contain its last checkpoint, or the gateway does not serve.
+type Evidence struct {
+	// KeyFile holds the log key, which signs checkpoints. It is not the audit key: what
+	// auditors need of it is public, and stands beside it in a file that ends in .pub.
+	// Default: DataDir/log.key, made at first start.
+	KeyFile string `yaml:"key_file"`
+	// Every is the time between checkpoints, from 1s on. What is newer than the last
+	// one is in the log, and cannot be proven yet. Default: 10s.
+	Every time.Duration `yaml:"every"`
+	// Copies are files that each checkpoint is written to, too. One on another machine's
+	// disk finds what nothing else finds: a log and its tree that were put back together.
+	// Default: none.
+	Copies []string `yaml:"copies"`
 }
 
 // GatewayLimits bound what clients can make the gateway hold or wait for. They
@@ -395,6 +414,8 @@ func (c *Config) setDefaults() {
 	setDefault(&c.UnboundTopics, "refuse")
 	setDefault(&c.Audit.Dir, filepath.Join(c.DataDir, "audit"))
 	setDefault(&c.Audit.KeyFile, filepath.Join(c.DataDir, "audit.key"))
+	setDefault(&c.Audit.Evidence.KeyFile, filepath.Join(c.DataDir, "log.key"))
+	setDefault(&c.Audit.Evidence.Every, 10*time.Second)
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "console")
 	c.Limits.setDefaults()

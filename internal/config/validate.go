@@ -41,6 +41,9 @@ func (c *Config) validate() problem.List {
 		p.add("trust.clock_skew", "%s is not between 0s and 1h", *skew)
 	}
 
+	if every := c.Audit.Evidence.Every; every < time.Second || every > time.Hour {
+		p.add("audit.evidence.every", "%s is not between 1s and 1h", every)
+	}
 	p.oneOf("unbound_topics", c.UnboundTopics, "refuse", "record", "insecure_pass")
 	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	p.oneOf("log.format", c.Log.Format, "console", "json")

@@ -50,3 +50,12 @@ func Replace(path string, content []byte, mode os.FileMode) error {
 
 	return nil
 }
+
+// SyncDir makes what was created, renamed or removed in a directory durable.
+func SyncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -36,6 +36,7 @@ type Server struct {
 	cfg      *config.Config
 	log      *Logger
 	journal  *audit.Log
+	commits  *committer
 	runtime  *transforms.Runtime
 	keys     map[string][]byte
 	brokers  map[string]*broker.Embedded
@@ -46,9 +47,14 @@ type Server struct {
 	fetchers []*auth.Fetcher
 	now      func() time.Time
 
+	asked
+	busy bool // a reload did not end in time; its modules cannot be closed
+}
+
+// asked is what was asked of a Server from outside.
+type asked struct {
 	hangups    chan struct{} // asks for Reload; holds one
 	filesAgain atomic.Bool   // asks watchFiles to read all
-	busy       bool          // a reload did not end in time; its modules cannot be closed
 }
 
 // readWithin is how long a file may take to be read before its disk counts as
@@ -68,7 +74,7 @@ func open(ctx context.Context, cfg *config.Config, log *Logger, now func() time.
 		log:     log,
 		brokers: map[string]*broker.Embedded{},
 		reader:  disk.NewReader(readWithin),
-		hangups: make(chan struct{}, 1),
+		asked:   asked{hangups: make(chan struct{}, 1)},
 		now:     now,
 	}
 
@@ -85,6 +91,9 @@ func open(ctx context.Context, cfg *config.Config, log *Logger, now func() time.
 		return s, err
 	}
 	if s.journal, err = openJournal(cfg); err != nil {
+		return s, err
+	}
+	if s.commits, err = openCommitter(ctx, cfg, log, s.journal.Reader()); err != nil {
 		return s, err
 	}
 	if s.runtime, err = transforms.New(transforms.Config{Log: s.guestEvent, Trial: []string{transforms.TrialCommand}, Worker: []string{transforms.WorkerCommand}}); err != nil {
@@ -179,9 +188,8 @@ func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 	defer stop()
 	wg.Go(func() { s.log.run(work) })
 	wg.Go(func() { s.reloader.conduct.run(work, s.reloader) })
-	wg.Go(func() {
-		s.journal.Index(work, func(err error) { s.log.Warn("queries of the decision log will be slow", zap.Error(err)) })
-	})
+	wg.Go(func() { s.index(work) })
+	wg.Go(func() { s.commits.run(work) })
 
 	for _, b := range s.brokers {
 		wg.Go(func() {
@@ -217,6 +225,11 @@ func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 	stop()
 	s.busy = !endedWithin(reloads, reloadGrace)
 	return errors.Join(err, s.recordStop())
+}
+
+// index keeps indexes beside the finished segments of the decision log.
+func (s *Server) index(ctx context.Context) {
+	s.journal.Index(ctx, func(err error) { s.log.Warn("queries of the decision log will be slow", zap.Error(err)) })
 }
 
 // start does what comes before the first client: everything is admitted, the start
@@ -308,6 +321,9 @@ func (s *Server) Close(ctx context.Context) error {
 
 	if s.runtime != nil && !s.busy {
 		errs = append(errs, s.runtime.Close(ctx))
+	}
+	if s.commits != nil {
+		errs = append(errs, s.commits.commit(ctx)) // of all that was recorded
 	}
 	if s.journal != nil {
 		errs = append(errs, s.journal.Close())

@@ -59,6 +59,14 @@ func NeedArgs(names ...string) cobra.PositionalArgs {
 	}
 }
 
+// OptionalArg takes one argument or none.
+func OptionalArg(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return NeedArgs("")(cmd, args)
+}
+
 // NeedFlag is the usage error for a flag that the command cannot do without,
 // with an example as its hint.
 func NeedFlag(cmd *cobra.Command, name, example string) error {

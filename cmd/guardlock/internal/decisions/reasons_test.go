@@ -15,14 +15,14 @@ import (
 var update = flag.Bool("update", false, "write docs/reasons.md again from the catalogue")
 
 const (
-	tree     = "../../../../"
-	document = tree + "docs/reasons.md"
+	checkout = "../../../../"
+	document = checkout + "docs/reasons.md"
 )
 
 // A producer who looks a reason up must find it: each of the gateway's own, and
 // each that a bundled module can give.
 func TestEveryReasonIsExplained(t *testing.T) {
-	sources, err := filepath.Glob(tree + "transforms/modules/*/*.c")
+	sources, err := filepath.Glob(checkout + "transforms/modules/*/*.c")
 	if err != nil || len(sources) < 5 {
 		t.Fatalf("found %d modules: %v", len(sources), err)
 	}
@@ -33,15 +33,15 @@ func TestEveryReasonIsExplained(t *testing.T) {
 		collect(t, file, inModule, given)
 	}
 
-	collect(t, tree+"gateway/pipeline/errors.go", regexp.MustCompile(`refusal\{audit\.\w+, "([a-z_]+)"`), given)
-	collect(t, tree+"gateway/pipeline/hourly.go", regexp.MustCompile(`reasonLimit = "([a-z_]+)"`), given)
-	collect(t, tree+"gateway/pipeline/grant.go", regexp.MustCompile(`Why: "([a-z_]+)"`), given)
+	collect(t, checkout+"gateway/pipeline/errors.go", regexp.MustCompile(`refusal\{audit\.\w+, "([a-z_]+)"`), given)
+	collect(t, checkout+"gateway/pipeline/hourly.go", regexp.MustCompile(`reasonLimit = "([a-z_]+)"`), given)
+	collect(t, checkout+"gateway/pipeline/grant.go", regexp.MustCompile(`Why: "([a-z_]+)"`), given)
 	inAdmission := regexp.MustCompile(`(?:refuse\(e\.module, audit\.\w+, |\{signing\.\w+, |StructureCode = |return |code := )"([a-z]+_?[a-z_]+)"`)
 	for _, file := range []string{"admission.go", "examine.go", "judge.go"} {
-		collect(t, tree+"gateway/admission/"+file, inAdmission, given)
+		collect(t, checkout+"gateway/admission/"+file, inAdmission, given)
 	}
 
-	names, err := os.ReadFile(tree + "transforms/errors.go")
+	names, err := os.ReadFile(checkout + "transforms/errors.go")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,26 +37,35 @@ type auditVerifyCommand struct {
 	expect     string
 	keyFiles   []string
 	withoutKey bool
+	evidence   evidenceFlags
 }
 
 func newAuditVerifyCommand() *cobra.Command {
 	var c auditVerifyCommand
 	cmd := &cobra.Command{
-		Use:   "verify",
-		Short: "Check that nobody changed the log",
+		Use:   "verify [FILE]",
+		Short: "Check that nobody changed the log, or what a file of evidence proves",
 		Long:  auditVerifyHelp,
 		Example: `  guardlock audit verify --dir data/audit
   guardlock audit verify --audit-key old.key --audit-key data/audit.key
   guardlock audit verify --without-key --expect "$(cat kept)"
-  guardlock audit verify --json | jq -r .head`,
-		Args: cli.NeedArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
+  guardlock audit verify --json | jq -r .head
+  guardlock audit verify 3380.evidence.json --log-key log.key.pub
+  guardlock audit verify 3380.evidence.json --trust auditors.yaml`,
+		Args: cli.OptionalArg,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return c.evidence.verify(cmd, args[0])
+			}
+			return c.run(cmd)
+		},
 	}
 
 	registerAuditDir(cmd, &c.dir)
 	cmd.Flags().StringVar(&c.expect, "expect", "", "a head that was kept: the log must go through it (`SEQ:CHAIN`)")
 	cmd.Flags().StringArrayVar(&c.keyFiles, "audit-key", nil, "`FILE` with an audit key of the log; may be given more than once (default: audit.key beside the log's directory)")
 	cmd.Flags().BoolVar(&c.withoutKey, "without-key", false, "check only what needs no key, and exit 0 for that")
+	c.evidence.register(cmd)
 
 	return cmd
 }

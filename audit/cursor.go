@@ -1,0 +1,325 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/guardlock/guardlock/audit/segment"
+)
+
+// Position is a place between two frames of a log. The zero Position is its
+// beginning, and one with a segment alone is the beginning of that.
+type Position struct {
+	Segment uint32
+	Offset  int64
+	Next    uint64        // sequence number behind it
+	Chain   segment.Chain // value there, which speaks for all before
+}
+
+// Frame is one group commit as a cursor gives it. It is valid only during the call
+// that it is given to.
+type Frame struct {
+	Segment uint32
+	Entries int // how many Each will give
+	epoch   segment.Epoch
+	strs    []string
+	payload payload
+}
+
+// Entry is one entry of the log: one of Batch, Control and Bind.
+type Entry struct {
+	Seq     uint64 // 0 for a binding
+	Epoch   segment.Epoch
+	Batch   *BatchEntry
+	Control *ControlEntry
+	Bind    *Bind
+}
+
+// MAC is that of a batch; see MACID.Made.
+func (e *Entry) MAC() MACID { return MACID{e.Epoch, e.Batch.nonce, e.Batch.mac} }
+
+// Records is how many records are stored from the binding's base offset on.
+func (b *Bind) Records() int { return b.count }
+
+// Each gives fn the entries of the frame in their order. Seals are none. An entry is
+// valid only during the call that it is given to.
+func (f *Frame) Each(fn func(*Entry) error) error {
+	var batch BatchEntry
+	epoch := f.epoch
+	return f.payload.each(func(r rawEntry) error {
+		e := Entry{Seq: r.seq, Epoch: epoch}
+		c := cursor{b: r.body, strs: f.strs}
+		var err error
+
+		switch r.kind {
+		case kindSeal:
+			return nil
+		case KindBatch:
+			e.Batch = &batch
+			err = c.batch(e.Batch, f.payload.base)
+		case kindBind:
+			e.Bind = new(Bind)
+			err = c.bind(e.Bind, f.payload.base)
+		default:
+			e.Control = new(ControlEntry)
+			err = c.control(e.Control, r.kind, f.payload.base)
+		}
+
+		if err != nil {
+			return err
+		}
+		if e.Control != nil {
+			epoch = e.Control.epochAfter(epoch)
+		}
+		return fn(&e)
+	})
+}
+
+// epochAfter is the epoch that MACs behind the entry are made in.
+func (c *ControlEntry) epochAfter(before segment.Epoch) segment.Epoch {
+	if o, ok := c.opening(); ok {
+		return o.Epoch
+	}
+	return before
+}
+
+// Cursor reads a log frame by frame, in order, whatever their entries are. It is for
+// one goroutine.
+type Cursor struct {
+	reader *Reader
+	at     Position
+	open   *openSegment // nil: nothing was read of the segment
+}
+
+// openSegment is a segment that a cursor reads.
+type openSegment struct {
+	hdr   segment.Header
+	dict  *dict
+	epoch segment.Epoch
+	next  uint64
+	end   int64         // of what is known of it
+	chain segment.Chain // of the frame that ends there
+}
+
+// Segments lists the numbers of the log's segments, oldest first.
+func (r *Reader) Segments() ([]uint32, error) {
+	all, _, err := segment.Numbers(r.files)
+	return all, err
+}
+
+// SegmentOf finds the segment that holds the entry with a sequence number, or would:
+// ErrNotFound for one before the log's beginning.
+func (r *Reader) SegmentOf(seq uint64) (uint32, error) {
+	segs, err := r.Refresh()
+	if err != nil {
+		return 0, err
+	}
+	for i := len(segs) - 1; i >= 0; i-- {
+		if segs[i].hdr.FirstSeq <= seq {
+			return segs[i].hdr.Number, nil
+		}
+	}
+	return 0, ErrNotFound
+}
+
+// Cursor begins at a position that a cursor of the same log was at.
+func (r *Reader) Cursor(at Position) *Cursor { return &Cursor{reader: r, at: at} }
+
+// Position is where the cursor is: behind the last frame that fn took.
+func (c *Cursor) Position() Position { return c.at }
+
+// Read gives fn all frames from the cursor's position to the durable end of the log,
+// until fn returns an error, which is returned and leaves the cursor before that
+// frame. Where the position was pruned the error is ErrPruned, and ErrNoPosition where
+// the log never came so far.
+func (c *Cursor) Read(ctx context.Context, fn func(*Frame) error) error {
+	all, m, err := c.there()
+	if err != nil {
+		return err
+	}
+
+	for _, n := range all {
+		if n < c.at.Segment {
+			continue
+		}
+		limit := int64(0)
+		if m != nil && n == m.Segment {
+			limit = m.End
+		}
+		if err := c.segment(ctx, n, limit, fn); err != nil {
+			return err
+		}
+	}
+
+	return nil
+}
+
+// there lists the segments that are durable, and the mark in the last one, if a gateway
+// writes.
+func (c *Cursor) there() ([]uint32, *segment.Mark, error) {
+	m, err := c.reader.position()
+	if err != nil {
+		return nil, nil, err
+	}
+	all, _, err := segment.Numbers(c.reader.files)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	if m != nil {
+		if all, err = m.UpTo(all); err != nil {
+			return nil, nil, err
+		}
+	}
+	if c.at.Segment != 0 && (len(all) == 0 || all[len(all)-1] < c.at.Segment) {
+		return nil, nil, fmt.Errorf("%w: segment %d", ErrNoPosition, c.at.Segment)
+	}
+	return all, m, nil
+}
+
+// Check returns ErrNoPosition where the log does not go through the cursor's position.
+// A position in a segment that was pruned is not checked.
+func (c *Cursor) Check(ctx context.Context) error {
+	all, _, err := c.there()
+	if err != nil || !slices.Contains(all, c.at.Segment) {
+		return err
+	}
+	f, size, err := c.reader.openSegment(c.at.Segment)
+	if err != nil {
+		return err
+	}
+
+	defer f.Close()
+	return c.enter(ctx, segment.NewWindow(f, size), c.at.Segment)
+}
+
+// segment reads one segment from where the cursor is in it; limit, if not 0, is where
+// it ends for now.
+func (c *Cursor) segment(ctx context.Context, n uint32, limit int64, fn func(*Frame) error) error {
+	f, size, err := c.reader.openSegment(n)
+	if err != nil {
+		return err
+	}
+
+	defer f.Close()
+	if limit != 0 {
+		size = min(size, limit)
+	}
+
+	w := segment.NewWindow(f, size)
+	if err := c.enter(ctx, w, n); err != nil {
+		return err
+	}
+	return c.frames(ctx, w, size, fn)
+}
+
+// enter makes ready what the frames behind the position need of those before it: the
+// segment's strings, and its epoch.
+func (c *Cursor) enter(ctx context.Context, w *segment.Window, n uint32) error {
+	if c.open != nil && c.open.hdr.Number == n {
+		return nil
+	}
+	h, err := segment.ReadHeader(w, n)
+	if err != nil {
+		return err
+	}
+
+	if n == c.at.Segment {
+		c.at.Offset = max(c.at.Offset, segment.HeaderSize)
+	} else {
+		if c.at.Segment != 0 && h.FirstSeq != c.at.Next {
+			return fmt.Errorf("entries %d to %d: %w", c.at.Next, h.FirstSeq-1, ErrPruned)
+		}
+		c.at = Position{Segment: n, Offset: segment.HeaderSize, Next: h.FirstSeq}
+	}
+	c.open = &openSegment{hdr: h, dict: &dict{}, epoch: h.Epoch, next: h.FirstSeq, end: segment.HeaderSize}
+
+	to := c.at.Offset
+	if err := c.frames(ctx, w, to, func(*Frame) error { return nil }); err != nil {
+		return err
+	}
+	if c.open.end != to || c.at.Chain != (segment.Chain{}) && c.open.chain != c.at.Chain {
+		return fmt.Errorf("%w: byte %d of segment %d", ErrNoPosition, to, n)
+	}
+	return nil
+}
+
+// frames reads up to a byte of the segment.
+func (c *Cursor) frames(ctx context.Context, w *segment.Window, to int64, fn func(*Frame) error) error {
+	s := c.open
+	for s.end < to {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("reading segment %d: %w", s.hdr.Number, err)
+		}
+		f, err := segment.ReadFrame(w, &s.hdr, s.end)
+		if errors.Is(err, segment.ErrNoFrame) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading segment %d: %w", s.hdr.Number, err)
+		}
+		if err := s.frame(&f, fn); err != nil {
+			c.open = nil // it holds strings of a frame that was not taken
+			return err
+		}
+
+		s.end = f.End()
+		s.chain = f.Chain
+		if s.end > c.at.Offset {
+			c.at = Position{s.hdr.Number, s.end, s.next, s.chain}
+		}
+		if f.Sealed() {
+			return nil
+		}
+	}
+
+	return nil
+}
+
+func (s *openSegment) frame(f *segment.Frame, fn func(*Frame) error) error {
+	p, err := parsePayload(f.Payload)
+	if err == nil {
+		err = p.define(s.dict)
+	}
+	if err == nil && p.firstSeq != s.next {
+		err = fmt.Errorf("frame begins at sequence number %d, expected %d: %w", p.firstSeq, s.next, errEntry)
+	}
+	if err != nil {
+		return segment.Corrupt(s.hdr.Number, f.Off, "%w", err)
+	}
+
+	given := Frame{Segment: s.hdr.Number, epoch: s.epoch, strs: s.dict.strs, payload: p}
+	next := s.next
+	epoch := s.epoch
+	err = p.each(func(r rawEntry) error {
+		if r.kind != kindSeal {
+			given.Entries++
+		}
+		if r.seq != 0 {
+			next = r.seq + 1
+		}
+		if r.kind != KindOpen {
+			return nil
+		}
+
+		var e ControlEntry
+		c := cursor{b: r.body, strs: s.dict.strs}
+		if err := c.control(&e, r.kind, p.base); err != nil {
+			return err
+		}
+		epoch = e.epochAfter(epoch)
+		return nil
+	})
+	if err != nil {
+		return segment.Corrupt(s.hdr.Number, f.Off, "%w", err)
+	}
+
+	if err := fn(&given); err != nil {
+		return err
+	}
+	s.next = next
+	s.epoch = epoch
+	return nil
+}

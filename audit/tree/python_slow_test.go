@@ -1,0 +1,72 @@
+//go:build slow
+
+package tree_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/guardlock/guardlock/audit"
+)
+
+// TestSecondVerifierAgrees: tools/verify.py, which has no line of ours, accepts a
+// thousand proofs, and refuses a thousand of which one bit was changed. Needs
+// python3 with cryptography, as $GUARDLOCK_PYTHON or on PATH.
+func TestSecondVerifierAgrees(t *testing.T) {
+	const proofs = 1000
+	s := newSite(t, audit.Options{SegmentBytes: 32 << 10, InsecureNoSync: true})
+	s.admit()
+	var decisions []uint64
+	for i := range proofs {
+		decisions = append(decisions, s.produce(int64(3*i)))
+	}
+	s.flush()
+	s.checkpoint()
+
+	dir := t.TempDir()
+	args := []string{filepath.Join("..", "..", "tools", "verify.py"), filepath.Join(dir, "key")}
+	if err := os.WriteFile(args[1], []byte(s.public+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, seq := range decisions {
+		b, err := s.prove(wanted(seq, int64(3*i+rand.IntN(3)))).Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, put(t, dir, fmt.Sprintf("%d.good", i), b))
+		at := len(`{ "format": "guardlock evidence v1", `) + 120 // behind the record: another place may be as true
+		b[at+rand.IntN(len(b)-at)] ^= 1 << rand.IntN(8)
+		args = append(args, put(t, dir, fmt.Sprintf("%d.bad", i), b))
+	}
+
+	python := os.Getenv("GUARDLOCK_PYTHON")
+	if python == "" {
+		python = "python3"
+	}
+	out, _ := exec.Command(python, args...).Output()
+	seen := 0
+	for line := range strings.Lines(string(out)) {
+		path, verdict, _ := strings.Cut(line, ": ")
+		if good := strings.HasSuffix(path, ".good"); good != strings.HasPrefix(verdict, "proven: modified gdpr.masked") && good != strings.HasPrefix(verdict, "proven: passed") {
+			t.Errorf("%s", line)
+		}
+		seen++
+	}
+	if seen != 2*proofs {
+		t.Errorf("%d verdicts on %d files: %s", seen, 2*proofs, out[:min(len(out), 500)])
+	}
+}
+
+func put(t *testing.T, dir, name string, b []byte) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,214 @@
+package decisions
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/evidence"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/internal/problem"
+)
+
+// evidenceFlags say whose logs are trusted.
+type evidenceFlags struct {
+	logKeys []string
+	trust   string
+}
+
+func (f *evidenceFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&f.logKeys, "log-key", nil, "with FILE: `FILE` with the public key of a log; may be given more than once")
+	cmd.Flags().StringVar(&f.trust, "trust", "", "with FILE: `FILE` in YAML that lists the public keys of logs, under logs")
+}
+
+// auditors is the file of --trust.
+type auditors struct {
+	// Logs are public keys of logs, each as log.key.pub has it.
+	Logs []string `yaml:"logs"`
+}
+
+// keys reads the keys that the flags name.
+func (f *evidenceFlags) keys() (note.Verifiers, error) {
+	var lines []string
+	for _, path := range f.logKeys {
+		b, err := disk.Read(path, disk.MaxBytes)
+		if err != nil {
+			return nil, fmt.Errorf("reading the log's key: %w", err)
+		}
+		lines = append(lines, strings.TrimSpace(string(b)))
+	}
+
+	if f.trust != "" {
+		b, err := disk.Read(f.trust, disk.MaxBytes)
+		if err != nil {
+			return nil, fmt.Errorf("reading --trust: %w", err)
+		}
+		var a auditors
+		if err := problem.DecodeYAML(b, &a); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", f.trust, err)
+		}
+		lines = append(lines, a.Logs...)
+	}
+
+	if len(lines) == 0 {
+		return nil, exit.WithHint(exit.Usagef("verifying evidence: no key of a log is given"),
+			"--log-key FILE with the log.key.pub of the gateway, which you got from whoever runs it and not with the evidence; or --trust auditors.yaml")
+	}
+	var all []note.Verifier
+	for _, line := range lines {
+		v, err := note.NewVerifier(line)
+		if err != nil {
+			return nil, exit.Usagef("%q is no public key of a log: %w", line, err)
+		}
+		all = append(all, v)
+	}
+
+	return note.VerifierList(all...), nil
+}
+
+// verify checks one file of evidence.
+func (f *evidenceFlags) verify(cmd *cobra.Command, path string) error {
+	if cmd.Flags().Changed("dir") || cmd.Flags().Changed("expect") || cmd.Flags().Changed("audit-key") || cmd.Flags().Changed("without-key") {
+		return exit.Usagef("%s: a FILE is verified without a log; --dir, --expect, --audit-key and --without-key are for a log", cli.CommandName(cmd))
+	}
+	keys, err := f.keys()
+	if err != nil {
+		return err
+	}
+
+	b, err := disk.ReadInput(path, evidence.MaxFileBytes)
+	if err != nil {
+		return fmt.Errorf("reading evidence: %w", err)
+	}
+	file, err := evidence.Decode(b)
+	if err == nil {
+		var p *evidence.Proof
+		if p, err = evidence.Verify(file, keys); err == nil {
+			return f.report(cmd, p)
+		}
+	}
+
+	err = exit.Refusedf("verifying %s: %w", path, err)
+	if errors.Is(err, evidence.ErrUnproven) {
+		return exit.WithHint(err, "keep the file as it is, and ask whoever gave it to you; nothing in it counts")
+	}
+	return err
+}
+
+// notProven is what no file of this kind can prove.
+const notProven = `that nobody was shown another history of the log (no witness signed it);
+that the approvals' own signatures hold (their bundles are not enclosed); that the broker still
+holds these bytes (audit compare); that no record went around the gateway.`
+
+// finding is one line of the report.
+type finding struct {
+	Subject string `json:"subject"`
+	Text    string `json:"text"`
+}
+
+func (f *evidenceFlags) report(cmd *cobra.Command, p *evidence.Proof) error {
+	all := findings(p)
+	if cli.WantsJSON(cmd) {
+		return cli.PrintJSON(cmd.OutOrStdout(), struct {
+			Record    evidence.Record `json:"record"`
+			Proven    []finding       `json:"proven"`
+			NotProven string          `json:"not_proven"`
+		}{p.Record, all, strings.ReplaceAll(notProven, "\n", " ")})
+	}
+	return writeFindings(cmd.OutOrStdout(), all)
+}
+
+func writeFindings(w io.Writer, all []finding) error {
+	p := cli.PaletteFor(w)
+	for _, f := range all {
+		if _, err := fmt.Fprintf(w, "%s  %-9s  %s\n", p.Green("ok"), f.Subject, cli.Printable(f.Text)); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "not proven: %s\n", notProven)
+	return err
+}
+
+// findings tells what was proven, a line for each thing.
+func findings(p *evidence.Proof) (all []finding) {
+	add := func(subject, format string, args ...any) {
+		all = append(all, finding{subject, fmt.Sprintf(format, args...)})
+	}
+
+	d := p.Decision
+	c := &p.Checkpoint
+	add("log", "%s had %s entries; signed by log key %08x", c.Origin, humanize.Comma(c.Size), p.KeyHash)
+	add("decision", "entry %s, %s: a batch of %s for %s/%d was %s%s", humanize.Comma(p.Index), moment(d.Time), cli.Count(int(d.Records), "record"),
+		d.Where.Topic, d.Where.Partition, audit.Outcome(d.Outcome), ofPolicy(d.PolicyRevision))
+	add("offset", "entry %s: the broker answered offset %d, so %s/%d@%d is record %d of the batch", humanize.Comma(p.Stored), p.Placement.Base,
+		p.Record.Topic, p.Record.Partition, p.Record.Offset, p.Place+1)
+	add("verdict", "%s", verdictText(p))
+
+	for i := range p.Admissions {
+		a := &p.Admissions[i]
+		add("admission", "entry %s let %s sha256:%x run: written by %s, approved by %s (%s needed)%s", humanize.Comma(a.Index), a.Module.Name, a.Module.Digest,
+			a.Fact("author"), strings.Join(a.Values("approval"), ", "), a.Fact("threshold"), until(a.Fact(evidence.FactUntil)))
+	}
+
+	for _, n := range []struct {
+		subject string
+		name    evidence.Name
+	}{{"principal", d.Principal}, {"client", d.ClientID}, {"source", d.Source}} {
+		if n.name == (evidence.Name{}) {
+			continue
+		}
+		value, told := p.Names[n.name]
+		if !told {
+			value = "not told: redacted"
+		}
+		add(n.subject, "%s", value)
+	}
+
+	return all
+}
+
+func moment(micros int64) string { return time.UnixMicro(micros).UTC().Format(time.RFC3339Nano) }
+
+func ofPolicy(revision string) string {
+	if revision == "" {
+		return ""
+	}
+	return ", under policy " + revision
+}
+
+func until(micros string) string {
+	var n int64
+	if _, err := fmt.Sscan(micros, &n); err != nil {
+		return ""
+	}
+	return ", until " + moment(n)
+}
+
+// verdictText says what became of the record itself.
+func verdictText(p *evidence.Proof) string {
+	r := p.Ruling
+	if r == nil {
+		return "no module ran on it: " + audit.Outcome(p.Decision.Outcome).String()
+	}
+
+	text := audit.Verdict(r.Verdict).String()
+	if r.Verdict != uint8(audit.Passed) && int(r.Module) < len(p.Decision.Modules) {
+		text += " by " + p.Decision.Modules[r.Module].Name
+	}
+	if r.Reason != "" {
+		text += " (" + r.Reason + ")"
+	}
+	if r.Route != "" && p.Placement.Route == "" {
+		text += ", to " + r.Route + "; a placeholder stands here"
+	}
+	return text
+}

@@ -1,0 +1,217 @@
+package decisions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/evidence"
+	"github.com/guardlock/guardlock/audit/query"
+	"github.com/guardlock/guardlock/audit/tree"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
+)
+
+const auditProveHelp = `Write one file that proves what became of one record: which modules judged it under
+whose approval, what they decided, and where the broker stored it. Whoever has the
+log's public key (log.key.pub beside the gateway's data) verifies the file with
+"guardlock audit verify FILE", offline and without the log.
+
+The record is a place, TOPIC/PARTITION@OFFSET, or the decision's id. A checkpoint of
+the log must speak for the decision already: the gateway signs one each ten seconds
+(audit.evidence.every).
+
+In the log stand digests of principal, client id, source and certificate. The file
+tells what is behind them, unless --redacted leaves that out; it proves the rest all
+the same.`
+
+type auditProveCommand struct {
+	dir      string
+	cluster  string
+	out      string
+	redacted bool
+}
+
+func newAuditProveCommand() *cobra.Command {
+	var c auditProveCommand
+	cmd := &cobra.Command{
+		Use:   "prove TOPIC/PARTITION@OFFSET | DECISION_ID",
+		Short: "Write a file that proves what became of a record",
+		Long:  auditProveHelp,
+		Example: `  guardlock audit prove customers/1@3380 -o 3380.evidence.json
+  guardlock audit prove gl-5c3a91f0-2k-0 --redacted
+  guardlock audit verify 3380.evidence.json --log-key data/log.key.pub`,
+		Args: cli.NeedArgs("TOPIC/PARTITION@OFFSET or DECISION_ID"),
+		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args[0]) },
+	}
+
+	registerAuditDir(cmd, &c.dir)
+	cmd.Flags().StringVar(&c.cluster, "cluster", "", "the place is in this `NAME` of the configuration's clusters")
+	cmd.Flags().StringVarP(&c.out, "output", "o", "", "`FILE` to write; it must not be there yet (default: the record's place, with .evidence.json)")
+	cmd.Flags().BoolVar(&c.redacted, "redacted", false, "do not tell who produced the record")
+	return cmd
+}
+
+// proved is what --json prints.
+type proved struct {
+	File       string           `json:"file"`
+	Bytes      int              `json:"bytes"`
+	DecisionID audit.DecisionID `json:"decision_id"`
+	Record     evidence.Record  `json:"record"`
+	Origin     string           `json:"log"`
+	Entries    int64            `json:"entries"` // that the checkpoint speaks for
+}
+
+func (c *auditProveCommand) run(cmd *cobra.Command, what string) error {
+	ctx := cmd.Context()
+	r, err := openAudit(c.dir)
+	if err != nil {
+		return err
+	}
+
+	defer r.Close()
+	d, err := c.find(ctx, r, what)
+	if err != nil {
+		return err
+	}
+	w, err := c.wanted(ctx, r, d, what)
+	if err != nil {
+		return fmt.Errorf("proving %s: %w", what, err)
+	}
+
+	p, err := tree.OpenProver(filepath.Join(c.dir, tree.DirName), r.Reader)
+	if err != nil {
+		return proveError(what, err)
+	}
+	f, err := p.Prove(ctx, w)
+	if err != nil {
+		return proveError(what, err)
+	}
+	b, err := f.Encode()
+	if err != nil {
+		return err
+	}
+
+	path := c.out
+	if path == "" {
+		path = fmt.Sprintf("%s-%d-%d.evidence.json", w.Record.Topic, w.Record.Partition, w.Record.Offset)
+	}
+	if err := disk.Create(path, b, 0o644); err != nil {
+		return fmt.Errorf("writing evidence: %w", err)
+	}
+
+	return c.report(cmd, d, proved{
+		File:       path,
+		Bytes:      len(b),
+		DecisionID: d.ID,
+		Record:     w.Record,
+		Origin:     p.Checkpoint().Origin,
+		Entries:    p.Checkpoint().Size,
+	})
+}
+
+func (c *auditProveCommand) report(cmd *cobra.Command, d query.Decision, p proved) error {
+	if cli.WantsJSON(cmd) {
+		return cli.PrintJSON(cmd.OutOrStdout(), p)
+	}
+	f := &fieldWriter{w: cmd.OutOrStdout(), p: cli.PaletteFor(cmd.OutOrStdout())}
+	by := ""
+	if d.Module != nil {
+		by = " by " + d.Module.Name
+	}
+	if d.Reason != "" {
+		by += " (" + d.Reason + ")"
+	}
+
+	f.field("proves", "%s/%d@%d: %s%s, decided %s", p.Record.Topic, p.Record.Partition, p.Record.Offset, d.Outcome, by, d.Time.UTC().Format(time.RFC3339Nano))
+	f.field("file", "%s, %s", p.File, humanize.Bytes(uint64(p.Bytes)))
+	f.field("log", "%s, checkpoint of %s entries", p.Origin, humanize.Comma(p.Entries))
+	return f.err
+}
+
+var placeShape = regexp.MustCompile(`^([a-zA-Z0-9._-]+)/([0-9]+)@([0-9]+)$`)
+
+// find looks up the decision that a place or an id names.
+func (c *auditProveCommand) find(ctx context.Context, r *query.Reader, what string) (query.Decision, error) {
+	place := placeShape.FindStringSubmatch(what)
+	if place == nil {
+		return lookUp(ctx, r, c.dir, what)
+	}
+
+	partition, err := strconv.ParseInt(place[2], 10, 32)
+	if err != nil {
+		return query.Decision{}, exit.Usagef("proving %s: %s is no partition", what, place[2])
+	}
+	offset, err := strconv.ParseInt(place[3], 10, 64)
+	if err != nil {
+		return query.Decision{}, exit.Usagef("proving %s: %s is no offset", what, place[3])
+	}
+
+	p := int32(partition)
+	f := query.Filter{Cluster: c.cluster, Topics: []string{place[1]}, Partition: &p, Offset: &offset, Reverse: true}
+	for d, err := range r.Query(ctx, f) {
+		if err != nil {
+			return d, auditError(c.dir, err)
+		}
+		return d, nil
+	}
+	return query.Decision{}, exit.WithHint(exit.NotFoundf("proving %s: the log in %s knows of no record there", what, c.dir),
+		"was it produced through another gateway, or before this one? `guardlock audit query -t %s` lists decisions", place[1])
+}
+
+// wanted names the entries that tell the record's story.
+func (c *auditProveCommand) wanted(ctx context.Context, r *query.Reader, d query.Decision, what string) (tree.Wanted, error) {
+	at := d.Coordinate
+	w := tree.Wanted{Decision: d.ID.Seq, Names: !c.redacted}
+	if d.Routed != nil && !strings.HasPrefix(what, at.Topic+"/") { // else its placeholder is meant
+		at = *d.Routed
+		w.Route = at.Topic
+	}
+	switch {
+	case d.Batch == nil:
+		return w, exit.Usagef("it is about no record, but about %s", d.Kind)
+	case d.ID.Index < 0:
+		return w, exit.WithHint(exit.Usagef("%s is a whole batch", d.ID), "name one record of it: %s-0 is its first", d.ID)
+	case at.Offset < 0:
+		return w, exit.NotFoundf("its batch is not known to be stored (%s): there is a decision, and no record", stateText(d.Batch))
+	}
+
+	w.Record = evidence.Record{Cluster: at.Cluster, Topic: at.Topic, Partition: uint32(at.Partition), Offset: at.Offset}
+	admissions, err := r.Admissions(ctx, d)
+	if err != nil {
+		return w, auditError(c.dir, err)
+	}
+	if len(admissions) != len(d.Batch.Modules) {
+		return w, exit.NotFoundf("the log no longer holds who let its modules run: that part was pruned")
+	}
+	for i := range admissions {
+		w.Admissions = append(w.Admissions, admissions[i].ID.Seq)
+	}
+	return w, nil
+}
+
+func proveError(what string, err error) error {
+	err = fmt.Errorf("proving %s: %w", what, err)
+	switch {
+	case errors.Is(err, tree.ErrNotCommitted):
+		return exit.WithHint(exit.WithCode(err, exit.NotFound), "try again in a moment: the gateway signs a checkpoint every ten seconds, or as audit.evidence.every says")
+	case errors.Is(err, tree.ErrNoTree), errors.Is(err, os.ErrNotExist):
+		return exit.WithHint(exit.WithCode(err, exit.NotFound), "a gateway of this version makes it, beside the log that it writes, within audit.evidence.every")
+	case errors.Is(err, audit.ErrNotFound), errors.Is(err, audit.ErrPruned):
+		return exit.WithCode(err, exit.NotFound)
+	case errors.Is(err, tree.ErrDamaged), errors.Is(err, audit.ErrCorrupt):
+		return exit.WithHint(exit.WithCode(err, exit.Refused), "keep the files as they are, and compare them with a copy")
+	}
+	return err
+}

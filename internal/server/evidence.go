@@ -1,0 +1,167 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/tree"
+	"github.com/guardlock/guardlock/internal/config"
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
+)
+
+// committer grows the tree over the decision log and signs its checkpoints, beside the
+// gateway's work. Nobody waits for it.
+type committer struct {
+	opt   tree.Options
+	every time.Duration
+	log   *Logger
+	from  *audit.Reader
+	tree  *tree.Tree // nil: what it held is no longer sure, and is read again
+}
+
+// openCommitter goes on with the tree. A log that does not contain its last checkpoint
+// is an error: nobody can say what is missing from it.
+func openCommitter(ctx context.Context, cfg *config.Config, log *Logger, from *audit.Reader) (*committer, error) {
+	e := &cfg.Audit.Evidence
+	key := cfg.File(e.KeyFile)
+	dir := filepath.Join(cfg.File(cfg.Audit.Dir), tree.DirName)
+	signer, verifier, err := loadLogKey(key, cfg.Node)
+	if err != nil {
+		return nil, fmt.Errorf("audit.evidence.key_file: %w", err)
+	}
+
+	c := &committer{
+		opt:   tree.Options{Dir: dir, Signer: signer, Verifier: verifier},
+		every: e.Every,
+		log:   log,
+		from:  from,
+	}
+	for _, path := range e.Copies {
+		c.opt.Copies = append(c.opt.Copies, cfg.File(path))
+	}
+
+	if c.tree, err = tree.Open(ctx, from, c.opt); err != nil {
+		return nil, treeError(err)
+	}
+	return c, nil
+}
+
+// treeError says what the operator can do about a tree that cannot be gone on with.
+func treeError(err error) error {
+	switch {
+	case errors.Is(err, tree.ErrRolledBack):
+		return exit.WithHint(err, "put the log back that was written last; where it is lost, keep this directory and the checkpoint as evidence of that, and give the gateway a new one (audit.dir) with a new log key and new copies")
+	case errors.Is(err, tree.ErrDamaged):
+		return exit.WithHint(err, "put the directory back from a copy that is as new as its checkpoint")
+	}
+	return err
+}
+
+// run makes checkpoints until ctx ends.
+func (c *committer) run(ctx context.Context) {
+	ticker := time.NewTicker(c.every)
+	defer ticker.Stop()
+	var failing alarm
+
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+
+		err := c.commit(ctx)
+		switch {
+		case err == nil && failing.over():
+			c.log.Info("the decision log is committed to again")
+		case err != nil && ctx.Err() == nil:
+			if tell, _ := failing.ring(err, time.Now()); tell {
+				c.log.Error("no checkpoint of the decision log could be made: what is newer than the last cannot be proven", zap.Error(err))
+			}
+		}
+	}
+}
+
+// commit makes a checkpoint. After a failure the tree is read again.
+func (c *committer) commit(ctx context.Context) error {
+	if c.tree == nil {
+		t, err := tree.Open(ctx, c.from, c.opt)
+		if err != nil {
+			return err
+		}
+		c.tree = t
+	}
+
+	if _, err := c.tree.Checkpoint(ctx); err != nil {
+		c.tree = nil
+		return err
+	}
+	return nil
+}
+
+// loadLogKey reads the log key, or makes one at the first start. Its name is the
+// origin of the log's checkpoints.
+func loadLogKey(path, node string) (note.Signer, note.Verifier, error) {
+	secret, err := disk.ReadPrivate(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		secret, err = makeLogKey(path, node)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+
+	signer, err := note.NewSigner(strings.TrimSpace(string(secret)))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s is no log key: %w", path, err)
+	}
+	public, err := disk.Read(publicOf(path), disk.MaxBytes)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the public half of the log key: %w", err)
+	}
+
+	verifier, err := note.NewVerifier(strings.TrimSpace(string(public)))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s is no public key of a log: %w", publicOf(path), err)
+	}
+	if verifier.Name() != signer.Name() || verifier.KeyHash() != signer.KeyHash() {
+		return nil, nil, fmt.Errorf("%s is not the public half of %s", publicOf(path), path)
+	}
+	return signer, verifier, nil
+}
+
+func publicOf(path string) string { return path + ".pub" }
+
+// makeLogKey writes the public half first: a crash between the two leaves no secret
+// whose other half is missing.
+func makeLogKey(path, node string) ([]byte, error) {
+	var id [8]byte
+	rand.Read(id[:])
+	secret, public, err := note.GenerateKey(rand.Reader, "guardlock/"+node+"/"+hex.EncodeToString(id[:]))
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+
+	if err := disk.Replace(publicOf(path), []byte(public+"\n"), 0o644); err != nil {
+		return nil, err
+	}
+	if err := disk.Create(path, []byte(secret+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	return []byte(secret), disk.SyncDir(filepath.Dir(path))
+}

@@ -1,0 +1,132 @@
+package server
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/tree"
+	"github.com/guardlock/guardlock/internal/config"
+)
+
+// committed is the configuration of a gateway that keeps a copy of each checkpoint.
+func committed(t *testing.T) (*config.Config, string) {
+	t.Helper()
+	dir := t.TempDir()
+	yaml := "broker: {embedded: {}}\naudit: {evidence: {copies: [elsewhere/checkpoint]}}\n"
+	cfg, err := config.Parse([]byte(yaml), filepath.Join(dir, "guardlock.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "elsewhere"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return cfg, dir
+}
+
+// served opens a gateway, records an entry, and closes it in order.
+func served(t *testing.T, cfg *config.Config) error {
+	t.Helper()
+	s, err := Open(t.Context(), cfg, NewLogger(config.Log{}, new(lockedBuffer)))
+	if err != nil {
+		return err
+	}
+	if err := s.journal.Record(t.Context(), audit.ControlEntry{Kind: audit.KindStart, Subject: "gateway", Outcome: "started"}); err != nil {
+		t.Fatal(err)
+	}
+	return s.Close(t.Context())
+}
+
+func TestGatewayOnYesterdaysLogDoesNotServe(t *testing.T) {
+	cfg, dir := committed(t)
+	if err := served(t, cfg); err != nil {
+		t.Fatal(err)
+	}
+	data, yesterday := filepath.Join(dir, "data"), filepath.Join(dir, "yesterday")
+	if err := os.CopyFS(yesterday, os.DirFS(data)); err != nil {
+		t.Fatal(err)
+	}
+	if err := served(t, cfg); err != nil {
+		t.Fatalf("going on: %v", err)
+	}
+
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(data, os.DirFS(yesterday)); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"audit.key", "log.key"} {
+		if err := os.Chmod(filepath.Join(data, key), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	err := served(t, cfg)
+	if !errors.Is(err, tree.ErrRolledBack) || !strings.Contains(err.Error(), "elsewhere/checkpoint") {
+		t.Errorf("yesterday's log and tree: %v", err)
+	}
+}
+
+func TestGatewayNeedsBothHalvesOfItsLogKey(t *testing.T) {
+	cfg, dir := committed(t)
+	if err := served(t, cfg); err != nil {
+		t.Fatal(err)
+	}
+	public := filepath.Join(dir, "data", "log.key.pub")
+	for _, content := range []string{"", "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW\n"} {
+		if err := os.WriteFile(public, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := served(t, cfg); err == nil || !strings.Contains(err.Error(), "audit.evidence.key_file") {
+			t.Errorf("public half %q: %v", content, err)
+		}
+	}
+}
+
+// TestCommittingGoesOnAfterAFailure: whatever was in the way, nothing is missing from
+// the checkpoint that comes after it.
+func TestCommittingGoesOnAfterAFailure(t *testing.T) {
+	cfg, dir := committed(t)
+	s, err := Open(t.Context(), cfg, NewLogger(config.Log{}, new(lockedBuffer)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(t.Context()) })
+	record := func() {
+		t.Helper()
+		if err := s.journal.Record(t.Context(), audit.ControlEntry{Kind: audit.KindStart, Subject: "gateway", Outcome: "started"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	record()
+	elsewhere := filepath.Join(dir, "elsewhere")
+	if err := os.Rename(elsewhere, elsewhere+"-gone"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.commits.commit(t.Context()); err == nil {
+		t.Fatal("a copy that could not be made is no failure")
+	}
+
+	if err := os.Rename(elsewhere+"-gone", elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.commits.commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.commits.tree.Committed(); got != 2 { // the opening and that
+		t.Errorf("the checkpoint speaks for %d entries", got)
+	}
+
+	own, err := os.ReadFile(filepath.Join(dir, "data", "audit", "tree", "checkpoint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if copied, err := os.ReadFile(filepath.Join(elsewhere, "checkpoint")); err != nil || string(copied) != string(own) {
+		t.Errorf("the copy is %q, %v", copied, err)
+	}
+}
