@@ -110,7 +110,7 @@ var rooms = map[string][]string{
 		"internal/config", "internal/disk", "internal/exit", "internal/problem"},
 	"cmd/guardlock/internal/demo": {"audit/query", "cmd/guardlock/internal/cli", "cmd/guardlock/internal/kafka", "audit", "signing", "transforms", "transforms/modules",
 		"internal/config", "internal/exit", "internal/server"},
-	"cmd/guardlock/internal/devel": {"cmd/guardlock/internal/cli", "cmd/guardlock/internal/trust", "internal/disk", "internal/exit", "signing",
+	"cmd/guardlock/internal/devel": {"cmd/guardlock/internal/cli", "cmd/guardlock/internal/kafka", "cmd/guardlock/internal/trust", "internal/config", "internal/disk", "internal/exit", "signing",
 		"transforms", "transforms/cases", "transforms/sdk", "transforms/wasm"},
 	"cmd/guardlock/internal/kafka": {"cmd/guardlock/internal/cli", "audit", "internal/disk", "internal/exit"},
 	"cmd/guardlock/internal/trust": {"cmd/guardlock/internal/cli", "gateway", "gateway/admission", "policy", "signing", "transforms", "transforms/wasm",

@@ -52,10 +52,12 @@ type Header struct {
 
 // Setup is what a module is started with.
 type Setup struct {
-	Config []byte
-	Keys   []transforms.Key
-	Routes []string
-	Limits transforms.Limits
+	Name          string // what failures call it
+	Config        []byte
+	HostFunctions []string         // nil: those that it imports
+	Keys          []transforms.Key // nil: TestKeys
+	Routes        []string
+	Limits        transforms.Limits
 }
 
 // Case is one record and what must become of it.

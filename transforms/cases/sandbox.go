@@ -2,6 +2,7 @@ package cases
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -102,12 +103,20 @@ func (s *Sandbox) Start(ctx context.Context, setup Setup) (*Guest, error) {
 		s.code[limits] = code
 	}
 
-	grant := transforms.Grant{HostFunctions: s.asksFor(), Keys: setup.Keys, Routes: setup.Routes, Limits: limits}
-	if len(grant.Keys) == 0 {
+	grant := transforms.Grant{
+		HostFunctions: setup.HostFunctions,
+		Keys:          setup.Keys,
+		Routes:        setup.Routes,
+		Limits:        limits,
+	}
+	if grant.HostFunctions == nil {
+		grant.HostFunctions = s.asksFor()
+	}
+	if grant.Keys == nil {
 		grant.Keys = TestKeys()
 	}
 
-	m, err := code.Load(ctx, transforms.Spec{Name: "module", Config: setup.Config, Grant: grant})
+	m, err := code.Load(ctx, transforms.Spec{Name: cmp.Or(setup.Name, "module"), Config: setup.Config, Grant: grant})
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +145,7 @@ func (g *Guest) MemoryBytes() uint64 { return g.module.MemoryBytes() }
 // Result is what became of one record.
 type Result struct {
 	Outcome  string
+	Module   int    // which of a chain's modules decided; 0 of what is passed
 	Reason   string // of what is not passed or failed
 	Route    string
 	Failure  string   // which kind
@@ -183,39 +193,6 @@ func (s *Sandbox) calls(err error) []string {
 	return ownCalls(names)
 }
 
-// Run gives the guest one record, in a batch of its own.
-func (g *Guest) Run(ctx context.Context, r Record) Result {
-	b := &g.batch
-	fill(b, []Record{r})
-
-	began := time.Now()
-	err := g.chain.Run(ctx, b, transforms.Origin{Topic: r.Topic, Partition: r.Partition})
-	took := time.Since(began)
-	if err != nil {
-		failed := g.sandbox.failure(err)
-		failed.Took = took
-		return failed
-	}
-
-	out := b.Records[0]
-	result := Result{
-		Outcome:  out.Verdict.String(),
-		Key:      b.Bytes(out.Key),
-		Value:    b.Bytes(out.Value),
-		Headers:  readHeaders(b.Bytes(out.Headers)),
-		Took:     took,
-		MemoryAt: g.MemoryBytes(),
-	}
-	if out.Verdict != record.Passed {
-		result.Reason = g.module.Reasons()[out.Reason]
-	}
-	if out.Verdict == record.Routed {
-		result.Route = g.module.Routes()[out.Route]
-	}
-
-	return result
-}
-
 // fill lays records out as a decoded batch has them.
 func fill(b *record.Batch, records []Record) {
 	b.Reset()
@@ -228,6 +205,7 @@ func fill(b *record.Batch, records []Record) {
 			Value:     appendSpan(b, r.Value),
 			Headers:   appendSpan(b, appendHeaders(nil, r.Headers)),
 		}
+
 		rec.Whole = record.Span{Off: uint32(start), Len: int32(len(b.Data) - start)}
 		b.Records = append(b.Records, rec)
 	}
@@ -298,6 +276,7 @@ func (s *Sandbox) RunFile(ctx context.Context, f File) []Result {
 			_ = guest.Close(ctx) // its memory is given back either way
 		}
 	}
+
 	defer func() { end() }()
 
 	for _, c := range f.Cases {
@@ -311,14 +290,14 @@ func (s *Sandbox) RunFile(ctx context.Context, f File) []Result {
 			}
 		}
 
-		all = append(all, guest.Run(ctx, c.Record).kept())
+		all = append(all, guest.Run(ctx, c.Record).Kept())
 	}
 
 	return all
 }
 
-// kept is a result that outlives the batch in which its bytes lie.
-func (r Result) kept() Result {
+// Kept is a result that outlives the batch in which its bytes lie.
+func (r Result) Kept() Result {
 	r.Key = bytes.Clone(r.Key)
 	r.Value = bytes.Clone(r.Value)
 	for n := range r.Headers {

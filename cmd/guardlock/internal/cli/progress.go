@@ -63,6 +63,14 @@ func (p *Progress) Clear() {
 	}
 }
 
+// Restart counts from nothing again: other work begins.
+func (p *Progress) Restart() {
+	p.Clear()
+	p.records = 0
+	p.bytes = 0
+	p.start = time.Now()
+}
+
 // Finish takes the line away for good. What is added later is not drawn.
 func (p *Progress) Finish() {
 	p.Clear()

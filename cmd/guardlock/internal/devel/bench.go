@@ -72,26 +72,30 @@ func (c *benchCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+
 	records, err := c.records(cmd, args)
 	if err != nil {
 		return err
 	}
 
-	guest, end, err := start(cmd.Context(), m, setup)
+	guest, sandbox, err := start(cmd.Context(), m, setup)
 	if err != nil {
 		return err
 	}
-	defer end()
-	copier, endCopier, err := start(cmd.Context(), module{file: "copy", bytes: cases.Copying()}, cases.Setup{})
+
+	defer closeSandbox(cmd.Context(), sandbox)
+	copier, copying, err := start(cmd.Context(), module{file: "copy", bytes: cases.Copying()}, cases.Setup{})
 	if err != nil {
 		return err
 	}
-	defer endCopier()
+
+	defer closeSandbox(cmd.Context(), copying)
 
 	report, err := c.measure(cmd.Context(), guest, copier, records)
 	if err != nil {
 		return exit.Refusedf("running %s: %w", m.file, err)
 	}
+
 	report.Module = m.file
 	report.DefaultInput = len(args) < 2
 
@@ -107,6 +111,7 @@ func (c *benchCommand) records(cmd *cobra.Command, args []string) ([]cases.Recor
 	if err != nil {
 		return nil, err
 	}
+
 	if len(args) < 2 {
 		template.Value = sampleValue()
 		return slices.Repeat([]cases.Record{template}, 256), nil
@@ -116,6 +121,7 @@ func (c *benchCommand) records(cmd *cobra.Command, args []string) ([]cases.Recor
 	if err != nil {
 		return nil, err
 	}
+
 	defer in.Close()
 
 	var records []cases.Record
@@ -128,9 +134,11 @@ func (c *benchCommand) records(cmd *cobra.Command, args []string) ([]cases.Recor
 		if err != nil {
 			return nil, err
 		}
+
 		records = append(records, record)
 		size += len(record.Key) + len(record.Value)
 	}
+
 	if len(records) == 0 {
 		return nil, exit.Usagef("%s: there is no record in %s", cli.CommandName(cmd), args[1])
 	}
@@ -148,6 +156,7 @@ func sampleValue() []byte {
 		}
 		fmt.Fprintf(&b, `{"sku":"A-%04d","title":"a thing that was bought","quantity":%d,"price":19.95,"notes":"none to speak of"}`, n*37, n+1)
 	}
+
 	b.WriteString(`],"total":151.60,"currency":"EUR","paid":true}`)
 
 	return b.Bytes()
@@ -191,6 +200,7 @@ func (r benchReport) write(w io.Writer) error {
 	t := cli.NewTable("", "ns a record", "MB/s")
 	t.Add("module", humanize.Comma(r.NsPerRecord), fmt.Sprintf("%.0f", r.MBPerSecond))
 	t.Add("copying", humanize.Comma(r.CopyNs), fmt.Sprintf("%.0f", r.CopyMB))
+
 	if err := t.Write(w); err != nil {
 		return err
 	}
@@ -202,5 +212,6 @@ func (r benchReport) write(w io.Writer) error {
 	if r.Outcomes[cases.Passed] == r.Records && r.DefaultInput {
 		fmt.Fprintln(w, "note     every record passed unchanged: give it an INPUT that the module works on")
 	}
+
 	return nil
 }

@@ -1,8 +1,8 @@
 // Package devel is the commands with which a module is written: test, run and bench
 // it, begin a new one, build it.
 //
-// All of it works offline and on this machine alone: no gateway, no key, no broker.
-// What is said of a module here is said by the code that a gateway runs.
+// All of it but try works offline and on this machine alone: no gateway, no key, no
+// broker. What is said of a module here is said by the code that a gateway runs.
 //
 // Trust: the module may be someone else's, and runs in the sandbox of a gateway, in
 // which it can reach nothing. What it makes of records is printed, escaped.
@@ -29,7 +29,7 @@ import (
 
 // NewCommands makes the commands, for the group that holds all about modules.
 func NewCommands() []*cobra.Command {
-	return []*cobra.Command{newInitCommand(), newBuildCommand(), newTestCommand(), newRunCommand(), newBenchCommand()}
+	return []*cobra.Command{newInitCommand(), newBuildCommand(), newTestCommand(), newRunCommand(), newTryCommand(), newBenchCommand()}
 }
 
 // module is a module's file and what lies beside it.
@@ -91,6 +91,7 @@ func failureText(r cases.Result) string {
 	const shown = 5
 	calls := r.Calls[:min(len(r.Calls), shown)]
 	text += "\nin " + strings.Join(calls, ", called by ")
+
 	if more := len(r.Calls) - len(calls); more > 0 {
 		text += fmt.Sprintf(", and %d more", more)
 	}

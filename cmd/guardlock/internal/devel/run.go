@@ -1,12 +1,11 @@
 package devel
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -56,23 +55,27 @@ func (c *runCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+
 	template, err := c.input.template(cmd)
 	if err != nil {
 		return err
 	}
+
 	in, err := openInput(cmd, args)
 	if err != nil {
 		return err
 	}
+
 	defer in.Close()
 
-	guest, end, err := start(cmd.Context(), m, setup)
+	guest, sandbox, err := start(cmd.Context(), m, setup)
 	if err != nil {
 		return err
 	}
-	defer end()
 
-	seen := tally{outcomes: map[string]int{}, w: cmd.OutOrStdout(), json: cli.WantsJSON(cmd), full: c.full}
+	defer closeSandbox(cmd.Context(), sandbox)
+
+	seen := tally{outcomes: map[string]int{}, resultPrinter: resultPrinter{w: cmd.OutOrStdout(), full: c.full}, json: cli.WantsJSON(cmd)}
 	reader := c.input.reader(in, template)
 	for cmd.Context().Err() == nil {
 		record, err := reader.next()
@@ -90,35 +93,36 @@ func (c *runCommand) run(cmd *cobra.Command, args []string) error {
 	return errors.Join(cmd.Context().Err(), seen.end(m))
 }
 
-// start starts a module, and says how it failed to.
-func start(ctx context.Context, m module, setup cases.Setup) (guest *cases.Guest, end func(), err error) {
+// start starts a module, and says how it failed to. The caller closes the sandbox.
+func start(ctx context.Context, m module, setup cases.Setup) (*cases.Guest, *cases.Sandbox, error) {
 	sandbox, err := m.open()
 	if err != nil {
 		return nil, nil, err
 	}
 
-	guest, err = sandbox.Start(ctx, setup)
+	guest, err := sandbox.Start(ctx, setup)
 	if err == nil {
-		return guest, func() { closeSandbox(ctx, sandbox) }, nil
+		return guest, sandbox, nil
 	}
 
 	defer closeSandbox(ctx, sandbox)
 	if ctx.Err() != nil {
 		return nil, nil, ctx.Err()
 	}
+
 	refusal := sandbox.Refusal(err)
 	err = exit.Refusedf("starting %s: %s", m.file, failureText(refusal))
 	if refusal.Outcome == cases.ConfigRefused && len(setup.Config) == 0 {
 		err = exit.WithHint(err, "it was given none: --config names one")
 	}
+
 	return nil, nil, err
 }
 
 // tally prints results as they come and counts them.
 type tally struct {
-	w        io.Writer
+	resultPrinter
 	json     bool
-	full     bool
 	outcomes map[string]int
 	records  int
 	bytes    int
@@ -141,19 +145,9 @@ type resultLine struct {
 	After       *recordLine `json:"after,omitempty"` // of what is stored
 }
 
-func (t *tally) add(r cases.Record, got cases.Result) error {
-	t.records++
-	t.outcomes[got.Outcome]++
-	t.bytes += len(r.Value)
-	t.took += got.Took
-	t.longest = max(t.longest, got.Took)
-	t.memory = max(t.memory, got.MemoryAt)
-
-	if !t.json {
-		return t.write(r, got)
-	}
+func newResultLine(n int, r cases.Record, got cases.Result) resultLine {
 	line := resultLine{
-		Record:      t.records,
+		Record:      n,
 		Outcome:     got.Outcome,
 		Reason:      got.Reason,
 		Route:       got.Route,
@@ -163,87 +157,27 @@ func (t *tally) add(r cases.Record, got cases.Result) error {
 		Nanoseconds: got.Took.Nanoseconds(),
 		Before:      newRecordLine(r.Key, r.Value, r.Headers),
 	}
+
 	if got.Stored() {
 		line.After = newRecordLine(got.Key, got.Value, got.Headers)
 	}
 
-	return cli.PrintJSONLine(t.w, line)
+	return line
 }
 
-func (t *tally) write(r cases.Record, got cases.Result) error {
-	p := cli.PaletteFor(t.w)
-	outcome := map[string]func(string) string{
-		cases.Passed: p.Green, cases.Modified: p.Yellow, cases.Rejected: p.Red, cases.Failed: p.Red,
-	}[got.Outcome]
-	if outcome == nil {
-		outcome = p.Bold
-	}
+func (t *tally) add(r cases.Record, got cases.Result) error {
+	t.records++
+	t.outcomes[got.Outcome]++
+	t.bytes += len(r.Value)
+	t.took += got.Took
+	t.longest = max(t.longest, got.Took)
+	t.memory = max(t.memory, got.MemoryAt)
 
-	fmt.Fprintf(t.w, "%d  %s  %s", t.records, outcome(got.Outcome), cli.Printable(got.Reason))
-	if got.Route != "" {
-		fmt.Fprintf(t.w, " to %s", cli.Printable(got.Route))
-	}
-	fmt.Fprintln(t.w)
-
-	if !got.Stored() {
-		t.field("value", t.text(r.Value), "")
-	}
-	if got.Outcome == cases.Failed {
-		for line := range strings.Lines(failureText(got)) {
-			fmt.Fprintf(t.w, "     %s\n", cli.Printable(strings.TrimSuffix(line, "\n")))
-		}
-	}
-	if !got.Stored() {
+	if !t.json {
+		t.write(strconv.Itoa(t.records), r, got)
 		return nil
 	}
-
-	t.changed("key", r.Key, got.Key)
-	t.changed("value", r.Value, got.Value)
-	if before, after := headerText(r.Headers), headerText(got.Headers); before != after {
-		t.field("headers", before, after)
-	}
-	return nil
-}
-
-// text is a key or value as it is printed: its beginning, or the whole of it.
-func (t *tally) text(p []byte) string {
-	if t.full && len(p) > 0 {
-		return string(p)
-	}
-	return cases.Excerpt(p)
-}
-
-// changed prints a key or value before and after, if it is another.
-func (t *tally) changed(name string, before, after []byte) {
-	if bytes.Equal(before, after) && (before == nil) == (after == nil) {
-		return
-	}
-
-	from, to := cases.Excerpts(before, after)
-	if t.full {
-		from = t.text(before)
-		to = t.text(after)
-	}
-	t.field(name, from, to)
-}
-
-func (t *tally) field(name, before, after string) {
-	fmt.Fprintf(t.w, "     %-7s  %s\n", name, cli.Printable(before))
-	if after != "" {
-		fmt.Fprintf(t.w, "          to  %s\n", cli.Printable(after))
-	}
-}
-
-func headerText(headers []cases.Header) string {
-	if len(headers) == 0 {
-		return "(none)"
-	}
-
-	var all []string
-	for _, h := range headers {
-		all = append(all, h.Key+"="+cases.Excerpt(h.Value))
-	}
-	return strings.Join(all, ", ")
+	return cli.PrintJSONLine(t.w, newResultLine(t.records, r, got))
 }
 
 // end prints the totals, and says whether the module failed.
@@ -264,5 +198,6 @@ func (t *tally) end(m module) error {
 		return exit.WithHint(exit.Refusedf("running %s: it failed on %s", m.file, cli.Count(failed, "record")),
 			"a gateway refuses the whole batch of a record on which a module fails")
 	}
+
 	return nil
 }

@@ -145,8 +145,13 @@ const quiet = 3 * time.Second
 // returns how many it printed.
 func (c *consumeCommand) print(ctx context.Context, cmd *cobra.Command, client *kgo.Client, rng offsetRange) (int, error) {
 	out := newRecordPrinter(cmd.OutOrStdout(), cli.WantsJSON(cmd), c.meta)
+	silence := quiet
+	if c.follow {
+		silence = 0
+	}
+
 	for printed := 0; ; {
-		fetches, last := c.poll(ctx, client)
+		fetches, last := poll(ctx, client, silence)
 		if err := fetchError(fetches); err != nil {
 			return printed, topicError("reading topic", c.topic, err)
 		}
@@ -172,11 +177,11 @@ func (c *consumeCommand) print(ctx context.Context, cmd *cobra.Command, client *
 	}
 }
 
-// poll waits for records. The second result tells that there will be none:
-// Ctrl-C, or silence where the end is wanted.
-func (c *consumeCommand) poll(ctx context.Context, client *kgo.Client) (kgo.Fetches, bool) {
+// poll waits for records, without end where quiet is 0. The second result tells that
+// there will be none: Ctrl-C, or silence where the end is wanted.
+func poll(ctx context.Context, client *kgo.Client, quiet time.Duration) (kgo.Fetches, bool) {
 	waiting := ctx
-	if !c.follow {
+	if quiet > 0 {
 		var cancel context.CancelFunc
 		waiting, cancel = context.WithTimeout(ctx, quiet)
 		defer cancel()

@@ -36,53 +36,76 @@ func (o offsetRange) seen(r *kgo.Record) {
 // findRange asks where the partitions begin and end now, so that "what is
 // there" is a fixed amount even while producers write.
 func (c *consumeCommand) findRange(ctx context.Context) (offsetRange, error) {
-	const doing = "reading topic"
 	admin, err := c.client.admin(ctx)
 	if err != nil {
 		return nil, err
 	}
 
 	defer admin.Close()
-	details, err := admin.ListTopicsWithInternal(ctx, c.topic)
+
+	rng, err := topicRange{topic: c.topic, partitions: c.partitions, uncommitted: c.uncommitted}.find(ctx, admin)
 	if err != nil {
-		return nil, topicError(doing, c.topic, err)
-	}
-	if err := details[c.topic].Err; err != nil {
-		return nil, topicError(doing, c.topic, err)
+		return nil, err
 	}
 
-	for _, p := range c.partitions {
-		if _, ok := details[c.topic].Partitions[p]; !ok {
-			return nil, exit.NotFoundf("reading topic %q: no partition %d, it has %d", c.topic, p, len(details[c.topic].Partitions))
-		}
-	}
-
-	starts, ends, err := c.bounds(ctx, admin)
-	if err != nil {
-		return nil, topicError(doing, c.topic, err)
-	}
-
-	rng := make(offsetRange)
-	for _, p := range details[c.topic].Partitions.Numbers() {
-		if len(c.partitions) > 0 && !slices.Contains(c.partitions, p) {
-			continue
-		}
-		start, _ := starts.Lookup(c.topic, p)
-		end, _ := ends.Lookup(c.topic, p)
-		rng[p] = span{next: c.first(start.Offset, end.Offset), end: end.Offset}
+	for p, s := range rng {
+		rng[p] = span{next: c.first(s.next, s.end), end: s.end}
 	}
 
 	return rng, c.resume(ctx, admin, rng)
 }
 
-func (c *consumeCommand) bounds(ctx context.Context, admin *kadm.Client) (starts, ends kadm.ListedOffsets, err error) {
-	if starts, err = admin.ListStartOffsets(ctx, c.topic); err != nil {
+// topicRange is a question: what a topic holds.
+type topicRange struct {
+	topic       string
+	partitions  []int32 // none: all
+	uncommitted bool
+}
+
+const readingTopic = "reading topic"
+
+// find asks for the first and the last offset of each partition.
+func (t topicRange) find(ctx context.Context, admin *kadm.Client) (offsetRange, error) {
+	details, err := admin.ListTopicsWithInternal(ctx, t.topic)
+	if err != nil {
+		return nil, topicError(readingTopic, t.topic, err)
+	}
+	if err := details[t.topic].Err; err != nil {
+		return nil, topicError(readingTopic, t.topic, err)
+	}
+
+	for _, p := range t.partitions {
+		if _, ok := details[t.topic].Partitions[p]; !ok {
+			return nil, exit.NotFoundf("reading topic %q: no partition %d, it has %d", t.topic, p, len(details[t.topic].Partitions))
+		}
+	}
+
+	starts, ends, err := t.bounds(ctx, admin)
+	if err != nil {
+		return nil, topicError(readingTopic, t.topic, err)
+	}
+
+	rng := make(offsetRange)
+	for _, p := range details[t.topic].Partitions.Numbers() {
+		if len(t.partitions) > 0 && !slices.Contains(t.partitions, p) {
+			continue
+		}
+		start, _ := starts.Lookup(t.topic, p)
+		end, _ := ends.Lookup(t.topic, p)
+		rng[p] = span{next: start.Offset, end: end.Offset}
+	}
+
+	return rng, nil
+}
+
+func (t topicRange) bounds(ctx context.Context, admin *kadm.Client) (starts, ends kadm.ListedOffsets, err error) {
+	if starts, err = admin.ListStartOffsets(ctx, t.topic); err != nil {
 		return nil, nil, err
 	}
-	if c.uncommitted {
-		ends, err = admin.ListEndOffsets(ctx, c.topic)
+	if t.uncommitted {
+		ends, err = admin.ListEndOffsets(ctx, t.topic)
 	} else {
-		ends, err = admin.ListCommittedOffsets(ctx, c.topic)
+		ends, err = admin.ListCommittedOffsets(ctx, t.topic)
 	}
 
 	return starts, ends, err

@@ -135,6 +135,7 @@ func (f *ClientFlags) options(tap *Tap) ([]kgo.Opt, error) {
 		kgo.Dialer(dial),
 		kgo.MetadataMinAge(100 * time.Millisecond),
 		kgo.RetryTimeout(f.timeout),
+		kgo.DisableClientMetrics(), // what a command measures of itself is nobody's business
 	}
 
 	if mechanism != nil {

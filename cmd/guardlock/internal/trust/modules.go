@@ -34,7 +34,9 @@ To write one:
   guardlock module init --lang rust card-mask    a module that works, to change
   guardlock module build card-mask               the .wasm, checked as a gateway does
   guardlock module test modules/gdpr             run its cases in the real sandbox
-  guardlock module run modules/gdpr records.txt  see what it makes of some records`
+  guardlock module run modules/gdpr records.txt  see what it makes of some records
+  guardlock module try --topic payments --modules card-mask
+                                                 see what it would do to a topic's records`
 
 // NewModuleCommand is `guardlock module`, the group for authors and approvers
 // of modules.
