@@ -67,7 +67,10 @@ const (
 	secEnd
 )
 
-const reasonSection = "guardlock.reasons"
+const (
+	reasonSection = "guardlock.reasons"
+	metricSection = "guardlock.metrics"
+)
 
 // The types every assembled guest has.
 const (
@@ -80,6 +83,8 @@ const (
 	typSeal             // seven i32->i32
 	typAbort            // (i32,i32,i32,i32)->()
 	typPair             // (i32)->(i32,i32)
+	typEight            // eight i32->i32
+	typNine             // nine i32->i32
 	typCount
 )
 
@@ -100,6 +105,7 @@ type asm struct {
 	extra     []asmFunc
 	pages     uint32
 	reasons   string
+	metrics   string
 	exports   [][]byte // more of them
 	before    []byte   // raw sections in front of the type section
 	table     []byte   // raw table and element sections
@@ -174,7 +180,8 @@ func (a asm) wasm() []byte {
 
 	n := uint32(len(a.imports))
 	types := vec(append([][]byte{funcType0(1, 1), funcType0(2, 1), funcType0(0, 0), funcType0(2, 0), funcType0(4, 1),
-		funcType0(3, 1), funcType0(7, 1), funcType0(4, 0), funcType0(1, 2)}, a.types...)...)
+		funcType0(3, 1), funcType0(7, 1), funcType0(4, 0), funcType0(1, 2),
+		funcType0(8, 1), funcType0(9, 1)}, a.types...)...)
 	funcs := [][]byte{u32(typTransform), u32(typAlloc)}
 	codes := [][]byte{function(a.locals, a.transform), function(0, a.alloc)}
 	exports := append([][]byte{exportEntry("memory", 2, 0), exportEntry("guardlock_transform_v1", 0, n),
@@ -195,6 +202,9 @@ func (a asm) wasm() []byte {
 	globals := append([][]byte{cat([]byte{0x7f, 1}, i32c(4096), []byte{opEnd})}, a.globals...)
 	out = cat(out, sec(secFunction, vec(funcs...)), a.table, sec(secMemory, cat([]byte{1, 0}, u32(a.pages))),
 		sec(secGlobal, vec(globals...)), sec(secExport, vec(exports...)), a.element, sec(secCode, vec(codes...)), a.tail)
+	if a.metrics != "" {
+		out = append(out, custom(metricSection, []byte(a.metrics))...)
+	}
 	if a.reasons != "" {
 		out = append(out, custom(reasonSection, []byte(a.reasons))...)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/guardlock/guardlock/transforms/record"
+	"github.com/guardlock/guardlock/transforms/state"
 )
 
 // Origin says where a batch is going: modules see the topic's hash and the
@@ -14,7 +15,12 @@ import (
 type Origin struct {
 	Topic     string
 	Partition int32
+	// Sent is what a batch that is sent again has in common with the first one.
+	Sent BatchID
 }
+
+// BatchID is what state.BatchID is. Rooms above need its words but not its package.
+type BatchID = state.BatchID
 
 // hash is the topic's number in the frame: 32-bit FNV-1a of its name.
 func (o Origin) hash() uint32 {
@@ -61,8 +67,18 @@ func (c *Chain) Run(ctx context.Context, b *record.Batch, at Origin) error {
 	if len(c.modules) > maxChain {
 		return &Error{TooMany, "", errChainTooLong}
 	}
+
+	var counted counted
+	err := c.run(ctx, b, at, &counted)
+	counted.end(err == nil && !refuses(b))
+
+	return err
+}
+
+func (c *Chain) run(ctx context.Context, b *record.Batch, at Origin, counted *counted) error {
 	for n, m := range c.modules {
-		refused, err := m.run(ctx, b, at, stage{uint8(n), c.isolated})
+		s := stage{uint8(n), c.isolated, counted.begin(m, at)}
+		refused, err := m.run(ctx, b, at, s)
 		if err != nil {
 			return err
 		}
@@ -78,6 +94,7 @@ func (c *Chain) Run(ctx context.Context, b *record.Batch, at Origin) error {
 type stage struct {
 	number   uint8
 	isolated bool
+	state    *state.Batch
 }
 
 // run gives the live records of b to one module. refused means that the guest
@@ -89,6 +106,7 @@ func (m *Module) run(ctx context.Context, b *record.Batch, at Origin, s stage) (
 	}
 
 	c := &i.chunk
+	i.state = s.state
 	size := c.begin(b, at, s.number, m.limits)
 	i.clock.startBatch(ctx, m.limits, size)
 
@@ -104,6 +122,7 @@ func (m *Module) run(ctx context.Context, b *record.Batch, at Origin, s stage) (
 
 	err = c.tooLarge(err)
 	c.batch = nil
+	i.state = nil
 	i.used = true
 	m.release(ctx, i, err == nil)
 
@@ -123,6 +142,7 @@ func (m *Module) replace(ctx context.Context, old *instance) (*instance, error) 
 	fresh.clock = old.clock
 	fresh.topic = old.topic
 	fresh.isolated = old.isolated
+	fresh.state = old.state
 	fresh.chunk, old.chunk = old.chunk, fresh.chunk
 	fresh.chunk.given -= len(fresh.chunk.current)
 	old.free(ctx)
@@ -146,11 +166,18 @@ func (c *chunk) tooLarge(err error) error {
 	return &Error{TooLarge, failed.Module, failed.Err}
 }
 
-// runChunk gives the guest as many of the live records as fit in one call.
+// runChunk gives the guest as many of the live records as fit in one call. What a
+// call counted that is made once more is taken back.
 func (i *instance) runChunk() (refused bool, err error) {
 	c := &i.chunk
 	c.take()
 	i.arm(c.bytes)
+	counted := i.state.Mark()
+	defer func() {
+		if err != nil {
+			i.state.UndoTo(counted)
+		}
+	}()
 
 	if err := i.reserveInput(c.bytes); err != nil {
 		return false, err
@@ -164,6 +191,7 @@ func (i *instance) runChunk() (refused bool, err error) {
 		case result >= 0:
 			return false, i.readOutput(uint32(result))
 		case result == guestArenaTooSmall:
+			i.state.UndoTo(counted)
 			if err := i.growArena(); err != nil {
 				return false, err
 			}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/guardlock/guardlock/transforms/state"
 )
 
 // FuzzInspect checks that the scan never panics, and that what it accepts is
@@ -156,7 +158,7 @@ func FuzzWorker(f *testing.F) {
 	f.Add(answer(message{kind: msgReturned, memory: wasmPage, time: 1}))
 	f.Add(answer(message{kind: msgFailed, number: 3, memory: wasmPage}))
 	for n := range hostFunctions() {
-		asked := message{kind: msgAsked, number: uint32(n), memory: wasmPage, args: [7]uint64{0, 64, 0, 64, 128, 4096, 4096}}
+		asked := message{kind: msgAsked, number: uint32(n), memory: wasmPage, args: [maxHostParams]uint64{0, 64, 0, 64, 128, 4096, 4096}}
 		f.Add(answer(asked, asked, message{kind: msgReturned, memory: 2 * wasmPage, time: -1}))
 	}
 
@@ -165,9 +167,10 @@ func FuzzWorker(f *testing.F) {
 		f.Fatal(err)
 	}
 
+	counting := state.New(state.DefaultLimits(), 0)
 	limits := Limits{}.withDefaults()
 	code := &Code{runtime: &Runtime{}, functions: append(hostFunctions(), alwaysGranted()...)}
-	m := &Module{name: "m", code: code, limits: limits, keys: keys, apart: true, log: func(LogEvent) {}}
+	m := &Module{name: "m", code: code, limits: limits, resources: resources{keys: keys, state: counting}, apart: true, log: func(LogEvent) {}}
 	view := make([]byte, 4*wasmPage)
 
 	f.Fuzz(func(t *testing.T, answers []byte) {
@@ -177,6 +180,9 @@ func FuzzWorker(f *testing.F) {
 		i := &instance{module: m, guest: w, mem: w, linear: linearMemory{limit: 3 * wasmPage}}
 		i.clock.startBatch(t.Context(), limits, 0)
 		i.clock.call = limits.Deadline
+		i.state = counting.Begin(state.Place{}, state.BatchID{})
+		i.chunk.batch = values("a")
+		i.chunk.current = []uint32{0}
 
 		err := i.call(workerFunction{worker: w}, i.stack[:1])
 		if err == nil && w.failed {

@@ -9,6 +9,7 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/guardlock/guardlock/transforms/ff1"
 	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
@@ -20,7 +21,13 @@ const (
 	hostUnknownKey   = -3
 	hostFailed       = -5 // -4 was an answer of earlier versions
 	hostNotOpened    = -6 // a sealed value that is not of this key, topic and purpose
+	hostSmallDomain  = -7 // too few values for FF1
+	hostNotFound     = -8 // no such row of a table; a key that was not seen
+	hostStale        = -9 // a table that is older than it may be
 )
+
+// maxHostParams is how many parameters a host function can have.
+const maxHostParams = 9
 
 // maxHostBytes bounds what one call of a host function may be given, so that
 // none runs long past the deadline.
@@ -44,15 +51,26 @@ type hostFunction struct {
 
 func hostFunctions() []hostFunction {
 	return append([]hostFunction{
+		{"guardlock_compress", "gunzip", "iiii", "i", hostDecompress(gunzipBytes)},
 		{"guardlock_compress", "gzip", "iiii", "i", hostCompress(gzipBytes)},
 		{"guardlock_compress", "lz4", "iiii", "i", hostCompress(lz4Bytes)},
 		{"guardlock_compress", "snappy", "iiii", "i", hostCompress(snappyBytes)},
+		{"guardlock_compress", "unlz4", "iiii", "i", hostDecompress(unlz4Bytes)},
+		{"guardlock_compress", "unsnappy", "iiii", "i", hostDecompress(unsnappyBytes)},
+		{"guardlock_compress", "unzstd", "iiii", "i", hostDecompress(unzstdBytes)},
 		{"guardlock_compress", "zstd", "iiii", "i", hostCompress(zstdBytes)},
 		{"guardlock_crypto", "aes_gcm_open", "iiiiiii", "i", hostOpen},
 		{"guardlock_crypto", "aes_gcm_seal", "iiiiiii", "i", hostSeal},
+		{"guardlock_crypto", "ff1_decrypt", "iiiiiiiii", "i", hostFF1((*ff1.Cipher).Decrypt)},
+		{"guardlock_crypto", "ff1_encrypt", "iiiiiiiii", "i", hostFF1((*ff1.Cipher).Encrypt)},
 		{"guardlock_crypto", "hmac_sha256", "iiii", "i", hostHMAC},
 		{"guardlock_crypto", "sha256", "iii", "i", hostSHA256},
+		{"guardlock_crypto", "tokenise", "iiiiiii", "i", hostTokenise},
 		{"guardlock_log", "log", "ii", "", hostLog},
+		{"guardlock_metric", "add", "ii", "", hostMetric},
+		{"guardlock_state", "count", "iiii", "i", hostCount},
+		{"guardlock_state", "seen", "iii", "i", hostSeen},
+		{"guardlock_state", "since", "i", "i", hostSince},
 	}, wasiFunctions()...)
 }
 

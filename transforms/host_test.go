@@ -58,6 +58,14 @@ func runHost(t *testing.T, name string, a asm, value string) ([]byte, error) {
 	return b.Bytes(b.Records[0].Value), nil
 }
 
+// runHere is runHost in this process alone, for what a worker makes no difference to.
+func runHere(t *testing.T, name string, a asm, value string) error {
+	t.Helper()
+	m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(),
+		Grant: Grant{HostFunctions: []string{name}, Keys: []Key{{"k0", []byte(strings.Repeat("x", 16))}, {"k1", testSecret}}}})
+	return NewChain(m).Run(t.Context(), values(value), Origin{Topic: hostTopic})
+}
+
 func TestHashingHostFunctions(t *testing.T) {
 	got, err := runHost(t, "guardlock_crypto.sha256", hostGuest("guardlock_crypto.sha256", typThree, cat(firstValue(), i32c(hostOut)), 32), "value")
 	want := sha256.Sum256([]byte("value"))
@@ -284,8 +292,11 @@ func TestHostFunctionsAllocateNothingInSteadyState(t *testing.T) {
 		"guardlock_crypto.hmac_sha256":  hostGuest("guardlock_crypto.hmac_sha256", typFour, cat(i32c(0), firstValue(), i32c(hostOut)), 32),
 		"guardlock_crypto.aes_gcm_seal": hostGuest("guardlock_crypto.aes_gcm_seal", typSeal, sealArgs(0), 0),
 		"guardlock_crypto.aes_gcm_open": hostGuest("guardlock_crypto.aes_gcm_open", typSeal, openArgs(0), 1),
-		"guardlock_compress.snappy":     hostGuest("guardlock_compress.snappy", typFour, cat(firstValue(), i32c(hostOut), i32c(4096)), 0),
-		"guardlock_compress.zstd":       hostGuest("guardlock_compress.zstd", typFour, cat(firstValue(), i32c(hostOut), i32c(4096)), 0),
+		"guardlock_crypto.ff1_encrypt": hostGuest("guardlock_crypto.ff1_encrypt", typNine,
+			cat(i32c(0), frameField(frameInDescs), load32(descValue), i32c(5), i32c(26), i32c(0), i32c(0), i32c(0), i32c(0), i32c(hostOut)), 5),
+		"guardlock_crypto.tokenise": hostGuest("guardlock_crypto.tokenise", typSeal, sealArgs(0), 30),
+		"guardlock_compress.snappy": hostGuest("guardlock_compress.snappy", typFour, cat(firstValue(), i32c(hostOut), i32c(4096)), 0),
+		"guardlock_compress.zstd":   hostGuest("guardlock_compress.zstd", typFour, cat(firstValue(), i32c(hostOut), i32c(4096)), 0),
 	} {
 		m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{HostFunctions: []string{name}, Keys: []Key{{"k", testSecret}}}})
 		c := NewChain(m)
@@ -312,8 +323,11 @@ func TestShortSecretIsRefused(t *testing.T) {
 }
 
 func TestRegistryIsSortedAndComplete(t *testing.T) {
-	want := []string{"guardlock_compress.gzip", "guardlock_compress.lz4", "guardlock_compress.snappy", "guardlock_compress.zstd",
-		"guardlock_crypto.aes_gcm_open", "guardlock_crypto.aes_gcm_seal", "guardlock_crypto.hmac_sha256", "guardlock_crypto.sha256", "guardlock_log.log"}
+	want := []string{"guardlock_compress.gunzip", "guardlock_compress.gzip", "guardlock_compress.lz4", "guardlock_compress.snappy",
+		"guardlock_compress.unlz4", "guardlock_compress.unsnappy", "guardlock_compress.unzstd", "guardlock_compress.zstd",
+		"guardlock_crypto.aes_gcm_open", "guardlock_crypto.aes_gcm_seal", "guardlock_crypto.ff1_decrypt", "guardlock_crypto.ff1_encrypt",
+		"guardlock_crypto.hmac_sha256", "guardlock_crypto.sha256", "guardlock_crypto.tokenise", "guardlock_log.log", "guardlock_metric.add",
+		"guardlock_state.count", "guardlock_state.seen", "guardlock_state.since"}
 	for _, name := range []string{"args_get", "args_sizes_get", "clock_res_get", "clock_time_get", "environ_get", "environ_sizes_get", "fd_close",
 		"fd_fdstat_get", "fd_fdstat_set_flags", "fd_prestat_dir_name", "fd_prestat_get", "fd_read", "fd_seek", "fd_write", "poll_oneoff",
 		"proc_exit", "random_get", "sched_yield"} {

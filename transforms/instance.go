@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/guardlock/guardlock/transforms/state"
 	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
@@ -35,15 +36,18 @@ type instance struct {
 
 	layout layout
 	chunk  chunk
+	state  *state.Batch // what its batch counts; nil where nothing is counted
 	tools
 }
 
 // tools are what host functions work with, kept from call to call.
 type tools struct {
-	hashers     hashers
-	compressors compressors
-	scratch     []byte
-	given       []byte // copies of what a worker's guest hands over
+	hashers       hashers
+	derived       derived
+	compressors   compressors
+	decompressors decompressors
+	scratch       []byte
+	given         []byte // copies of what a worker's guest hands over
 
 	ticks  uint64        // how often WASI's clocks were asked
 	random *rand.ChaCha8 // nil before WASI's random_get is called

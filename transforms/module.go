@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
+	"github.com/guardlock/guardlock/transforms/state"
 	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
@@ -22,15 +24,22 @@ type Module struct {
 	info   Info
 	routes []string
 	limits Limits
-	keys   []guestKey
 	config []byte
-	log    func(LogEvent)
-	gate   logGate
-	pool   *pool
-	queue  queue // of its batches that wait for a turn
+	resources
+	log   func(LogEvent)
+	gate  logGate
+	pool  *pool
+	queue queue // of its batches that wait for a turn
 
 	apart    bool // its guests run in workers, one each
 	restarts restarts
+}
+
+// resources are what a module's host functions work with, as far as it has them.
+type resources struct {
+	keys     []guestKey
+	counters []*atomic.Uint64 // by their place in the catalogue of metrics
+	state    *state.Store     // nil for a module that keeps none
 }
 
 // Load compiles a module, or finds it compiled, and instantiates it with its
@@ -92,11 +101,15 @@ func newModule(c *Code, spec Spec) (*Module, error) {
 		info:   c.info,
 		routes: slices.Clone(spec.Grant.Routes),
 		limits: limits,
-		keys:   keys,
 		config: slices.Clone(spec.Config),
-		log:    c.runtime.config.Log,
-		apart:  spec.Apart,
-		pool:   newPool(limits.Instances),
+		resources: resources{
+			keys:     keys,
+			counters: c.runtime.metrics.of(spec.Name, c.info.Metrics),
+			state:    c.newState(),
+		},
+		log:   c.runtime.config.Log,
+		apart: spec.Apart,
+		pool:  newPool(limits.Instances),
 	}, nil
 }
 

@@ -72,6 +72,10 @@ type Config struct {
 	// [WorkerCommand]. Without them no module can be loaded apart.
 	Worker []string
 
+	// RecordClock makes the records' time the only one there is, also for what is
+	// kept between batches. It is for tests that must come to the same on any day.
+	RecordClock bool
+
 	hostCalls func([]hostFunction) []hostFunction // in a worker: what runs instead
 }
 
@@ -85,6 +89,7 @@ type Runtime struct {
 	code        *disk.Scratch // holds what children compiled; nil without any
 	meter       func(*wasm.Binary, int) []byte
 	trialBounds trialBounds
+	metrics     metrics
 
 	mu       sync.Mutex
 	closed   bool

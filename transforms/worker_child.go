@@ -85,7 +85,7 @@ type workplace struct {
 	line     line
 	instance *instance
 	calls    []callable // by number; nil for what the module does not export
-	stack    [7]uint64
+	stack    [maxHostParams]uint64
 }
 
 // instantiate makes the guest and runs nothing of it.

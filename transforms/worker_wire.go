@@ -18,11 +18,11 @@ import (
 //	time     i64  called: the most of this call; returned and failed: what it used;
 //	              answered: what the host function used. Processor time, in ns
 //	batch    i64  called: what is left of the batch's time, in ns
-//	args     7 x u64
+//	args     9 x u64
 //
 // All little-endian. A gateway sends call and waits; the worker sends any number of
 // asked, each of which is answered, and ends with returned or failed.
-const messageSize = 4 + 4 + 8 + 8 + 8 + 7*8
+const messageSize = 4 + 4 + 8 + 8 + 8 + 8*maxHostParams
 
 const (
 	msgStarted  = 1 + iota // worker: the guest is there; nothing of it ran
@@ -38,7 +38,7 @@ type message struct {
 	kind, number uint32
 	memory       uint64
 	time, batch  time.Duration
-	args         [7]uint64
+	args         [maxHostParams]uint64
 }
 
 func (m *message) encode(p *[messageSize]byte) {

@@ -176,7 +176,7 @@ func (w *worker) transform(ctx context.Context) (refusal, bool) {
 
 	g := w.in.Grant
 	if g.Chain != nil {
-		at := transforms.Origin{Topic: w.d.Partition.Topic, Partition: w.d.Partition.Number}
+		at := transforms.Origin{Topic: w.d.Partition.Topic, Partition: w.d.Partition.Number, Sent: w.sent()}
 		w.ran = true
 		if w.failed = g.Chain.Run(ctx, b, at); w.failed != nil {
 			err := w.failed
@@ -196,6 +196,23 @@ func (w *worker) transform(ctx context.Context) (refusal, bool) {
 	}
 
 	return w.apply(ctx, b)
+}
+
+// sent is by what the batch is known when its producer sends it again. A batch that is
+// read says nothing of that: every reader gets it.
+func (w *worker) sent() transforms.BatchID {
+	h := &w.d.header
+	if w.in.Direction != Produce || h.ProducerID < 0 {
+		return transforms.BatchID{}
+	}
+
+	return transforms.BatchID{
+		Known:    true,
+		Producer: h.ProducerID,
+		Epoch:    h.ProducerEpoch,
+		Sequence: h.BaseSequence,
+		CRC:      h.CRC,
+	}
 }
 
 // failure is what a failed chain means for the batch. One that runs out of time, or

@@ -54,7 +54,7 @@ func Open(file []byte, trial []string) (*Sandbox, error) {
 		return nil, err
 	}
 
-	runtime, err := transforms.New(transforms.Config{Trial: trial})
+	runtime, err := transforms.New(transforms.Config{Trial: trial, RecordClock: true})
 	if err != nil {
 		return nil, err
 	}

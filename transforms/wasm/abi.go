@@ -50,28 +50,44 @@ func (m *Binary) export(name string) (Export, bool) {
 	return Export{}, false
 }
 
-// parseReasons reads the catalogue: one identifier a line, [a-z0-9_.]{1,64},
-// and refuses any other.
-func (m *Binary) parseReasons(r *reader, text string) {
-	if m.reasonsSeen {
-		r.refuse("section %q appears twice", reasonSection)
+// catalogue is a custom section that holds a closed list of names, one a line.
+type catalogue struct {
+	section, what string // what one of its names is
+	most          int
+}
+
+var (
+	reasonCatalogue = catalogue{"guardlock.reasons", "reason", maxReasons}
+	metricCatalogue = catalogue{"guardlock.metrics", "metric", maxMetrics}
+)
+
+// read reads a catalogue's section into names: identifiers of the form
+// [a-z0-9_.]{1,64}. It refuses any other, and a second section of the same name.
+func (c catalogue) read(r *reader, names *[]string) {
+	if r.left() > c.most*(maxCatalogueName+1) {
+		r.refuse("section %q has %d bytes, more than the limit", c.section, r.left())
+		return
 	}
-	m.reasonsSeen = true
-	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
-		if !validReason(line) {
-			r.refuse("section %q holds a reason that is not of the form [a-z0-9_.]{1,%d}", reasonSection, maxReason)
-			return
-		}
-		m.info.Reasons = append(m.info.Reasons, line)
+	if *names != nil {
+		r.refuse("section %q appears twice", c.section)
+		return
 	}
 
-	if len(m.info.Reasons) > maxReasons {
-		r.refuse("%d reasons exceed the limit of %d", len(m.info.Reasons), maxReasons)
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(r.b[r.pos:r.end]), "\n"), "\n") {
+		if !validName(line) {
+			r.refuse("section %q holds a %s that is not of the form [a-z0-9_.]{1,%d}", c.section, c.what, maxCatalogueName)
+			return
+		}
+		*names = append(*names, line)
+	}
+
+	if len(*names) > c.most {
+		r.refuse("%d %ss exceed the limit of %d", len(*names), c.what, c.most)
 	}
 }
 
-func validReason(s string) bool {
-	if len(s) == 0 || len(s) > maxReason {
+func validName(s string) bool {
+	if len(s) == 0 || len(s) > maxCatalogueName {
 		return false
 	}
 	for _, c := range []byte(s) {

@@ -60,8 +60,7 @@ type Binary struct {
 	lim  ScanLimits
 	info Info
 
-	found       [secEnd]section
-	reasonsSeen bool
+	found [secEnd]section
 
 	types    []funcType
 	funcs    []uint32 // type of each function, the imported ones first
@@ -204,8 +203,8 @@ func (r *reader) data(what string) int {
 	return int(n)
 }
 
-// custom reads the reason catalogue. Every other custom section is passed over,
-// and none reaches the engine: a module could take a name by its "name" section.
+// custom reads the catalogues of reasons and of metrics. Every other custom section is
+// passed over, and none reaches the engine: a module could take a name by its "name" section.
 func (m *Binary) custom(r *reader) {
 	size := r.u32()
 	if uint64(size) > uint64(r.left()) {
@@ -215,16 +214,12 @@ func (m *Binary) custom(r *reader) {
 
 	name := r.b[r.pos : r.pos+int(size)]
 	r.skip(size)
-	if string(name) != reasonSection {
-		return
+	switch string(name) {
+	case reasonCatalogue.section:
+		reasonCatalogue.read(r, &m.info.Reasons)
+	case metricCatalogue.section:
+		metricCatalogue.read(r, &m.info.Metrics)
 	}
-
-	if r.left() > maxReasons*(maxReason+1) {
-		r.refuse("section %q has %d bytes, more than the limit", reasonSection, r.left())
-		return
-	}
-
-	m.parseReasons(r, string(r.b[r.pos:r.end]))
 }
 
 // typeSection reads the signatures, of which all others are indices.

@@ -41,22 +41,22 @@ type ScanLimits struct {
 }
 
 const (
-	maxTypes      = 4096
-	maxParams     = 255
-	maxResults    = 16      // compilers return one value, rarely two
-	maxTypeValues = 1 << 16 // parameters and results of all types
-	maxImports    = 256
-	maxExports    = 4096
-	maxGlobals    = 10_000
-	maxTable      = 64 << 10
-	maxSegments   = 64 << 10
-	maxElements   = 64 << 10 // of all segments
-	maxName       = 256
-	maxReasons    = 256
-	maxReason     = 64
-	maxPages      = 64 << 10
-	maxMerges     = 1_000_000 // blocks times locals of a function: the values to merge
-	reasonSection = "guardlock.reasons"
+	maxTypes         = 4096
+	maxParams        = 255
+	maxResults       = 16      // compilers return one value, rarely two
+	maxTypeValues    = 1 << 16 // parameters and results of all types
+	maxImports       = 256
+	maxExports       = 4096
+	maxGlobals       = 10_000
+	maxTable         = 64 << 10
+	maxSegments      = 64 << 10
+	maxElements      = 64 << 10 // of all segments
+	maxName          = 256
+	maxReasons       = 256
+	maxMetrics       = 64
+	maxCatalogueName = 64
+	maxPages         = 64 << 10
+	maxMerges        = 1_000_000 // blocks times locals of a function: the values to merge
 )
 
 // withDefaults fills in every limit that is not given.
@@ -107,6 +107,7 @@ type Info struct {
 	Imports   []Import
 	Exports   []Export
 	Reasons   []string // the catalogue without its entry 0, "unspecified"
+	Metrics   []string // the catalogue of what it counts
 	Functions int
 	CodeBytes int
 

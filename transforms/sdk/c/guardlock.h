@@ -117,11 +117,29 @@ GL_INLINE int32_t gl_route(gl_record *r, uint32_t route, uint32_t reason) {
     __asm__(".section .custom_section.guardlock.reasons,\"\",@\n"           \
             ".ascii \"" LIST(GL_REASON_FIRST, GL_REASON_NEXT) "\"\n");
 
+// GUARDLOCK_METRICS(LIST) declares, in the same way, what gl_metric counts.
+#define GL_METRIC_ENUM(id, name) METRIC_##id,
+#define GUARDLOCK_METRICS(LIST)                                             \
+    enum { METRIC_NONE = 0, LIST(GL_METRIC_ENUM, GL_METRIC_ENUM) METRIC_COUNT }; \
+    __asm__(".section .custom_section.guardlock.metrics,\"\",@\n"           \
+            ".ascii \"" LIST(GL_REASON_FIRST, GL_REASON_NEXT) "\"\n");
+
 // ---- host functions ----
 // Each is its own import, and only those that a module calls end up in it: an
-// approval grants them one by one. Results below zero: -1 bad arguments, -2
-// output too small, -3 unknown key. Keys are handles; their bytes never enter
-// guest memory.
+// approval grants them one by one. Keys are handles; their bytes never enter
+// guest memory. docs/host-functions.md says what each does.
+
+// What a host function answers when it does not do what it was asked.
+enum {
+    GL_BAD_ARGUMENTS = -1,  // a pointer, length or argument is out of range
+    GL_TOO_SMALL = -2,      // the output does not fit
+    GL_UNKNOWN = -3,        // no such key or table in the grant
+    GL_FAILED = -5,
+    GL_NOT_OPENED = -6,     // not sealed with this key, for this topic and purpose
+    GL_SMALL_DOMAIN = -7,   // fewer than a million values for FF1
+    GL_NOT_FOUND = -8,      // no such row; a key that was not seen
+    GL_STALE = -9,          // the table is older than it may be
+};
 
 GL_IMPORT("guardlock_crypto", "sha256")
 int32_t gl_sha256(const void *p, uint32_t len, void *out32);
@@ -134,6 +152,18 @@ GL_IMPORT("guardlock_crypto", "aes_gcm_seal")
 int32_t gl_aes_gcm_seal(uint32_t key, const void *p, uint32_t len, const void *purpose, uint32_t purpose_len, void *out, uint32_t out_cap);
 GL_IMPORT("guardlock_crypto", "aes_gcm_open")
 int32_t gl_aes_gcm_open(uint32_t key, const void *p, uint32_t len, const void *purpose, uint32_t purpose_len, void *out, uint32_t out_cap);
+// gl_ff1_encrypt and gl_ff1_decrypt turn len characters into as many others of the radix's
+// alphabet: 10, 16 (0-9a-f), 26 (a-z), 36 (0-9a-z), 52 (A-Za-z) or 62.
+GL_IMPORT("guardlock_crypto", "ff1_encrypt")
+int32_t gl_ff1_encrypt(uint32_t key, const void *p, uint32_t len, uint32_t radix, const void *purpose, uint32_t purpose_len,
+                       const void *tweak, uint32_t tweak_len, void *out);
+GL_IMPORT("guardlock_crypto", "ff1_decrypt")
+int32_t gl_ff1_decrypt(uint32_t key, const void *p, uint32_t len, uint32_t radix, const void *purpose, uint32_t purpose_len,
+                       const void *tweak, uint32_t tweak_len, void *out);
+// gl_tokenise writes GL_TOKEN_BYTES: the same for the same key, purpose and value.
+#define GL_TOKEN_BYTES 30
+GL_IMPORT("guardlock_crypto", "tokenise")
+int32_t gl_tokenise(uint32_t key, const void *p, uint32_t len, const void *purpose, uint32_t purpose_len, void *out, uint32_t out_cap);
 GL_IMPORT("guardlock_compress", "gzip")
 int32_t gl_gzip(const void *p, uint32_t len, void *out, uint32_t out_cap);
 GL_IMPORT("guardlock_compress", "zstd")
@@ -142,9 +172,30 @@ GL_IMPORT("guardlock_compress", "snappy")
 int32_t gl_snappy(const void *p, uint32_t len, void *out, uint32_t out_cap);
 GL_IMPORT("guardlock_compress", "lz4")
 int32_t gl_lz4(const void *p, uint32_t len, void *out, uint32_t out_cap);
+GL_IMPORT("guardlock_compress", "gunzip")
+int32_t gl_gunzip(const void *p, uint32_t len, void *out, uint32_t out_cap);
+GL_IMPORT("guardlock_compress", "unzstd")
+int32_t gl_unzstd(const void *p, uint32_t len, void *out, uint32_t out_cap);
+GL_IMPORT("guardlock_compress", "unsnappy")
+int32_t gl_unsnappy(const void *p, uint32_t len, void *out, uint32_t out_cap);
+GL_IMPORT("guardlock_compress", "unlz4")
+int32_t gl_unlz4(const void *p, uint32_t len, void *out, uint32_t out_cap);
+// gl_count counts a key at the time of a record (the index of its descriptor, r->src) and
+// answers how often it came in the window that ends there. gl_seen answers how many
+// milliseconds after the last one it is, GL_NOT_FOUND if there was none, and gl_since for
+// how many before the record nothing was forgotten.
+GL_IMPORT("guardlock_state", "count")
+int32_t gl_count(uint32_t record, const void *key, uint32_t len, uint32_t window_ms);
+GL_IMPORT("guardlock_state", "seen")
+int32_t gl_seen(uint32_t record, const void *key, uint32_t len);
+GL_IMPORT("guardlock_state", "since")
+int32_t gl_since(uint32_t record);
 // gl_log writes a catalogue entry, never text: record bytes cannot reach a log.
 GL_IMPORT("guardlock_log", "log")
 void gl_log(uint32_t level, uint32_t reason);
+// gl_metric counts up a METRIC_ of GUARDLOCK_METRICS, by 1024 at most.
+GL_IMPORT("guardlock_metric", "add")
+void gl_metric(uint32_t metric, uint32_t amount);
 
 // ---- memory ----
 

@@ -118,6 +118,7 @@ impl<T: Transform> Instance<T> {
             key: (!null(KEY_NULL)).then(|| view(given.key, given.key_len)),
             value: (!null(VALUE_NULL)).then(|| view_mut(given.value, given.value_len)),
             headers: view(given.headers, given.headers_len),
+            index: given.source,
             timestamp: given.timestamp,
             topic,
             partition,

@@ -13,12 +13,18 @@ pub enum HostError {
     BadArgument,
     /// The output does not fit.
     TooSmall,
-    /// The grant has no key of that index.
+    /// The grant has no key of that index, or no table of that name.
     UnknownKey,
     /// It failed.
     Failed,
     /// It was not sealed with this key, for this topic and purpose, or was altered.
     NotOpened,
+    /// The text has fewer than a million values, too few for FF1.
+    SmallDomain,
+    /// The table has no such row.
+    NotFound,
+    /// The table is older than it may be.
+    Stale,
 }
 
 /// How much longer a sealed value is.
@@ -66,16 +72,98 @@ pub fn open(key: u32, envelope: &[u8], purpose: &str) -> Result<Vec<u8>, HostErr
     })
 }
 
+/// The characters that FF1 works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alphabet {
+    /// 0-9
+    Digits = 10,
+    /// 0-9a-f
+    Hex = 16,
+    /// a-z
+    Lower = 26,
+    /// 0-9a-z
+    LowerAndDigits = 36,
+    /// A-Za-z
+    Letters = 52,
+    /// 0-9A-Za-z
+    LettersAndDigits = 62,
+}
+
+/// Encrypts a text by FF1: it keeps its length and its alphabet.
+pub fn ff1_encrypt(key: u32, text: &[u8], alphabet: Alphabet, purpose: &str, tweak: &[u8]) -> Result<Vec<u8>, HostError> {
+    filled(text.len(), |out, _| unsafe {
+        imports::ff1_encrypt(
+            key, text.as_ptr(), text.len() as u32, alphabet as u32,
+            purpose.as_ptr(), purpose.len() as u32, tweak.as_ptr(), tweak.len() as u32, out,
+        )
+    })
+}
+
+/// Decrypts what [`ff1_encrypt`] made with the same key, alphabet, purpose and tweak.
+pub fn ff1_decrypt(key: u32, text: &[u8], alphabet: Alphabet, purpose: &str, tweak: &[u8]) -> Result<Vec<u8>, HostError> {
+    filled(text.len(), |out, _| unsafe {
+        imports::ff1_decrypt(
+            key, text.as_ptr(), text.len() as u32, alphabet as u32,
+            purpose.as_ptr(), purpose.len() as u32, tweak.as_ptr(), tweak.len() as u32, out,
+        )
+    })
+}
+
+/// The length of a token.
+pub const TOKEN_BYTES: usize = 30;
+
+/// A token that stands for a value: the same for the same key, purpose and value.
+pub fn tokenise(key: u32, value: &[u8], purpose: &str) -> Result<Vec<u8>, HostError> {
+    filled(TOKEN_BYTES, |out, cap| unsafe {
+        imports::tokenise(key, value.as_ptr(), value.len() as u32, purpose.as_ptr(), purpose.len() as u32, out, cap)
+    })
+}
+
+/// Counts a key at the time of a record, which is known by its place in the call, and
+/// returns how often it came in the window that ends there, this time among them.
+pub fn count(record: u32, key: &[u8], window_ms: u32) -> Result<u32, HostError> {
+    answer(unsafe { imports::count(record, key.as_ptr(), key.len() as u32, window_ms) }).map(|n| n as u32)
+}
+
+/// How many milliseconds after the last record with this key a record is; `None` for
+/// the first. It is the last one then.
+pub fn seen(record: u32, key: &[u8]) -> Result<Option<u32>, HostError> {
+    match answer(unsafe { imports::seen(record, key.as_ptr(), key.len() as u32) }) {
+        Ok(ms) => Ok(Some(ms as u32)),
+        Err(HostError::NotFound) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// For how many milliseconds before a record the counts are complete: 0 after a restart.
+pub fn since(record: u32) -> Result<u32, HostError> {
+    answer(unsafe { imports::since(record) }).map(|n| n as u32)
+}
+
+/// Counts up a metric of the module's catalogue, by 1024 at most.
+pub fn metric(metric: impl crate::Metric, amount: u32) {
+    unsafe { imports::add(u32::from(metric.number()), amount) }
+}
+
 macro_rules! compressions {
     ($($name:ident: $what:literal),+) => { $(
-        #[doc = concat!("Compresses data to ", $what, ", of at most `most` bytes.")]
+        #[doc = concat!($what, ", of at most `most` bytes.")]
         pub fn $name(data: &[u8], most: usize) -> Result<Vec<u8>, HostError> {
             filled(most, |out, cap| unsafe { imports::$name(data.as_ptr(), data.len() as u32, out, cap) })
         }
     )+ };
 }
 
-compressions!(gzip: "a gzip member", zstd: "a zstd frame", lz4: "an lz4 frame", snappy: "a raw snappy block");
+compressions!(
+    gzip: "Compresses data to a gzip member",
+    zstd: "Compresses data to a zstd frame",
+    lz4: "Compresses data to an lz4 frame",
+    snappy: "Compresses data to a raw snappy block",
+    gunzip: "Decompresses gzip members",
+    unzstd: "Decompresses zstd frames",
+    unlz4: "Decompresses lz4 frames",
+    unsnappy: "Decompresses a raw snappy block"
+);
 
 /// Logs an entry of the catalogue, never a text: no byte of a record reaches a log.
 pub fn log(level: Level, reason: impl crate::Reason) {
@@ -89,6 +177,9 @@ fn answer(code: i32) -> Result<usize, HostError> {
         -2 => Err(HostError::TooSmall),
         -3 => Err(HostError::UnknownKey),
         -6 => Err(HostError::NotOpened),
+        -7 => Err(HostError::SmallDomain),
+        -8 => Err(HostError::NotFound),
+        -9 => Err(HostError::Stale),
         _ => Err(HostError::Failed),
     }
 }
@@ -109,12 +200,36 @@ mod imports {
         pub fn aes_gcm_seal(key: u32, data: *const u8, len: u32, purpose: *const u8, purpose_len: u32, out: *mut u8, cap: u32) -> i32;
         pub fn aes_gcm_open(key: u32, data: *const u8, len: u32, purpose: *const u8, purpose_len: u32, out: *mut u8, cap: u32) -> i32;
     }
+    #[link(wasm_import_module = "guardlock_crypto")]
+    extern "C" {
+        pub fn ff1_encrypt(
+            key: u32, data: *const u8, len: u32, radix: u32, purpose: *const u8, purpose_len: u32, tweak: *const u8, tweak_len: u32, out: *mut u8,
+        ) -> i32;
+        pub fn ff1_decrypt(
+            key: u32, data: *const u8, len: u32, radix: u32, purpose: *const u8, purpose_len: u32, tweak: *const u8, tweak_len: u32, out: *mut u8,
+        ) -> i32;
+        pub fn tokenise(key: u32, data: *const u8, len: u32, purpose: *const u8, purpose_len: u32, out: *mut u8, cap: u32) -> i32;
+    }
+    #[link(wasm_import_module = "guardlock_state")]
+    extern "C" {
+        pub fn count(record: u32, key: *const u8, len: u32, window_ms: u32) -> i32;
+        pub fn seen(record: u32, key: *const u8, len: u32) -> i32;
+        pub fn since(record: u32) -> i32;
+    }
+    #[link(wasm_import_module = "guardlock_metric")]
+    extern "C" {
+        pub fn add(metric: u32, amount: u32);
+    }
     #[link(wasm_import_module = "guardlock_compress")]
     extern "C" {
         pub fn gzip(data: *const u8, len: u32, out: *mut u8, cap: u32) -> i32;
         pub fn zstd(data: *const u8, len: u32, out: *mut u8, cap: u32) -> i32;
         pub fn lz4(data: *const u8, len: u32, out: *mut u8, cap: u32) -> i32;
         pub fn snappy(data: *const u8, len: u32, out: *mut u8, cap: u32) -> i32;
+        pub fn gunzip(data: *const u8, len: u32, out: *mut u8, cap: u32) -> i32;
+        pub fn unzstd(data: *const u8, len: u32, out: *mut u8, cap: u32) -> i32;
+        pub fn unlz4(data: *const u8, len: u32, out: *mut u8, cap: u32) -> i32;
+        pub fn unsnappy(data: *const u8, len: u32, out: *mut u8, cap: u32) -> i32;
     }
     #[link(wasm_import_module = "guardlock_log")]
     extern "C" {
@@ -149,24 +264,38 @@ mod imports {
         put(out, hash::hmac(secret.as_bytes(), core::slice::from_raw_parts(data, len as usize)))
     }
 
-    pub unsafe fn aes_gcm_seal(_: u32, _: *const u8, _: u32, _: *const u8, _: u32, _: *mut u8, _: u32) -> i32 {
-        FAILED
+    /// What needs the sandbox.
+    macro_rules! fails {
+        ($($name:ident($($arg:ty),*)),+ $(,)?) => { $(
+            pub unsafe fn $name($(_: $arg),*) -> i32 {
+                FAILED
+            }
+        )+ };
     }
-    pub unsafe fn aes_gcm_open(_: u32, _: *const u8, _: u32, _: *const u8, _: u32, _: *mut u8, _: u32) -> i32 {
-        FAILED
-    }
-    pub unsafe fn gzip(_: *const u8, _: u32, _: *mut u8, _: u32) -> i32 {
-        FAILED
-    }
-    pub unsafe fn zstd(_: *const u8, _: u32, _: *mut u8, _: u32) -> i32 {
-        FAILED
-    }
-    pub unsafe fn lz4(_: *const u8, _: u32, _: *mut u8, _: u32) -> i32 {
-        FAILED
-    }
-    pub unsafe fn snappy(_: *const u8, _: u32, _: *mut u8, _: u32) -> i32 {
-        FAILED
-    }
+
+    type In = *const u8;
+    type Out = *mut u8;
+
+    fails!(
+        aes_gcm_seal(u32, In, u32, In, u32, Out, u32),
+        aes_gcm_open(u32, In, u32, In, u32, Out, u32),
+        ff1_encrypt(u32, In, u32, u32, In, u32, In, u32, Out),
+        ff1_decrypt(u32, In, u32, u32, In, u32, In, u32, Out),
+        tokenise(u32, In, u32, In, u32, Out, u32),
+        gzip(In, u32, Out, u32),
+        zstd(In, u32, Out, u32),
+        lz4(In, u32, Out, u32),
+        snappy(In, u32, Out, u32),
+        gunzip(In, u32, Out, u32),
+        unzstd(In, u32, Out, u32),
+        unlz4(In, u32, Out, u32),
+        unsnappy(In, u32, Out, u32),
+        count(u32, In, u32, u32),
+        seen(u32, In, u32),
+        since(u32),
+    );
+
+    pub unsafe fn add(_: u32, _: u32) {}
     pub unsafe fn log(_: u32, _: u32) {}
 }
 
@@ -190,6 +319,9 @@ mod tests {
         assert_eq!(answer(-1), Err(HostError::BadArgument));
         assert_eq!(answer(-2), Err(HostError::TooSmall));
         assert_eq!(answer(-6), Err(HostError::NotOpened));
+        assert_eq!(answer(-7), Err(HostError::SmallDomain));
+        assert_eq!(answer(-8), Err(HostError::NotFound));
+        assert_eq!(answer(-9), Err(HostError::Stale));
         assert_eq!(answer(-99), Err(HostError::Failed));
         assert_eq!(seal(0, b"x", "p"), Err(HostError::Failed));
     }

@@ -53,7 +53,7 @@ mod record;
 mod reasons;
 pub mod testing;
 
-pub use reasons::{NoReason, Reason};
+pub use reasons::{Metric, NoReason, Reason};
 pub use record::{Header, Headers, Record};
 
 /// What is to become of a record.

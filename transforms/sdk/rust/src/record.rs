@@ -5,6 +5,7 @@ pub struct Record<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a mut [u8]>,
     pub(crate) headers: &'a [u8],
+    pub(crate) index: u32,
     pub(crate) timestamp: i64,
     pub(crate) topic: u32,
     pub(crate) partition: i32,
@@ -48,6 +49,11 @@ impl<'a> Record<'a> {
     /// The last header of a name.
     pub fn header(&self, name: &str) -> Option<Header<'_>> {
         self.headers().filter(|h| h.key == name.as_bytes()).last()
+    }
+
+    /// The record's place in the call, by which [`crate::host::count`] knows its time.
+    pub fn index(&self) -> u32 {
+        self.index
     }
 
     /// Milliseconds since 1970. It cannot be changed.

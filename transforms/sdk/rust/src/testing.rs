@@ -99,6 +99,7 @@ pub(crate) fn blank<'a>() -> Record<'a> {
         key: None,
         value: None,
         headers: &[],
+        index: 0,
         timestamp: 0,
         topic: 0,
         partition: 0,
