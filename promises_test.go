@@ -45,7 +45,7 @@ var promises = map[string]string{
 	"decisions lost in a crash":                   "TestKilledProcessLosesNoResolvedTicket TestCrashAnywhereKeepsWhatWasAcknowledged",
 	"stored batches changed later":                "TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne TestEveryChangedByteIsNoticed",
 	"a second gateway on the same log":            "TestSecondProcessFindsTheFirstWithoutItsLock TestGatewayWhoseFilesWereTakenStops",
-	"a log cut, rewritten or put back":            "TestLogThatWasPutBackIsFound TestGatewayOnYesterdaysLogDoesNotServe",
+	"a log cut, rewritten or put back":            "TestLogThatWasPutBackIsFound TestGatewayOnYesterdaysLogDoesNotServe TestWitnessFindsYesterdaysLog TestWitnessSignsNoSecondHistory TestGatewayStopsOnceAWitnessSawAnotherHistory",
 	"decisions edited or cut off later":           "TestRewritingWithoutTheKeyIsFound TestCuttingShortIsFound TestWhatIsMissingIsNotIntact",
 
 	// SECURITY.md, what is not defended, and hardening

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -30,7 +29,8 @@ type Proof struct {
 	Record     Record
 	Checkpoint Checkpoint
 	KeyHash    uint32 // of the key that signed the checkpoint
-	Index      int64  // of the decision
+	Witnesses  []Cosignature
+	Index      int64 // of the decision
 	Decision   *Decision
 	Stored     int64 // index of the placement
 	Placement  *Placement
@@ -54,10 +54,10 @@ type verification struct {
 	admits []Admitted
 }
 
-// Verify checks a file of evidence by the keys of the logs alone. It needs no
+// Verify checks a file of evidence by keys alone, of logs and of witnesses. It needs no
 // network, no log and no gateway. Whatever does not hold is ErrUnproven.
-func Verify(f *File, logs note.Verifiers) (*Proof, error) {
-	c, sig, err := OpenCheckpoint([]byte(f.Checkpoint), logs)
+func Verify(f *File, t *Trust) (*Proof, error) {
+	c, sig, witnesses, err := t.Open([]byte(f.Checkpoint))
 	if err != nil {
 		return nil, unproven("log: %w", err)
 	}
@@ -66,6 +66,7 @@ func Verify(f *File, logs note.Verifiers) (*Proof, error) {
 		Record:     f.Record,
 		Checkpoint: c,
 		KeyHash:    sig.Hash,
+		Witnesses:  witnesses,
 		Names:      make(map[Name]string),
 	}}
 	for i := range f.Entries {

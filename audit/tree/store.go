@@ -66,16 +66,20 @@ func tileName(level int, n int64) string {
 
 // tile keeps a full tile.
 func (s store) tile(level int, n int64, hashes []evidence.Hash) error {
-	var b []byte
-	for i := range hashes {
-		b = append(b, hashes[i][:]...)
-	}
-
 	name := tileName(level, n)
 	if err := os.MkdirAll(filepath.Dir(s.path(name)), 0o700); err != nil {
 		return fmt.Errorf("keeping tile %d of level %d: %w", n, level, err)
 	}
-	return s.write(name, b)
+	return s.write(name, tileBytes(hashes))
+}
+
+// tileBytes are the hashes one behind the other.
+func tileBytes(hashes []evidence.Hash) []byte {
+	b := make([]byte, 0, len(hashes)*len(evidence.Hash{}))
+	for i := range hashes {
+		b = append(b, hashes[i][:]...)
+	}
+	return b
 }
 
 // edge is what the tree was when its last checkpoint was about to be made, and how

@@ -10,7 +10,8 @@
 //  1. the names' secret of each segment that leaves are of, and each tile that is full;
 //  2. the edge, with how far of the log it reaches;
 //  3. the signed checkpoint;
-//  4. its copies.
+//  4. what witnesses say of it;
+//  5. its copies.
 //
 // What a crash leaves of step 1 or 2 no checkpoint speaks for: it is made again from
 // the log.
@@ -41,6 +42,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/evidence"
+	"github.com/guardlock/guardlock/audit/witness"
 	"github.com/guardlock/guardlock/internal/disk"
 )
 
@@ -51,6 +53,8 @@ const DirName = "tree"
 var (
 	// ErrDamaged means that files of the tree are not what was written.
 	ErrDamaged = errors.New("the tree over the decision log is damaged")
+	// ErrUnwitnessed means that a witness could not be asked, and the rest is well.
+	ErrUnwitnessed = errors.New("not every witness cosigned the checkpoint")
 	// ErrRolledBack means that the log is not the one that the last checkpoint speaks
 	// for: it was put back, cut or written anew.
 	ErrRolledBack = errors.New("the decision log does not contain its last checkpoint")
@@ -66,6 +70,8 @@ type Options struct {
 	Verifier note.Verifier
 	// Copies are files elsewhere that each checkpoint is written to, too.
 	Copies []string
+	// Witnesses are asked to cosign each checkpoint.
+	Witnesses []*witness.Client
 }
 
 // Tree is the tree over one log, for its one writer. It is for one goroutine.
@@ -78,8 +84,20 @@ type Tree struct {
 	names  *names // of the segment that the edge is in; nil before the first
 	last   evidence.Checkpoint
 	signed []byte // last; nil before the first
-	copied bool   // it was written to every copy
+	shown  shown
+
+	fresh map[int64][]byte // tiles of level 0 that were filled since the witnesses were asked
 }
+
+// shown is to whom the last checkpoint was shown.
+type shown struct {
+	witnesses bool // all of them
+	copies    bool
+}
+
+// maxFresh bounds the tiles that are kept for the witnesses. What is not kept is made
+// again from the log.
+const maxFresh = 1024
 
 // Open goes on with the tree in a directory, and holds it and the log against its last
 // checkpoint and the copies of that. It returns ErrRolledBack where one of these speaks
@@ -89,7 +107,7 @@ func Open(ctx context.Context, r *audit.Reader, o Options) (*Tree, error) {
 		return nil, fmt.Errorf("making the tree's directory: %w", err)
 	}
 
-	t := &Tree{opt: o, store: store{o.Dir}, reader: r}
+	t := &Tree{opt: o, store: store{o.Dir}, reader: r, fresh: make(map[int64][]byte)}
 	edge, at, err := t.store.edge()
 	if err != nil {
 		return nil, err
@@ -166,12 +184,16 @@ func (t *Tree) rootAt(ctx context.Context, size int64) (evidence.Hash, error) {
 		return now, err
 	}
 
-	p := evidence.NewProver(t.edge.Size(), now, &tiles{ctx: ctx, store: t.store, reader: t.reader, edge: t.edge})
+	p := t.prover(ctx, now)
 	root, err := p.RootAt(size)
 	if err != nil {
 		return root, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return root, nil
+}
+
+func (t *Tree) prover(ctx context.Context, root evidence.Hash) *evidence.Prover {
+	return evidence.NewProver(t.edge.Size(), root, &tiles{ctx: ctx, store: t.store, reader: t.reader, edge: t.edge, fresh: t.fresh})
 }
 
 // Size is the number of leaves, and Committed that of the last checkpoint.
@@ -209,10 +231,14 @@ func (t *Tree) add(f *audit.Frame) error {
 }
 
 func (t *Tree) full(level int, n int64, hashes []evidence.Hash) error {
-	if level == 0 {
-		return nil // it follows from the log
+	if level > 0 {
+		return t.store.tile(level, n, hashes)
 	}
-	return t.store.tile(level, n, hashes)
+
+	if len(t.opt.Witnesses) > 0 && len(t.fresh) < maxFresh {
+		t.fresh[n] = tileBytes(hashes)
+	}
+	return nil // it follows from the log
 }
 
 // Checkpoint extends the tree to the log's durable end, signs it if it has grown, and
@@ -226,17 +252,68 @@ func (t *Tree) Checkpoint(ctx context.Context) (int64, error) {
 			return t.last.Size, err
 		}
 	}
-	if t.copied || t.signed == nil {
-		return t.last.Size, nil
+	if t.signed == nil {
+		return 0, nil
 	}
 
+	err := t.witness(ctx)
+	if errors.Is(err, ErrRolledBack) {
+		return t.last.Size, err
+	}
+	return t.last.Size, errors.Join(err, t.copy())
+}
+
+// copy writes the last checkpoint to where it is not yet.
+func (t *Tree) copy() error {
+	if t.shown.copies {
+		return nil
+	}
 	for _, path := range t.opt.Copies {
 		if err := disk.Replace(path, t.signed, 0o644); err != nil {
-			return t.last.Size, fmt.Errorf("copying the checkpoint: %w", err)
+			return fmt.Errorf("copying the checkpoint: %w", err)
 		}
 	}
-	t.copied = true
-	return t.last.Size, nil
+	t.shown.copies = true
+	return nil
+}
+
+// witness has the last checkpoint cosigned. It returns ErrUnwitnessed where a witness
+// could not be asked, which is tried again, and ErrRolledBack where one saw another
+// history.
+func (t *Tree) witness(ctx context.Context) error {
+	if t.shown.witnesses || len(t.opt.Witnesses) == 0 {
+		return nil
+	}
+	own, err := t.last.Sign(t.opt.Signer)
+	if err != nil {
+		return err
+	}
+
+	prover := t.prover(ctx, t.last.Root)
+	lines := own
+	var failed []error
+	for _, w := range t.opt.Witnesses {
+		line, err := w.Add(ctx, own, t.last, prover.Consistency)
+		switch {
+		case errors.Is(err, witness.ErrAhead), errors.Is(err, witness.ErrForked):
+			return fmt.Errorf("%w: %w", ErrRolledBack, err)
+		case err != nil:
+			failed = append(failed, fmt.Errorf("%w: %w", ErrUnwitnessed, err))
+		default:
+			lines = append(lines[:len(lines):len(lines)], line...)
+		}
+	}
+
+	if len(lines) > len(own) {
+		if err := t.store.write(checkpointName, lines); err != nil {
+			return err
+		}
+		t.signed = lines
+		t.shown.copies = false
+	}
+	t.shown.witnesses = len(failed) == 0
+	clear(t.fresh)
+	return errors.Join(failed...)
 }
 
 // sign makes a checkpoint of the tree as it is, in the order of the package comment.
@@ -259,6 +336,6 @@ func (t *Tree) sign() error {
 	}
 	t.last = c
 	t.signed = signed
-	t.copied = false
+	t.shown = shown{}
 	return nil
 }

@@ -140,7 +140,7 @@ func (s *site) prove(w tree.Wanted) *evidence.File {
 	return f
 }
 
-func (s *site) keys() note.Verifiers { return note.VerifierList(s.opt.Verifier) }
+func (s *site) keys() *evidence.Trust { return &evidence.Trust{Logs: []note.Verifier{s.opt.Verifier}} }
 
 func wanted(seq uint64, offset int64) tree.Wanted {
 	return tree.Wanted{

@@ -287,6 +287,18 @@ type Evidence struct {
 	// disk finds what nothing else finds: a log and its tree that were put back together.
 	// Default: none.
 	Copies []string `yaml:"copies"`
+	// Witnesses are asked to cosign each checkpoint, so that nobody can be shown another
+	// history. One that saw another history ends the gateway; one that does not answer
+	// is asked again, and the log says so. Default: none.
+	Witnesses []Witness `yaml:"witnesses"`
+}
+
+// Witness is one witness, as `guardlock audit witness` or any of C2SP tlog-witness.
+type Witness struct {
+	// URL is where it answers, without add-checkpoint.
+	URL string `yaml:"url"`
+	// Key is its public key: NAME+HASH+KEY, for cosignature/v1.
+	Key string `yaml:"key"`
 }
 
 // GatewayLimits bound what clients can make the gateway hold or wait for. They

@@ -3,12 +3,14 @@ package config
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/guardlock/guardlock/audit/evidence"
 	"github.com/guardlock/guardlock/internal/problem"
 )
 
@@ -41,9 +43,6 @@ func (c *Config) validate() problem.List {
 		p.add("trust.clock_skew", "%s is not between 0s and 1h", *skew)
 	}
 
-	if every := c.Audit.Evidence.Every; every < time.Second || every > time.Hour {
-		p.add("audit.evidence.every", "%s is not between 1s and 1h", every)
-	}
 	p.oneOf("unbound_topics", c.UnboundTopics, "refuse", "record", "insecure_pass")
 	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	p.oneOf("log.format", c.Log.Format, "console", "json")
@@ -54,8 +53,25 @@ func (c *Config) validate() problem.List {
 	c.validateModules(&p)
 	c.validateBindings(&p)
 	c.validateLimits(&p)
+	c.Audit.Evidence.validate(&p)
 
 	return p.List
+}
+
+func (e *Evidence) validate(p *problems) {
+	if e.Every < time.Second || e.Every > time.Hour {
+		p.add("audit.evidence.every", "%s is not between 1s and 1h", e.Every)
+	}
+
+	for i, w := range e.Witnesses {
+		path := fmt.Sprintf("audit.evidence.witnesses[%d]", i)
+		if u, err := url.Parse(w.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			p.add(path+".url", "%q is no http or https address", w.URL)
+		}
+		if _, err := evidence.ParseWitness(w.Key); err != nil {
+			p.add(path+".key", "%v", err)
+		}
+	}
 }
 
 // validateClusters checks every cluster by itself, and that names are used

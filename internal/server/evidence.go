@@ -16,7 +16,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/evidence"
 	"github.com/guardlock/guardlock/audit/tree"
+	"github.com/guardlock/guardlock/audit/witness"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
@@ -53,8 +55,21 @@ func openCommitter(ctx context.Context, cfg *config.Config, log *Logger, from *a
 		c.opt.Copies = append(c.opt.Copies, cfg.File(path))
 	}
 
+	for _, w := range e.Witnesses {
+		key, err := evidence.ParseWitness(w.Key)
+		if err != nil {
+			return nil, err
+		}
+		c.opt.Witnesses = append(c.opt.Witnesses, witness.NewClient(w.URL, key))
+	}
+
 	if c.tree, err = tree.Open(ctx, from, c.opt); err != nil {
 		return nil, treeError(err)
+	}
+	if len(c.opt.Witnesses) > 0 { // they may know of more than this directory
+		if err := c.commit(ctx); errors.Is(err, tree.ErrRolledBack) {
+			return nil, treeError(err)
+		}
 	}
 	return c, nil
 }
@@ -70,8 +85,9 @@ func treeError(err error) error {
 	return err
 }
 
-// run makes checkpoints until ctx ends.
-func (c *committer) run(ctx context.Context) {
+// run makes checkpoints until ctx ends. It returns an error where a witness, or a copy,
+// tells that the log is not the one that was vouched for: nobody should write to it.
+func (c *committer) run(ctx context.Context) error {
 	ticker := time.NewTicker(c.every)
 	defer ticker.Stop()
 	var failing alarm
@@ -79,20 +95,30 @@ func (c *committer) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-ticker.C:
 		}
 
 		err := c.commit(ctx)
 		switch {
+		case errors.Is(err, tree.ErrRolledBack):
+			return treeError(err)
 		case err == nil && failing.over():
 			c.log.Info("the decision log is committed to again")
 		case err != nil && ctx.Err() == nil:
 			if tell, _ := failing.ring(err, time.Now()); tell {
-				c.log.Error("no checkpoint of the decision log could be made: what is newer than the last cannot be proven", zap.Error(err))
+				c.log.Error(failed(err), zap.Error(err))
 			}
 		}
 	}
+}
+
+// failed says what it means that there is no new checkpoint, or no whole one.
+func failed(err error) string {
+	if errors.Is(err, tree.ErrUnwitnessed) {
+		return "a checkpoint of the decision log is signed, but not by every witness"
+	}
+	return "no checkpoint of the decision log could be made: what is newer than the last cannot be proven"
 }
 
 // commit makes a checkpoint. After a failure the tree is read again.
@@ -105,11 +131,11 @@ func (c *committer) commit(ctx context.Context) error {
 		c.tree = t
 	}
 
-	if _, err := c.tree.Checkpoint(ctx); err != nil {
+	_, err := c.tree.Checkpoint(ctx)
+	if err != nil && !errors.Is(err, tree.ErrUnwitnessed) {
 		c.tree = nil
-		return err
 	}
-	return nil
+	return err
 }
 
 // loadLogKey reads the log key, or makes one at the first start. Its name is the

@@ -2,21 +2,34 @@ package server
 
 import (
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/evidence"
 	"github.com/guardlock/guardlock/audit/tree"
+	"github.com/guardlock/guardlock/audit/witness"
 	"github.com/guardlock/guardlock/internal/config"
 )
 
 // committed is the configuration of a gateway that keeps a copy of each checkpoint.
 func committed(t *testing.T) (*config.Config, string) {
 	t.Helper()
+	return configured(t, "copies: [elsewhere/checkpoint]")
+}
+
+func configured(t *testing.T, evidence string) (*config.Config, string) {
+	t.Helper()
 	dir := t.TempDir()
-	yaml := "broker: {embedded: {}}\naudit: {evidence: {copies: [elsewhere/checkpoint]}}\n"
+	yaml := "broker: {embedded: {}}\naudit: {evidence: {" + evidence + "}}\n"
 	cfg, err := config.Parse([]byte(yaml), filepath.Join(dir, "guardlock.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +55,15 @@ func served(t *testing.T, cfg *config.Config) error {
 
 func TestGatewayOnYesterdaysLogDoesNotServe(t *testing.T) {
 	cfg, dir := committed(t)
+	putBack(t, cfg, dir)
+	if err := served(t, cfg); !errors.Is(err, tree.ErrRolledBack) || !strings.Contains(err.Error(), "elsewhere/checkpoint") {
+		t.Errorf("yesterday's log and tree: %v", err)
+	}
+}
+
+// putBack serves twice, and puts the data directory back to what it was between.
+func putBack(t *testing.T, cfg *config.Config, dir string) {
+	t.Helper()
 	if err := served(t, cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -64,10 +86,73 @@ func TestGatewayOnYesterdaysLogDoesNotServe(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
 
-	err := served(t, cfg)
-	if !errors.Is(err, tree.ErrRolledBack) || !strings.Contains(err.Error(), "elsewhere/checkpoint") {
+// witnessed is a gateway with a witness, which knows its log from the first start on.
+func witnessed(t *testing.T) (*config.Config, string, *httptest.Server) {
+	t.Helper()
+	signer := evidence.NewWitnessSigner("bank.example/witness", [32]byte{7})
+	var handler http.Handler
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
+	t.Cleanup(s.Close)
+	cfg, dir := configured(t, fmt.Sprintf("witnesses: [{url: %q, key: %q}]", s.URL, signer.Witness.String()))
+	_, public, err := loadLogKey(cfg.File(cfg.Audit.Evidence.KeyFile), cfg.Node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler = witness.New(filepath.Join(dir, "seen"), signer, []note.Verifier{public})
+	return cfg, dir, s
+}
+
+func TestWitnessFindsYesterdaysLog(t *testing.T) {
+	cfg, dir, _ := witnessed(t)
+	putBack(t, cfg, dir)
+	if err := served(t, cfg); !errors.Is(err, tree.ErrRolledBack) || !strings.Contains(err.Error(), "bank.example/witness") {
 		t.Errorf("yesterday's log and tree: %v", err)
+	}
+}
+
+func TestGatewayServesWhileItsWitnessIsDown(t *testing.T) {
+	cfg, dir, s := witnessed(t)
+	s.Close()
+	if err := served(t, cfg); !errors.Is(err, tree.ErrUnwitnessed) {
+		t.Errorf("the end says nothing of the witness: %v", err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "data", "audit", "tree", "checkpoint"))
+	if err != nil || strings.Contains(string(b), "bank.example") {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// TestGatewayStopsOnceAWitnessSawAnotherHistory: somebody serves the same log elsewhere.
+func TestGatewayStopsOnceAWitnessSawAnotherHistory(t *testing.T) {
+	cfg, dir, _ := witnessed(t)
+	if err := served(t, cfg); err != nil {
+		t.Fatal(err)
+	}
+	log := new(lockedBuffer)
+	s, err := Open(t.Context(), cfg, NewLogger(config.Log{}, log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(t.Context()) })
+
+	seen := filepath.Join(dir, "seen")
+	names, err := os.ReadDir(seen)
+	if err != nil || len(names) != 1 {
+		t.Fatal(names, err)
+	}
+	other := evidence.Checkpoint{Origin: s.commits.opt.Signer.Name(), Size: 1000}
+	if err := os.WriteFile(filepath.Join(seen, names[0].Name()), []byte(other.Text()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.journal.Record(t.Context(), audit.ControlEntry{Kind: audit.KindStart, Subject: "gateway", Outcome: "started"}); err != nil {
+		t.Fatal(err)
+	}
+
+	s.commits.every = time.Millisecond
+	if err := s.commits.run(t.Context()); !errors.Is(err, tree.ErrRolledBack) {
+		t.Errorf("%v; the log: %s", err, log)
 	}
 }
 

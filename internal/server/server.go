@@ -189,7 +189,6 @@ func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 	wg.Go(func() { s.log.run(work) })
 	wg.Go(func() { s.reloader.conduct.run(work, s.reloader) })
 	wg.Go(func() { s.index(work) })
-	wg.Go(func() { s.commits.run(work) })
 
 	for _, b := range s.brokers {
 		wg.Go(func() {
@@ -221,10 +220,24 @@ func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 	reloads := make(chan struct{})
 	go func() { s.reloader.watch(work); close(reloads) }()
 
-	err = s.gateway.Run(ctx)
+	err = s.serve(ctx, work, &wg)
 	stop()
 	s.busy = !endedWithin(reloads, reloadGrace)
 	return errors.Join(err, s.recordStop())
+}
+
+// serve serves clients until ctx ends, or until somebody tells that the decision log
+// is not the one that was vouched for.
+func (s *Server) serve(ctx, work context.Context, wg *sync.WaitGroup) error {
+	serving, halt := context.WithCancelCause(ctx)
+	defer halt(nil)
+	wg.Go(func() { halt(s.commits.run(work)) })
+
+	err := s.gateway.Run(serving)
+	if ctx.Err() != nil {
+		return err
+	}
+	return errors.Join(err, context.Cause(serving))
 }
 
 // index keeps indexes beside the finished segments of the decision log.

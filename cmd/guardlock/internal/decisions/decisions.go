@@ -36,6 +36,7 @@ func NewCommand() *cobra.Command {
 		newAuditVerifyCommand(),
 		newAuditCompareCommand(),
 		newAuditProveCommand(),
+		newAuditWitnessCommand(),
 		newAuditPruneCommand(),
 	)
 

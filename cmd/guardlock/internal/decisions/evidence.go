@@ -34,11 +34,34 @@ func (f *evidenceFlags) register(cmd *cobra.Command) {
 type auditors struct {
 	// Logs are public keys of logs, each as log.key.pub has it.
 	Logs []string `yaml:"logs"`
+	// Witnesses are those whose word counts, and how many of them there must be.
+	Witnesses witnesses `yaml:"witnesses"`
+}
+
+type witnesses struct {
+	Threshold int      `yaml:"threshold"`
+	Keys      []string `yaml:"keys"`
+}
+
+func (w *witnesses) into(t *evidence.Trust) error {
+	if w.Threshold < 0 || w.Threshold > len(w.Keys) {
+		return exit.Usagef("witnesses.threshold: %d, and there are %d keys", w.Threshold, len(w.Keys))
+	}
+	t.Threshold = w.Threshold
+	for _, key := range w.Keys {
+		v, err := evidence.ParseWitness(key)
+		if err != nil {
+			return exit.Usagef("witnesses.keys: %w", err)
+		}
+		t.Witnesses = append(t.Witnesses, v)
+	}
+	return nil
 }
 
 // keys reads the keys that the flags name.
-func (f *evidenceFlags) keys() (note.Verifiers, error) {
+func (f *evidenceFlags) keys() (*evidence.Trust, error) {
 	var lines []string
+	t := new(evidence.Trust)
 	for _, path := range f.logKeys {
 		b, err := disk.Read(path, disk.MaxBytes)
 		if err != nil {
@@ -57,22 +80,24 @@ func (f *evidenceFlags) keys() (note.Verifiers, error) {
 			return nil, fmt.Errorf("reading %s: %w", f.trust, err)
 		}
 		lines = append(lines, a.Logs...)
+		if err := a.Witnesses.into(t); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", f.trust, err)
+		}
 	}
 
 	if len(lines) == 0 {
 		return nil, exit.WithHint(exit.Usagef("verifying evidence: no key of a log is given"),
 			"--log-key FILE with the log.key.pub of the gateway, which you got from whoever runs it and not with the evidence; or --trust auditors.yaml")
 	}
-	var all []note.Verifier
 	for _, line := range lines {
 		v, err := note.NewVerifier(line)
 		if err != nil {
 			return nil, exit.Usagef("%q is no public key of a log: %w", line, err)
 		}
-		all = append(all, v)
+		t.Logs = append(t.Logs, v)
 	}
 
-	return note.VerifierList(all...), nil
+	return t, nil
 }
 
 // verify checks one file of evidence.
@@ -105,9 +130,11 @@ func (f *evidenceFlags) verify(cmd *cobra.Command, path string) error {
 }
 
 // notProven is what no file of this kind can prove.
-const notProven = `that nobody was shown another history of the log (no witness signed it);
-that the approvals' own signatures hold (their bundles are not enclosed); that the broker still
-holds these bytes (audit compare); that no record went around the gateway.`
+const notProven = `that the approvals' own signatures hold (their bundles are not enclosed); that the
+broker still holds these bytes (audit compare); that no record went around the gateway.`
+
+// notWitnessed is not proven either where no witness counts.
+const notWitnessed = "that nobody was shown another history of the log (no trusted witness signed it);\n"
 
 // finding is one line of the report.
 type finding struct {
@@ -117,24 +144,28 @@ type finding struct {
 
 func (f *evidenceFlags) report(cmd *cobra.Command, p *evidence.Proof) error {
 	all := findings(p)
+	rest := notProven
+	if len(p.Witnesses) == 0 {
+		rest = notWitnessed + notProven
+	}
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), struct {
 			Record    evidence.Record `json:"record"`
 			Proven    []finding       `json:"proven"`
 			NotProven string          `json:"not_proven"`
-		}{p.Record, all, strings.ReplaceAll(notProven, "\n", " ")})
+		}{p.Record, all, strings.ReplaceAll(rest, "\n", " ")})
 	}
-	return writeFindings(cmd.OutOrStdout(), all)
+	return writeFindings(cmd.OutOrStdout(), all, rest)
 }
 
-func writeFindings(w io.Writer, all []finding) error {
+func writeFindings(w io.Writer, all []finding, rest string) error {
 	p := cli.PaletteFor(w)
 	for _, f := range all {
 		if _, err := fmt.Fprintf(w, "%s  %-9s  %s\n", p.Green("ok"), f.Subject, cli.Printable(f.Text)); err != nil {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "not proven: %s\n", notProven)
+	_, err := fmt.Fprintf(w, "not proven: %s\n", rest)
 	return err
 }
 
@@ -147,6 +178,9 @@ func findings(p *evidence.Proof) (all []finding) {
 	d := p.Decision
 	c := &p.Checkpoint
 	add("log", "%s had %s entries; signed by log key %08x", c.Origin, humanize.Comma(c.Size), p.KeyHash)
+	for _, w := range p.Witnesses {
+		add("witness", "%s saw it at %s: no other history was shown to it before", w.Witness, w.Time.Format(time.RFC3339))
+	}
 	add("decision", "entry %s, %s: a batch of %s for %s/%d was %s%s", humanize.Comma(p.Index), moment(d.Time), cli.Count(int(d.Records), "record"),
 		d.Where.Topic, d.Where.Partition, audit.Outcome(d.Outcome), ofPolicy(d.PolicyRevision))
 	add("offset", "entry %s: the broker answered offset %d, so %s/%d@%d is record %d of the batch", humanize.Comma(p.Stored), p.Placement.Base,

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/guardlock/guardlock/internal/exit"
+)
+
+// witnessOutput runs a witness until its address is known, and returns what it said and
+// what ends it.
+func witnessOutput(t *testing.T, args ...string) (lines []string, end func() int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	out, in := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, append([]string{"audit", "witness", "--listen", "127.0.0.1:0"}, args...), strings.NewReader(""), in, io.Discard)
+		in.Close()
+	}()
+
+	scanner := bufio.NewScanner(out)
+	for range 3 {
+		if !scanner.Scan() {
+			t.Fatalf("it said only %q", lines)
+		}
+		lines = append(lines, scanner.Text())
+	}
+	go io.Copy(io.Discard, out) //nolint:errcheck // nothing comes
+	return lines, func() int { cancel(); return <-ended }
+}
+
+// TestWitnessKeepsItsKey: it makes one at its first start, and ends in order.
+func TestWitnessKeepsItsKey(t *testing.T) {
+	dir := t.TempDir()
+	if err := writeProvenLog(filepath.Join(dir, "audit")); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--name", "bank.example/witness", "--state", filepath.Join(dir, "state"), "--log-key", filepath.Join(dir, "log.key.pub")}
+	first, end := witnessOutput(t, args...)
+	if !strings.HasPrefix(first[0], "witness  bank.example/witness+") || first[2] != "cosigns  guardlock/gw/0011" {
+		t.Errorf("%q", first)
+	}
+
+	resp, err := http.Post(strings.TrimPrefix(first[1], "listens  ")+"/add-checkpoint", "text/plain", strings.NewReader("nonsense"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("nonsense is answered with %s", resp.Status)
+	}
+	if code := end(); code != exit.OK {
+		t.Errorf("exit code %d", code)
+	}
+
+	again, end := witnessOutput(t, args...)
+	if code := end(); code != exit.OK || again[0] != first[0] {
+		t.Errorf("%q after %q, exit code %d", again[0], first[0], code)
+	}
+	info, err := os.Stat(filepath.Join(dir, "state", "witness.key"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
