@@ -260,6 +260,67 @@ func TestUpdateWritesWhatHappenedAndKeepsEveryOtherByte(t *testing.T) {
 	}
 }
 
+// TestUpdateLeavesWhatHolds: a pattern says what is meant, and a result only what
+// happened to come.
+func TestUpdateLeavesWhatHolds(t *testing.T) {
+	for name, c := range map[string]struct{ before, after string }{
+		"in lines": {
+			`    expect:
+      outcome: passed
+      key: {text: k}   # as it came
+      value:
+        # capitals
+        matches: ^A.C$
+`,
+			`    expect:
+      outcome: modified
+      reason: uppercase.changed
+      key: {text: k}   # as it came
+      value:
+        # capitals
+        matches: ^A.C$
+`},
+		"in one line": {
+			"    expect: {outcome: passed, value: {matches: '^A.C$'}, key: {text: k}}\n",
+			`    expect:
+      outcome: modified
+      reason: uppercase.changed
+      key: {text: k}
+      value: {matches: '^A.C$'}
+`},
+		"a header": {
+			`    expect:
+      outcome: modified
+      value: ABC
+      headers:
+        - {key: a, value: {matches: ^x}}
+        - key: b
+          value: no
+`,
+			`    expect:
+      outcome: modified
+      reason: uppercase.changed
+      value: ABC
+      headers:
+        - {key: 'a', value: {matches: ^x}}
+        - {key: 'b', value: 'y'}
+`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const record = "cases:\n  - name: a\n    record: {key: k, value: abc, headers: [{key: a, value: xx}, {key: b, value: y}]}\n"
+			f := parse(t, record+c.before)
+			got := results(t, open(t, "uppercase"), f)
+			after, err := f.Update(map[int]Result{0: got[0]})
+			if err != nil || string(after) != record+c.after {
+				t.Fatalf("%v, updated to\n%s", err, after)
+			}
+			if diff := parse(t, string(after)).Cases[0].Compare(got[0]); len(diff) > 0 {
+				t.Errorf("%q", diff)
+			}
+		})
+	}
+}
+
 func TestACaseOnOneLineIsNotUpdated(t *testing.T) {
 	f := parse(t, "cases: [{name: a, record: {value: x}}]\n")
 	if _, err := f.Update(map[int]Result{0: {Outcome: Passed}}); err == nil || !strings.HasPrefix(err.Error(), "a.yaml:1: ") {
@@ -296,6 +357,9 @@ func FuzzParse(f *testing.F) {
 		changed := map[int]Result{}
 		for n := range file.Cases {
 			changed[n] = Result{Outcome: Modified, Reason: "a.b", Key: []byte("it's"), Value: []byte("\xff"), Headers: []Header{{"h", nil}}}
+			if e := file.Cases[n].Expect; e != nil && e.Key != nil && e.Key.Pattern == nil {
+				changed[n] = Result{Outcome: Modified, Reason: e.Reason, Key: e.Key.Bytes, Value: []byte("\xff")} // some of it holds
+			}
 		}
 		after, err := file.Update(changed)
 		if err != nil {
@@ -307,7 +371,8 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("updated to\n%s\n%v", after, err)
 		}
 		for n, c := range again.Cases {
-			if e := c.Expect; e == nil || e.Outcome != Modified || !bytes.Equal(e.Value.Bytes, []byte("\xff")) {
+			e := c.Expect
+			if e == nil || e.Outcome != Modified || !bytes.Equal(e.Value.Bytes, []byte("\xff")) || e.Key != nil && !e.Key.is(changed[n].Key) {
 				t.Fatalf("case %d of\n%s", n, after)
 			}
 		}

@@ -2,8 +2,10 @@ package cases
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -59,11 +61,15 @@ func (f File) Update(results map[int]Result) ([]byte, error) {
 		}
 
 		from, to := expectLines(node, lines)
-		indent := strings.Repeat(" ", node.Content[0].Column-1)
-		lines = append(lines[:from:from], append(f.Cases[n].expected(indent, result), lines[to:]...)...)
+		e := newExpectation(node, lines)
+		lines = append(lines[:from:from], append(f.Cases[n].expected(e, result), lines[to:]...)...)
 	}
 
-	return []byte(strings.Join(lines, "")), nil
+	after := []byte(strings.Join(lines, ""))
+	if len(caseNodes(after)) != len(nodes) {
+		return nil, fmt.Errorf("%s: its cases refer to each other, so it is for you to change", f.Name)
+	}
+	return after, nil
 }
 
 // otherBreaks reports whether YAML sees more lines than newlines end: at a carriage
@@ -114,43 +120,155 @@ func lastLine(n *yaml.Node) int {
 	return last
 }
 
-// expected writes a result as the lines of an expectation.
-func (c Case) expected(indent string, r Result) []string {
-	inner := indent + "  "
-	lines := []string{indent + "expect:\n", inner + "outcome: " + r.Outcome + "\n"}
-	add := func(name, value string) {
-		if value != "" {
-			lines = append(lines, inner+name+": "+value+"\n")
+// expected writes a result as the lines of an expectation. What was written and holds
+// stays as it was written, be it a pattern or a text in another form.
+func (c Case) expected(old expectation, r Result) []string {
+	e := c.Expect
+	if e == nil {
+		e = &Expectation{}
+	}
+
+	out := []string{old.indent + "expect:\n"}
+	add := func(name, value string, holds bool) {
+		if kept := old.member(name); holds && kept != nil {
+			out = append(out, kept...)
+		} else if value != "" {
+			out = append(out, old.indent+"  "+name+": "+value+"\n")
 		}
 	}
-	add("reason", r.Reason)
-	add("failure", r.Failure)
-	if r.Route != "" {
-		add("route", written([]byte(r.Route)))
-	}
+	add("outcome", r.Outcome, e.Outcome == r.Outcome)
+	add("reason", r.Reason, e.Reason == r.Reason)
+	add("failure", r.Failure, e.Failure == r.Failure)
+	add("route", writtenUnless(r.Route == "", []byte(r.Route)), e.Route == r.Route)
 
 	if !stored(r.Outcome) {
-		return lines
+		return out
 	}
-	if !sameBytes(r.Key, c.Record.Key) {
-		add("key", written(r.Key))
-	}
-	if !sameBytes(r.Value, c.Record.Value) {
-		add("value", written(r.Value))
-	}
-	if bytes.Equal(appendHeaders(nil, r.Headers), appendHeaders(nil, c.Record.Headers)) {
-		return lines
-	}
-	if len(r.Headers) == 0 {
-		add("headers", "[]")
-		return lines
+	add("key", writtenUnless(sameBytes(r.Key, c.Record.Key), r.Key), e.Key != nil && e.Key.is(r.Key))
+	add("value", writtenUnless(sameBytes(r.Value, c.Record.Value), r.Value), e.Value != nil && e.Value.is(r.Value))
+
+	same := bytes.Equal(appendHeaders(nil, r.Headers), appendHeaders(nil, c.Record.Headers))
+	switch {
+	case e.Headers != nil && len(c.compareHeaders(r.Headers)) == 0:
+		add("headers", "", true)
+	case !same && len(r.Headers) == 0:
+		add("headers", "[]", false)
+	case len(r.Headers) > 0 && (!same || e.Headers != nil):
+		out = append(out, e.headers(old, r.Headers)...)
 	}
 
-	lines = append(lines, inner+"headers:\n")
-	for _, h := range r.Headers {
-		lines = append(lines, fmt.Sprintf("%s  - {key: %s, value: %s}\n", inner, written([]byte(h.Key)), written(h.Value)))
+	return out
+}
+
+// headers are all headers of a record, each that holds as it was written.
+func (e *Expectation) headers(old expectation, got []Header) []string {
+	lines := []string{old.indent + "  headers:\n"}
+	for n, h := range got {
+		value := written(h.Value)
+		if n < len(e.Headers) && e.Headers[n].Key == h.Key && e.Headers[n].Value.is(h.Value) {
+			value = cmp.Or(old.header(n), value)
+		}
+		lines = append(lines, fmt.Sprintf("%s    - {key: %s, value: %s}\n", old.indent, written([]byte(h.Key)), value))
 	}
+
 	return lines
+}
+
+// expectation is how a case's expectation is written.
+type expectation struct {
+	indent string
+	node   *yaml.Node // nil: there is none to keep something of
+	lines  []string   // of the file
+}
+
+// newExpectation finds a case's expectation. Of one that refers to other places, or that
+// others may refer to, nothing is kept.
+func newExpectation(node *yaml.Node, lines []string) expectation {
+	e := expectation{indent: strings.Repeat(" ", node.Content[0].Column-1), lines: lines}
+	_, expect := member(node, "expect")
+	if expect != nil && expect.Kind == yaml.MappingNode && !refers(expect) {
+		e.node = expect
+	}
+
+	return e
+}
+
+// refers reports whether a node has an anchor or an alias in it.
+func refers(n *yaml.Node) bool {
+	return n.Anchor != "" || n.Kind == yaml.AliasNode || slices.ContainsFunc(n.Content, refers)
+}
+
+// member is how a member is written: as its lines, or in one line where the expectation
+// has no lines of its own. Nil without one, or where its lines are not its alone.
+func (e expectation) member(name string) []string {
+	if e.node == nil {
+		return nil
+	}
+	key, value := member(e.node, name)
+	if key == nil {
+		return nil
+	}
+	if e.node.Style&yaml.FlowStyle != 0 {
+		text := flow(value)
+		if text == "" {
+			return nil
+		}
+		return []string{e.indent + "  " + name + ": " + text + "\n"}
+	}
+
+	first := e.lines[key.Line-1]
+	if strings.Trim(first[:min(key.Column-1, len(first))], " ") != "" || key.Column-1 != len(e.indent)+2 {
+		return nil
+	}
+	return e.lines[key.Line-1 : endOf(e.lines, key.Line, key.Column)]
+}
+
+// header is how the value of a header is written, in one line; empty without one.
+func (e expectation) header(n int) string {
+	if e.node == nil {
+		return ""
+	}
+	_, list := member(e.node, "headers")
+	if list == nil || n >= len(list.Content) {
+		return ""
+	}
+	_, value := member(list.Content[n], "value")
+	if value == nil {
+		return ""
+	}
+
+	return flow(value)
+}
+
+// flow is a node in one line, without its comments; empty if it cannot be.
+func flow(n *yaml.Node) string {
+	text, err := yaml.Marshal(inFlow(n))
+	line := strings.TrimSuffix(string(text), "\n")
+	if err != nil || strings.Contains(line, "\n") {
+		return ""
+	}
+
+	return line
+}
+
+func inFlow(n *yaml.Node) *yaml.Node {
+	out := &yaml.Node{Kind: n.Kind, Tag: n.Tag, Value: n.Value, Style: n.Style}
+	if n.Kind != yaml.ScalarNode {
+		out.Style = yaml.FlowStyle
+	}
+	for _, c := range n.Content {
+		out.Content = append(out.Content, inFlow(c))
+	}
+
+	return out
+}
+
+// writtenUnless is a key or value as a case has it, or nothing where it need not be said.
+func writtenUnless(needless bool, p []byte) string {
+	if needless {
+		return ""
+	}
+	return written(p)
 }
 
 func sameBytes(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }

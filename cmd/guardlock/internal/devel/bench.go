@@ -68,7 +68,7 @@ type benchReport struct {
 }
 
 func (c *benchCommand) run(cmd *cobra.Command, args []string) error {
-	m, setup, err := c.input.load(args[0])
+	m, setup, err := c.input.load(cmd, args[0])
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (c *benchCommand) run(cmd *cobra.Command, args []string) error {
 
 	report, err := c.measure(cmd.Context(), guest, copier, records)
 	if err != nil {
-		return exit.Refusedf("running %s: %w", m.file, err)
+		return explainFailure(cmd.Context(), m, setup, records, err)
 	}
 
 	report.Module = m.file
@@ -103,6 +103,25 @@ func (c *benchCommand) run(cmd *cobra.Command, args []string) error {
 		return cli.PrintJSON(cmd.OutOrStdout(), report)
 	}
 	return report.write(cmd.OutOrStdout())
+}
+
+// explainFailure finds the record on which the module failed, by giving it one after the
+// other to a fresh one.
+func explainFailure(ctx context.Context, m module, setup cases.Setup, records []cases.Record, err error) error {
+	err = exit.Refusedf("running %s: %w", m.file, err)
+	guest, sandbox, failed := start(ctx, m, setup)
+	if failed != nil {
+		return err
+	}
+	defer closeSandbox(ctx, sandbox)
+
+	for n, r := range records {
+		if got := guest.Run(ctx, r); got.Outcome == cases.Failed && ctx.Err() == nil {
+			return exit.Refusedf("running %s: record %d: %s", m.file, n+1, failureText(got))
+		}
+	}
+
+	return err
 }
 
 // records are those of the input, or a batch of our own.

@@ -48,14 +48,35 @@ func load(path string) (module, error) {
 	}
 
 	m := module{file: file, dir: filepath.Dir(file)}
-	if m.bytes, err = disk.Read(file, signing.MaxModuleBytes); err != nil {
-		return m, fmt.Errorf("reading the module: %w", err)
+	if m.bytes, err = trust.ReadWasm(file); err != nil {
+		return m, err
 	}
 	if config == "" {
 		return m, nil
 	}
 	if m.config, err = disk.Read(config, signing.MaxConfigBytes); err != nil {
 		return m, fmt.Errorf("reading the module's configuration: %w", err)
+	}
+
+	return m, nil
+}
+
+// loadBuilt reads a module, after it was built if that is wanted. Of one that is older
+// than its source it warns: what is seen of it is not what its author wrote last.
+func loadBuilt(cmd *cobra.Command, path string, build bool) (module, error) {
+	if build {
+		b := builder{dir: path, log: cmd.ErrOrStderr()}
+		if _, _, err := b.write(cmd.Context()); err != nil {
+			return module{}, err
+		}
+	}
+
+	m, err := load(path)
+	if err != nil {
+		return m, err
+	}
+	if stale := m.staleness(); stale != "" && !build {
+		cli.Warn(cmd.ErrOrStderr(), errors.New(stale))
 	}
 
 	return m, nil

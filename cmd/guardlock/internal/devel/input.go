@@ -32,6 +32,7 @@ type inputFlags struct {
 	headers []string
 	routes  []string
 	records bool
+	build   bool
 }
 
 func (f *inputFlags) add(flags *pflag.FlagSet) {
@@ -40,12 +41,13 @@ func (f *inputFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.key, "key", "", "key of the records (default: null)")
 	flags.StringArrayVar(&f.headers, "header", nil, "NAME=VALUE, a header of the records; more than once for more")
 	flags.StringArrayVar(&f.routes, "route", nil, "a topic that the module may send records to; more than once for more")
+	flags.BoolVar(&f.build, "build", false, "build the module first, as guardlock module build does; MODULE is its directory")
 	flags.BoolVar(&f.records, "records", false, "each line is a whole record in JSON, as `guardlock consume --json` prints it")
 }
 
 // load reads a module, and what it is started with.
-func (f *inputFlags) load(path string) (module, cases.Setup, error) {
-	m, err := load(path)
+func (f *inputFlags) load(cmd *cobra.Command, path string) (module, cases.Setup, error) {
+	m, err := loadBuilt(cmd, path, f.build)
 	if err != nil {
 		return module{}, cases.Setup{}, err
 	}

@@ -51,7 +51,7 @@ func newRunCommand() *cobra.Command {
 }
 
 func (c *runCommand) run(cmd *cobra.Command, args []string) error {
-	m, setup, err := c.input.load(args[0])
+	m, setup, err := c.input.load(cmd, args[0])
 	if err != nil {
 		return err
 	}

@@ -107,13 +107,7 @@ func (c *testCommand) run(cmd *cobra.Command, args []string) error {
 
 // once runs all cases and prints what came of them.
 func (c *testCommand) once(cmd *cobra.Command, path string) error {
-	if c.build {
-		b := builder{dir: path, log: cmd.ErrOrStderr()}
-		if _, _, err := b.write(cmd.Context()); err != nil {
-			return err
-		}
-	}
-	m, err := load(path)
+	m, err := loadBuilt(cmd, path, c.build)
 	if err != nil {
 		return err
 	}

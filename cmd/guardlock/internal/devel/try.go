@@ -136,7 +136,7 @@ func (c *tryCommand) start(cmd *cobra.Command) (t *trial, err error) {
 
 	var guests []*cases.Guest
 	for n, named := range c.modules {
-		m, setup, err := known.find(cmd.Context(), named, cmd.ErrOrStderr())
+		m, setup, err := known.find(cmd, named)
 		if err != nil {
 			return t, err
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/disk"
@@ -32,16 +34,16 @@ func readConfigured(path string) (configured, error) {
 }
 
 // find is the configured module of a name, or else the one in a file or directory.
-func (c configured) find(ctx context.Context, named string, warnings io.Writer) (module, cases.Setup, error) {
+func (c configured) find(cmd *cobra.Command, named string) (module, cases.Setup, error) {
 	if c.gateway != nil {
 		for _, m := range c.gateway.Modules {
 			if m.Name == named {
-				return c.configured(ctx, m, warnings)
+				return c.configured(cmd.Context(), m, cmd.ErrOrStderr())
 			}
 		}
 	}
 
-	m, err := load(named)
+	m, err := loadBuilt(cmd, named, false)
 	if err != nil && c.gateway != nil {
 		err = exit.WithHint(err, "the configuration has no module of that name either")
 	}

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -18,12 +19,12 @@ import (
 	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
-const inspectHelp = `Show what a module is made of, without running or compiling it: what it imports
-and exports, the reasons that it can give, and how much memory it asks for.
-The same checks come first when a gateway loads it; a module that breaks one, or
-that imports what no grant can hold, is refused, with exit code 3. What a gateway
-refuses later is said here too: memory above the default limits needs an approval
-that grants more.`
+const inspectHelp = `Show what a module is made of, without running it: what it imports and exports, the
+reasons that it can give, how much memory it asks for, and which tools made it.
+The same checks come first when a gateway loads it: a module that breaks one, that
+imports what no grant can hold, or that does not compile within a gateway's bounds
+is refused, with exit code 3. What a gateway refuses later is said here too: memory
+above the default limits needs an approval that grants more.`
 
 func newModuleInspectCommand() *cobra.Command {
 	return &cobra.Command{
@@ -87,6 +88,13 @@ func runModuleInspect(cmd *cobra.Command, args []string) error {
 	if refusal == nil {
 		refusal = transforms.CheckImports(info)
 	}
+	if refusal == nil {
+		refusal = compiles(cmd.Context(), file, info)
+	}
+	if err := cmd.Context().Err(); err != nil {
+		return err
+	}
+
 	seen := newInspection(files.wasm, file, info, refusal)
 	if cli.WantsJSON(cmd) {
 		err = cli.PrintJSON(cmd.OutOrStdout(), seen)
@@ -99,6 +107,31 @@ func runModuleInspect(cmd *cobra.Command, args []string) error {
 	}
 	return errors.Join(err, refusal)
 }
+
+// compiles compiles a file as a gateway does, in a child with bounds of time and
+// memory. A module that starts with more memory than the default limits give is
+// compiled with as much: an approval can grant it.
+func compiles(ctx context.Context, file []byte, info transforms.Info) error {
+	runtime, err := transforms.New(transforms.Config{Trial: []string{transforms.TrialCommand}})
+	if err != nil {
+		return err
+	}
+	defer runtime.Close(ctx)
+
+	var limits transforms.Limits
+	if limits.Check(info) != nil {
+		limits.MemoryBytes = info.MemoryMinPages * page
+	}
+	code, err := runtime.Compile(ctx, file, limits)
+	if err == nil {
+		code.Close()
+	}
+
+	return err
+}
+
+// page is the unit of a guest's memory.
+const page = 64 << 10
 
 // adviceFor says what to do about a module that no gateway would load.
 func adviceFor(info transforms.Info) string {
@@ -119,7 +152,6 @@ func adviceFor(info transforms.Info) string {
 }
 
 func newInspection(name string, file []byte, info transforms.Info, refusal error) inspection {
-	const page = 64 << 10
 	digest := sha256.Sum256(file)
 	i := inspection{
 		File:   name,
@@ -180,7 +212,7 @@ func (i inspection) write(w io.Writer) error {
 	p := cli.PaletteFor(w)
 	fmt.Fprintf(w, "%s  %s\nsha256  %s\nsize    %s", p.Bold("module"), cli.Printable(i.File), i.Digest, humanize.IBytes(uint64(i.Size)))
 	if i.Functions != nil {
-		fmt.Fprintf(w, ", %d functions", *i.Functions)
+		fmt.Fprintf(w, ", %s", cli.Count(*i.Functions, "function"))
 	}
 
 	fmt.Fprintln(w)

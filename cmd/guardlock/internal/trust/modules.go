@@ -175,11 +175,19 @@ func readModule(path string) (moduleFiles, []byte, error) {
 	return files, wasm, err
 }
 
-func (m moduleFiles) readWasm() ([]byte, error) {
-	wasm, err := disk.Read(m.wasm, signing.MaxModuleBytes)
+func (m moduleFiles) readWasm() ([]byte, error) { return ReadWasm(m.wasm) }
+
+// ReadWasm reads a module's file. One that no gateway would read, since it is too
+// large, is refused as whatever else no gateway would load.
+func ReadWasm(path string) ([]byte, error) {
+	wasm, err := disk.Read(path, signing.MaxModuleBytes)
+	if errors.Is(err, disk.ErrTooLarge) {
+		return nil, exit.WithHint(exit.Refusedf("reading the module: %w", err), "no gateway would load this module: have its toolchain optimise for size, and strip it")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the module: %w", err)
 	}
+
 	return wasm, nil
 }
 
