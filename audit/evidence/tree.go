@@ -17,8 +17,8 @@ func HashOf(leaf []byte) Hash { return tlog.RecordHash(leaf) }
 
 // A tile is 256 neighbouring hashes of the heights 0, 8, 16, … (C2SP tlog-tiles).
 const (
-	tileHeight = 8
-	TileWidth  = 1 << tileHeight
+	TileHeight = 8
+	TileWidth  = 1 << TileHeight
 )
 
 // ErrEdge means that bytes are no edge of a tree.
@@ -48,18 +48,18 @@ func (e *Edge) Append(leaf Hash, full func(level int, n int64, tile []Hash) erro
 			return nil
 		}
 
-		n := e.size>>(tileHeight*(level+1)) - 1
+		n := e.size>>(TileHeight*(level+1)) - 1
 		if err := full(level, n, e.levels[level]); err != nil {
 			return err
 		}
 
-		h = rootOf(e.levels[level])
+		h = RootOf(e.levels[level])
 		e.levels[level] = e.levels[level][:0]
 	}
 }
 
-// rootOf is the hash above a full tile.
-func rootOf(tile []Hash) Hash {
+// RootOf is the hash above a full tile.
+func RootOf(tile []Hash) Hash {
 	level := bytesOf(tile)
 	for len(level) > tlog.HashSize {
 		for i := 0; i < len(level); i += 2 * tlog.HashSize {
@@ -92,7 +92,7 @@ func (e *Edge) Root() (Hash, error) {
 func (e *Edge) read(indexes []int64) ([]Hash, error) {
 	hashes := make([]Hash, 0, len(indexes))
 	for _, x := range indexes {
-		tile := tlog.TileForIndex(tileHeight, x)
+		tile := tlog.TileForIndex(TileHeight, x)
 		data, ok := e.Tile(tile.L, tile.N)
 		if !ok {
 			return nil, fmt.Errorf("hash %d is not on the edge", x)
@@ -112,7 +112,7 @@ func (e *Edge) read(indexes []int64) ([]Hash, error) {
 // Tile gives the hashes of a tile that is not full, one behind the other; ok is false
 // where the edge does not hold that tile.
 func (e *Edge) Tile(level int, n int64) (data []byte, ok bool) {
-	if level >= len(e.levels) || n != e.size>>(tileHeight*(level+1)) {
+	if level >= len(e.levels) || n != e.size>>(TileHeight*(level+1)) {
 		return nil, false
 	}
 	return bytesOf(e.levels[level]), true
@@ -136,7 +136,7 @@ func ParseEdge(b []byte) (*Edge, error) {
 
 	e := &Edge{size: int64(binary.BigEndian.Uint64(b))}
 	b = b[8:]
-	for rest := e.size; rest > 0; rest >>= tileHeight {
+	for rest := e.size; rest > 0; rest >>= TileHeight {
 		n := int(rest % TileWidth)
 		if len(b) < n*tlog.HashSize {
 			return nil, ErrEdge
@@ -184,6 +184,15 @@ func (p *Prover) Path(index int64) ([]Hash, error) {
 	return path, nil
 }
 
+// Hash is one of the tree's by its index (tlog.StoredHashIndex).
+func (p *Prover) Hash(index int64) (Hash, error) {
+	h, err := p.hashes.ReadHashes([]int64{index})
+	if err != nil {
+		return Hash{}, fmt.Errorf("reading hash %d: %w", index, err)
+	}
+	return h[0], nil
+}
+
 // RootAt is the root that the tree had at an older size.
 func (p *Prover) RootAt(size int64) (Hash, error) {
 	h, err := tlog.TreeHash(size, p.hashes)
@@ -206,7 +215,7 @@ func (p *Prover) Consistency(size int64) ([]Hash, error) {
 // each time.
 type tileReader struct{ Tiles }
 
-func (t tileReader) Height() int                     { return tileHeight }
+func (t tileReader) Height() int                     { return TileHeight }
 func (t tileReader) SaveTiles([]tlog.Tile, [][]byte) {}
 
 func (t tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {

@@ -127,13 +127,18 @@ func (s *site) checkpoint() int64 {
 	return n
 }
 
-func (s *site) prove(w tree.Wanted) *evidence.File {
+func (s *site) prover() *tree.Prover {
 	s.t.Helper()
 	p, err := tree.OpenProver(s.opt.Dir, s.log.Reader())
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	f, err := p.Prove(s.t.Context(), w)
+	return p
+}
+
+func (s *site) prove(w tree.Wanted) *evidence.File {
+	s.t.Helper()
+	f, err := s.prover().Prove(s.t.Context(), w)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -313,6 +318,51 @@ func TestLogThatWasPutBackIsFound(t *testing.T) {
 		}
 		if _, err := tree.Open(t.Context(), r, tc.opt); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v", tc.what, err)
+		}
+	}
+}
+
+func TestCheckpointIsOfThisLogAlone(t *testing.T) {
+	s := newSite(t, audit.Options{SegmentBytes: 16 << 10})
+	s.admit()
+	for i := range 600 {
+		s.produce(int64(3 * i))
+	}
+	s.flush()
+	size := s.checkpoint()
+	kept := s.prover().Checkpoint()
+	s.produce(9000)
+	s.flush()
+	s.checkpoint()
+	if n, err := s.prover().Check(t.Context()); err != nil || n != size+3 {
+		t.Fatalf("%d of %d entries, %v", n, size+3, err)
+	}
+	if err := s.prover().Contains(t.Context(), kept); err != nil {
+		t.Errorf("the checkpoint before: %v", err)
+	}
+	kept.Root[0] ^= 1
+	if err := s.prover().Contains(t.Context(), kept); !errors.Is(err, tree.ErrRolledBack) {
+		t.Errorf("a checkpoint of another log: %v", err)
+	}
+
+	for _, batches := range []int{3, 602} {
+		s := newSite(t, audit.Options{SegmentBytes: 16 << 10})
+		other := newSite(t, audit.Options{SegmentBytes: 16 << 10}) // as long, under the same audit key
+		for _, site := range []*site{s, other} {
+			site.admit()
+			for i := range batches {
+				site.produce(int64(3 * i))
+			}
+			site.flush()
+			site.checkpoint()
+		}
+
+		p, err := tree.OpenProver(s.opt.Dir, other.log.Reader())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Check(t.Context()); !errors.Is(err, tree.ErrRolledBack) {
+			t.Errorf("another log of %d batches: %v", batches, err)
 		}
 	}
 }

@@ -26,8 +26,8 @@ type evidenceFlags struct {
 }
 
 func (f *evidenceFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.logKeys, "log-key", nil, "with FILE: `FILE` with the public key of a log; may be given more than once")
-	cmd.Flags().StringVar(&f.trust, "trust", "", "with FILE: `FILE` in YAML that lists the public keys of logs, under logs")
+	cmd.Flags().StringArrayVar(&f.logKeys, "log-key", nil, "`FILE` with the public key of a log; may be given more than once")
+	cmd.Flags().StringVar(&f.trust, "trust", "", "`FILE` in YAML that lists the public keys of logs, and witnesses")
 }
 
 // auditors is the file of --trust.
@@ -102,8 +102,8 @@ func (f *evidenceFlags) keys() (*evidence.Trust, error) {
 
 // verify checks one file of evidence.
 func (f *evidenceFlags) verify(cmd *cobra.Command, path string) error {
-	if cmd.Flags().Changed("dir") || cmd.Flags().Changed("expect") || cmd.Flags().Changed("audit-key") || cmd.Flags().Changed("without-key") {
-		return exit.Usagef("%s: a FILE is verified without a log; --dir, --expect, --audit-key and --without-key are for a log", cli.CommandName(cmd))
+	if cmd.Flags().Changed("dir") || cmd.Flags().Changed("expect") || cmd.Flags().Changed("audit-key") || cmd.Flags().Changed("since") || cmd.Flags().Changed("without-key") {
+		return exit.Usagef("%s: a FILE is verified without a log; --dir, --expect, --since, --audit-key and --without-key are for a log", cli.CommandName(cmd))
 	}
 	keys, err := f.keys()
 	if err != nil {

@@ -30,13 +30,24 @@ called intact, and exits 1 unless --without-key asks for no more.
 Whoever has the key can rewrite the log, and whoever kept an old copy can put it
 back. So keep the line "keep SEQ:CHAIN" that this prints in another place, and
 give it to --expect the next time: a log that was rewritten or cut since then does
-not go through it. That needs no key.`
+not go through it. That needs no key.
+
+A gateway signs a checkpoint of its log every ten seconds. Where there is one, each
+entry that it speaks for is held against it, and its signature checked with --log-key
+or --trust, or the log.key.pub beside the log. Keep a checkpoint, and --since tells
+whether the log goes on from it.
+
+With a FILE that "guardlock audit prove" wrote, check that instead: offline, without
+any log, by the log's public key alone. Give the key with --log-key, or all that you
+trust in a file with --trust: "logs:", a list of such keys, and "witnesses:" with
+"threshold:" and "keys:". Exit code 3 if the file does not prove what it says.`
 
 type auditVerifyCommand struct {
 	dir        string
 	expect     string
 	keyFiles   []string
 	withoutKey bool
+	since      string
 	evidence   evidenceFlags
 }
 
@@ -65,6 +76,7 @@ func newAuditVerifyCommand() *cobra.Command {
 	cmd.Flags().StringVar(&c.expect, "expect", "", "a head that was kept: the log must go through it (`SEQ:CHAIN`)")
 	cmd.Flags().StringArrayVar(&c.keyFiles, "audit-key", nil, "`FILE` with an audit key of the log; may be given more than once (default: audit.key beside the log's directory)")
 	cmd.Flags().BoolVar(&c.withoutKey, "without-key", false, "check only what needs no key, and exit 0 for that")
+	cmd.Flags().StringVar(&c.since, "since", "", "`FILE` with a checkpoint that was kept (tree/checkpoint in the log's directory): the log must go on from it")
 	c.evidence.register(cmd)
 
 	return cmd
@@ -81,14 +93,26 @@ func (c *auditVerifyCommand) run(cmd *cobra.Command) error {
 		known.Head = nil // nothing is known of it
 	}
 	whole := failure == nil || errors.Is(failure, audit.ErrIndex) || errors.Is(failure, audit.ErrPruned)
+	var checkpoint *committed
+	var otherwise error // than the checkpoint says
+	if whole {
+		checkpoint, otherwise = c.evidence.committed(cmd.Context(), c.dir, c.since)
+	}
+
 	if cli.WantsJSON(cmd) {
-		err = cli.PrintJSON(cmd.OutOrStdout(), report)
+		err = cli.PrintJSON(cmd.OutOrStdout(), struct {
+			audit.Report
+			Checkpoint *committed `json:"checkpoint,omitempty"`
+		}{report, checkpoint})
 	} else if len(report.Segments) > 0 {
 		err = writeChainReport(cmd.OutOrStdout(), report, &known, whole)
 	}
+	if err == nil && otherwise == nil && !cli.WantsJSON(cmd) {
+		err = writeCommitted(cmd.OutOrStdout(), checkpoint)
+	}
 
 	if failure == nil {
-		return errors.Join(c.notProven(report, &known, keyErr), err)
+		return errors.Join(otherwise, c.notProven(report, &known, keyErr), err)
 	}
 	if errors.Is(failure, audit.ErrIndex) {
 		failure = exit.WithHint(exit.Refusedf("%w", failure), "the log is whole; queries may have missed decisions: delete these indexes, they are made anew")
