@@ -100,7 +100,7 @@ type stage struct {
 // run gives the live records of b to one module. refused means that the guest
 // rejected the batch as a whole.
 func (m *Module) run(ctx context.Context, b *record.Batch, at Origin, s stage) (refused bool, err error) {
-	i, err := m.acquire(ctx, time.Now().Add(m.limits.waitTime(len(b.Data))), at.Topic, s.isolated)
+	i, err := m.acquire(ctx, time.Now().Add(m.limits.waitTime(len(b.Data))), at.Topic, s.isolated || m.info.Pulls())
 	if err != nil {
 		return false, err
 	}
@@ -112,7 +112,7 @@ func (m *Module) run(ctx context.Context, b *record.Batch, at Origin, s stage) (
 
 	for err == nil && !refused && c.given < len(c.live) {
 		refused, err = i.runChunk()
-		if i.used && outOfMemory(err) {
+		if i.used && outOfMemory(err) && i.undecided() {
 			i, err = m.replace(ctx, i)
 			c = &i.chunk
 		}
@@ -134,7 +134,7 @@ func (m *Module) run(ctx context.Context, b *record.Batch, at Origin, s stage) (
 // chunk that failed is given again.
 func (m *Module) replace(ctx context.Context, old *instance) (*instance, error) {
 	old.endBatch() // the fresh one may need the turn to start
-	fresh, err := m.newInstance(ctx)
+	fresh, err := m.newInstance(ctx, old.topic)
 	if err != nil {
 		return old, err
 	}
@@ -178,6 +178,9 @@ func (i *instance) runChunk() (refused bool, err error) {
 			i.state.UndoTo(counted)
 		}
 	}()
+	if i.pull != nil {
+		return false, i.pullChunk()
+	}
 
 	if err := i.reserveInput(c.bytes); err != nil {
 		return false, err

@@ -19,6 +19,12 @@ type guest interface {
 	close(ctx context.Context)
 	dead() bool // it cannot be used any more
 	worn() bool // it is to be replaced when its batch is done
+
+	// A host function that the guest called is about to wait for the next batch, or
+	// goes on with it under the limits that were armed meanwhile.
+	rest(i *instance)
+	resume(i *instance)
+	abandon() // what it waits for will not come
 }
 
 // callable is an export of a guest.

@@ -27,7 +27,7 @@ const (
 )
 
 // maxHostParams is how many parameters a host function can have.
-const maxHostParams = 9
+const maxHostParams = 10
 
 // maxHostBytes bounds what one call of a host function may be given, so that
 // none runs long past the deadline.
@@ -50,7 +50,7 @@ type hostFunction struct {
 }
 
 func hostFunctions() []hostFunction {
-	return append([]hostFunction{
+	return slices.Concat([]hostFunction{
 		{"guardlock_compress", "gunzip", "iiii", "i", hostDecompress(gunzipBytes)},
 		{"guardlock_compress", "gzip", "iiii", "i", hostCompress(gzipBytes)},
 		{"guardlock_compress", "lz4", "iiii", "i", hostCompress(lz4Bytes)},
@@ -71,7 +71,7 @@ func hostFunctions() []hostFunction {
 		{"guardlock_state", "count", "iiii", "i", hostCount},
 		{"guardlock_state", "seen", "iii", "i", hostSeen},
 		{"guardlock_state", "since", "i", "i", hostSince},
-	}, wasiFunctions()...)
+	}, redpandaFunctions(), wasiFunctions())
 }
 
 // alwaysGranted are the imports that need no grant: AssemblyScript's abort

@@ -328,6 +328,14 @@ func TestRegistryIsSortedAndComplete(t *testing.T) {
 		"guardlock_crypto.aes_gcm_open", "guardlock_crypto.aes_gcm_seal", "guardlock_crypto.ff1_decrypt", "guardlock_crypto.ff1_encrypt",
 		"guardlock_crypto.hmac_sha256", "guardlock_crypto.sha256", "guardlock_crypto.tokenise", "guardlock_log.log", "guardlock_metric.add",
 		"guardlock_state.count", "guardlock_state.seen", "guardlock_state.since"}
+	for _, name := range []string{"check_abi_version_0", "create_subject_schema", "get_schema_definition", "get_schema_definition_len",
+		"get_subject_schema", "get_subject_schema_len"} {
+		want = append(want, "redpanda_schema_registry."+name)
+	}
+	for _, name := range []string{"check_abi_version_1", "check_abi_version_2", "read_batch_header", "read_next_record", "write_record",
+		"write_record_with_options"} {
+		want = append(want, "redpanda_transform."+name)
+	}
 	for _, name := range []string{"args_get", "args_sizes_get", "clock_res_get", "clock_time_get", "environ_get", "environ_sizes_get", "fd_close",
 		"fd_fdstat_get", "fd_fdstat_set_flags", "fd_prestat_dir_name", "fd_prestat_get", "fd_read", "fd_seek", "fd_write", "poll_oneoff",
 		"proc_exit", "random_get", "sched_yield"} {

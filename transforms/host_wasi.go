@@ -12,8 +12,8 @@ import (
 // for what its language's runtime does at the start. These are the functions
 // that Go, Rust and C programs without files and sockets import. Each has to be
 // granted like any other host function, and none of them reaches anything
-// outside the guest: there are no arguments, no environment, no files; the clock
-// is the records' time; what is written is counted and dropped; random bytes
+// outside the guest: there are no files; arguments and environment are empty, but for
+// what Redpanda's ABI has there; the clock is the records' time; what is written is counted and dropped; random bytes
 // follow from the module. So the same module makes the same of the same records.
 //
 // The signatures and error numbers are those of
@@ -37,12 +37,12 @@ const mostPieces = 64
 // letters of their types.
 func wasiFunctions() []hostFunction {
 	return []hostFunction{
-		{wasiModule, "args_get", "ii", "i", wasiNothing},
-		{wasiModule, "args_sizes_get", "ii", "i", wasiNone},
+		{wasiModule, "args_get", "ii", "i", wasiTexts(arguments)},
+		{wasiModule, "args_sizes_get", "ii", "i", wasiSizes(arguments)},
 		{wasiModule, "clock_res_get", "ii", "i", wasiClockResolution},
 		{wasiModule, "clock_time_get", "iIi", "i", wasiClock},
-		{wasiModule, "environ_get", "ii", "i", wasiNothing},
-		{wasiModule, "environ_sizes_get", "ii", "i", wasiNone},
+		{wasiModule, "environ_get", "ii", "i", wasiTexts(environment)},
+		{wasiModule, "environ_sizes_get", "ii", "i", wasiSizes(environment)},
 		{wasiModule, "fd_close", "i", "i", wasiFile(wasiNotSupported)},
 		{wasiModule, "fd_fdstat_get", "ii", "i", wasiFileKind},
 		{wasiModule, "fd_fdstat_set_flags", "ii", "i", wasiFile(wasiOK)},
@@ -51,7 +51,7 @@ func wasiFunctions() []hostFunction {
 		{wasiModule, "fd_read", "iiii", "i", wasiRead},
 		{wasiModule, "fd_seek", "iIii", "i", wasiFile(wasiSeek)},
 		{wasiModule, "fd_write", "iiii", "i", wasiWrite},
-		{wasiModule, "poll_oneoff", "iiii", "i", wasiFails(wasiNotSupported)},
+		{wasiModule, "poll_oneoff", "iiii", "i", wasiPoll},
 		{wasiModule, "proc_exit", "i", "", wasiExit},
 		{wasiModule, "random_get", "ii", "i", wasiRandom},
 		{wasiModule, "sched_yield", "", "i", wasiNothing},
@@ -75,12 +75,44 @@ func wasiFile(code int32) func(*instance, []uint64) int32 {
 	}
 }
 
-// wasiNone is how many arguments or variables there are, and their size.
-func wasiNone(i *instance, a []uint64) int32 {
-	if !i.mem.WriteUint32Le(uint32(a[0]), 0) || !i.mem.WriteUint32Le(uint32(a[1]), 0) {
-		return wasiFault
+// arguments are the name of the program, where the ABI asks for one.
+func arguments(i *instance) []string {
+	if i.pull == nil {
+		return nil
 	}
-	return wasiOK
+	return []string{i.module.name}
+}
+
+func environment(i *instance) []string { return i.environment }
+
+// wasiSizes is args_sizes_get and environ_sizes_get(count, bytes).
+func wasiSizes(list func(*instance) []string) func(*instance, []uint64) int32 {
+	return func(i *instance, a []uint64) int32 {
+		size := 0
+		for _, text := range list(i) {
+			size += len(text) + 1
+		}
+
+		if !i.mem.WriteUint32Le(uint32(a[0]), uint32(len(list(i)))) || !i.mem.WriteUint32Le(uint32(a[1]), uint32(size)) {
+			return wasiFault
+		}
+		return wasiOK
+	}
+}
+
+// wasiTexts is args_get and environ_get(pointers, texts): each text ends with a zero.
+func wasiTexts(list func(*instance) []string) func(*instance, []uint64) int32 {
+	return func(i *instance, a []uint64) int32 {
+		at := uint32(a[1])
+		for n, text := range list(i) {
+			if !i.mem.WriteUint32Le(uint32(a[0])+4*uint32(n), at) || !i.mem.Write(at, append([]byte(text), 0)) {
+				return wasiFault
+			}
+			at += uint32(len(text)) + 1
+		}
+
+		return wasiOK
+	}
 }
 
 // The clocks of WASI.
@@ -101,14 +133,14 @@ func wasiClockResolution(i *instance, a []uint64) int32 {
 }
 
 // wasiClock is clock_time_get(id, precision, out). The time of day is that of the
-// first record of the call, in nanoseconds, and 0 while the module starts. The
-// other clocks count how often they were asked, by the microsecond, since
-// runtimes want time to pass.
+// first record of the call, or of the one that was fetched last, in nanoseconds, and 0
+// while the module starts. The other clocks count how often they were asked, by the
+// microsecond, since runtimes want time to pass.
 func wasiClock(i *instance, a []uint64) int32 {
 	now := uint64(0)
 	switch id := uint32(a[0]); {
 	case id == wasiRealtime:
-		now = uint64(i.chunk.time() * int64(time.Millisecond))
+		now = uint64(i.recordTime() * int64(time.Millisecond))
 	case id <= lastWasiClock:
 		i.ticks++
 		now = i.ticks * uint64(time.Microsecond)
@@ -122,13 +154,66 @@ func wasiClock(i *instance, a []uint64) int32 {
 	return wasiOK
 }
 
-// time is when the first record of the call was produced, in milliseconds since
-// 1970; 0 outside a call.
-func (c *chunk) time() int64 {
-	if len(c.current) == 0 {
+// recordTime is when the record at hand was produced, in milliseconds since 1970; 0
+// where there is none.
+func (i *instance) recordTime() int64 {
+	switch c := &i.chunk; {
+	case len(c.current) == 0:
 		return 0
+	case i.pull != nil:
+		return c.record(max(i.pull.read, 1) - 1).Timestamp
+	default:
+		return c.record(0).Timestamp
 	}
-	return c.batch.Records[c.current[0]].Timestamp
+}
+
+// wasiPoll is poll_oneoff(subscriptions, events, count, happened). All that can be
+// waited for is time, which passes at once: a guest that sleeps finds its clock later.
+// Files are never ready.
+func wasiPoll(i *instance, a []uint64) int32 {
+	const (
+		subscription = 48
+		event        = 32
+		absolute     = 1
+	)
+	if uint32(a[2]) == 0 || uint32(a[2]) > mostPieces {
+		return wasiInvalid
+	}
+
+	for n := range uint64(uint32(a[2])) {
+		wanted, ok := i.input(a[0]+subscription*n, subscription)
+		if !ok {
+			return wasiFault
+		}
+
+		var happened [event]byte
+		copy(happened[:8], wanted[:8]) // what the guest knows it by
+		kind := wanted[8]
+		happened[10] = kind
+		if kind != 0 {
+			binary.LittleEndian.PutUint16(happened[8:], wasiNotSupported)
+		} else if clock := binary.LittleEndian.Uint32(wanted[16:]); clock != wasiRealtime {
+			i.sleep(binary.LittleEndian.Uint64(wanted[24:]), wanted[40]&absolute != 0)
+		}
+		if !i.mem.Write(uint32(a[1]+event*n), happened[:]) {
+			return wasiFault
+		}
+	}
+
+	if !i.mem.WriteUint32Le(uint32(a[3]), uint32(a[2])) {
+		return wasiFault
+	}
+	return wasiOK
+}
+
+// sleep makes the guest's clock show a time, in nanoseconds, that may be one from now.
+func (i *instance) sleep(nanoseconds uint64, absolute bool) {
+	ticks := nanoseconds/uint64(time.Microsecond) + 1
+	if absolute {
+		i.ticks = max(i.ticks, ticks)
+	} else {
+		i.ticks += ticks
+	}
 }
 
 // wasiFileKind is fd_fdstat_get: a character device that can be written and not
@@ -238,6 +323,8 @@ func ImportAdvice(name string) string {
 		return ": of WASI preview 1 there is only what runtimes need to start"
 	case strings.HasPrefix(module, "wasi"):
 		return ": of WASI there is preview 1 only, as wasm32-wasip1 and GOOS=wasip1 use it"
+	case strings.HasPrefix(module, "redpanda_"):
+		return ": of Redpanda's ABI there are redpanda_transform, versions 1 and 2, and redpanda_schema_registry"
 	}
 	return ""
 }

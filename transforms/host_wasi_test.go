@@ -98,7 +98,7 @@ func drawn(t *testing.T, c Config) string {
 func wasiInstance(t *testing.T, c Config) *instance {
 	t.Helper()
 	m := load(t, newRuntime(t, c), Spec{Wasm: asm{}.wasm()})
-	i, err := m.newInstance(t.Context())
+	i, err := m.newInstance(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,13 +118,23 @@ func TestWASIChecksItsArguments(t *testing.T) {
 	}
 	i.mem.WriteUint32Le(152, 0)
 	i.mem.WriteUint32Le(156, maxHostBytes)
+	i.mem.Write(512, []byte{7, 0, 0, 0, 0, 0, 0, 0, 2}) // waits for a file
+	i.environment = []string{"NAME=value"}
 
 	for name, c := range map[string]struct {
 		call func(*instance, []uint64) int32
 		args []uint64
 		want int32
 	}{
-		"no arguments outside":      {wasiNone, []uint64{outside, 0}, wasiFault},
+		"no arguments outside":      {wasiSizes(arguments), []uint64{outside, 0}, wasiFault},
+		"pointers outside":          {wasiTexts(environment), []uint64{outside, 0}, wasiFault},
+		"texts outside":             {wasiTexts(environment), []uint64{64, outside}, wasiFault},
+		"waiting for nothing":       {wasiPoll, []uint64{512, 1024, 0, 2048}, wasiInvalid},
+		"waiting without end":       {wasiPoll, []uint64{512, 1024, 1 << 31, 2048}, wasiInvalid},
+		"waiting for a file":        {wasiPoll, []uint64{512, 1024, 1, 2048}, wasiOK},
+		"waiting outside":           {wasiPoll, []uint64{outside, 1024, 1, 2048}, wasiFault},
+		"events outside":            {wasiPoll, []uint64{512, outside, 1, 2048}, wasiFault},
+		"how many outside":          {wasiPoll, []uint64{512, 1024, 1, outside}, wasiFault},
 		"time outside":              {wasiClock, []uint64{wasiRealtime, 0, outside}, wasiFault},
 		"a clock that is not there": {wasiClock, []uint64{9, 0, 0}, wasiInvalid},
 		"resolution outside":        {wasiClockResolution, []uint64{0, outside}, wasiFault},

@@ -2,6 +2,7 @@ package transforms
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -37,6 +38,7 @@ type instance struct {
 	layout layout
 	chunk  chunk
 	state  *state.Batch // what its batch counts; nil where nothing is counted
+	pull   *pull        // nil in our own ABI
 	tools
 }
 
@@ -49,8 +51,9 @@ type tools struct {
 	scratch       []byte
 	given         []byte // copies of what a worker's guest hands over
 
-	ticks  uint64        // how often WASI's clocks were asked
-	random *rand.ChaCha8 // nil before WASI's random_get is called
+	ticks       uint64        // how often WASI's clocks were asked, and what was slept
+	random      *rand.ChaCha8 // nil before WASI's random_get is called
+	environment []string      // as WASI's environ_get tells it
 }
 
 // exports are the guest's functions that batches need. Each handle owns a stack, so
@@ -62,7 +65,7 @@ type exports struct {
 // history is what an instance has seen, which says whose batches it may see next.
 type history struct {
 	used     bool   // by an earlier batch
-	topic    string // of the last batch
+	topic    string // of the last batch, or the one that it was started for
 	isolated bool   // it sees no other topic
 }
 
@@ -86,9 +89,12 @@ func (i *instance) Err() error { return nil }
 // Value implements context.Context.
 func (i *instance) Value(any) any { return nil }
 
-// newInstance makes an instance, runs its initialisers and allocates its blocks.
-func (m *Module) newInstance(ctx context.Context) (*instance, error) {
+// newInstance makes an instance for batches of a topic, runs its initialisers and
+// allocates its blocks.
+func (m *Module) newInstance(ctx context.Context, topic string) (*instance, error) {
 	i := &instance{module: m, linear: linearMemory{limit: m.limits.memoryFor(0), reserve: reserve}}
+	i.environment = m.environmentFor(topic)
+	i.history = history{topic: topic, isolated: m.info.Pulls()}
 	if err := i.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -126,6 +132,10 @@ func (i *instance) initialise(ctx context.Context) error {
 	defer i.endBatch()
 	i.clock.startBatch(ctx, i.module.limits, 0)
 	i.arm(0)
+
+	if i.module.info.Pulls() {
+		return i.startPulling()
+	}
 
 	for _, name := range []string{wasm.SectionStart, wasm.ExportStart} {
 		start := i.guest.export(name)
@@ -218,6 +228,10 @@ func (i *instance) call(f callable, stack []uint64) error {
 		return nil
 	}
 
+	if failed, ok := errors.AsType[*Error](i.reason); ok {
+		return i.failed(failed.Kind, i.module.code.trace(failed.Err, err))
+	}
+
 	switch reason := i.reason; {
 	case reason == errBroken:
 		return i.failed(OutputInvalid, reason)
@@ -237,4 +251,7 @@ func (i *instance) failed(kind Kind, err error) error {
 }
 
 // free gives the guest's memory back.
-func (i *instance) free(ctx context.Context) { i.guest.close(ctx) }
+func (i *instance) free(ctx context.Context) {
+	i.endPulling()
+	i.guest.close(ctx)
+}

@@ -108,8 +108,14 @@ func (l Limits) LargestRecord(info Info) int {
 	l = l.withDefaults()
 	// The blocks of a fresh instance, then one for the record, up to an eighth larger
 	// (reserveInput), and an output block of twice its size (growArena).
-	const eighths = 9 + 16
+	eighths := uint64(9 + 16)
 	fixed := uint64(info.MemoryMinPages)*wasmPage + 2*chunkRecords*descriptorSize + 2*chunkBytes + wasmPage
+	if info.Pulls() {
+		// The SDKs read a record into one buffer and write it in another, which
+		// grows by doubling.
+		eighths = 36
+		fixed = uint64(info.MemoryMinPages) * wasmPage
+	}
 
 	largest := 0
 	for step := 1 << 30; step > 0; step /= 2 {
@@ -148,10 +154,15 @@ type Grant struct {
 
 // Spec is a module to load. Signatures and approvals were checked by the caller.
 type Spec struct {
-	Name   string
-	Wasm   []byte
-	Config []byte // handed to guardlock_init_v1; JSON by convention
-	Grant  Grant
+	Name string
+	Wasm []byte
+	// Config is handed to guardlock_init_v1, JSON by convention. Of a module of
+	// Redpanda's ABI it is a JSON object of texts, its environment variables.
+	Config []byte
+	// Topic is what a guest of Redpanda's ABI is told before it sees a batch: each
+	// instance of one is started for a topic and sees no other.
+	Topic string
+	Grant Grant
 	// Apart runs each guest in a worker process of its own (worker.go).
 	Apart bool
 }

@@ -25,6 +25,7 @@ type Module struct {
 	routes []string
 	limits Limits
 	config []byte
+	topic  string // that a guest is told of before there is a batch
 	resources
 	log   func(LogEvent)
 	gate  logGate
@@ -33,6 +34,8 @@ type Module struct {
 
 	apart    bool // its guests run in workers, one each
 	restarts restarts
+
+	variables []string // of its guests' environment, as NAME=VALUE
 }
 
 // resources are what a module's host functions work with, as far as it has them.
@@ -95,6 +98,13 @@ func newModule(c *Code, spec Spec) (*Module, error) {
 		return nil, err
 	}
 
+	var variables []string
+	if c.info.Pulls() {
+		if variables, err = parseVariables(spec.Config); err != nil {
+			return nil, &Error{GuestFailed, spec.Name, fmt.Errorf("reading the configuration: %w", err)}
+		}
+	}
+
 	return &Module{
 		name:   spec.Name,
 		code:   c,
@@ -102,6 +112,7 @@ func newModule(c *Code, spec Spec) (*Module, error) {
 		routes: slices.Clone(spec.Grant.Routes),
 		limits: limits,
 		config: slices.Clone(spec.Config),
+		topic:  spec.Topic,
 		resources: resources{
 			keys:     keys,
 			counters: c.runtime.metrics.of(spec.Name, c.info.Metrics),
@@ -110,6 +121,8 @@ func newModule(c *Code, spec Spec) (*Module, error) {
 		log:   c.runtime.config.Log,
 		apart: spec.Apart,
 		pool:  newPool(limits.Instances),
+
+		variables: variables,
 	}, nil
 }
 
@@ -127,7 +140,7 @@ func checkLimits(info Info, grant Grant, limits Limits) error {
 // start makes the module's first instance, so that a module which cannot start
 // is refused when it is loaded.
 func (m *Module) start(ctx context.Context) error {
-	first, err := m.newInstance(ctx)
+	first, err := m.newInstance(ctx, m.topic)
 	if err != nil {
 		return err
 	}

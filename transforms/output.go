@@ -173,8 +173,13 @@ func (c *chunk) readFields(memory []byte, d, given *[descriptorSize]byte, untouc
 		}
 	}
 
-	moved := key != r.Key || value != r.Value || headers != r.Headers
-	touched := touched1.Join(touched2)
+	return setFields(r, [3]record.Span{key, value, headers}, touched1.Join(touched2)), nil
+}
+
+// setFields makes views a record's key, value and headers, and reports whether any
+// byte of them differs. Touched are those that were overwritten.
+func setFields(r *record.Record, views [3]record.Span, touched record.Span) (changed bool) {
+	moved := views != [3]record.Span{r.Key, r.Value, r.Headers}
 	switch {
 	case moved:
 		r.Touched = record.Span{}
@@ -182,10 +187,10 @@ func (c *chunk) readFields(memory []byte, d, given *[descriptorSize]byte, untouc
 		r.Touched = r.Touched.Join(touched)
 	}
 
-	r.Key = key
-	r.Value = value
-	r.Headers = headers
-	return moved || touched.Len > 0, nil
+	r.Key = views[0]
+	r.Value = views[1]
+	r.Headers = views[2]
+	return moved || touched.Len > 0
 }
 
 func firstError(a, b, c error) error {
@@ -221,17 +226,27 @@ func (c *chunk) readField(memory []byte, d, given *[descriptorSize]byte, f field
 	if !ok {
 		return f.was, touched, errPointer
 	}
-	if !f.was.IsNull() && bytes.Equal(data, c.batch.Bytes(f.was)) {
-		return f.was, touched, nil
+	return c.takeField(f.was, data, f.at != descHeaders)
+}
+
+// takeField returns the view of a field that is to hold data, of which nil is null:
+// the one it was when the bytes are the same or, if they may be, were overwritten, or
+// else one of a copy behind the batch's bytes.
+func (c *chunk) takeField(was record.Span, data []byte, inPlace bool) (s, touched record.Span, err error) {
+	if data == nil {
+		return record.Null, touched, nil
+	}
+	if !was.IsNull() && bytes.Equal(data, c.batch.Bytes(was)) {
+		return was, touched, nil
 	}
 	if len(data) > c.room || uint64(c.batch.Size())+uint64(len(data)) > math.MaxUint32 {
-		return f.was, touched, errRoom
+		return was, touched, errRoom
 	}
 
 	c.room -= len(data)
-	if f.at != descHeaders {
-		if touched, ok = c.batch.Overwrite(f.was, data); ok {
-			return f.was, touched, nil
+	if inPlace {
+		if touched, ok := c.batch.Overwrite(was, data); ok {
+			return was, touched, nil
 		}
 	}
 

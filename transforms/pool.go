@@ -34,11 +34,11 @@ func (p *pool) take() *instance {
 
 // takeFor returns an idle instance for a batch of a topic, or nil. An instance
 // that saw a batch of an isolated topic sees no other topic's, and an isolated
-// topic gets none that saw anything else.
+// topic gets none that saw anything else, or was started for another.
 func (p *pool) takeFor(topic string, isolated bool) *instance {
 	return p.takeIf(func(i *instance) bool {
 		if isolated {
-			return !i.used || i.isolated && i.topic == topic
+			return i.isolated && i.topic == topic || !i.isolated && !i.used
 		}
 		return !i.isolated
 	})
@@ -90,7 +90,7 @@ func (m *Module) acquire(ctx context.Context, deadline time.Time, topic string, 
 
 	if i == nil {
 		var err error
-		if i, err = m.makeRoom(ctx); err != nil {
+		if i, err = m.makeRoom(ctx, topic); err != nil {
 			m.pool.tokens <- struct{}{}
 			return nil, err
 		}
@@ -104,12 +104,12 @@ func (m *Module) acquire(ctx context.Context, deadline time.Time, topic string, 
 
 // makeRoom makes an instance. Where there would be more than the limit, the idle
 // one that was used longest ago ends for it: it is not for this topic.
-func (m *Module) makeRoom(ctx context.Context) (*instance, error) {
+func (m *Module) makeRoom(ctx context.Context, topic string) (*instance, error) {
 	if other := m.pool.surplus(); other != nil {
 		other.free(ctx)
 	}
 
-	return m.newInstance(ctx)
+	return m.newInstance(ctx, topic)
 }
 
 // surplus returns an idle instance for which there is no token but the caller's,

@@ -64,9 +64,18 @@ type worker struct {
 	spent  time.Duration // processor time, as it says itself
 	unmap  func()
 	failed bool // it broke the protocol, died, or was killed
+	turn   callTurn
 
 	timer *time.Timer
 	late  atomic.Bool
+}
+
+// callTurn is what the running call used, until it returns or rests.
+type callTurn struct {
+	hosted time.Duration // processor time of host functions
+	began  time.Duration // the thread's time when the running one did
+	asked  time.Duration // what the worker had used when it asked for it
+	rested bool          // it waited for a batch, which has its own limits
 }
 
 // startWorker starts a worker for the instance, which waits if others have died.
@@ -269,19 +278,13 @@ type workerFunction struct {
 // calls meanwhile.
 func (f workerFunction) call(i *instance, stack []uint64) error {
 	w := f.worker
-	m := message{
-		kind:   msgCall,
-		number: f.number,
-		memory: i.linear.limit,
-		time:   i.clock.call,
-		batch:  i.clock.batch - i.clock.spent,
-	}
-
+	m := i.bounded(msgCall)
+	m.number = f.number
 	copy(m.args[:], stack)
+	w.turn = callTurn{}
 	w.timer.Reset(waitFactor * i.clock.call)
 	defer w.timer.Stop()
 
-	hosted := time.Duration(0)
 	for {
 		if err := w.line.exchange(&m); err != nil {
 			return i.lost(errGone)
@@ -293,10 +296,10 @@ func (f workerFunction) call(i *instance, stack []uint64) error {
 		i.linear.used = uint64(w.size)
 		switch {
 		case m.kind == msgAsked && i.reason == nil && m.number < uint32(len(i.module.code.functions)):
-			hosted += i.serve(&m, hosted)
+			i.serve(&m)
 		case m.kind == msgReturned && i.reason == nil:
-			i.clock.spent += max(hosted, m.time)
-			w.spent += m.time
+			w.turn.asked = m.time
+			w.settleTurn(i)
 			copy(stack, m.args[:])
 			return nil
 		case m.kind == msgFailed:
@@ -306,6 +309,40 @@ func (f workerFunction) call(i *instance, stack []uint64) error {
 		}
 	}
 }
+
+// bounded is a message that gives the limits that are armed.
+func (i *instance) bounded(kind uint32) message {
+	return message{
+		kind:   kind,
+		memory: i.linear.limit,
+		time:   i.clock.call,
+		batch:  i.clock.batch - i.clock.spent,
+	}
+}
+
+// settleTurn counts what a call used, or what it used until it rested.
+func (w *worker) settleTurn(i *instance) {
+	i.clock.spent += max(w.turn.hosted, w.turn.asked)
+	w.spent += w.turn.asked
+}
+
+// rest implements guest.
+func (w *worker) rest(i *instance) {
+	w.timer.Stop()
+	w.turn.hosted += threadTime() - w.turn.began
+	w.settleTurn(i)
+	runtime.UnlockOSThread()
+}
+
+// resume implements guest.
+func (w *worker) resume(i *instance) {
+	runtime.LockOSThread()
+	w.turn = callTurn{began: threadTime(), rested: true}
+	w.timer.Reset(waitFactor * i.clock.call)
+}
+
+// abandon implements guest.
+func (w *worker) abandon() { w.kill() }
 
 // lost notes why nothing more is to be expected of the instance's worker.
 func (i *instance) lost(cause error) error {
@@ -330,13 +367,15 @@ func (i *instance) stopped(number uint32) error {
 	return cause
 }
 
-// serve runs the host function that m asks for, and makes m the answer. It returns
-// the processor time that this took, which counts like the guest's own.
-func (i *instance) serve(m *message, hosted time.Duration) (took time.Duration) {
+// serve runs the host function that m asks for, and makes m the answer. The processor
+// time that this takes counts like the guest's own.
+func (i *instance) serve(m *message) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	began := threadTime()
+	turn := &i.guest.(*worker).turn
+	turn.began = threadTime()
+	turn.asked = m.time
 	f := i.module.code.functions[m.number]
 	args := m.args
 	i.given = i.given[:0]
@@ -344,25 +383,30 @@ func (i *instance) serve(m *message, hosted time.Duration) (took time.Duration) 
 		i.given = nil
 	}
 
-	*m = message{kind: msgAnswered}
-	m.args[0] = uint64(uint32(i.hostCall(f, args[:])))
-	took = threadTime() - began
-	m.time = took
+	result := uint64(uint32(i.hostCall(f, args[:])))
+	took := threadTime() - turn.began
+	turn.hosted += took
 
 	switch {
 	case i.reason != nil:
 	case isDone(i.clock.done):
 		i.reason = context.Canceled
-	case hosted+took > i.clock.call:
+	case turn.hosted > i.clock.call:
 		i.reason = errDeadline
-	case i.clock.spent+hosted+took > i.clock.batch:
+	case i.clock.spent+turn.hosted > i.clock.batch:
 		i.reason = errBatchDeadline
 	}
 
-	if i.reason != nil {
-		m.kind = msgStop
+	switch {
+	case i.reason != nil:
+		*m = message{kind: msgStop, time: took}
+	case turn.rested:
+		*m = i.bounded(msgNext)
+		turn.rested = false
+	default:
+		*m = message{kind: msgAnswered, time: took}
 	}
-	return took
+	m.args[0] = result
 }
 
 // hostCall calls a host function. One that stops the guest leaves the reason.

@@ -125,15 +125,27 @@ func (w *workplace) askFor(functions []hostFunction) []hostFunction {
 
 func (w *workplace) ask(number uint32, args []uint64) int32 {
 	i := w.instance
-	m := message{kind: msgAsked, number: number, memory: i.linear.used}
+	m := message{kind: msgAsked, number: number, memory: i.linear.used, time: i.clock.used()}
 	copy(m.args[:], args)
 
-	if err := w.line.exchange(&m); err != nil || m.kind != msgAnswered {
+	err := w.line.exchange(&m)
+	switch {
+	case err == nil && m.kind == msgAnswered:
+		i.clock.started -= m.time // the gateway's time is the guest's
+	case err == nil && m.kind == msgNext:
+		i.bound(&m)
+		i.clock.startCall()
+	default:
 		i.stop(errStopped)
 	}
 
-	i.clock.started -= m.time // the gateway's time is the guest's
 	return int32(uint32(m.args[0]))
+}
+
+// bound sets the limits that the gateway gives.
+func (i *instance) bound(m *message) {
+	i.clock = clock{call: m.time, batch: m.batch, free: time.Hour}
+	i.linear.limit = m.memory
 }
 
 // serve runs one call.
@@ -147,8 +159,7 @@ func (w *workplace) serve() error {
 	}
 
 	i := w.instance
-	i.clock = clock{call: m.time, batch: m.batch, free: time.Hour}
-	i.linear.limit = m.memory
+	i.bound(&m)
 	w.stack = m.args
 	err := i.call(w.calls[m.number], w.stack[:])
 

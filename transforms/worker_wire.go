@@ -15,13 +15,14 @@ import (
 //	kind     u32  one of the constants below
 //	number   u32  called: the export; asked: the import; failed: the cause
 //	memory   u64  called: what the guest's memory may grow to; else what it has, in bytes
-//	time     i64  called: the most of this call; returned and failed: what it used;
-//	              answered: what the host function used. Processor time, in ns
+//	time     i64  called: the most of this call; asked, returned and failed: what it
+//	              used; answered: what the host function used. Processor time, in ns
 //	batch    i64  called: what is left of the batch's time, in ns
-//	args     9 x u64
+//	args     10 x u64
 //
 // All little-endian. A gateway sends call and waits; the worker sends any number of
-// asked, each of which is answered, and ends with returned or failed.
+// asked, each of which is answered, and ends with returned or failed. A guest that
+// asked for its next batch gets it instead of an answer, under limits as of a call.
 const messageSize = 4 + 4 + 8 + 8 + 8 + 8*maxHostParams
 
 const (
@@ -32,6 +33,7 @@ const (
 	msgStop                // gateway: instead of an answer; the call ends
 	msgReturned            // worker: the export returned
 	msgFailed              // worker: it did not
+	msgNext                // gateway: the next batch, which the guest had asked for
 )
 
 type message struct {
@@ -68,7 +70,7 @@ func (m *message) decode(p *[messageSize]byte) {
 }
 
 // workerExports are the functions that can be called, by their number.
-var workerExports = []string{wasm.SectionStart, wasm.ExportStart, wasm.ExportAlloc, wasm.ExportInit, wasm.ExportTransform}
+var workerExports = []string{wasm.SectionStart, wasm.ExportStart, wasm.ExportAlloc, wasm.ExportInit, wasm.ExportTransform, wasm.ExportMain}
 
 // causes are what can end a call, by their number: a worker chooses among them, so
 // that no word of its own gets into a log. The engine's stand as it spells them.

@@ -166,6 +166,7 @@ func (a *Admitter) start(ctx context.Context, e *examination, at Place, d policy
 		Name:   e.module.Name,
 		Wasm:   e.module.Package.Wasm,
 		Config: e.module.Package.Config,
+		Topic:  e.verified.Grant.Topics[0],
 		Apart:  at.Isolation == Apart,
 		Grant: transforms.Grant{
 			HostFunctions: d.HostFunctions,

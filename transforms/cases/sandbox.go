@@ -116,7 +116,7 @@ func (s *Sandbox) Start(ctx context.Context, setup Setup) (*Guest, error) {
 		grant.Keys = TestKeys()
 	}
 
-	m, err := code.Load(ctx, transforms.Spec{Name: cmp.Or(setup.Name, "module"), Config: setup.Config, Grant: grant})
+	m, err := code.Load(ctx, transforms.Spec{Name: cmp.Or(setup.Name, "module"), Config: setup.Config, Topic: DefaultTopic, Grant: grant})
 	if err != nil {
 		return nil, err
 	}

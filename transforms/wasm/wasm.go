@@ -103,7 +103,7 @@ type Export struct {
 
 // Info is what a module's structure tells, without running any of it.
 type Info struct {
-	ABI       string // "guardlock_v1"
+	ABI       string // "guardlock_v1", or "redpanda_transform_v1" and "_v2"
 	Imports   []Import
 	Exports   []Export
 	Reasons   []string // the catalogue without its entry 0, "unspecified"

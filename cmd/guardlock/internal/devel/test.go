@@ -140,8 +140,8 @@ func (c *testCommand) once(cmd *cobra.Command, path string) error {
 	}
 
 	report.Reasons = reasonsReport{
-		Declared:  append([]string{}, sandbox.Info().Reasons...),
-		Unreached: append([]string{}, cases.Unreached(sandbox.Info().Reasons, results)...),
+		Declared:  append([]string{}, sandbox.Info().Declared()...),
+		Unreached: append([]string{}, cases.Unreached(sandbox.Info().Declared(), results)...),
 	}
 	if cli.WantsJSON(cmd) {
 		err = cli.PrintJSON(cmd.OutOrStdout(), report)
