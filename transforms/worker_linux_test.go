@@ -86,6 +86,8 @@ func TestWorkerThatDoesNotAnswerIsKilled(t *testing.T) {
 	if err := unix.Kill(stopped, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	for processStat(t, stopped)[2] != "T" { // the signal takes effect when the kernel gets to it
+	}
 
 	err := runOnce(t, m)
 	wantKind(t, err, Timeout)
@@ -114,15 +116,19 @@ func TestClosedModuleLeavesNoWorker(t *testing.T) {
 // waitUntilBusy returns when a process has used some processor time since.
 func waitUntilBusy(t *testing.T, pid int) {
 	t.Helper()
-	used := func() string {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.Join(strings.Fields(string(stat))[13:15], " ")
-	}
+	used := func() string { return strings.Join(processStat(t, pid)[13:15], " ") }
 	for before := used(); used() == before; {
 	}
+}
+
+// processStat is what the kernel says of a process: state is the third field.
+func processStat(t *testing.T, pid int) []string {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(stat))
 }
 
 // A worker has nothing that a guest could take, were it to escape from the engine.
