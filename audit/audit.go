@@ -97,6 +97,9 @@ type Options struct {
 	Adopt string
 	// SegmentBytes is the size at which a segment is sealed; default 64 MiB.
 	SegmentBytes int64
+	// SegmentAge is how long a segment takes entries; default 1 h. So a log of few
+	// entries has finished segments, which can be pruned.
+	SegmentAge time.Duration
 	// Linger is how long a commit waits for company; default 0. Under load,
 	// company comes by itself while the flush before is under way.
 	Linger time.Duration
@@ -109,6 +112,7 @@ type Options struct {
 
 const (
 	defaultSegmentBytes = 64 << 20
+	defaultSegmentAge   = time.Hour
 	minSegmentBytes     = 4 << 10
 	maxPendingBytes     = 32 << 20 // in memory, waiting for the disk
 	maxEntryBytes       = 8 << 20
@@ -120,6 +124,9 @@ func (o Options) withDefaults() Options {
 		o.SegmentBytes = defaultSegmentBytes
 	}
 	o.SegmentBytes = max(o.SegmentBytes, minSegmentBytes)
+	if o.SegmentAge == 0 {
+		o.SegmentAge = defaultSegmentAge
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}

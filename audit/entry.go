@@ -106,13 +106,14 @@ const (
 	KindOpen      Kind = 6 // the log was opened; written by Open itself
 	KindAdmin     Kind = 7 // a client asked to delete or to keep for less time, or to change who may
 	KindConduct   Kind = 8 // a binding's module was suspended or let run again, or its reasons were capped
+	KindStanding  Kind = 9 // an admission that holds, repeated where a segment begins; written by the log itself
 
 	kindBind Kind = 16 // takes no sequence number
 	kindSeal Kind = 17 // takes no sequence number
 )
 
 var kindNames = map[Kind]string{KindBatch: "record", KindAdmission: "admission", KindConfig: "config",
-	KindStart: "start", KindStop: "stop", KindOpen: "open", KindAdmin: "admin", KindConduct: "conduct"}
+	KindStart: "start", KindStop: "stop", KindOpen: "open", KindAdmin: "admin", KindConduct: "conduct", KindStanding: "standing"}
 
 // String returns the kind's name as JSON and filters spell it. The rows of a
 // batch are of kind "record".

@@ -175,7 +175,7 @@ func (c *cursor) facts(e *ControlEntry, base int64) {
 	switch e.Kind {
 	case KindOpen:
 		c.opening(&e.Opening)
-	case KindAdmission:
+	case KindAdmission, KindStanding:
 		e.Admission = c.admission(base)
 	case KindConfig:
 		e.Loaded = c.loaded()
@@ -265,7 +265,7 @@ func (c *cursor) amount() int64 {
 // validateFacts refuses what another kind of entry has no place for, and numbers
 // that could not be read back.
 func (c *ControlEntry) validateFacts() error {
-	placed := (c.Opening == (Opening{}) || c.Kind == KindOpen) && (c.Admission == nil || c.Kind == KindAdmission) && (c.Loaded == nil || c.Kind == KindConfig)
+	placed := (c.Opening == (Opening{}) || c.Kind == KindOpen) && (c.Admission == nil || c.Kind == KindAdmission || c.Kind == KindStanding) && (c.Loaded == nil || c.Kind == KindConfig)
 	if !placed {
 		return fmt.Errorf("%w: facts of another kind of entry", ErrInvalidEntry)
 	}

@@ -126,7 +126,7 @@ func FuzzControlEntry(f *testing.F) {
 	}
 
 	f.Fuzz(func(t *testing.T, kind byte, b []byte) {
-		k := KindAdmission + Kind(kind)%(KindConduct-KindAdmission+1)
+		k := KindAdmission + Kind(kind)%(KindStanding-KindAdmission+1)
 		var e, again ControlEntry
 		c := cursor{b: b, strs: d.strs}
 		if c.control(&e, k, 77) != nil {

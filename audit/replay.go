@@ -99,7 +99,7 @@ func newLog(r *replay, c *segment.Committer, lock io.Closer) (*Log, error) {
 		wakes:   wakes{make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)},
 		closing: make(chan struct{}),
 		stopped: make(chan struct{}),
-		w:       newWriter(r.state, r.opt.SegmentBytes, c.Off),
+		w:       newWriter(r.state, &r.opt, c.Off),
 	}
 
 	m := segment.Mark{

@@ -20,11 +20,13 @@ type state struct {
 	open  map[uint64]*BatchRef
 	batch BatchEntry // scratch of apply
 
+	standing standing
+
 	continued []Continued // openings that took something on the operator's word
 }
 
 func newState(firstSeq uint64) *state {
-	s := &state{seq: firstSeq, open: make(map[uint64]*BatchRef)}
+	s := &state{seq: firstSeq, open: make(map[uint64]*BatchRef), standing: make(standing)}
 	s.beginSegment()
 	return s
 }
@@ -62,6 +64,7 @@ func (s *state) noteBatch(b *BatchEntry) {
 
 func (s *state) noteControl(c *ControlEntry) {
 	s.sum.noteControl(c)
+	s.standing.note(c, s.seq)
 	if o, ok := c.opening(); ok {
 		s.epoch = o.Epoch
 		s.sum.opened = append(s.sum.opened, epochAt{s.seq, o.Epoch})

@@ -56,6 +56,9 @@ const headBound = 3 * binary.MaxVarintLen64
 type writer struct {
 	*state
 	limit   int64
+	age     time.Duration // that a segment may have before what comes begins a new one
+	now     func() time.Time
+	began   time.Time // of the current segment
 	enc     encoder
 	start   int64 // where cur will lie in its segment
 	cur     *chunk
@@ -65,8 +68,12 @@ type writer struct {
 	spare   []*chunk // for their memory
 }
 
-func newWriter(s *state, limit, start int64) *writer {
-	return &writer{state: s, limit: limit, start: start}
+func newWriter(s *state, o *Options, start int64) *writer {
+	w := &writer{state: s, limit: o.SegmentBytes, age: o.SegmentAge, now: o.Now, began: o.Now(), start: start}
+	if s.sum.NextSeq > s.sum.firstSeq {
+		w.began = time.UnixMicro(s.sum.MinTime)
+	}
+	return w
 }
 
 // batch encodes an entry and gives it the next sequence number.
@@ -152,16 +159,38 @@ func (w *writer) begin(n int, at time.Time) {
 		w.cur = w.newChunk()
 	}
 	full := w.start+segment.FrameSize(headBound+w.cur.pending()+n) > w.limit
-	if full && (w.start > segment.HeaderSize || !w.cur.empty()) {
+	if (full || w.aged()) && (w.start > segment.HeaderSize || !w.cur.empty()) {
 		w.roll()
+		w.repeat()
 	}
 
+	w.prepare(at)
+}
+
+// aged reports whether the segment is to end though it has room.
+func (w *writer) aged() bool { return w.now().Sub(w.began) >= w.age }
+
+// prepare makes the encoder write to the chunk.
+func (w *writer) prepare(at time.Time) {
 	if w.cur.empty() {
 		w.cur.seq = w.seq
 		w.cur.base = at.UnixMicro()
 	}
-
 	w.enc = encoder{dict: w.dict, defs: w.cur.defs, out: w.enc.out[:0]}
+}
+
+// repeat begins a segment with the admissions that hold, unless they would take more
+// than a quarter of it: then a decision's admission can be pruned before it.
+func (w *writer) repeat() {
+	if int64(w.standing.sizeBound()) > w.limit/4 {
+		return
+	}
+	for _, c := range w.standing.entries(w.now()) {
+		w.prepare(c.Time)
+		w.enc.control(c, w.cur.base)
+		w.finish()
+		w.noteControl(c)
+	}
 }
 
 func (w *writer) finish() {
@@ -182,6 +211,7 @@ func (w *writer) roll() {
 	}
 	w.cur.seal = w.sealPayload()
 	w.beginSegment()
+	w.began = w.now()
 	w.start = segment.HeaderSize
 }
 

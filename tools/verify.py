@@ -170,7 +170,7 @@ def verify(raw, key_line):
         in_tree(e["index"], size, root, leaf, [unbase64(p) for p in e["path"]])
         leaf = dict(parse(leaf), index=e["index"])
         told.update(names_of(e, leaf))
-        {1: decided, 16: stored, 2: admissions}[leaf["kind"]].append(leaf)
+        {1: decided, 16: stored, 2: admissions, 9: admissions}[leaf["kind"]].append(leaf)
 
     need(len(decided) == len(stored) == 1, "it needs one decision and one answer of the broker")
     d, b, at = decided[0], stored[0], file["record"]

@@ -173,8 +173,12 @@ type Leaf struct {
 	Control   *Control
 }
 
-// KindAdmission is the control entry that let a module run, or did not.
-const KindAdmission Kind = 2
+// The control entries that let a module run, or did not: as it was decided, and as a
+// segment of the log repeats it at its beginning.
+const (
+	KindAdmission Kind = 2
+	KindStanding  Kind = 9
+)
 
 // VerdictRouted is that of a record which is stored in another topic.
 const VerdictRouted = 4

@@ -109,7 +109,7 @@ func (v *verification) entry(e *Entry) error {
 	case l.Placement != nil && p.Placement == nil:
 		p.Stored = e.Index
 		p.Placement = l.Placement
-	case l.Control != nil && l.Control.Kind == KindAdmission:
+	case l.Control != nil && (l.Control.Kind == KindAdmission || l.Control.Kind == KindStanding):
 		v.admits = append(v.admits, Admitted{e.Index, l.Control.Module, l.Control})
 	default:
 		return unproven("entry %d has no place in this evidence", e.Index)

@@ -19,7 +19,7 @@ func (r *Reader) Admissions(ctx context.Context, d Decision) ([]Decision, error)
 	}
 
 	f := Filter{
-		Kinds:    []audit.Kind{audit.KindAdmission},
+		Kinds:    []audit.Kind{audit.KindAdmission, audit.KindStanding},
 		Outcomes: []string{"allowed"},
 		To:       d.Time,
 		Reverse:  true,

@@ -25,10 +25,10 @@ type Filter struct {
 	Outcomes   []string // of the record, or of the control entry
 	Reasons    []string
 	DecisionID string
-	Kinds      []audit.Kind
-	Limit      int  // rows; 0 is no limit
-	Reverse    bool // latest first
-	ByBatch    bool // one row for each batch instead of each record
+	Kinds      []audit.Kind // none: all but KindStanding
+	Limit      int          // rows; 0 is no limit
+	Reverse    bool         // latest first
+	ByBatch    bool         // one row for each batch instead of each record
 }
 
 // Client is who sent what is asked for. A control entry has no more of it than the
@@ -113,7 +113,14 @@ func (m *matcher) from(host string) bool {
 	return err == nil && m.f.Client.Source.Contains(a.Unmap().WithZone(""))
 }
 
-func (m *matcher) kind(k audit.Kind) bool { return m.kinds == 0 || m.kinds>>k&1 == 1 }
+// kind reports whether entries of a kind are asked for. Those that only repeat another
+// are given to who asks for them.
+func (m *matcher) kind(k audit.Kind) bool {
+	if m.kinds == 0 {
+		return k != audit.KindStanding || m.hasID
+	}
+	return m.kinds>>k&1 == 1
+}
 
 func (m *matcher) topic(name string) bool {
 	return len(m.f.Topics) == 0 || pattern.Any(m.f.Topics, name)
@@ -194,11 +201,20 @@ func (m *matcher) caller(c *audit.Caller) bool {
 
 // control matches a control entry: it has no place and no connection, so asking
 // for one leaves it out.
-func (m *matcher) control(c *audit.ControlEntry) bool {
+func (m *matcher) control(c *audit.ControlEntry) bool { return m.kind(c.Kind) && m.other(c) }
+
+// counted matches a control entry that is counted and not shown: what a seal counts
+// holds those that repeat another.
+func (m *matcher) counted(c *audit.ControlEntry) bool {
+	return (m.kinds == 0 || m.kind(c.Kind)) && m.other(c)
+}
+
+// other matches a control entry but for its kind.
+func (m *matcher) other(c *audit.ControlEntry) bool {
 	f := &m.f
 	placed := f.Cluster != "" || len(f.Topics) > 0 || f.Partition != nil || f.Offset != nil
 	connected := len(f.Client.IDs) > 0 || f.Client.Source.IsValid() || f.Client.Fingerprint != audit.Fingerprint{}
-	return m.kind(c.Kind) && m.time(c.Time) && !placed && !connected &&
+	return m.time(c.Time) && !placed && !connected &&
 		(among(f.Client.Principals, c.Principal) || m.vouched(c.Admission)) &&
 		among(f.Outcomes, c.Outcome) &&
 		among(f.Reasons, c.Reason) && m.module(&c.Module)

@@ -139,7 +139,7 @@ func (d *Decision) stands(b *audit.Bind, offset int64) bool {
 type Totals struct {
 	Decisions int64            `json:"decisions"` // records; a batch that was refused as a whole counts once
 	Batches   int64            `json:"batches"`
-	Controls  int64            `json:"controls"`
+	Controls  int64            `json:"controls"` // all other entries
 	Outcomes  map[string]int64 `json:"outcomes"`
 	Modules   map[string]int64 `json:"modules"` // by deciding module; "" if none or several
 	Reasons   map[string]int64 `json:"reasons"` // without records that have none
@@ -191,7 +191,7 @@ func (t *Totals) row(d *Decision) {
 // item counts an entry by its rulings, without looking at each record.
 func (t *Totals) item(m *matcher, it *audit.Item) {
 	if it.Kind != audit.KindBatch {
-		if m.control(it.Control) {
+		if m.counted(it.Control) {
 			t.Controls++
 		}
 		return

@@ -58,7 +58,7 @@ func (f *auditFilterFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.cert, "tls-fingerprint", "", "sent with this client certificate: the SHA-256 of it, in `HEX`")
 	fl.StringSliceVar(&f.outcomes, "outcome", nil, "with this `OUTCOME`: "+strings.Join(query.Outcomes(), ", "))
 	fl.StringSliceVar(&f.reasons, "reason", nil, "with this `REASON`")
-	fl.StringSliceVar(&f.kinds, "kind", nil, "of this `KIND`: record, admission, conduct, config, admin, start, stop, open")
+	fl.StringSliceVar(&f.kinds, "kind", nil, "of this `KIND`: record, admission, conduct, config, admin, start, stop, open; or standing, which repeats an admission where a segment begins")
 }
 
 func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (query.Filter, error) {
@@ -104,7 +104,7 @@ func (f *auditFilterFlags) closedSets(out *query.Filter) error {
 	for _, name := range f.kinds {
 		kind, ok := audit.ParseKind(name)
 		if !ok {
-			return exit.WithHint(exit.Usagef("--kind %q is no kind of entry", name), "record, admission, conduct, config, admin, start, stop or open")
+			return exit.WithHint(exit.Usagef("--kind %q is no kind of entry", name), "record, admission, conduct, config, admin, start, stop, open or standing")
 		}
 		out.Kinds = append(out.Kinds, kind)
 	}

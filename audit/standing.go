@@ -1,0 +1,68 @@
+package audit
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// standing are the admissions that decisions may refer to: the last of each module on
+// each binding since the log was opened. A segment begins with them, so that what was
+// pruned takes no decision's admission with it.
+type standing map[standingKey]*ControlEntry
+
+type standingKey struct{ binding, module string }
+
+// anyBinding is the subject of an entry that is about all bindings of a module.
+const anyBinding = "*"
+
+// note takes a control entry, which has the sequence number seq.
+func (s standing) note(c *ControlEntry, seq uint64) {
+	switch c.Kind {
+	case KindOpen:
+		clear(s) // whatever may run is admitted again
+	case KindStanding:
+		s.put(c, c.Steps)
+	case KindAdmission:
+		if c.Outcome == "allowed" {
+			s.put(c, []Step{{Name: "repeats", Verdict: "entry", Detail: strconv.FormatUint(seq, 10)}})
+			return
+		}
+		maps.DeleteFunc(s, func(k standingKey, _ *ControlEntry) bool {
+			return k.module == c.Module.Name && (c.Subject == anyBinding || k.binding == c.Subject)
+		})
+	}
+}
+
+func (s standing) put(c *ControlEntry, steps []Step) {
+	again := *c
+	again.Kind = KindStanding
+	again.Steps = steps
+	s[standingKey{c.Subject, c.Module.Name}] = &again
+}
+
+// entries are the standing admissions as a segment repeats them, in an order that
+// depends on nothing else.
+func (s standing) entries(now time.Time) []*ControlEntry {
+	keys := slices.SortedFunc(maps.Keys(s), func(a, b standingKey) int {
+		return cmp.Or(cmp.Compare(a.binding, b.binding), cmp.Compare(a.module, b.module))
+	})
+
+	all := make([]*ControlEntry, 0, len(keys))
+	for _, k := range keys {
+		again := *s[k]
+		again.Time = now
+		all = append(all, &again)
+	}
+	return all
+}
+
+// sizeBound is at least the bytes that the entries take.
+func (s standing) sizeBound() (n int) {
+	for _, c := range s {
+		n += c.sizeBound()
+	}
+	return n
+}

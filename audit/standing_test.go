@@ -1,0 +1,119 @@
+package audit_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
+)
+
+// admit records what became of a module on a binding.
+func admit(t testing.TB, l *audit.Log, binding string, m audit.ModuleRef, outcome string, grant audit.Digest) {
+	t.Helper()
+	err := l.Record(t.Context(), audit.ControlEntry{
+		Kind: audit.KindAdmission, Time: noon, Subject: binding, Module: m, Outcome: outcome, Revision: "sha256:00ff",
+		Admission: &audit.Admission{Topics: []string{"*"}, Grant: audit.Grant{Digest: grant}, Author: audit.Signer{Identity: "ada@example.org"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// decide appends batches that gdpr judged, a minute apart from the first minute on.
+func decide(t testing.TB, l *audit.Log, first, n int) {
+	t.Helper()
+	for i := range n {
+		e := batchOf("cards", 0, 40)
+		e.Modules = []audit.ModuleRef{gdpr}
+		for j := range e.Rulings {
+			e.Rulings[j].Module = 0
+		}
+		e.GrantDigest = audit.Digest{9}
+		e.Time = noon.Add(time.Duration(first+i) * time.Minute)
+		l.Place(mustAppend(t, l, e, []byte{1}), audit.Placement{BaseOffset: int64(40 * (first + i))})
+	}
+}
+
+// TestPrunedAdmissionIsRepeated: whatever was removed, a decision that is left says who
+// let its module run.
+func TestPrunedAdmissionIsRepeated(t *testing.T) {
+	d := newMemFiles()
+	l := openMem(t, d, audit.Options{SegmentBytes: audit.MinSegmentBytes, Now: func() time.Time { return noon }})
+	admit(t, l, "cards", gdpr, "allowed", audit.Digest{9})
+	decide(t, l, 0, 150)
+	mustClose(t, l)
+	if _, err := audit.PruneFiles(d, pruning(audit.Cut{Before: noon.Add(2 * time.Hour)})); err != nil {
+		t.Fatal(err)
+	}
+
+	r := query.New(readerOf(d))
+	left := collect(t, r, query.Filter{Kinds: []audit.Kind{audit.KindBatch}, ByBatch: true})
+	if len(left) == 0 || len(left) > 120 {
+		t.Fatalf("%d batches are left", len(left))
+	}
+	for _, row := range left {
+		all, err := r.Admissions(t.Context(), row)
+		if err != nil || len(all) != 1 {
+			t.Fatalf("batch %d: %d admissions, %v", row.Batch.Seq, len(all), err)
+		}
+		c := all[0].Control
+		if c.Kind != audit.KindStanding || c.Admission.Author.Identity != "ada@example.org" || len(c.Steps) != 1 || c.Steps[0].Detail != "2" {
+			t.Fatalf("batch %d: %+v", row.Batch.Seq, c)
+		}
+	}
+
+	if rows := collect(t, r, query.Filter{Modules: []string{"gdpr"}, Outcomes: []string{"allowed"}}); len(rows) != 0 {
+		t.Errorf("%d repeated entries are given to who did not ask for them", len(rows))
+	}
+}
+
+// TestOnlyWhatHoldsIsRepeated: not what was refused since, nor what an opening ended.
+func TestOnlyWhatHoldsIsRepeated(t *testing.T) {
+	d := newMemFiles()
+	o := audit.Options{SegmentBytes: audit.MinSegmentBytes, Now: func() time.Time { return noon }}
+	l := openMem(t, d, o)
+	admit(t, l, "old", gdpr, "allowed", audit.Digest{1})
+	mustClose(t, l)
+
+	l = openMem(t, d, o)
+	admit(t, l, "a", gdpr, "allowed", audit.Digest{1})
+	admit(t, l, "a", gdpr, "allowed", audit.Digest{9})
+	admit(t, l, "b", gdpr, "allowed", audit.Digest{1})
+	admit(t, l, "b", gdpr, "denied", audit.Digest{})
+	admit(t, l, "c", fraud, "allowed", audit.Digest{2})
+	admit(t, l, "*", fraud, "denied", audit.Digest{})
+	decide(t, l, 0, 150)
+	mustClose(t, l)
+
+	found := map[string]int{}
+	for _, row := range collect(t, query.New(readerOf(d)), query.Filter{Kinds: []audit.Kind{audit.KindStanding}}) {
+		found[fmt.Sprintf("%s %s %d", row.Control.Subject, row.Control.Module.Name, row.Control.Admission.Grant.Digest[0])]++
+	}
+	if len(found) != 1 || found["a gdpr 9"] < 3 {
+		t.Errorf("repeated: %v", found)
+	}
+}
+
+func TestSegmentEndsByItsAge(t *testing.T) {
+	d := newMemFiles()
+	now := noon
+	l := openMem(t, d, audit.Options{Now: func() time.Time { return now }})
+	for _, later := range []time.Duration{0, 59 * time.Minute, time.Minute, 3 * time.Hour, time.Second} {
+		now = now.Add(later)
+		decide(t, l, 0, 1)
+	}
+	mustClose(t, l)
+
+	segments := 0
+	for name := range d.live {
+		if strings.HasSuffix(name, ".wal") {
+			segments++
+		}
+	}
+	if segments != 3 {
+		t.Errorf("%d segments", segments)
+	}
+}
