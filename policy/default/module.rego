@@ -224,7 +224,11 @@ details["grant_expired"] := sprintf("it ended %s", [input.grant.not_after]) if "
 
 details["grant_not_started"] := sprintf("it begins %s", [input.grant.not_before]) if "grant_not_started" in deny
 
-details["grant_too_long"] := sprintf("%d days, at most %d", [ceil((last_end - now) / day), classes.effective.max_days]) if {
+details["grant_too_long"] := short(sprintf("%d days, at most %d%s", [
+	ceil((last_end - now) / day),
+	classes.effective.max_days,
+	by_whom(longest_approvers),
+])) if {
 	"grant_too_long" in deny
 }
 
@@ -235,6 +239,10 @@ details["module_too_large"] := sprintf("%d bytes, at most %d", [input.module.siz
 details["tls_too_weak"] := sprintf("%s, where %s is required", [tls_name(input.binding.tls), classes.effective.require_tls]) if {
 	"tls_too_weak" in deny
 }
+
+by_whom(people) := "" if count(people) == 0
+
+by_whom(people) := sprintf(", by %s", [concat(", ", people)]) if count(people) > 0
 
 tls_name(tls) := "none" if tls == ""
 
@@ -250,3 +258,9 @@ not_after := time.parse_rfc3339_ns(input.grant.not_after)
 
 # The end of the approval that lasts longest. The grant itself ends with the first.
 last_end := max({not_after} | {time.parse_rfc3339_ns(approval.not_after) | some approval in input.grant.approvals})
+
+# Whose approvals last too long: one of them denies what the others would have let run.
+longest_approvers := {approval.approver |
+	some approval in input.grant.approvals
+	time.parse_rfc3339_ns(approval.not_after) > now + (classes.effective.max_days * day)
+}

@@ -222,6 +222,10 @@ test_an_approval_that_runs_too_long_is_denied_beside_a_short_one if {
 	module.deny == {"grant_too_long"} with input as with_("/grant/approvals/1/not_after", "2027-06-01T00:00:00Z")
 }
 
+test_whose_approval_runs_too_long_is_said if {
+	detail(with_("/grant/approvals/1/not_after", "2027-07-14T12:00:00Z"), "grant_too_long") == "500 days, at most 366, by eve@example.com"
+}
+
 test_an_approval_without_its_facts_is_denied if {
 	every path in ["/grant/approvals", "/grant/approvals/0", "/grant/approvals/0/approver"] {
 		r := module.reasons with input as with_(path, "")

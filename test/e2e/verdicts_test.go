@@ -257,8 +257,9 @@ func (d *deployment) previewed(v variant) string {
 		return said.Gateway.Code
 	}
 
-	// It refuses to sign at all what no gateway would look at.
-	for _, code := range []string{"unsigned", "untrusted_key", "digest_mismatch", "hostile_or_malformed"} {
+	// It refuses to sign at all what no gateway would look at, and what no other approval
+	// would cure.
+	for _, code := range []string{"unsigned", "untrusted_key", "digest_mismatch", "hostile_or_malformed", "import_unknown", "import_not_approved"} {
 		if strings.Contains(errs.String(), ": "+code+": ") {
 			return code
 		}

@@ -31,6 +31,7 @@ type moduleApproveCommand struct {
 	dataClass string
 	running   string
 	yes       bool
+	force     bool
 	predicate bool
 	grant     grantFlags
 }
@@ -49,6 +50,12 @@ enough people approved, taken with the gateway's own code.
 
 Without --host-function the module is granted what it imports; each is shown.
 With --trust-root the author's signature is checked before you are asked.
+
+What no other signature and no time can cure is refused, with exit code 3: a module
+that imports what this does not grant or no gateway has, one that does not start
+with this configuration, an approval by the module's author, or by a key that is
+revoked or has expired. --force writes it all the same. What a policy refuses is
+written: it may be asked again under another.
 
 Then it says how many people have approved this grant, how many must, and what
 the next one runs. How many must is for --policy to say, by --data-class.
@@ -86,6 +93,7 @@ func newModuleApproveCommand() *cobra.Command {
 	fl.StringVar(&c.dataClass, "data-class", "", "class of the data, of those that the policy has (default: the policy's default class)")
 	fl.StringVar(&c.running, "running", "", "module or directory, as MODULE, that runs now: what differs is shown")
 	fl.BoolVarP(&c.yes, "yes", "y", false, "do not ask")
+	fl.BoolVar(&c.force, "force", false, "write the approval though no gateway will ever run the module by it")
 	fl.BoolVar(&c.predicate, "print-predicate", false, "print the statement for cosign and sign nothing")
 	c.grant.register(cmd)
 
@@ -140,6 +148,10 @@ func (c *moduleApproveCommand) run(cmd *cobra.Command, args []string) error {
 	if err := c.show(cmd, files, &review); err != nil {
 		return err
 	}
+	if refusal := beyondCure(review.preview); refusal != nil && !c.force {
+		return exit.WithHint(exit.Refusedf("approving %s: %s: %w", files.wasm, refusal.Code, refusal.Err),
+			"nothing was written, since no other approval and no time cures that; --force writes it all the same")
+	}
 	if err := c.confirm(cmd); err != nil {
 		return err
 	}
@@ -156,6 +168,24 @@ func (c *moduleApproveCommand) run(cmd *cobra.Command, args []string) error {
 	}
 
 	return told.write(cmd, counted)
+}
+
+// incurable are the codes of what the approval itself, or the bytes that it names, are
+// refused for. Others end when somebody else signs, when the trust root or the policy is
+// another, or when time has passed.
+var incurable = []string{
+	admission.StructureCode, "import_unknown", "import_not_approved", "load_failed", // the module
+	"digest_mismatch", "config_changed", "too_large",
+	"author_approved", "revoked", "expired", "key_expired", // the approval
+}
+
+// beyondCure is the refusal of a preview that nothing done later takes away; nil without
+// one.
+func beyondCure(preview admission.Verdict) *admission.Refused {
+	if preview.Refused == nil || !slices.Contains(incurable, preview.Refused.Code) {
+		return nil
+	}
+	return preview.Refused
 }
 
 // show prints what is to be approved, and what a gateway would say of it. It comes
