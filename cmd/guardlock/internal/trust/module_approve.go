@@ -148,11 +148,7 @@ func (c *moduleApproveCommand) run(cmd *cobra.Command, args []string) error {
 	if err := c.show(cmd, files, &review); err != nil {
 		return err
 	}
-	if refusal := beyondCure(review.preview); refusal != nil && !c.force {
-		return exit.WithHint(exit.Refusedf("approving %s: %s: %w", files.wasm, refusal.Code, refusal.Err),
-			"nothing was written, since no other approval and no time cures that; --force writes it all the same")
-	}
-	if err := c.confirm(cmd); err != nil {
+	if err := c.confirm(cmd, &review); err != nil {
 		return err
 	}
 
@@ -237,9 +233,13 @@ func (c *moduleApproveCommand) checkAuthor(cmd *cobra.Command, pkg signing.Packa
 	return string(author), nil
 }
 
-// confirm asks. Anything but a yes, the end of the input too, is a no, since an
-// approval cannot be taken back by itself.
-func (c *moduleApproveCommand) confirm(cmd *cobra.Command) error {
+// confirm asks, if there is something to be asked. Anything but a yes, the end of the
+// input too, is a no, since an approval cannot be taken back by itself.
+func (c *moduleApproveCommand) confirm(cmd *cobra.Command, r *approvalReview) error {
+	if refusal := beyondCure(r.preview); refusal != nil && !c.force {
+		return exit.WithHint(exit.Refusedf("approving %s: %s: %w", r.files.wasm, refusal.Code, refusal.Err),
+			"nothing was written, since no other approval and no time cures that; --force writes it all the same")
+	}
 	if c.yes {
 		return nil
 	}
