@@ -69,6 +69,19 @@ var pages = []string{"README.md", "docs/tutorial.md", "docs/auditing.md", "docs/
 // modulePages are run by TestModulePagesWorkAsPrinted, with the toolchains they need.
 var modulePages = []string{"docs/modules/rust.md", "docs/modules/c.md"}
 
+// cataloguePages need nothing but the command and the modules that come along.
+var cataloguePages = []string{"docs/modules/fraud.md"}
+
+// Each configuration that a page shows does what the page says.
+func TestCataloguePagesWorkAsPrinted(t *testing.T) {
+	r := newReader(t)
+	for _, page := range cataloguePages {
+		if r.follow(page) == 0 {
+			t.Errorf("%s has no block to run", page)
+		}
+	}
+}
+
 // A new user copies these blocks, so each is run as printed, in a directory that
 // looks like a clone, with another port than 9092.
 func TestReadmeBlocksWorkAsPrinted(t *testing.T) {
@@ -83,9 +96,10 @@ func TestReadmeBlocksWorkAsPrinted(t *testing.T) {
 
 // Only the pages above are run, so a command elsewhere would go untried.
 func TestOnlyPagesThatAreRunHaveMarkedBlocks(t *testing.T) {
+	run := slices.Concat(pages, modulePages, cataloguePages)
 	for _, doc := range documents(t) {
 		for _, b := range blocks(doc, read(t, doc)) {
-			if b.mark != "" && !slices.Contains(pages, doc) && !slices.Contains(modulePages, doc) {
+			if b.mark != "" && !slices.Contains(run, doc) {
 				t.Errorf("%s is marked %q, but the page is not run", b.at, b.mark)
 			}
 		}

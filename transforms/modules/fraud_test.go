@@ -91,8 +91,35 @@ func visitAll(t *tree, at []place, f func(*tree, []place)) {
 	}
 }
 
-// refVerdict scores a value. A reason without a score is why it is refused.
-func refVerdict(rules []refScore, t *tree, fire bool) (score int, reason string) {
+// refReasons is what each reason adds to the score, the most first.
+func refReasons(rules []refScore, fired []bool) string {
+	var parts []string
+	firing := slices.Clone(rules)
+	slices.SortStableFunc(firing, func(a, b refScore) int { return b.Weight - a.Weight })
+	for _, r := range firing {
+		if fired[slices.Index(names(rules), r.Reason)] {
+			parts = append(parts, fmt.Sprintf("%s:%d", r.Reason, r.Weight))
+		}
+	}
+
+	if parts == nil {
+		return ""
+	}
+	return ";reasons=" + strings.Join(parts, ",")
+}
+
+// names are the rules' reasons, each of which one rule has.
+func names(rules []refScore) []string {
+	out := make([]string, len(rules))
+	for i, r := range rules {
+		out[i] = r.Reason
+	}
+	return out
+}
+
+// refVerdict scores a value, and says which rules fire. A reason without a score
+// is why it is refused.
+func refVerdict(rules []refScore, t *tree, fire bool) (score int, reason string, fires []bool) {
 	var paths [][]refStep
 	for _, r := range rules {
 		paths = append(paths, parsePath(r.Path))
@@ -126,11 +153,12 @@ func refVerdict(rules []refScore, t *tree, fire bool) (score int, reason string)
 	})
 
 	if refusal != "" {
-		return -1, refusal
+		return -1, refusal, nil
 	}
 
 	heaviest := 0
 	reason = "fraud.allowed"
+	fires = make([]bool, len(rules))
 	for i, r := range rules {
 		fired := r.Op == "missing"
 		visitAll(t, nil, func(v *tree, at []place) {
@@ -142,7 +170,7 @@ func refVerdict(rules []refScore, t *tree, fire bool) (score int, reason string)
 			}
 		})
 
-		if !fired {
+		if fires[i] = fired; !fired {
 			continue
 		}
 		if score += r.Weight; r.Weight > heaviest {
@@ -151,7 +179,7 @@ func refVerdict(rules []refScore, t *tree, fire bool) (score int, reason string)
 		}
 	}
 
-	return score, reason
+	return score, reason, fires
 }
 
 func TestFraudAgreesWithTheReferenceOnRandomValues(t *testing.T) {
@@ -186,7 +214,7 @@ func TestFraudAgreesWithTheReferenceOnRandomValues(t *testing.T) {
 func checkFraud(t *testing.T, g *guest, rules []refScore, v []byte, fire bool) string {
 	t.Helper()
 	out := g.run(t, input{value: v})[0]
-	score, reason := refVerdict(rules, parseTree(v), fire)
+	score, reason, fired := refVerdict(rules, parseTree(v), fire)
 	want := record.Modified
 	word := "allow"
 	kind := "modified"
@@ -209,7 +237,10 @@ func checkFraud(t *testing.T, g *guest, rules []refScore, v []byte, fire bool) s
 	if out.verdict != want || out.reason != reason {
 		t.Fatalf("%s %s, want %s %s for score %d of %s", out.verdict, out.reason, want, reason, score, v)
 	}
-	if text := fmt.Sprintf("%s;score=%d", word, score); want != record.Rejected && !strings.HasSuffix(string(out.headers), text) {
+	if want == record.Rejected {
+		return kind
+	}
+	if text := fmt.Sprintf("%s;score=%d%s", word, score, refReasons(rules, fired)); !strings.HasSuffix(string(out.headers), text) {
 		t.Fatalf("headers %q, want %s for %s", out.headers, text, v)
 	}
 
@@ -245,7 +276,7 @@ func TestFraudComparesNumbersExactly(t *testing.T) {
 			x := number()
 			v, _ := new(big.Rat).SetString(x)
 			out := g.run(t, input{value: []byte(`{"x":` + x + `}`)})[0]
-			want := map[int]string{-1: "score=0", 0: "score=2", 1: ""}[v.Cmp(bound)]
+			want := map[int]string{-1: "score=0", 0: "score=2;reasons=fraud.score:2", 1: ""}[v.Cmp(bound)]
 			if want == "" && out.verdict != record.Rejected || want != "" && !strings.HasSuffix(string(out.headers), want) {
 				t.Fatalf("%s against %s: %s %q", x, limit, out.verdict, out.headers)
 			}

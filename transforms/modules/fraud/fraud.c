@@ -8,7 +8,8 @@
 //         {"path": "$.card.id", "op": "missing", "weight": 80, "reason": "fraud.card"}]}
 //
 // op: gt ge lt le take a number; eq ne a string, number, true or false; in not_in
-// an array of those; exists and missing nothing. Numbers are compared exactly,
+// an array of those; between and outside an array of two numbers, which are
+// between; prefix and suffix a string; exists and missing nothing. Numbers are compared exactly,
 // as decimals; strings after decoding their escapes. A rule fires when any value
 // at its path fires it, so a duplicate key cannot hide another.
 //
@@ -19,18 +20,26 @@
 // harmless. A path that cannot go on always rejects. What else is not understood is rejected: include/strict.h has the
 // options. A rule's path is known to unknown_fields, but not what is below it.
 //
+// "model" is a gradient-boosted tree model (model.h): points times its score, cut
+// to a whole number, count as a rule's weight, with the reason of the feature that
+// raised the score most (default fraud.model). A feature that is there twice is
+// rejected, as is one of a wrong type, whatever on_wrong_type says.
+//
 // The score is the sum of the weights (1 to 10000) of the rules that fire. At
 // threshold and above, the record is rejected, or routed with "action": "route"
 // to the grant's route number "route" (default 0). "route_threshold", below
 // threshold and only with reject, routes what lies between. The reason is that
 // of the heaviest rule that fired (the first of equals; default fraud.score).
 //
-// Every record that is stored carries the verdict as its last header:
-// "allow;score=35" or "route;score=65". A header of that name that came with the
+// Every record that is stored carries the verdict as its last header, with what
+// each reason adds to the score, the most first, and the model's score:
+// "allow;score=0", "route;score=65;reasons=fraud.amount:50,fraud.model:15;model=0.253210874519".
+// A header of that name that came with the
 // record is taken away; the others stay. A null value scores 0. A value that is
 // not JSON is rejected, or, with "on_invalid_json": "pass", stored as "unscored".
 #include "../include/number.h"
 #include "../include/strict.h"
+#include "model.h"
 
 #define REASONS(FIRST, NEXT)                     \
     FIRST(INVALID_JSON, "fraud.invalid_json")    \
@@ -42,6 +51,7 @@
     NEXT(UNKNOWN_FIELD, "fraud.unknown_field")   \
     NEXT(NESTED_JSON, "fraud.nested_json")       \
     NEXT(FRAMING, "fraud.framing")               \
+    NEXT(AMBIGUOUS, "fraud.ambiguous")           \
     NEXT(SCORE, "fraud.score")                   \
     NEXT(AMOUNT, "fraud.amount")                 \
     NEXT(CURRENCY, "fraud.currency")             \
@@ -53,13 +63,14 @@
     NEXT(DEVICE, "fraud.device")                 \
     NEXT(CHANNEL, "fraud.channel")               \
     NEXT(TIME, "fraud.time")                     \
-    NEXT(IDENTITY, "fraud.identity")
+    NEXT(IDENTITY, "fraud.identity")             \
+    NEXT(MODEL, "fraud.model")
 GUARDLOCK_REASONS(REASONS)
 
 // The reasons that a rule may give, from REASON_SCORE on.
 static const char *const rule_reasons[] = {
     "fraud.score", "fraud.amount", "fraud.currency", "fraud.country", "fraud.velocity", "fraud.merchant", "fraud.card",
-    "fraud.account", "fraud.device", "fraud.channel", "fraud.time", "fraud.identity", NULL};
+    "fraud.account", "fraud.device", "fraud.channel", "fraud.time", "fraud.identity", "fraud.model", NULL};
 _Static_assert(sizeof rule_reasons / sizeof *rule_reasons - 1 == REASON_COUNT - REASON_SCORE, "one word per reason");
 
 #define MAX_RULES 64
@@ -67,8 +78,9 @@ _Static_assert(sizeof rule_reasons / sizeof *rule_reasons - 1 == REASON_COUNT - 
 #define MAX_OPERANDS 2048
 #define MAX_TEXT 256
 
-enum op { GT, GE, LT, LE, EQ, NE, IN, NOT_IN, EXISTS, MISSING };
-static const char *const op_names[] = {"gt", "ge", "lt", "le", "eq", "ne", "in", "not_in", "exists", "missing", NULL};
+enum op { GT, GE, LT, LE, EQ, NE, IN, NOT_IN, BETWEEN, OUTSIDE, PREFIX, SUFFIX, EXISTS, MISSING };
+static const char *const op_names[] = {"gt",      "ge",      "lt",     "le",     "eq",     "ne",      "in", "not_in",
+                                       "between", "outside", "prefix", "suffix", "exists", "missing", NULL};
 
 // operand is a configured value: a decoded string, a number, or true or false.
 typedef struct operand {
@@ -84,10 +96,12 @@ typedef struct rule {
 } rule;
 
 static rule rules[MAX_RULES];
+static uint32_t n_rules;
 static operand operands[MAX_OPERANDS];
 static uint32_t n_operands;
 static uint64_t node_rules[PATHS_MAX_NODES];  // which rules end in a node
-static uint64_t required;                     // rules whose path must lead to a value
+static uint64_t node_features[PATHS_MAX_NODES][MODEL_MAX_FEATURES / 64];
+static uint64_t required;  // rules whose path must lead to a value
 static uint32_t threshold, route_threshold = UINT32_MAX, route, routes_heavy, pass_invalid;
 static config_text header;
 
@@ -120,9 +134,10 @@ GL_COLD bool read_value(rule *r, config_value v) {
     r->kinds = ALL_KINDS;
     if (r->op >= EXISTS) return v.p == NULL;
     if (v.p == NULL) return false;
-    if (r->op != IN && r->op != NOT_IN) {
+    if (r->op < IN || r->op >= PREFIX) {
         if (!read_operand(v)) return false;
         r->kinds = kind_bit(operands[r->first].kind);
+        if (r->op >= PREFIX) return operands[r->first].kind == '"';
         return r->op > LE || operands[r->first].kind == '0';
     }
     if (!config_array(v, &it)) return false;
@@ -132,6 +147,8 @@ GL_COLD bool read_value(rule *r, config_value v) {
         r->kinds |= kind_bit(operands[n_operands - 1].kind);
     }
     r->count = n_operands - r->first;
+    if (r->op == BETWEEN || r->op == OUTSIDE)
+        return r->count == 2 && r->kinds == kind_bit('0') && number_compare(operands[r->first].number, operands[r->first + 1].number) <= 0;
     return r->count > 0;
 }
 
@@ -174,12 +191,13 @@ GL_COLD bool read_rules(config_value v) {
     if (!config_array(v, &it)) return false;
     while (config_next(&it))
         if (!read_rule(it.value)) return false;
+    n_rules = paths.n_rules;
     return true;
 }
 
-enum key { THRESHOLD, ACTION, ROUTE_THRESHOLD, ROUTE, HEADER, ON_INVALID, RULES, FIRST_STRICT };
+enum key { THRESHOLD, ACTION, ROUTE_THRESHOLD, ROUTE, HEADER, ON_INVALID, RULES, TREES, FIRST_STRICT };
 static const char *const config_keys[] = {"threshold", "action", "route_threshold", "route", "header",
-                                          "on_invalid_json", "rules", STRICT_KEYS, NULL};
+                                          "on_invalid_json", "rules", "model", STRICT_KEYS, NULL};
 
 GL_COLD bool read_option(config_value v, int32_t key) {
     static const char *const actions[] = {"reject", "route", NULL};
@@ -196,34 +214,50 @@ GL_COLD bool read_option(config_value v, int32_t key) {
     return strict_option(v, key - FIRST_STRICT, wrong_type);
 }
 
-// read_paths reads what holds paths, once all options are known.
-GL_COLD bool read_paths(config_value rules_list, config_value known) {
+// sections are what holds paths, which is read once all options are known.
+typedef struct sections {
+    config_value rules, model, known;
+} sections;
+
+GL_COLD bool read_sections(const sections *s) {
     strict_apply(true);
-    if (rules_list.p == NULL || !read_rules(rules_list)) return false;
-    return known.p == NULL || strict_known(known);
+    if (s->rules.p == NULL && s->model.p == NULL) return false;
+    if (s->rules.p != NULL && !read_rules(s->rules)) return false;
+    if (s->model.p != NULL && !model_read(s->model, rule_reasons, strict_missing)) return false;
+    return s->known.p == NULL || strict_known(s->known);
+}
+
+// index_nodes notes which rules and features end in each node.
+GL_COLD void index_nodes(void) {
+    for (uint32_t n = 0; n < paths.n_nodes; n++) {
+        for (uint32_t i = 0; i < n_rules; i++)
+            if (paths_accepts(n, i)) node_rules[n] |= 1ull << i;
+        for (uint32_t i = 0; i < model.n_features; i++)
+            if (paths_accepts(n, model.first_rule + i)) node_features[n][i / 64] |= 1ull << i % 64;
+    }
 }
 
 GL_COLD int32_t init(const uint8_t *p, uint32_t len) {
-    config_value root, rules_list = {NULL, NULL}, known = {NULL, NULL};
+    config_value root;
     config_iter it;
+    sections parts = {0};
     uint32_t seen = 0;
     header = (config_text){(const uint8_t *)"guardlock-fraud-verdict", 23};
     if (!config_open(p, len, &root) || !config_object(root, &it)) return 1;
     while (config_next(&it)) {
         int32_t key = config_key(&it, config_keys, &seen);
         if (key < 0) return 2;
-        if (key == RULES) rules_list = it.value;
-        else if (key == FIRST_STRICT + STRICT_KNOWN) known = it.value;
+        if (key == RULES) parts.rules = it.value;
+        else if (key == TREES) parts.model = it.value;
+        else if (key == FIRST_STRICT + STRICT_KNOWN) parts.known = it.value;
         else if (!read_option(it.value, key)) return 2;
     }
-    if (!read_paths(rules_list, known)) return 2;
+    if (!read_sections(&parts)) return 2;
     if (!(seen >> THRESHOLD & 1) || !paths_build()) return 3;
     bool between = seen >> ROUTE_THRESHOLD & 1;
     if (between && (routes_heavy || route_threshold >= threshold)) return 4;
     if ((seen >> ROUTE & 1) && !between && !routes_heavy) return 5;
-    for (uint32_t n = 0; n < paths.n_nodes; n++)
-        for (uint32_t i = 0; i < paths.n_rules; i++)
-            if (paths_accepts(n, i)) node_rules[n] |= 1ull << i;
+    index_nodes();
     return 0;
 }
 
@@ -251,9 +285,29 @@ static inline bool ordered(uint32_t op, int32_t cmp) {
     return op == GT ? cmp > 0 : op == GE ? cmp >= 0 : op == LT ? cmp < 0 : cmp <= 0;
 }
 
+// text_ends tells whether the string p[:end], quotes included, begins or ends
+// with a text. A text that memory cannot hold decoded does whatever is feared.
+GL_COLD bool text_ends(const rule *r, const uint8_t *p, const uint8_t *end) {
+    config_text want = operands[r->first].text;
+    uint32_t n = (uint32_t)(end - p) - 2;
+    p++;
+    if (gl_find(p, n, '\\') != NULL) {
+        if (!paths_room(n + GL_SLACK)) return true;
+        n = json_decode(p, end - 1, paths.scratch);
+        p = paths.scratch;
+    }
+    return n >= want.len && gl_equal(r->op == PREFIX ? p : p + n - want.len, want.p, want.len);
+}
+
+static inline bool lies_between(const operand *o, number n) {
+    return number_compare(n, o[0].number) >= 0 && number_compare(n, o[1].number) <= 0;
+}
+
 static bool fires(const rule *r, const uint8_t *p, const uint8_t *end) {
     const operand *o = &operands[r->first];
-    if (r->op >= EXISTS) return true;  // missing is turned around in score
+    if (r->op >= EXISTS) return true;  // missing is turned around in add_up
+    if (r->op >= PREFIX) return text_ends(r, p, end);
+    if (r->op >= BETWEEN) return lies_between(o, number_read(p, end)) == (r->op == BETWEEN);
     if (r->op <= LE) return ordered(r->op, number_compare(number_read(p, end), o->number));
     bool negated = r->op == NE || r->op == NOT_IN;
     uint32_t count = r->op == EQ || r->op == NE ? 1 : r->count;
@@ -267,9 +321,25 @@ typedef struct verdicts {
     uint64_t fired, found;
 } verdicts;
 
+static model_input features;
+
 GL_COLD const uint8_t *visit_wrong_type(verdicts *v, uint32_t rule, const uint8_t *end) {
     v->fired |= 1ull << rule;
     return strict.lax_type ? end : json_fail(PATHS_WRONG_TYPE);
+}
+
+enum { FAULT_AMBIGUOUS = 7 };  // of json_fault, after those of paths.h
+
+// visit_features gives a value to the features that it is for.
+static inline bool visit_features(uint32_t node, const uint8_t *p, const uint8_t *end) {
+    for (uint32_t word = 0; word < MODEL_MAX_FEATURES / 64; word++)
+        for (uint64_t left = node_features[node][word]; left != 0; left &= left - 1) {
+            uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(left);
+            if (features.found[i]) return json_fail(FAULT_AMBIGUOUS) != NULL;
+            features.found[i] = true;
+            if (!model_take(&model.features[i], p, end, &features.value[i])) return json_fail(PATHS_WRONG_TYPE) != NULL;
+        }
+    return true;
 }
 
 // visit notes which rules a value fires; the walk then goes on into containers,
@@ -290,44 +360,95 @@ static const uint8_t *visit(void *self, const paths_match *m) {
             v->fired |= 1ull << i;
         }
     }
-    return end;
+    return visit_features(m->node, m->value, end) ? end : NULL;
 }
 
-static inline uint32_t score(uint64_t fired, uint32_t *reason) {
-    uint32_t sum = 0, heaviest = 0;
-    *reason = REASON_ALLOWED;
-    for (uint32_t i = 0; i < paths.n_rules; i++) {
-        if ((fired >> i & 1) == (rules[i].op == MISSING)) continue;
-        sum += rules[i].weight;
-        if (rules[i].weight <= heaviest) continue;
-        heaviest = rules[i].weight;
-        *reason = rules[i].reason;
-    }
-    return sum;
+// ---- the score ----
+
+// tally is what a record scores: in all, by reason, and by the model.
+typedef struct tally {
+    uint32_t sum, reason, heaviest;
+    uint32_t by_reason[REASON_COUNT];
+    double model;
+} tally;
+
+static inline void add(tally *t, uint32_t weight, uint32_t reason) {
+    t->sum += weight;
+    t->by_reason[reason] += weight;
+    if (weight <= t->heaviest) return;
+    t->heaviest = weight;
+    t->reason = reason;
+}
+
+GL_COLD void add_model(tally *t) {
+    uint32_t leading;
+    t->model = model_score(&features, &leading);
+    uint32_t points = (uint32_t)(t->model * model.points), reason = model.features[leading].reason;
+    add(t, points, reason == UINT32_MAX ? REASON_MODEL : REASON_SCORE + reason);
+}
+
+static inline void add_up(tally *t, uint64_t fired) {
+    *t = (tally){.reason = REASON_ALLOWED};
+    for (uint32_t i = 0; i < n_rules; i++)
+        if ((fired >> i & 1) != (rules[i].op == MISSING)) add(t, rules[i].weight, rules[i].reason);
+    if (model.n_features != 0) add_model(t);
 }
 
 // ---- records ----
 
-// put_verdict writes word;score=n and returns its length.
-static inline uint32_t put_verdict(uint8_t *dst, const char *word, uint32_t n) {
-    uint8_t digits[10], *p = dst;
+static inline uint8_t *put_word(uint8_t *p, const char *word) {
+    while (*word != 0) *p++ = (uint8_t)*word++;
+    return p;
+}
+
+// put_number writes n with as many digits at least.
+static inline uint8_t *put_number(uint8_t *p, uint64_t n, uint32_t least) {
+    uint8_t digits[20];
     uint32_t len = 0;
-    for (; *word != 0; word++) *p++ = (uint8_t)*word;
-    do digits[len++] = (uint8_t)('0' + n % 10); while ((n /= 10) != 0);
+    for (; n != 0 || len < least; n /= 10) digits[len++] = (uint8_t)('0' + n % 10);
     while (len > 0) *p++ = digits[--len];
-    return (uint32_t)(p - dst);
+    return p;
 }
 
-static inline int32_t allow(gl_call *c, gl_record *r, uint32_t sum) {
-    uint8_t text[32 + GL_SLACK];
+// put_reasons writes what each reason adds, the most first.
+static inline uint8_t *put_reasons(uint8_t *p, tally *t) {
+    const char *before = ";reasons=";
+    for (;;) {
+        uint32_t most = REASON_SCORE;
+        for (uint32_t i = REASON_SCORE; i < REASON_COUNT; i++)
+            if (t->by_reason[i] > t->by_reason[most]) most = i;
+        if (t->by_reason[most] == 0) return p;
+        p = put_word(put_word(p, before), rule_reasons[most - REASON_SCORE]);
+        *p++ = ':';
+        p = put_number(p, t->by_reason[most], 1);
+        t->by_reason[most] = 0;
+        before = ",";
+    }
+}
+
+// set_verdict adds the header, of which word says what became of the record.
+static int32_t set_verdict(gl_call *c, gl_record *r, const char *word, tally *t) {
+    static uint8_t text[1024];
+    uint8_t *p = put_word(put_word(text, word), ";score=");
+    p = put_reasons(put_number(p, t->sum, 1), t);
+    if (model.n_features != 0 && !(r->flags & GL_VALUE_NULL)) {
+        uint64_t digits = (uint64_t)(t->model * 1e12 + 0.5);
+        p = put_word(p, ";model=");
+        p = put_number(p, digits / 1000000000000, 1);
+        *p++ = '.';
+        p = put_number(p, digits % 1000000000000, 12);
+    }
+    return gl_set_header(c, r, header.p, header.len, text, (uint32_t)(p - text));
+}
+
+static inline int32_t allow(gl_call *c, gl_record *r, tally *t) {
     gl_modified(r, REASON_ALLOWED);
-    return gl_set_header(c, r, header.p, header.len, text, put_verdict(text, "allow;score=", sum));
+    return set_verdict(c, r, "allow", t);
 }
 
-static inline int32_t divert(gl_call *c, gl_record *r, uint32_t sum, uint32_t reason) {
-    uint8_t text[32 + GL_SLACK];
-    gl_route(r, route, reason);
-    return gl_set_header(c, r, header.p, header.len, text, put_verdict(text, "route;score=", sum));
+static inline int32_t divert(gl_call *c, gl_record *r, tally *t) {
+    gl_route(r, route, t->reason);
+    return set_verdict(c, r, "route", t);
 }
 
 GL_COLD int32_t refuse(gl_call *c, gl_record *r) {
@@ -336,6 +457,7 @@ GL_COLD int32_t refuse(gl_call *c, gl_record *r) {
     case PATHS_WRONG_TYPE: return gl_reject(r, REASON_WRONG_TYPE);
     case PATHS_NESTED: return gl_reject(r, REASON_NESTED_JSON);
     case PATHS_UNKNOWN: return gl_reject(r, REASON_UNKNOWN_FIELD);
+    case FAULT_AMBIGUOUS: return gl_reject(r, REASON_AMBIGUOUS);
     }
     if (strict_looks_framed(r)) return gl_reject(r, REASON_FRAMING);
     if (!pass_invalid) return gl_reject(r, REASON_INVALID_JSON);
@@ -343,21 +465,38 @@ GL_COLD int32_t refuse(gl_call *c, gl_record *r) {
     return gl_set_header(c, r, header.p, header.len, (const uint8_t *)"unscored", 8);
 }
 
+// lacks tells whether anything that must be there is not.
+static inline bool lacks(const verdicts *v) {
+    for (uint32_t i = 0; i < model.n_features; i++)
+        if (model.features[i].required && !features.found[i]) return true;
+    return required & ~v->found;
+}
+
+static inline void forget_features(void) {
+    for (uint32_t i = 0; i < model.n_features; i++) {
+        features.found[i] = false;
+        features.value[i] = __builtin_nan("");
+    }
+}
+
 static int32_t transform(gl_call *c, gl_record *r) {
-    if (r->flags & GL_VALUE_NULL) return allow(c, r, 0);
+    static tally t;
+    t = (tally){0};
+    if (r->flags & GL_VALUE_NULL) return allow(c, r, &t);
     verdicts v = {0};
     uint32_t len;
     uint8_t saved = 0, *value;
     if (!strict_open(r, &value, &len)) return gl_reject(r, REASON_FRAMING);
+    forget_features();
     const uint8_t *p = json_begin(value, len, &saved);
     if (p != NULL) p = paths_walk(p, visit, &v);
     bool valid = p != NULL && json_space(p) == value + len;
     json_end(value, len, saved);
     if (!valid) return refuse(c, r);
-    if (required & ~v.found) return gl_reject(r, REASON_MISSING_FIELD);
-    uint32_t reason, sum = score(v.fired, &reason);
-    if (sum >= threshold) return routes_heavy ? divert(c, r, sum, reason) : gl_reject(r, reason);
-    return sum >= route_threshold ? divert(c, r, sum, reason) : allow(c, r, sum);
+    if (lacks(&v)) return gl_reject(r, REASON_MISSING_FIELD);
+    add_up(&t, v.fired);
+    if (t.sum >= threshold) return routes_heavy ? divert(c, r, &t) : gl_reject(r, t.reason);
+    return t.sum >= route_threshold ? divert(c, r, &t) : allow(c, r, &t);
 }
 
 GUARDLOCK_INIT(init)

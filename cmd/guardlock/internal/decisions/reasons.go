@@ -91,6 +91,8 @@ var reasons = map[string]string{
 	"fraud.unknown_field": "There is a field that the module was not told about.",
 	"fraud.nested_json":   "A text holds JSON in which a field that a rule judges stands. Send it as an object.",
 	"fraud.framing":       "The value has a schema registry's five bytes before it and should not, or the other way round.",
+	"fraud.ambiguous":     "A field that the model reads is there twice.",
+	"fraud.model":         "The model's score weighs most, and no field that it reads has a reason of its own.",
 	"fraud.score":         "The rules that fired weigh too much together.",
 	"fraud.amount":        "The rules that fired weigh too much; the heaviest is about the amount.",
 	"fraud.currency":      "The rules that fired weigh too much; the heaviest is about the currency.",
