@@ -119,6 +119,10 @@ var rooms = map[string][]string{
 	"cmd/guardlock/internal/trust": {"cmd/guardlock/internal/cli", "gateway", "gateway/admission", "policy", "signing", "transforms", "transforms/wasm",
 		"internal/build", "internal/disk", "internal/exit"},
 	"cmd/guardlock/internal/users": {"cmd/guardlock/internal/cli", "gateway/auth", "internal/disk", "internal/exit"},
+
+	"transforms/sdk/go/guardlock":      {},
+	"transforms/sdk/go/guardlock/host": {"transforms/sdk/go/guardlock"},
+	"transforms/sdk/go/template/NAME":  {"transforms/sdk/go/guardlock"},
 }
 
 // engines are libraries that decide about trust. Each has one room.
@@ -217,8 +221,14 @@ func TestNoPackageIsADrawerForAnything(t *testing.T) {
 	}
 }
 
+// Of a module in Go nothing else runs before the host calls it.
+const beginsAtImport = "transforms/sdk/go/template/NAME"
+
 func TestNothingRunsAtImport(t *testing.T) {
 	for _, s := range sources(t) {
+		if s.dir == beginsAtImport {
+			continue
+		}
 		for _, d := range s.file.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
 				t.Errorf("%s has an init function", s.path)

@@ -169,6 +169,17 @@ func (c catalogue) read(r *reader, names *[]string) {
 	}
 }
 
+// write appends a catalogue's section to a file, and nothing where there are no names.
+func (c catalogue) write(file []byte, names []string) []byte {
+	if len(names) == 0 {
+		return file
+	}
+
+	body := append(appendU32(nil, uint32(len(c.section))), c.section...)
+	body = append(body, strings.Join(names, "\n")+"\n"...)
+	return appendSection(file, 0, body)
+}
+
 func validName(s string) bool {
 	if len(s) == 0 || len(s) > maxCatalogueName {
 		return false

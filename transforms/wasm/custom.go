@@ -61,6 +61,23 @@ func Strip(file []byte) []byte {
 	return append(out, file[at:]...)
 }
 
+// WithCatalogues returns the file with its reasons and metrics, for a toolchain that
+// writes no sections of its own. Those that the file has are replaced.
+func WithCatalogues(file []byte, reasons, metrics []string) []byte {
+	var out []byte
+	at := 0
+	for _, s := range CustomSections(file) {
+		if s.Name == reasonCatalogue.section || s.Name == metricCatalogue.section {
+			out = append(out, file[at:s.start]...)
+			at = s.end
+		}
+	}
+	out = append(out, file[at:]...)
+
+	out = reasonCatalogue.write(out, reasons)
+	return metricCatalogue.write(out, metrics)
+}
+
 func onlyForDebuggers(section string) bool {
 	switch section {
 	case "external_debug_info", "sourceMappingURL", "build_id", "linking":

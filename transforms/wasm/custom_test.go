@@ -31,6 +31,28 @@ func TestStripTakesWhatOnlyADebuggerReads(t *testing.T) {
 	}
 }
 
+func TestCataloguesReplaceThoseThatAFileHas(t *testing.T) {
+	file := testdata(t, "copy.wasm")
+	const reasons = "guardlock.reasons"
+	first := withCustom(file, reasons, "a.old\n", "producers", "\x00", "guardlock.metrics", "m.old\n")
+
+	got := WithCatalogues(first, []string{"a.b", "a.c"}, []string{"m"})
+	if want := withCustom(file, "producers", "\x00", reasons, "a.b\na.c\n", "guardlock.metrics", "m\n"); !bytes.Equal(got, want) {
+		t.Errorf("got %q, want %q", got[len(file):], want[len(file):])
+	}
+	if got := WithCatalogues(got, nil, nil); !bytes.Equal(got, withCustom(file, "producers", "\x00")) {
+		t.Errorf("without names it is %q", got[len(file):])
+	}
+
+	scanned, err := Scan(WithCatalogues(file, []string{"a.b", "a.c"}, []string{"m"}), ScanLimits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info := scanned.Info(); !slices.Equal(info.Reasons, []string{"a.b", "a.c"}) || !slices.Equal(info.Metrics, []string{"m"}) {
+		t.Errorf("the scan finds %v and %v", info.Reasons, info.Metrics)
+	}
+}
+
 func TestNamesAndProducersAreReadAsFarAsTheyGo(t *testing.T) {
 	file := withCustom(testdata(t, "copy.wasm"),
 		"name", "\x00\x02\x01m"+"\x01\x09\x02"+"\x00\x03one"+"\x05\x01x",

@@ -2,12 +2,13 @@
 # Builds the module that each SDK begins with, as a new user would, and tries it: its own
 # tests, and the golden cases in the sandbox.
 #
-#   build.sh            writes c.wasm and rust.wasm
+#   build.sh            writes c.wasm, go.wasm and rust.wasm
 #   build.sh --check    fails if a build does not hold, or is not what is committed
 #
 # C is built by the clang of the ziglang that transforms/modules/build.sh pins. Rust is
-# built by the rustc that is here, with its target wasm32-unknown-unknown; where that is
-# another than the one that rust.wasm names, only its behaviour is held, not its bytes.
+# built by the rustc that is here, with its target wasm32-unknown-unknown, and Go by the
+# Go of this repository; where one is another than the committed file names, only its
+# behaviour is held, not its bytes. tinygo.sh does the same with TinyGo.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
@@ -19,21 +20,26 @@ zig=${GUARDLOCK_ZIG:-${XDG_CACHE_HOME:-$HOME/.cache}/guardlock/ziglang-$version}
 command -v cargo >/dev/null || { echo "build.sh: there is no cargo" >&2; exit 1; }
 
 (cd "$root" && go build -o "$work/guardlock" ./cmd/guardlock)
+GOTOOLCHAIN=$(cd "$root" && go env GOVERSION)
+export GOTOOLCHAIN
 cp -r "$here/../rust" "$work/sdk" # cargo writes beside its sources
 (cd "$work/sdk" && cargo test --quiet)
 
 cd "$work"
-for language in rust c; do
+for language in rust go c; do
     ./guardlock module init --lang "$language" "golden-$language" >/dev/null
 done
 (cd golden-rust && cargo test --quiet)
 ./guardlock module build golden-rust
 mv golden-rust/golden_rust.wasm rust.wasm
+(cd golden-go && GOPROXY=off go test ./... && cd guardlock && GOPROXY=off go test ./...)
+GOPROXY=off ./guardlock module build golden-go
+mv golden-go/golden-go.wasm go.wasm
 PYTHONPATH=$zig GUARDLOCK_CLANG='python3 -m ziglang cc' ./guardlock module build golden-c
 mv golden-c/golden-c.wasm c.wasm
 
 status=0
-for language in rust c; do
+for language in rust go c; do
     ./guardlock module test "$language.wasm" --cases "$here" --all-reasons
     if [ "${1:-}" != --check ]; then
         cp "$language.wasm" "$here/$language.wasm"
@@ -44,8 +50,8 @@ for language in rust c; do
     tools() { ./guardlock module inspect "$1" | grep '^tools '; }
     if cmp -s "$language.wasm" "$here/$language.wasm"; then
         echo "$language: same"
-    elif [ "$language" = rust ] && [ "$(tools rust.wasm)" != "$(tools "$here/rust.wasm")" ]; then
-        echo "rust: built by another rustc, so its bytes are not compared"
+    elif [ "$language" != c ] && [ "$(tools "$language.wasm")" != "$(tools "$here/$language.wasm")" ]; then
+        echo "$language: built by another compiler, so its bytes are not compared"
     else
         echo "$language: the committed module is not what its source builds" >&2
         status=1

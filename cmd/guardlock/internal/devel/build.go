@@ -26,7 +26,8 @@ import (
 
 const buildHelp = `Build the module in a directory with its language's own toolchain, and check the
 result as a gateway would: scan, imports, start. A Cargo.toml is built by cargo,
-*.c by clang, or by the clang of ziglang (PyPI).
+*.go by go (GUARDLOCK_GO can name another, such as tinygo), *.c by clang, or by the
+clang of ziglang (PyPI).
 
 What only a debugger reads is taken away; the names of functions stay, since a trap
 is told by them. The file is DIR/NAME.wasm; its digest is printed, which is what
@@ -154,9 +155,13 @@ func (b builder) build(ctx context.Context) (file []byte, name string, err error
 		return b.cargo(ctx)
 	}
 
+	if sources, _ := filepath.Glob(filepath.Join(b.dir, "*.go")); len(sources) > 0 {
+		return b.golang(ctx)
+	}
+
 	sources, err := filepath.Glob(filepath.Join(b.dir, "*.c"))
 	if err != nil || len(sources) == 0 {
-		return nil, "", exit.WithHint(exit.NotFoundf("building %s: it has neither a Cargo.toml nor a *.c", b.dir), "`guardlock module init` begins a module")
+		return nil, "", exit.WithHint(exit.NotFoundf("building %s: it has neither a Cargo.toml nor a *.go nor a *.c", b.dir), "`guardlock module init` begins a module")
 	}
 
 	return b.clang(ctx, sources)
@@ -278,11 +283,14 @@ func findClang() ([]string, error) {
 		"install clang and lld, or `pip install ziglang`; GUARDLOCK_CLANG can name a clang")
 }
 
-// run runs a tool in the directory; what it prints is for the person.
+// run runs a tool in the directory. What it prints is for the person, unless the
+// command has another place for it.
 func (b builder) run(cmd *exec.Cmd, first string) error {
 	cmd.Dir = b.dir
-	cmd.Stdout = b.log
 	cmd.Stderr = b.log
+	if cmd.Stdout == nil {
+		cmd.Stdout = b.log
+	}
 	err := cmd.Run()
 	tool := filepath.Base(cmd.Path)
 

@@ -70,8 +70,10 @@ func TestFingerprintSeesModuleAndCases(t *testing.T) {
 // A build writes the module anew each time: it must not set off the next.
 func TestFingerprintOfABuildSeesSourcesAndNotTheModule(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "src"), 0o700); err != nil {
-		t.Fatal(err)
+	for _, sub := range []string{"src", "target", "guardlock"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 
 	c := testCommand{build: true}
@@ -79,7 +81,7 @@ func TestFingerprintOfABuildSeesSourcesAndNotTheModule(t *testing.T) {
 	for _, step := range []struct {
 		file string
 		seen bool
-	}{{"a.wasm", false}, {"Cargo.lock", false}, {"src/lib.rs", true}, {"a.c", true}} {
+	}{{"a.wasm", false}, {"Cargo.lock", false}, {"target/a.d", false}, {"src/lib.rs", true}, {"a.c", true}, {"main.go", true}, {"guardlock/record.go", true}} {
 		if err := os.WriteFile(filepath.Join(dir, step.file), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}

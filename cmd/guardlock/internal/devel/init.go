@@ -26,6 +26,7 @@ Everything needed lies in the directory, and nothing is downloaded. The language
 and what builds them:
 
   rust   rustup, with: rustup target add wasm32-unknown-unknown
+  go     Go 1.24 or later, or TinyGo
   c      clang with wasm-ld (Debian: clang lld), or pip install ziglang`
 
 type initCommand struct {
@@ -36,7 +37,7 @@ func newInitCommand() *cobra.Command {
 	var c initCommand
 	cmd := &cobra.Command{
 		Use:   "init --lang LANGUAGE NAME",
-		Short: "Begin a module in Rust or C",
+		Short: "Begin a module in Rust, Go or C",
 		Long:  initHelp,
 		Example: `  guardlock module init --lang rust card-mask
   guardlock module build card-mask && guardlock module test card-mask`,
@@ -106,5 +107,5 @@ func (c *initCommand) write(cmd *cobra.Command, dir string, project map[string][
 
 // isSource tells the source that one is to change from the SDK's.
 func isSource(path string) bool {
-	return path == "src/lib.rs" || strings.HasSuffix(path, ".c")
+	return path == "src/lib.rs" || path == "main.go" || strings.HasSuffix(path, ".c")
 }

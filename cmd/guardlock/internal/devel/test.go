@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -412,31 +412,41 @@ func (w watch) until(ctx context.Context) {
 	}
 }
 
-// fingerprint changes when a file that a run reads does. What a build writes is not
-// looked at where the run builds, since each build writes it anew.
+// fingerprint changes when a file that a run reads does. Where the run builds, that is
+// any in the directory, but for what a build writes, since each writes it anew.
 func (c *testCommand) fingerprint(path string) string {
 	dir := path
 	if info, err := os.Stat(path); err == nil && !info.IsDir() {
 		dir = filepath.Dir(path)
 	}
-	dirs := []string{dir, c.casesDir(module{dir: dir})}
-	if c.build {
-		dirs = append(dirs, filepath.Join(dir, "src"))
-	}
 
 	var text []string
-	for _, dir := range dirs {
-		entries, _ := os.ReadDir(dir) // what cannot be read is what the run reports
-		for _, e := range entries {
-			if c.build && (strings.HasSuffix(e.Name(), ".wasm") || e.Name() == "Cargo.lock") {
-				continue
+	for _, root := range []string{dir, c.casesDir(module{dir: dir})} {
+		_ = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+			switch {
+			case err != nil: // what cannot be read is what the run reports
+				return nil
+			case e.IsDir() && path != root && (!c.build || isBuilt(e.Name())):
+				return fs.SkipDir
+			case e.IsDir() || c.build && isBuilt(e.Name()):
+				return nil
 			}
-			if info, err := e.Info(); err == nil && !e.IsDir() {
-				text = append(text, fmt.Sprint(dir, e.Name(), info.Size(), info.ModTime().UnixNano()))
+
+			if info, err := e.Info(); err == nil {
+				text = append(text, fmt.Sprint(path, info.Size(), info.ModTime().UnixNano()))
 			}
-		}
+			return nil
+		})
 	}
-	slices.Sort(text)
 
 	return strings.Join(text, "\n")
+}
+
+// isBuilt tells what toolchains write beside a source, or keep there.
+func isBuilt(name string) bool {
+	switch name {
+	case "Cargo.lock", "target", "build", "node_modules":
+		return true
+	}
+	return strings.HasSuffix(name, ".wasm") || strings.HasPrefix(name, ".")
 }

@@ -1,0 +1,113 @@
+// Command goguest is a module that does what the value of a record says, to show that
+// each part of the Go SDK works in the sandbox.
+package main
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/guardlock/guardlock/transforms/sdk/go/guardlock"
+	"github.com/guardlock/guardlock/transforms/sdk/go/guardlock/host"
+)
+
+func init() { guardlock.Export(guest{}) }
+
+func main() {}
+
+type guest struct{}
+
+// Configure takes anything but {}.
+func (guest) Configure(config []byte) error {
+	if string(config) == "{}" {
+		return errors.New("there is nothing in it")
+	}
+	return nil
+}
+
+func (guest) Apply(r *guardlock.Record) guardlock.Verdict {
+	what, data, _ := strings.Cut(string(r.Value()), " ")
+	given := []byte(data)
+	var made []byte
+	var err error
+	switch what {
+	case "sha256":
+		var sum [32]byte
+		sum, err = host.SHA256(given)
+		made = sum[:]
+	case "hmac":
+		var sum [32]byte
+		sum, err = host.HMACSHA256(1, given)
+		made = sum[:]
+	case "unknown-key":
+		_, err = host.HMACSHA256(100, given)
+	case "seal":
+		made, err = host.Seal(nil, 0, given, "field")
+		if err == nil && len(made) == len(given)+host.EnvelopeOverhead {
+			made, err = host.Open(nil, 0, made, "field")
+		}
+	case "not-opened":
+		made, err = host.Seal(nil, 0, given, "field")
+		if err == nil {
+			made, err = host.Open(nil, 0, made, "other")
+		}
+	case "compress":
+		made, err = compressed(given)
+	case "too-small":
+		_, err = host.Gzip(nil, given, 3)
+	case "log":
+		host.Log(host.Warning, guardlock.Unspecified)
+		made = given
+	case "null":
+		r.SetKey([]byte{})
+	case "describe":
+		made = describe(r)
+	case "garbage":
+		made = garbage(given)
+	case "panic":
+		panic(data)
+	case "fail":
+		return guardlock.Fail
+	}
+
+	if err != nil {
+		made = []byte(err.Error())
+	}
+	r.SetValue(made)
+	return guardlock.Pass
+}
+
+// compressed tells how long data is in each format.
+func compressed(data []byte) ([]byte, error) {
+	var lengths []string
+	for _, by := range []func(dst, data []byte, most int) ([]byte, error){host.Gzip, host.Zstd, host.LZ4, host.Snappy} {
+		out, err := by(nil, data, 1000)
+		if err != nil {
+			return nil, err
+		}
+		lengths = append(lengths, strconv.FormatBool(len(out) > 0 && len(out) < len(data)))
+	}
+
+	return []byte(strings.Join(lengths, " ")), nil
+}
+
+func describe(r *guardlock.Record) []byte {
+	text := "key " + strconv.Quote(string(r.Key())) + ", at " + strconv.FormatInt(r.Timestamp(), 10) + ", partition " + strconv.Itoa(int(r.Partition())) +
+		", orders " + strconv.FormatBool(r.IsOfTopic("orders")) + ", position " + strconv.Itoa(r.Position())
+	for h := range r.Headers() {
+		text += ", " + string(h.Key) + "=" + strconv.Quote(string(h.Value))
+		if h.Value == nil {
+			text += "(null)"
+		}
+	}
+
+	return []byte(text)
+}
+
+// garbage makes a mebibyte that nobody needs.
+func garbage(data []byte) []byte {
+	for range 256 {
+		data = append(data[:len(data):len(data)], make([]byte, 4096)...)[:len(data)]
+	}
+	return data
+}
