@@ -1,7 +1,6 @@
 package transforms
 
 import (
-	"encoding/binary"
 	"errors"
 	"slices"
 
@@ -117,11 +116,14 @@ func redpandaReadBatch(i *instance, a []uint64) int32 {
 }
 
 // tell writes the lowest bytes of v to the guest.
-func (i *instance) tell(at uint64, bytes int, v int64) {
-	var raw [8]byte
-	binary.LittleEndian.PutUint64(raw[:], uint64(v))
-	if !i.mem.Write(uint32(at), raw[:bytes]) {
+func (i *instance) tell(at uint64, bytes uint32, v int64) {
+	to, ok := i.mem.Read(uint32(at), bytes)
+	if !ok {
 		i.stop(i.failed(OutputInvalid, errGuestPointer))
+	}
+
+	for n := range to {
+		to[n] = byte(v >> (8 * n))
 	}
 }
 

@@ -190,3 +190,20 @@ func (g started) takesLargest(t *testing.T) {
 	err := NewChain(m).Run(t.Context(), sized(1, 3*largest), Origin{Topic: "orders"})
 	wantKind(t, err, TooLarge)
 }
+
+func TestAPullingGuestTakesNoMemoryOfTheGatewayForARecord(t *testing.T) {
+	m := load(t, newRuntime(t, Config{}), does(testdata(t, "redpanda/rust.wasm"), "mask"))
+	b := sized(500, 100)
+	copy(b.Data[b.Records[7].Value.Off:], "4111111111111111 ")
+	rewind := rewinder(b)
+	chain := NewChain(m)
+	allocations := testing.AllocsPerRun(20, func() {
+		rewind()
+		if err := chain.Run(t.Context(), b, Origin{Topic: "orders"}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if !b.Changed || allocations > 1 {
+		t.Errorf("%.1f allocations for a batch of 500", allocations)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/signing"
 	"github.com/guardlock/guardlock/transforms"
 	"github.com/guardlock/guardlock/transforms/modules"
@@ -72,9 +73,7 @@ func (p people) approval(t *testing.T, m module) []byte {
 
 	if m.functions == nil {
 		info, _ := transforms.Inspect(m.wasm, transforms.ScanLimits{})
-		for _, i := range info.Imports {
-			m.functions = append(m.functions, i.String())
-		}
+		m.functions = admission.HostFunctions(info)
 	}
 
 	return must(signing.Approve(t.Context(), signing.Approval{ModuleDigest: sha256.Sum256(m.wasm), ConfigDigest: sha256.Sum256(m.config),
