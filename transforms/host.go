@@ -67,6 +67,7 @@ func hostFunctions() []hostFunction {
 		{"guardlock_crypto", "sha256", "iii", "i", hostSHA256},
 		{"guardlock_crypto", "tokenise", "iiiiiii", "i", hostTokenise},
 		{"guardlock_log", "log", "ii", "", hostLog},
+		{lookupModule, "find", "iiiiiiii", "i", hostFind},
 		{"guardlock_metric", "add", "ii", "", hostMetric},
 		{"guardlock_state", "count", "iiii", "i", hostCount},
 		{"guardlock_state", "seen", "iii", "i", hostSeen},

@@ -32,6 +32,7 @@ var hostTexts = map[string][2]string{
 	"guardlock_crypto.sha256":       {"ptr, len, out", "32; the digest at `out`"},
 	"guardlock_crypto.tokenise":     {"key, ptr, len, purpose, purpose_len, out, out_cap", "30; the token at `out`"},
 	"guardlock_log.log":             {"level, reason", "none; level 0 debug, 1 info, 2 warning, 3 error"},
+	"guardlock_lookup.find":         {"table, table_len, key, key_len, columns, columns_len, out, out_cap", "the length at `out`: the values of the row's columns; -8 without a row"},
 	"guardlock_metric.add":          {"metric, amount", "none; a metric of the module's catalogue counts up"},
 	"guardlock_state.count":         {"record, ptr, len, window_ms", "how often the key came in the window that ends with the record, which counts too"},
 	"guardlock_state.seen":          {"record, ptr, len", "how many milliseconds after the last record of the key this one is; -8 for the first"},

@@ -163,6 +163,8 @@ type Spec struct {
 	// instance of one is started for a topic and sees no other.
 	Topic string
 	Grant Grant
+	// Tables are those that guests may look up in, by name.
+	Tables map[string]*Table
 	// Apart runs each guest in a worker process of its own (worker.go).
 	Apart bool
 }

@@ -43,6 +43,7 @@ type resources struct {
 	keys     []guestKey
 	counters []*atomic.Uint64 // by their place in the catalogue of metrics
 	state    *state.Store     // nil for a module that keeps none
+	tables   map[string]*Table
 }
 
 // Load compiles a module, or finds it compiled, and instantiates it with its
@@ -117,6 +118,7 @@ func newModule(c *Code, spec Spec) (*Module, error) {
 			keys:     keys,
 			counters: c.runtime.metrics.of(spec.Name, c.info.Metrics),
 			state:    c.newState(),
+			tables:   spec.Tables,
 		},
 		log:   c.runtime.config.Log,
 		apart: spec.Apart,

@@ -39,6 +39,7 @@ type Recorder interface {
 type Module struct {
 	Name    string
 	Package signing.Package
+	Tables  map[string]*transforms.TableContent // files to look up in, by the tables' names
 	Missing error
 }
 

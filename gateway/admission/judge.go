@@ -161,12 +161,18 @@ func (a *Admitter) start(ctx context.Context, e *examination, at Place, d policy
 		keys = append(keys, transforms.Key{Name: name, Secret: secret})
 	}
 
+	tables, refused := a.tables(e)
+	if refused != nil {
+		return nil, refused
+	}
+
 	l := d.Limits
 	spec := transforms.Spec{
 		Name:   e.module.Name,
 		Wasm:   e.module.Package.Wasm,
 		Config: e.module.Package.Config,
 		Topic:  e.verified.Grant.Topics[0],
+		Tables: tables,
 		Apart:  at.Isolation == Apart,
 		Grant: transforms.Grant{
 			HostFunctions: d.HostFunctions,
@@ -190,6 +196,46 @@ func (a *Admitter) start(ctx context.Context, e *examination, at Place, d policy
 	}
 
 	return m, nil
+}
+
+// tables opens the tables of a module, each of which must be as the approved
+// configuration says. Where nothing is to run, none need be there.
+func (a *Admitter) tables(e *examination) (map[string]*transforms.Table, *Refused) {
+	if !transforms.UsesTables(e.info) || a.MakeKeys && e.module.Tables == nil {
+		return nil, nil
+	}
+
+	files := e.module.Tables
+	tables, err := transforms.OpenTables(e.module.Package.Config, func(name, _ string) (*transforms.TableContent, error) {
+		if files[name] == nil {
+			return nil, transforms.ErrTableMissing
+		}
+		return files[name], nil
+	})
+
+	for name := range files {
+		if err == nil && tables[name] == nil {
+			err = fmt.Errorf("table %s: %w", name, transforms.ErrTableNotApproved)
+		}
+	}
+	if err == nil {
+		return tables, nil
+	}
+
+	return nil, refuse(e.module, audit.OutcomeNoModule, tableCode(err), err)
+}
+
+// tableCode is the code of what is wrong with a table.
+func tableCode(err error) string {
+	switch {
+	case errors.Is(err, transforms.ErrTableMissing):
+		return "table_missing"
+	case errors.Is(err, transforms.ErrTableNotApproved):
+		return "table_not_approved"
+	case errors.Is(err, transforms.ErrTableMalformed):
+		return "table_malformed"
+	}
+	return "load_failed"
 }
 
 // secret is the key of a name. Where MakeKeys says that nothing is to run,

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -180,6 +182,11 @@ func (a *Admitter) packageKey(m Module) [32]byte {
 
 	for _, approval := range m.Package.Approvals {
 		part(approval)
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Tables)) {
+		digest := m.Tables[name].Digest()
+		part([]byte(name))
+		part(digest[:])
 	}
 
 	return [32]byte(h.Sum(nil))

@@ -55,9 +55,14 @@ func poolKeyOf(e *examination, spec transforms.Spec) poolKey {
 		Routes         []string
 		Limits         transforms.Limits
 		Apart          bool
-	}{spec.Name, e.digest, e.verified.ConfigDigest, spec.Grant.HostFunctions, nil, spec.Grant.Routes, spec.Grant.Limits, spec.Apart}
+		Tables         map[string][32]byte
+	}{spec.Name, e.digest, e.verified.ConfigDigest, spec.Grant.HostFunctions, nil, spec.Grant.Routes, spec.Grant.Limits, spec.Apart, map[string][32]byte{}}
 	for _, k := range spec.Grant.Keys {
 		made.Keys = append(made.Keys, secret{k.Name, sha256.Sum256(k.Secret)})
+	}
+
+	for name, table := range spec.Tables {
+		made.Tables[name] = table.Digest()
 	}
 
 	raw, err := json.Marshal(made)

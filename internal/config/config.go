@@ -246,6 +246,10 @@ type Module struct {
 	Config    string   `yaml:"config"`
 	Signature string   `yaml:"signature"`
 	Approvals []string `yaml:"approvals"`
+	// Tables are the files that the module may look up in (docs/host-functions.md),
+	// by the names that its approved configuration has for them. A file that is
+	// replaced takes effect when that configuration names its SHA-256.
+	Tables map[string]string `yaml:"tables"`
 }
 
 // Audit is where the decision log is, and by which key its batches are known

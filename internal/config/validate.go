@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"regexp"
@@ -243,6 +244,11 @@ func (c *Config) validateModules(p *problems) {
 		}
 		if len(m.Approvals) == 0 {
 			p.add(path+".approvals", "needs at least one approval file")
+		}
+		for _, name := range slices.Sorted(maps.Keys(m.Tables)) {
+			if name == "" || m.Tables[name] == "" {
+				p.add(path+".tables", "a table has a name and a file")
+			}
 		}
 	}
 }

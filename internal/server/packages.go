@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/signing"
+	"github.com/guardlock/guardlock/transforms"
 )
 
 // packages holds the packages of modules by the modules' names, as their files
@@ -44,7 +46,12 @@ func (p packages) read(ctx context.Context, files *disk.Reader, cfg *config.Conf
 // configured.
 func moduleFiles(cfg *config.Config, m config.Module) []string {
 	var paths []string
-	for _, name := range append([]string{m.Wasm, m.Config, m.Signature}, m.Approvals...) {
+	files := append([]string{m.Wasm, m.Config, m.Signature}, m.Approvals...)
+	for _, table := range slices.Sorted(maps.Keys(m.Tables)) {
+		files = append(files, m.Tables[table])
+	}
+
+	for _, name := range files {
 		if name != "" {
 			paths = append(paths, cfg.File(name))
 		}
@@ -78,16 +85,22 @@ func readModule(ctx context.Context, files *disk.Reader, cfg *config.Config, m c
 		out.Package.Approvals = append(out.Package.Approvals, read("approvals", a, signing.MaxBundleBytes))
 	}
 
+	out.Tables = map[string]*transforms.TableContent{}
+	for _, table := range slices.Sorted(maps.Keys(m.Tables)) {
+		out.Tables[table] = transforms.NewTableContent(read("tables."+table, m.Tables[table], transforms.MaxTableBytes))
+	}
+
 	out.Missing = errors.Join(errs...)
 	return out
 }
 
 // samePackage reports whether two packages are the same, byte for byte, with
-// the approvals in the same order.
+// the approvals in the same order and the same tables.
 func samePackage(a, b admission.Module) bool {
 	p := a.Package
 	q := b.Package
 	return (a.Missing == nil) == (b.Missing == nil) &&
 		bytes.Equal(p.Wasm, q.Wasm) && bytes.Equal(p.Config, q.Config) && bytes.Equal(p.Signature, q.Signature) &&
-		slices.EqualFunc(p.Approvals, q.Approvals, bytes.Equal)
+		slices.EqualFunc(p.Approvals, q.Approvals, bytes.Equal) &&
+		maps.EqualFunc(a.Tables, b.Tables, func(x, y *transforms.TableContent) bool { return x.Digest() == y.Digest() })
 }

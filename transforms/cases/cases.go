@@ -58,6 +58,9 @@ type Setup struct {
 	Keys          []transforms.Key // nil: TestKeys
 	Routes        []string
 	Limits        transforms.Limits
+	// Tables reads the file of a table that the configuration declares. Nil: the
+	// module is started without its tables.
+	Tables func(name, format string) ([]byte, error)
 }
 
 // Case is one record and what must become of it.

@@ -81,6 +81,15 @@ type Beside struct {
 	Read   func(path string) ([]byte, error)
 }
 
+// Table reads the file of a table beside a module: tables/NAME.csv or tables/NAME.mmdb.
+func (b Beside) Table(name, format string) ([]byte, error) {
+	path := "tables/" + name + "." + format
+	if !filepath.IsLocal(filepath.FromSlash(path)) {
+		return nil, fmt.Errorf("%q does not lie in the module's directory", path)
+	}
+	return b.Read(path)
+}
+
 // Parse reads one file of cases. Everything wrong with it is reported at once, each
 // with its line and column.
 func Parse(name string, raw []byte, beside Beside) (File, error) {
@@ -134,6 +143,7 @@ func (p *parser) cases() []Case {
 		Config: p.config("", p.doc.Config, p.doc.ConfigFile, p.beside.Config),
 		Keys:   p.keys(),
 		Routes: p.doc.Routes,
+		Tables: p.beside.Table,
 		Limits: transforms.Limits{
 			MemoryBytes: p.doc.Limits.MemoryBytes,
 			Deadline:    time.Duration(p.doc.Limits.DeadlineMS) * time.Millisecond,

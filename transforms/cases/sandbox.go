@@ -41,6 +41,7 @@ type Sandbox struct {
 	file    []byte
 	info    transforms.Info
 	names   map[uint32]string
+	content map[string]*transforms.TableContent // by the tables' names, as read
 }
 
 // Open scans a module. trial is what makes this program compile files in a child, as
@@ -65,6 +66,7 @@ func Open(file []byte, trial []string) (*Sandbox, error) {
 		file:    file,
 		info:    info,
 		names:   wasm.FunctionNames(file),
+		content: map[string]*transforms.TableContent{},
 	}, nil
 }
 
@@ -116,12 +118,41 @@ func (s *Sandbox) Start(ctx context.Context, setup Setup) (*Guest, error) {
 		grant.Keys = TestKeys()
 	}
 
-	m, err := code.Load(ctx, transforms.Spec{Name: cmp.Or(setup.Name, "module"), Config: setup.Config, Topic: DefaultTopic, Grant: grant})
+	tables, err := s.tables(setup)
+	if err != nil {
+		return nil, err
+	}
+
+	m, err := code.Load(ctx, transforms.Spec{
+		Name:   cmp.Or(setup.Name, "module"),
+		Config: setup.Config,
+		Topic:  DefaultTopic,
+		Grant:  grant,
+		Tables: tables,
+	})
 	if err != nil {
 		return nil, err
 	}
 
 	return &Guest{sandbox: s, module: m, chain: transforms.NewChain(m)}, nil
+}
+
+// tables are what the configuration declares, each of the file of its digest.
+func (s *Sandbox) tables(setup Setup) (map[string]*transforms.Table, error) {
+	if !transforms.UsesTables(s.info) || setup.Tables == nil {
+		return nil, nil
+	}
+
+	return transforms.OpenTables(setup.Config, func(name, format string) (*transforms.TableContent, error) {
+		if s.content[name] == nil {
+			raw, err := setup.Tables(name, format)
+			if err != nil {
+				return nil, err
+			}
+			s.content[name] = transforms.NewTableContent(raw)
+		}
+		return s.content[name], nil
+	})
 }
 
 // asksFor are the host functions that the module imports.

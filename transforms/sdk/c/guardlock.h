@@ -190,6 +190,12 @@ GL_IMPORT("guardlock_state", "seen")
 int32_t gl_seen(uint32_t record, const void *key, uint32_t len);
 GL_IMPORT("guardlock_state", "since")
 int32_t gl_since(uint32_t record);
+// gl_lookup finds a row of a table and writes the values of columns, whose names stand a line
+// each: for each its length (four bytes, GL_NO_VALUE for none), then its bytes.
+#define GL_NO_VALUE 0xffffffffu
+GL_IMPORT("guardlock_lookup", "find")
+int32_t gl_lookup(const void *table, uint32_t table_len, const void *key, uint32_t key_len,
+                  const void *columns, uint32_t columns_len, void *out, uint32_t out_cap);
 // gl_log writes a catalogue entry, never text: record bytes cannot reach a log.
 GL_IMPORT("guardlock_log", "log")
 void gl_log(uint32_t level, uint32_t reason);

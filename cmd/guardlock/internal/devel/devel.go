@@ -40,6 +40,13 @@ type module struct {
 	config []byte // nil: none lies beside it
 }
 
+// beside is what lies beside the module.
+func (m module) beside() cases.Beside {
+	return cases.Beside{Config: m.config, Read: func(path string) ([]byte, error) {
+		return disk.Read(filepath.Join(m.dir, filepath.FromSlash(path)), transforms.MaxTableBytes)
+	}}
+}
+
 // load reads a module, given as its .wasm file or as the directory that holds it.
 func load(path string) (module, error) {
 	file, config, err := trust.Find(path)

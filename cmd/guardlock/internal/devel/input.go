@@ -57,7 +57,7 @@ func (f *inputFlags) load(cmd *cobra.Command, path string) (module, cases.Setup,
 
 // setup is what the module is started with.
 func (f *inputFlags) setup(m module) (cases.Setup, error) {
-	s := cases.Setup{Config: m.config, Routes: f.routes}
+	s := cases.Setup{Config: m.config, Routes: f.routes, Tables: m.beside().Table}
 	if f.config == "" {
 		return s, nil
 	}

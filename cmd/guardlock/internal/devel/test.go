@@ -193,10 +193,7 @@ func (c *testCommand) read(m module) ([]cases.File, error) {
 			"write a case there, as `guardlock module test --help` shows it")
 	}
 
-	beside := cases.Beside{Config: m.config, Read: func(path string) ([]byte, error) {
-		return disk.Read(filepath.Join(m.dir, filepath.FromSlash(path)), disk.MaxBytes)
-	}}
-
+	beside := m.beside()
 	var files []cases.File
 	var errs []error
 	for _, path := range paths {

@@ -47,7 +47,7 @@ func (c configured) find(cmd *cobra.Command, named string) (module, cases.Setup,
 	if err != nil && c.gateway != nil {
 		err = exit.WithHint(err, "the configuration has no module of that name either")
 	}
-	return m, cases.Setup{Config: m.config}, err
+	return m, cases.Setup{Config: m.config, Tables: m.beside().Table}, err
 }
 
 // configured reads the files of a module, and what its approvals grant. Approvals that
@@ -59,7 +59,12 @@ func (c configured) configured(ctx context.Context, m config.Module, warnings io
 	}
 
 	loaded := module{file: c.gateway.File(m.Wasm), bytes: pkg.Wasm, config: pkg.Config}
-	setup := cases.Setup{Config: pkg.Config}
+	setup := cases.Setup{Config: pkg.Config, Tables: func(name, _ string) ([]byte, error) {
+		if m.Tables[name] == "" {
+			return nil, transforms.ErrTableMissing
+		}
+		return disk.Read(c.gateway.File(m.Tables[name]), transforms.MaxTableBytes)
+	}}
 	verified, err := c.verify(ctx, pkg)
 	if err != nil {
 		cli.Warn(warnings, fmt.Errorf("module %s is tried with the grant that it asks for and test keys: %w", m.Name, err))

@@ -119,6 +119,33 @@ pub fn tokenise(key: u32, value: &[u8], purpose: &str) -> Result<Vec<u8>, HostEr
     })
 }
 
+/// Finds the row of a key in a table, and returns the values of columns; `None` where
+/// the row has no value. All values together have at most `most` bytes.
+pub fn lookup(table: &str, key: &[u8], columns: &[&str], most: usize) -> Result<Vec<Option<Vec<u8>>>, HostError> {
+    let names = columns.join("\n");
+    let found = filled(most + 4 * columns.len(), |out, cap| unsafe {
+        imports::find(
+            table.as_ptr(), table.len() as u32, key.as_ptr(), key.len() as u32,
+            names.as_ptr(), names.len() as u32, out, cap,
+        )
+    })?;
+
+    let mut rest = &found[..];
+    let mut values = Vec::new();
+    while let Some((len, behind)) = rest.split_first_chunk::<4>() {
+        let len = match u32::from_le_bytes(*len) {
+            NO_VALUE => None,
+            len => Some(len as usize),
+        };
+        let (value, behind) = behind.split_at(len.unwrap_or(0));
+        values.push(len.map(|_| value.to_vec()));
+        rest = behind;
+    }
+    Ok(values)
+}
+
+const NO_VALUE: u32 = u32::MAX;
+
 /// Counts a key at the time of a record, which is known by its place in the call, and
 /// returns how often it came in the window that ends there, this time among them.
 pub fn count(record: u32, key: &[u8], window_ms: u32) -> Result<u32, HostError> {
@@ -210,6 +237,12 @@ mod imports {
         ) -> i32;
         pub fn tokenise(key: u32, data: *const u8, len: u32, purpose: *const u8, purpose_len: u32, out: *mut u8, cap: u32) -> i32;
     }
+    #[link(wasm_import_module = "guardlock_lookup")]
+    extern "C" {
+        pub fn find(
+            table: *const u8, table_len: u32, key: *const u8, key_len: u32, columns: *const u8, columns_len: u32, out: *mut u8, cap: u32,
+        ) -> i32;
+    }
     #[link(wasm_import_module = "guardlock_state")]
     extern "C" {
         pub fn count(record: u32, key: *const u8, len: u32, window_ms: u32) -> i32;
@@ -290,6 +323,7 @@ mod imports {
         unzstd(In, u32, Out, u32),
         unlz4(In, u32, Out, u32),
         unsnappy(In, u32, Out, u32),
+        find(In, u32, In, u32, In, u32, Out, u32),
         count(u32, In, u32, u32),
         seen(u32, In, u32),
         since(u32),
