@@ -71,7 +71,7 @@ cases:
       headers:
         - {key: a, value: "1"}
         - {key: a, value: null}
-        - {key: verdict, value: {matches: ";score=70$"}}
+        - {key: verdict, value: {matches: ";score=70;"}}
   - name: a tombstone
     record: {key: k, value: null}
     expect: {outcome: modified, headers: [{key: verdict, value: {matches: "."}}]}
