@@ -112,12 +112,12 @@ func TestHostFunctionsAreDocumentedAsTheyAre(t *testing.T) {
 	}
 
 	head, rest, ok1 := strings.Cut(string(raw), begin)
-	_, tail, ok2 := strings.Cut(rest, "<!-- end -->\n")
+	_, tail, ok2 := strings.Cut(rest, "<!-- the table ends here -->\n")
 	if !ok1 || !ok2 {
 		t.Fatal("the marks of the table are gone")
 	}
 
-	want := head + begin + "\n" + hostTable(t) + "\n<!-- end -->\n" + tail
+	want := head + begin + "\n" + hostTable(t) + "\n<!-- the table ends here -->\n" + tail
 	switch {
 	case *update:
 		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
