@@ -111,7 +111,7 @@ var rooms = map[string][]string{
 		"internal/exit", "internal/server", "policy", "transforms"},
 	"cmd/guardlock/internal/cli": {"internal/exit"},
 	"cmd/guardlock/internal/decisions": {"audit/evidence", "audit/query", "audit/tree", "audit/witness", "cmd/guardlock/internal/cli", "cmd/guardlock/internal/kafka", "audit", "gateway", "gateway/pipeline", "gateway/recordbatch",
-		"internal/config", "internal/disk", "internal/exit", "internal/problem"},
+		"internal/config", "internal/disk", "internal/exit", "internal/problem", "signing"},
 	"cmd/guardlock/internal/demo": {"audit/query", "cmd/guardlock/internal/cli", "cmd/guardlock/internal/kafka", "audit", "signing", "transforms", "transforms/modules",
 		"internal/config", "internal/exit", "internal/server"},
 	"cmd/guardlock/internal/devel": {"cmd/guardlock/internal/cli", "cmd/guardlock/internal/kafka", "cmd/guardlock/internal/trust", "internal/config", "internal/disk", "internal/exit", "signing",

@@ -181,13 +181,13 @@ func (f *facts) admission(a *Admission) {
 	f.text("author.key", a.Author.KeyID)
 	f.moment("author.key_until", a.Author.KeyUntil)
 
-	f.number("threshold", int64(a.Threshold))
+	f.number(evidence.FactThreshold, int64(a.Threshold))
 	for i := range a.Approvals {
 		p := &a.Approvals[i]
-		f.text("approval", p.Approver)
+		f.text(evidence.FactApproval, p.Approver)
 		f.text("approval.ticket", p.Ticket)
-		f.text("approval.id", p.ID)
-		f.text("approval.key", p.KeyID)
+		f.text(evidence.FactApprovalID, p.ID)
+		f.text(evidence.FactApprovalKey, p.KeyID)
 		f.moment("approval.from", p.From)
 		f.moment("approval.until", p.Until)
 		f.moment("approval.key_until", p.KeyUntil)
@@ -207,7 +207,7 @@ func (f *facts) grant(g *Grant) {
 	f.list("grant.function", g.Functions)
 	f.list("grant.key", g.Keys)
 	f.list("grant.route", g.Routes)
-	f.list("grant.audience", g.Audience)
+	f.list(evidence.FactAudience, g.Audience)
 	f.number("grant.memory_bytes", g.Limits.MemoryBytes)
 	f.number("grant.deadline_ms", g.Limits.DeadlineMS)
 	f.number("grant.output_bytes", g.Limits.OutputBytes)

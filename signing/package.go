@@ -48,6 +48,7 @@ type Counted struct {
 	KeyID       string
 	KeyUntil    time.Time // end of the key, if it has one
 	From, Until time.Time
+	Bundle      []byte // as it was given, signature and all
 }
 
 // counted is approval a, signed with k: it counts only while both of them hold.
@@ -168,6 +169,7 @@ type tally struct {
 // Of two by one person the one that holds longer stays.
 func (y *tally) take(ctx context.Context, t *TrustRoot, v Verified, raw []byte, now *moment) error {
 	a, err := t.verifyApproval(ctx, v.Digest, raw, now)
+	a.Bundle = raw
 	switch {
 	case err != nil:
 		return err

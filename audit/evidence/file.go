@@ -29,6 +29,9 @@ type File struct {
 	Record     Record  `json:"record"`
 	Checkpoint string  `json:"checkpoint"` // a signed note
 	Entries    []Entry `json:"entries"`
+	// Approvals are Sigstore bundles that admissions among the entries name by their
+	// ids, as cosign writes them. Base64.
+	Approvals [][]byte `json:"approvals,omitempty"`
 }
 
 // Record is a record's place.

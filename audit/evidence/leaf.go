@@ -187,6 +187,12 @@ const VerdictRouted = 4
 const (
 	FactGrant = "grant.digest" // hexadecimal
 	FactUntil = "until"        // µs since 1970: when the module has to be judged again
+
+	FactApproval    = "approval" // who approved
+	FactApprovalID  = "approval.id"
+	FactApprovalKey = "approval.key"
+	FactAudience    = "grant.audience"
+	FactThreshold   = "threshold"
 )
 
 // Fact is the first value with a key, empty where there is none.

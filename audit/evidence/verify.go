@@ -3,6 +3,7 @@ package evidence
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -37,7 +38,8 @@ type Proof struct {
 	Place      int     // of the record in its batch
 	Ruling     *Ruling // of the record; nil where no module ran
 	Admissions []Admitted
-	Names      map[Name]string // those that the file tells
+	Approvals  map[string][][]byte // bundles by their ids; their signatures are not checked here
+	Names      map[Name]string     // those that the file tells
 }
 
 // Admitted is the entry that let a module run.
@@ -75,7 +77,7 @@ func Verify(f *File, t *Trust) (*Proof, error) {
 		}
 	}
 
-	for _, check := range []func() error{v.decided, v.stored, v.judged, v.admitted} {
+	for _, check := range []func() error{v.decided, v.stored, v.judged, v.admitted, v.approved} {
 		if err := check(); err != nil {
 			return nil, err
 		}
@@ -257,4 +259,34 @@ func (v *verification) admissionOf(m *Module) (*Admitted, error) {
 	}
 
 	return nil, unproven("there is no admission of %s in it", m.Name)
+}
+
+// approved takes the enclosed approvals. An id is the digest of the signed statement, so
+// that each belongs to what an admission names; one that nobody names has no place.
+func (v *verification) approved() error {
+	named := make(map[string]bool)
+	for i := range v.proof.Admissions {
+		for _, id := range v.proof.Admissions[i].Values(FactApprovalID) {
+			named[id] = true
+		}
+	}
+
+	v.proof.Approvals = make(map[string][][]byte)
+	for i, raw := range v.file.Approvals {
+		var b struct {
+			Envelope struct {
+				Payload []byte `json:"payload"`
+			} `json:"dsseEnvelope"`
+		}
+		if err := json.Unmarshal(raw, &b); err != nil {
+			return unproven("approval %d: %w", i+1, err)
+		}
+		sum := sha256.Sum256(b.Envelope.Payload)
+		id := hex.EncodeToString(sum[:])
+		if !named[id] {
+			return unproven("approval %s is none of those that the admissions name", id)
+		}
+		v.proof.Approvals[id] = append(v.proof.Approvals[id], raw)
+	}
+	return nil
 }

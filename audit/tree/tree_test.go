@@ -153,6 +153,7 @@ func wanted(seq uint64, offset int64) tree.Wanted {
 		Decision:   seq,
 		Admissions: []uint64{2}, // entry 1 is the opening
 		Names:      true,
+		Approvals:  tree.ApprovalsOf("."),
 	}
 }
 

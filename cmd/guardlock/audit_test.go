@@ -3,20 +3,16 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/guardlock/guardlock/audit"
-	"github.com/guardlock/guardlock/audit/tree"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/exit"
 )
@@ -117,91 +113,6 @@ func writeSegmentsLog(dir string) error {
 		}
 	}
 	return l.Close()
-}
-
-// writeProvenLog makes a log with a checkpoint: a module let in, a batch of four
-// records of which one was changed and one routed, and behind the checkpoint another.
-// The log's public key lies beside it.
-func writeProvenLog(dir string) error {
-	l, err := openTestLog(dir)
-	if err != nil {
-		return err
-	}
-
-	ctx := context.Background()
-	if err := l.Record(ctx, audit.ControlEntry{Kind: audit.KindAdmission, Time: auditStart, Subject: "payments", Module: testModule(), Outcome: "allowed", Revision: "rev1",
-		Admission: &audit.Admission{
-			Author:    audit.Signer{Identity: "ada@example.com", KeyID: "k1"},
-			Approvals: []audit.Approval{{Approver: "grace@example.com", ID: "a1", KeyID: "k2"}, {Approver: "linus@example.com", ID: "a2", KeyID: "k3"}},
-			Threshold: 2,
-			Topics:    []string{"payments"},
-			Grant:     audit.Grant{Digest: audit.Digest{9}},
-		}}); err != nil {
-		return err
-	}
-
-	checkpoint, err := testTree(dir, l)
-	if err != nil {
-		return err
-	}
-	for _, base := range []int64{100, 104} {
-		e := testBatch(auditStart.Add(time.Minute), audit.OutcomeModified)
-		e.GrantDigest = audit.Digest{9}
-		e.Add(audit.Ruling{}, 2)
-		e.Add(audit.Ruling{Verdict: audit.Modified, Reason: "verdict_header"}, 1)
-		if base == 100 {
-			e.Add(audit.Ruling{Verdict: audit.Routed, Reason: "score_high", Route: "alerts"}, 1)
-		} else {
-			e.Add(audit.Ruling{}, 1)
-		}
-
-		if err := appendBatch(l, e, base); err != nil {
-			return err
-		}
-		if err := l.Record(ctx, audit.ControlEntry{Kind: audit.KindConfig, Subject: "flush", Outcome: "applied"}); err != nil {
-			return err
-		}
-		if base == 100 {
-			if err := checkpoint(); err != nil {
-				return err
-			}
-		}
-	}
-
-	return l.Close()
-}
-
-// testTree begins a tree over a log, and returns what makes a checkpoint of it.
-func testTree(dir string, l *audit.Log) (checkpoint func() error, err error) {
-	secret, public, err := note.GenerateKey(rand.Reader, "guardlock/gw/0011")
-	if err != nil {
-		return nil, err
-	}
-	signer, err := note.NewSigner(secret)
-	if err != nil {
-		return nil, err
-	}
-	verifier, err := note.NewVerifier(public)
-	if err != nil {
-		return nil, err
-	}
-
-	beside := filepath.Dir(dir)
-	if err := os.WriteFile(filepath.Join(beside, "log.key.pub"), []byte(public+"\n"), 0o600); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(filepath.Join(beside, "auditors.yaml"), []byte("logs:\n  - "+public+"\n"), 0o600); err != nil {
-		return nil, err
-	}
-
-	t, err := tree.Open(context.Background(), l.Reader(), tree.Options{Dir: filepath.Join(dir, tree.DirName), Signer: signer, Verifier: verifier})
-	if err != nil {
-		return nil, err
-	}
-	return func() error {
-		_, err := t.Checkpoint(context.Background())
-		return err
-	}, nil
 }
 
 // testAuditKey is that of each log here.

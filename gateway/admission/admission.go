@@ -79,6 +79,11 @@ type Admitter struct {
 	Limits  policy.Limits // what holds where approvals say nothing
 	Now     func() time.Time
 
+	// Keep is given each approval that counted, before the admission that it counted
+	// for is recorded: an approval whose bundle cannot be kept admits nothing. Nil keeps
+	// none.
+	Keep func(id, key string, bundle []byte) error
+
 	// MakeKeys lets random bytes stand in for keys that are not there. It is for
 	// looking at a module where nothing of it is to run.
 	MakeKeys bool

@@ -219,7 +219,10 @@ func (a *Admitter) recordAll(ctx context.Context, trials []trial) error {
 	var mu sync.Mutex
 	var failed error
 	inParallel(fresh, maxRecording, func(t trial) {
-		err := a.record(ctx, a.entry(t))
+		err := a.keep(t)
+		if err == nil {
+			err = a.record(ctx, a.entry(t))
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		if failed == nil {
@@ -233,6 +236,20 @@ func (a *Admitter) recordAll(ctx context.Context, trials []trial) error {
 
 	for _, t := range fresh {
 		a.Memory.note(t)
+	}
+	return nil
+}
+
+// keep keeps the approvals that let a module run, so that they can be shown later.
+func (a *Admitter) keep(t trial) error {
+	if a.Keep == nil || t.refused != nil {
+		return nil
+	}
+	for i := range t.exam.verified.Counted {
+		c := &t.exam.verified.Counted[i]
+		if err := a.Keep(c.ID, c.KeyID, c.Bundle); err != nil {
+			return fmt.Errorf("keeping the approval of module %s by %s: %w", t.exam.module.Name, c.Approver, err)
+		}
 	}
 	return nil
 }

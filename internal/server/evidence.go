@@ -24,6 +24,11 @@ import (
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
+// keepApprovals is where the approvals are kept that admissions in the decision log name.
+func keepApprovals(cfg *config.Config) func(id, key string, bundle []byte) error {
+	return tree.ApprovalsOf(cfg.File(cfg.Audit.Dir)).Keep
+}
+
 // committer grows the tree over the decision log and signs its checkpoints, beside the
 // gateway's work. Nobody waits for it.
 type committer struct {

@@ -36,6 +36,7 @@ type reloader struct {
 	pools   *admission.Pools
 	memory  *admission.Memory
 	conduct *conduct
+	keeper  func(id, key string, bundle []byte) error // of approvals
 	serve   func(cluster string, b *gateway.Bindings)
 	now     func() time.Time
 
@@ -109,6 +110,7 @@ func newReloader(s *Server) *reloader {
 		pools:   admission.NewPools(),
 		memory:  admission.NewMemory(),
 		conduct: newConduct(s.cfg.Limits),
+		keeper:  keepApprovals(s.cfg),
 		serve:   func(cluster string, b *gateway.Bindings) { s.gateway.Cluster(cluster).SetBindings(b) },
 		now:     s.now,
 
@@ -299,6 +301,7 @@ func (r *reloader) admitter(under terms) *admission.Admitter {
 		Now:     r.now,
 		Pools:   r.pools,
 		Memory:  r.memory,
+		Keep:    r.keeper,
 	}
 }
 

@@ -1,6 +1,7 @@
 package decisions
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,17 +18,20 @@ import (
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/internal/problem"
+	"github.com/guardlock/guardlock/signing"
 )
 
 // evidenceFlags say whose logs are trusted.
 type evidenceFlags struct {
-	logKeys []string
-	trust   string
+	logKeys   []string
+	trust     string
+	trustRoot string
 }
 
 func (f *evidenceFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.logKeys, "log-key", nil, "`FILE` with the public key of a log; may be given more than once")
 	cmd.Flags().StringVar(&f.trust, "trust", "", "`FILE` in YAML that lists the public keys of logs, and witnesses")
+	cmd.Flags().StringVar(&f.trustRoot, "trust-root", "", "with FILE: the trust root `FILE` by which the enclosed approvals are checked, too")
 }
 
 // auditors is the file of --trust.
@@ -118,7 +122,7 @@ func (f *evidenceFlags) verify(cmd *cobra.Command, path string) error {
 	if err == nil {
 		var p *evidence.Proof
 		if p, err = evidence.Verify(file, keys); err == nil {
-			return f.report(cmd, p)
+			return f.approved(cmd, path, p)
 		}
 	}
 
@@ -129,9 +133,31 @@ func (f *evidenceFlags) verify(cmd *cobra.Command, path string) error {
 	return err
 }
 
+// approved checks the enclosed approvals by the trust root, if there is one, and reports.
+func (f *evidenceFlags) approved(cmd *cobra.Command, path string, p *evidence.Proof) error {
+	var more []finding
+	if f.trustRoot != "" {
+		raw, err := disk.Read(f.trustRoot, disk.MaxBytes)
+		if err != nil {
+			return fmt.Errorf("reading --trust-root: %w", err)
+		}
+		root, err := signing.ParseTrustRoot(raw)
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", f.trustRoot, err)
+		}
+		if more, err = approvals(cmd.Context(), root, p); err != nil {
+			return exit.Refusedf("verifying %s: %w", path, err)
+		}
+	}
+
+	return f.report(cmd, p, more)
+}
+
 // notProven is what no file of this kind can prove.
-const notProven = `that the approvals' own signatures hold (their bundles are not enclosed); that the
-broker still holds these bytes (audit compare); that no record went around the gateway.`
+const notProven = "that the broker still holds these bytes (audit compare); that no record went around the gateway."
+
+// notApproved is not proven either where the approvals were not checked.
+const notApproved = "that the approvals' own signatures hold (give --trust-root);\n"
 
 // notWitnessed is not proven either where no witness counts.
 const notWitnessed = "that nobody was shown another history of the log (no trusted witness signed it);\n"
@@ -142,11 +168,14 @@ type finding struct {
 	Text    string `json:"text"`
 }
 
-func (f *evidenceFlags) report(cmd *cobra.Command, p *evidence.Proof) error {
-	all := findings(p)
+func (f *evidenceFlags) report(cmd *cobra.Command, p *evidence.Proof, approvals []finding) error {
+	all := append(findings(p), approvals...)
 	rest := notProven
+	if len(approvals) == 0 && len(p.Admissions) > 0 {
+		rest = notApproved + rest
+	}
 	if len(p.Witnesses) == 0 {
-		rest = notWitnessed + notProven
+		rest = notWitnessed + rest
 	}
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), struct {
@@ -190,7 +219,7 @@ func findings(p *evidence.Proof) (all []finding) {
 	for i := range p.Admissions {
 		a := &p.Admissions[i]
 		add("admission", "entry %s let %s sha256:%x run: written by %s, approved by %s (%s needed)%s", humanize.Comma(a.Index), a.Module.Name, a.Module.Digest,
-			a.Fact("author"), strings.Join(a.Values("approval"), ", "), a.Fact("threshold"), until(a.Fact(evidence.FactUntil)))
+			a.Fact("author"), strings.Join(a.Values(evidence.FactApproval), ", "), a.Fact(evidence.FactThreshold), until(a.Fact(evidence.FactUntil)))
 	}
 
 	for _, n := range []struct {
@@ -245,4 +274,58 @@ func verdictText(p *evidence.Proof) string {
 		text += ", to " + r.Route + "; a placeholder stands here"
 	}
 	return text
+}
+
+// approvals checks that those whom each admission names approved the module: their
+// signatures hold under the trust root, at the time of the decision, and are as many
+// as it asks for.
+func approvals(ctx context.Context, root *signing.TrustRoot, p *evidence.Proof) (all []finding, err error) {
+	at := time.UnixMicro(p.Decision.Time)
+	for i := range p.Admissions {
+		a := &p.Admissions[i]
+		people := map[signing.Identity]bool{}
+		for n, id := range a.Values(evidence.FactApprovalID) {
+			who := signing.Identity(a.Values(evidence.FactApproval)[n])
+			if err := signedBy(ctx, root.For(asked(a)), p.Approvals[id], a.Module.Digest, who, at); err != nil {
+				return nil, fmt.Errorf("%w: the approval of %s by %s: %w", evidence.ErrUnproven, a.Module.Name, who, err)
+			}
+			people[who] = true
+		}
+
+		if len(people) < root.Threshold() {
+			return nil, fmt.Errorf("%w: %s was approved by %d, and the trust root asks for %d", evidence.ErrUnproven, a.Module.Name, len(people), root.Threshold())
+		}
+		all = append(all, finding{"approvals", fmt.Sprintf("%s: %s signed, and held when it was decided", a.Module.Name, strings.Join(a.Values(evidence.FactApproval), ", "))})
+	}
+	return all, nil
+}
+
+var errNotEnclosed = errors.New("it is not enclosed")
+
+// signedBy looks for one person's approval among those with the same statement.
+func signedBy(ctx context.Context, root *signing.TrustRoot, bundles [][]byte, module [32]byte, who signing.Identity, at time.Time) error {
+	failed := errNotEnclosed
+	for _, bundle := range bundles {
+		approval, err := root.VerifyApproval(ctx, module, bundle, at)
+		if err == nil && approval.Approver == who {
+			return nil
+		}
+		if err != nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// asked is a gateway that the approvals of an admission were for.
+func asked(a *evidence.Admitted) (g signing.Gateway) {
+	for _, audience := range a.Values(evidence.FactAudience) {
+		if name, ok := strings.CutPrefix(audience, "gateway:"); ok {
+			g.Name = name
+		}
+		if name, ok := strings.CutPrefix(audience, "environment:"); ok {
+			g.Environment = name
+		}
+	}
+	return g
 }

@@ -173,7 +173,7 @@ func (c *auditProveCommand) find(ctx context.Context, r *query.Reader, what stri
 // wanted names the entries that tell the record's story.
 func (c *auditProveCommand) wanted(ctx context.Context, r *query.Reader, d query.Decision, what string) (tree.Wanted, error) {
 	at := d.Coordinate
-	w := tree.Wanted{Decision: d.ID.Seq, Names: !c.redacted}
+	w := tree.Wanted{Decision: d.ID.Seq, Names: !c.redacted, Approvals: tree.ApprovalsOf(c.dir)}
 	if d.Routed != nil && !strings.HasPrefix(what, at.Topic+"/") { // else its placeholder is meant
 		at = *d.Routed
 		w.Route = at.Topic

@@ -1,0 +1,80 @@
+package tree
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+
+	"github.com/guardlock/guardlock/internal/disk"
+)
+
+// Approvals are the bundles that admissions of a log name by their ids, in a directory
+// beside it. What is kept once is never written again. It is safe for concurrent use.
+type Approvals struct {
+	dir  string
+	kept *sync.Map // paths, of those that are known to be there
+}
+
+// maxApproval bounds a bundle, as signing does.
+const maxApproval = 1 << 20
+
+var hexID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// ApprovalsOf are those of the log in a directory.
+func ApprovalsOf(logDir string) Approvals {
+	return Approvals{filepath.Join(logDir, "objects"), new(sync.Map)}
+}
+
+// path is the file of an approval: several people may sign the same statement.
+func (a Approvals) path(id, key string) (string, error) {
+	if !hexID.MatchString(id) {
+		return "", fmt.Errorf("%.80q is no id of an approval", id)
+	}
+	signer := sha256.Sum256([]byte(key))
+	return filepath.Join(a.dir, fmt.Sprintf("approval-%s-%x.sigstore.json", id, signer[:8])), nil
+}
+
+// Keep makes a bundle durable, unless it is there.
+func (a Approvals) Keep(id, key string, bundle []byte) error {
+	path, err := a.path(id, key)
+	if err != nil {
+		return err
+	}
+	if _, known := a.kept.Load(path); known {
+		return nil
+	}
+	if _, err := os.Stat(path); err == nil {
+		a.kept.Store(path, true)
+		return nil
+	}
+
+	if err := os.MkdirAll(a.dir, 0o700); err != nil {
+		return err
+	}
+	if err := disk.Replace(path, bundle, 0o600); err != nil {
+		return err
+	}
+	if err := disk.SyncDir(a.dir); err != nil {
+		return err
+	}
+	a.kept.Store(path, true)
+	return nil
+}
+
+// Bundle is the one with an id that a key signed, nil where it is not there.
+func (a Approvals) Bundle(id, key string) ([]byte, error) {
+	path, err := a.path(id, key)
+	if err != nil {
+		return nil, nil //nolint:nilerr // it was never kept
+	}
+	b, err := disk.Read(path, maxApproval)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}

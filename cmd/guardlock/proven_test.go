@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/tree"
+	"github.com/guardlock/guardlock/signing"
+)
+
+// writeProvenLog makes a log with a checkpoint: a module that two people approved, a
+// batch of four records of which one was changed and one routed, and behind the
+// checkpoint another batch. Beside it lie the log's public key, a file for --trust, the
+// trust root, and one that knows neither of the two.
+func writeProvenLog(dir string) error {
+	l, err := openTestLog(dir)
+	if err != nil {
+		return err
+	}
+	approvals, err := writeApprovals(dir)
+	if err != nil {
+		return err
+	}
+
+	ctx := context.Background()
+	err = l.Record(ctx, audit.ControlEntry{
+		Kind: audit.KindAdmission, Time: auditStart, Subject: "payments", Module: testModule(), Outcome: "allowed", Revision: "rev1",
+		Admission: &audit.Admission{
+			Author:    audit.Signer{Identity: "ada@example.com", KeyID: "k1"},
+			Approvals: approvals,
+			Threshold: 2,
+			Topics:    []string{"payments"},
+			Grant:     audit.Grant{Digest: audit.Digest{9}},
+		},
+	})
+	if err != nil {
+		return err
+	}
+
+	checkpoint, err := testTree(dir, l)
+	if err != nil {
+		return err
+	}
+	if err := appendProven(l, 100, audit.Ruling{Verdict: audit.Routed, Reason: "score_high", Route: "alerts"}); err != nil {
+		return err
+	}
+	if err := checkpoint(); err != nil {
+		return err
+	}
+	if err := appendProven(l, 104, audit.Ruling{}); err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+// appendProven stores a batch of which the last record has a ruling, and makes its
+// binding durable.
+func appendProven(l *audit.Log, base int64, last audit.Ruling) error {
+	e := testBatch(auditStart.Add(time.Minute), audit.OutcomeModified)
+	e.GrantDigest = audit.Digest{9}
+	e.Add(audit.Ruling{}, 2)
+	e.Add(audit.Ruling{Verdict: audit.Modified, Reason: "verdict_header"}, 1)
+	e.Add(last, 1)
+	if err := appendBatch(l, e, base); err != nil {
+		return err
+	}
+	return l.Record(context.Background(), audit.ControlEntry{Kind: audit.KindConfig, Subject: "flush", Outcome: "applied"})
+}
+
+// writeApprovals keeps the approvals of grace and linus beside a log, writes the trust
+// root that knows them, and one of strangers by the same names.
+func writeApprovals(dir string) (all []audit.Approval, err error) {
+	var trust, strangers []map[string]string
+	for _, who := range []string{"grace@example.com", "linus@example.com"} {
+		key, err := signing.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		stranger, err := signing.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		trust = append(trust, trusted(who, key))
+		strangers = append(strangers, trusted(who, stranger))
+
+		id, err := approve(dir, key)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, audit.Approval{Approver: who, ID: id, KeyID: key.ID()})
+	}
+
+	for name, people := range map[string][]map[string]string{"trust.json": trust, "strangers.json": strangers} {
+		author, err := signing.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		b, err := json.Marshal(map[string]any{"threshold": 2, "authors": []any{trusted("ada@example.com", author)}, "approvers": people})
+		if err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(filepath.Join(filepath.Dir(dir), name), b, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func trusted(who string, key *signing.PrivateKey) map[string]string {
+	pem, err := key.Public().MarshalPEM()
+	if err != nil {
+		panic(err)
+	}
+	return map[string]string{"identity": who, "key": string(pem)}
+}
+
+// approve keeps one approval of the test's module, and returns its id.
+func approve(dir string, key *signing.PrivateKey) (id string, err error) {
+	bundle, err := signing.Approve(context.Background(), signing.Approval{
+		ModuleDigest: testModule().Digest,
+		Topics:       []string{"payments"},
+		NotAfter:     auditStart.Add(time.Hour),
+	}, key)
+	if err != nil {
+		return "", err
+	}
+	claim, err := signing.ReadUnverified(bundle)
+	if err != nil {
+		return "", err
+	}
+	return claim.ID, tree.ApprovalsOf(dir).Keep(claim.ID, key.ID(), bundle)
+}
+
+// testTree begins a tree over a log, and returns what makes a checkpoint of it.
+func testTree(dir string, l *audit.Log) (checkpoint func() error, err error) {
+	secret, public, err := note.GenerateKey(rand.Reader, "guardlock/gw/0011")
+	if err != nil {
+		return nil, err
+	}
+	signer, err := note.NewSigner(secret)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := note.NewVerifier(public)
+	if err != nil {
+		return nil, err
+	}
+
+	beside := filepath.Dir(dir)
+	if err := os.WriteFile(filepath.Join(beside, "log.key.pub"), []byte(public+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(beside, "auditors.yaml"), []byte("logs:\n  - "+public+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+
+	t, err := tree.Open(context.Background(), l.Reader(), tree.Options{Dir: filepath.Join(dir, tree.DirName), Signer: signer, Verifier: verifier})
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		_, err := t.Checkpoint(context.Background())
+		return err
+	}, nil
+}
