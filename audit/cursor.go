@@ -109,6 +109,16 @@ func (r *Reader) Segments() ([]uint32, error) {
 	return all, err
 }
 
+// Node is the first part of the ids of the log's decisions, which each log has drawn for
+// itself; 0 for a log without segments.
+func (r *Reader) Node() (uint32, error) {
+	segs, err := r.Refresh()
+	if err != nil || len(segs) == 0 {
+		return 0, err
+	}
+	return nodeOf(segs[0].hdr.LogID), nil
+}
+
 // SegmentOf finds the segment that holds the entry with a sequence number, or would:
 // ErrNotFound for one before the log's beginning.
 func (r *Reader) SegmentOf(seq uint64) (uint32, error) {

@@ -1,0 +1,285 @@
+// Package reconcile finds records that were stored without a decision.
+//
+// Kafka gives each offset of a partition once. The bindings of decisions name offsets,
+// so what they do not name is a gap, and only gaps are read: a broker's own marker, a
+// batch whose answer the gateway never saw, nothing at all, or a record that went around
+// every gateway.
+//
+// Ends of partitions are taken before the logs are read: a record below its end was
+// decided before it was stored, so that its decision is in one of the logs.
+//
+// Trust: a log is what its verifier says; this package reads what is in it. Brokers are
+// asked what they hold, and may lie by holding something back. A log that is missing
+// looks like records that went around it: whoever asks must bring the logs of all
+// gateways.
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/recordbatch"
+)
+
+// Kind is what a gap turns out to be.
+type Kind string
+
+// The kinds.
+const (
+	Bypass  Kind = "bypass"  // a batch of records without a decision
+	Marker  Kind = "marker"  // a transaction's marker, which a broker writes
+	Pending Kind = "pending" // a decision whose answer no log knows is of this batch
+	Before  Kind = "before"  // from before the first decision about the partition
+	Nothing Kind = "nothing" // nothing is stored there now: compacted away, or never seen
+)
+
+// Finding is one stretch of offsets that no binding names.
+type Finding struct {
+	Kind       Kind   `json:"kind"`
+	First      int64  `json:"first"`
+	Last       int64  `json:"last"`
+	Records    int32  `json:"records,omitempty"`
+	ProducerID int64  `json:"producer_id,omitempty"`
+	Decision   string `json:"decision_id,omitempty"` // of what is pending
+}
+
+// span is a stretch of offsets: from first on, below end.
+type span struct{ first, end int64 }
+
+// open is a decision on a batch that was forwarded, whose answer is not known.
+type open struct {
+	id       string
+	producer audit.Producer
+	records  int
+	evidence audit.Evidence
+	mac      audit.MACID
+}
+
+// Coverage is what the decisions of some logs say was stored where.
+type Coverage struct {
+	spans map[audit.Coord][]span
+	open  map[audit.Coord][]open
+}
+
+// Read adds the decisions of a log. It may be called for several logs of gateways in
+// front of one cluster.
+func (c *Coverage) Read(ctx context.Context, r *audit.Reader) error {
+	if c.spans == nil {
+		c.spans = make(map[audit.Coord][]span)
+		c.open = make(map[audit.Coord][]open)
+	}
+	node, err := r.Node()
+	if err != nil {
+		return err
+	}
+
+	waiting := make(map[uint64]*waitingBatch)
+	err = r.Cursor(audit.Position{}).Read(ctx, func(f *audit.Frame) error {
+		return f.Each(func(e *audit.Entry) error {
+			switch {
+			case e.Batch != nil && e.Batch.Awaits():
+				waiting[e.Seq] = waitingFor(e, node)
+			case e.Bind != nil:
+				c.bind(e.Bind, waiting)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("reading decisions: %w", err)
+	}
+
+	for _, w := range waiting {
+		c.open[w.at] = append(c.open[w.at], w.open)
+	}
+	return nil
+}
+
+type waitingBatch struct {
+	at audit.Coord
+	open
+}
+
+func waitingFor(e *audit.Entry, node uint32) *waitingBatch {
+	b := e.Batch
+	return &waitingBatch{
+		at: audit.Coord{Cluster: b.Cluster, Topic: b.Topic, Partition: b.Partition},
+		open: open{
+			id:       audit.DecisionID{Node: node, Seq: e.Seq, Index: -1}.String(),
+			producer: b.Producer,
+			records:  b.Records,
+			evidence: b.Evidence,
+			mac:      e.MAC(),
+		},
+	}
+}
+
+func (c *Coverage) bind(b *audit.Bind, waiting map[uint64]*waitingBatch) {
+	if b.Route == "" && (b.Base >= 0 || b.ErrorCode != 0) {
+		delete(waiting, b.Seq)
+	}
+	if b.Base < 0 || b.Records() == 0 {
+		return
+	}
+
+	spans := c.spans[b.Coord]
+	s := span{b.Base, b.Base + int64(b.Records())}
+	if n := len(spans); n > 0 && spans[n-1].end == s.first { // as they come, mostly
+		spans[n-1].end = s.end
+		return
+	}
+	c.spans[b.Coord] = append(spans, s)
+}
+
+// Partitions are those that decisions are about, in order.
+func (c *Coverage) Partitions() (all []audit.Coord) {
+	for at := range c.spans {
+		all = append(all, at)
+	}
+	for at := range c.open {
+		if c.spans[at] == nil {
+			all = append(all, at)
+		}
+	}
+	slices.SortFunc(all, func(a, b audit.Coord) int {
+		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return all
+}
+
+// gaps are the stretches of [start, end) that no binding names.
+func (c *Coverage) gaps(at audit.Coord, start, end int64) (gaps []span) {
+	spans := slices.Clone(c.spans[at])
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.first, b.first) })
+	next := start
+	for _, s := range spans {
+		if s.first > next {
+			gaps = append(gaps, span{next, min(s.first, end)})
+		}
+		next = max(next, s.end)
+		if next >= end {
+			return gaps
+		}
+	}
+	if next < end {
+		gaps = append(gaps, span{next, end})
+	}
+	return gaps
+}
+
+// first is the first offset that a binding names, and ok is false where there is none.
+func (c *Coverage) first(at audit.Coord) (offset int64, ok bool) {
+	for _, s := range c.spans[at] {
+		if !ok || s.first < offset {
+			offset = s.first
+			ok = true
+		}
+	}
+	return offset, ok
+}
+
+// Partition is one partition as its brokers have it.
+type Partition struct {
+	At    audit.Coord
+	Start int64 // the first offset that is kept
+	End   int64 // behind the last
+	// Batch gives the batch that holds an offset, or the first behind it; nil where
+	// there is none.
+	Batch func(ctx context.Context, offset int64) ([]byte, error)
+}
+
+// Judge tells what the gaps of a partition are. keys are audit keys, by which a batch
+// without a producer id is known; without them it is a bypass.
+func (c *Coverage) Judge(ctx context.Context, p *Partition, keys [][32]byte) ([]Finding, error) {
+	var all []Finding
+	begun, decided := c.first(p.At)
+	for _, gap := range c.gaps(p.At, p.Start, p.End) {
+		before := decided && gap.end <= begun || !decided
+		found, err := c.gap(ctx, p, gap, before, keys)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// gap reads one gap, batch by batch.
+func (c *Coverage) gap(ctx context.Context, p *Partition, gap span, before bool, keys [][32]byte) (all []Finding, err error) {
+	for at := gap.first; at < gap.end; {
+		raw, err := p.Batch(ctx, at)
+		if err != nil {
+			return all, fmt.Errorf("reading %s/%d at offset %d: %w", p.At.Topic, p.At.Partition, at, err)
+		}
+		if raw == nil {
+			return append(all, Finding{Kind: Nothing, First: at, Last: gap.end - 1}), nil
+		}
+
+		h, err := recordbatch.ParseHeader(raw)
+		if err != nil {
+			return all, fmt.Errorf("reading %s/%d at offset %d: %w", p.At.Topic, p.At.Partition, at, err)
+		}
+		last := h.BaseOffset + int64(h.LastOffsetDelta)
+		if h.BaseOffset > at || last < at {
+			end := min(max(h.BaseOffset, at+1), gap.end)
+			all = append(all, Finding{Kind: Nothing, First: at, Last: end - 1})
+			at = end
+			continue
+		}
+
+		all = append(all, c.batch(p.At, raw, &h, before, keys))
+		at = last + 1
+	}
+	return all, nil
+}
+
+// batch tells what a batch is that no binding names.
+func (c *Coverage) batch(at audit.Coord, raw []byte, h *recordbatch.Header, before bool, keys [][32]byte) Finding {
+	f := Finding{
+		Kind:       Bypass,
+		First:      h.BaseOffset,
+		Last:       h.BaseOffset + int64(h.LastOffsetDelta),
+		Records:    h.NumRecords,
+		ProducerID: h.ProducerID,
+	}
+
+	if h.IsControl() {
+		f.Kind = Marker
+		return f
+	}
+	for i := range c.open[at] {
+		if c.open[at][i].is(raw, h, keys) {
+			f.Kind = Pending
+			f.Decision = c.open[at][i].id
+			return f
+		}
+	}
+	if before {
+		f.Kind = Before
+	}
+	return f
+}
+
+// is reports whether a stored batch is the decided one: by the producer's own numbers,
+// or by the MAC.
+func (o *open) is(raw []byte, h *recordbatch.Header, keys [][32]byte) bool {
+	if h.ProducerID >= 0 {
+		return o.producer == audit.Producer{ProducerID: h.ProducerID, ProducerEpoch: h.ProducerEpoch, BaseSequence: h.BaseSequence}
+	}
+	if o.producer.ProducerID >= 0 {
+		return false
+	}
+
+	produced, err := recordbatch.NewCodec(recordbatch.Limits{}).AsProduced(nil, raw)
+	if err != nil {
+		return false
+	}
+	part := recordbatch.HeaderEvidence(produced)
+	if o.evidence == audit.EvidenceContent {
+		part = recordbatch.ContentEvidence(produced)
+	}
+	return part != nil && slices.ContainsFunc(keys, func(key [32]byte) bool { return o.mac.Check(key, part) })
+}

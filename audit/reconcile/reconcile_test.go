@@ -1,0 +1,223 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/gateway/recordbatch"
+)
+
+var testKey = [32]byte{7}
+
+var at = audit.Coord{Cluster: "main", Topic: "cards", Partition: 1}
+
+// site is a log of one gateway.
+type site struct {
+	t   *testing.T
+	log *audit.Log
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	l, err := audit.Open(filepath.Join(t.TempDir(), "audit"), audit.Options{Key: testKey, SegmentBytes: 8 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return &site{t, l}
+}
+
+// decide records a batch; evidence is what its MAC is made of.
+func (s *site) decide(records int, p audit.Producer, evidence []byte) uint64 {
+	s.t.Helper()
+	e := &audit.BatchEntry{
+		Target:   audit.Target{Cluster: at.Cluster, Topic: at.Topic, Partition: at.Partition},
+		Producer: p,
+		Payload:  audit.Payload{Records: records},
+		Evidence: audit.EvidenceContent,
+		Outcome:  audit.OutcomePassed,
+	}
+	e.Add(audit.Ruling{}, records)
+	ticket := s.log.Append(e, evidence)
+	if err := ticket.Wait(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	return ticket.Seq()
+}
+
+var nobody = audit.Producer{ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1}
+
+// store records a batch that the broker stored.
+func (s *site) store(base int64, records int) {
+	s.t.Helper()
+	s.log.Place(s.decide(records, nobody, []byte("batch")), audit.Placement{BaseOffset: base})
+}
+
+func (s *site) flush() {
+	s.t.Helper()
+	if err := s.log.Record(s.t.Context(), audit.ControlEntry{Kind: audit.KindConfig, Subject: "flush", Outcome: "applied"}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// batch is one as a broker stores it.
+func batch(base int64, records int32, attributes int16, p audit.Producer) []byte {
+	var body []byte
+	for i := range records {
+		r := kmsg.Record{OffsetDelta: i, Value: []byte("value")}
+		r.Length = int32(len(r.AppendTo(nil)) - 1)
+		body = r.AppendTo(body)
+	}
+	return recordbatch.Append(nil, recordbatch.Header{
+		BaseOffset:      base,
+		Attributes:      attributes,
+		LastOffsetDelta: records - 1,
+		ProducerID:      p.ProducerID,
+		ProducerEpoch:   p.ProducerEpoch,
+		BaseSequence:    p.BaseSequence,
+		NumRecords:      records,
+	}, body)
+}
+
+// stored are the batches of a partition. Those that decisions name need not be there:
+// nobody may look at them.
+func stored(start, end int64, batches ...[]byte) *Partition {
+	return &Partition{At: at, Start: start, End: end, Batch: func(_ context.Context, offset int64) ([]byte, error) {
+		for _, b := range batches {
+			h, err := recordbatch.ParseHeader(b)
+			if err != nil || h.BaseOffset+int64(h.LastOffsetDelta) >= offset {
+				return b, err
+			}
+		}
+		return nil, nil
+	}}
+}
+
+func judge(t *testing.T, p *Partition, keys [][32]byte, sites ...*site) []Finding {
+	t.Helper()
+	c := new(Coverage)
+	for _, s := range sites {
+		s.flush()
+		if err := c.Read(t.Context(), s.log.Reader()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, err := c.Judge(t.Context(), p, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestEachGapIsToldForWhatItIs(t *testing.T) {
+	a, b := newSite(t), newSite(t)
+	a.store(10, 5)
+	b.store(15, 5) // two gateways
+	a.store(22, 3)
+	a.store(30, 10)
+	mine := audit.Producer{ProducerID: 9, ProducerEpoch: 1, BaseSequence: 40}
+	a.decide(2, mine, []byte("unanswered"))
+
+	got := judge(t, stored(4, 52,
+		batch(4, 6, 0, nobody),
+		batch(20, 2, 0, nobody),
+		batch(25, 1, 0x20|0x10, audit.Producer{ProducerID: 3, BaseSequence: -1}),
+		batch(26, 2, 0, mine),
+		batch(40, 1, 0, audit.Producer{ProducerID: 9, ProducerEpoch: 1, BaseSequence: 41}),
+		batch(45, 5, 0, nobody),
+	), nil, a, b)
+	want := []Finding{
+		{Kind: Before, First: 4, Last: 9, Records: 6, ProducerID: -1},
+		{Kind: Bypass, First: 20, Last: 21, Records: 2, ProducerID: -1},
+		{Kind: Marker, First: 25, Last: 25, Records: 1, ProducerID: 3},
+		{Kind: Pending, First: 26, Last: 27, Records: 2, ProducerID: 9},
+		{Kind: Nothing, First: 28, Last: 29},
+		{Kind: Bypass, First: 40, Last: 40, Records: 1, ProducerID: 9},
+		{Kind: Nothing, First: 41, Last: 44},
+		{Kind: Bypass, First: 45, Last: 49, Records: 5, ProducerID: -1},
+		{Kind: Nothing, First: 50, Last: 51},
+	}
+
+	for i := range got {
+		if got[i].Kind == Pending && got[i].Decision != "" {
+			got[i].Decision = ""
+		}
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+func TestPendingBatchWithoutProducerIsKnownByItsMAC(t *testing.T) {
+	s := newSite(t)
+	s.store(0, 5)
+	mine, other := batch(5, 2, 0, nobody), batch(5, 3, 0, nobody)
+	produced, err := recordbatch.NewCodec(recordbatch.Limits{}).AsProduced(nil, mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.decide(2, nobody, recordbatch.ContentEvidence(produced))
+
+	for _, tc := range []struct {
+		what string
+		raw  []byte
+		keys [][32]byte
+		want Kind
+	}{
+		{"the batch", mine, [][32]byte{testKey}, Pending},
+		{"another batch", other, [][32]byte{testKey}, Bypass},
+		{"the batch, without the key", mine, nil, Bypass},
+		{"the batch, by another key", mine, [][32]byte{{1}}, Bypass},
+	} {
+		h, err := recordbatch.ParseHeader(tc.raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := judge(t, stored(0, 5+int64(h.NumRecords), tc.raw), tc.keys, s)
+		if len(got) != 1 || got[0].Kind != tc.want {
+			t.Errorf("%s: %+v", tc.what, got)
+		}
+	}
+}
+
+func TestForgedRecordAmongAMillionIsFoundWithoutReadingThem(t *testing.T) {
+	s := newSite(t)
+	for i := range 1000 {
+		if i != 700 {
+			s.log.Place(s.decide(1000, nobody, []byte("batch")), audit.Placement{BaseOffset: int64(i * 1000)})
+		}
+	}
+	asked := 0
+	p := stored(0, 1_000_000, batch(700_000, 1000, 0, nobody))
+	inner := p.Batch
+	p.Batch = func(ctx context.Context, offset int64) ([]byte, error) { asked++; return inner(ctx, offset) }
+	got := judge(t, p, nil, s)
+	if len(got) != 1 || got[0].Kind != Bypass || got[0].First != 700_000 || got[0].Records != 1000 || asked != 1 {
+		t.Errorf("%d batches were read: %+v", asked, got)
+	}
+}
+
+func TestPartitionThatCannotBeReadIsNotFine(t *testing.T) {
+	s := newSite(t)
+	s.store(0, 5)
+	gone := errors.New("the broker is gone")
+	p := &Partition{At: at, End: 6, Batch: func(context.Context, int64) ([]byte, error) { return nil, gone }}
+	s.flush()
+	c := new(Coverage)
+	if err := c.Read(t.Context(), s.log.Reader()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Judge(t.Context(), p, nil); !errors.Is(err, gone) {
+		t.Error(err)
+	}
+	p.Batch = func(context.Context, int64) ([]byte, error) { return []byte("garbage"), nil }
+	if _, err := c.Judge(t.Context(), p, nil); err == nil {
+		t.Error("garbage is fine")
+	}
+}

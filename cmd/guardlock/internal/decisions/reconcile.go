@@ -1,0 +1,318 @@
+package decisions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/reconcile"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/kafka"
+	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
+)
+
+const auditReconcileHelp = `Find records that are stored without a decision. Each offset that no decision names is
+looked at in the cluster, and told apart:
+
+  bypass   a batch of records that no gateway decided about
+  pending  of a decision whose answer no log knows yet
+  marker   a transaction's marker, which a broker writes
+  before   stored before the first decision about the partition
+  nothing  nothing is there any more: compacted away, or never visible
+
+Exit code 3 if there is a bypass; with --strict also for what is before, which looks
+the same. Give the logs of all gateways in front of the cluster: one that is missing
+looks like a bypass. Ask the brokers themselves, not a gateway. Only what no decision
+names is read, and nothing of a record is printed.`
+
+type auditReconcileCommand struct {
+	client   kafka.ClientFlags
+	dirs     []string
+	topics   []string
+	cluster  string
+	keyFiles []string
+	strict   bool
+}
+
+func newAuditReconcileCommand() *cobra.Command {
+	var c auditReconcileCommand
+	cmd := &cobra.Command{
+		Use:   "reconcile",
+		Short: "Find records that are stored without a decision",
+		Long:  auditReconcileHelp,
+		Example: `  guardlock audit reconcile -b kafka-1:9092 --dir data/audit
+  guardlock audit reconcile -b kafka-1:9092 --dir gw-a/audit --dir gw-b/audit --topic payments --json`,
+		Args: cli.NeedArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
+	}
+
+	c.client.Register(cmd)
+	cmd.Flags().StringArrayVarP(&c.dirs, "dir", "d", []string{defaultAuditDir}, "`DIRECTORY` of a decision log; once for each gateway")
+	cmd.Flags().StringSliceVarP(&c.topics, "topic", "t", nil, "only this `TOPIC`; without, every topic that has decisions")
+	cmd.Flags().StringVar(&c.cluster, "cluster", "", "the cluster's `NAME` in the logs; needed where they know of several")
+	cmd.Flags().StringArrayVar(&c.keyFiles, "audit-key", nil, "`FILE` with an audit key, which tells pending batches without a producer id (default: audit.key beside each log)")
+	cmd.Flags().BoolVar(&c.strict, "strict", false, "count what is before the first decision as a bypass, too")
+	return cmd
+}
+
+// reconciled is one partition's result, as --json prints it.
+type reconciled struct {
+	Cluster   string              `json:"cluster"`
+	Topic     string              `json:"topic"`
+	Partition int32               `json:"partition"`
+	Start     int64               `json:"start"`
+	End       int64               `json:"end"`
+	Findings  []reconcile.Finding `json:"findings"`
+}
+
+func (c *auditReconcileCommand) run(cmd *cobra.Command) error {
+	ctx := cmd.Context()
+	client, err := c.client.Connect(ctx, nil, kgo.ClientID(gateway.AuditClientID))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+
+	// Ends come first: what is stored below them has its decision in a log by now.
+	ends, err := readEnds(ctx, client)
+	if err != nil {
+		return fmt.Errorf("reconciling: %w", err)
+	}
+	coverage, keys, err := c.read(ctx)
+	if err != nil {
+		return err
+	}
+
+	parts, err := c.partitions(coverage, ends)
+	if err != nil {
+		return err
+	}
+	var all []reconciled
+	for _, at := range parts {
+		r, err := ends.judge(ctx, coverage, at, keys)
+		if err != nil {
+			return exit.WithHint(fmt.Errorf("reconciling: not concluded: %w", err), "nothing is said of what was not read; try again")
+		}
+		all = append(all, *r)
+	}
+	return c.report(cmd, all)
+}
+
+// read reads every log, and the keys.
+func (c *auditReconcileCommand) read(ctx context.Context) (*reconcile.Coverage, [][32]byte, error) {
+	keys, err := readKeys(c.keyFiles)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	coverage := new(reconcile.Coverage)
+	seen := map[uint32]string{}
+	for _, dir := range c.dirs {
+		if key, err := disk.ReadKey(keyBeside(dir)); err == nil && len(c.keyFiles) == 0 {
+			keys = append(keys, key)
+		}
+		r, err := openAudit(dir)
+		if err != nil {
+			return nil, nil, err
+		}
+		node, err := r.Node()
+		if err == nil && seen[node] != "" {
+			err = exit.Usagef("reconciling: %s and %s are the same log", seen[node], dir)
+		}
+		seen[node] = dir
+		if err == nil {
+			err = coverage.Read(ctx, r.Reader)
+		}
+		if err = errors.Join(err, r.Close()); err != nil {
+			return nil, nil, auditError(dir, err)
+		}
+	}
+	return coverage, keys, nil
+}
+
+// partitions are those that are to be judged: of topics that decisions are about, or
+// that were named.
+func (c *auditReconcileCommand) partitions(coverage *reconcile.Coverage, e *ends) ([]audit.Coord, error) {
+	clusters := map[string]bool{}
+	topics := map[string]bool{}
+	for _, at := range coverage.Partitions() {
+		if c.cluster == "" || at.Cluster == c.cluster {
+			clusters[at.Cluster] = true
+			topics[at.Topic] = true
+		}
+	}
+
+	cluster := c.cluster
+	for name := range clusters {
+		if len(clusters) > 1 {
+			return nil, exit.WithHint(exit.Usagef("reconciling: the logs know of several clusters"), "name the one that --bootstrap is of with --cluster")
+		}
+		cluster = name
+	}
+	for _, name := range c.topics {
+		if len(e.starts[name]) == 0 {
+			return nil, exit.NotFoundf("reconciling: topic %s is not there", name)
+		}
+	}
+
+	var all []audit.Coord
+	for name, partitions := range e.starts {
+		if len(c.topics) > 0 && !slices.Contains(c.topics, name) || len(c.topics) == 0 && !topics[name] {
+			continue
+		}
+		for p := range partitions {
+			all = append(all, audit.Coord{Cluster: cluster, Topic: name, Partition: p})
+		}
+	}
+	slices.SortFunc(all, func(a, b audit.Coord) int {
+		if d := strings.Compare(a.Topic, b.Topic); d != 0 {
+			return d
+		}
+		return int(a.Partition - b.Partition)
+	})
+	return all, nil
+}
+
+func (c *auditReconcileCommand) report(cmd *cobra.Command, all []reconciled) error {
+	bypass, before := int64(0), int64(0)
+	for i := range all {
+		for _, f := range all[i].Findings {
+			switch f.Kind {
+			case reconcile.Bypass:
+				bypass += int64(f.Records)
+			case reconcile.Before:
+				before += int64(f.Records)
+			}
+		}
+	}
+
+	var err error
+	if cli.WantsJSON(cmd) {
+		err = cli.PrintJSON(cmd.OutOrStdout(), all)
+	} else {
+		err = writeReconciled(cmd.OutOrStdout(), all)
+	}
+	switch {
+	case err != nil:
+		return err
+	case bypass > 0:
+		return exit.WithHint(exit.Refusedf("reconciling: %s stored without a decision", cli.Count(int(bypass), "record")),
+			"is the log of every gateway among --dir? Else somebody wrote to the brokers themselves: docs/auditing.md says how to close that way")
+	case before > 0 && c.strict:
+		return exit.Refusedf("reconciling: %s from before the first decision", cli.Count(int(before), "record"))
+	}
+	return nil
+}
+
+func writeReconciled(w io.Writer, all []reconciled) error {
+	p := cli.PaletteFor(w)
+	for i := range all {
+		r := &all[i]
+		gaps := "every offset has its decision"
+		if len(r.Findings) > 0 {
+			gaps = cli.Count(len(r.Findings), "gap")
+		}
+		if _, err := fmt.Fprintf(w, "%s/%d  offsets %d to %d: %s\n", cli.Printable(r.Topic), r.Partition, r.Start, r.End-1, gaps); err != nil {
+			return err
+		}
+
+		for _, f := range r.Findings {
+			kind := string(f.Kind)
+			if f.Kind == reconcile.Bypass {
+				kind = p.Red(kind)
+			}
+			text := fmt.Sprintf("  %s to %s  %s", humanize.Comma(f.First), humanize.Comma(f.Last), kind)
+			if f.Records > 0 && f.Kind != reconcile.Marker {
+				text += fmt.Sprintf(", %s, producer id %d", cli.Count(int(f.Records), "record"), f.ProducerID)
+			}
+			if f.Decision != "" {
+				text += ", decision " + f.Decision
+			}
+			if _, err := fmt.Fprintln(w, text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ends are where partitions began and ended when they were asked for.
+type ends struct {
+	client *kgo.Client
+	topics kadm.TopicDetails
+	starts map[string]map[int32]kafkaEnds
+}
+
+type kafkaEnds struct {
+	start, end int64
+	valid      bool
+}
+
+func readEnds(ctx context.Context, client *kgo.Client) (*ends, error) {
+	admin := kadm.NewClient(client)
+	topics, err := admin.ListTopics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	last, err := admin.ListEndOffsets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	first, err := admin.ListStartOffsets(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	e := &ends{client: client, topics: topics, starts: make(map[string]map[int32]kafkaEnds)}
+	for _, t := range topics {
+		e.starts[t.Topic] = make(map[int32]kafkaEnds)
+		for p := range t.Partitions {
+			start, okStart := first.Lookup(t.Topic, p)
+			end, okEnd := last.Lookup(t.Topic, p)
+			e.starts[t.Topic][p] = kafkaEnds{start.Offset, end.Offset, okStart && okEnd && start.Err == nil && end.Err == nil}
+		}
+	}
+	return e, nil
+}
+
+func (e *ends) judge(ctx context.Context, c *reconcile.Coverage, at audit.Coord, keys [][32]byte) (*reconciled, error) {
+	k := e.starts[at.Topic][at.Partition]
+	if !k.valid {
+		return nil, fmt.Errorf("the ends of %s/%d are not known", at.Topic, at.Partition)
+	}
+	t := e.topics[at.Topic]
+	p := &reconcile.Partition{At: at, Start: k.start, End: k.end, Batch: func(ctx context.Context, offset int64) ([]byte, error) {
+		records, err := fetchAt(ctx, e.client, t, t.Partitions[at.Partition], offset)
+		if err != nil {
+			return nil, err
+		}
+		for batch, err := range recordbatch.SplitBatches(records) {
+			if err != nil {
+				return nil, err
+			}
+			h, err := recordbatch.ParseHeader(batch)
+			if err != nil || h.BaseOffset+int64(h.LastOffsetDelta) >= offset {
+				return batch, err
+			}
+		}
+		return nil, nil
+	}}
+
+	found, err := c.Judge(ctx, p, keys)
+	if err != nil {
+		return nil, err
+	}
+	return &reconciled{at.Cluster, at.Topic, at.Partition, k.start, k.end, found}, nil
+}
