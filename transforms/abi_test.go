@@ -48,7 +48,7 @@ func TestInvalidOutputIsRefused(t *testing.T) {
 		{"SourceNegative", tampered(setOut(2, descSource, -1)), errSource},
 		{"TimestampChanged", tampered(setOut(1, descTimestamp, 5)), errTimestamp},
 		{"TimestampChangedOnReject", tampered(setOut(1, descTimestamp, 5), setOut(1, descStatus, 1)), errTimestamp},
-		{"UnknownFlag", tampered(setOut(0, descFlags, 8)), errFlags},
+		{"UnknownFlag", tampered(setOut(0, descFlags, 16)), errFlags},
 		{"UnknownHighFlag", tampered(setOut(0, descFlags, 1<<24)), errFlags},
 		{"UnknownVerdict", tampered(setOut(0, descStatus, 4)), errStatus},
 		{"ReservedStatusBits", tampered(setOut(0, descStatus, 1<<8)), errStatus},
@@ -241,9 +241,10 @@ func TestFrameTellsWhatTheABISays(t *testing.T) {
 	for _, f := range []struct {
 		off  uint32
 		want int32
-	}{{0, 64}, {frameFlags, 0}, {frameInCount, 3}, {frameOutCap, 3}, {frameOutCount, 0}, {frameArenaCap, 256 << 10},
+	}{{0, 72}, {frameFlags, 0}, {frameInCount, 3}, {frameOutCap, 3}, {frameOutCount, 0}, {frameArenaCap, 256 << 10},
 		{frameArenaUsed, 0}, {frameTopic, int32(Origin{Topic: "orders"}.hash())}, {framePartition, 3}, {frameOffset, 0},
-		{frameOffset + 4, 0}, {frameErrIndex, -1}, {frameErrReason, 0}} {
+		{frameOffset + 4, 0}, {frameErrIndex, -1}, {frameErrReason, 0},
+		{frameFeatures, featureEdits}, {frameFeatures + 4, 0}} {
 		code = cat(code, frameField(f.off), i32c(f.want), op(0x47, opIf, 0x40, opUnreachable, opEnd))
 	}
 

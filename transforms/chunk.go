@@ -48,7 +48,11 @@ const (
 	frameOffset    = 48
 	frameErrIndex  = 56
 	frameErrReason = 60
+	frameFeatures  = 64
 )
+
+// featureEdits in the frame's features says that the host takes flagEdits.
+const featureEdits = 1
 
 // The offsets of a descriptor's fields in bytes, and its flags (docs/abi.md).
 const (
@@ -64,6 +68,7 @@ const (
 	flagKeyNull   = 1
 	flagValueNull = 2
 	flagHeaders   = 4
+	flagEdits     = 8
 )
 
 // The verdicts that a guest gives in a descriptor's status. A record that passes
@@ -100,6 +105,7 @@ type chunk struct {
 	runs     []run
 	descs    []byte // the input descriptors as the guest got them
 	outDescs []byte // a copy of the output descriptors, of a worker's guest
+	edits    edits  // of the value that is being read
 	room     int    // bytes of output left for the batch
 }
 
@@ -191,15 +197,25 @@ func (i *instance) reserveInput(n int) error {
 }
 
 // growArena doubles the arena, at least to twice the chunk, or grows it to what
-// the guest asked for in arena_used. Blocks are never freed, so that a large record
-// reaches its place in two steps and not in ten. It ends in an error when the memory
-// limit is reached.
+// the guest asked for in arena_used, if there is as much. Blocks are never freed, so
+// that a large record reaches its place in two steps and not in ten. It ends in an
+// error when the memory limit is reached.
 func (i *instance) growArena() error {
 	l := &i.layout
 	size := 2 * uint64(max(int(l.arenaCap), i.chunk.bytes))
-	if asked, ok := i.mem.ReadUint32Le(l.frame + frameArenaUsed); ok {
-		size = max(size, uint64(asked))
+	if asked, ok := i.mem.ReadUint32Le(l.frame + frameArenaUsed); ok && uint64(asked) > size {
+		err := i.moveArena(uint64(asked))
+		if failed, ok := errors.AsType[*Error](err); !ok || failed.Kind != Memory {
+			return err
+		}
 	}
+
+	return i.moveArena(size)
+}
+
+// moveArena makes the arena a new block.
+func (i *instance) moveArena(size uint64) error {
+	l := &i.layout
 	if size > i.linear.limit {
 		return i.failed(Memory, fmt.Errorf("the guest asks for more output space than its memory limit"))
 	}
@@ -255,6 +271,7 @@ func (i *instance) writeFrame(frame []byte) {
 	put(frame[frameTopic:], c.topic)
 	put(frame[framePartition:], uint32(c.at.Partition))
 	put(frame[frameErrIndex:], 0xffffffff)
+	put(frame[frameFeatures:], featureEdits)
 }
 
 // fill copies the current records to input, which lies at base in the guest,

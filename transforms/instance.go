@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	frameSize      = 64
+	frameSize      = 72
 	descriptorSize = 48
 	chunkRecords   = 1024
 	chunkBytes     = 256 << 10

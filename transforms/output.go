@@ -22,6 +22,7 @@ var (
 	errRoom       = errors.New("the changed bytes exceed the output limit")
 	errHeaderFlag = errors.New("headers were replaced without the flag that says so")
 	errHeaders    = errors.New("a header block is malformed")
+	errEdits      = errors.New("a list of edits is not whole, not ascending, overlapping or outside of the value")
 	errIndex      = errors.New("the index of the rejected record is out of range")
 )
 
@@ -121,7 +122,9 @@ func (i *instance) readRecord(memory []byte, d *[descriptorSize]byte, source uin
 	switch {
 	case [8]byte(d[descTimestamp:]) != [8]byte(given[descTimestamp:]):
 		return errTimestamp
-	case d[descFlags] > flagKeyNull|flagValueNull|flagHeaders || d[1]|d[2]|d[3] != 0:
+	case d[descFlags] > flagKeyNull|flagValueNull|flagHeaders|flagEdits || d[1]|d[2]|d[3] != 0:
+		return errFlags
+	case d[descFlags]&flagEdits != 0 && d[descFlags]&flagValueNull != 0:
 		return errFlags
 	case status&0xff00 != 0 || verdict > verdictRoute:
 		return errStatus
@@ -158,7 +161,7 @@ func (i *instance) readRecord(memory []byte, d *[descriptorSize]byte, source uin
 func (c *chunk) readFields(memory []byte, d, given *[descriptorSize]byte, untouched bool) (bool, error) {
 	r := &c.batch.Records[c.current[binary.LittleEndian.Uint32(given[descSource:])]]
 	key, touched1, err1 := c.readField(memory, d, given, field{descKey, flagKeyNull, r.Key, untouched})
-	value, touched2, err2 := c.readField(memory, d, given, field{descValue, flagValueNull, r.Value, untouched})
+	value, touched2, err2 := c.readValue(memory, d, given, field{descValue, flagValueNull, r.Value, untouched})
 	headers, _, err3 := c.readField(memory, d, given, field{descHeaders, 0, r.Headers, untouched})
 	if err := firstError(err1, err2, err3); err != nil {
 		return false, err
@@ -209,6 +212,14 @@ type field struct {
 	null      byte // the flag that says null; 0 for none
 	was       record.Span
 	untouched bool // the guest changed no byte of its input
+}
+
+// readValue returns the view of a value, which the guest gave as bytes or as edits.
+func (c *chunk) readValue(memory []byte, d, given *[descriptorSize]byte, f field) (s, touched record.Span, err error) {
+	if d[descFlags]&flagEdits == 0 {
+		return c.readField(memory, d, given, f)
+	}
+	return c.readEdits(memory, d, f.was)
 }
 
 // readField returns the view of a field: the one it was when the bytes are the

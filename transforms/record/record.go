@@ -5,9 +5,14 @@
 // bytes that were sent, those that a chain made, and a table of views into both.
 // Nothing here allocates per record: a changed record is overwritten where it
 // lies, or is a view into bytes that were appended to one buffer.
-// The package imports nothing, so that the codec does not depend on the
+// The package imports nothing of Guardlock, so that the codec does not depend on the
 // sandbox nor the sandbox on the codec.
 package record
+
+import (
+	"bytes"
+	"slices"
+)
 
 // Span is a view into Batch.Data or, from Off len(Data) on, into Batch.Out. A
 // negative Len is Kafka's null.
@@ -127,6 +132,76 @@ func (b *Batch) Overwrite(s Span, p []byte) (touched Span, ok bool) {
 	}
 	copy(old[from:end], p[from:end])
 	return Span{Off: s.Off + uint32(from), Len: int32(end - from)}, true
+}
+
+// Edit is a change of a view's bytes: Len of them from At on, counted from its start,
+// become New.
+type Edit struct {
+	At, Len uint32
+	New     []byte
+}
+
+// Edit applies edits to the bytes of a view, which ascend, do not overlap and lie in
+// it; size is what they make of it. It returns the view of the result: the one that
+// it was where the bytes are the same or were overwritten, or else one of a copy.
+// Touched is as of Overwrite.
+func (b *Batch) Edit(s Span, edits []Edit, size int) (edited, touched Span) {
+	if touched, ok := b.overwriteEach(s, edits); ok {
+		return s, touched
+	}
+
+	at := len(b.Out)
+	made := b.splice(s, edits, size)
+	if size != int(s.Len) {
+		return made, Span{}
+	}
+
+	// Edits that even out may still be overwritten together.
+	if touched, ok := b.Overwrite(s, b.Out[at:]); ok {
+		b.Out = b.Out[:at]
+		return s, touched
+	}
+	if bytes.Equal(b.Out[at:], b.Bytes(s)) {
+		b.Out = b.Out[:at]
+		return s, Span{}
+	}
+
+	return made, Span{}
+}
+
+// overwriteEach applies edits where they lie, if each keeps its length and the view
+// is of bytes that were sent.
+func (b *Batch) overwriteEach(s Span, edits []Edit) (touched Span, ok bool) {
+	if uint64(s.Off)+uint64(s.Len) > uint64(len(b.Data)) {
+		return Span{}, false
+	}
+	for _, e := range edits {
+		if int(e.Len) != len(e.New) {
+			return Span{}, false
+		}
+	}
+
+	for _, e := range edits {
+		part, _ := b.Overwrite(Span{Off: s.Off + e.At, Len: int32(e.Len)}, e.New)
+		touched = touched.Join(part)
+	}
+	return touched, true
+}
+
+// splice appends what edits make of a view.
+func (b *Batch) splice(s Span, edits []Edit, size int) Span {
+	b.Out = slices.Grow(b.Out, size)
+	off := uint32(b.Size())
+	old := b.Bytes(s)
+	kept := uint32(0)
+	for _, e := range edits {
+		b.Out = append(b.Out, old[kept:e.At]...)
+		b.Out = append(b.Out, e.New...)
+		kept = e.At + e.Len
+	}
+
+	b.Out = append(b.Out, old[kept:]...)
+	return Span{Off: off, Len: int32(size)}
 }
 
 // Join is the least span that holds both, which must not be null. What lies

@@ -193,14 +193,13 @@ GL_COLD int32_t init(const uint8_t *p, uint32_t len) {
 
 // ---- edits ----
 
-// edit is the rewriting of one value: text before copied is in the output.
+// edit is the editing of one value.
 typedef struct edit {
     gl_call *call;
-    const uint8_t *copied;
-    uint8_t *out, *limit;
-    uint32_t actions;  // a bit per action applied
+    const uint8_t *value;  // of the record, from its first byte
+    uint32_t actions;      // a bit per action applied
     int32_t rc;
-    rule_set found;    // rules that led to something, of those that must
+    rule_set found;        // rules that led to something, of those that must
 } edit;
 
 static inline const uint8_t *edit_fail(edit *e, int32_t rc) {
@@ -208,25 +207,21 @@ static inline const uint8_t *edit_fail(edit *e, int32_t rc) {
     return NULL;
 }
 
-// put copies n bytes, 16 at once when that is enough: beyond them the engine's
-// own bulk copy is the faster one. The caller checked for 16 bytes more room.
-GL_INLINE void put(uint8_t *dst, const uint8_t *src, uint32_t n) {
-    if (n > 16) gl_copy(dst, src, n);
-    else wasm_v128_store(dst, wasm_v128_load(src));
+// edit_put replaces the text from from to to by n bytes. It returns to.
+static inline const uint8_t *edit_put(edit *e, const uint8_t *from, const uint8_t *to, const uint8_t *bytes, uint32_t n) {
+    int32_t rc = gl_edit(e->call, (uint32_t)(from - e->value), (uint32_t)(to - from), bytes, n);
+    return GL_UNLIKELY(rc < 0) ? edit_fail(e, rc) : to;
 }
 
-GL_INLINE void put_stars(uint8_t *dst, uint32_t n) {
-    for (uint32_t i = 0; i < n; i += 16) wasm_v128_store(dst + i, wasm_i8x16_splat('*'));
-}
+static const uint8_t quoted_stars[] = "\"****************************************************************";
+#define MAX_STARS (sizeof quoted_stars - 2)
 
-// edit_flush copies the text up to upto and makes sure of room for extra more.
-static inline bool edit_flush(edit *e, const uint8_t *upto, uint32_t extra) {
-    uint32_t n = (uint32_t)(upto - e->copied);
-    if ((uint64_t)n + extra + 16 > (uint32_t)(e->limit - e->out)) return false;
-    put(e->out, e->copied, n);
-    e->out += n;
-    e->copied = upto;
-    return true;
+// stars returns n stars, or NULL: GL_ERR_SPACE.
+static inline const uint8_t *stars(gl_call *c, uint32_t n) {
+    if (GL_LIKELY(n <= MAX_STARS)) return quoted_stars + 1;
+    uint8_t *p = gl_take(c, n);
+    if (p != NULL) __builtin_memset(p, '*', n);
+    return p;
 }
 
 // character steps over one character of a valid string: a UTF-8 sequence, an
@@ -238,35 +233,50 @@ static inline const uint8_t *character(const uint8_t *p, const uint8_t *end) {
     return p;
 }
 
-// put_masked writes the masked text p[:end], without quotes.
-static inline void put_masked(edit *e, const uint8_t *p, const uint8_t *end, uint32_t keep) {
+// masked_end returns where the part of the text p[:end] ends that a mask hides, and
+// in *hidden how many characters it has.
+static inline const uint8_t *masked_end(const uint8_t *p, const uint8_t *end, uint32_t keep, uint32_t *hidden) {
     uint32_t count = (uint32_t)(end - p);
     bool simple = json_one_byte_each(p, count);
     if (!simple) {
         count = 0;
         for (const uint8_t *q = p; q < end; q = character(q, end)) count++;
     }
-    uint32_t stars = count > keep ? count - keep : count;
-    put_stars(e->out, stars);
-    e->out += stars;
-    if (simple) p += stars;
-    else for (uint32_t i = 0; i < stars; i++) p = character(p, end);
-    put(e->out, p, (uint32_t)(end - p));
-    e->out += end - p;
+    uint32_t n = count > keep ? count - keep : count;
+    *hidden = n;
+    if (simple) return p + n;
+    while (n-- > 0) p = character(p, end);
+    return p;
+}
+
+// mask_text puts stars for the characters between the quotes.
+static const uint8_t *mask_text(edit *e, const uint8_t *value, const uint8_t *end, uint32_t keep) {
+    uint32_t n;
+    const uint8_t *shown = masked_end(value + 1, end - 1, keep, &n);
+    if (n == 0) return end;
+    const uint8_t *p = stars(e->call, n);
+    if (p == NULL) return edit_fail(e, GL_ERR_SPACE);
+    return edit_put(e, value + 1, shown, p, n) == NULL ? NULL : end;
+}
+
+// mask_number makes a text of a number, so that it can be masked.
+static const uint8_t *mask_number(edit *e, const uint8_t *value, const uint8_t *end, uint32_t keep) {
+    uint32_t size = (uint32_t)(end - value), n;
+    const uint8_t *shown = masked_end(value, end, keep, &n);
+    uint8_t *p = gl_take(e->call, size + 2);
+    if (p == NULL) return edit_fail(e, GL_ERR_SPACE);
+    *p = '"';
+    __builtin_memset(p + 1, '*', n);
+    gl_copy(p + 1 + n, shown, (uint32_t)(end - shown));
+    p[size + 1] = '"';
+    return edit_put(e, value, end, p, size + 2);
 }
 
 static const uint8_t *apply_mask(edit *e, const uint8_t *value, const uint8_t *end, uint32_t keep) {
-    if (!edit_flush(e, value, (uint32_t)(end - value) + 8)) return edit_fail(e, GL_ERR_SPACE);
-    bool text = *value == '"', number = *value == '-' || (*value >= '0' && *value <= '9');
-    *e->out++ = '"';
-    if (text || number) {
-        put_masked(e, value + text, end - text, keep);
-    } else {
-        put_stars(e->out, 4);
-        e->out += 4;
-    }
-    *e->out++ = '"';
-    return end;
+    static const uint8_t hidden[] = "\"****\"";
+    if (GL_LIKELY(*value == '"')) return mask_text(e, value, end, keep);
+    if (*value == '-' || (*value >= '0' && *value <= '9')) return mask_number(e, value, end, keep);
+    return edit_put(e, value, end, hidden, sizeof hidden - 1);
 }
 
 static inline uint8_t hex(uint8_t nibble) { return (uint8_t)(nibble < 10 ? '0' + nibble : 'a' + nibble - 10); }
@@ -276,53 +286,59 @@ static const uint8_t *apply_hash(edit *e, const uint8_t *value, const uint8_t *e
     bool text = *value == '"';
     const uint8_t *p = value + text;
     uint32_t n = (uint32_t)(end - text - p);
-    if (!edit_flush(e, value, HEX + 32 + n)) return edit_fail(e, GL_ERR_SPACE);
+    uint8_t *out = gl_take(e->call, HEX + 2);
+    if (out == NULL) return edit_fail(e, GL_ERR_SPACE);
     if (text && gl_find(p, n, '\\') != NULL) {
-        uint8_t *plain = e->out + HEX + 32;  // scratch: not part of the output
+        uint8_t *plain = gl_room(e->call, n + 32);  // scratch: not part of the output
+        if (plain == NULL) return edit_fail(e, GL_ERR_SPACE);
         n = json_decode(p, end - 1, plain);
         p = plain;
     }
     if (gl_hmac_sha256(key, p, n, mac) < 0) return edit_fail(e, GL_ERR_INTERNAL);
-    *e->out++ = '"';
+    out[0] = '"';
     for (int i = 0; i < 32; i++) {
-        *e->out++ = hex(mac[i] >> 4);
-        *e->out++ = hex(mac[i] & 15);
+        out[1 + 2 * i] = hex(mac[i] >> 4);
+        out[2 + 2 * i] = hex(mac[i] & 15);
     }
-    *e->out++ = '"';
-    return end;
+    out[1 + HEX] = '"';
+    return edit_put(e, value, end, out, HEX + 2);
 }
 
 static const uint8_t *apply_redact(edit *e, const uint8_t *value, const uint8_t *end) {
-    static const char token[16] = "\"[redacted]\"";
-    if (!edit_flush(e, value, sizeof token)) return edit_fail(e, GL_ERR_SPACE);
-    put(e->out, (const uint8_t *)token, 12);
-    e->out += 12;
-    return end;
+    static const uint8_t token[] = "\"[redacted]\"";
+    return edit_put(e, value, end, token, sizeof token - 1);
 }
 
-// apply_drop leaves out the member with the comma behind it; when it was the
-// last, with the comma that is then the last thing written (a comma cannot be
-// anything else there: a string would end in its quote).
-static const uint8_t *apply_drop(edit *e, const uint8_t *member, const uint8_t *end) {
-    if (!edit_flush(e, member, 0)) return edit_fail(e, GL_ERR_SPACE);
-    const uint8_t *next = json_space(end);
-    e->copied = end;
-    if (*next == ',') {
-        e->copied = json_space(next + 1);
-        return end;
+// without_comma returns where a dropped member begins that is the last of its object:
+// with the comma in front of it that is left. Members in front of it that were dropped
+// are taken in, with their edits.
+static const uint8_t *without_comma(edit *e, const uint8_t *member) {
+    const uint8_t *p = member;
+    for (;;) {
+        const gl_edit_entry *last = gl_last_edit(e->call);
+        const uint8_t *behind = last ? e->value + last->at + last->len : e->value;
+        while (p > behind && p[-1] <= ' ') p--;
+        if (p > behind) return p - (p[-1] == ',');
+        if (last == NULL || last->bytes_len > 0) return p;
+        p = e->value + last->at;
+        gl_unedit(e->call, 1);
     }
-    while (e->out[-1] <= ' ') e->out--;
-    if (e->out[-1] == ',') e->out--;
-    return end;
+}
+
+// apply_drop leaves out the member with the comma behind it; when it was the last,
+// with the one in front of it (a comma cannot be anything else there: a string would
+// end in its quote).
+static const uint8_t *apply_drop(edit *e, const uint8_t *member, const uint8_t *end) {
+    const uint8_t *next = json_space(end);
+    if (*next == ',') return edit_put(e, member, json_space(next + 1), NULL, 0) == NULL ? NULL : end;
+    return edit_put(e, without_comma(e, member), end, NULL, 0);
 }
 
 // replace puts what the rule makes of the value in the value's place.
 static inline const uint8_t *replace(edit *e, const rule *r, const uint8_t *value, const uint8_t *end) {
-    const uint8_t *done = r->action == REDACT ? apply_redact(e, value, end)
-                        : r->action == HASH   ? apply_hash(e, value, end, r->key)
-                                              : apply_mask(e, value, end, r->keep_last);
-    e->copied = end;
-    return done;
+    return r->action == REDACT ? apply_redact(e, value, end)
+         : r->action == HASH   ? apply_hash(e, value, end, r->key)
+                               : apply_mask(e, value, end, r->keep_last);
 }
 
 // note_found marks the rules that led to a value; null stands for none.
@@ -352,6 +368,7 @@ static const uint8_t *visit(void *self, const paths_match *m) {
 
 GL_COLD int32_t refuse(gl_record *r, const edit *e) {
     if (e->rc < 0) return e->rc;
+    gl_unedit(e->call, e->call->edits);
     switch (json_fault) {
     case JSON_TOO_DEEP: return gl_reject(r, REASON_TOO_DEEP);
     case PATHS_WRONG_TYPE: return gl_reject(r, REASON_WRONG_TYPE);
@@ -363,14 +380,9 @@ GL_COLD int32_t refuse(gl_record *r, const edit *e) {
     return gl_reject(r, json_fault == JSON_BAD_UTF8 ? REASON_INVALID_UTF8 : REASON_INVALID_JSON);
 }
 
-GL_INLINE int32_t finish(gl_record *r, edit *e, const uint8_t *end) {
+GL_INLINE int32_t finish(gl_record *r, const edit *e) {
     if (GL_UNLIKELY(any_required) && !all_found(e)) return gl_reject(r, REASON_MISSING_FIELD);
     if (e->actions == 0) return GL_OK;
-    if (!edit_flush(e, end, 0)) return GL_ERR_SPACE;
-    uint8_t *start = e->call->base + e->call->used;
-    r->value = start;
-    r->value_len = (uint32_t)(e->out - start);
-    e->call->used += r->value_len;
     bool one = (e->actions & (e->actions - 1)) == 0;
     return gl_modified(r, one ? action_reasons[__builtin_ctz(e->actions)] : REASON_SEVERAL);
 }
@@ -383,11 +395,11 @@ static int32_t transform(gl_call *c, gl_record *r) {
     uint32_t len;
     uint8_t saved = 0, *value;
     if (!strict_open(r, &value, &len)) return gl_reject(r, REASON_FRAMING);
-    edit e = {.call = c, .copied = r->value, .out = c->base + c->used, .limit = c->base + c->cap};
+    edit e = {.call = c, .value = r->value};
     const uint8_t *p = json_begin(value, len, &saved);
     if (p != NULL) p = paths_walk(p, visit, &e);
     if (p != NULL && json_space(p) != value + len) p = NULL;
-    int32_t rc = p == NULL ? refuse(r, &e) : finish(r, &e, value + len);
+    int32_t rc = p == NULL ? refuse(r, &e) : finish(r, &e);
     json_end(value, len, saved);
     return rc;
 }

@@ -14,7 +14,8 @@
 //
 // The record starts as a copy of the input's descriptor, so returning GL_OK
 // without touching it passes the record through, byte for byte. New bytes are
-// written in the call's arena (gl_take) and pointed to by the descriptor.
+// written in the call's arena (gl_take) and pointed to by the descriptor, or by
+// edits of its value (gl_edit).
 //
 // Trust: every length and pointer in the frame and in the input descriptors
 // comes from the host and is believed; every byte of a key, value or header
@@ -46,7 +47,7 @@ enum {
 };
 
 // Bits of gl_record.flags.
-enum { GL_KEY_NULL = 1, GL_VALUE_NULL = 2, GL_HEADERS_REPLACED = 4 };
+enum { GL_KEY_NULL = 1, GL_VALUE_NULL = 2, GL_HEADERS_REPLACED = 4, GL_EDITS = 8 };
 
 // Verdicts, in the low byte of gl_record.status.
 enum { GL_PASS = 0, GL_REJECT = 1, GL_DROP = 2, GL_ROUTE = 3 };
@@ -63,6 +64,12 @@ typedef struct gl_frame {
     uint32_t err_index, reserved;
 } gl_frame;
 _Static_assert(sizeof(gl_frame) == 64, "the frame is 64 bytes in ABI v1");
+
+// Behind the frame, where its size says that there is more: what else the host takes.
+enum { GL_FEATURE_EDITS = 1 };
+GL_INLINE uint32_t gl_features(const gl_frame *f) {
+    return f->size >= sizeof(gl_frame) + 4 ? *(const uint32_t *)(f + 1) : 0;
+}
 
 // gl_record is one descriptor, on the way in and on the way out. Pointers are
 // linear memory addresses; headers are Kafka's raw header block (a varint
@@ -82,11 +89,21 @@ typedef struct gl_record {
 } gl_record;
 _Static_assert(sizeof(gl_record) == 48, "a descriptor is 48 bytes in ABI v1");
 
-// gl_call is one call's output arena.
+// gl_edit_entry is one edit of a value: len bytes from at on become bytes_len others.
+typedef struct gl_edit_entry {
+    uint32_t at, len;
+    const uint8_t *bytes;
+    uint32_t bytes_len;
+} gl_edit_entry;
+_Static_assert(sizeof(gl_edit_entry) == 16, "an edit is 16 bytes");
+
+// gl_call is one call's output arena. New bytes fill it from its start; the edits of
+// a record from its end, the first one last.
 typedef struct gl_call {
     gl_frame *frame;
     uint8_t *base;
     uint32_t used, cap;
+    uint32_t edits;  // of the record at hand
 } gl_call;
 
 // ---- verdicts ----
@@ -263,6 +280,69 @@ GL_INLINE uint8_t *gl_take(gl_call *c, uint32_t n) {
     return p;
 }
 
+// ---- edits ----
+
+// gl_edit replaces len bytes of the record's value, from at on, by n others, which stay
+// where they are until the call ends: in the arena, in the input or in the module.
+// Edits ascend and do not overlap. They are of the value as it came, so a transform
+// does not set r->value as well. They cost a fraction of a whole new value.
+GL_INLINE int32_t gl_edit(gl_call *c, uint32_t at, uint32_t len, const uint8_t *bytes, uint32_t n) {
+    if (GL_UNLIKELY(gl_room(c, sizeof(gl_edit_entry)) == NULL)) return GL_ERR_SPACE;
+    c->cap -= sizeof(gl_edit_entry);
+    c->edits++;
+    *(gl_edit_entry *)(c->base + c->cap) = (gl_edit_entry){at, len, bytes, n};
+    return GL_OK;
+}
+
+// gl_unedit takes back the last n edits of the record.
+GL_INLINE void gl_unedit(gl_call *c, uint32_t n) {
+    c->cap += n * (uint32_t)sizeof(gl_edit_entry);
+    c->edits -= n;
+}
+
+// gl_last_edit is the last edit of the record, or NULL.
+GL_INLINE const gl_edit_entry *gl_last_edit(const gl_call *c) {
+    return c->edits ? (const gl_edit_entry *)(c->base + c->cap) : NULL;
+}
+
+// gl_splice writes the whole value that edits make, for a host that takes no edits.
+GL_COLD int32_t gl_splice(gl_call *c, gl_record *r, const gl_edit_entry *list, uint32_t n) {
+    uint64_t size = r->value_len;
+    for (uint32_t i = 0; i < n; i++) size += (uint64_t)list[i].bytes_len - list[i].len;
+    uint8_t *p = size <= c->cap ? gl_take(c, (uint32_t)size) : NULL;
+    if (p == NULL) return GL_ERR_SPACE;
+    const uint8_t *from = r->value;
+    r->value = p;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        gl_copy(p, from + kept, list[i].at - kept);
+        p += list[i].at - kept;
+        gl_copy(p, list[i].bytes, list[i].bytes_len);
+        p += list[i].bytes_len;
+        kept = list[i].at + list[i].len;
+    }
+    gl_copy(p, from + kept, r->value_len - kept);
+    r->value_len = (uint32_t)size;
+    return GL_OK;
+}
+
+// gl_put_edits makes the record's edits its value.
+GL_INLINE int32_t gl_put_edits(gl_call *c, gl_record *r) {
+    gl_edit_entry *list = (gl_edit_entry *)(c->base + c->cap);
+    uint32_t n = c->edits;
+    c->edits = 0;
+    for (uint32_t i = 0; i < n / 2; i++) {
+        gl_edit_entry first = list[i];
+        list[i] = list[n - 1 - i];
+        list[n - 1 - i] = first;
+    }
+    if (GL_UNLIKELY((gl_features(c->frame) & GL_FEATURE_EDITS) == 0)) return gl_splice(c, r, list, n);
+    r->value = (uint8_t *)list;
+    r->value_len = n * (uint32_t)sizeof(gl_edit_entry);
+    r->flags |= GL_EDITS;
+    return GL_OK;
+}
+
 // ---- header blocks ----
 
 // gl_varint reads Kafka's zigzag varint at *p, before end, and moves *p on.
@@ -390,21 +470,34 @@ GL_COLD int32_t gl_set_header(gl_call *c, gl_record *r, const uint8_t *name, uin
 #define GUARDLOCK_INIT(fn) \
     GL_EXPORT("guardlock_init_v1") int32_t guardlock_init_v1(uint8_t *p, uint32_t n) { return fn(p, n); }
 
+// gl_want guesses the arena that a record alone in its call needs, of which the last
+// edit tells how far the transform got: 0, for twice as much, where it tells too little.
+GL_COLD uint32_t gl_want(const gl_call *c, const gl_record *r) {
+    const gl_edit_entry *last = gl_last_edit(c);
+    uint32_t at = last ? last->at + last->len : 0;
+    if (c->frame->in_count > 1 || at < r->value_len / 256 || at == 0) return 0;
+    uint64_t want = (uint64_t)(c->frame->arena_cap - (c->cap - c->used)) * r->value_len / at;
+    want += want / 32 + 4096;
+    return want <= UINT32_MAX ? (uint32_t)want : 0;
+}
+
 GL_INLINE int32_t gl_run(gl_frame *f, int32_t (*fn)(gl_call *, gl_record *)) {
     if (f->size < sizeof(gl_frame)) return GL_ERR_VERSION;
     if (f->out_cap < f->in_count) return GL_ERR_SPACE;
     const gl_record *in = (const gl_record *)f->in_desc;
     gl_record *out = (gl_record *)f->out_desc;
     uint32_t count = f->in_count;
-    gl_call call = {f, (uint8_t *)f->arena, 0, f->arena_cap};
+    gl_call call = {f, (uint8_t *)f->arena, 0, f->arena_cap & ~15u, 0};
     for (uint32_t i = 0; i < count; i++) {
         gl_record r = in[i];
         r.src = i;
         r.topic_idx = 0;
         r.status = GL_PASS;
         int32_t rc = fn(&call, &r);
+        if (call.edits > 0 && rc >= 0) rc = gl_put_edits(&call, &r);
         if (GL_UNLIKELY(rc < 0)) {
             f->err_index = i;
+            if (rc == GL_ERR_SPACE) f->arena_used = gl_want(&call, &in[i]);
             return rc;
         }
         out[i] = r;

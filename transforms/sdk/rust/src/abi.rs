@@ -5,6 +5,7 @@ use alloc::alloc::{alloc, Layout};
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 
+use crate::record::Edits;
 use crate::{Reason, Record, Transform, Verdict};
 
 const ERR_INTERNAL: i32 = -1;
@@ -15,7 +16,11 @@ const KEY_NULL: u32 = 1;
 const VALUE_NULL: u32 = 2;
 const HEADERS_REPLACED: u32 = 4;
 
+const EDITS: u32 = 8;
+
 const FRAME_SIZE: u32 = 64;
+/// In the features, which stand behind the frame of a host that has any.
+const FEATURE_EDITS: u32 = 1;
 
 #[repr(C)]
 pub struct Frame {
@@ -58,6 +63,14 @@ const _: () = assert!(core::mem::size_of::<Frame>() == 64 && core::mem::size_of:
 /// reads until the next one.
 pub struct Guest<T>(UnsafeCell<Option<Instance<T>>>);
 
+/// What all records of a call have in common.
+#[derive(Clone, Copy)]
+struct Call {
+    topic: u32,
+    partition: i32,
+    takes_edits: bool,
+}
+
 struct Instance<T> {
     transform: T,
     made: Vec<Vec<u8>>,
@@ -99,9 +112,14 @@ impl<T: Transform> Guest<T> {
 
         let instance = self.instance();
         instance.made.clear();
+        let call = Call {
+            topic: frame.topic,
+            partition: frame.partition,
+            takes_edits: features(frame) & FEATURE_EDITS != 0,
+        };
         for n in 0..frame.in_count {
             let given = *(frame.in_desc as usize as *const Descriptor).add(n as usize);
-            let Some(decided) = instance.one(given, frame.topic, frame.partition) else {
+            let Some(decided) = instance.one(given, call) else {
                 return ERR_INTERNAL;
             };
             *(frame.out_desc as usize as *mut Descriptor).add(n as usize) = decided;
@@ -112,7 +130,7 @@ impl<T: Transform> Guest<T> {
 
 impl<T: Transform> Instance<T> {
     /// Decides about one record; `None` when the transform cannot go on.
-    unsafe fn one(&mut self, given: Descriptor, topic: u32, partition: i32) -> Option<Descriptor> {
+    unsafe fn one(&mut self, given: Descriptor, call: Call) -> Option<Descriptor> {
         let null = |flag| given.flags & flag != 0;
         let mut record = Record {
             key: (!null(KEY_NULL)).then(|| view(given.key, given.key_len)),
@@ -120,14 +138,18 @@ impl<T: Transform> Instance<T> {
             headers: view(given.headers, given.headers_len),
             index: given.source,
             timestamp: given.timestamp,
-            topic,
-            partition,
+            topic: call.topic,
+            partition: call.partition,
             new_key: None,
             new_value: None,
             new_headers: None,
+            edits: Edits::default(),
         };
         let verdict = self.transform.apply(&mut record);
-        let (new_key, new_value, new_headers) = (record.new_key, record.new_value, record.new_headers);
+        if !call.takes_edits {
+            record.new_value = record.new_value.or_else(|| record.edits.spliced(record.value.as_deref()));
+        }
+        let (new_key, new_value, new_headers, edits) = (record.new_key, record.new_value, record.new_headers, record.edits);
 
         let mut out = given;
         out.topic_index = 0;
@@ -148,12 +170,28 @@ impl<T: Transform> Instance<T> {
         }
         if let Some(value) = new_value {
             (out.value, out.value_len) = self.keep(&mut out.flags, VALUE_NULL, value);
+        } else if !edits.list.is_empty() {
+            (out.value, out.value_len) = self.keep_edits(edits);
+            out.flags |= EDITS;
         }
         if let Some(headers) = new_headers {
             (out.headers, out.headers_len) = self.keep(&mut out.flags, 0, Some(headers));
             out.flags |= HEADERS_REPLACED;
         }
         Some(out)
+    }
+
+    /// Keeps edits until the next call, and says where their list lies.
+    fn keep_edits(&mut self, edits: Edits) -> (u32, u32) {
+        let bytes = edits.bytes.as_ptr() as usize;
+        let mut list = Vec::with_capacity(16 * edits.list.len());
+        for (replaced, by) in &edits.list {
+            for number in [replaced.start, replaced.len(), bytes + by.start, by.len()] {
+                list.extend_from_slice(&(number as u32).to_le_bytes());
+            }
+        }
+        self.made.push(edits.bytes);
+        self.keep(&mut 0, 0, Some(list))
     }
 
     /// Keeps bytes until the next call, and says where they lie.
@@ -168,6 +206,14 @@ impl<T: Transform> Instance<T> {
         self.made.push(bytes);
         (place, len)
     }
+}
+
+/// What the host takes beyond ABI v1 as it began.
+unsafe fn features(frame: *const Frame) -> u32 {
+    if (*frame).size < FRAME_SIZE + 4 {
+        return 0;
+    }
+    *frame.add(1).cast::<u32>()
 }
 
 unsafe fn view<'a>(at: u32, len: u32) -> &'a [u8] {

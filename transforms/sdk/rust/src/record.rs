@@ -1,4 +1,5 @@
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// One Kafka record. It is stored as it came unless something of it is set.
 pub struct Record<'a> {
@@ -13,6 +14,38 @@ pub struct Record<'a> {
     pub(crate) new_key: Option<Option<Vec<u8>>>,
     pub(crate) new_value: Option<Option<Vec<u8>>>,
     pub(crate) new_headers: Option<Vec<u8>>,
+    pub(crate) edits: Edits,
+}
+
+/// Edits of a value: what to replace, and where in `bytes` stands by what.
+#[derive(Default)]
+pub(crate) struct Edits {
+    pub list: Vec<(Range<usize>, Range<usize>)>,
+    pub bytes: Vec<u8>,
+}
+
+impl Edits {
+    fn end(&self) -> usize {
+        self.list.last().map_or(0, |(replaced, _)| replaced.end)
+    }
+
+    /// The whole value that the edits make; `None` where there are none.
+    pub fn spliced(&self, value: Option<&[u8]>) -> Option<Option<Vec<u8>>> {
+        (!self.list.is_empty()).then(|| value.map(|value| self.apply(value)))
+    }
+
+    /// What the edits make of a value.
+    fn apply(&self, value: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(value.len() + self.bytes.len());
+        let mut kept = 0;
+        for (replaced, by) in &self.list {
+            out.extend_from_slice(&value[kept..replaced.start]);
+            out.extend_from_slice(&self.bytes[by.clone()]);
+            kept = replaced.end;
+        }
+        out.extend_from_slice(&value[kept..]);
+        out
+    }
 }
 
 impl<'a> Record<'a> {
@@ -80,6 +113,29 @@ impl<'a> Record<'a> {
     /// Replaces the value.
     pub fn set_value(&mut self, value: Option<Vec<u8>>) {
         self.new_value = Some(value);
+    }
+
+    /// Replaces a part of the value as it came by other bytes. A large value of which
+    /// little changes costs least so: the rest of it is neither written nor compared.
+    /// `value` goes on to show it as it came. A value that is set takes the place of all
+    /// edits.
+    ///
+    /// # Panics
+    ///
+    /// When the parts do not ascend, or one is not in the value.
+    pub fn edit(&mut self, part: Range<usize>, with: &[u8]) {
+        let len = self.value.as_ref().map_or(0, |value| value.len());
+        let behind = self.edits.list.last().is_none_or(|(last, _)| part.start > last.start);
+        assert!(part.start <= part.end && part.end <= len && part.start >= self.edits.end() && behind);
+        let at = self.edits.bytes.len();
+        self.edits.bytes.extend_from_slice(with);
+        self.edits.list.push((part, at..self.edits.bytes.len()));
+    }
+
+    /// The value as it is stored: edits applied.
+    pub(crate) fn stored_value(&self) -> Option<Vec<u8>> {
+        let spliced = || self.edits.spliced(self.value.as_deref());
+        self.new_value.clone().or_else(spliced).unwrap_or_else(|| self.value().map(<[u8]>::to_vec))
     }
 
     /// Sets a header: it is then the last one and the only one of its name, so that a
@@ -239,6 +295,30 @@ mod tests {
             assert!(Headers::new(&block[..cut]).count() <= all.len());
         }
         assert_eq!(Headers::new(&[]).count(), 0);
+    }
+
+    #[test]
+    fn edits_change_what_is_stored() {
+        let mut value = *b"card 4111, code 12";
+        let mut record = crate::testing::blank();
+        record.value = Some(&mut value);
+        record.edit(0..0, b"> ");
+        record.edit(5..9, b"****");
+        record.edit(16..18, b"");
+        assert_eq!(record.value(), Some(&b"card 4111, code 12"[..]));
+        assert_eq!(record.stored_value().unwrap(), b"> card ****, code ");
+        record.set_value(None);
+        assert_eq!(record.stored_value(), None);
+    }
+
+    #[test]
+    #[should_panic]
+    fn edits_that_overlap_are_a_bug() {
+        let mut value = *b"value";
+        let mut record = crate::testing::blank();
+        record.value = Some(&mut value);
+        record.edit(0..3, b"");
+        record.edit(2..4, b"");
     }
 
     #[test]

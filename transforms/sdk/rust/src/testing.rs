@@ -85,7 +85,7 @@ pub fn run<T: Transform>(transform: &mut T, mut given: Given) -> Outcome<T::Reas
     Outcome {
         verdict,
         key: record.key().map(<[u8]>::to_vec),
-        value: record.value().map(<[u8]>::to_vec),
+        value: record.stored_value(),
         headers: owned(record.headers()),
     }
 }
@@ -106,6 +106,7 @@ pub(crate) fn blank<'a>() -> Record<'a> {
         new_key: None,
         new_value: None,
         new_headers: None,
+        edits: Default::default(),
     }
 }
 
