@@ -70,7 +70,7 @@ func checkContinued(t *testing.T, name, dir string, by audit.Options, step strin
 		t.Errorf("%s: openings %+v", name, openings)
 	}
 
-	report, err := audit.VerifyWith(dir, audit.Known{Keys: [][32]byte{testKey, by.Key}})
+	report, err := audit.VerifyWith(t.Context(), dir, audit.Known{Keys: [][32]byte{testKey, by.Key}})
 	if err != nil || !report.Proven {
 		t.Errorf("%s: proven %v, %v", name, report.Proven, err)
 	}

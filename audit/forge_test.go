@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -142,7 +143,7 @@ func manySegments(t *testing.T) string {
 }
 
 func keyed(dir string) (audit.Report, error) {
-	return audit.VerifyWith(dir, audit.Known{Keys: [][32]byte{testKey}})
+	return audit.VerifyWith(context.Background(), dir, audit.Known{Keys: [][32]byte{testKey}})
 }
 
 // starts opens and closes a log as its gateway does.
@@ -182,7 +183,7 @@ func TestRewritingWithoutTheKeyIsFound(t *testing.T) {
 	if _, err := keyed(dir); !errors.Is(err, audit.ErrCorrupt) {
 		t.Errorf("with the key: %v", err)
 	}
-	if _, err := audit.VerifyWith(dir, audit.Known{Head: kept}); !errors.Is(err, audit.ErrCorrupt) {
+	if _, err := audit.VerifyWith(t.Context(), dir, audit.Known{Head: kept}); !errors.Is(err, audit.ErrCorrupt) {
 		t.Errorf("with a kept head: %v", err)
 	}
 	if err := starts(dir); !errors.Is(err, audit.ErrCorrupt) {
@@ -262,7 +263,7 @@ func TestOldCopyPutBackIsFoundByAKeptHeadAlone(t *testing.T) {
 	if report, err := keyed(before); err != nil || !report.Proven {
 		t.Errorf("an old copy: proven %v, %v", report.Proven, err)
 	}
-	if _, err := audit.VerifyWith(before, audit.Known{Head: kept, Keys: [][32]byte{testKey}}); !errors.Is(err, audit.ErrCorrupt) {
+	if _, err := audit.VerifyWith(t.Context(), before, audit.Known{Head: kept, Keys: [][32]byte{testKey}}); !errors.Is(err, audit.ErrCorrupt) {
 		t.Errorf("an old copy against a kept head: %v", err)
 	}
 }

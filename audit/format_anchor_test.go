@@ -47,7 +47,7 @@ func TestPrunedLogIsReadByItsSpecificationAlone(t *testing.T) {
 	addSpread(t, l, 60)
 	mustClose(t, l)
 
-	if _, err := audit.Prune(dir, audit.Pruning{Cut: audit.Cut{Segment: 3}, Keys: [][32]byte{testKey}, Now: noon}); err != nil {
+	if _, err := audit.Prune(t.Context(), dir, audit.Pruning{Cut: audit.Cut{Segment: 3}, Keys: [][32]byte{testKey}, Now: noon}); err != nil {
 		t.Fatal(err)
 	}
 

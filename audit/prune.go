@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,6 +27,8 @@ type Pruning struct {
 	Keys   [][32]byte // the audit keys of the log; that of its last segment is among them
 	DryRun bool       // look, and change nothing
 	Now    time.Time
+
+	givenUp func() error // nil: it is not; asked until the anchor is durable
 }
 
 // Pruned is what Prune removed, or would have.
@@ -49,8 +52,9 @@ type Pruned struct {
 //
 // Crash points: until the anchor is durable nothing is removed; from then on what
 // lies before it is no part of the log, so that it does not matter how much of it
-// is left. The next Prune removes it.
-func Prune(dir string, p Pruning) (Pruned, error) {
+// is left. The next Prune removes it. It can be given up until then.
+func Prune(ctx context.Context, dir string, p Pruning) (Pruned, error) {
+	p.givenUp = ctx.Err
 	done, err := PruneFiles(segment.Disk{Dir: dir}, p)
 	if err != nil {
 		err = fmt.Errorf("pruning decision log %s: %w", dir, err)
@@ -89,6 +93,10 @@ func newPruner(d segment.Files, p Pruning) (*pruner, error) {
 	}
 	if err := v.readMark(); err != nil {
 		return nil, err
+	}
+
+	if p.givenUp != nil {
+		v.givenUp = p.givenUp
 	}
 
 	pr := &pruner{verifier: v, Pruning: p}

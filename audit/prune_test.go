@@ -118,7 +118,7 @@ func keptBefore(t *testing.T, d *memFiles, whole audit.Report) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := audit.VerifyWith(f, audit.Known{Head: &head}); !errors.Is(err, want) {
+		if _, err := audit.VerifyWith(t.Context(), f, audit.Known{Head: &head}); !errors.Is(err, want) {
 			t.Errorf("against the head of segment %d: got %v, want %v", at+1, err, want)
 		}
 	}
@@ -334,7 +334,7 @@ func TestPruneBesideAWritingGateway(t *testing.T) {
 		}
 
 		mark := l.CommittedMark()
-		done, err := audit.Prune(dir, audit.Pruning{Cut: audit.Cut{Segment: mark.Segment}, Keys: [][32]byte{testKey}, Now: noon})
+		done, err := audit.Prune(t.Context(), dir, audit.Pruning{Cut: audit.Cut{Segment: mark.Segment}, Keys: [][32]byte{testKey}, Now: noon})
 		if err != nil {
 			t.Fatal(err)
 		}

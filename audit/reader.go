@@ -83,6 +83,22 @@ func CommittedMark(d segment.Files) (*segment.Mark, error) {
 	return &segment.Mark{}, nil // a gateway is making the log
 }
 
+// Marked reports whether the committed mark is there, without which entries that were
+// cut off at the end are not missed. A log that nothing was written to needs none.
+func (r *Reader) Marked() (bool, error) {
+	all, _, err := segment.Numbers(r.files)
+	if err != nil || len(all) == 0 {
+		return true, err
+	}
+
+	writing, err := r.files.Locked()
+	if err != nil || writing {
+		return true, err // its gateway has it, or would not write
+	}
+	_, marked, err := segment.ReadMark(r.files)
+	return marked, err
+}
+
 // Close forgets what the reader knows.
 func (r *Reader) Close() error {
 	r.mu.Lock()

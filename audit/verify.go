@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -91,7 +92,9 @@ var errForgedAnchor = fmt.Errorf("%w: the anchor was not made under the audit ke
 //
 // Without the audit key it cannot tell who wrote the log: Report.Proven is false
 // then. See VerifyWith.
-func VerifyChain(dir string) (Report, error) { return VerifyWith(dir, Known{}) }
+func VerifyChain(dir string) (Report, error) {
+	return VerifyWith(context.Background(), dir, Known{})
+}
 
 // Known is what somebody who verifies a log knows from elsewhere.
 type Known struct {
@@ -103,9 +106,11 @@ type Known struct {
 	Keys [][32]byte
 }
 
-// VerifyWith is VerifyChain by somebody who knows more than the log's bytes.
-func VerifyWith(dir string, known Known) (Report, error) {
+// VerifyWith is VerifyChain by somebody who knows more than the log's bytes, and may
+// give up: a log of years takes minutes to read.
+func VerifyWith(ctx context.Context, dir string, known Known) (Report, error) {
 	v, err := newVerifier(segment.Disk{Dir: dir}, known)
+	v.givenUp = ctx.Err
 	if err == nil {
 		err = v.verify()
 	}
@@ -123,7 +128,7 @@ func VerifyWith(dir string, known Known) (Report, error) {
 }
 
 func newVerifier(d segment.Files, known Known) (*verifier, error) {
-	v := &verifier{files: d, kept: known.Head}
+	v := &verifier{files: d, kept: known.Head, givenUp: func() error { return nil }}
 	for _, key := range known.Keys {
 		k, err := chainKey(key)
 		if err != nil {
@@ -225,10 +230,15 @@ type verifier struct {
 	state  *state
 	chart  *chart // of the segment that is read
 	report Report
+
+	givenUp func() error // asked at each frame
 }
 
 // apply reads a frame, and notes whether the log goes through what was kept.
 func (v *verifier) apply(f *segment.Frame) error {
+	if err := v.givenUp(); err != nil {
+		return err
+	}
 	if err := v.state.apply(f); err != nil {
 		return err
 	}

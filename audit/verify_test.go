@@ -72,12 +72,12 @@ func TestLogGoesThroughTheHeadThatWasKept(t *testing.T) {
 	kept := headOf(t, dir)
 	grow(t, dir, 5)
 
-	if _, err := audit.VerifyWith(dir, audit.Known{Head: kept}); err != nil {
+	if _, err := audit.VerifyWith(t.Context(), dir, audit.Known{Head: kept}); err != nil {
 		t.Errorf("a log that grew: %v", err)
 	}
 
 	rewritten := written(t, 12) // the same entries under another log's marker
-	if _, err := audit.VerifyWith(rewritten, audit.Known{Head: kept}); !errors.Is(err, audit.ErrCorrupt) {
+	if _, err := audit.VerifyWith(t.Context(), rewritten, audit.Known{Head: kept}); !errors.Is(err, audit.ErrCorrupt) {
 		t.Errorf("a log that was made anew: %v", err)
 	}
 

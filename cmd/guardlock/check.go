@@ -98,7 +98,11 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 
 	if len(r.Problems) > 0 || strict && len(r.Refused) > 0 {
 		all := append(r.Problems, r.Refused...)
-		return exit.Refusedf("%s: %s\n%w", path, cli.Count(len(all), "problem"), errors.Join(all...))
+		err := exit.Refusedf("%s: %s\n%w", path, cli.Count(len(all), "problem"), errors.Join(all...))
+		if r.Unread {
+			err = exit.WithCode(err, exit.Failure) // nothing was found out about it
+		}
+		return err
 	}
 
 	if cli.WantsJSON(cmd) {

@@ -25,7 +25,7 @@ Start here:
 
 Exit codes:
     0  done
-    1  something did not work (file, network, broker)
+    1  something did not work (file, network, broker); a named file that is missing, too
     2  the command line is wrong
     3  refused: by a signature, an approval, a policy, a module or a check of the log
     4  not found: no such topic, decision or file in the log

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
@@ -57,6 +58,9 @@ func serve(cmd *cobra.Command, path string) error {
 	defer signal.Stop(hangups)
 
 	cfg, err := config.Load(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if err != nil {
 		return exit.WithHint(exit.WithCode(err, exit.Usage), "run `guardlock check %s` after each change", path)
 	}

@@ -8,8 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/guardlock/guardlock/internal/exit"
 )
 
 // Many bindings of one refused module are one line.

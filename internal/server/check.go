@@ -22,6 +22,7 @@ import (
 // exit code.
 type Report struct {
 	Problems []error  // each keeps a gateway from starting
+	Unread   bool     // the file itself could not be read, which is the one problem
 	Insecure []string // settings that a gateway warns of at its start
 	Refused  []error  // modules that would not run: a gateway starts, and refuses their topics
 	Bindings []Bound  // what would run where, in the order in which bindings are looked at
@@ -63,7 +64,7 @@ func Check(ctx context.Context, path string) Report {
 	c := &checking{files: disk.NewReader(readWithin)}
 	raw, err := c.files.Read(ctx, path, disk.MaxBytes)
 	if err != nil {
-		return Report{Problems: []error{err}}
+		return Report{Problems: []error{err}, Unread: true}
 	}
 
 	cfg, wrong := config.Inspect(raw, path)

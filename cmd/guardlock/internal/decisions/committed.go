@@ -31,7 +31,7 @@ type committed struct {
 // committed holds a log against the checkpoints of it. It is nil where nothing commits to
 // the log.
 func (f *evidenceFlags) committed(ctx context.Context, dir, since string) (*committed, error) {
-	r, err := openAudit(dir)
+	r, err := openLog(dir)
 	if err != nil {
 		return nil, err
 	}

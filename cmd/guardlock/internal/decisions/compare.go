@@ -112,7 +112,7 @@ func (c *auditCompareCommand) run(cmd *cobra.Command, id string) error {
 
 // decision looks the decision up and reads the key that it was made under.
 func (c *auditCompareCommand) decision(ctx context.Context, id string) (d query.Decision, key [32]byte, err error) {
-	r, err := openAudit(c.dir)
+	r, err := openLog(c.dir)
 	if err != nil {
 		return d, key, err
 	}

@@ -53,7 +53,26 @@ func registerAuditDir(cmd *cobra.Command, dir *string) {
 	cmd.Flags().StringVarP(dir, "dir", "d", defaultAuditDir, "`DIRECTORY` of the decision log")
 }
 
-func openAudit(dir string) (*query.Reader, error) {
+// openAudit opens a log for questions. Of one without its mark it warns: what was cut off
+// at its end is in no answer.
+func openAudit(cmd *cobra.Command, dir string) (*query.Reader, error) {
+	r, err := openLog(dir)
+	if err != nil {
+		return nil, err
+	}
+
+	marked, err := r.Marked()
+	if err != nil {
+		return nil, auditError(dir, err)
+	}
+	if !marked {
+		cli.Warn(cmd.ErrOrStderr(), fmt.Errorf("the decision log in %s: %w: see `guardlock audit verify --dir %s`", dir, audit.ErrNoMark, cli.ShellWord(dir)))
+	}
+
+	return r, nil
+}
+
+func openLog(dir string) (*query.Reader, error) {
 	r, err := query.Open(dir)
 	if err != nil {
 		return nil, auditError(dir, err)

@@ -75,7 +75,7 @@ type proved struct {
 
 func (c *auditProveCommand) run(cmd *cobra.Command, what string) error {
 	ctx := cmd.Context()
-	r, err := openAudit(c.dir)
+	r, err := openAudit(cmd, c.dir)
 	if err != nil {
 		return err
 	}

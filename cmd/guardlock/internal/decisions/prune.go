@@ -71,7 +71,7 @@ func (c *auditPruneCommand) run(cmd *cobra.Command) error {
 		return exit.WithHint(err, "give the gateway's audit.key_file with --audit-key")
 	}
 
-	done, err := audit.Prune(c.dir, audit.Pruning{
+	done, err := audit.Prune(cmd.Context(), c.dir, audit.Pruning{
 		Cut:    cut,
 		Keys:   keys,
 		DryRun: c.dryRun,

@@ -66,7 +66,7 @@ func (c *auditQueryCommand) run(cmd *cobra.Command, _ []string) error {
 		f.Reverse = true
 	}
 
-	r, err := openAudit(c.filter.dir)
+	r, err := openAudit(cmd, c.filter.dir)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ each, its author and approvers. Ids stand in the errors that producers get and i
 }
 
 func runAuditShow(cmd *cobra.Command, dir, id string) error {
-	r, err := openAudit(dir)
+	r, err := openAudit(cmd, dir)
 	if err != nil {
 		return err
 	}

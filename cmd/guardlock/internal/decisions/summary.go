@@ -30,7 +30,7 @@ func newAuditSummaryCommand() *cobra.Command {
 				return err
 			}
 
-			r, err := openAudit(filter.dir)
+			r, err := openAudit(cmd, filter.dir)
 			if err != nil {
 				return err
 			}

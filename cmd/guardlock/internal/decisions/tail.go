@@ -56,7 +56,7 @@ func (c *auditTailCommand) run(cmd *cobra.Command, _ []string) error {
 		return exit.Usagef("--lines %d is negative", c.lines)
 	}
 
-	r, err := openAudit(c.filter.dir)
+	r, err := openAudit(cmd, c.filter.dir)
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,10 @@ func (c *auditVerifyCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 
-	report, failure := audit.VerifyWith(c.dir, known)
+	report, failure := audit.VerifyWith(cmd.Context(), c.dir, known)
+	if err := cmd.Context().Err(); err != nil {
+		return err // what was read until then says nothing of the whole
+	}
 	if errors.Is(failure, audit.ErrPruned) {
 		known.Head = nil // nothing is known of it
 	}

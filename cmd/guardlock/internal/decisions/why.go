@@ -47,7 +47,7 @@ func runWhy(cmd *cobra.Command, dir, subject string, limit int) error {
 		return err
 	}
 
-	r, err := openAudit(dir)
+	r, err := openAudit(cmd, dir)
 	if err != nil {
 		return err
 	}

@@ -151,6 +151,9 @@ func (b builder) write(ctx context.Context) (path string, file []byte, err error
 
 // build makes the file, and says what the module is called.
 func (b builder) build(ctx context.Context) (file []byte, name string, err error) {
+	if _, err := os.Stat(b.dir); err != nil {
+		return nil, "", fmt.Errorf("building: %w", err)
+	}
 	if _, err := os.Stat(filepath.Join(b.dir, "Cargo.toml")); err == nil {
 		return b.cargo(ctx)
 	}

@@ -184,7 +184,7 @@ const maxCaseBytes = 4 << 20 // of a file of cases
 // read parses every file of cases, and reports everything wrong with all of them.
 func (c *testCommand) read(m module) ([]cases.File, error) {
 	dir := c.casesDir(m)
-	paths, err := caseFiles(dir)
+	paths, err := caseFiles(dir, c.dir == "")
 	if err != nil {
 		return nil, err
 	}
@@ -235,9 +235,11 @@ func problems(errs []error) error {
 	return exit.Refusedf("reading cases:\n%s", strings.Join(lines, "\n"))
 }
 
-func caseFiles(dir string) ([]string, error) {
+// caseFiles are the files in a directory, which nobody need have made if it is the usual
+// one.
+func caseFiles(dir string, usual bool) ([]string, error) {
 	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil && (!usual || !errors.Is(err, os.ErrNotExist)) {
 		return nil, fmt.Errorf("reading cases: %w", err)
 	}
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -160,6 +161,9 @@ func (c *moduleVerifyCommand) verification(path string) (*verification, error) {
 	}
 	if c.signature != "" {
 		v.files.signature = c.signature
+		if !exists(c.signature) { // one that nobody named may be missing, which is for the step to say
+			return nil, fmt.Errorf("reading the author's signature: open %s: %w", c.signature, fs.ErrNotExist)
+		}
 	}
 	if len(c.approvals) > 0 {
 		v.files.approvals = c.approvals

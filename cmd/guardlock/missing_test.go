@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/kafka"
+	"github.com/guardlock/guardlock/internal/exit"
+)
+
+// missingFiles are command lines in which one file is missing, with which all others
+// are there.
+var missingFiles = []string{
+	"check MISSING",
+	"serve --config MISSING",
+
+	"module inspect MISSING",
+	"module sign MISSING --key k.key",
+	"module sign m.wasm --key MISSING",
+	"module approve MISSING --key k.key --topic a",
+	"module approve m.wasm --topic a --yes --key MISSING",
+	"module approve m.wasm --topic a --yes --key k.key --config MISSING",
+	"module approve m.wasm --topic a --yes --key k.key --trust-root MISSING",
+	"module approve m.wasm --topic a --yes --key k.key --policy MISSING",
+	"module verify MISSING --trust-root trust.yaml",
+	"module verify m.wasm --trust-root MISSING",
+	"module verify m.wasm --trust-root trust.yaml --config MISSING",
+	"module verify m.wasm --trust-root trust.yaml --policy MISSING",
+	"module verify m.wasm --trust-root trust.yaml --approval MISSING",
+	"module verify m.wasm --trust-root trust.yaml --signature MISSING",
+	"module trust-root --author a@example.com=MISSING --approver b@example.com=k.pub",
+	"module build MISSING",
+	"module test MISSING",
+	"module test m.wasm --cases MISSING",
+	"module run MISSING",
+	"module run m.wasm MISSING",
+	"module run m.wasm --config MISSING",
+	"module bench MISSING",
+	"module bench m.wasm MISSING",
+	"module bench m.wasm --config MISSING",
+	"module try --topic a --modules MISSING",
+	"module try --topic a --modules m.wasm --config MISSING",
+
+	"policy check MISSING",
+	"policy eval MISSING --input input.json",
+	"policy eval --input MISSING",
+	"policy test MISSING",
+
+	"audit verify MISSING --log-key log.key.pub",
+	"audit verify --dir log --audit-key MISSING",
+	"audit verify --dir log --without-key --since MISSING",
+	"audit verify --dir log --without-key --trust MISSING",
+	"audit verify --dir log --without-key --log-key MISSING",
+	"audit witness --name a.example/w --log-key MISSING",
+	"audit compare STORED --dir log --audit-key MISSING",
+	"audit prune --before 1d --dir log --audit-key MISSING",
+
+	"user list --file MISSING",
+	"user remove --file MISSING alice",
+
+	"produce --topic a --file MISSING",
+	"produce --topic a --ca MISSING",
+	"consume --topic a --ca MISSING",
+	"consume --topic a --cert MISSING --key k.key",
+	"consume --topic a --cert k.pub --key MISSING",
+	"consume --topic a --username a --sasl-mechanism PLAIN --password-file MISSING",
+	"topic list --ca MISSING",
+}
+
+// TestMissingFileIsTheSameFailureInEveryCommand: a script tells it from a refusal, from
+// a command line that is wrong, and from a topic or decision that does not exist.
+func TestMissingFileIsTheSameFailureInEveryCommand(t *testing.T) {
+	module, err := os.ReadFile("../../transforms/modules/uppercase/uppercase.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	for name, content := range map[string][]byte{"m.wasm": module, "input.json": []byte("{}")} {
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := writeProvenLog("log"); err != nil {
+		t.Fatal(err)
+	}
+	var rows bytes.Buffer
+	run(t.Context(), strings.Fields("audit query --dir log --outcome modified --by-batch --json"), nil, &rows, io.Discard)
+	stored := regexp.MustCompile(`gl-[0-9a-z]+-[0-9a-z]+`).FindString(rows.String())
+	for _, line := range []string{
+		"keygen --no-password --out k",
+		"keygen --no-password --out other",
+		"module trust-root --author a@example.com=k.pub --approver b@example.com=other.pub --out trust.yaml",
+	} {
+		if code := run(t.Context(), strings.Fields(line), nil, io.Discard, io.Discard); code != exit.OK {
+			t.Fatalf("%s: exit code %d", line, code)
+		}
+	}
+
+	for _, line := range missingFiles {
+		var stderr bytes.Buffer
+		args := strings.Fields(strings.NewReplacer("MISSING", "missing.file", "STORED", stored).Replace(line))
+		if code := run(t.Context(), args, strings.NewReader(""), io.Discard, &stderr); code != exit.Failure {
+			t.Errorf("%s: exit code %d, want %d: %s", line, code, exit.Failure, &stderr)
+		}
+		if !strings.Contains(stderr.String(), "missing.file") {
+			t.Errorf("%s: it does not name the file: %s", line, &stderr)
+		}
+	}
+}
+
+// written are flags with the name of a file that is written.
+var written = []string{"module approve --out", "module sign --out", "audit prove --output", "user add --file", "module trust-root --out"}
+
+// TestEveryFlagWithAFileIsAmongTheMissing keeps the list above whole.
+func TestEveryFlagWithAFileIsAmongTheMissing(t *testing.T) {
+	var client kafka.ClientFlags
+	shared := &cobra.Command{}
+	client.Register(shared)
+
+	found := 0
+	for _, cmd := range leaves(newRootCommand()) {
+		name := strings.TrimPrefix(cmd.CommandPath(), "guardlock ")
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if !regexp.MustCompile("`(FILE|PATH)`").MatchString(f.Usage) || slices.Contains(written, name+" --"+f.Name) {
+				return
+			}
+			found++
+			listed := slices.ContainsFunc(missingFiles, func(line string) bool {
+				of := strings.HasPrefix(line, name+" ") || shared.Flags().Lookup(f.Name) != nil && !strings.HasPrefix(line, "module")
+				return of && strings.Contains(line, "--"+f.Name+" MISSING")
+			})
+			if !listed {
+				t.Errorf("%s --%s is not among them", name, f.Name)
+			}
+		})
+	}
+	if found < 20 {
+		t.Errorf("found only %d flags with files", found)
+	}
+}
+
+// leaves are the commands that do something.
+func leaves(cmd *cobra.Command) []*cobra.Command {
+	if !cmd.HasSubCommands() {
+		return []*cobra.Command{cmd}
+	}
+
+	var all []*cobra.Command
+	for _, c := range cmd.Commands() {
+		all = append(all, leaves(c)...)
+	}
+	return all
+}
