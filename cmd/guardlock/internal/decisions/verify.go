@@ -1,6 +1,7 @@
 package decisions
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -89,8 +90,8 @@ func (c *auditVerifyCommand) run(cmd *cobra.Command) error {
 	}
 
 	report, failure := audit.VerifyWith(cmd.Context(), c.dir, known)
-	if err := cmd.Context().Err(); err != nil {
-		return err // what was read until then says nothing of the whole
+	if errors.Is(failure, context.Canceled) {
+		return failure // what was read until then says nothing of the whole
 	}
 	if errors.Is(failure, audit.ErrPruned) {
 		known.Head = nil // nothing is known of it
