@@ -90,7 +90,7 @@ func (c *auditReconcileCommand) run(cmd *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("reconciling: %w", err)
 	}
-	coverage, keys, err := c.read(ctx)
+	coverage, keys, err := c.read(cmd)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (c *auditReconcileCommand) run(cmd *cobra.Command) error {
 }
 
 // read reads every log, and the keys.
-func (c *auditReconcileCommand) read(ctx context.Context) (*reconcile.Coverage, [][32]byte, error) {
+func (c *auditReconcileCommand) read(cmd *cobra.Command) (*reconcile.Coverage, [][32]byte, error) {
 	keys, err := readKeys(c.keyFiles)
 	if err != nil {
 		return nil, nil, err
@@ -123,7 +123,7 @@ func (c *auditReconcileCommand) read(ctx context.Context) (*reconcile.Coverage, 
 		if key, err := disk.ReadKey(keyBeside(dir)); err == nil && len(c.keyFiles) == 0 {
 			keys = append(keys, key)
 		}
-		r, err := openAudit(dir)
+		r, err := openAudit(cmd, dir)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -133,7 +133,7 @@ func (c *auditReconcileCommand) read(ctx context.Context) (*reconcile.Coverage, 
 		}
 		seen[node] = dir
 		if err == nil {
-			err = coverage.Read(ctx, r.Reader)
+			err = coverage.Read(cmd.Context(), r.Reader)
 		}
 		if err = errors.Join(err, r.Close()); err != nil {
 			return nil, nil, auditError(dir, err)
