@@ -257,9 +257,15 @@ func (i *instance) writeRecord(at, size uint64, topic []byte) int32 {
 }
 
 // written are the bytes of a record in the guest's memory, valid until guest code
-// runs again. Unlike the input of other host functions they may be as large as the
-// memory is, and each of them counts.
+// runs again. What is longer than any record that would be taken over is not looked
+// at, so that no call takes long.
 func (i *instance) written(at, size uint64) []byte {
+	const framing = 16 // lengths, spelled with more bytes than they need
+	c := &i.chunk
+	if uint64(uint32(size)) > uint64(c.payload(i.pull.read-1).size()+c.room+framing) {
+		i.stop(i.invalid(errRoom))
+	}
+
 	i.charged += int(uint32(size))
 	data, ok := i.mem.Read(uint32(at), uint32(size))
 	if !ok {

@@ -150,6 +150,7 @@ func pullingWrites() map[string]pulling {
 		"writes without end":               {cat(both, loopForever(cat(write(1024, 3), op(0x1a)))), Timeout, false, nil},
 		"record outside of memory":         {cat(both, write(4*wasmPage-2, 4096), op(0x1a)), OutputInvalid, false, nil},
 		"record of all the address space":  {cat(both, write(0, -1), op(0x1a)), OutputInvalid, false, nil},
+		"a record above the output limit":  {cat(both, write(0, 200_000), op(0x1a)), OutputInvalid, false, nil},
 		"options outside of memory":        {cat(both, i32c(1024), i32c(3), i32c(-1), i32c(7), call(callWriteTo), op(0x1a)), OutputInvalid, false, nil},
 		"writes garbage":                   {cat(both, bytesAt(1024, "\xff\xff\xff"), write(1024, 3), unless(-2), next()), 0, false, secondRefused},
 		"writes nothing":                   {cat(both, write(1024, 0), unless(-2), next()), 0, false, secondRefused},

@@ -38,6 +38,9 @@ func TestScripts(t *testing.T) {
 			if err := os.CopyFS(filepath.Join(env.WorkDir, "modules"), os.DirFS("../../transforms/modules")); err != nil {
 				return err
 			}
+			if err := copyRedpandasModule(env.WorkDir, "redpanda", "stops"); err != nil {
+				return err
+			}
 			for dir, write := range map[string]func(string) error{
 				"data/audit": writeAuditLog, "two-clusters": writeClustersLog, "not-stored": writeNotStoredLog,
 				"segments/audit": writeSegmentsLog, "proven/audit": writeProvenLog,
@@ -64,6 +67,16 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "flip": flip, "capture": capture},
 	})
+}
+
+// copyRedpandasModule puts a module that was built with Redpanda's SDK into folders.
+func copyRedpandasModule(work string, folders ...string) error {
+	file, err := os.ReadFile("../../transforms/testdata/redpanda/rust.wasm")
+	for _, folder := range folders {
+		err = errors.Join(err, os.MkdirAll(filepath.Join(work, folder), 0o755), os.WriteFile(filepath.Join(work, folder, "rust.wasm"), file, 0o600))
+	}
+
+	return err
 }
 
 // exits runs a command and checks its exit code: exits CODE COMMAND ARG...

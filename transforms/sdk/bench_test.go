@@ -39,7 +39,7 @@ func BenchmarkMaskOfRedpandasSDK(b *testing.B) {
 	b.ReportMetric(float64(took[2])/float64(took[0]), "go/own")
 }
 
-// What Redpanda's ABI costs by itself: small records that pass, beside a module in C
+// What Redpanda's ABI costs by itself: records of a kilobyte that pass, beside a module in C
 // that copies.
 func BenchmarkPassOfRedpandasSDK(b *testing.B) {
 	took := measureMasks(b, masking{"own", "../cases/copy.wasm", ""}, masking{"rust", "../testdata/redpanda/rust.wasm", ""})
