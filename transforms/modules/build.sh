@@ -23,11 +23,13 @@ fi
 
 # build NAME OUT: a relative source path keeps the build folder out of the file.
 build() {
+    stack=16384
+    [ "$1" != validate ] || stack=262144 # it judges values in values
     (cd "$here" && PYTHONPATH=$zig python3 -m ziglang cc --target=wasm32-freestanding \
         -mcpu=mvp+simd128+bulk_memory+sign_ext+nontrapping_fptoint+mutable_globals \
         -std=c11 -O3 -g0 -ffreestanding -fno-sanitize=all -fno-stack-protector \
         -Wall -Wextra -Werror -nostdlib -s \
-        -Wl,--no-entry -Wl,--export-memory -Wl,-z,stack-size=16384 \
+        -Wl,--no-entry -Wl,--export-memory -Wl,-z,stack-size=$stack \
         -o "$2" "$1/$1.c")
 }
 

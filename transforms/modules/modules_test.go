@@ -3,6 +3,8 @@ package modules_test
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -98,6 +100,9 @@ func TestVectors(t *testing.T) {
 	r := newRuntime(t)
 	for _, name := range modules.Names() {
 		file, err := os.ReadFile(name + "/vectors.json")
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // cases say all of it
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
