@@ -127,7 +127,11 @@ type names struct {
 	segment uint32
 	first   int64
 	secret  [32]byte
+	known   map[string]evidence.Name // some of those that were asked for
 }
+
+// maxKnown bounds the names that are remembered: clients choose some of them.
+const maxKnown = 4096
 
 func namesName(segment uint32) string { return fmt.Sprintf("names-%08d", segment) }
 
@@ -138,7 +142,18 @@ func (n *names) salt(value string) evidence.Salt {
 	return evidence.Salt(h.Sum(nil)[:len(evidence.Salt{})])
 }
 
-func (n *names) of(value string) evidence.Name { return evidence.NameOf(n.salt(value), value) }
+func (n *names) of(value string) evidence.Name {
+	if name, ok := n.known[value]; ok || value == "" {
+		return name
+	}
+	if n.known == nil || len(n.known) >= maxKnown {
+		n.known = make(map[string]evidence.Name)
+	}
+
+	name := evidence.NameOf(n.salt(value), value)
+	n.known[value] = name
+	return name
+}
 
 // names reads a segment's, fs.ErrNotExist where it has none.
 func (s store) names(segment uint32) (*names, error) {

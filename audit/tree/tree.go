@@ -86,7 +86,8 @@ type Tree struct {
 	signed []byte // last; nil before the first
 	shown  shown
 
-	fresh map[int64][]byte // tiles of level 0 that were filled since the witnesses were asked
+	scratch []byte           // of a leaf
+	fresh   map[int64][]byte // tiles of level 0 that were filled since the witnesses were asked
 }
 
 // shown is to whom the last checkpoint was shown.
@@ -226,7 +227,8 @@ func (t *Tree) add(f *audit.Frame) error {
 
 	return f.Each(func(e *audit.Entry) error {
 		l := e.Leaf(t.names.of)
-		return t.edge.Append(evidence.HashOf(l.Append(nil)), t.full)
+		t.scratch = l.Append(t.scratch[:0])
+		return t.edge.Append(evidence.HashOf(t.scratch), t.full)
 	})
 }
 

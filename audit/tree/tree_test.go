@@ -418,6 +418,9 @@ func BenchmarkExtend(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
+		if err := t.Extend(ctx); err != nil {
+			b.Fatal(err)
+		}
 		leaves += t.Size()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(leaves), "ns/leaf")
