@@ -1,20 +1,27 @@
 #!/usr/bin/env python3
-"""Verifies a file of evidence that `guardlock audit prove` wrote, without Guardlock.
+"""Verifies files of evidence that `guardlock audit prove` wrote, without Guardlock.
 
 Written from docs/evidence.md alone, so that two programs which share no line must agree. Needs the package
-`cryptography`. usage: verify.py LOG_KEY_FILE FILE... A line for each file; exit code 3 if one is not proven.
+`cryptography`. A line for each file; exit code 3 if one is not proven. With --trust-root FILE (JSON) the enclosed
+approvals are checked, too.
+usage: verify.py [--trust-root FILE] LOG_KEY_FILE FILE...
 """
 import base64
 import hashlib
 import json
+import re
 import struct
 import sys
+from datetime import datetime
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-MAGIC = b"guardlock leaf v1\n"
 NOTHING = bytes(32)
+VERDICTS = ("passed", "modified", "rejected", "dropped", "routed")
 
 
 class Unproven(Exception):
@@ -26,99 +33,69 @@ def need(condition, message):
         raise Unproven(message)
 
 
+def sha256(data):
+    return hashlib.sha256(data).digest()
+
+
 def unbase64(text):
     raw = base64.b64decode(text, validate=True)
     need(base64.b64encode(raw).decode() == text, "base64 with spare bits")
     return raw
 
 
-class Reader:
-    """The fields of a leaf, in order. Integers are big endian; a string has its length before it."""
-
-    def __init__(self, data):
-        self.data = data
-
-    def raw(self, n):
-        need(n <= len(self.data), "a leaf is too short")
-        value, self.data = self.data[:n], self.data[n:]
-        return value
-
-    def number(self, code):
-        return struct.unpack(">" + code, self.raw(struct.calcsize(code)))[0]
-
-    def text(self):
-        return self.raw(self.number("I")).decode()
-
-    def flag(self):
-        value = self.number("B")
-        need(value < 2, "a flag is neither 0 nor 1")
-        return value == 1
-
-    def where(self):
-        return self.text(), self.text(), self.number("I")
-
-    def module(self):
-        return self.text(), self.raw(32)
+# A field is a name and a kind: ? a flag, s a string, n a name's digest, a number that many bytes, else an integer as struct
+# has it, big endian; * begins a list of what follows; f is a fact.
+LEAVES = {
+    1: "seq Q, time q, consume ?, outcome B, reason s, cluster s, topic s, partition I, id 16, connection Q, principal n, client n, "
+       "source n, tls s, suite s, certificate n, policy s, grant 32, modules *s32, producer q, epoch h, sequence i, records I, codec B, "
+       "in I, out I, mac B, mac_epoch 16, nonce Q, mac_value 16, rulings *BBss, runs *II",
+    16: "decision Q, cluster s, topic s, partition I, route s, base q, records I, leader i, append q, error h, recovered ?",
+    0: "seq Q, time q, subject s, module s, digest 32, who n, outcome s, reason s, revision s, facts *f",
+}
 
 
 def parse(leaf):
-    need(leaf.startswith(MAGIC), "no leaf of version 1")
-    r = Reader(leaf[len(MAGIC):])
-    kind = r.number("B")
-    if kind == 1:
-        out = decision(r)
-    elif kind == 16:
-        out = placement(r)
-    else:
-        need(1 < kind < 16, "unknown kind of leaf")
-        out = control(r)
-    need(not r.data, "bytes behind a leaf")
-    return dict(out, kind=kind)
+    magic = b"guardlock leaf v1\n"
+    need(leaf.startswith(magic) and 0 < leaf[len(magic)] <= 16, "no leaf of version 1")
+    data, out = leaf[len(magic) + 1:], {"kind": leaf[len(magic)], "names": set()}
 
+    def take(kind):
+        nonlocal data
+        if kind == "f":
+            key = take("s")
+            return key, take("n" if take("?") else "s")
+        size = {"s": 4, "n": 32, "?": 1}.get(kind) or (int(kind) if kind.isdigit() else struct.calcsize(">" + kind))
+        need(size <= len(data), "a leaf is too short")
+        value, data = data[:size], data[size:]
+        if kind == "s":
+            size = struct.unpack(">I", value)[0]
+            need(size <= len(data), "a leaf is too short")
+            value, data = data[:size].decode(), data[size:]
+        elif kind == "n":
+            out["names"].add(value)
+        elif kind == "?":
+            need(value in (b"\0", b"\1"), "a flag is neither 0 nor 1")
+            value = value == b"\1"
+        elif not kind.isdigit():
+            value = struct.unpack(">" + kind, value)[0]
+        return value
 
-def decision(r):
-    d = dict(seq=r.number("Q"), time=r.number("q"), consume=r.flag(), outcome=r.number("B"), reason=r.text(), where=r.where())
-    r.raw(16)  # topic id
-    r.number("Q")  # connection
-    names = [r.raw(32) for _ in range(3)]
-    d["tls"] = r.text(), r.text()
-    d["names"] = names + [r.raw(32)]
-    d["policy"], d["grant"] = r.text(), r.raw(32)
-    d["modules"] = [r.module() for _ in range(r.number("I"))]
-    d["producer"] = r.number("q"), r.number("h"), r.number("i")
-    d["records"] = r.number("I")
-    r.raw(1 + 4 + 4 + 1 + 16 + 8 + 16)  # codec, bytes in and out, MAC
-    d["rulings"] = [(r.number("B"), r.number("B"), r.text(), r.text()) for _ in range(r.number("I"))]
-    d["runs"] = [(r.number("I"), r.number("I")) for _ in range(r.number("I"))]
-    need(all(ruling < len(d["rulings"]) for ruling, _ in d["runs"]), "a run has no ruling")
-    return d
-
-
-def placement(r):
-    b = dict(decision=r.number("Q"), where=r.where(), route=r.text(), base=r.number("q"), records=r.number("I"))
-    r.raw(4 + 8 + 2)  # leader epoch, append time, error code
-    r.flag()
-    return dict(b, names=[])
-
-
-def control(r):
-    c = dict(seq=r.number("Q"), time=r.number("q"), subject=r.text(), module=r.module(), names=[r.raw(32)])
-    c["outcome"], c["reason"], c["revision"], c["facts"] = r.text(), r.text(), r.text(), []
-    for _ in range(r.number("I")):
-        key = r.text()
-        if r.flag():
-            c["names"].append(r.raw(32))
-            need(c["names"][-1] != NOTHING, "a fact without a name")
+    for field in LEAVES.get(out["kind"], LEAVES[0]).split(", "):
+        name, kind = field.split(" ")
+        if kind[0] == "*":
+            out[name] = [tuple(take(k) for k in re.findall(r"\d+|.", kind[1:])) for _ in range(take("I"))]
         else:
-            c["facts"].append((key, r.text()))
-    return c
+            out[name] = take(kind)
+    need(not data and all(r < len(out["rulings"]) for r, _ in out.get("runs", [])), "bytes behind a leaf, or a run without a ruling")
+    out["where"] = out.get("cluster"), out.get("topic"), out.get("partition")
+    return out
 
 
 def open_note(text, key_line):
     """C2SP signed-note: the text up to the empty line, and a line for each signature."""
     name, key_hash, key = key_line.split("+", 2)
     key = unbase64(key)
-    need(key[0] == 1 and hashlib.sha256(name.encode() + b"\n" + key).digest()[:4].hex() == key_hash, "no key of a log")
+    need(key[0] == 1 and sha256(name.encode() + b"\n" + key)[:4].hex() == key_hash, "no key of a log")
     body, _, signatures = text.partition("\n\n")
     body += "\n"
     for line in signatures.rstrip("\n").split("\n"):
@@ -135,15 +112,15 @@ def open_note(text, key_line):
 def in_tree(index, size, root, leaf, path):
     """RFC 9162, 2.1.3.2."""
     need(0 <= index < size, "an entry behind the checkpoint")
-    f, s, r = index, size - 1, hashlib.sha256(b"\0" + leaf).digest()
+    f, s, r = index, size - 1, sha256(b"\0" + leaf)
     for p in path:
         need(s > 0, "a path is too long")
         if f & 1 or f == s:
-            r = hashlib.sha256(b"\1" + p + r).digest()
+            r = sha256(b"\1" + p + r)
             while not f & 1 and f:
                 f, s = f >> 1, s >> 1
         else:
-            r = hashlib.sha256(b"\1" + r + p).digest()
+            r = sha256(b"\1" + r + p)
         f, s = f >> 1, s >> 1
     need(s == 0 and r == root, "an entry is not in the log")
 
@@ -153,13 +130,13 @@ def names_of(entry, leaf):
     for n in entry.get("names", []):
         value = n.get("value", "").encode() or unbase64(n.get("bytes", ""))
         need(n["salt"] == n["salt"].lower() and len(n["salt"]) == 32, "a salt")
-        digest = hashlib.sha256(b"guardlock name v1\n" + bytes.fromhex(n["salt"]) + value).digest()
+        digest = sha256(b"guardlock name v1\n" + bytes.fromhex(n["salt"]) + value)
         need(digest in leaf["names"], "a name that is not in its leaf")
         told[digest] = value.decode(errors="replace")
     return told
 
 
-def verify(raw, key_line):
+def verify(raw, key_line, trust):
     file = json.loads(raw)
     need((json.dumps(file, indent=1, ensure_ascii=False) + "\n").encode() == raw, "not written as the program writes it")
     need(file["format"] == "guardlock evidence v1", "another format")
@@ -179,16 +156,20 @@ def verify(raw, key_line):
     need(b["where"] == (at["cluster"], at["topic"], at["partition"]) and b["where"][0] == d["where"][0], "another partition")
     need(b["base"] >= 0 and 0 <= nth < b["records"], "another offset")
     need(b["route"] == b["where"][1] if b["route"] else b["where"] == d["where"], "another topic than the decision's")
-    return size, d, b, verdict(d, b, nth), admitted(d, admissions), [told.get(n, "redacted") for n in d["names"] if n != NOTHING]
+    people = admitted(d, admissions)
+    checked = approved(file.get("approvals", []), admissions, d["time"], trust)
+    word, reason = verdict(d, b, nth)
+    who = [told.get(d[n], "redacted") for n in ("principal", "client", "source") if d[n] != NOTHING]
+    return f"{VERDICTS[word]} {reason} by {people}{checked}, entries {d['index']} and {b['index']} of {size}, from {who}"
 
 
 def verdict(d, b, nth):
     for ruling, count in d["runs"]:
-        verdict_, _, reason, route = d["rulings"][ruling]
-        if b["route"] and (verdict_ != 4 or route != b["route"]):
+        word, _, reason, route = d["rulings"][ruling]
+        if b["route"] and (word != 4 or route != b["route"]):
             continue
         if nth < count:
-            return verdict_, reason
+            return word, reason
         nth -= count
     need(not d["runs"] and not b["route"] and nth < d["records"], "the decision has no such record")
     return d["outcome"], d["reason"]
@@ -198,29 +179,64 @@ def admitted(d, admissions):
     need(len(admissions) == len(d["modules"]), "not as many admissions as modules")
     grant, people = b"", []
     for m in d["modules"]:
-        a = next((a for a in admissions if a["module"] == m), None)
+        a = next((a for a in admissions if (a["module"], a["digest"]) == m), None)
         need(a and a["outcome"] == "allowed" and a["index"] < d["index"], "a module was not let run")
-        facts = dict(reversed(a["facts"]))
+        facts = dict(f for f, in reversed(a["facts"]))
         need("until" not in facts or int(facts["until"]) > d["time"], "an admission had ended")
         own = bytes.fromhex(facts["grant.digest"])
-        grant = hashlib.sha256(grant + own).digest() if grant else own
-        people.append((m[0], facts.get("author"), [v for k, v in a["facts"] if k == "approval"]))
+        grant = sha256(grant + own) if grant else own
+        people.append((m[0], facts.get("author"), values(a, "approval")))
     need(not people or grant == d["grant"], "another grant")
     return people
 
 
-def main():
-    key, bad = open(sys.argv[1]).read().strip(), 0
-    words = ("passed", "modified", "rejected", "dropped", "routed")
-    for path in sys.argv[2:]:
+def values(a, key):
+    return [v for (k, v), in a["facts"] if k == key]
+
+
+def approved(bundles, admissions, time, trust):
+    """Each bundle is one that is named; by a trust root its signature (DSSE, ECDSA P-256) and its times are checked."""
+    named, envelopes = [i for a in admissions for i in values(a, "approval.id")], {}
+    for raw in bundles:
+        e = json.loads(unbase64(raw))["dsseEnvelope"]
+        payload = base64.b64decode(e["payload"])
+        need(sha256(payload).hex() in named, "an approval that no admission names")
+        pae = b"DSSEv1 %d %s %d %s" % (len(e["payloadType"]), e["payloadType"].encode(), len(payload), payload)
+        envelopes.setdefault(sha256(payload).hex(), []).append((json.loads(payload), pae, base64.b64decode(e["signatures"][0]["sig"])))
+    if not trust:
+        return ""
+    for a in admissions:
+        signers = {who for who, i in zip(values(a, "approval"), values(a, "approval.id")) if any(holds(who, a, time, trust, *e) for e in envelopes.get(i, []))}
+        need(len(signers) >= trust.get("threshold", 1) and signers == set(values(a, "approval")), "an approval does not hold")
+    return ", who signed"
+
+
+def holds(who, a, time, trust, statement, pae, signature):
+    p, at = statement["predicate"], time / 1e6
+    early = "not_before" in p and datetime.fromisoformat(p["not_before"]).timestamp() > at + 60
+    if early or datetime.fromisoformat(p["not_after"][:26].rstrip("Z") + "+00:00").timestamp() <= at or statement["subject"][0]["digest"]["sha256"] != a["digest"].hex():
+        return False
+    for key in (k["key"] for k in trust["approvers"] if k["identity"] == who):
         try:
-            size, d, b, (word, reason), people, names = verify(open(path, "rb").read(), key)
-            print(f"{path}: proven: {words[word]} {reason} by {people} for {d['where']}, entries {d['index']} and {b['index']} of {size}, from {names}")
-        except (Unproven, InvalidSignature, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as e:
+            load_pem_public_key(key.encode()).verify(signature, pae, ECDSA(SHA256()))
+            return True
+        except InvalidSignature:
+            continue
+    return False
+
+
+def main(args):
+    trust = json.load(open(args[1])) if args[:1] == ["--trust-root"] else None
+    key, *files = args[2:] if trust else args
+    key, bad = open(key).read().strip(), 0
+    for path in files:
+        try:
+            print(f"{path}: proven: {verify(open(path, 'rb').read(), key, trust)}")
+        except (Unproven, InvalidSignature, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, struct.error) as e:
             bad += 1
             print(f"{path}: not proven: {e or type(e).__name__}")
     return 3 if bad else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
