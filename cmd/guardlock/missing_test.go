@@ -59,6 +59,8 @@ var missingFiles = []string{
 	"audit verify --dir log --without-key --since MISSING",
 	"audit verify --dir log --without-key --trust MISSING",
 	"audit verify --dir log --without-key --log-key MISSING",
+	"audit verify 1.evidence.json --log-key log.key.pub --trust-root MISSING",
+	"audit reconcile --dir log --topic payments --audit-key MISSING",
 	"audit witness --name a.example/w --log-key MISSING",
 	"audit compare STORED --dir log --audit-key MISSING",
 	"audit prune --before 1d --dir log --audit-key MISSING",
@@ -82,6 +84,13 @@ func TestMissingFileIsTheSameFailureInEveryCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	broker, err := startBroker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broker.Close()
+	t.Setenv("GUARDLOCK_BOOTSTRAP", broker.ListenAddrs()[0]) // some ask it first
+
 	t.Chdir(t.TempDir())
 	for name, content := range map[string][]byte{"m.wasm": module, "input.json": []byte("{}")} {
 		if err := os.WriteFile(name, content, 0o600); err != nil {
