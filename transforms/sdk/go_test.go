@@ -2,6 +2,7 @@ package sdk_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -13,13 +14,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/guardlock/guardlock/transforms"
 	"github.com/guardlock/guardlock/transforms/cases"
+	"github.com/guardlock/guardlock/transforms/sdk/go/guardlock/host"
 	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
-// builtGuest is testdata/goguest, built by the Go that runs the tests.
-var builtGuest = sync.OnceValues(func() ([]byte, error) {
+// builtGuest is testdata/goguest, built by the Go that runs the tests. It is compiled
+// once, and lives as long as they do.
+var builtGuest = sync.OnceValues(func() (*cases.Sandbox, error) {
 	dir, err := os.MkdirTemp("", "guardlock-")
 	if err != nil {
 		return nil, err
@@ -32,20 +34,20 @@ var builtGuest = sync.OnceValues(func() ([]byte, error) {
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, said)
 	}
-	return os.ReadFile(out)
+
+	file, err := os.ReadFile(out)
+	if err != nil {
+		return nil, err
+	}
+	return cases.Open(wasm.WithCatalogues(file, nil, []string{"guest.counted"}), nil)
 })
 
 func goGuest(t *testing.T) *cases.Sandbox {
 	t.Helper()
-	file, err := builtGuest()
+	s, err := builtGuest()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := cases.Open(file, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close(context.Background()) })
 	return s
 }
 
@@ -60,11 +62,11 @@ func start(t *testing.T, s *cases.Sandbox, setup cases.Setup) *cases.Guest {
 
 func TestGoTransformsSeeRecordAndHostInTheSandbox(t *testing.T) {
 	s := goGuest(t)
-	g := start(t, s, cases.Setup{})
+	g := start(t, s, withPlaces())
 	long := strings.Repeat("same ", 100)
 	for given, want := range map[string]string{
 		"sha256 abc":       "hex ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-		"unknown-key x":    "host: the grant has no key of that index",
+		"unknown-key x":    "host: the grant has no key of that index, or no table of that name",
 		"seal a@b.c":       "a@b.c",
 		"not-opened a":     "host: not sealed with this key, for this topic and purpose, or altered",
 		"compress " + long: "true true true true",
@@ -80,6 +82,13 @@ func TestGoTransformsSeeRecordAndHostInTheSandbox(t *testing.T) {
 		}
 	}
 
+	for at, want := range []string{"1 false 0", "2 true 10000", "3 true 10000"} {
+		r := cases.Record{Value: []byte("count card"), Topic: "t", Timestamp: 1_700_000_000_000 + int64(at)*10_000}
+		if got := string(g.Run(t.Context(), r).Value); got != want {
+			t.Errorf("at %d it counts %q, want %q", at, got, want)
+		}
+	}
+
 	described := g.Run(t.Context(), cases.Record{Key: []byte("k"), Value: []byte("describe"), Timestamp: 1_700_000_000_123, Topic: "orders", Partition: 3,
 		Headers: []cases.Header{{Key: "a", Value: []byte("1")}, {Key: "a"}, {Key: "b", Value: []byte{}}}})
 	if want := `key "k", at 1700000000123, partition 3, orders true, position 0, a="1", a=""(null), b=""`; string(described.Value) != want {
@@ -92,6 +101,32 @@ func TestGoTransformsSeeRecordAndHostInTheSandbox(t *testing.T) {
 	}
 	if hmac := g.Run(t.Context(), cases.Record{Value: []byte("hmac x"), Topic: "t"}); len(hmac.Value) != 32 {
 		t.Errorf("the HMAC is %q", hmac.Value)
+	}
+}
+
+// withPlaces is a configuration with a table of two places.
+func withPlaces() cases.Setup {
+	const table = "ip,country,city\n10.0.0.1,NL,Delft\n10.0.0.2,,Ghent\n"
+	config := fmt.Sprintf(`{"tables":{"places":{"format":"csv","key":"ip","files":[{"sha256":"%x"}]}}}`, sha256.Sum256([]byte(table)))
+	return cases.Setup{Config: []byte(config), Tables: func(string, string) ([]byte, error) { return []byte(table), nil }}
+}
+
+// What a transform's own tests see on the host is what the sandbox makes with its keys.
+func TestGoFakesMakeWhatTheSandboxMakes(t *testing.T) {
+	g := start(t, goGuest(t), withPlaces())
+	token, err := host.Tokenise(nil, 2, []byte("4111"), "card")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac, err := host.HMACSHA256(1, []byte("4111"))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	for given, want := range map[string][]byte{"tokenise 4111": token, "hmac 4111": mac[:]} {
+		if got := g.Run(t.Context(), cases.Record{Value: []byte(given), Topic: "t"}).Value; string(got) != string(want) {
+			t.Errorf("%s: got %q in the sandbox, %q on the host", given, got, want)
+		}
 	}
 }
 
@@ -113,7 +148,8 @@ func TestGoModulesImportOnlyWhatTheyCall(t *testing.T) {
 	}
 
 	all := goGuest(t).Info().Imports
-	for _, name := range []string{"sha256", "hmac_sha256", "aes_gcm_seal", "aes_gcm_open", "gzip", "zstd", "lz4", "snappy", "log"} {
+	for _, name := range []string{"sha256", "hmac_sha256", "aes_gcm_seal", "aes_gcm_open", "gzip", "zstd", "lz4", "snappy", "log",
+		"ff1_encrypt", "ff1_decrypt", "tokenise", "gunzip", "unzstd", "unlz4", "unsnappy", "find", "count", "seen", "since", "add"} {
 		if !slices.ContainsFunc(all, func(im wasm.Import) bool { return im.Name == name }) {
 			t.Errorf("what calls %s does not import it", name)
 		}
@@ -127,22 +163,23 @@ func TestWhatGoesWrongInAGoTransformIsSaid(t *testing.T) {
 		t.Errorf("a configuration that it refuses: %v", err)
 	}
 
-	failed := start(t, s, cases.Setup{}).Run(t.Context(), cases.Record{Value: []byte("fail"), Topic: "t"})
+	failed := start(t, s, withPlaces()).Run(t.Context(), cases.Record{Value: []byte("fail"), Topic: "t"})
 	if failed.Outcome != cases.Failed {
 		t.Errorf("a failure is %s", failed.Outcome)
 	}
-	trapped := start(t, s, cases.Setup{}).Run(t.Context(), cases.Record{Value: []byte("panic now"), Topic: "t"})
+	trapped := start(t, s, withPlaces()).Run(t.Context(), cases.Record{Value: []byte("panic now"), Topic: "t"})
 	if trapped.Outcome != cases.Failed || !slices.ContainsFunc(trapped.Calls, func(name string) bool { return strings.Contains(name, "Apply") }) {
 		t.Errorf("a panic is %s in %v", trapped.Outcome, trapped.Calls)
 	}
 }
 
-// What a transform throws away is taken back in time: a gibibyte passes through the
-// default limit of 16 MiB. It is the memory that is tested, on however slow a machine.
+// What a transform throws away is taken back in time: a quarter of a gibibyte passes
+// through the default limit of 16 MiB. It is the memory that is tested, on however slow a machine.
 func TestGoTransformsMayMakeGarbage(t *testing.T) {
-	limits := transforms.Limits{Deadline: time.Minute}
-	g := start(t, goGuest(t), cases.Setup{Limits: limits})
-	for range 1024 {
+	setup := withPlaces()
+	setup.Limits.Deadline = time.Minute
+	g := start(t, goGuest(t), setup)
+	for range 256 {
 		r := g.Run(t.Context(), cases.Record{Value: []byte("garbage"), Topic: "t"})
 		if r.Outcome == cases.Failed {
 			t.Fatalf("%s: %s, in %v", r.Failure, r.Problem, r.Calls)

@@ -38,10 +38,10 @@ func (b builder) golang(ctx context.Context) (file []byte, name string, err erro
 	if err != nil {
 		return nil, "", err
 	}
-	reasons, err := goReasons(packages)
+	names, err := namesOf(packages)
 	if err != nil {
 		return nil, "", exit.WithHint(fmt.Errorf("building %s:\n%w", b.dir, err),
-			`each reason is a variable of the main package: var name = guardlock.NewReason("module.name")`)
+			`each reason and metric is a variable of the main package: var name = guardlock.NewReason("module.name")`)
 	}
 
 	out := filepath.Join(temporary, "out.wasm")
@@ -53,7 +53,7 @@ func (b builder) golang(ctx context.Context) (file []byte, name string, err erro
 	}
 	main := packages[len(packages)-1]
 
-	return wasm.WithCatalogues(file, reasons, nil), path.Base(main.ImportPath), nil
+	return wasm.WithCatalogues(file, names.reasons, names.metrics), path.Base(main.ImportPath), nil
 }
 
 // goToolchain is a go command and what it is told: what to build for, how to list a main
@@ -133,11 +133,28 @@ func (b builder) goPackages(ctx context.Context, tool goToolchain) ([]goPackage,
 	return packages, nil
 }
 
-// goReasons are the reasons that a module declares, in the order of their numbers. The
-// last package is the main one, and only there they may be declared, so that no order
-// of packages matters; any other use of the SDK's function is an error.
-func goReasons(packages []goPackage) ([]string, error) {
-	var reasons []string
+// goNames are the names that a module declares, in the order of their numbers.
+type goNames struct {
+	reasons, metrics []string
+}
+
+// declares are the SDK's functions that declare a name, and where it goes.
+func (n *goNames) declares(function string) *[]string {
+	switch function {
+	case "NewReason":
+		return &n.reasons
+	case "NewMetric":
+		return &n.metrics
+	}
+
+	return nil
+}
+
+// namesOf are the names that packages declare. The last package is the main one, and
+// only there they may be declared, so that no order of packages matters; any other use
+// of the SDK's functions for it is an error.
+func namesOf(packages []goPackage) (goNames, error) {
+	var names goNames
 	var errs []error
 	for n, p := range packages {
 		if p.Standard || p.ImportPath == sdk.GoPackage {
@@ -147,49 +164,46 @@ func goReasons(packages []goPackage) ([]string, error) {
 			full := filepath.Join(p.Dir, name)
 			source, err := disk.Read(full, maxCaseBytes)
 			if err != nil {
-				return nil, fmt.Errorf("reading the reasons: %w", err)
+				return names, fmt.Errorf("reading the reasons: %w", err)
 			}
-
-			found, err := reasonsOf(full, source, n == len(packages)-1)
-			reasons = append(reasons, found...)
-			errs = append(errs, err)
+			errs = append(errs, names.add(full, source, n == len(packages)-1))
 		}
 	}
 
-	return reasons, errors.Join(errs...)
+	return names, errors.Join(errs...)
 }
 
-// reasonsOf are the reasons that a file declares, which only one of the main package
-// may do.
-func reasonsOf(name string, source []byte, main bool) ([]string, error) {
+// add adds the names that a file declares, which only one of the main package may do.
+func (n *goNames) add(name string, source []byte, main bool) error {
 	positions := token.NewFileSet()
 	file, err := parser.ParseFile(positions, name, source, parser.SkipObjectResolution)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	local := importedAs(file)
 	if local == "." {
-		return nil, fmt.Errorf("%s: the SDK is imported under the name ., which hides where reasons are declared", name)
+		return fmt.Errorf("%s: the SDK is imported under the name ., which hides where reasons are declared", name)
 	}
 
-	var reasons []string
-	declared := map[ast.Node]bool{}
+	read := map[ast.Node]bool{}
 	if main {
-		for _, call := range declarations(file, local) {
-			declared[call.Fun] = true
-			reasons = append(reasons, literal(call))
+		for _, call := range variables(file) {
+			if to := n.declares(functionOf(call.Fun, local)); to != nil && literal(call) != "" {
+				*to = append(*to, literal(call))
+				read[call.Fun] = true
+			}
 		}
 	}
 
 	var errs []error
-	ast.Inspect(file, func(n ast.Node) bool {
-		if isNewReason(n, local) && !declared[n] {
-			errs = append(errs, fmt.Errorf("%s: a reason is declared where it cannot be read", positions.Position(n.Pos())))
+	ast.Inspect(file, func(node ast.Node) bool {
+		if n.declares(functionOf(node, local)) != nil && !read[node] {
+			errs = append(errs, fmt.Errorf("%s: a name is declared where it cannot be read", positions.Position(node.Pos())))
 		}
 		return true
 	})
 
-	return reasons, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 // importedAs is the name under which a file knows the SDK, "" when it does not.
@@ -207,9 +221,8 @@ func importedAs(file *ast.File) string {
 	return ""
 }
 
-// declarations are the calls that give a variable of the package a reason of a literal
-// name, in order.
-func declarations(file *ast.File, local string) []*ast.CallExpr {
+// variables are the calls that make variables of the package, in order.
+func variables(file *ast.File) []*ast.CallExpr {
 	var calls []*ast.CallExpr
 	for _, d := range file.Decls {
 		group, ok := d.(*ast.GenDecl)
@@ -218,7 +231,7 @@ func declarations(file *ast.File, local string) []*ast.CallExpr {
 		}
 		for _, s := range group.Specs {
 			for _, value := range s.(*ast.ValueSpec).Values {
-				if call, ok := value.(*ast.CallExpr); ok && isNewReason(call.Fun, local) && literal(call) != "" {
+				if call, ok := value.(*ast.CallExpr); ok {
 					calls = append(calls, call)
 				}
 			}
@@ -228,14 +241,17 @@ func declarations(file *ast.File, local string) []*ast.CallExpr {
 	return calls
 }
 
-func isNewReason(n ast.Node, local string) bool {
+// functionOf is the name of the SDK's function that an expression names.
+func functionOf(n ast.Node, local string) string {
 	s, ok := n.(*ast.SelectorExpr)
-	if !ok || s.Sel.Name != "NewReason" {
-		return false
+	if !ok || local == "" {
+		return ""
 	}
-	x, ok := s.X.(*ast.Ident)
+	if x, ok := s.X.(*ast.Ident); !ok || x.Name != local {
+		return ""
+	}
 
-	return ok && local != "" && x.Name == local
+	return s.Sel.Name
 }
 
 // literal is the one argument of a call, where it is a literal text.

@@ -18,6 +18,7 @@ const importSDK = `import "github.com/guardlock/guardlock/transforms/sdk/go/guar
 func TestReasonsOfAGoModuleAreThoseOfItsVariables(t *testing.T) {
 	for source, want := range map[string]struct {
 		reasons []string
+		metrics []string
 		problem string
 	}{
 		importSDK + `var a = guardlock.NewReason("m.a")
@@ -26,18 +27,19 @@ func TestReasonsOfAGoModuleAreThoseOfItsVariables(t *testing.T) {
 			)`: {reasons: []string{"m.a", "m.b", "m.c"}},
 		`import gl "github.com/guardlock/guardlock/transforms/sdk/go/guardlock"` + "\n" + "var a = gl.NewReason(`m.a`)": {reasons: []string{"m.a"}},
 		`var a = guardlock.NewReason("m.a")`:                                                                     {}, // of another package
-		importSDK + `var n = "m"; var a = guardlock.NewReason(n)`:                                                {problem: "main.go:3:22: a reason is declared where"},
+		importSDK + `var n = "m"; var a = guardlock.NewReason(n)`:                                                {problem: "main.go:3:22: a name is declared where"},
 		importSDK + `func f() { guardlock.NewReason("m.a") }`:                                                    {problem: "where it cannot be read"},
 		importSDK + `var f = guardlock.NewReason`:                                                                {problem: "where it cannot be read"},
 		importSDK + `var a = []guardlock.Reason{guardlock.NewReason("m.a")}`:                                     {problem: "where it cannot be read"},
 		`import . "github.com/guardlock/guardlock/transforms/sdk/go/guardlock"` + "\nvar a = NewReason(\"m.a\")": {problem: "hides where"},
 	} {
-		got, err := reasonsOf("main.go", []byte("package main\n"+source), true)
+		var got goNames
+		err := got.add("main.go", []byte("package main\n"+source), true)
 		if (err == nil) != (want.problem == "") || err != nil && !strings.Contains(err.Error(), want.problem) {
 			t.Errorf("%s: got %v, want %q", source, err, want.problem)
 		}
-		if err == nil && !slices.Equal(got, want.reasons) {
-			t.Errorf("%s: got %v, want %v", source, got, want.reasons)
+		if err == nil && (!slices.Equal(got.reasons, want.reasons) || !slices.Equal(got.metrics, want.metrics)) {
+			t.Errorf("%s: got %v, want %v and %v", source, got, want.reasons, want.metrics)
 		}
 	}
 }
@@ -53,13 +55,13 @@ func TestReasonsOfAGoModuleAreInItsMainPackage(t *testing.T) {
 	}
 
 	main := goPackage{ImportPath: "m", Dir: dir, Name: "main", GoFiles: []string{"main.go", "other.go"}}
-	if got, err := goReasons([]goPackage{main}); err != nil || !slices.Equal(got, []string{"m.a", "m.b"}) {
+	if got, err := namesOf([]goPackage{main}); err != nil || !slices.Equal(got.reasons, []string{"m.a", "m.b"}) {
 		t.Errorf("got %v, %v", got, err)
 	}
 
 	main.GoFiles = main.GoFiles[:1]
 	other := goPackage{ImportPath: "m/other", Dir: dir, Name: "other", GoFiles: []string{"other.go"}}
-	if got, err := goReasons([]goPackage{other, main}); err == nil || !strings.Contains(err.Error(), "other.go:3") {
+	if got, err := namesOf([]goPackage{other, main}); err == nil || !strings.Contains(err.Error(), "other.go:3") {
 		t.Errorf("got %v, %v", got, err)
 	}
 }
@@ -98,17 +100,19 @@ func TestAGoModuleIsBuiltTheSameInEveryDirectory(t *testing.T) {
 	}
 }
 
-// FuzzReasonsOf: whatever a source is, its reasons are texts of it.
-func FuzzReasonsOf(f *testing.F) {
+// FuzzGoNames: whatever a source is, its names are texts of it.
+func FuzzGoNames(f *testing.F) {
 	f.Add([]byte("package main\n"+importSDK+`var a = guardlock.NewReason("m.a")`), true)
-	f.Add([]byte("package main\n"+importSDK+"var (a = guardlock.NewReason(`m.a`); b int)"), false)
+	f.Add([]byte("package main\n"+importSDK+"var (a = guardlock.NewMetric(`m.a`); b int)"), false)
 	f.Fuzz(func(t *testing.T, source []byte, main bool) {
-		reasons, err := reasonsOf("main.go", source, main)
-		if err == nil && !main && len(reasons) > 0 {
-			t.Fatalf("a package that is not the main one declares %q", reasons)
+		var names goNames
+		err := names.add("main.go", source, main)
+		found := len(names.reasons) + len(names.metrics)
+		if err == nil && !main && found > 0 {
+			t.Fatalf("a package that is not the main one declares %q", names)
 		}
-		if n := strings.Count(string(source), "NewReason"); err == nil && len(reasons) > n {
-			t.Fatalf("%d reasons of %d calls", len(reasons), n)
+		if n := strings.Count(string(source), "New"); err == nil && found > n {
+			t.Fatalf("%d names of %d calls", found, n)
 		}
 	})
 }

@@ -79,58 +79,6 @@ func Configure(t Transform, config []byte) error {
 	return nil
 }
 
-// Reason is why a transform does what it does: its number in the module's catalogue.
-type Reason uint16
-
-// Unspecified is the reason of a transform that has none to give.
-const Unspecified Reason = 0
-
-const (
-	maxReasons    = 256
-	maxReasonName = 64
-)
-
-var reasons = []string{"unspecified"}
-
-// NewReason declares a reason of the module, a name of [a-z0-9_.]{1,64}. It is for
-// variables of the main package, one a line:
-//
-//	var masked = guardlock.NewReason("mask.masked")
-//
-// There, `guardlock module build` reads the names from the source and puts them into
-// the section that makes them part of the signed bytes; Go's linker cannot. It refuses
-// a source in which it could read others than the program declares.
-func NewReason(name string) Reason {
-	if !isReason(name) {
-		panic("guardlock: a reason is of [a-z0-9_.], with at most 64 letters")
-	}
-	if len(reasons) > maxReasons {
-		panic("guardlock: a module has at most 256 reasons")
-	}
-
-	reasons = append(reasons, name)
-	return Reason(len(reasons) - 1)
-}
-
-func isReason(name string) bool {
-	for n := range len(name) {
-		c := name[n]
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '.' {
-			return false
-		}
-	}
-
-	return name != "" && len(name) <= maxReasonName
-}
-
-// String returns the reason's name.
-func (r Reason) String() string {
-	if int(r) >= len(reasons) {
-		return "undeclared"
-	}
-	return reasons[r]
-}
-
 type outcome uint8
 
 // The outcomes have the numbers of the ABI. A change is one of passing records.

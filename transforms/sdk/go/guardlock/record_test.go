@@ -23,7 +23,7 @@ func TestVarintsAreReadAsTheyAreWritten(t *testing.T) {
 	}
 }
 
-func given() []Header {
+func someHeaders() []Header {
 	return []Header{
 		{Key: []byte("x"), Value: []byte("forged")},
 		{Key: []byte("y")},
@@ -44,8 +44,8 @@ func wantHeaders(t *testing.T, r *Record, want ...Header) {
 }
 
 func TestHeadersKeepOrderAndDoublesAndNull(t *testing.T) {
-	r := NewRecord(Given{Headers: given()})
-	wantHeaders(t, r, given()...)
+	r := NewRecord(Given{Headers: someHeaders()})
+	wantHeaders(t, r, someHeaders()...)
 	if h, found := r.Header("x"); !found || h.Value != nil {
 		t.Errorf("the last x is %q, %t", h, found)
 	}
@@ -63,8 +63,8 @@ func TestHeadersKeepOrderAndDoublesAndNull(t *testing.T) {
 }
 
 func TestASetHeaderIsTheOnlyOneOfItsName(t *testing.T) {
-	r := NewRecord(Given{Headers: given()})
-	all := given()
+	r := NewRecord(Given{Headers: someHeaders()})
+	all := someHeaders()
 	one := Header{Key: []byte("x"), Value: []byte("1")}
 	r.SetHeader("x", []byte("1"))
 	wantHeaders(t, r, all[1], all[3], one)
@@ -113,7 +113,7 @@ func TestATopicIsKnownByTheHostsHash(t *testing.T) {
 // until the host has read it.
 func TestRoomServesEveryCall(t *testing.T) {
 	var made room
-	block := NewRecord(Given{Headers: given()}).headers
+	block := NewRecord(Given{Headers: someHeaders()}).headers
 	value := bytes.Repeat([]byte("v"), 5000)
 	call := func() {
 		made.empty()
@@ -150,6 +150,9 @@ func TestReasonsAreNumberedFromOne(t *testing.T) {
 	if second != first+1 || second.String() != "a.c_9" || Unspecified.String() != "unspecified" {
 		t.Errorf("%d %v, %d %v", first, first, second, second)
 	}
+	if counted := NewMetric("a.seen"); counted != 1 || counted.String() != "a.seen" {
+		t.Errorf("the first metric is %d %v", counted, counted)
+	}
 	if Reason(9999).String() != "undeclared" {
 		t.Errorf("9999 is %v", Reason(9999))
 	}
@@ -182,7 +185,7 @@ func TestATransformWithoutConfigurationRefusesAny(t *testing.T) {
 // FuzzHeaders: whatever a block is, what is read of it lies in it, and setting a header
 // leaves one of its name.
 func FuzzHeaders(f *testing.F) {
-	f.Add(NewRecord(Given{Headers: given()}).headers, "x")
+	f.Add(NewRecord(Given{Headers: someHeaders()}).headers, "x")
 	f.Add([]byte{}, "")
 	f.Add([]byte("\x7f\x02a"), "a")
 	f.Add([]byte("\x00\x02a\x00"), "a")

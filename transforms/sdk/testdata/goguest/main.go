@@ -11,6 +11,10 @@ import (
 	"github.com/guardlock/guardlock/transforms/sdk/go/guardlock/host"
 )
 
+var counted = guardlock.NewMetric("guest.counted")
+
+var places = host.NewTable("places", "country", "city")
+
 func init() { guardlock.Export(guest{}) }
 
 func main() {}
@@ -55,6 +59,23 @@ func (guest) Apply(r *guardlock.Record) guardlock.Verdict {
 		made, err = compressed(given)
 	case "too-small":
 		_, err = host.Gzip(nil, given, 3)
+	case "decompress":
+		made, err = decompressed(given)
+	case "ff1":
+		f := host.FF1{Key: 1, Alphabet: host.Digits, Purpose: "card", Tweak: []byte("t")}
+		made, err = f.Encrypt(nil, given)
+		if err == nil && string(made) != data {
+			made, err = f.Decrypt(nil, made)
+		}
+	case "tokenise":
+		made, err = host.Tokenise(nil, 2, given, "card")
+	case "find":
+		made, err = found(given)
+	case "count":
+		made, err = countedNow(r, given)
+	case "metric":
+		host.AddMetric(counted, 3)
+		made = given
 	case "log":
 		host.Log(host.Warning, guardlock.Unspecified)
 		made = given
@@ -89,6 +110,47 @@ func compressed(data []byte) ([]byte, error) {
 	}
 
 	return []byte(strings.Join(lengths, " ")), nil
+}
+
+// decompressed compresses data and takes it back in each format.
+func decompressed(data []byte) ([]byte, error) {
+	type both struct {
+		there, back func(dst, data []byte, most int) ([]byte, error)
+	}
+	for _, by := range []both{{host.Gzip, host.Gunzip}, {host.Zstd, host.Unzstd}, {host.LZ4, host.UnLZ4}, {host.Snappy, host.Unsnappy}} {
+		packed, err := by.there(nil, data, 1000)
+		if err != nil {
+			return nil, err
+		}
+		if data, err = by.back(nil, packed, 1000); err != nil {
+			return nil, err
+		}
+	}
+
+	return data, nil
+}
+
+func found(key []byte) ([]byte, error) {
+	values, err := places.Find(key, 100)
+	if err != nil {
+		return nil, err
+	}
+	return []byte(string(values[0]) + ", " + string(values[1])), nil
+}
+
+// countedNow tells how often a key came in a minute, and how long ago.
+func countedNow(r *guardlock.Record, key []byte) ([]byte, error) {
+	n, err := host.Count(r, key, 60_000)
+	if err != nil {
+		return nil, err
+	}
+	ago, before, err := host.Seen(r, key)
+	if err != nil {
+		return nil, err
+	}
+	_, err = host.Since(r)
+
+	return []byte(strconv.Itoa(int(n)) + " " + strconv.FormatBool(before) + " " + strconv.Itoa(int(ago))), err
 }
 
 func describe(r *guardlock.Record) []byte {

@@ -2,158 +2,61 @@
 
 package host
 
-import (
-	"crypto/hmac"
-	stdsha256 "crypto/sha256"
-	"encoding/binary"
-	"errors"
-	"fmt"
-
-	"github.com/guardlock/guardlock/transforms/sdk/go/guardlock"
-)
+import "github.com/guardlock/guardlock/transforms/sdk/go/guardlock"
 
 // Functions are what stands for the host in a test. One that is nil answers ErrFailed.
 type Functions struct {
-	SHA256     func(data []byte) ([]byte, error)
-	HMACSHA256 func(key uint32, data []byte) ([]byte, error)
+	CryptoFunctions
+	CompressFunctions
+	Find      func(table string, key []byte, columns []string) ([][]byte, error)
+	Count     func(r *guardlock.Record, key []byte, windowMilliseconds uint32) (uint32, error)
+	Seen      func(r *guardlock.Record, key []byte) (milliseconds uint32, before bool, err error)
+	Since     func(r *guardlock.Record) (milliseconds uint32, err error)
+	AddMetric func(m guardlock.Metric, amount uint32)
+	Log       func(level Level, why guardlock.Reason)
+}
 
-	// Sealed values are as long as those of a host, and no secrets.
-	Seal func(key uint32, data []byte, purpose string) ([]byte, error)
-	Open func(key uint32, envelope []byte, purpose string) ([]byte, error)
+// CryptoFunctions are those with and without keys.
+type CryptoFunctions struct {
+	SHA256                 func(data []byte) ([]byte, error)
+	HMACSHA256             func(key uint32, data []byte) ([]byte, error)
+	Seal, Open             func(key uint32, data []byte, purpose string) ([]byte, error)
+	FF1Encrypt, FF1Decrypt func(f FF1, text []byte) ([]byte, error)
+	Tokenise               func(key uint32, value []byte, purpose string) ([]byte, error)
+}
 
-	Gzip, Zstd, LZ4, Snappy func(data []byte) ([]byte, error)
-
-	Log func(level Level, why guardlock.Reason)
+// CompressFunctions are those of each format, both ways.
+type CompressFunctions struct {
+	Gzip, Zstd, LZ4, Snappy         func(data []byte) ([]byte, error)
+	Gunzip, Unzstd, UnLZ4, Unsnappy func(data []byte) ([]byte, error)
 }
 
 // Fakes are the functions in use, which a test may replace:
 //
-//	host.Fakes.Gzip = func(data []byte) ([]byte, error) { return data[:1], nil }
+//	host.Fakes.Find = func(string, []byte, []string) ([][]byte, error) { return [][]byte{[]byte("NL")}, nil }
 //	t.Cleanup(func() { host.Fakes = host.NewFakes() })
 var Fakes = NewFakes()
 
 // NewFakes are functions that work with the keys of `guardlock module test`, as far as
-// they can without the sandbox.
+// they can without the sandbox: digests and tokens are those of the sandbox, what is
+// sealed or encrypted has its form and is no secret, what is counted is counted anew,
+// and compression and tables have to be replaced.
 func NewFakes() Functions {
+	var s sightings
 	return Functions{
-		SHA256: func(data []byte) ([]byte, error) {
-			sum := stdsha256.Sum256(data)
-			return sum[:], nil
+		CryptoFunctions: CryptoFunctions{
+			SHA256:     digest,
+			HMACSHA256: mac,
+			Seal:       fakeSeal,
+			Open:       fakeOpen,
+			FF1Encrypt: func(f FF1, text []byte) ([]byte, error) { return fakeFF1(f, text, 1) },
+			FF1Decrypt: func(f FF1, text []byte) ([]byte, error) { return fakeFF1(f, text, -1) },
+			Tokenise:   token,
 		},
-		HMACSHA256: mac,
-		Seal:       fakeSeal,
-		Open:       fakeOpen,
-		Log:        func(Level, guardlock.Reason) {},
-	}
-}
-
-const testKeys = 4
-
-func mac(key uint32, data []byte) ([]byte, error) {
-	if key >= testKeys {
-		return nil, ErrUnknownKey
-	}
-
-	m := hmac.New(stdsha256.New, fmt.Appendf(nil, "guardlock test key %d, no secret", key))
-	m.Write(data)
-	return m.Sum(nil), nil
-}
-
-// fakeSeal puts a code that only the same key and purpose make before the data.
-func fakeSeal(key uint32, data []byte, purpose string) ([]byte, error) {
-	code, err := sealCode(key, data, purpose)
-	if err != nil {
-		return nil, err
-	}
-
-	envelope := make([]byte, EnvelopeOverhead, EnvelopeOverhead+len(data))
-	copy(envelope, code)
-	return append(envelope, data...), nil
-}
-
-func fakeOpen(key uint32, envelope []byte, purpose string) ([]byte, error) {
-	if len(envelope) < EnvelopeOverhead {
-		return nil, ErrNotOpened
-	}
-
-	data := envelope[EnvelopeOverhead:]
-	code, err := sealCode(key, data, purpose)
-	if err != nil {
-		return nil, err
-	}
-	if !hmac.Equal(code, envelope[:len(code)]) {
-		return nil, ErrNotOpened
-	}
-	return data, nil
-}
-
-func sealCode(key uint32, data []byte, purpose string) ([]byte, error) {
-	named := binary.BigEndian.AppendUint32(nil, uint32(len(purpose)))
-	return mac(key, append(append(named, purpose...), data...))
-}
-
-func sha256(data, out []byte) int32 {
-	if Fakes.SHA256 == nil {
-		return codeFailed
-	}
-	return written(out)(Fakes.SHA256(data))
-}
-
-func hmacSHA256(key uint32, data, out []byte) int32 {
-	if Fakes.HMACSHA256 == nil {
-		return codeFailed
-	}
-	return written(out)(Fakes.HMACSHA256(key, data))
-}
-
-func aesGCMSeal(key uint32, data []byte, purpose string, out []byte) int32 {
-	if Fakes.Seal == nil {
-		return codeFailed
-	}
-	return written(out)(Fakes.Seal(key, data, purpose))
-}
-
-func aesGCMOpen(key uint32, envelope []byte, purpose string, out []byte) int32 {
-	if Fakes.Open == nil {
-		return codeFailed
-	}
-	return written(out)(Fakes.Open(key, envelope, purpose))
-}
-
-func gzip(data, out []byte) int32   { return compressed(Fakes.Gzip, data, out) }
-func zstd(data, out []byte) int32   { return compressed(Fakes.Zstd, data, out) }
-func lz4(data, out []byte) int32    { return compressed(Fakes.LZ4, data, out) }
-func snappy(data, out []byte) int32 { return compressed(Fakes.Snappy, data, out) }
-
-func compressed(by func([]byte) ([]byte, error), data, out []byte) int32 {
-	if by == nil {
-		return codeFailed
-	}
-	return written(out)(by(data))
-}
-
-func logEvent(level, reason uint32) {
-	if Fakes.Log != nil {
-		Fakes.Log(Level(level), guardlock.Reason(reason))
-	}
-}
-
-// written is the code with which a host would answer.
-func written(out []byte) func(made []byte, err error) int32 {
-	return func(made []byte, err error) int32 {
-		switch {
-		case err == nil && len(made) <= len(out):
-			return int32(copy(out, made))
-		case err == nil || errors.Is(err, ErrTooSmall):
-			return codeTooSmall
-		case errors.Is(err, ErrArgument):
-			return codeArgument
-		case errors.Is(err, ErrUnknownKey):
-			return codeUnknownKey
-		case errors.Is(err, ErrNotOpened):
-			return codeNotOpened
-		}
-
-		return codeFailed
+		Count:     s.count,
+		Seen:      s.seen,
+		Since:     s.since,
+		AddMetric: func(guardlock.Metric, uint32) {},
+		Log:       func(Level, guardlock.Reason) {},
 	}
 }

@@ -16,11 +16,14 @@ import (
 
 // Why the host did not do what it was asked.
 var (
-	ErrArgument   = errors.New("host: more than 1 MiB of input, or an argument that cannot be")
-	ErrTooSmall   = errors.New("host: the output is longer than was allowed")
-	ErrUnknownKey = errors.New("host: the grant has no key of that index")
-	ErrFailed     = errors.New("host: it failed")
-	ErrNotOpened  = errors.New("host: not sealed with this key, for this topic and purpose, or altered")
+	ErrArgument    = errors.New("host: more than 1 MiB of input, or an argument that cannot be")
+	ErrTooSmall    = errors.New("host: the output is longer than was allowed")
+	ErrUnknownKey  = errors.New("host: the grant has no key of that index, or no table of that name")
+	ErrFailed      = errors.New("host: it failed")
+	ErrNotOpened   = errors.New("host: not sealed with this key, for this topic and purpose, or altered")
+	ErrSmallDomain = errors.New("host: the text has fewer than a million values, too few for FF1")
+	ErrNotFound    = errors.New("host: the table has no such row")
+	ErrStale       = errors.New("host: the table is older than it may be")
 )
 
 // EnvelopeOverhead is how much longer a sealed value is.
@@ -51,6 +54,51 @@ func Open(dst []byte, key uint32, envelope []byte, purpose string) ([]byte, erro
 	return answered(dst, aesGCMOpen(key, envelope, purpose, out))
 }
 
+// Alphabet is what FF1 works on: how many characters, which are digits, small letters and
+// capitals as docs/host-functions.md has them.
+type Alphabet uint32
+
+// The alphabets.
+const (
+	Digits           Alphabet = 10
+	Hex              Alphabet = 16
+	Lower            Alphabet = 26
+	LowerAndDigits   Alphabet = 36
+	Letters          Alphabet = 52
+	LettersAndDigits Alphabet = 62
+)
+
+// FF1 is how texts are encrypted so that they keep their length and alphabet. A purpose
+// keeps the fields apart that share a key, a tweak the records.
+type FF1 struct {
+	Key      uint32
+	Alphabet Alphabet
+	Purpose  string
+	Tweak    []byte
+}
+
+// Encrypt encrypts a text.
+func (f FF1) Encrypt(dst, text []byte) ([]byte, error) {
+	dst, out := grown(dst, len(text))
+	return answered(dst, ff1Encrypt(f, text, out))
+}
+
+// Decrypt decrypts what Encrypt made.
+func (f FF1) Decrypt(dst, text []byte) ([]byte, error) {
+	dst, out := grown(dst, len(text))
+	return answered(dst, ff1Decrypt(f, text, out))
+}
+
+// TokenBytes is the length of a token.
+const TokenBytes = 30
+
+// Tokenise makes the token that stands for a value: the same for the same key, purpose
+// and value.
+func Tokenise(dst []byte, key uint32, value []byte, purpose string) ([]byte, error) {
+	dst, out := grown(dst, TokenBytes)
+	return answered(dst, tokenise(key, value, purpose, out))
+}
+
 // Gzip compresses data to a gzip member of at most so many bytes.
 func Gzip(dst, data []byte, most int) ([]byte, error) {
 	dst, out := grown(dst, most)
@@ -74,6 +122,57 @@ func Snappy(dst, data []byte, most int) ([]byte, error) {
 	dst, out := grown(dst, most)
 	return answered(dst, snappy(data, out))
 }
+
+// Gunzip decompresses gzip members to at most so many bytes.
+func Gunzip(dst, data []byte, most int) ([]byte, error) {
+	dst, out := grown(dst, most)
+	return answered(dst, gunzip(data, out))
+}
+
+// Unzstd decompresses zstd frames to at most so many bytes.
+func Unzstd(dst, data []byte, most int) ([]byte, error) {
+	dst, out := grown(dst, most)
+	return answered(dst, unzstd(data, out))
+}
+
+// UnLZ4 decompresses lz4 frames to at most so many bytes.
+func UnLZ4(dst, data []byte, most int) ([]byte, error) {
+	dst, out := grown(dst, most)
+	return answered(dst, unLZ4(data, out))
+}
+
+// Unsnappy decompresses a raw snappy block to at most so many bytes.
+func Unsnappy(dst, data []byte, most int) ([]byte, error) {
+	dst, out := grown(dst, most)
+	return answered(dst, unsnappy(data, out))
+}
+
+// Count counts a key at the time of a record, and returns how often it came in the
+// window that ends there, this time among them.
+func Count(r *guardlock.Record, key []byte, windowMilliseconds uint32) (uint32, error) {
+	n := count(r, key, windowMilliseconds)
+	return uint32(n), refused(n)
+}
+
+// Seen returns how many milliseconds after the last record with this key a record is.
+// There is none before the first; it is the last one then.
+func Seen(r *guardlock.Record, key []byte) (milliseconds uint32, before bool, err error) {
+	n := seen(r, key)
+	if n == codeNotFound {
+		return 0, false, nil
+	}
+	return uint32(n), n >= 0, refused(n)
+}
+
+// Since returns for how many milliseconds before a record the counts are complete: 0
+// after a restart.
+func Since(r *guardlock.Record) (milliseconds uint32, err error) {
+	n := since(r)
+	return uint32(n), refused(n)
+}
+
+// AddMetric counts up a metric of the module's catalogue, by 1024 at most.
+func AddMetric(m guardlock.Metric, amount uint32) { addMetric(uint32(m), amount) }
 
 // Level is how much a log event matters.
 type Level uint32
@@ -121,6 +220,12 @@ func refused(code int32) error {
 		return ErrUnknownKey
 	case code == codeNotOpened:
 		return ErrNotOpened
+	case code == codeSmallDomain:
+		return ErrSmallDomain
+	case code == codeNotFound:
+		return ErrNotFound
+	case code == codeStale:
+		return ErrStale
 	}
 
 	return ErrFailed
@@ -128,9 +233,12 @@ func refused(code int32) error {
 
 // The codes of docs/abi.md.
 const (
-	codeArgument   = -1
-	codeTooSmall   = -2
-	codeUnknownKey = -3
-	codeFailed     = -5
-	codeNotOpened  = -6
+	codeArgument    = -1
+	codeTooSmall    = -2
+	codeUnknownKey  = -3
+	codeFailed      = -5
+	codeNotOpened   = -6
+	codeSmallDomain = -7
+	codeNotFound    = -8
+	codeStale       = -9
 )

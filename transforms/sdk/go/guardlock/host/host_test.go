@@ -34,6 +34,74 @@ func TestFakesAnswerAsTheSandboxWithTestKeys(t *testing.T) {
 	}
 }
 
+func TestFakesOfFF1KeepLengthAndAlphabet(t *testing.T) {
+	for alphabet, text := range map[host.Alphabet]string{host.Digits: "4111111111", host.Hex: "00ff00ff", host.LettersAndDigits: "Alice99"} {
+		f := host.FF1{Key: 1, Alphabet: alphabet, Purpose: "p", Tweak: []byte("t")}
+		made, err := f.Encrypt(nil, []byte(text))
+		if err != nil || len(made) != len(text) || string(made) == text {
+			t.Errorf("%s is encrypted to %s, %v", text, made, err)
+		}
+		if back, err := f.Decrypt(nil, made); err != nil || string(back) != text {
+			t.Errorf("%s is decrypted to %s, %v", text, back, err)
+		}
+		f.Purpose = "q"
+		if back, err := f.Decrypt(nil, made); err != nil || string(back) == text {
+			t.Errorf("for another purpose it is %s, %v", back, err)
+		}
+	}
+
+	if _, err := (host.FF1{Alphabet: host.Digits}).Encrypt(nil, []byte("12345")); !errors.Is(err, host.ErrSmallDomain) {
+		t.Errorf("of five digits: %v", err)
+	}
+	if _, err := (host.FF1{Alphabet: host.Digits}).Encrypt(nil, []byte("1234567x")); !errors.Is(err, host.ErrArgument) {
+		t.Errorf("of a letter: %v", err)
+	}
+}
+
+func TestFakesCountInAWindow(t *testing.T) {
+	t.Cleanup(func() { host.Fakes = host.NewFakes() })
+	for n, at := range []int64{0, 30_000, 59_999, 60_000} {
+		r := guardlock.NewRecord(guardlock.Given{Timestamp: at})
+		got, err := host.Count(r, []byte("card"), 60_000)
+		if want := uint32(min(n+1, 3)); err != nil || got != want {
+			t.Errorf("at %d it came %d times, %v, want %d", at, got, err, want)
+		}
+
+		ago, before, err := host.Seen(r, []byte("card"))
+		if err != nil || before != (n > 0) || ago > 30_000 {
+			t.Errorf("at %d it was seen %d ago, %t, %v", at, ago, before, err)
+		}
+	}
+}
+
+func TestATableIsAskedForItsColumns(t *testing.T) {
+	t.Cleanup(func() { host.Fakes = host.NewFakes() })
+	places := host.NewTable("places", "country", "city", "zip")
+	if _, err := places.Find([]byte("x"), 10); !errors.Is(err, host.ErrFailed) {
+		t.Errorf("without a fake: %v", err)
+	}
+
+	host.Fakes.Find = func(table string, key []byte, columns []string) ([][]byte, error) {
+		if table != "places" || len(columns) != 3 {
+			return nil, host.ErrUnknownKey
+		}
+		if string(key) != "NL-1" {
+			return nil, host.ErrNotFound
+		}
+		return [][]byte{[]byte("NL"), nil, {}}, nil
+	}
+	values, err := places.Find([]byte("NL-1"), 10)
+	if err != nil || string(values[0]) != "NL" || values[1] != nil || values[2] == nil {
+		t.Errorf("got %q, %v", values, err)
+	}
+	if _, err := places.Find([]byte("NL-2"), 10); !errors.Is(err, host.ErrNotFound) {
+		t.Errorf("without a row: %v", err)
+	}
+	if _, err := places.Find([]byte("NL-1"), 1); !errors.Is(err, host.ErrTooSmall) {
+		t.Errorf("with room for less: %v", err)
+	}
+}
+
 func TestFakesCanBeReplaced(t *testing.T) {
 	t.Cleanup(func() { host.Fakes = host.NewFakes() })
 	if _, err := host.Zstd(nil, []byte("x"), 10); !errors.Is(err, host.ErrFailed) {
