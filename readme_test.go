@@ -67,7 +67,7 @@ func blocks(page, text string) []block {
 var pages = []string{"README.md", "docs/tutorial.md", "docs/auditing.md", "docs/approving.md", "docs/producing.md", "docs/operating.md"}
 
 // modulePages are run by TestModulePagesWorkAsPrinted, with the toolchains they need.
-var modulePages = []string{"docs/modules/rust.md", "docs/modules/go.md", "docs/modules/c.md"}
+var modulePages = []string{"docs/modules/rust.md", "docs/modules/go.md", "docs/modules/assemblyscript.md", "docs/modules/c.md"}
 
 // cataloguePages need nothing but the command and the modules that come along.
 var cataloguePages = []string{"docs/modules/fraud.md", "docs/modules/validate.md"}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,6 +22,7 @@ func TestAModuleOfEachLanguageMasksItsFirstRecord(t *testing.T) {
 		t.Run(language, func(t *testing.T) {
 			u := newUser(t)
 			u.run("module", "init", "--lang", language, "mask")
+			u.npm("mask")
 			u.says(u.run("module", "test", "mask", "--build", "--all-reasons"), "17 of 17 cases held, 4 of 4 reasons given")
 
 			u.run("keygen", "--out", "ada", "--no-password")
@@ -80,6 +82,19 @@ func (u *user) feed(input string, args ...string) string {
 	}
 
 	return string(out)
+}
+
+// npm installs the compiler that a module's package-lock.json pins, where it has one.
+func (u *user) npm(dir string) {
+	u.t.Helper()
+	cmd := exec.Command("npm", "ci", "--silent")
+	cmd.Dir = filepath.Join(u.dir, dir)
+	if _, err := os.Stat(filepath.Join(cmd.Dir, "package-lock.json")); err != nil {
+		return
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		u.t.Fatalf("npm ci: %v\n%s", err, out)
+	}
 }
 
 func (u *user) says(text, part string) {

@@ -18,7 +18,7 @@ type masking struct {
 // What the same mask costs in each language, in turns: a record of a kilobyte with two
 // numbers to mask.
 func BenchmarkMask(b *testing.B) {
-	languages := []string{"c", "rust", "go", "tinygo"}
+	languages := []string{"c", "rust", "go", "tinygo", "as"}
 	var masks []masking
 	for _, language := range languages {
 		masks = append(masks, masking{language, "golden/" + language + ".wasm", ""})

@@ -1,9 +1,11 @@
 // Package sdk holds what a module is written with: the header for C, the crate for
-// Rust, the package for Go, and for each of them a module to begin with. All of these
-// modules are the same mask, and hold the same cases (golden/mask.yaml).
+// Rust, the packages for Go and AssemblyScript, and for each of them a module to begin
+// with. All of these modules are the same mask, and hold the same cases
+// (golden/mask.yaml).
 //
 // Projects are written out by `guardlock module init`, which is why the sources are in
-// the program: a module needs no other download, and no version that could differ.
+// the program: a module needs no other download of ours, and no version that could
+// differ.
 package sdk
 
 import (
@@ -19,6 +21,7 @@ import (
 //go:embed c/guardlock.h c/template/NAME.c
 //go:embed rust/Cargo.toml rust/src rust/template
 //go:embed go/guardlock go/template
+//go:embed assemblyscript/guardlock assemblyscript/template
 //go:embed golden/mask.yaml
 var files embed.FS
 
@@ -38,6 +41,7 @@ type language struct {
 var languages = []language{
 	{name: "rust", template: "rust/template", files: map[string]string{"guardlock/Cargo.toml": "rust/Cargo.toml", "guardlock/src": "rust/src"}, ignore: "/target\n"},
 	{name: "go", template: "go/template/NAME", files: map[string]string{"guardlock": "go/guardlock"}},
+	{name: "as", template: "assemblyscript/template", files: map[string]string{"guardlock": "assemblyscript/guardlock"}, ignore: "/node_modules\n"},
 	{name: "c", template: "c/template", files: map[string]string{"guardlock.h": "c/guardlock.h"}},
 }
 

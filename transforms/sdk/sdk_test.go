@@ -65,7 +65,9 @@ func TestAProjectHasSourceSDKAndCasesUnderItsName(t *testing.T) {
 	for language, want := range map[string][]string{
 		"rust": {".gitignore", "Cargo.toml", "cases/mask.yaml", "guardlock/Cargo.toml", "guardlock/src/lib.rs", "src/lib.rs"},
 		"go":   {"cases/mask.yaml", "go.mod", "guardlock/go.mod", "guardlock/record.go", "guardlock/host/host.go", "main.go", "main_test.go"},
-		"c":    {"card-mask.c", "cases/mask.yaml", "guardlock.h"},
+		"as": {".gitignore", "asconfig.json", "assembly/index.ts", "cases/mask.yaml", "guardlock/assembly/index.ts", "guardlock/catalogue.js", "guardlock/testing.js",
+			"package.json", "package-lock.json", "test/mask.test.js"},
+		"c": {"card-mask.c", "cases/mask.yaml", "guardlock.h"},
 	} {
 		project, err := sdk.Project(language, "card-mask")
 		if err != nil {

@@ -26,8 +26,9 @@ import (
 
 const buildHelp = `Build the module in a directory with its language's own toolchain, and check the
 result as a gateway would: scan, imports, start. A Cargo.toml is built by cargo,
-*.go by go (GUARDLOCK_GO can name another, such as tinygo), *.c by clang, or by the
-clang of ziglang (PyPI).
+*.go by go (GUARDLOCK_GO can name another, such as tinygo), an asconfig.json by the
+asc that npm ci installs in the directory, *.c by clang, or by the clang of ziglang
+(PyPI).
 
 What only a debugger reads is taken away; the names of functions stay, since a trap
 is told by them. The file is DIR/NAME.wasm; its digest is printed, which is what
@@ -162,9 +163,13 @@ func (b builder) build(ctx context.Context) (file []byte, name string, err error
 		return b.golang(ctx)
 	}
 
+	if _, err := os.Stat(filepath.Join(b.dir, "asconfig.json")); err == nil {
+		return b.assemblyScript(ctx)
+	}
+
 	sources, err := filepath.Glob(filepath.Join(b.dir, "*.c"))
 	if err != nil || len(sources) == 0 {
-		return nil, "", exit.WithHint(exit.NotFoundf("building %s: it has neither a Cargo.toml nor a *.go nor a *.c", b.dir), "`guardlock module init` begins a module")
+		return nil, "", exit.WithHint(exit.NotFoundf("building %s: it has neither a Cargo.toml nor a *.go nor an asconfig.json nor a *.c", b.dir), "`guardlock module init` begins a module")
 	}
 
 	return b.clang(ctx, sources)

@@ -22,11 +22,12 @@ const initHelp = `Begin a module: a directory of that name, with a source that w
 written with, and cases. It masks the numbers of payment cards; change it to what
 your records need.
 
-Everything needed lies in the directory, and nothing is downloaded. The languages
-and what builds them:
+The SDK lies in the directory, and this command downloads nothing. The languages and
+what builds them:
 
   rust   rustup, with: rustup target add wasm32-unknown-unknown
   go     Go 1.24 or later, or TinyGo
+  as     AssemblyScript: Node.js 20 or later with npm, and npm ci in the directory
   c      clang with wasm-ld (Debian: clang lld), or pip install ziglang`
 
 type initCommand struct {
@@ -37,7 +38,7 @@ func newInitCommand() *cobra.Command {
 	var c initCommand
 	cmd := &cobra.Command{
 		Use:   "init --lang LANGUAGE NAME",
-		Short: "Begin a module in Rust, Go or C",
+		Short: "Begin a module in Rust, Go, AssemblyScript or C",
 		Long:  initHelp,
 		Example: `  guardlock module init --lang rust card-mask
   guardlock module build card-mask && guardlock module test card-mask`,
@@ -107,5 +108,5 @@ func (c *initCommand) write(cmd *cobra.Command, dir string, project map[string][
 
 // isSource tells the source that one is to change from the SDK's.
 func isSource(path string) bool {
-	return path == "src/lib.rs" || path == "main.go" || strings.HasSuffix(path, ".c")
+	return path == "src/lib.rs" || path == "main.go" || path == "assembly/index.ts" || strings.HasSuffix(path, ".c")
 }

@@ -1,0 +1,118 @@
+import { Bytes } from "./bytes";
+import { Headers, rewritten } from "./headers";
+
+/** One Kafka record. It is stored as it came unless something of it is changed. */
+@final
+export class Record {
+  private keyBytes: Bytes | null = null;
+  private valueBytes: Bytes | null = null;
+  private headerBlock: Bytes = new Bytes(0, 0);
+  private topic: u32 = 0;
+
+  /** @hidden */
+  replacedHeaders: bool = false;
+
+  /** The record's place in the call, by which `host.count` knows its time. */
+  index: u32 = 0;
+
+  /** Milliseconds since 1970. Setting it changes nothing. */
+  timestamp: i64 = 0;
+
+  /** The partition that the record was produced to. */
+  partition: i32 = 0;
+
+  /** @hidden */
+  begin(key: Bytes | null, value: Bytes | null, headers: Bytes, topic: u32): void {
+    this.keyBytes = key;
+    this.valueBytes = value;
+    this.headerBlock = headers;
+    this.topic = topic;
+    this.replacedHeaders = false;
+  }
+
+  /** The key; it can be null. */
+  get key(): Bytes | null {
+    return this.keyBytes;
+  }
+
+  set key(key: Bytes | null) {
+    this.keyBytes = key;
+  }
+
+  /**
+   * The value; null is a tombstone. Its bytes may be changed where they lie, which costs
+   * least.
+   */
+  get value(): Bytes | null {
+    return this.valueBytes;
+  }
+
+  set value(value: Bytes | null) {
+    this.valueBytes = value;
+  }
+
+  /** The headers, in order, doubled ones too. */
+  get headers(): Headers {
+    const block = this.headerBlock;
+    return new Headers(block.at, block.length, null);
+  }
+
+  /** Whether there is a header of a name. */
+  hasHeader(name: string): bool {
+    if (this.headerBlock.length <= 1) return false;
+    const headers = this.headers;
+    while (headers.next()) if (headers.is(name)) return true;
+    return false;
+  }
+
+  /** The value of the last header of a name; null when it is null, or there is none. */
+  header(name: string): Bytes | null {
+    let value: Bytes | null = null;
+    const headers = this.headers;
+    while (headers.next()) if (headers.is(name)) value = headers.value;
+    return value;
+  }
+
+  /**
+   * Sets a header: it is then the last one and the only one of its name, so that a
+   * producer cannot forge it. The others keep their order.
+   */
+  setHeader(name: string, value: Bytes | null): void {
+    this.rewrite(name, false, true, value);
+  }
+
+  /** Adds a header behind the others. */
+  addHeader(name: string, value: Bytes | null): void {
+    this.rewrite(name, true, true, value);
+  }
+
+  /** Takes every header of a name away. */
+  removeHeader(name: string): void {
+    if (this.hasHeader(name)) this.rewrite(name, false, false, null);
+  }
+
+  /**
+   * Whether the record was produced to a topic. The host tells its hash alone, by which
+   * topics are told apart and nothing else.
+   */
+  isOfTopic(name: string): bool {
+    return this.topic == fnv1a(Bytes.ofText(name));
+  }
+
+  /** @hidden */
+  get headersAsTheyAre(): Bytes {
+    return this.headerBlock;
+  }
+
+  private rewrite(name: string, keep: bool, add: bool, value: Bytes | null): void {
+    this.headerBlock = rewritten(this.headerBlock, name, keep, add, value);
+    this.replacedHeaders = true;
+  }
+}
+
+/** The host's number for a topic: 32-bit FNV-1a of its name. */
+function fnv1a(name: Bytes): u32 {
+  let hash: u32 = 2166136261;
+  for (let n = 0; n < name.length; n++) hash = (hash ^ name[n]) * 16777619;
+  return hash;
+}
