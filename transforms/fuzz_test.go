@@ -142,19 +142,20 @@ func (m fakeMemory) ReadUint32Le(at uint32) (uint32, bool) {
 	return binary.LittleEndian.Uint32(p), true
 }
 
+// answer is what a worker says.
+func answer(messages ...message) []byte {
+	var all []byte
+	for _, m := range messages {
+		var frame [messageSize]byte
+		m.encode(&frame)
+		all = append(all, frame[:]...)
+	}
+	return all
+}
+
 // FuzzWorker lets a worker answer with arbitrary bytes. Whatever they are, the host
 // must not panic, and the guest's memory must have a size that it may have.
 func FuzzWorker(f *testing.F) {
-	answer := func(messages ...message) []byte {
-		var all []byte
-		for _, m := range messages {
-			var frame [messageSize]byte
-			m.encode(&frame)
-			all = append(all, frame[:]...)
-		}
-		return all
-	}
-
 	f.Add(answer(message{kind: msgReturned, memory: wasmPage, time: 1}))
 	f.Add(answer(message{kind: msgFailed, number: 3, memory: wasmPage}))
 	for n := range hostFunctions() {

@@ -39,6 +39,13 @@ var reasons = map[string]string{
 	"too_many_modules": "The binding names more modules than a record can pass. Those who run the gateway must change it.",
 	"worker_ended":     "The process that a module ran in ended while the batch was with it. Clients try again by themselves.",
 
+	// of modules that were built for Redpanda
+	"redpanda.changed":         "A transform changed the record. It is stored as changed.",
+	"redpanda.no_output":       "A transform wrote nothing for the record, so that it is not stored.",
+	"redpanda.routed":          "A transform wrote the record to another topic, where it is stored.",
+	"redpanda.several_outputs": "A transform wrote several records for one, which cannot take its place. Its author must split records elsewhere.",
+	"redpanda.write_refused":   "A transform wrote something that is no record, or to a topic that was not approved. Its author needs to know.",
+
 	// of topics whose module may not run
 	"approvals_missing":    "Too few people approved the module of this topic. Those who run the gateway must have it approved.",
 	"audience_other":       "The module of this topic was approved for other gateways.",

@@ -41,6 +41,8 @@ func TestEveryReasonIsExplained(t *testing.T) {
 		collect(t, checkout+"gateway/admission/"+file, inAdmission, given)
 	}
 
+	collect(t, checkout+"transforms/wasm/abi.go", regexp.MustCompile(`"(redpanda\.[a-z_]+)"`), given)
+
 	names, err := os.ReadFile(checkout + "transforms/errors.go")
 	if err != nil {
 		t.Fatal(err)
