@@ -56,7 +56,11 @@ func deploy(t *testing.T, p plan) *deployment {
 
 	for _, m := range p.modules {
 		d.writeModule(m)
-		fmt.Fprintf(&text, "  - {name: %[1]s, wasm: %[1]s.wasm, config: %[1]s.json, signature: %[1]s.sigstore.json, approvals: [%[1]s.approval.json]}\n", m.name)
+		fmt.Fprintf(&text, "  - {name: %[1]s, wasm: %[1]s.wasm, config: %[1]s.json, signature: %[1]s.sigstore.json, approvals: [%[1]s.approval.json], tables: {", m.name)
+		for _, table := range m.tables {
+			fmt.Fprintf(&text, "%[2]s: %[1]s.%[2]s, ", m.name, table)
+		}
+		text.WriteString("}}\n")
 	}
 
 	text.WriteString("bindings:\n" + p.rules)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -45,6 +46,8 @@ func TestBundledModulesAreAdmittedAndRun(t *testing.T) {
 			m.keys = []string{"pseudonyms"}
 		case "fraud":
 			m.routes = []string{"review"}
+		case "enrich":
+			m.tables = []string{"places", "banks"}
 		}
 
 		p.modules, p.bindings[name] = append(p.modules, m), name
@@ -53,6 +56,8 @@ func TestBundledModulesAreAdmittedAndRun(t *testing.T) {
 	p.more = "keys:\n  - {name: pseudonyms, file: pseudonyms.key}\n"
 	d := deploy(t, p)
 	d.write("pseudonyms.key", []byte(strings.Repeat("k", 32)))
+	d.write("enrich.places", must(os.ReadFile("../../transforms/modules/enrich/tables/places.mmdb"))(t))
+	d.write("enrich.banks", must(os.ReadFile("../../transforms/modules/enrich/tables/banks.csv"))(t))
 
 	if out, exit := guardlock(t, "check", d.config); exit != 0 {
 		t.Fatalf("check: %s", out)
@@ -62,10 +67,13 @@ func TestBundledModulesAreAdmittedAndRun(t *testing.T) {
 	mustSend(t, c, "gdpr", 0, `{"customer":{"email":"ada@example.com","name":"Ada"},"payment":{"iban":"DE1"}}`)
 	mustSend(t, c, "uppercase", 0, "quiet")
 	mustSend(t, c, "fraud", 0, `{"amount":10,"currency":"EUR","country":"DE","card":{"present":true}}`)
+	mustSend(t, c, "enrich", 0, `{"client":{"ip":"192.0.2.77"}}`)
 
 	if got := values(readAll(t, d.address, "gdpr", 0)); strings.Contains(got[0], "ada@example.com") {
 		t.Error("an e-mail address is stored")
 	}
 	equal(t, "stored", values(readAll(t, d.address, "uppercase", 0)), []string{"QUIET"})
+	equal(t, "enriched", values(readAll(t, d.address, "enrich", 0)),
+		[]string{`{"client":{"ip":"192.0.2.77"},"geo":{"country":"DE","city":"Köln","asn":64496}}`})
 	gateway.terminate()
 }

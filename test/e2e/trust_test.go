@@ -45,6 +45,7 @@ type module struct {
 	functions []string // that are approved; nil: what the module imports
 	keys      []string
 	lasts     time.Duration // of the approval; 0: an hour
+	tables    []string      // whose files are NAME.TABLE
 }
 
 // bundled is a module of the catalogue.

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ type guest struct {
 }
 
 // grants are the host functions that each module may call, and no more.
-var grants = map[string][]string{"gdpr": {"guardlock_crypto.hmac_sha256"}}
+var grants = map[string][]string{"enrich": {"guardlock_lookup.find"}, "gdpr": {"guardlock_crypto.hmac_sha256"}}
 
 // newRuntime makes a runtime, in which a module is compiled once however often
 // it is opened.
@@ -76,7 +77,15 @@ func open(tb testing.TB, r *transforms.Runtime, name, config string) (*guest, er
 		grant.Keys = append(grant.Keys, transforms.Key{Name: fmt.Sprint("key", i), Secret: k})
 	}
 
-	m, err := r.Load(tb.Context(), transforms.Spec{Name: name, Wasm: wasm, Config: []byte(config), Grant: grant})
+	tables, err := transforms.OpenTables([]byte(config), func(table, format string) (*transforms.TableContent, error) {
+		raw, err := os.ReadFile(fmt.Sprintf("%s/tables/%s.%s", name, table, format))
+		return transforms.NewTableContent(raw), err
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	m, err := r.Load(tb.Context(), transforms.Spec{Name: name, Wasm: wasm, Config: []byte(config), Grant: grant, Tables: tables})
 	if err != nil {
 		return nil, err
 	}

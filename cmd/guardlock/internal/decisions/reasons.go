@@ -139,6 +139,20 @@ var reasons = map[string]string{
 	"validate.header":         "A header is null, there more than once, or does not have the pattern that it must have.",
 	"validate.key":            "The key is null, too short, too long, or does not have the pattern that it must have.",
 
+	// enrich
+	"enrich.added":         "What a table has of a field was added. The record is stored.",
+	"enrich.removed":       "A member or header that only the module may set was taken away. The record is stored.",
+	"enrich.invalid_json":  "The value is not JSON.",
+	"enrich.too_deep":      "Objects and arrays are nested deeper than 128.",
+	"enrich.not_an_object": "The value is JSON, but no object that something could be added to.",
+	"enrich.missing":       "A field that is to be looked up is missing or null.",
+	"enrich.ambiguous":     "A field that is to be looked up is there twice.",
+	"enrich.invalid_key":   "A field that is to be looked up is not what the table has as keys, such as an IP address.",
+	"enrich.not_found":     "The table has nothing of a field that is to be looked up.",
+	"enrich.stale":         "The table is older than it may be. Those who run the gateway must bring a new one.",
+	"enrich.no_table":      "The module looks up in a table that its configuration does not declare.",
+	"enrich.too_large":     "The table has more of a field than fits.",
+
 	// sensor and the two examples
 	"sensor.invalid_json":             "The value is not JSON.",
 	"sensor.too_deep":                 "Objects and arrays are nested deeper than 128.",
