@@ -113,6 +113,11 @@ func TestMissingFileIsTheSameFailureInEveryCommand(t *testing.T) {
 		}
 	}
 
+	prove := strings.Fields("audit prove payments/0@100 --dir log --output 1.evidence.json")
+	if code := run(t.Context(), prove, nil, io.Discard, io.Discard); code != exit.OK {
+		t.Fatalf("audit prove: exit code %d", code)
+	}
+
 	for _, line := range missingFiles {
 		var stderr bytes.Buffer
 		args := strings.Fields(strings.NewReplacer("MISSING", "missing.file", "STORED", stored).Replace(line))

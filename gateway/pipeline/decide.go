@@ -28,7 +28,14 @@ func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
 	}()
 
 	w.take(p, in)
-	if w.d.why, w.d.refused = w.judge(ctx); w.d.refused {
+	w.d.why, w.d.refused = w.judge(ctx)
+	if !w.entry.Fits() {
+		w.forgetRulings()
+		w.d.why = refuseUnrecordable // trying again would not make it smaller
+		w.d.refused = true
+	}
+
+	if w.d.refused {
 		w.d.Out = nil
 		w.entry.Outcome = w.d.why.outcome
 		w.entry.Reason = w.d.why.reason
@@ -50,6 +57,14 @@ func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
 
 	w.d.ticket = p.cfg.Log.Append(&w.entry, EvidenceOf(w.d.Out, w.entry.Evidence))
 	return w.d, nil
+}
+
+// forgetRulings takes back what became of each record. The batch is refused as a whole.
+func (w *worker) forgetRulings() {
+	w.entry.Rulings = w.entry.Rulings[:0]
+	w.entry.Runs = w.entry.Runs[:0]
+	w.d.rejects = nil
+	w.d.routes = nil
 }
 
 // take begins with a batch. What it is judged by lies in the worker, so that

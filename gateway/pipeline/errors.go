@@ -51,6 +51,7 @@ var (
 	refuseNoMemory     = refusal{audit.OutcomeTimeout, "no_memory", kerr.RequestTimedOut.Code, "the gateway is out of buffer memory; try again"}
 	refuseSuspended    = refusal{audit.OutcomeUnavailable, "module_suspended", kerr.NotEnoughReplicas.Code, "a module of this topic keeps failing and is given no batches for a while; try again"}
 	refuseSlow         = refusal{audit.OutcomeTimeout, "timeout_again", kerr.InvalidRecord.Code, "a transform ran out of time for this batch each time that it was sent; send smaller records or batches"}
+	refuseUnrecordable = refusal{audit.OutcomeInvalid, "decision_too_large", kerr.MessageTooLarge.Code, "the batch's records came to different ends in turn too often to be recorded, so nothing is stored; send smaller batches"}
 	refuseForged       = refusal{audit.OutcomeInvalid, "forged_placeholder", kerr.InvalidRecord.Code, "a record has the form that stands for dropped records"}
 )
 

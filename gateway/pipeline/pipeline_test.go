@@ -252,6 +252,41 @@ func TestBatchThatTimesOutAgainAndAgainIsRefusedForGood(t *testing.T) {
 	}
 }
 
+// everySecond is a Transformer that gives each second record a verdict.
+type everySecond record.Verdict
+
+func (v everySecond) Run(_ context.Context, b *record.Batch, _ transforms.Origin) error {
+	for i := 0; i < len(b.Records); i += 2 {
+		b.Records[i].Verdict = record.Verdict(v)
+	}
+	b.Changed = true
+	return nil
+}
+
+// A decision that no log takes would be no decision however often the batch is sent.
+func TestBatchWhoseDecisionIsTooLargeIsRefusedForGood(t *testing.T) {
+	w := newWorld(t, openLog(t, 0))
+	records := plain(make([]string, 1_000_000)...)
+	for name, verdict := range map[string]everySecond{
+		"rejected": everySecond(record.Rejected),
+		"routed":   everySecond(record.Routed),
+		"modified": everySecond(record.Modified),
+	} {
+		g := passing()
+		g.Chain = verdict
+		g.Modules = []audit.ModuleRef{{Name: "m"}}
+		g.Routes = [][]string{{"out"}}
+
+		code, text := w.refusedText(t, records, g, zap.NewNop())
+		if code != kerr.MessageTooLarge.Code || !strings.Contains(text, "(decision_too_large, decision gl-") {
+			t.Errorf("%s: code %d: %s", name, code, text)
+		}
+	}
+	if w.router.sent > 0 {
+		t.Errorf("%d records of refused batches were routed", w.router.sent)
+	}
+}
+
 // rejectSecond is a Transformer that rejects the second record.
 type rejectSecond struct{}
 

@@ -10,6 +10,7 @@ var reasons = map[string]string{
 	"batch_too_large":         "The batch is larger than limits.max_batch once it is decompressed. Send smaller batches.",
 	"chain_failed":            "A module failed without saying why. Those who run the gateway find more in its log.",
 	"corrupt_batch":           "The bytes are no batch that Kafka knows: a length, a count or the checksum is wrong.",
+	"decision_too_large":      "The batch's records came to different ends in turn too often to be recorded. Send smaller batches.",
 	"drop_refused":            "A module would have dropped a record, and this binding rejects instead.",
 	"empty_batch":             "The batch holds no records.",
 	"forged_placeholder":      "A record has the form by which the gateway marks dropped records. Give it another key.",
