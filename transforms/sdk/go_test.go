@@ -71,6 +71,7 @@ func TestGoTransformsSeeRecordAndHostInTheSandbox(t *testing.T) {
 		"not-opened a":     "host: not sealed with this key, for this topic and purpose, or altered",
 		"compress " + long: "true true true true",
 		"too-small abc":    "host: the output is longer than was allowed",
+		"edit abc":         "a***c",
 		"log on":           "on",
 	} {
 		got := string(g.Run(t.Context(), cases.Record{Value: []byte(given), Topic: "t"}).Value)

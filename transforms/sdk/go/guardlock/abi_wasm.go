@@ -16,7 +16,11 @@ const (
 	keyNull uint32 = 1 << iota
 	valueNull
 	headersReplaced
+	valueEdited
 )
+
+// featureEdits is what a host says that takes edits.
+const featureEdits = 1
 
 // frame is what the host says of a call.
 type frame struct {
@@ -29,6 +33,12 @@ type frame struct {
 	partition              int32
 	offset                 int64
 	faultIndex, faultCause uint32
+}
+
+// takesEdits reads what stands behind the frame where its size says so.
+func (f *frame) takesEdits() bool {
+	size := uint32(unsafe.Sizeof(*f))
+	return f.size >= size+4 && *(*uint32)(unsafe.Add(unsafe.Pointer(f), size))&featureEdits != 0
 }
 
 // descriptor is one record of a call, the same in and out.
@@ -83,6 +93,7 @@ func transform(at uint32) int32 {
 	}
 
 	made.empty()
+	edits := f.takesEdits()
 	in := unsafe.Slice((*descriptor)(pointer(f.in)), f.inCount)
 	out := unsafe.Slice((*descriptor)(pointer(f.out)), f.inCount)
 	for n := range in {
@@ -92,8 +103,13 @@ func transform(at uint32) int32 {
 			return codeInternal
 		}
 
+		if len(current.edits) > 0 && !edits {
+			current.SetValue(current.spliced(current.value))
+		}
+
 		out[n] = in[n]
 		out[n].decided(&current, verdict)
+		made.edits = current.edits[:0]
 	}
 
 	return int32(f.inCount)
@@ -107,6 +123,7 @@ func given(d *descriptor, f *frame) Record {
 		topic:     f.topic,
 		partition: f.partition,
 		position:  d.source,
+		edits:     made.edits[:0],
 		room:      &made,
 	}
 	if d.flags&keyNull == 0 {
@@ -126,6 +143,10 @@ func (d *descriptor) decided(r *Record, v Verdict) {
 		d.topicIndex = uint32(v.route) + 1
 	}
 	d.theStatus = uint32(v.outcome) | uint32(v.reason)<<16
+	if len(r.edits) > 0 {
+		d.value, d.valueLen = place(r.editList(place))
+		d.flags |= valueEdited
+	}
 	if r.replaced == 0 {
 		return
 	}

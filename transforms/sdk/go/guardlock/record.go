@@ -11,6 +11,8 @@ type Record struct {
 	position   uint32
 
 	replaced parts
+	edits    []edit
+	came     []byte // the value, where a test may have changed it
 	room     *room
 }
 
@@ -39,6 +41,7 @@ func NewRecord(given Given) *Record {
 	r := &Record{
 		key:       copied(given.Key),
 		value:     copied(given.Value),
+		came:      copied(given.Value),
 		timestamp: given.Timestamp,
 		topic:     fnv1a(given.Topic),
 		partition: given.Partition,
@@ -90,10 +93,11 @@ func (r *Record) SetKey(key []byte) {
 }
 
 // SetValue replaces the value with a copy of these bytes, so that a transform may use
-// one buffer for every record.
+// one buffer for every record. It takes the place of all edits.
 func (r *Record) SetValue(value []byte) {
 	r.value = r.room.keep(value)
 	r.replaced |= valuePart
+	r.edits = r.edits[:0]
 }
 
 // fnv1a is the host's number for a topic: the 32-bit FNV-1a of its name.

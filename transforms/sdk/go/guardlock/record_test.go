@@ -101,6 +101,51 @@ func TestWhatIsReplacedIsCopied(t *testing.T) {
 	}
 }
 
+func TestEditsChangeWhatIsStored(t *testing.T) {
+	r := NewRecord(Given{Value: []byte("card 4111, code 12")})
+	r.Edit(0, 0, []byte("> "))
+	r.Edit(5, 4, []byte("****"))
+	r.Value()[11] = 'C' // which does not count
+	r.Edit(16, 2, nil)
+	if got := string(r.Stored()); got != "> card ****, code " || string(r.Value()) != "card 4111, Code 12" {
+		t.Errorf("%q is stored of %q", got, r.Value())
+	}
+
+	list := r.editList(func(b []byte) (at, size uint32) { return 7, uint32(len(b)) })
+	want := []byte{0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0, 4, 0, 0, 0, 7, 0, 0, 0, 4, 0, 0, 0, 16, 0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0}
+	if !bytes.Equal(list, want) {
+		t.Errorf("the host reads % x", list)
+	}
+	r.SetValue(nil)
+	if r.Stored() != nil {
+		t.Errorf("after it was set %q is stored", r.Stored())
+	}
+}
+
+func TestEditsThatCannotBePanic(t *testing.T) {
+	for name, edits := range map[string]func(r *Record){
+		"overlapping": func(r *Record) { r.Edit(0, 3, nil); r.Edit(2, 1, nil) },
+		"descending":  func(r *Record) { r.Edit(3, 0, nil); r.Edit(3, 0, nil) },
+		"outside":     func(r *Record) { r.Edit(3, 3, nil) },
+		"overflowing": func(r *Record) { r.Edit(1, math.MaxInt, nil) },
+		"negative":    func(r *Record) { r.Edit(-1, 1, nil) },
+		"of null":     func(r *Record) { r.value = nil; r.Edit(0, 0, nil) },
+		"of a set one": func(r *Record) {
+			r.SetValue([]byte("value"))
+			r.Edit(0, 1, nil)
+		},
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("edits %s are taken", name)
+				}
+			}()
+			edits(NewRecord(Given{Value: []byte("value")}))
+		}()
+	}
+}
+
 func TestATopicIsKnownByTheHostsHash(t *testing.T) {
 	for name, want := range map[string]uint32{"": 0x811c9dc5, "a": 0xe40c292c, "foobar": 0xbf9cf968} {
 		if got := fnv1a(name); got != want {
