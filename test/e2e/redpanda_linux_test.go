@@ -66,6 +66,7 @@ func (w *world) decidesAsRedpandasMask(topic string, routed int64) {
 	w.decided(topic, 0, 1, "modified", "redpanda.changed")
 	w.decided(topic, 0, 2, "dropped", "redpanda.no_output")
 	w.decided("tests", 0, routed, "routed", "redpanda.routed")
+	equal(w.t, "times", w.timesOf(topic, 2), []time.Time{at, at.Add(time.Millisecond)})
 	if consumed[1].producer.id < 0 || consumed[1].producer.sequence != 1 {
 		w.t.Errorf("its producer became %+v", consumed[1].producer)
 	}
@@ -83,4 +84,20 @@ func (w *world) decidesAsRedpandasMask(topic string, routed int64) {
 	next := client(w.t, w.addr())
 	mustSend(w.t, next, topic, 0, "next")
 	equal(w.t, "after the error", values(readAll(w.t, w.addr(), topic, 0)), []string{"plain", "card ************1111", "next"})
+}
+
+// timesOf are the timestamps of the first records that a consumer of a topic sees.
+func (w *world) timesOf(topic string, count int) []time.Time {
+	w.t.Helper()
+	c := client(w.t, w.addr(), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	var all []time.Time
+	for len(all) < count {
+		fetches := c.PollFetches(testContext(w.t))
+		if err := fetches.Err(); err != nil {
+			w.t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) { all = append(all, r.Timestamp) })
+	}
+
+	return all[:count]
 }
