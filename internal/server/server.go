@@ -333,6 +333,9 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 
 	if s.runtime != nil && !s.busy {
+		for _, m := range s.runtime.Metrics() {
+			s.log.Info("a module counted", zap.String("module", m.Module), zap.String("metric", m.Name), zap.Uint64("value", m.Value))
+		}
 		errs = append(errs, s.runtime.Close(ctx))
 	}
 	if s.commits != nil {

@@ -73,6 +73,9 @@ func Open(file []byte, trial []string) (*Sandbox, error) {
 // Info is what the scan found.
 func (s *Sandbox) Info() transforms.Info { return s.info }
 
+// Metrics are what the module has counted so far.
+func (s *Sandbox) Metrics() []transforms.Metric { return s.runtime.Metrics() }
+
 // Close ends the sandbox and what was started in it.
 func (s *Sandbox) Close(ctx context.Context) error {
 	for _, c := range s.code {

@@ -13,3 +13,4 @@ build 1 upper.wasm ""
 build 1 upper_simd.wasm "+simd128"
 build 2 parse.wasm ""
 build 0 vectors.wasm "+simd128" vectors.c
+build 0 counts.wasm "+simd128" counts.c

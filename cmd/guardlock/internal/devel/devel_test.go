@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/guardlock/guardlock/transforms"
 	"github.com/guardlock/guardlock/transforms/cases"
 )
 
@@ -125,4 +126,23 @@ func FuzzRecordReader(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestRunAndTestPrintWhatAModuleCounted(t *testing.T) {
+	counted := []transforms.Metric{{Module: "module", Name: "keys.seen", Value: 6}, {Module: "module", Name: "keys.seen_again", Value: 1}}
+	const want = "counted keys.seen 6, keys.seen_again 1\n"
+	var ran, tested strings.Builder
+	end := tally{resultPrinter: resultPrinter{w: &ran}, counted: counted}
+	if err := end.end(module{}); err != nil || !strings.HasSuffix(ran.String(), want) {
+		t.Errorf("module run prints %q, %v", ran.String(), err)
+	}
+	if err := (testReport{counted: counted}).write(&tested, false); err != nil || !strings.HasSuffix(tested.String(), want) {
+		t.Errorf("module test prints %q, %v", tested.String(), err)
+	}
+
+	var none strings.Builder
+	writeMetrics(&none, nil)
+	if none.Len() > 0 {
+		t.Errorf("a module that counts nothing counts %q", none.String())
+	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/transforms"
 	"github.com/guardlock/guardlock/transforms/cases"
 )
 
@@ -90,6 +91,7 @@ func (c *runCommand) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 
+	seen.counted = sandbox.Metrics()
 	return errors.Join(cmd.Context().Err(), seen.end(m))
 }
 
@@ -129,6 +131,7 @@ type tally struct {
 	took     time.Duration
 	longest  time.Duration
 	memory   uint64
+	counted  []transforms.Metric
 }
 
 // resultLine is one result in JSON.
@@ -180,6 +183,20 @@ func (t *tally) add(r cases.Record, got cases.Result) error {
 	return cli.PrintJSONLine(t.w, newResultLine(t.records, r, got))
 }
 
+// writeMetrics prints what a module counted, if it counts anything.
+func writeMetrics(w io.Writer, metrics []transforms.Metric) {
+	for n, m := range metrics {
+		separator := ", "
+		if n == 0 {
+			separator = "counted "
+		}
+		fmt.Fprintf(w, "%s%s %d", separator, m.Name, m.Value)
+	}
+	if len(metrics) > 0 {
+		fmt.Fprintln(w)
+	}
+}
+
 // end prints the totals, and says whether the module failed.
 func (t *tally) end(m module) error {
 	if !t.json {
@@ -192,6 +209,7 @@ func (t *tally) end(m module) error {
 			}
 			fmt.Fprintln(t.w)
 		}
+		writeMetrics(t.w, t.counted)
 	}
 
 	if failed := t.outcomes[cases.Failed]; failed > 0 {

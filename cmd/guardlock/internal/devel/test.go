@@ -16,6 +16,7 @@ import (
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/transforms"
 	"github.com/guardlock/guardlock/transforms/cases"
 )
 
@@ -143,6 +144,7 @@ func (c *testCommand) once(cmd *cobra.Command, path string) error {
 		Declared:  append([]string{}, sandbox.Info().Declared()...),
 		Unreached: append([]string{}, cases.Unreached(sandbox.Info().Declared(), results)...),
 	}
+	report.counted = sandbox.Metrics()
 	if cli.WantsJSON(cmd) {
 		err = cli.PrintJSON(cmd.OutOrStdout(), report)
 	} else {
@@ -290,6 +292,8 @@ type testReport struct {
 	Module  string        `json:"module"`
 	Cases   []caseReport  `json:"cases"`
 	Reasons reasonsReport `json:"reasons"`
+
+	counted []transforms.Metric
 }
 
 type caseReport struct {
@@ -361,6 +365,8 @@ func (r testReport) write(w io.Writer, verbose bool) error {
 	if len(r.Reasons.Unreached) > 0 {
 		fmt.Fprintf(w, "%s %s\n", p.Dim("in no case:"), strings.Join(r.Reasons.Unreached, ", "))
 	}
+	writeMetrics(w, r.counted)
+
 	return nil
 }
 
