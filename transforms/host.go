@@ -66,6 +66,8 @@ func hostFunctions() []hostFunction {
 		{"guardlock_crypto", "hmac_sha256", "iiii", "i", hostHMAC},
 		{"guardlock_crypto", "sha256", "iii", "i", hostSHA256},
 		{"guardlock_crypto", "tokenise", "iiiiiii", "i", hostTokenise},
+		{"guardlock_json", "find", "iiiiii", "i", hostJSONFind},
+		{"guardlock_json", "replace", "iiiiiiii", "i", hostJSONReplace},
 		{"guardlock_log", "log", "ii", "", hostLog},
 		{lookupModule, "find", "iiiiiiii", "i", hostFind},
 		{"guardlock_metric", "add", "ii", "", hostMetric},

@@ -31,6 +31,8 @@ var hostTexts = map[string][2]string{
 	"guardlock_crypto.hmac_sha256":  {"key, ptr, len, out", "32; HMAC-SHA256 under the key's secret at `out`"},
 	"guardlock_crypto.sha256":       {"ptr, len, out", "32; the digest at `out`"},
 	"guardlock_crypto.tokenise":     {"key, ptr, len, purpose, purpose_len, out, out_cap", "30; the token at `out`"},
+	"guardlock_json.find":           {"ptr, len, path, path_len, out, out_cap", "how many values the [path](#json) leads to; offset and length of each at `out`"},
+	"guardlock_json.replace":        {"ptr, len, path, path_len, new, new_len, out, out_cap", "how many [edits](abi.md#edits) put `new` for them; the list at `out`"},
 	"guardlock_log.log":             {"level, reason", "none; level 0 debug, 1 info, 2 warning, 3 error"},
 	"guardlock_lookup.find":         {"table, table_len, key, key_len, columns, columns_len, out, out_cap", "the length at `out`: the values of the row's columns; -8 without a row"},
 	"guardlock_metric.add":          {"metric, amount", "none; a metric of the module's catalogue counts up"},

@@ -48,6 +48,7 @@ type tools struct {
 	derived       derived
 	compressors   compressors
 	decompressors decompressors
+	finder        finder
 	scratch       []byte
 	given         []byte // copies of what a worker's guest hands over
 

@@ -197,6 +197,16 @@ GL_IMPORT("guardlock_compress", "unsnappy")
 int32_t gl_unsnappy(const void *p, uint32_t len, void *out, uint32_t out_cap);
 GL_IMPORT("guardlock_compress", "unlz4")
 int32_t gl_unlz4(const void *p, uint32_t len, void *out, uint32_t out_cap);
+// gl_json_find writes offset and length of each value to which a JSON path leads, and
+// gl_json_replace the edits that put new bytes for them: what gl_edit takes. Both answer
+// how many. out_cap is in bytes (docs/host-functions.md).
+typedef struct gl_json_place {
+    uint32_t at, len;
+} gl_json_place;
+GL_IMPORT("guardlock_json", "find")
+int32_t gl_json_find(const void *p, uint32_t len, const void *path, uint32_t path_len, gl_json_place *out, uint32_t out_cap);
+GL_IMPORT("guardlock_json", "replace")
+int32_t gl_json_replace(const void *p, uint32_t len, const void *path, uint32_t path_len, const void *bytes, uint32_t bytes_len, gl_edit_entry *out, uint32_t out_cap);
 // gl_count counts a key at the time of a record (the index of its descriptor, r->src) and
 // answers how often it came in the window that ends there. gl_seen answers how many
 // milliseconds after the last one it is, GL_NOT_FOUND if there was none, and gl_since for

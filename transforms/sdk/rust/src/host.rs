@@ -5,6 +5,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// Why the host did not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +145,39 @@ pub fn lookup(table: &str, key: &[u8], columns: &[&str], most: usize) -> Result<
     Ok(values)
 }
 
+/// The parts of a JSON text to which a path leads, such as `$.user.mail` or `$..iban`.
+pub fn json_find(text: &[u8], path: &str) -> Result<Vec<Range<usize>>, HostError> {
+    places(8, |out, cap| unsafe {
+        imports::json_find(text.as_ptr(), text.len() as u32, path.as_ptr(), path.len() as u32, out, cap)
+    })
+}
+
+/// The parts of a JSON text to put a value for, which is JSON itself: what
+/// [`Record::edit`](crate::Record::edit) takes, none of them inside of another.
+pub fn json_replace(text: &[u8], path: &str, value: &[u8]) -> Result<Vec<Range<usize>>, HostError> {
+    places(16, |out, cap| unsafe {
+        imports::json_replace(
+            text.as_ptr(), text.len() as u32, path.as_ptr(), path.len() as u32,
+            value.as_ptr(), value.len() as u32, out, cap,
+        )
+    })
+}
+
+/// Reads the parts at the beginning of entries of `size` bytes each, of which the call
+/// says how many there are: at first a few, then as many as fit.
+fn places(size: usize, call: impl Fn(*mut u8, u32) -> i32) -> Result<Vec<Range<usize>>, HostError> {
+    let mut out = vec![0u8; 16 * size];
+    let found = loop {
+        match answer(call(out.as_mut_ptr(), out.len() as u32)) {
+            Err(HostError::TooSmall) => out = vec![0; 8 * out.len()],
+            found => break found?,
+        }
+    };
+    let word = |p: &[u8]| u32::from_le_bytes([p[0], p[1], p[2], p[3]]) as usize;
+    let entries = out.chunks_exact(size).take(found);
+    Ok(entries.map(|e| word(e)..word(e) + word(&e[4..])).collect())
+}
+
 const NO_VALUE: u32 = u32::MAX;
 
 /// Counts a key at the time of a record, which is known by its place in the call, and
@@ -264,6 +298,16 @@ mod imports {
         pub fn unlz4(data: *const u8, len: u32, out: *mut u8, cap: u32) -> i32;
         pub fn unsnappy(data: *const u8, len: u32, out: *mut u8, cap: u32) -> i32;
     }
+    #[link(wasm_import_module = "guardlock_json")]
+    extern "C" {
+        #[link_name = "find"]
+        pub fn json_find(text: *const u8, len: u32, path: *const u8, path_len: u32, out: *mut u8, cap: u32) -> i32;
+        #[link_name = "replace"]
+        pub fn json_replace(
+            text: *const u8, len: u32, path: *const u8, path_len: u32,
+            value: *const u8, value_len: u32, out: *mut u8, cap: u32,
+        ) -> i32;
+    }
     #[link(wasm_import_module = "guardlock_log")]
     extern "C" {
         pub fn log(level: u32, reason: u32);
@@ -323,6 +367,8 @@ mod imports {
         unzstd(In, u32, Out, u32),
         unlz4(In, u32, Out, u32),
         unsnappy(In, u32, Out, u32),
+        json_find(In, u32, In, u32, Out, u32),
+        json_replace(In, u32, In, u32, In, u32, Out, u32),
         find(In, u32, In, u32, In, u32, Out, u32),
         count(u32, In, u32, u32),
         seen(u32, In, u32),
@@ -348,6 +394,20 @@ mod tests {
     }
 
     #[test]
+    fn places_are_read_from_entries_of_either_size() {
+        let found = places(16, |out, cap| {
+            let words = [3u32, 4, 99, 99, 9, 1, 99, 99].map(u32::to_le_bytes).concat();
+            let n = words.len().min(cap as usize);
+            unsafe { core::ptr::copy_nonoverlapping(words.as_ptr(), out, n) };
+            2
+        });
+        assert_eq!(found, Ok(vec![3..7, 9..10]));
+
+        let grown = places(8, |_, cap| if cap < 4000 { -2 } else { 1 });
+        assert_eq!(grown, Ok(vec![0..0]));
+    }
+
+    #[test]
     fn answers_below_zero_are_errors() {
         assert_eq!(answer(7), Ok(7));
         assert_eq!(answer(-1), Err(HostError::BadArgument));
@@ -357,6 +417,7 @@ mod tests {
         assert_eq!(answer(-8), Err(HostError::NotFound));
         assert_eq!(answer(-9), Err(HostError::Stale));
         assert_eq!(answer(-99), Err(HostError::Failed));
+        assert_eq!(json_find(b"{}", "$.a"), Err(HostError::Failed));
         assert_eq!(seal(0, b"x", "p"), Err(HostError::Failed));
     }
 }
