@@ -189,6 +189,7 @@ func FuzzEdits(f *testing.F) {
 		}
 		return raw
 	}
+
 	f.Add(list(6, 4, 0, 4), true)
 	f.Add(list(0, 1, 0, 9, 1, 1, 4, 0), false)
 	f.Add(list(5, 3, 0, 3, 4, 1, 0, 1), true)
@@ -198,6 +199,7 @@ func FuzzEdits(f *testing.F) {
 		memory := slices.Concat([]byte("replacement bytes "), raw)
 		b := &record.Batch{Data: []byte("one value two")}
 		was := record.Span{Off: 4, Len: 5}
+
 		if !sent {
 			was = b.Append([]byte("value"))
 		}

@@ -30,6 +30,7 @@ func (f *finder) search(i *instance, text, path []uint64, find func(*jsonpath.Pa
 	if err != nil {
 		return hostFailed
 	}
+
 	f.out = f.out[:0]
 	return 0
 }
@@ -78,5 +79,6 @@ func hostJSONReplace(i *instance, a []uint64) int32 {
 			f.out = binary.LittleEndian.AppendUint32(f.out, word)
 		}
 	}
+
 	return f.answer(i, a[6], a[7])
 }

@@ -30,6 +30,7 @@ func (c *chunk) readEdits(memory []byte, d *[descriptorSize]byte, was record.Spa
 	at := binary.LittleEndian.Uint32(d[descValue:])
 	n := uint64(binary.LittleEndian.Uint32(d[descValue+4:]))
 	raw, ok := view(memory, at, n)
+
 	switch {
 	case !ok:
 		return was, touched, errPointer

@@ -88,6 +88,7 @@ func parseStep(p []byte) (s step, rest []byte, ok bool) {
 	for n < len(rest) && plain(rest[n]) {
 		n++
 	}
+
 	s.name = rest[:n]
 	return s, rest[n:], n > 0
 }
@@ -112,6 +113,7 @@ func parseBracket(p []byte) (s step, rest []byte, ok bool) {
 	if !ok || len(digits) == 0 || len(digits) > 9 {
 		return s, nil, false
 	}
+
 	s.kind = byIndex
 	for _, c := range digits {
 		if c < '0' || c > '9' {

@@ -36,6 +36,7 @@ func TestPlacesOfPaths(t *testing.T) {
 		for _, at := range places {
 			got = append(got, sample[at.Off:at.Off+at.Len])
 		}
+
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %q, %v, want %q", path, got, err, want)
 		}
@@ -47,6 +48,7 @@ func TestOutermostPlacesDoNotOverlap(t *testing.T) {
 	if err := p.Parse([]byte("$..a")); err != nil {
 		t.Fatal(err)
 	}
+
 	places, err := p.FindOutermost(nil, []byte(`{"a":{"a":1},"b":{"a":[{"a":2}]}}`))
 	if want := []Place{{5, 7}, {22, 9}}; err != nil || !slices.Equal(places, want) {
 		t.Errorf("%v, %v", places, err)
@@ -91,6 +93,7 @@ func FuzzFind(f *testing.F) {
 		f.Add(path, sample)
 		f.Add(path, `[[1,2],{"a":[0,{"b":"\ud800\\"}]} ]`)
 	}
+
 	f.Add("$.a", `{"a":01}`)
 	f.Add("$.a", "{\"a\":\"\x1f\"}")
 	f.Add("$.a", `{"\ud83d\ude00":1,"a":"\u12g4"}`)
@@ -101,6 +104,7 @@ func FuzzFind(f *testing.F) {
 		if p.Parse([]byte(path)) != nil {
 			return
 		}
+
 		places, err := p.Find(nil, []byte(text))
 		valid := json.Valid([]byte(text)) && utf8.ValidString(text)
 		if valid != (err == nil) && !strings.Contains(text, strings.Repeat("[", 64)) && strings.Count(text, "[")+strings.Count(text, "{") <= maxDepth {
@@ -113,6 +117,7 @@ func FuzzFind(f *testing.F) {
 		r := reference{dec: json.NewDecoder(strings.NewReader(text)), text: text, path: p.steps}
 		r.dec.UseNumber()
 		r.value(nil)
+
 		if !slices.Equal(places, r.found) {
 			t.Fatalf("%s in %q: %v, want %v", path, text, places, r.found)
 		}
@@ -142,6 +147,7 @@ func (r *reference) value(way []any) {
 	from := int(r.dec.InputOffset())
 	from += len(r.text[from:]) - len(strings.TrimLeft(r.text[from:], " \t\r\n,:"))
 	n := len(r.found)
+
 	hit := leads(r.path, way)
 	if hit {
 		r.found = append(r.found, Place{Off: uint32(from)})
@@ -157,6 +163,7 @@ func (r *reference) value(way []any) {
 		}
 		r.token()
 	}
+
 	if hit {
 		r.found[n].Len = uint32(int(r.dec.InputOffset()) - from)
 	}
@@ -206,6 +213,7 @@ func BenchmarkFind(b *testing.B) {
 			places, _ = p.Find(places[:0], text)
 		}
 	})
+
 	b.Run("json.Valid", func(b *testing.B) {
 		b.SetBytes(int64(len(text)))
 		for b.Loop() {

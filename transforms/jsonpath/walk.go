@@ -41,6 +41,7 @@ func (p *Path) walk(to []Place, text []byte, outermost bool) ([]Place, error) {
 	if !w.value(1, 0) {
 		return to, ErrText
 	}
+
 	w.space()
 	if w.at != len(text) {
 		return to, ErrText
@@ -86,6 +87,7 @@ func (w *walker) value(steps uint64, depth int) bool {
 	if hit {
 		w.found[n].Len = uint32(w.at - from)
 	}
+
 	return true
 }
 
@@ -118,6 +120,7 @@ func (w *walker) container(steps uint64, depth int, opens byte) bool {
 	closes := opens + 2
 	w.at++
 	w.space()
+
 	if w.next() == closes {
 		w.at++
 		return true
@@ -157,6 +160,7 @@ func (w *walker) child(steps uint64, depth int, named bool, index int) bool {
 		if w.next() != ':' {
 			return false
 		}
+
 		w.at++
 		w.space()
 	}
@@ -221,6 +225,7 @@ func (w *walker) escape() bool {
 		}
 		w.at++
 	}
+
 	return true
 }
 
@@ -240,6 +245,7 @@ func (w *walker) number() bool {
 			return false
 		}
 	}
+
 	if w.next()|0x20 != 'e' {
 		return true
 	}
@@ -248,6 +254,7 @@ func (w *walker) number() bool {
 	if c := w.next(); c == '+' || c == '-' {
 		w.at++
 	}
+
 	return w.digits()
 }
 

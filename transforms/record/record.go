@@ -161,6 +161,7 @@ func (b *Batch) Edit(s Span, edits []Edit, size int) (edited, touched Span) {
 		b.Out = b.Out[:at]
 		return s, touched
 	}
+
 	if bytes.Equal(b.Out[at:], b.Bytes(s)) {
 		b.Out = b.Out[:at]
 		return s, Span{}
@@ -185,6 +186,7 @@ func (b *Batch) overwriteEach(s Span, edits []Edit) (touched Span, ok bool) {
 		part, _ := b.Overwrite(Span{Off: s.Off + e.At, Len: int32(e.Len)}, e.New)
 		touched = touched.Join(part)
 	}
+
 	return touched, true
 }
 
