@@ -107,6 +107,11 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 		listening: listening{nodes: map[int32]*node{}, sessions: map[*session]struct{}{}},
 	}
 
+	c.topics.missing = func(topic string, unlogged uint64) {
+		c.log.Info("a client asked for a topic that the cluster does not have; it may wait until it times out",
+			zap.String("topic", topic), zap.Uint64("unlogged_before", unlogged))
+	}
+
 	c.bindings.Store(NewBindings(nil, pipeline.Unbound))
 	var seeds []string
 	for _, a := range cfg.Upstream.Bootstrap() {

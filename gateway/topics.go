@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"time"
+	"unicode"
 )
 
 // errUnknownTopicID means that neither the cache nor the cluster knows the id.
@@ -21,6 +24,46 @@ type topicNames struct {
 	names map[[16]byte]string
 
 	strings map[string]string // see intern
+
+	missing func(topic string, unlogged uint64) // nil: nobody is told
+	told    struct {
+		mu    sync.Mutex
+		last  time.Time
+		since uint64 // that nobody was told of
+	}
+}
+
+// tellEvery is how often a topic that is not there is told of: clients ask for one again
+// and again, until they give up.
+const tellEvery = time.Second
+
+// Missing tells of a topic that a client asked for and the cluster does not have: most
+// clients wait for it to appear, and then name a time-out. What is no name of a topic is
+// not told, since it may be anything that a person wrote.
+func (t *topicNames) Missing(name []byte) {
+	if t.missing == nil || !isTopicName(name) {
+		return
+	}
+
+	t.told.mu.Lock()
+	defer t.told.mu.Unlock()
+	now := time.Now()
+	if now.Sub(t.told.last) < tellEvery {
+		t.told.since++
+		return
+	}
+
+	t.missing(string(name), t.told.since)
+	t.told.last = now
+	t.told.since = 0
+}
+
+// isTopicName reports whether Kafka would take a name for a topic.
+func isTopicName(name []byte) bool {
+	const most = 249
+	return len(name) > 0 && len(name) <= most && !bytes.ContainsFunc(name, func(r rune) bool {
+		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '.' && r != '_' && r != '-'
+	})
 }
 
 // maxTopicIDs bounds the cache; a cluster with more topics than this makes the

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -224,9 +226,43 @@ func TestNodeIdsStayAsTheyAre(t *testing.T) {
 type ids map[[16]byte]string
 
 func (m ids) Learn(id [16]byte, name string) { m[id] = name }
+func (m ids) Missing([]byte)                 {}
 func (m ids) Name(id [16]byte) (string, bool) {
 	name, ok := m[id]
 	return name, ok
+}
+
+// missing is a TopicIDs that keeps what is missing.
+type missing struct {
+	ids
+	names []string
+}
+
+func (m *missing) Missing(name []byte) { m.names = append(m.names, string(name)) }
+
+// A topic that the cluster does not have is told of by its name.
+func TestMissingTopicsAreToldOf(t *testing.T) {
+	for _, version := range []int16{1, 9, 12} {
+		resp := kmsg.NewPtrMetadataResponse()
+		resp.Version = version
+		for _, topic := range []struct {
+			name string
+			code int16
+		}{{"here", 0}, {"nowhere", kerr.UnknownTopicOrPartition.Code}, {"not-yet", kerr.LeaderNotAvailable.Code}} {
+			told := kmsg.NewMetadataResponseTopic()
+			told.Topic = kmsg.StringPtr(topic.name)
+			told.ErrorCode = topic.code
+			resp.Topics = append(resp.Topics, told)
+		}
+
+		var m missing
+		if _, _, err := RewriteResponse(nil, kmsg.Metadata, version, responseFrame(1, resp), advertiser{}, &m); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(m.names, []string{"nowhere"}) {
+			t.Errorf("version %d: told of %q", version, m.names)
+		}
+	}
 }
 
 // Ids are learned wherever a response pairs them with names, and not

@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -24,6 +25,8 @@ type TopicIDs interface {
 	// Name returns false for an id that was never seen; it must then be
 	// resolved or refused, never let through.
 	Name(id [16]byte) (string, bool)
+	// Missing is told of a name that a client asked for and the cluster does not have.
+	Missing(name []byte)
 }
 
 // RewriteResponse replaces what a client must not see in a response frame and
@@ -237,6 +240,9 @@ func (w *rewriter) ids() {
 }
 
 func (w *rewriter) learn(code int16, id [16]byte, name []byte) {
+	if w.topics != nil && w.ok() && code == kerr.UnknownTopicOrPartition.Code && len(name) > 0 {
+		w.topics.Missing(name)
+	}
 	if w.topics != nil && w.ok() && code == 0 && len(name) > 0 && id != ([16]byte{}) {
 		w.topics.Learn(id, string(name))
 	}
