@@ -35,6 +35,7 @@ type output struct {
 	verdict        record.Verdict
 	reason         string
 	route          uint8
+	key            []byte
 	value, headers []byte
 }
 
@@ -47,7 +48,14 @@ type guest struct {
 }
 
 // grants are the host functions that each module may call, and no more.
-var grants = map[string][]string{"enrich": {"guardlock_lookup.find"}, "gdpr": {"guardlock_crypto.hmac_sha256"}}
+var grants = map[string][]string{
+	"enrich": {"guardlock_lookup.find"},
+	"gdpr":   {"guardlock_crypto.hmac_sha256"},
+	"gdpr-keys": {
+		"guardlock_crypto.hmac_sha256", "guardlock_crypto.ff1_encrypt", "guardlock_crypto.ff1_decrypt",
+		"guardlock_crypto.aes_gcm_open", "guardlock_crypto.aes_gcm_seal", "guardlock_crypto.tokenise",
+	},
+}
 
 // newRuntime makes a runtime, in which a module is compiled once however often
 // it is opened.
@@ -140,6 +148,7 @@ func (g *guest) run(tb testing.TB, recs ...input) []output {
 			verdict: r.Verdict,
 			reason:  g.module.Reasons()[r.Reason],
 			route:   r.Route,
+			key:     g.batch.Bytes(r.Key),
 			value:   g.batch.Bytes(r.Value),
 			headers: g.batch.Bytes(r.Headers),
 		}

@@ -1,25 +1,17 @@
-// gdpr: takes personal data out of JSON values, by path.
+// gdpr: takes personal data out of records: of JSON by path, of CSV by column, of
+// free text by its form, of keys and headers. docs/modules/gdpr.md has the rules.
 //
 //     {"rules": [
 //         {"path": "$.customer.email", "action": "mask", "keep_last": 4},
 //         {"path": "$..iban",          "action": "hash", "key": 0},
-//         {"path": "$.address",        "action": "redact"},
-//         {"path": "$.notes[*].text",  "action": "drop"}],
+//         {"path": "$..birth_date",    "action": "generalise", "to": "year"},
+//         {"path": "$.notes[*].text",  "action": "find"},
+//         {"header": "user",           "action": "drop"}],
 //      "on_invalid_json": "reject"}
 //
-// mask    each character becomes '*', except the last keep_last (0 to 64,
-//         default 0); a text of keep_last characters or fewer is masked whole.
-//         A number is masked as the text it was written as and becomes a
-//         string; true, false, objects and arrays become "****".
-// hash    the lower-case hex HMAC-SHA-256, under the granted key of that index
-//         (default 0), of the decoded text; numbers, true, false, objects and
-//         arrays are hashed as they were written.
-// redact  any value becomes "[redacted]", null too.
-// drop    the member or element goes away; later elements move up.
-//
-// mask and hash leave null as it is. Where several rules meet, the one that
-// hides most wins: drop, redact, hash, mask with the smallest keep_last. What is
-// inside a value that a rule replaced is gone with it.
+// Where several rules meet, the one that hides most wins, in the order of enum action.
+// What is inside a value that a rule replaced is gone with it. null stays, but under
+// redact and drop.
 //
 // A value that is not strict JSON in UTF-8 is rejected, or passed unseen with
 // "on_invalid_json": "pass". One nested deeper than 128 is always rejected. What
@@ -27,42 +19,57 @@
 // which on_wrong_type can be "pass" here. What is inside a value that a rule
 // replaced is not looked at, and is missing for the rules that lead there.
 //
-// A null record value (a tombstone) passes. Kafka keys and headers are not looked
-// at. A record in which nothing matched keeps its bytes.
+// A null record value (a tombstone) passes. A record in which nothing matched keeps
+// its bytes.
 //
-// Host function: guardlock_crypto.hmac_sha256. Written in one pass: the walk
-// validates, and the text between two edits is copied when the next edit comes.
-#include "../include/strict.h"
+// Host function: guardlock_crypto.hmac_sha256; gdpr-keys, which is this file and keys.h,
+// needs more. Written in one pass: the walk validates, and what a rule changes becomes
+// an edit of the value.
+#include "places.h"
+
+#ifdef GDPR_KEYS
+#define REASON(name) "gdpr_keys." name
+#define KEY_REASONS(NEXT)                              \
+    NEXT(TOKENISED, REASON("tokenised"))               \
+    NEXT(ENCRYPTED, REASON("encrypted"))               \
+    NEXT(DECRYPTED, REASON("decrypted"))
+#else
+#define REASON(name) "gdpr." name
+#define KEY_REASONS(NEXT)
+#endif
 
 #define REASONS(FIRST, NEXT)                           \
-    FIRST(INVALID_JSON, "gdpr.invalid_json")           \
-    NEXT(INVALID_UTF8, "gdpr.invalid_utf8")            \
-    NEXT(TOO_DEEP, "gdpr.too_deep")                    \
-    NEXT(MASKED, "gdpr.masked")                        \
-    NEXT(REDACTED, "gdpr.redacted")                    \
-    NEXT(HASHED, "gdpr.hashed")                        \
-    NEXT(FIELD_DROPPED, "gdpr.field_dropped")          \
-    NEXT(SEVERAL, "gdpr.several")                      \
-    NEXT(WRONG_TYPE, "gdpr.wrong_type")                \
-    NEXT(MISSING_FIELD, "gdpr.missing_field")          \
-    NEXT(UNKNOWN_FIELD, "gdpr.unknown_field")          \
-    NEXT(NESTED_JSON, "gdpr.nested_json")              \
-    NEXT(FRAMING, "gdpr.framing")
+    FIRST(INVALID_JSON, REASON("invalid_json"))        \
+    NEXT(INVALID_UTF8, REASON("invalid_utf8"))         \
+    NEXT(TOO_DEEP, REASON("too_deep"))                 \
+    NEXT(MASKED, REASON("masked"))                     \
+    NEXT(REDACTED, REASON("redacted"))                 \
+    NEXT(HASHED, REASON("hashed"))                     \
+    NEXT(FIELD_DROPPED, REASON("field_dropped"))       \
+    NEXT(SEVERAL, REASON("several"))                   \
+    NEXT(WRONG_TYPE, REASON("wrong_type"))             \
+    NEXT(MISSING_FIELD, REASON("missing_field"))       \
+    NEXT(UNKNOWN_FIELD, REASON("unknown_field"))       \
+    NEXT(NESTED_JSON, REASON("nested_json"))           \
+    NEXT(FRAMING, REASON("framing"))                   \
+    NEXT(INVALID_CSV, REASON("invalid_csv"))           \
+    NEXT(UNREADABLE, REASON("unreadable"))             \
+    NEXT(PSEUDONYMISED, REASON("pseudonymised"))       \
+    NEXT(GENERALISED, REASON("generalised"))           \
+    NEXT(FOUND, REASON("found"))                       \
+    KEY_REASONS(NEXT)
 GUARDLOCK_REASONS(REASONS)
 
-#define MAX_KEEP 64
-#define MAX_KEY 255
-#define HEX 64
+static const uint32_t action_reasons[] = {
+    [DROP] = REASON_FIELD_DROPPED, [REDACT] = REASON_REDACTED, [HASH] = REASON_HASHED, [PSEUDONYMISE] = REASON_PSEUDONYMISED,
+    [MASK] = REASON_MASKED, [GENERALISE] = REASON_GENERALISED, [FIND] = REASON_FOUND,
+#ifdef GDPR_KEYS
+    [TOKENISE] = REASON_TOKENISED, [ENCRYPT] = REASON_ENCRYPTED, [FF1] = REASON_ENCRYPTED,
+    [DECRYPT] = REASON_DECRYPTED, [FF1_DECRYPT] = REASON_DECRYPTED,
+#endif
+};
 
-// From the one that hides most to the one that hides least.
-enum action { DROP, REDACT, HASH, MASK };
-static const char *const action_names[] = {"drop", "redact", "hash", "mask", NULL};
-static const uint32_t action_reasons[] = {REASON_FIELD_DROPPED, REASON_REDACTED, REASON_HASHED, REASON_MASKED};
-
-typedef struct rule {
-    uint8_t action, keep_last, key;
-    bool required;
-} rule;
+enum { GDPR_UNREADABLE = 16 };  // of json_fault
 
 // rule_set has a bit per rule.
 typedef struct rule_set {
@@ -75,69 +82,27 @@ static rule_set node_rules[PATHS_MAX_NODES];     // the required rules that end 
 static rule_set required;
 static bool any_required;
 static uint32_t pass_invalid;
+static bool beside;  // there is more to look at than a value of JSON
 
 // ---- configuration ----
-
-enum rule_key { RULE_PATH, RULE_ACTION, RULE_KEEP_LAST, RULE_KEY, RULE_MISSING };
-static const char *const rule_keys[] = {"path", "action", "keep_last", "key", "on_missing", NULL};
-
-GL_COLD bool read_rule_member(const config_iter *it, int32_t key, rule *r) {
-    uint32_t n = 0;
-    bool ok = false;
-    switch (key) {
-    case RULE_PATH:
-        return paths_add(it->value);
-    case RULE_ACTION:
-        ok = config_choice(it->value, action_names, &n);
-        r->action = (uint8_t)n;
-        break;
-    case RULE_KEEP_LAST:
-        ok = config_uint(it->value, 0, MAX_KEEP, &n);
-        r->keep_last = (uint8_t)n;
-        break;
-    case RULE_KEY:
-        ok = config_uint(it->value, 0, MAX_KEY, &n);
-        r->key = (uint8_t)n;
-        break;
-    case RULE_MISSING:
-        ok = config_choice(it->value, strict_missing, &n);
-        r->required = n;
-        break;
-    }
-    return ok;
-}
-
-// probe_key fails on a key that was not granted: now, not at the first record.
-GL_COLD bool probe_key(uint32_t key) {
-    uint8_t out[32];
-    return gl_hmac_sha256(key, out, 0, out) >= 0;
-}
-
-GL_COLD bool read_rule(config_value v) {
-    config_iter it;
-    uint32_t seen = 0;
-    if (paths.n_rules == PATHS_MAX_RULES || !config_object(v, &it)) return false;
-    rule *r = &rules[paths.n_rules];
-    r->required = strict.missing;
-    while (config_next(&it))
-        if (!read_rule_member(&it, config_key(&it, rule_keys, &seen), r)) return false;
-    uint32_t need = 1u << RULE_PATH | 1u << RULE_ACTION;
-    if ((seen & need) != need) return false;
-    if ((seen >> RULE_KEEP_LAST & 1) && r->action != MASK) return false;
-    if ((seen >> RULE_KEY & 1) && r->action != HASH) return false;
-    return r->action != HASH || probe_key(r->key);
-}
 
 GL_COLD bool read_rules(config_value v) {
     config_iter it;
     if (!config_array(v, &it)) return false;
-    while (config_next(&it))
-        if (!read_rule(it.value)) return false;
+    while (config_next(&it)) {
+        rule r;
+        int32_t place = -1;
+        config_value where;
+        if (!read_rule(it.value, &r, &place, &where)) return false;
+        if (place != RULE_PATH) {
+            if (!add_place(place, where, &r)) return false;
+            continue;
+        }
+        if (paths.n_rules == PATHS_MAX_RULES) return false;
+        rules[paths.n_rules] = r;
+        if (!paths_add(where)) return false;
+    }
     return true;
-}
-
-static inline bool hides_more(const rule *a, const rule *b) {
-    return a->action != b->action ? a->action < b->action : a->action == MASK && a->keep_last < b->keep_last;
 }
 
 GL_COLD void choose_rules(void) {
@@ -157,36 +122,67 @@ GL_COLD void choose_rules(void) {
     }
 }
 
-enum key { RULES, ON_INVALID, FIRST_STRICT };
-static const char *const config_keys[] = {"rules", "on_invalid_json", STRICT_KEYS, NULL};
+enum key { RULES, ON_INVALID, FORMAT, COLUMNS, DELIMITER, FIRST_STRICT };
+static const char *const config_keys[] = {"rules", "on_invalid_json", "format", "columns", "delimiter", STRICT_KEYS, NULL};
+
+enum format { JSON, CSV, TEXT };
+static uint32_t format;
 
 GL_COLD bool read_option(config_value v, int32_t key) {
     static const char *const choices[] = {"reject", "pass", NULL};
-    if (key == ON_INVALID) return config_choice(v, choices, &pass_invalid);
+    static const char *const formats[] = {"json", "csv", "text", NULL};
+    switch (key) {
+    case ON_INVALID: return config_choice(v, choices, &pass_invalid);
+    case FORMAT: return config_choice(v, formats, &format);
+    case DELIMITER: return read_delimiter(v);
+    }
     return strict_option(v, key - FIRST_STRICT, choices);
 }
 
-// read_paths reads what holds paths, once all options are known.
-GL_COLD bool read_paths(config_value rules_list, config_value known) {
+// lists are what is read once all options are known, since names are then folded.
+typedef struct lists {
+    config_value rules, known, columns;
+} lists;
+
+GL_COLD bool read_lists(const lists *l) {
     strict_apply(!strict.lax_type);
-    if (rules_list.p == NULL || !read_rules(rules_list)) return false;
-    return known.p == NULL || strict_known(known);
+    if (l->rules.p == NULL || !read_rules(l->rules)) return false;
+    if (l->columns.p != NULL && !read_columns(l->columns)) return false;
+    return l->known.p == NULL || strict_known(l->known);
 }
 
+// places_fit tells whether rules and options are of the format that the values have.
+GL_COLD bool places_fit(uint32_t seen) {
+    uint32_t of_json = SEEN(ON_INVALID) | SEEN(FIRST_STRICT + STRICT_WRONG_TYPE) | SEEN(FIRST_STRICT + STRICT_NESTED) |
+                       SEEN(FIRST_STRICT + STRICT_UNKNOWN) | SEEN(FIRST_STRICT + STRICT_FRAMING);
+    uint32_t of_csv = SEEN(COLUMNS) | SEEN(DELIMITER);
+    if (format != JSON && (paths.n_rules > 0 || (seen & of_json))) return false;
+    if (format != CSV && (places.n_columns > 0 || (seen & of_csv))) return false;
+    if (format == CSV && (places.n_columns == 0 || !(seen & SEEN(COLUMNS)) || !choose_columns())) return false;
+    if (places.has_value != (format == TEXT)) return false;
+    beside = format != JSON || places.has_key || places.n_headers > 0;
+    return beside || paths.n_rules > 0;
+}
+
+// init answers 1 for what is not a JSON object, 2 for an unknown or repeated option, 3
+// for a value that an option or rule cannot have, 4 for rules that do not fit the format
+// or are too many.
 GL_COLD int32_t init(const uint8_t *p, uint32_t len) {
-    config_value root, rules_list = {NULL, NULL}, known = {NULL, NULL};
+    config_value root;
+    lists l = {{NULL, NULL}, {NULL, NULL}, {NULL, NULL}};
     config_iter it;
     uint32_t seen = 0;
     if (!config_open(p, len, &root) || !config_object(root, &it)) return 1;
     while (config_next(&it)) {
         int32_t key = config_key(&it, config_keys, &seen);
         if (key < 0) return 2;
-        if (key == RULES) rules_list = it.value;
-        else if (key == FIRST_STRICT + STRICT_KNOWN) known = it.value;
+        if (key == RULES) l.rules = it.value;
+        else if (key == COLUMNS) l.columns = it.value;
+        else if (key == FIRST_STRICT + STRICT_KNOWN) l.known = it.value;
         else if (!read_option(it.value, key)) return 3;
     }
-    if (!read_paths(rules_list, known)) return 3;
-    if (!paths_build()) return 4;
+    if (!read_lists(&l)) return 3;
+    if (!places_fit(seen) || ((paths.n_rules > 0 || strict.deny) && !paths_build())) return 4;
     choose_rules();
     return 0;
 }
@@ -279,10 +275,7 @@ static const uint8_t *apply_mask(edit *e, const uint8_t *value, const uint8_t *e
     return edit_put(e, value, end, hidden, sizeof hidden - 1);
 }
 
-static inline uint8_t hex(uint8_t nibble) { return (uint8_t)(nibble < 10 ? '0' + nibble : 'a' + nibble - 10); }
-
 static const uint8_t *apply_hash(edit *e, const uint8_t *value, const uint8_t *end, uint32_t key) {
-    uint8_t mac[32];
     bool text = *value == '"';
     const uint8_t *p = value + text;
     uint32_t n = (uint32_t)(end - text - p);
@@ -294,12 +287,8 @@ static const uint8_t *apply_hash(edit *e, const uint8_t *value, const uint8_t *e
         n = json_decode(p, end - 1, plain);
         p = plain;
     }
-    if (gl_hmac_sha256(key, p, n, mac) < 0) return edit_fail(e, GL_ERR_INTERNAL);
+    if (!write_hash(out + 1, key, p, n)) return edit_fail(e, GL_ERR_INTERNAL);
     out[0] = '"';
-    for (int i = 0; i < 32; i++) {
-        out[1 + 2 * i] = hex(mac[i] >> 4);
-        out[2 + 2 * i] = hex(mac[i] & 15);
-    }
     out[1 + HEX] = '"';
     return edit_put(e, value, end, out, HEX + 2);
 }
@@ -334,11 +323,26 @@ static const uint8_t *apply_drop(edit *e, const uint8_t *member, const uint8_t *
     return edit_put(e, without_comma(e, member), end, NULL, 0);
 }
 
+// apply_other is for the actions that fewer use. Only what changes is an edit.
+GL_COLD const uint8_t *apply_other(edit *e, const rule *r, const uint8_t *value, const uint8_t *end) {
+    text made;
+    int32_t rc = rule_json(e->call, r, value, end, &made);
+    if (rc == TEXT_UNREADABLE) return json_fail(GDPR_UNREADABLE);
+    if (rc < 0) return edit_fail(e, rc);
+    if (made.p == value) return end;
+    e->actions |= ACTION(r->action);
+    return edit_put(e, value, end, made.p, made.n);
+}
+
 // replace puts what the rule makes of the value in the value's place.
 static inline const uint8_t *replace(edit *e, const rule *r, const uint8_t *value, const uint8_t *end) {
-    return r->action == REDACT ? apply_redact(e, value, end)
-         : r->action == HASH   ? apply_hash(e, value, end, r->key)
-                               : apply_mask(e, value, end, r->keep_last);
+    if (GL_LIKELY(r->action == MASK && r->form == FORM_PLAIN)) {
+        e->actions |= ACTION(MASK);
+        return apply_mask(e, value, end, r->keep_last);
+    }
+    if (r->action != REDACT && r->action != HASH) return apply_other(e, r, value, end);
+    e->actions |= ACTION(r->action);
+    return r->action == REDACT ? apply_redact(e, value, end) : apply_hash(e, value, end, r->key);
 }
 
 // note_found marks the rules that led to a value; null stands for none.
@@ -358,10 +362,11 @@ static const uint8_t *visit(void *self, const paths_match *m) {
     const rule *r = &node_rule[m->node];
     const uint8_t *end = json_skip(m->value, m->depth);
     if (end == NULL) return NULL;
-    if (*m->value == 'n' && (r->action == MASK || r->action == HASH)) return end;
+    if (*m->value == 'n' && r->action > REDACT) return end;
     if (GL_UNLIKELY(any_required)) note_found(e, m);
-    e->actions |= 1u << r->action;
-    return r->action == DROP ? apply_drop(e, m->member, end) : replace(e, r, m->value, end);
+    if (r->action != DROP) return replace(e, r, m->value, end);
+    e->actions |= ACTION(DROP);
+    return apply_drop(e, m->member, end);
 }
 
 // ---- records ----
@@ -373,6 +378,7 @@ GL_COLD int32_t refuse(gl_record *r, const edit *e) {
     case JSON_TOO_DEEP: return gl_reject(r, REASON_TOO_DEEP);
     case PATHS_WRONG_TYPE: return gl_reject(r, REASON_WRONG_TYPE);
     case PATHS_NESTED: return gl_reject(r, REASON_NESTED_JSON);
+    case GDPR_UNREADABLE: return gl_reject(r, REASON_UNREADABLE);
     case PATHS_UNKNOWN: return gl_reject(r, REASON_UNKNOWN_FIELD);
     }
     if (strict_looks_framed(r)) return gl_reject(r, REASON_FRAMING);
@@ -380,15 +386,15 @@ GL_COLD int32_t refuse(gl_record *r, const edit *e) {
     return gl_reject(r, json_fault == JSON_BAD_UTF8 ? REASON_INVALID_UTF8 : REASON_INVALID_JSON);
 }
 
-GL_INLINE int32_t finish(gl_record *r, const edit *e) {
-    if (GL_UNLIKELY(any_required) && !all_found(e)) return gl_reject(r, REASON_MISSING_FIELD);
-    if (e->actions == 0) return GL_OK;
-    bool one = (e->actions & (e->actions - 1)) == 0;
-    return gl_modified(r, one ? action_reasons[__builtin_ctz(e->actions)] : REASON_SEVERAL);
+// settle gives the verdict on a record in which rules acted.
+GL_INLINE int32_t settle(gl_record *r, uint32_t actions) {
+    if (actions == 0) return GL_OK;
+    bool one = (actions & (actions - 1)) == 0;
+    return gl_modified(r, one ? action_reasons[__builtin_ctz(actions)] : REASON_SEVERAL);
 }
 
-static int32_t transform(gl_call *c, gl_record *r) {
-    if (r->flags & GL_VALUE_NULL) return GL_OK;
+// change_json changes a value of JSON. It rejects the record, or sets what acted.
+GL_INLINE int32_t change_json(gl_call *c, gl_record *r, uint32_t *actions) {
     // The sentinel of a value at the very end of the input may lie on the
     // arena's first byte.
     if (c->used < 16) c->used = c->cap < 16 ? c->cap : 16;
@@ -399,9 +405,54 @@ static int32_t transform(gl_call *c, gl_record *r) {
     const uint8_t *p = json_begin(value, len, &saved);
     if (p != NULL) p = paths_walk(p, visit, &e);
     if (p != NULL && json_space(p) != value + len) p = NULL;
-    int32_t rc = p == NULL ? refuse(r, &e) : finish(r, &e);
+    int32_t rc = p == NULL ? refuse(r, &e) : GL_OK;
     json_end(value, len, saved);
-    return rc;
+    if (p == NULL) return rc;
+    if (GL_UNLIKELY(any_required) && !all_found(&e)) {
+        gl_unedit(c, c->edits);
+        return gl_reject(r, REASON_MISSING_FIELD);
+    }
+    *actions = e.actions;
+    return GL_OK;
+}
+
+// change_format changes the value as what it is. A null value is nothing to change.
+GL_COLD int32_t change_format(change *ch) {
+    if (ch->record->flags & GL_VALUE_NULL) return GL_OK;
+    if (format == CSV) return change_csv(ch);
+    if (format == TEXT) return change_value(ch);
+    return paths.n_rules == 0 && !strict.deny ? GL_OK : change_json(ch->call, ch->record, &ch->actions);
+}
+
+// reject takes all back that was done to a record.
+GL_COLD int32_t reject(gl_call *c, gl_record *r, const gl_record *was, uint32_t reason) {
+    gl_unedit(c, c->edits);
+    *r = *was;
+    return gl_reject(r, reason);
+}
+
+// transform_beside is transform where not only a value of JSON is looked at.
+GL_COLD int32_t transform_beside(gl_call *c, gl_record *r) {
+    static const uint32_t reasons[] = {
+        [CHANGE_UNREADABLE] = REASON_UNREADABLE, [CHANGE_INVALID_CSV] = REASON_INVALID_CSV, [CHANGE_INVALID_UTF8] = REASON_INVALID_UTF8,
+    };
+    const gl_record was = *r;
+    change ch = {.call = c, .record = r};
+    int32_t rc = change_format(&ch);
+    if (rc == GL_OK && r->status == GL_PASS) rc = change_rest(&ch);
+    if (rc < 0) return rc;
+    if (rc > 0) return reject(c, r, &was, reasons[rc]);
+    if (r->status != GL_PASS) return GL_OK;
+    if (places.any_missing && places_missing(&ch)) return reject(c, r, &was, REASON_MISSING_FIELD);
+    return settle(r, ch.actions);
+}
+
+static int32_t transform(gl_call *c, gl_record *r) {
+    uint32_t actions = 0;
+    if (GL_UNLIKELY(beside)) return transform_beside(c, r);
+    if (r->flags & GL_VALUE_NULL) return GL_OK;
+    int32_t rc = change_json(c, r, &actions);
+    return rc == GL_OK && actions != 0 ? settle(r, actions) : rc;
 }
 
 GUARDLOCK_INIT(init)

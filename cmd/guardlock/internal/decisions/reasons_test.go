@@ -22,15 +22,21 @@ const (
 // A producer who looks a reason up must find it: each of the gateway's own, and
 // each that a bundled module can give.
 func TestEveryReasonIsExplained(t *testing.T) {
-	sources, err := filepath.Glob(checkout + "transforms/modules/*/*.c")
-	if err != nil || len(sources) < 5 {
-		t.Fatalf("found %d modules: %v", len(sources), err)
+	files, err := filepath.Glob(checkout + "transforms/modules/*/*.wasm")
+	if err != nil || len(files) < 5 {
+		t.Fatalf("found %d modules: %v", len(files), err)
 	}
 
 	given := map[string]bool{}
-	inModule := regexp.MustCompile(`(?:FIRST|NEXT)\(\w+, "([a-z_]+\.[a-z0-9_]+)"\)`)
-	for _, file := range sources {
-		collect(t, file, inModule, given)
+	section := regexp.MustCompile(`guardlock\.reasons((?:[a-z_]+\.[a-z0-9_]+\n?)+)`)
+	for _, file := range files {
+		lists := map[string]bool{}
+		collect(t, file, section, lists)
+		for list := range lists {
+			for _, reason := range strings.Split(list, "\n") {
+				given[reason] = true
+			}
+		}
 	}
 
 	collect(t, checkout+"gateway/pipeline/errors.go", regexp.MustCompile(`refusal\{audit\.\w+, "([a-z_]+)"`), given)
