@@ -75,10 +75,11 @@ func configure(at, size uint32) int32 {
 	return 0
 }
 
-// current is the record that the transform decides about. There is one for all, so that
-// none is allocated.
+// current is the record that the transform decides about. There is one for all, as there
+// is memory for its edits, so that none is allocated.
 var (
 	current Record
+	edited  []edit
 	made    room
 )
 
@@ -109,7 +110,7 @@ func transform(at uint32) int32 {
 
 		out[n] = in[n]
 		out[n].decided(&current, verdict)
-		made.edits = current.edits[:0]
+		edited = current.edits[:0]
 	}
 
 	return int32(f.inCount)
@@ -123,7 +124,7 @@ func given(d *descriptor, f *frame) Record {
 		topic:     f.topic,
 		partition: f.partition,
 		position:  d.source,
-		edits:     made.edits[:0],
+		edits:     edited[:0],
 		room:      &made,
 	}
 	if d.flags&keyNull == 0 {

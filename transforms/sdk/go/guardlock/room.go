@@ -12,7 +12,6 @@ const (
 type room struct {
 	block []byte   // as long as it is in use
 	full  [][]byte // blocks that had no room left in this call
-	edits []edit   // memory for those of one record
 }
 
 // begin returns an empty slice with room for size bytes. It is used up when it comes
