@@ -172,7 +172,7 @@ func kernelTimes(tb testing.TB) kernelcpu.Times {
 }
 
 // modes are all proxies; the first is what the others are compared with.
-var modes = []string{modeSplice, modePass, modeRecord, modeNative, modeContent, modeUppercase}
+var modes = []string{modeSplice, modePass, modeRecord, modeNative, modeContent, modeUppercase, modeMask}
 
 // eachLoad runs fn for small and large requests, compressed or not.
 func eachLoad(b *testing.B, fn func(b *testing.B, f frame)) {

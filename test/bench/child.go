@@ -28,6 +28,7 @@ const (
 	modeNative    = "native"    // every record changed by Go code, recorded
 	modeContent   = "content"   // as native, with evidence of the content: a MAC over every byte
 	modeUppercase = "uppercase" // every record changed by the uppercase module, recorded
+	modeMask      = "gdpr"      // three fields of every record masked by the gdpr module, recorded
 )
 
 // runChild serves as one proxy in front of upstream until stdin ends. It prints
@@ -148,29 +149,40 @@ func bindingsFor(ctx context.Context, mode string) (*gateway.Bindings, error) {
 		grant.Modules = []audit.ModuleRef{{Name: "native"}}
 		grant.Reasons = [][]string{{"unspecified"}}
 		grant.Routes = [][]string{nil}
-	case modeUppercase:
-		m, err := uppercase(ctx)
+	case modeUppercase, modeMask:
+		m, err := bundled(ctx, mode)
 		if err != nil {
 			return nil, err
 		}
 		grant.Chain = transforms.NewChain(m)
-		grant.Modules, grant.Reasons, grant.Routes = []audit.ModuleRef{{Name: "uppercase", Digest: m.Digest()}}, [][]string{m.Reasons()}, [][]string{nil}
+		grant.Modules, grant.Reasons, grant.Routes = []audit.ModuleRef{{Name: mode, Digest: m.Digest()}}, [][]string{m.Reasons()}, [][]string{nil}
 	}
 
 	return gateway.NewBindings([]gateway.Binding{{Topics: []string{benchTopic}, Grant: grant}}, pipeline.Unbound), nil
 }
 
-func uppercase(ctx context.Context) (*transforms.Module, error) {
+// maskConfig masks the three texts of what jsonValue makes, which keep their lengths.
+const maskConfig = `{"rules":[{"path":"$.id","action":"mask"},{"path":"$.customer.name","action":"mask"},` +
+	`{"path":"$.customer.email","action":"mask","keep_last":4}]}`
+
+// bundled loads one of the product's own modules.
+func bundled(ctx context.Context, name string) (*transforms.Module, error) {
 	runtime, err := transforms.New(transforms.Config{})
 	if err != nil {
 		return nil, err
 	}
 
-	wasm, ok := modules.Wasm("uppercase")
+	wasm, ok := modules.Wasm(name)
 	if !ok {
-		return nil, fmt.Errorf("module uppercase is not bundled")
+		return nil, fmt.Errorf("module %s is not bundled", name)
 	}
-	return runtime.Load(ctx, transforms.Spec{Name: "uppercase", Wasm: wasm})
+
+	spec := transforms.Spec{Name: name, Wasm: wasm}
+	if name == modeMask {
+		spec.Config = []byte(maskConfig)
+		spec.Grant.HostFunctions = []string{"guardlock_crypto.hmac_sha256"}
+	}
+	return runtime.Load(ctx, spec)
 }
 
 // native changes one byte of every record: the least that a transform can do,
