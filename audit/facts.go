@@ -10,6 +10,7 @@ import (
 // Admission is what a module was admitted, or refused, by: who vouched for it, for
 // what, and until when. It holds what was found as far as the chain of steps came.
 type Admission struct {
+	Cluster   string     `json:"cluster,omitempty"` // of the binding; empty in a log from before it was written
 	Author    Signer     `json:"author"`
 	Approvals []Approval `json:"approvals,omitempty"` // those that count
 	Threshold int        `json:"threshold"`           // how many the trust root asks for
@@ -121,6 +122,9 @@ func (e *encoder) admission(a *Admission, base int64) {
 	e.list(a.Topics)
 	e.list(a.Imports)
 	e.moment(a.Until, base)
+	if a.Cluster != "" {
+		e.str(RoleCluster, a.Cluster)
+	}
 }
 
 func (e *encoder) grant(g *Grant, base int64) {
@@ -209,6 +213,9 @@ func (c *cursor) admission(base int64) *Admission {
 	a.Topics = c.list()
 	a.Imports = c.list()
 	a.Until = c.moment(base)
+	if len(c.b) > 0 {
+		a.Cluster = c.str(RoleCluster)
+	}
 
 	return a
 }
@@ -286,7 +293,7 @@ func (c *ControlEntry) validateFacts() error {
 
 // sizeBound is at least the bytes that the facts and their definitions take.
 func (a *Admission) sizeBound() int {
-	n := 512 + len(a.Author.Identity) + len(a.Author.KeyID)
+	n := 528 + len(a.Cluster) + len(a.Author.Identity) + len(a.Author.KeyID)
 	for i := range a.Approvals {
 		p := &a.Approvals[i]
 		n += 96 + len(p.Approver) + len(p.Ticket) + len(p.ID) + len(p.KeyID)

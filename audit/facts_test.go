@@ -62,6 +62,7 @@ func randomControl(r *rand.Rand) *ControlEntry {
 			Topics:  list(),
 			Imports: list(),
 			Until:   moment(),
+			Cluster: text(9),
 		}
 		for range r.IntN(4) {
 			a.Approvals = append(a.Approvals, Approval{text(9), text(300), text(64), text(50), moment(), moment(), moment()})

@@ -335,6 +335,9 @@ func (r *readByPage) admission(c *bytesOf) {
 	r.facts = append(r.facts, fmt.Sprint("granted ", c.list(), c.list(), c.list(), c.list(), c.list()))
 	r.facts = append(r.facts, fmt.Sprint("limits ", c.uvarint(), c.uvarint(), c.uvarint(), c.uvarint(), " ", c.moment(), " ", c.moment()))
 	r.facts = append(r.facts, fmt.Sprint("binding ", c.list(), c.list(), " ", c.moment()))
+	if len(c.b) > 0 {
+		r.facts = append(r.facts, "cluster "+c.string())
+	}
 }
 
 func (r *readByPage) loaded(c *bytesOf) {
@@ -481,6 +484,7 @@ func recordFacts(t *testing.T, l *audit.Log) {
 			Topics:  []string{"cards"},
 			Imports: []string{"f"},
 			Until:   noon.Add(time.Minute),
+			Cluster: "main",
 		}},
 		{Kind: audit.KindConfig, Loaded: &audit.Loaded{Fault: "trust.yaml", Files: []audit.File{
 			{Role: "configuration", Name: "guardlock.yaml", Digest: audit.Digest{4}}, {Role: "policy", Name: "p.tar.gz", Digest: audit.Digest{5}, Revision: 9},
@@ -496,7 +500,7 @@ func recordFacts(t *testing.T, l *audit.Log) {
 var factsByPage = []string{
 	"author ada a1 12:00:00.000000", "approver grace SEC-1 id1 g1 12:00:00.000000 12:00:00.000001 never",
 	"threshold 1, config 0100, trust root 0200, grant 0300", "granted [c*] [f g] [k] [] [gateway:a]", "limits 4 5 6 7 never 13:00:00.000000",
-	"binding [cards] [f] 12:01:00.000000", "fault trust.yaml", "file configuration guardlock.yaml 0400 0", "file policy p.tar.gz 0500 9",
+	"binding [cards] [f] 12:01:00.000000", "cluster main", "fault trust.yaml", "file configuration guardlock.yaml 0400 0", "file policy p.tar.gz 0500 9",
 }
 
 // mark reads the mark of a log that was closed.

@@ -195,6 +195,7 @@ func (f *facts) admission(a *Admission) {
 
 	f.digest("config_digest", a.Config)
 	f.digest("trust_root_digest", a.TrustRoot)
+	f.text("cluster", a.Cluster)
 	f.list("topic", a.Topics)
 	f.list("import", a.Imports)
 	f.grant(&a.Grant)

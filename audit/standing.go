@@ -9,11 +9,11 @@ import (
 )
 
 // standing are the admissions that decisions may refer to: the last of each module on
-// each binding since the log was opened. A segment begins with them, so that what was
+// each binding of each cluster since the log was opened. A segment begins with them, so that what was
 // pruned takes no decision's admission with it.
 type standing map[standingKey]*ControlEntry
 
-type standingKey struct{ binding, module string }
+type standingKey struct{ cluster, binding, module string }
 
 // anyBinding is the subject of an entry that is about all bindings of a module.
 const anyBinding = "*"
@@ -31,7 +31,7 @@ func (s standing) note(c *ControlEntry, seq uint64) {
 			return
 		}
 		maps.DeleteFunc(s, func(k standingKey, _ *ControlEntry) bool {
-			return k.module == c.Module.Name && (c.Subject == anyBinding || k.binding == c.Subject)
+			return k.module == c.Module.Name && (c.Subject == anyBinding || k == keyOf(c))
 		})
 	}
 }
@@ -40,14 +40,24 @@ func (s standing) put(c *ControlEntry, steps []Step) {
 	again := *c
 	again.Kind = KindStanding
 	again.Steps = steps
-	s[standingKey{c.Subject, c.Module.Name}] = &again
+	s[keyOf(c)] = &again
+}
+
+// keyOf tells bindings of one name apart by their clusters, where the log knows those.
+func keyOf(c *ControlEntry) standingKey {
+	k := standingKey{binding: c.Subject, module: c.Module.Name}
+	if c.Admission != nil {
+		k.cluster = c.Admission.Cluster
+	}
+
+	return k
 }
 
 // entries are the standing admissions as a segment repeats them, in an order that
 // depends on nothing else.
 func (s standing) entries(now time.Time) []*ControlEntry {
 	keys := slices.SortedFunc(maps.Keys(s), func(a, b standingKey) int {
-		return cmp.Or(cmp.Compare(a.binding, b.binding), cmp.Compare(a.module, b.module))
+		return cmp.Or(cmp.Compare(a.cluster, b.cluster), cmp.Compare(a.binding, b.binding), cmp.Compare(a.module, b.module))
 	})
 
 	all := make([]*ControlEntry, 0, len(keys))

@@ -37,6 +37,48 @@ func decide(t testing.TB, l *audit.Log, first, n int) {
 	}
 }
 
+// TestBindingsOfOneNameInTwoClustersAreTwo: what is refused in one cluster still stands
+// in the other, and a decision is joined to the admission of its own.
+func TestBindingsOfOneNameInTwoClustersAreTwo(t *testing.T) {
+	d := newMemFiles()
+	l := openMem(t, d, audit.Options{SegmentBytes: audit.MinSegmentBytes, Now: func() time.Time { return noon }})
+	for _, a := range []struct{ cluster, outcome, author string }{{"main", "allowed", "ada"}, {"other", "allowed", "bob"}, {"other", "denied", "bob"}} {
+		err := l.Record(t.Context(), audit.ControlEntry{
+			Kind: audit.KindAdmission, Time: noon, Subject: "cards", Module: gdpr, Outcome: a.outcome, Revision: "sha256:00ff",
+			Admission: &audit.Admission{Cluster: a.cluster, Topics: []string{"*"}, Grant: audit.Grant{Digest: audit.Digest{9}}, Author: audit.Signer{Identity: a.author}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	decide(t, l, 0, 150)
+	mustClose(t, l)
+	if _, err := audit.PruneFiles(d, pruning(audit.Cut{Before: noon.Add(2 * time.Hour)})); err != nil {
+		t.Fatal(err)
+	}
+
+	r := query.New(readerOf(d))
+	repeated := collect(t, r, query.Filter{Kinds: []audit.Kind{audit.KindStanding}})
+	for _, row := range repeated {
+		if a := row.Control.Admission; a.Cluster != "main" || a.Author.Identity != "ada" {
+			t.Errorf("repeated is %+v", a)
+		}
+	}
+	if len(repeated) == 0 {
+		t.Error("nothing was repeated")
+	}
+
+	for _, row := range collect(t, r, query.Filter{Kinds: []audit.Kind{audit.KindBatch}, ByBatch: true}) {
+		want := 0
+		if row.Cluster == "main" {
+			want = 1
+		}
+		if all, err := r.Admissions(t.Context(), row); err != nil || len(all) != want {
+			t.Fatalf("batch %d of cluster %s: %d admissions, %v", row.Batch.Seq, row.Cluster, len(all), err)
+		}
+	}
+}
+
 // TestPrunedAdmissionIsRepeated: whatever was removed, a decision that is left says who
 // let its module run.
 func TestPrunedAdmissionIsRepeated(t *testing.T) {

@@ -61,6 +61,9 @@ func (j *join) add(d Decision) bool {
 	if d.Control.Revision != j.batch.Batch.PolicyRevision || a != nil && !pattern.Any(a.Topics, j.batch.Topic) {
 		return false
 	}
+	if a != nil && a.Cluster != "" && a.Cluster != j.batch.Cluster {
+		return false // it let the module run on a binding of another cluster
+	}
 
 	news := false
 	for i := range j.found {

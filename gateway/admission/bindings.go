@@ -17,6 +17,7 @@ import (
 // and what becomes of what they refuse.
 type Rule struct {
 	Place
+	Cluster    string // whose topics the binding names; for the log, which several share
 	Modules    []string
 	RejectCode int16
 	Recompress recordbatch.Compression

@@ -119,3 +119,26 @@ func TestNothingIsBuiltOnVerdictsThatCannotBeRecorded(t *testing.T) {
 		}
 	}
 }
+
+// TestEachClusterHasItsAdmissions: a binding of one name in two clusters lets its module
+// run twice, and the log says so of each, once.
+func TestEachClusterHasItsAdmissions(t *testing.T) {
+	p := newPeople()
+	a, r := admitter(t, p.root(1), allows)
+	for range 2 {
+		for _, cluster := range []string{"main", "other"} {
+			of := rule("good", "gdpr")
+			of.Cluster = cluster
+			set := must(a.Build(t.Context(), []admission.Rule{of}, catalogue(t, p)))
+			defer set.Close(t.Context())
+		}
+	}
+
+	var told []string
+	for _, e := range r.entries {
+		told = append(told, e.Subject+" of "+e.Admission.Cluster)
+	}
+	if !slices.Equal(told, []string{"good of main", "good of other"}) {
+		t.Errorf("the log has %q", told)
+	}
+}

@@ -40,6 +40,7 @@ func (a *Admitter) judgedBy(t trial) *audit.Admission {
 	v := &t.exam.verified
 	g := &v.Grant
 	f := &audit.Admission{
+		Cluster:   t.cluster,
 		Author:    audit.Signer{Identity: string(v.Author), KeyID: v.AuthorKeyID, KeyUntil: v.AuthorUntil},
 		Approvals: t.exam.approvals(),
 		Threshold: a.Trust.Threshold(),

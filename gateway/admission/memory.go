@@ -57,7 +57,7 @@ type allowed struct {
 
 // noteKey is what an entry of the log is about, and note what it says. A reload
 // that changes neither is no reason for an entry.
-type noteKey struct{ binding, module string }
+type noteKey struct{ cluster, binding, module string }
 
 type note struct {
 	asked question
@@ -74,7 +74,7 @@ func noteOf(t trial) (noteKey, note) {
 		n.until = t.judged.decision.ValidUntil
 	}
 
-	return noteKey{t.binding, t.exam.module.Name}, n
+	return noteKey{t.cluster, t.binding, t.exam.module.Name}, n
 }
 
 // isNoted reports whether the last entry about a module at a binding says the

@@ -16,6 +16,7 @@ import (
 // trial is the admission of one module to one binding. Trials that ask the same
 // share what was decided.
 type trial struct {
+	cluster string
 	binding string
 	topics  []string
 	*decided
@@ -59,7 +60,7 @@ func (a *Admitter) trials(ctx context.Context, rules []Rule, modules map[string]
 				questions = append(questions, d)
 			}
 
-			all = append(all, trial{r.Binding, r.Topics, d})
+			all = append(all, trial{r.Cluster, r.Binding, r.Topics, d})
 		}
 	}
 

@@ -17,7 +17,7 @@ func rules(cfg *config.Config, cluster string) []admission.Rule {
 	var out []admission.Rule
 	for _, b := range cfg.Bindings {
 		if b.Cluster == "" || b.Cluster == cluster {
-			out = append(out, rule(b))
+			out = append(out, rule(cluster, b))
 		}
 	}
 
@@ -26,8 +26,9 @@ func rules(cfg *config.Config, cluster string) []admission.Rule {
 
 // rule is a binding of the configuration as admission has it, with words turned
 // into values.
-func rule(b config.Binding) admission.Rule {
+func rule(cluster string, b config.Binding) admission.Rule {
 	r := admission.Rule{
+		Cluster:     cluster,
 		Modules:     b.Modules,
 		RejectCode:  kerr.InvalidRecord.Code,
 		KeepCodec:   b.Recompress == "same",

@@ -61,6 +61,7 @@ func writeWho(f *fieldWriter, a *audit.Admission) {
 // writeAdmission says what a module was judged by.
 func writeAdmission(f *fieldWriter, a *audit.Admission) {
 	g := &a.Grant
+	f.field("cluster", "%s", a.Cluster)
 	f.field("topics", "%s", strings.Join(a.Topics, ", "))
 	f.field("config", "%s", a.Config)
 	writeWho(f, a)
