@@ -24,7 +24,7 @@ fi
 # build NAME OUT: a relative source path keeps the build folder out of the file.
 build() {
     stack=16384
-    [ "$1" != validate ] || stack=262144 # it judges values in values
+    case "$1" in convert | validate) stack=262144 ;; esac # they go into values in values
     (cd "$here" && PYTHONPATH=$zig python3 -m ziglang cc --target=wasm32-freestanding \
         -mcpu=mvp+simd128+bulk_memory+sign_ext+nontrapping_fptoint+mutable_globals \
         -std=c11 -O3 -g0 -ffreestanding -fno-sanitize=all -fno-stack-protector \

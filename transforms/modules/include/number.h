@@ -106,15 +106,10 @@ static inline int32_t number_big_compare(const number_big *a, const number_big *
     return 0;
 }
 
-// number_against compares n, without its sign, with what lies halfway between
-// the double of these bits and the next one.
-GL_COLD int32_t number_against(number n, uint64_t bits) {
+// number_scaled compares n, without its sign, with mantissa times a power of two.
+GL_COLD int32_t number_scaled(number n, uint64_t mantissa, int32_t twos) {
     static number_big left, right;
-    uint32_t exponent = (uint32_t)(bits >> 52), digits = 0;
-    uint64_t mantissa = bits & 0xfffffffffffff;
-    int32_t twos = (exponent == 0 ? 1 : (int32_t)exponent) - 1076;
-    if (exponent != 0) mantissa |= 1ull << 52;
-    mantissa = mantissa * 2 + 1;
+    uint32_t digits = 0;
     left.len = 0;
     for (; digits < NUMBER_DIGITS && n.p < n.end; digits++) number_big_mul(&left, 10, number_digit(&n));
     if (n.p < n.end) {
@@ -131,6 +126,30 @@ GL_COLD int32_t number_against(number n, uint64_t bits) {
     number_big_scale(tens < 0 ? &right : &left, tens < 0 ? -tens : tens);
     number_big_shift(twos < 0 ? &left : &right, (uint32_t)(twos < 0 ? -twos : twos));
     return number_big_compare(&left, &right);
+}
+
+// number_split gives the mantissa and the power of two of the double of these bits.
+static inline int32_t number_split(uint64_t bits, uint64_t *mantissa) {
+    int32_t exponent = (int32_t)(bits >> 52);
+    *mantissa = bits & 0xfffffffffffff;
+    if (exponent != 0) *mantissa |= 1ull << 52;
+    return (exponent == 0 ? 1 : exponent) - 1075;
+}
+
+// number_against compares n, without its sign, with what lies halfway between
+// the double of these bits and the next one.
+static inline int32_t number_against(number n, uint64_t bits) {
+    uint64_t mantissa;
+    int32_t twos = number_split(bits, &mantissa);
+    return number_scaled(n, mantissa * 2 + 1, twos - 1);
+}
+
+// number_with compares n, without its sign, with a positive double.
+static inline int32_t number_with(number n, double v) {
+    uint64_t bits, mantissa;
+    __builtin_memcpy(&bits, &v, 8);
+    int32_t twos = number_split(bits, &mantissa);
+    return number_scaled(n, mantissa, twos);
 }
 
 #define NUMBER_INFINITY 0x7ff0000000000000ull

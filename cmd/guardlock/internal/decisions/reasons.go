@@ -145,6 +145,27 @@ var reasons = map[string]string{
 	"fraud.time":          "The rules that fired weigh too much; the heaviest is about the time.",
 	"fraud.identity":      "The rules that fired weigh too much; the heaviest is about the identity.",
 
+	// convert
+	"convert.converted":      "The value was written in another format. The record is stored.",
+	"convert.invalid_csv":    "The value is not CSV: a quote stands where it may not, or a line does not end.",
+	"convert.invalid_json":   "The value is not JSON.",
+	"convert.invalid_xml":    "The value is not XML, or names an entity, a processing instruction or an encoding that is not taken.",
+	"convert.invalid_utf8":   "The value is not text in UTF-8.",
+	"convert.too_deep":       "Objects and arrays are nested deeper than 128, or elements deeper than 64.",
+	"convert.too_large":      "The converted value is larger than the module may hold.",
+	"convert.ragged_row":     "A row has more or fewer fields than there are columns.",
+	"convert.header":         "Two columns have one name.",
+	"convert.rows":           "There is not the one row that must be there, or something else than a row.",
+	"convert.not_an_object":  "A row is not a JSON object.",
+	"convert.duplicate_key":  "An object has a field twice.",
+	"convert.missing_field":  "A field that must be there is missing, null or empty.",
+	"convert.unknown_field":  "There is a field that the module was not told about.",
+	"convert.type":           "A field is not of the type that it must have.",
+	"convert.number":         "A number is too large for a double, or would lose digits as one.",
+	"convert.lone_surrogate": "A text holds half of a surrogate pair, which is no character.",
+	"convert.mixed_text":     "An element holds text beside other elements.",
+	"convert.doctype":        "The XML has a document type, which is never read.",
+
 	// validate
 	"validate.type":           "A value is of another type than the schema says.",
 	"validate.value":          "A value is none of those that the schema lists.",
