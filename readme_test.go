@@ -70,7 +70,7 @@ var pages = []string{"README.md", "docs/tutorial.md", "docs/auditing.md", "docs/
 var modulePages = []string{"docs/modules/rust.md", "docs/modules/go.md", "docs/modules/assemblyscript.md", "docs/modules/c.md"}
 
 // cataloguePages need nothing but the command and the modules that come along.
-var cataloguePages = []string{"docs/modules/enrich.md", "docs/modules/fraud.md", "docs/modules/validate.md", "docs/modules/convert.md"}
+var cataloguePages = []string{"docs/modules/enrich.md", "docs/modules/fraud.md", "docs/modules/validate.md", "docs/modules/convert.md", "docs/modules/sensor.md"}
 
 // Each configuration that a page shows does what the page says.
 func TestCataloguePagesWorkAsPrinted(t *testing.T) {

@@ -55,6 +55,7 @@ var grants = map[string][]string{
 		"guardlock_crypto.hmac_sha256", "guardlock_crypto.ff1_encrypt", "guardlock_crypto.ff1_decrypt",
 		"guardlock_crypto.aes_gcm_open", "guardlock_crypto.aes_gcm_seal", "guardlock_crypto.tokenise",
 	},
+	"sensor": {"guardlock_state.count", "guardlock_state.seen"},
 }
 
 // newRuntime makes a runtime, in which a module is compiled once however often

@@ -1,27 +1,41 @@
-// sensor: raises an alarm when a device's reading jumps away from its mean.
+// sensor: raises an alarm when a device's reading is out of range, jumps away from
+// its mean, or when readings come too often, too rarely, or do not change.
 //
-//     {"path": "$.value", "window": 16, "max_jitter": 0.25, "min_samples": 4,
-//      "scale": 1, "action": "alarm", "header": "guardlock-sensor-alarm",
-//      "on_invalid": "reject"}
+//     {"path": "$.value", "min": -40, "max": 85, "window": 16, "max_jitter": 0.25, "min_samples": 4, "scale": 1,
+//      "max_rate": {"count": 100, "window_ms": 60000}, "max_gap_ms": 300000,
+//      "stuck": {"count": 20, "window_ms": 600000},
+//      "action": "alarm", "header": "guardlock-sensor-alarm", "on_invalid": "reject"}
 //
-// The device is the record's Kafka key. For each device the module keeps a
-// running mean: the plain mean of the first window readings (2 to 65536), then
-// an exponential one of that length. A reading's jitter is its distance from the
-// mean before it, divided by the mean's size or by scale (default 1), whichever
-// is larger. Over max_jitter, once min_samples readings were seen (default 4, or
-// window when that is less), the record carries the header with the value
-// "jitter" (alarm), or is dropped or rejected. Any other record that came with a
-// header of that name loses it.
+// The device is the record's Kafka key. At least one of these is asked for:
+//
+//     min, max            a reading below or above: "range"
+//     window, max_jitter  a reading that lies further from the device's mean before it
+//                         than max_jitter times the mean's size or scale (default 1),
+//                         whichever is larger, once min_samples readings were seen
+//                         (default 4, or window when that is less): "jitter". The
+//                         mean is the plain one of the first window readings (2 to
+//                         65536), then an exponential one of that length
+//     max_rate            more records of the device in window_ms than count: "rate"
+//     max_gap_ms          a record that comes later than that after the last: "gap"
+//     stuck               at least count records of the device in window_ms, and all
+//                         with the readings of this one: "stuck"
+//
+// What is found stands in the header, in this order: "range,jitter". The first of
+// them is the reason. action: alarm stores the record with the header; route sends
+// it, with the header, to the grant's route number "route" (default 0); drop and
+// reject do what they say. Any other record that came with a header of that name
+// loses it.
 //
 // path must lead to a number, or to several (each is a reading). What it does
 // not lead to, and what is not JSON, is rejected, or passed with "on_invalid":
-// "pass". A null value passes.
+// "pass". A null value passes. A key of more than 1000 bytes is rejected.
 //
-// State: the 4096 devices heard of last, by a 64-bit hash of the key, in this
-// instance's memory only. It starts anew with the instance, is not shared
-// between pooled instances, and counts a batch that a producer sends again once
-// more: an alarm, not a ledger. For windows that see every record of a topic,
-// grant the module one instance.
+// State: rate, gap and stuck ask the host (guardlock_state.count and seen), whose
+// counts all instances share, by the records' own times. The mean is this
+// instance's: that of the 4096 devices heard of last, by a 64-bit hash of the key.
+// It starts anew with the instance, is not shared between pooled instances, and
+// counts a batch that a producer sends again once more: an alarm, not a ledger.
+// For means that see every record of a topic, grant the module one instance.
 #include "../include/number.h"
 #include "../include/paths.h"
 
@@ -31,14 +45,25 @@
     NEXT(NO_VALUE, "sensor.no_value")            \
     NEXT(NOT_A_NUMBER, "sensor.not_a_number")    \
     NEXT(TOO_MANY, "sensor.too_many_readings")   \
+    NEXT(KEY, "sensor.key")                      \
+    NEXT(RANGE, "sensor.range")                  \
     NEXT(JITTER, "sensor.jitter")                \
+    NEXT(RATE, "sensor.rate")                    \
+    NEXT(GAP, "sensor.gap")                      \
+    NEXT(STUCK, "sensor.stuck")                  \
     NEXT(HEADER_REMOVED, "sensor.header_removed")
 GUARDLOCK_REASONS(REASONS)
 
 #define SETS 1024
 #define WAYS 4
 #define MAX_READINGS 256
-#define ALARM "jitter"
+#define MAX_MS 999999999u
+#define MAX_KEY 1000u
+#define MAX_ALARM 32u  // bytes of "range,jitter,rate,gap,stuck"
+
+// The alarms, in the order of their reasons.
+enum alarm { RANGE = 1, JITTER = 2, RATE = 4, GAP = 8, STUCK = 16 };
+static const char *const alarm_names[] = {"range", "jitter", "rate", "gap", "stuck"};
 
 typedef struct device {
     uint64_t hash;
@@ -50,10 +75,19 @@ typedef struct device {
 static device devices[SETS][WAYS];
 static uint32_t clock;
 
-enum action { ACT_ALARM, ACT_DROP, ACT_REJECT };
-static uint32_t window, min_samples, action, pass_invalid;
+enum action { ACT_ALARM, ACT_DROP, ACT_REJECT, ACT_ROUTE };
+static uint32_t window, min_samples, action, pass_invalid, route;
 static double max_jitter, scale = 1;
 static config_text header;
+
+// often is so many records in a window; a count of 0 is not asked for.
+typedef struct often {
+    uint32_t count, window_ms;
+} often;
+
+static often max_rate, stuck;
+static uint32_t max_gap_ms;
+static double least = -__builtin_inf(), most = __builtin_inf();
 
 // ---- configuration ----
 
@@ -63,12 +97,36 @@ GL_COLD bool read_positive(config_value v, double *out) {
     return *out > 0 && *out < 1e300;
 }
 
-enum key { PATH, WINDOW, MAX_JITTER, MIN_SAMPLES, SCALE, ACTION, HEADER, ON_INVALID };
-static const char *const config_keys[] = {"path", "window", "max_jitter", "min_samples", "scale",
-                                          "action", "header", "on_invalid", NULL};
+GL_COLD bool read_number(config_value v, double *out) {
+    if (!number_starts(*v.p)) return false;
+    *out = number_double(number_read(v.p, v.end));
+    return __builtin_fabs(*out) < 1e300;
+}
+
+enum often_key { OFTEN_COUNT, OFTEN_WINDOW };
+static const char *const often_keys[] = {"count", "window_ms", NULL};
+
+GL_COLD bool read_often(config_value v, uint32_t fewest, often *out) {
+    config_iter it;
+    uint32_t seen = 0;
+    if (!config_object(v, &it)) return false;
+    while (config_next(&it)) {
+        bool good = false;
+        switch (config_key(&it, often_keys, &seen)) {
+        case OFTEN_COUNT: good = config_uint(it.value, fewest, 1000000, &out->count); break;
+        case OFTEN_WINDOW: good = config_uint(it.value, 1, MAX_MS, &out->window_ms); break;
+        }
+        if (!good) return false;
+    }
+    return seen == (1u << OFTEN_COUNT | 1u << OFTEN_WINDOW);
+}
+
+enum key { PATH, WINDOW, MAX_JITTER, MIN_SAMPLES, SCALE, ACTION, HEADER, ON_INVALID, MIN, MAX, MAX_RATE, MAX_GAP, STUCK_FOR, ROUTE };
+static const char *const config_keys[] = {"path", "window", "max_jitter", "min_samples", "scale", "action", "header",
+                                          "on_invalid", "min", "max", "max_rate", "max_gap_ms", "stuck", "route", NULL};
 
 GL_COLD bool read_member(const config_iter *it, int32_t key) {
-    static const char *const actions[] = {"alarm", "drop", "reject", NULL};
+    static const char *const actions[] = {"alarm", "drop", "reject", "route", NULL};
     static const char *const choices[] = {"reject", "pass", NULL};
     switch (key) {
     case PATH: return paths_add(it->value);
@@ -79,6 +137,12 @@ GL_COLD bool read_member(const config_iter *it, int32_t key) {
     case ACTION: return config_choice(it->value, actions, &action);
     case HEADER: return config_string(it->value, 128, &header) && header.len > 0;
     case ON_INVALID: return config_choice(it->value, choices, &pass_invalid);
+    case MIN: return read_number(it->value, &least);
+    case MAX: return read_number(it->value, &most);
+    case MAX_RATE: return read_often(it->value, 1, &max_rate);
+    case MAX_GAP: return config_uint(it->value, 1, MAX_MS, &max_gap_ms);
+    case STUCK_FOR: return read_often(it->value, 2, &stuck);
+    case ROUTE: return config_uint(it->value, 0, 63, &route);
     }
     return false;
 }
@@ -86,14 +150,18 @@ GL_COLD bool read_member(const config_iter *it, int32_t key) {
 GL_COLD int32_t init(const uint8_t *p, uint32_t len) {
     config_value root;
     config_iter it;
-    uint32_t seen = 0, need = 1u << PATH | 1u << WINDOW | 1u << MAX_JITTER;
+    uint32_t seen = 0, mean = 1u << WINDOW | 1u << MAX_JITTER;
+    uint32_t judges = 1u << MIN | 1u << MAX | mean | 1u << MAX_RATE | 1u << MAX_GAP | 1u << STUCK_FOR;
     header = (config_text){(const uint8_t *)"guardlock-sensor-alarm", 22};
     if (!config_open(p, len, &root) || !config_object(root, &it)) return 1;
     while (config_next(&it))
         if (!read_member(&it, config_key(&it, config_keys, &seen))) return 2;
-    if ((seen & need) != need || !paths_build()) return 3;
+    if (!(seen >> PATH & 1) || (seen & judges) == 0 || !paths_build()) return 3;
+    bool with_mean = (seen & mean) == mean;
+    if (!with_mean && (seen & (mean | 1u << MIN_SAMPLES | 1u << SCALE)) != 0) return 4;
     if (!(seen >> MIN_SAMPLES & 1)) min_samples = window < 4 ? window : 4;
-    return min_samples <= window ? 0 : 4;
+    if (min_samples > window || least > most) return 5;
+    return (seen >> ROUTE & 1) && action != ACT_ROUTE ? 6 : 0;
 }
 
 // ---- devices ----
@@ -175,12 +243,86 @@ static inline uint32_t read(gl_record *r, readings *s) {
     return s->fault ? s->fault : s->count == 0 ? REASON_NO_VALUE : 0;
 }
 
+// ---- what the host counts ----
+
+// counted makes the key that the host counts by: what is counted, the device, and
+// then what may be added.
+typedef struct counted {
+    uint32_t len;
+    uint8_t bytes[1024 + GL_SLACK];
+} counted;
+
+static void begin_counted(counted *k, uint8_t what, const gl_record *r) {
+    uint32_t n = r->flags & GL_KEY_NULL ? 0 : r->key_len;
+    k->bytes[0] = what;
+    k->bytes[1] = (r->flags & GL_KEY_NULL) != 0;
+    gl_copy(k->bytes + 2, r->key, n);
+    k->len = n + 2;
+}
+
+// is_stuck tells whether the device gave these readings, and no others, for long
+// enough. Readings are hashed: two lists that are one hash would need 2^32 tries.
+static bool is_stuck(const gl_record *r, const readings *s) {
+    static counted k;
+    uint64_t hash = mix(0x452821e638d01377ull, s->count), bits;
+    for (uint32_t i = 0; i < s->count; i++) {
+        __builtin_memcpy(&bits, &s->x[i], 8);
+        hash = mix(hash, bits);
+    }
+    begin_counted(&k, 'd', r);
+    int32_t all = gl_count(r->src, k.bytes, k.len, stuck.window_ms);
+    begin_counted(&k, 'v', r);
+    gl_copy(k.bytes + k.len, &hash, 8);
+    int32_t same = gl_count(r->src, k.bytes, k.len + 8, stuck.window_ms);
+    return same >= 0 && (uint32_t)same >= stuck.count && same == all;
+}
+
+static uint32_t judge_times(const gl_record *r, const readings *s) {
+    static counted k;
+    uint32_t alarms = 0;
+    if (max_rate.count != 0) {
+        begin_counted(&k, 'r', r);
+        int32_t n = gl_count(r->src, k.bytes, k.len, max_rate.window_ms);
+        if (n > 0 && (uint32_t)n > max_rate.count) alarms |= RATE;
+    }
+    if (max_gap_ms != 0) {
+        begin_counted(&k, 'g', r);
+        int32_t ago = gl_seen(r->src, k.bytes, k.len);
+        if (ago > 0 && (uint32_t)ago > max_gap_ms) alarms |= GAP;
+    }
+    if (stuck.count != 0 && is_stuck(r, s)) alarms |= STUCK;
+    return alarms;
+}
+
+static uint32_t judge(const gl_record *r, const readings *s) {
+    uint32_t alarms = 0;
+    for (uint32_t i = 0; i < s->count; i++)
+        if (s->x[i] < least || s->x[i] > most) alarms |= RANGE;
+    if (window != 0) {
+        device *d = find_device(r);
+        for (uint32_t i = 0; i < s->count; i++)
+            if (observe(d, s->x[i])) alarms |= JITTER;
+    }
+    return alarms | judge_times(r, s);
+}
+
+// put_alarms writes the names of alarms and returns their length.
+static uint32_t put_alarms(uint8_t *dst, uint32_t alarms) {
+    uint8_t *p = dst;
+    for (uint32_t i = 0; i < 5; i++) {
+        if (!(alarms >> i & 1)) continue;
+        if (p != dst) *p++ = ',';
+        for (const char *name = alarm_names[i]; *name != 0; name++) *p++ = (uint8_t)*name;
+    }
+    return (uint32_t)(p - dst);
+}
+
 // enough_room is asked once per call, before any state changes: a call that
 // ends in GL_ERR_SPACE is made again and must not count its readings twice.
 GL_COLD bool enough_room(const gl_call *c) {
     const gl_record *in = (const gl_record *)c->frame->in_desc;
     uint64_t need = 0;
-    for (uint32_t i = 0; i < c->frame->in_count; i++) need += in[i].headers_len + header.len + sizeof ALARM + 15;
+    for (uint32_t i = 0; i < c->frame->in_count; i++) need += in[i].headers_len + header.len + MAX_ALARM + 15;
     return need <= c->cap;
 }
 
@@ -190,20 +332,25 @@ static inline int32_t clean(gl_call *c, gl_record *r) {
     return rc;
 }
 
+// raise does with a record what is to be done with alarms.
+static int32_t raise(gl_call *c, gl_record *r, uint32_t alarms) {
+    static uint8_t text[MAX_ALARM + GL_SLACK];
+    uint32_t reason = REASON_RANGE + (uint32_t)__builtin_ctz(alarms), len = put_alarms(text, alarms);
+    if (action == ACT_DROP) return gl_drop(r, reason);
+    if (action == ACT_REJECT) return gl_reject(r, reason);
+    if (action == ACT_ROUTE) gl_route(r, route, reason);
+    else gl_modified(r, reason);
+    return gl_set_header(c, r, header.p, header.len, text, len);
+}
+
 static int32_t transform(gl_call *c, gl_record *r) {
     static readings s;
     if (r->src == 0 && !enough_room(c)) return GL_ERR_SPACE;
     if (r->flags & GL_VALUE_NULL) return clean(c, r);
-    uint32_t fault = read(r, &s);
-    if (fault != 0) return pass_invalid && fault != REASON_TOO_DEEP ? clean(c, r) : gl_reject(r, fault);
-    device *d = find_device(r);
-    bool alarm = false;
-    for (uint32_t i = 0; i < s.count; i++) alarm |= observe(d, s.x[i]);
-    if (!alarm) return clean(c, r);
-    if (action == ACT_DROP) return gl_drop(r, REASON_JITTER);
-    if (action == ACT_REJECT) return gl_reject(r, REASON_JITTER);
-    gl_modified(r, REASON_JITTER);
-    return gl_set_header(c, r, header.p, header.len, (const uint8_t *)ALARM, sizeof ALARM - 1);
+    uint32_t fault = !(r->flags & GL_KEY_NULL) && r->key_len > MAX_KEY ? REASON_KEY : read(r, &s);
+    if (fault != 0) return pass_invalid && fault != REASON_TOO_DEEP && fault != REASON_KEY ? clean(c, r) : gl_reject(r, fault);
+    uint32_t alarms = judge(r, &s);
+    return alarms == 0 ? clean(c, r) : raise(c, r, alarms);
 }
 
 GUARDLOCK_INIT(init)
