@@ -6,9 +6,6 @@ import (
 	"github.com/guardlock/guardlock/transforms/jsonpath"
 )
 
-// placeSize is the size of a place as a guest reads it: two numbers of 32 bits.
-const placeSize = 8
-
 // finder is what the functions of guardlock_json work with, kept from call to call.
 type finder struct {
 	path   jsonpath.Path

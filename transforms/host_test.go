@@ -326,7 +326,8 @@ func TestRegistryIsSortedAndComplete(t *testing.T) {
 	want := []string{"guardlock_compress.gunzip", "guardlock_compress.gzip", "guardlock_compress.lz4", "guardlock_compress.snappy",
 		"guardlock_compress.unlz4", "guardlock_compress.unsnappy", "guardlock_compress.unzstd", "guardlock_compress.zstd",
 		"guardlock_crypto.aes_gcm_open", "guardlock_crypto.aes_gcm_seal", "guardlock_crypto.ff1_decrypt", "guardlock_crypto.ff1_encrypt",
-		"guardlock_crypto.hmac_sha256", "guardlock_crypto.sha256", "guardlock_crypto.tokenise", "guardlock_log.log", "guardlock_lookup.find", "guardlock_metric.add",
+		"guardlock_crypto.hmac_sha256", "guardlock_crypto.sha256", "guardlock_crypto.tokenise",
+		"guardlock_json.find", "guardlock_json.replace", "guardlock_log.log", "guardlock_lookup.find", "guardlock_metric.add",
 		"guardlock_state.count", "guardlock_state.seen", "guardlock_state.since"}
 	for _, name := range []string{"check_abi_version_0", "create_subject_schema", "get_schema_definition", "get_schema_definition_len",
 		"get_subject_schema", "get_subject_schema_len"} {

@@ -44,13 +44,12 @@ func OpenProver(dir string, r *audit.Reader) (*Prover, error) {
 	}
 
 	p.signed = string(signed)
-	n, err := note.Open(signed, nil)
+	_, err = note.Open(signed, nil)
 	var unverified *note.UnverifiedNoteError
 	if !errors.As(err, &unverified) {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, p.store.path(checkpointName), err)
 	}
-	n = unverified.Note
-	if p.checkpoint, err = evidence.ParseCheckpoint(n.Text); err != nil {
+	if p.checkpoint, err = evidence.ParseCheckpoint(unverified.Note.Text); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, p.store.path(checkpointName), err)
 	}
 
