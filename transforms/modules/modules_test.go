@@ -171,3 +171,32 @@ func TestLargeOutputsGrowTheArena(t *testing.T) {
 		t.Fatalf("%s (%s), %d bytes", out.verdict, out.reason, len(out.value))
 	}
 }
+
+// There is no free in a guest, and an instance lives for millions of records: what
+// one record needs, the next one uses again.
+func TestModulesNeedNoMoreMemoryAfterManyRecords(t *testing.T) {
+	for _, c := range []struct{ module, config, value string }{
+		{"validate", `{"schema":{"properties":{"s":{"enum":["a\u0062","c\u0064"]},"o":{"const":{"k\u0065y":["\u0061"]}},"u":{"uniqueItems":true}}}}`,
+			`{"s":"\u0063d","o":{"\u006bey":["a"]},"u":["\u0061","b",{"c":1}]}`},
+		{"convert", `{"from":"json","to":"json","numbers":"round"}`, `{"b":["\u0061",1e0,0.1000000000000000055],"a":"\n","\u0063":{"d":[]}}`},
+		{"convert", `{"from":"csv","to":"jsonl"}`, "a,b\n1,\"x\"\"y\"\n2,é\n"},
+		{"convert", `{"from":"xml","to":"json"}`, `<a x="1&amp;2"><b>&#65;</b><b><![CDATA[c]]></b></a>`},
+		{"fraud", `{"threshold":9,"rules":[{"path":"$.x","op":"suffix","value":"q","weight":1}]}`, `{"x":"\u0061bc"}`},
+	} {
+		g := mustOpen(t, c.module, c.config)
+		recs := slices.Repeat([]input{{value: []byte(c.value)}}, 1000)
+		g.run(t, recs...)
+		before := g.module.MemoryBytes()
+		for range 100 {
+			for _, out := range g.run(t, recs...) {
+				if out.verdict == record.Rejected {
+					t.Fatalf("%s: %s (%s)", c.module, out.verdict, out.reason)
+				}
+			}
+		}
+
+		if after := g.module.MemoryBytes(); after != before {
+			t.Errorf("%s %s: %d bytes after 100,000 records, %d before", c.module, c.config, after, before)
+		}
+	}
+}

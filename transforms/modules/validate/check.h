@@ -23,8 +23,6 @@ static struct {
     uint32_t fault;
     bool exhausted;   // the bounds were reached: nothing is known of the value
     uint64_t steps;   // that may still be taken
-    uint8_t *text;    // a decoded string
-    uint32_t text_cap;
     uint64_t *hashes; // of keys and items, those of the innermost container last
     uint32_t n_hashes, hashes_cap;
 } check;
@@ -48,20 +46,33 @@ static inline bool check_spend(uint64_t n) {
 
 // ---- texts ----
 
-// check_decode gives the text of the string p[:end], quotes included, which holds
-// until the next string is decoded.
-GL_COLD bool check_decode(const uint8_t *p, const uint8_t *end, config_text *out) {
+// text_room is where strings of one kind are decoded, one at a time; it is kept
+// from record to record, since there is no free.
+typedef struct text_room {
+    uint8_t *p;
+    uint32_t cap;
+} text_room;
+
+static text_room room_of_record, room_of_schema;
+
+// check_decode_in gives the text of the string p[:end], quotes included, which
+// holds until the next one is decoded in this room.
+GL_COLD bool check_decode_in(text_room *room, const uint8_t *p, const uint8_t *end, config_text *out) {
     uint32_t n = (uint32_t)(end - p) - 2;
     *out = (config_text){p + 1, n};
     if (!check_spend(n / 16)) return false;
     if (gl_find(p + 1, n, '\\') == NULL) return true;
-    if (n > check.text_cap) {
-        check.text = gl_alloc(n * 2, 16);
-        check.text_cap = check.text != NULL ? n * 2 : 0;
-        if (check.text == NULL) return check_exhaust() != NULL;
+    if (n > room->cap) {
+        room->p = gl_alloc(n * 2, 16);
+        room->cap = room->p != NULL ? n * 2 : 0;
+        if (room->p == NULL) return check_exhaust() != NULL;
     }
-    *out = (config_text){check.text, json_decode(p + 1, end - 1, check.text)};
+    *out = (config_text){room->p, json_decode(p + 1, end - 1, room->p)};
     return true;
+}
+
+static inline bool check_decode(const uint8_t *p, const uint8_t *end, config_text *out) {
+    return check_decode_in(&room_of_record, p, end, out);
 }
 
 static inline bool text_equal(config_text a, config_text b) { return a.len == b.len && gl_equal(a.p, b.p, a.len); }
@@ -219,7 +230,7 @@ static bool check_equal(config_value want, const uint8_t *p) {
     if (*p == '[') return check_equal_items(want, p);
     if (*p == '{') return check_equal_fields(want, p);
     if (*p != '"') return true;
-    if (!config_string(want, UINT32_MAX, &a)) return check_exhaust() != NULL;
+    if (!check_decode_in(&room_of_schema, want.p, want.end, &a)) return false;
     return check_decode(p, json_scalar(p), &b) && text_equal(a, b);
 }
 
