@@ -42,7 +42,7 @@ func TestBundledModulesAreAdmittedAndRun(t *testing.T) {
 	for _, name := range modules.Names() {
 		m := bundled(name, name)
 		switch name {
-		case "gdpr":
+		case "gdpr", "gdpr-keys":
 			m.keys = []string{"pseudonyms"}
 		case "fraud":
 			m.routes = []string{"review"}
@@ -65,12 +65,18 @@ func TestBundledModulesAreAdmittedAndRun(t *testing.T) {
 	gateway := serve(t, d)
 	c := client(t, d.address, kgo.AllowAutoTopicCreation())
 	mustSend(t, c, "gdpr", 0, `{"customer":{"email":"ada@example.com","name":"Ada"},"payment":{"iban":"DE1"}}`)
+	mustSend(t, c, "gdpr-keys", 0, `{"pan":"4111111111111111","iban":"DE89370400440532013000","notes":"call ada","email":"ada@example.com"}`)
 	mustSend(t, c, "uppercase", 0, "quiet")
 	mustSend(t, c, "fraud", 0, `{"amount":10,"currency":"EUR","country":"DE","card":{"present":true}}`)
 	mustSend(t, c, "enrich", 0, `{"client":{"ip":"192.0.2.77"}}`)
 
 	if got := values(readAll(t, d.address, "gdpr", 0)); strings.Contains(got[0], "ada@example.com") {
 		t.Error("an e-mail address is stored")
+	}
+	for _, secret := range []string{"411111", "DE89", "ada"} {
+		if got := values(readAll(t, d.address, "gdpr-keys", 0)); strings.Contains(got[0], secret) {
+			t.Errorf("%s is stored: %s", secret, got[0])
+		}
 	}
 	equal(t, "stored", values(readAll(t, d.address, "uppercase", 0)), []string{"QUIET"})
 	equal(t, "enriched", values(readAll(t, d.address, "enrich", 0)),
