@@ -1,6 +1,7 @@
 package modules_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -51,6 +52,45 @@ func TestLargeRecordsOfManyFieldsAreHashed(t *testing.T) {
 			r := &batch.Records[0]
 			if want := fields * (len(field) + 64 - len("DE893704")); r.Verdict != record.Modified || int(r.Value.Len) < want {
 				t.Errorf("the record is %s and has %d bytes, want %d", r.Verdict, r.Value.Len, want)
+			}
+		})
+	}
+}
+
+// A text of 10 MB is searched, masked and quoted under the limits that every module has.
+func TestLargeTextsAreChanged(t *testing.T) {
+	file, _ := modules.Wasm("gdpr")
+	text := strings.Repeat(`write to "alice@example.com"`+"\n", (10<<20)/29)
+	quoted, err := json.Marshal(map[string]string{"text": text})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	for name, c := range map[string]struct{ config, value string }{
+		"find in JSON": {`{"rules":[{"path":"$.text","action":"find"}]}`, string(quoted)},
+		"mask in JSON": {`{"rules":[{"path":"$.text","action":"mask","as":"phone"}]}`, string(quoted)},
+		"find in text": {`{"format":"text","rules":[{"in":"value","action":"find"}]}`, text},
+		"find in CSV":  {`{"format":"csv","columns":["text"],"rules":[{"column":"text","action":"find"}]}`, `"` + strings.ReplaceAll(text, `"`, `""`) + `"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := newRuntime(t).Load(t.Context(), transforms.Spec{
+				Name:   "gdpr",
+				Wasm:   file,
+				Config: []byte(c.config),
+				Grant:  transforms.Grant{HostFunctions: grants["gdpr"]},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			batch := oneRecord(c.value)
+			if err := transforms.NewChain(m).Run(t.Context(), batch, transforms.Origin{}); err != nil {
+				t.Fatal(err)
+			}
+
+			r := &batch.Records[0]
+			if r.Verdict != record.Modified || strings.Contains(string(batch.Bytes(r.Value)), "alice") {
+				t.Errorf("the record is %s and has %d bytes", r.Verdict, r.Value.Len)
 			}
 		})
 	}

@@ -61,8 +61,10 @@ static bool same_text(text a, text b) { return a.n == b.n && (a.p == b.p || gl_e
 
 // quote_json writes a text as a string of JSON, or NULL: GL_ERR_SPACE.
 static uint8_t *quote_json(gl_call *c, text t, text *out) {
-    uint8_t *start = gl_room(c, t.n * 6 + 2), *d = start;
-    if (start == NULL || t.n > UINT32_MAX / 8) return NULL;
+    uint64_t size = t.n + 2ull;
+    for (uint32_t i = 0; i < t.n; i++) size += t.p[i] < ' ' ? 5 : t.p[i] == '"' || t.p[i] == '\\';
+    uint8_t *start = size <= UINT32_MAX ? gl_room(c, (uint32_t)size) : NULL, *d = start;
+    if (start == NULL) return NULL;
     *d++ = '"';
     for (uint32_t i = 0; i < t.n; i++) {
         uint8_t b = t.p[i];
