@@ -197,6 +197,8 @@ static uint32_t iban_length(const uint8_t *country) {
 static bool find_iban(finder *f) {
     uint8_t iban[IBAN_MAX];
     uint32_t at = f->at, n = 0;
+    // Most words are told apart by their third letter, before the countries are asked.
+    if (!is_digit(find_byte(f, at + 2)) && separator(f, at + 2) == 0) return false;
     uint8_t country[2] = {find_byte(f, at) & 0xdf, find_byte(f, at + 1) & 0xdf};
     uint32_t want = iban_length(country);
     while (n < want && is_word(find_byte(f, at))) {
