@@ -197,6 +197,12 @@ func onOneNode(t *testing.T, topic string, partitions, node int32) {
 		m := metadataOf(t, cl.Broker(int(node)), topic)
 		return len(m.Partitions) == int(partitions) && m.Partitions[0].Leader == node
 	})
+
+	// A node knows of a partition a moment before it leads it.
+	eventually(t, "the leader serves "+topic, func() bool {
+		ends, err := direct().admin(t).ListEndOffsets(patient(t), topic)
+		return err == nil && ends.Error() == nil && len(ends[topic]) == int(partitions)
+	})
 }
 
 // batchOf frames values as one batch of a producer without an id.
