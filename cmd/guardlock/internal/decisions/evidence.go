@@ -284,8 +284,14 @@ func approvals(ctx context.Context, root *signing.TrustRoot, p *evidence.Proof) 
 	for i := range p.Admissions {
 		a := &p.Admissions[i]
 		people := map[signing.Identity]bool{}
-		for n, id := range a.Values(evidence.FactApprovalID) {
-			who := signing.Identity(a.Values(evidence.FactApproval)[n])
+		names := a.Values(evidence.FactApproval)
+		ids := a.Values(evidence.FactApprovalID)
+		if len(names) != len(ids) {
+			return nil, fmt.Errorf("%w: the admission of %s names %d people and %d approvals", evidence.ErrUnproven, a.Module.Name, len(names), len(ids))
+		}
+
+		for n, id := range ids {
+			who := signing.Identity(names[n])
 			if err := signedBy(ctx, root.For(asked(a)), p.Approvals[id], a.Module.Digest, who, at); err != nil {
 				return nil, fmt.Errorf("%w: the approval of %s by %s: %w", evidence.ErrUnproven, a.Module.Name, who, err)
 			}
