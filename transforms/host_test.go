@@ -352,7 +352,7 @@ func TestRegistryIsSortedAndComplete(t *testing.T) {
 
 func TestAbortIsATrap(t *testing.T) {
 	a := asm{imports: [][]byte{importFunc("env", "abort", typAbort)}, transform: cat(i32c(0), i32c(0), i32c(0), i32c(0), call(0), i32c(0))}
-	_, err := runOne(t, a, quick)
+	_, err := runOne(t, a, ample)
 	wantKind(t, err, Trap)
 	if !errors.Is(err, errAbort) {
 		t.Errorf("got %v", err)

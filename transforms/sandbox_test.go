@@ -17,6 +17,9 @@ import (
 // quick are limits that make hostile guests fail fast.
 var quick = Limits{Deadline: 20 * time.Millisecond, BatchDeadline: 60 * time.Millisecond, Instances: 2}
 
+// ample are limits for guests that end by themselves, on the slowest machine too.
+var ample = Limits{Deadline: time.Minute, BatchDeadline: time.Minute, Instances: 2}
+
 func runOne(t *testing.T, a asm, limits Limits) (*Module, error) {
 	t.Helper()
 	m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{Limits: limits}})
@@ -174,7 +177,7 @@ func TestWideRecursionEndsInTheBudget(t *testing.T) {
 	a := asm{transform: cat(call(2), i32c(0)), types: [][]byte{wideType}, extra: []asmFunc{{typ: typVoid, code: body}, {typ: typCount, code: zeros}}}
 
 	var before, after runtime.MemStats
-	m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{Limits: quick}})
+	m := load(t, newRuntime(t, Config{}), Spec{Wasm: a.wasm(), Grant: Grant{Limits: ample}})
 	runtime.ReadMemStats(&before)
 	err := NewChain(m).Run(t.Context(), values("one"), Origin{})
 	runtime.ReadMemStats(&after)
@@ -236,7 +239,7 @@ func TestRecursionIsBoundedBySmallStack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			m, err := runOne(t, a, quick)
+			m, err := runOne(t, a, ample)
 			runtime.ReadMemStats(&after)
 			wantKind(t, err, Trap)
 
@@ -256,7 +259,7 @@ func TestRecursionIsBoundedBySmallStack(t *testing.T) {
 func TestDeepButBoundedRecursionPasses(t *testing.T) {
 	countdown := cat(lget(0), op(opIf, 0x7f), lget(0), i32c(1), op(opI32Sub), call(2), op(opElse), i32c(0), op(opEnd))
 	_, err := runOne(t, asm{transform: cat(copyDescs(), i32c(5000), call(2), op(0x1a), count()),
-		extra: []asmFunc{{typ: typTransform, code: countdown}}}, quick)
+		extra: []asmFunc{{typ: typTransform, code: countdown}}}, ample)
 	if err != nil {
 		t.Error(err)
 	}
@@ -324,7 +327,7 @@ func TestWaitForInstanceIsBounded(t *testing.T) {
 }
 
 func TestTrapTextHoldsNoNames(t *testing.T) {
-	_, err := runOne(t, asm{transform: op(opUnreachable)}, quick)
+	_, err := runOne(t, asm{transform: op(opUnreachable)}, ample)
 	wantKind(t, err, Trap)
 	if got, want := err.Error(), `running module "guest": trap: unreachable`; got != want {
 		t.Errorf("got %q, want %q", got, want)

@@ -328,6 +328,12 @@ func FuzzConvertXML(f *testing.F) {
 		var got []string
 		collectTexts(parseTree(out.value), &got)
 		want := n.leaves(nil)
+		// White space within an attribute becomes a space (XML 1.0, 3.3.3), which Go leaves alone.
+		for _, texts := range [][]string{got, want} {
+			for i, text := range texts {
+				texts[i] = strings.NewReplacer("\t", " ", "\n", " ", "\r", " ").Replace(text)
+			}
+		}
 		slices.Sort(got)
 		slices.Sort(want)
 		if !slices.Equal(got, want) {

@@ -133,6 +133,9 @@ func alike(pattern string) bool {
 			return false
 		}
 	}
+	if regexp.MustCompile(`[{,]0\d`).MatchString(pattern) {
+		return false // {02} is a count to ECMA-262, and text to Go
+	}
 	return !strings.Contains(pattern, "[") || !strings.Contains(pattern, ".")
 }
 
