@@ -6,23 +6,25 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // A failure of a guest says by which functions it came there, in the numbers of the
 // file and not of the metered one; its text stays without them.
 func TestBacktraceNamesTheFunctionsOfTheFile(t *testing.T) {
-	for name, inner := range map[string][]byte{"a trap": op(opUnreachable), "a loop without end": loopForever(nil)} {
+	for name, c := range map[string]struct {
+		inner  []byte
+		limits Limits
+	}{"a trap": {op(opUnreachable), ample}, "a loop without end": {loopForever(nil), quick}} {
 		t.Run(name, func(t *testing.T) {
 			file := asm{
 				imports:   [][]byte{importFunc("guardlock_log", "log", typLog)},
 				transform: cat(call(3), copyDescs(), count()),
-				extra:     []asmFunc{{typ: typVoid, code: call(4)}, {typ: typVoid, code: inner}},
+				extra:     []asmFunc{{typ: typVoid, code: call(4)}, {typ: typVoid, code: c.inner}},
 			}.wasm()
 
 			m := load(t, newRuntime(t, Config{}), Spec{Wasm: file, Grant: Grant{
 				HostFunctions: []string{"guardlock_log.log"},
-				Limits:        Limits{Deadline: 20 * time.Millisecond},
+				Limits:        c.limits,
 			}})
 
 			err := NewChain(m).Run(t.Context(), values("x"), Origin{})

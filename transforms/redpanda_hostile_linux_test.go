@@ -185,7 +185,10 @@ func (c pulling) run(t *testing.T, apart bool) {
 	r := newRuntime(t, withWorkers)
 	spec := does(mainGuest(c.main), "")
 	spec.Apart = apart
-	spec.Grant.Limits = Limits{Deadline: 20 * time.Millisecond}
+	spec.Grant.Limits = ample
+	if c.kind == Timeout {
+		spec.Grant.Limits = quick
+	}
 	m, err := r.Load(t.Context(), spec)
 	if c.early {
 		wantKind(t, err, c.kind)

@@ -81,7 +81,7 @@ func TestWorkerThatDiedIdleIsReplaced(t *testing.T) {
 
 // The worker's own clock stops a guest. One that has no clock any more is killed.
 func TestWorkerThatDoesNotAnswerIsKilled(t *testing.T) {
-	m := load(t, newRuntime(t, withWorkers), Spec{Wasm: asm{}.wasm(), Apart: true, Grant: Grant{Limits: Limits{Deadline: 10 * time.Millisecond}}})
+	m := load(t, newRuntime(t, withWorkers), Spec{Wasm: asm{}.wasm(), Apart: true, Grant: Grant{Limits: Limits{Deadline: 100 * time.Millisecond}}})
 	stopped := pid(theWorker(t, m))
 	if err := unix.Kill(stopped, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
