@@ -15,7 +15,7 @@ import (
 // keeps order and duplicate keys, which is why it does not decode into maps.
 
 type tree struct {
-	kind  byte // one of { [ s(tring) l(iteral)
+	kind  byte // one of { [ s(tring) l(iteral), and of refInside j(son in a text) r(edacted text)
 	text  string
 	raw   string
 	keys  []string
@@ -80,6 +80,8 @@ func (t *tree) print(b *strings.Builder) {
 		b.WriteString(strconv.Quote(t.text))
 	case 'l':
 		b.WriteString(t.text)
+	case 'r':
+		b.WriteString(strconv.Quote("[redacted]"))
 	default:
 		b.WriteByte(t.kind)
 		for i, item := range t.items {
@@ -95,8 +97,11 @@ func (t *tree) print(b *strings.Builder) {
 }
 
 func (t *tree) depth() int {
-	if t.kind == 's' || t.kind == 'l' {
+	if t.kind == 's' || t.kind == 'l' || t.kind == 'r' {
 		return 0
+	}
+	if t.kind == 'j' {
+		return t.items[0].depth()
 	}
 	deepest := 0
 	for _, item := range t.items {
@@ -242,7 +247,7 @@ func strange(paths [][]refStep, t *tree, at []place) (wrongType, nested bool) {
 // hides tells whether a text is a JSON container in which a step finds a name
 // that brings its path further than it would be without.
 func hides(next []openStep, text string, level int) bool {
-	if level == 8 {
+	if level == 8 || tooDeep(text) {
 		return len(next) > 0
 	}
 	inner := parseTree([]byte(text))
@@ -265,6 +270,32 @@ func hides(next []openStep, text string, level int) bool {
 	})
 
 	return found
+}
+
+// tooDeep tells whether a text is JSON up to a container inside of 128 others, whatever
+// follows: what is deeper than anyone looks may hold anything.
+func tooDeep(text string) bool {
+	var closers []byte
+	quoted := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			closers = append(closers, c+2)
+			if len(closers) == 129 {
+				slices.Reverse(closers)
+				return json.Valid(append([]byte(text[:i+1]), closers...))
+			}
+		case (c == '}' || c == ']') && len(closers) > 0:
+			closers = closers[:len(closers)-1]
+		}
+	}
+
+	return false
 }
 
 // further tells whether the step behind s is not open already, at any depth.
@@ -295,17 +326,21 @@ func strongest(rules []refRule, at []place) *refRule {
 	return best
 }
 
-// anyStrange looks at every place that no rule replaces.
-func anyStrange(rules []refRule, t *tree) bool {
-	var paths [][]refStep
+// anyStrange looks at every place that no rule replaces. inside are more paths that go
+// through the value.
+func anyStrange(rules []refRule, t *tree, inside ...[]refStep) bool {
+	paths := slices.Clone(inside)
 	for i := range rules {
 		paths = append(paths, rules[i].steps)
 	}
 
 	var look func(t *tree, at []place) bool
 	look = func(t *tree, at []place) bool {
-		if len(at) > 0 && strongest(rules, at) != nil {
+		if len(at) > 0 && strongest(rules, at) != nil || t.kind == 'r' {
 			return false
+		}
+		if t.kind == 'j' {
+			return look(t.items[0], at)
 		}
 		if wrongType, nested := strange(paths, t, at); wrongType || nested {
 			return true
@@ -336,8 +371,14 @@ func apply(rules []refRule, t *tree, at []place) (kept *tree, changed bool) {
 		}
 	}
 
-	if t.kind == 's' || t.kind == 'l' {
+	switch t.kind {
+	case 's', 'l':
 		return t, false
+	case 'r':
+		return t, true
+	case 'j':
+		inner, changed := apply(rules, t.items[0], at)
+		return &tree{kind: 'j', items: []*tree{inner}}, changed
 	}
 	n := &tree{kind: t.kind}
 	for i, item := range t.items {

@@ -45,6 +45,7 @@ type guest struct {
 	chain  *transforms.Chain
 	batch  record.Batch
 	lax    bool // it was told to pass what paths do not understand
+	inside refInside
 }
 
 // grants are the host functions that each module may call, and no more.

@@ -19,6 +19,8 @@
 // which on_wrong_type can be "pass" here. What is inside a value that a rule
 // replaced is not looked at, and is missing for the rules that lead there.
 //
+// A text at one of the paths "inside" holds JSON: paths go on in it (inside.h).
+//
 // A null record value (a tombstone) passes. A record in which nothing matched keeps
 // its bytes.
 //
@@ -57,6 +59,7 @@
     NEXT(PSEUDONYMISED, REASON("pseudonymised"))       \
     NEXT(GENERALISED, REASON("generalised"))           \
     NEXT(FOUND, REASON("found"))                       \
+    NEXT(INVALID_INSIDE, REASON("invalid_inside"))     \
     KEY_REASONS(NEXT)
 GUARDLOCK_REASONS(REASONS)
 
@@ -69,7 +72,7 @@ static const uint32_t action_reasons[] = {
 #endif
 };
 
-enum { GDPR_UNREADABLE = 16 };  // of json_fault
+enum { GDPR_UNREADABLE = 16, GDPR_INVALID_INSIDE };  // of json_fault
 
 // rule_set has a bit per rule.
 typedef struct rule_set {
@@ -82,6 +85,7 @@ static rule_set node_rules[PATHS_MAX_NODES];     // the required rules that end 
 static rule_set required;
 static bool any_required;
 static uint32_t pass_invalid;
+static uint32_t redact_inside;  // a text that should hold JSON and does not
 static bool beside;  // there is more to look at than a value of JSON
 
 // ---- configuration ----
@@ -122,8 +126,9 @@ GL_COLD void choose_rules(void) {
     }
 }
 
-enum key { RULES, ON_INVALID, FORMAT, COLUMNS, DELIMITER, FIRST_STRICT };
-static const char *const config_keys[] = {"rules", "on_invalid_json", "format", "columns", "delimiter", STRICT_KEYS, NULL};
+enum key { RULES, ON_INVALID, FORMAT, COLUMNS, DELIMITER, INSIDE, ON_INVALID_INSIDE, FIRST_STRICT };
+static const char *const config_keys[] = {"rules", "on_invalid_json", "format", "columns", "delimiter",
+                                          "inside", "on_invalid_inside", STRICT_KEYS, NULL};
 
 enum format { JSON, CSV, TEXT };
 static uint32_t format;
@@ -131,31 +136,43 @@ static uint32_t format;
 GL_COLD bool read_option(config_value v, int32_t key) {
     static const char *const choices[] = {"reject", "pass", NULL};
     static const char *const formats[] = {"json", "csv", "text", NULL};
+    static const char *const inside[] = {"reject", "redact", NULL};
     switch (key) {
     case ON_INVALID: return config_choice(v, choices, &pass_invalid);
     case FORMAT: return config_choice(v, formats, &format);
     case DELIMITER: return read_delimiter(v);
+    case ON_INVALID_INSIDE: return config_choice(v, inside, &redact_inside);
     }
     return strict_option(v, key - FIRST_STRICT, choices);
 }
 
+GL_COLD bool read_inside(config_value v) {
+    config_iter it;
+    if (!config_array(v, &it)) return false;
+    while (config_next(&it))
+        if (!paths_add_inside(it.value)) return false;
+    return true;
+}
+
 // lists are what is read once all options are known, since names are then folded.
 typedef struct lists {
-    config_value rules, known, columns;
+    config_value rules, known, columns, inside;
 } lists;
 
 GL_COLD bool read_lists(const lists *l) {
     strict_apply(!strict.lax_type);
     if (l->rules.p == NULL || !read_rules(l->rules)) return false;
     if (l->columns.p != NULL && !read_columns(l->columns)) return false;
+    if (l->inside.p != NULL && !read_inside(l->inside)) return false;
     return l->known.p == NULL || strict_known(l->known);
 }
 
 // places_fit tells whether rules and options are of the format that the values have.
 GL_COLD bool places_fit(uint32_t seen) {
     uint32_t of_json = SEEN(ON_INVALID) | SEEN(FIRST_STRICT + STRICT_WRONG_TYPE) | SEEN(FIRST_STRICT + STRICT_NESTED) |
-                       SEEN(FIRST_STRICT + STRICT_UNKNOWN) | SEEN(FIRST_STRICT + STRICT_FRAMING);
+                       SEEN(FIRST_STRICT + STRICT_UNKNOWN) | SEEN(FIRST_STRICT + STRICT_FRAMING) | SEEN(INSIDE);
     uint32_t of_csv = SEEN(COLUMNS) | SEEN(DELIMITER);
+    if ((seen & SEEN(ON_INVALID_INSIDE)) && !(seen & SEEN(INSIDE))) return false;
     if (format != JSON && (paths.n_rules > 0 || (seen & of_json))) return false;
     if (format != CSV && (places.n_columns > 0 || (seen & of_csv))) return false;
     if (format == CSV && (places.n_columns == 0 || !(seen & SEEN(COLUMNS)) || !choose_columns())) return false;
@@ -169,7 +186,7 @@ GL_COLD bool places_fit(uint32_t seen) {
 // or are too many.
 GL_COLD int32_t init(const uint8_t *p, uint32_t len) {
     config_value root;
-    lists l = {{NULL, NULL}, {NULL, NULL}, {NULL, NULL}};
+    lists l = {0};
     config_iter it;
     uint32_t seen = 0;
     if (!config_open(p, len, &root) || !config_object(root, &it)) return 1;
@@ -178,6 +195,7 @@ GL_COLD int32_t init(const uint8_t *p, uint32_t len) {
         if (key < 0) return 2;
         if (key == RULES) l.rules = it.value;
         else if (key == COLUMNS) l.columns = it.value;
+        else if (key == INSIDE) l.inside = it.value;
         else if (key == FIRST_STRICT + STRICT_KNOWN) l.known = it.value;
         else if (!read_option(it.value, key)) return 3;
     }
@@ -192,8 +210,9 @@ GL_COLD int32_t init(const uint8_t *p, uint32_t len) {
 // edit is the editing of one value.
 typedef struct edit {
     gl_call *call;
-    const uint8_t *value;  // of the record, from its first byte
+    const uint8_t *value;  // of the record, from its first byte; or of the text at hand
     uint32_t actions;      // a bit per action applied
+    uint32_t level;        // how many texts around it hold it
     int32_t rc;
     rule_set found;        // rules that led to something, of those that must
 } edit;
@@ -357,8 +376,11 @@ GL_COLD bool all_found(const edit *e) {
     return absent == 0;
 }
 
+#include "inside.h"
+
 static const uint8_t *visit(void *self, const paths_match *m) {
     edit *e = self;
+    if (GL_UNLIKELY(paths.nodes[m->node].accepts == PATHS_INSIDE)) return visit_inside(e, m);
     const rule *r = &node_rule[m->node];
     const uint8_t *end = json_skip(m->value, m->depth);
     if (end == NULL) return NULL;
@@ -379,6 +401,7 @@ GL_COLD int32_t refuse(gl_record *r, const edit *e) {
     case PATHS_WRONG_TYPE: return gl_reject(r, REASON_WRONG_TYPE);
     case PATHS_NESTED: return gl_reject(r, REASON_NESTED_JSON);
     case GDPR_UNREADABLE: return gl_reject(r, REASON_UNREADABLE);
+    case GDPR_INVALID_INSIDE: return gl_reject(r, REASON_INVALID_INSIDE);
     case PATHS_UNKNOWN: return gl_reject(r, REASON_UNKNOWN_FIELD);
     }
     if (strict_looks_framed(r)) return gl_reject(r, REASON_FRAMING);

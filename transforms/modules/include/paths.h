@@ -18,6 +18,9 @@
 //     deny        a member or element that no path leads to or through
 //
 // The walk then ends with json_fault set to one of the PATHS_ codes.
+//
+// A place can be marked as one that holds JSON in a text (paths_add_inside): the
+// visitor is shown it, and walks the text from the same node with paths_walk_at.
 #ifndef GUARDLOCK_PATHS_H
 #define GUARDLOCK_PATHS_H
 
@@ -38,7 +41,10 @@ enum { PATHS_WRONG_TYPE = 4, PATHS_NESTED = 5, PATHS_UNKNOWN = 6 };  // of json_
 // What a node refuses or looks at closely: bits of paths_node.strict.
 enum { PATHS_OBJECT = 1, PATHS_ARRAY = 2, PATHS_LIVE = 4, PATHS_NOBODYS = 8 };
 
-enum step_kind { STEP_END, STEP_NAME, STEP_INDEX, STEP_ANY };
+// What a node is shown to the visitor for: bits of paths_node.accepts.
+enum { PATHS_RULE = 1, PATHS_INSIDE = 2 };
+
+enum step_kind { STEP_END, STEP_INSIDE, STEP_NAME, STEP_INDEX, STEP_ANY };
 
 typedef struct paths_step {
     uint8_t kind;
@@ -68,7 +74,7 @@ typedef struct paths_node {
     paths_index *indexes;  // array elements that a path names
     uint16_t n_indexes;
     uint16_t other;        // node of any other element
-    uint8_t accepts;       // a rule ends here: paths_accepts
+    uint8_t accepts;       // a rule ends here (paths_accepts), or a place with JSON inside
     uint8_t dead;          // nothing below can match
     uint8_t strict;        // what a value here is held to
 } paths_node;
@@ -76,7 +82,7 @@ typedef struct paths_node {
 // One automaton per module. Node 0 is dead; node 1 is the root.
 static struct {
     bool fold, wrong_type, nested, deny;
-    uint32_t n_steps, n_rules, n_nodes, n_known;
+    uint32_t n_steps, n_rules, n_nodes, n_marks;
     uint32_t n_names;
     uint8_t chain[256];
     paths_name names[PATHS_MAX_NAMES + 1];
@@ -84,7 +90,7 @@ static struct {
     paths_node nodes[PATHS_MAX_NODES];
     paths_set sets[PATHS_MAX_NODES];
     uint16_t starts[PATHS_MAX_RULES], ends[PATHS_MAX_RULES];
-    uint16_t known[PATHS_MAX_RULES];  // starts of places that are allowed as they are
+    uint16_t marks[PATHS_MAX_RULES];  // starts of paths that are no rule's
     uint8_t *scratch;                 // for texts that hold JSON
     uint32_t scratch_cap;
 } paths;
@@ -264,11 +270,18 @@ GL_COLD bool paths_add(config_value v) {
     return true;
 }
 
+GL_COLD bool paths_add_mark(config_value v, paths_step end_step) {
+    if (paths.n_marks == PATHS_MAX_RULES) return false;
+    return paths_parse(v, end_step, &paths.marks[paths.n_marks++]);
+}
+
 // paths_add_known allows what is at a path, and all below it, for paths.deny.
 GL_COLD bool paths_add_known(config_value v) {
-    if (paths.n_known == PATHS_MAX_RULES) return false;
-    return paths_parse(v, (paths_step){.kind = STEP_END, .deep = true}, &paths.known[paths.n_known++]);
+    return paths_add_mark(v, (paths_step){.kind = STEP_END, .deep = true});
 }
+
+// paths_add_inside marks a place whose text holds JSON.
+GL_COLD bool paths_add_inside(config_value v) { return paths_add_mark(v, (paths_step){.kind = STEP_INSIDE}); }
 
 // ---- the automaton ----
 
@@ -292,7 +305,7 @@ GL_COLD paths_set paths_child(const paths_set *from, int32_t name, uint32_t inde
     for (uint32_t i = paths_next(from, 0); i < PATHS_MAX_STEPS; i = paths_next(from, i + 1)) {
         const paths_step *s = &paths.steps[i];
         if (s->deep) paths_put(&to, i);
-        if (s->kind == STEP_END) continue;
+        if (s->kind <= STEP_INSIDE) continue;
         if (s->kind == STEP_ANY || (s->kind == STEP_NAME && name > 0 && s->name == name) ||
             (s->kind == STEP_INDEX && name < 0 && s->index == index))
             paths_put(&to, i + 1);
@@ -308,13 +321,15 @@ GL_COLD void paths_describe(paths_node *node, const paths_set *s) {
     node->dead = true;
     for (uint32_t i = paths_next(s, 0); i < PATHS_MAX_STEPS; i = paths_next(s, i + 1)) {
         const paths_step *step = &paths.steps[i];
-        if (step->kind != STEP_END) {
+        if (step->kind == STEP_INSIDE) {
+            node->accepts |= PATHS_INSIDE;
+        } else if (step->kind != STEP_END) {
             node->dead = false;
             if (!step->deep) expects |= kinds[step->kind];
         } else if (step->deep) {
             known = true;
         } else {
-            node->accepts = true;
+            node->accepts |= PATHS_RULE;
         }
     }
     if (paths.wrong_type) node->strict |= expects;
@@ -358,7 +373,7 @@ GL_COLD bool paths_expand(uint32_t n) {
     paths_node *node = &paths.nodes[n];
     const paths_set *from = &paths.sets[n];
     node->by_name = gl_alloc((paths.n_names + 1) * sizeof(uint16_t), 16);
-    node->indexes = gl_alloc((paths.n_rules + paths.n_known) * sizeof(paths_index), 16);
+    node->indexes = gl_alloc((paths.n_rules + paths.n_marks) * sizeof(paths_index), 16);
     if (node->by_name == NULL || node->indexes == NULL) return false;
     paths_set name = paths_child(from, 0, 0), element = paths_child(from, -1, UINT32_MAX);
     if (!paths_intern(&name, &node->by_name[0]) || !paths_intern(&element, &node->other)) return false;
@@ -374,7 +389,7 @@ GL_COLD bool paths_build(void) {
     uint16_t id;
     if (paths.n_rules == 0 || !paths_intern(&set, &id)) return false;
     for (uint32_t r = 0; r < paths.n_rules; r++) paths_put(&set, paths.starts[r]);
-    for (uint32_t k = 0; k < paths.n_known; k++) paths_put(&set, paths.known[k]);
+    for (uint32_t k = 0; k < paths.n_marks; k++) paths_put(&set, paths.marks[k]);
     if (!paths_intern(&set, &id)) return false;
     for (uint32_t n = 0; n < paths.n_nodes; n++)
         if (!paths_expand(n)) return false;
@@ -529,14 +544,16 @@ GL_INLINE const uint8_t *paths_key(const uint8_t *p, uint32_t *id) {
     return json_colon(p + len);
 }
 
-// paths_walk validates the value at p and shows each match to visit. It returns
-// the end of the value, or NULL.
-GL_INLINE const uint8_t *paths_walk(const uint8_t *p, paths_visitor *visit, void *self) {
+// paths_walk_at validates the value at p, which stands at a node inside of so many
+// containers, and shows each match below it to visit. It returns the end of the
+// value, or NULL.
+GL_INLINE const uint8_t *paths_walk_at(const uint8_t *p, const paths_node *at, uint32_t around, paths_visitor *visit, void *self) {
     static paths_level outer[JSON_MAX_DEPTH];
-    if (paths_suspects(&paths.nodes[1], p) && paths_refuses(&paths.nodes[1], p)) return NULL;
-    if (!json_opens(*p)) return json_scalar(p);  // a path has a step at least
-    paths_level in = paths_enter(&paths.nodes[1], *p);
-    uint32_t depth = 1;
+    if (paths_suspects(at, p) && paths_refuses(at, p)) return NULL;
+    if (!json_opens(*p)) return json_scalar(p);
+    if (around == JSON_MAX_DEPTH) return json_fail(JSON_TOO_DEEP);
+    paths_level in = paths_enter(at, *p);
+    uint32_t depth = around + 1;
     p = json_space(p + 1);
     bool empty = *p == in.closer;
     for (;;) {
@@ -580,11 +597,17 @@ GL_INLINE const uint8_t *paths_walk(const uint8_t *p, paths_visitor *visit, void
         while (*(p = json_space(p)) != ',') {
             if (*p != in.closer) return NULL;
             p++;
-            if (--depth == 0) return p;
+            if (--depth == around) return p;
             in = outer[depth];
         }
         p = json_space(p + 1);
     }
+}
+
+// paths_walk walks a whole value. None of its matches is the value itself, since a
+// path has a step at least.
+GL_INLINE const uint8_t *paths_walk(const uint8_t *p, paths_visitor *visit, void *self) {
+    return paths_walk_at(p, &paths.nodes[1], 0, visit, self);
 }
 
 #endif
