@@ -44,7 +44,7 @@ func TestBundledModulesAreAdmittedAndRun(t *testing.T) {
 		switch name {
 		case "gdpr", "gdpr-keys":
 			m.keys = []string{"pseudonyms"}
-		case "fraud":
+		case "fraud", "fraud-velocity":
 			m.routes = []string{"review"}
 		case "enrich":
 			m.tables = []string{"places", "banks"}

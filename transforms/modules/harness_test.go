@@ -29,6 +29,7 @@ func mac(key uint32, p []byte) []byte {
 
 type input struct {
 	key, value, headers []byte // nil key or value: Kafka's null; nil headers: none
+	at                  int64  // milliseconds
 }
 
 type output struct {
@@ -50,8 +51,9 @@ type guest struct {
 
 // grants are the host functions that each module may call, and no more.
 var grants = map[string][]string{
-	"enrich": {"guardlock_lookup.find"},
-	"gdpr":   {"guardlock_crypto.hmac_sha256"},
+	"enrich":         {"guardlock_lookup.find"},
+	"fraud-velocity": {"guardlock_state.count", "guardlock_state.since"},
+	"gdpr":           {"guardlock_crypto.hmac_sha256"},
 	"gdpr-keys": {
 		"guardlock_crypto.hmac_sha256", "guardlock_crypto.ff1_encrypt", "guardlock_crypto.ff1_decrypt",
 		"guardlock_crypto.aes_gcm_open", "guardlock_crypto.aes_gcm_seal", "guardlock_crypto.tokenise",
@@ -131,7 +133,7 @@ func (g *guest) load(recs []input) {
 		}
 		start := len(b.Data)
 		b.Data = append(b.Data, 0) // stands for the varints in front
-		rec := record.Record{Key: appendSpan(b, r.key), Value: appendSpan(b, r.value), Headers: appendSpan(b, r.headers)}
+		rec := record.Record{Timestamp: r.at, Key: appendSpan(b, r.key), Value: appendSpan(b, r.value), Headers: appendSpan(b, r.headers)}
 		rec.Whole = record.Span{Off: uint32(start), Len: int32(len(b.Data) - start)}
 		b.Records = append(b.Records, rec)
 	}

@@ -16,7 +16,7 @@ var files embed.FS
 
 // Names lists the modules, sorted.
 func Names() []string {
-	return []string{"convert", "enrich", "fraud", "gdpr", "gdpr-keys", "reject-uppercase", "sensor", "uppercase", "validate"}
+	return []string{"convert", "enrich", "fraud", "fraud-velocity", "gdpr", "gdpr-keys", "reject-uppercase", "sensor", "uppercase", "validate"}
 }
 
 // Wasm returns a module's bytes; false when there is none of that name. The

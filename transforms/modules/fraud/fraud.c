@@ -13,6 +13,8 @@
 // as decimals; strings after decoding their escapes. A rule fires when any value
 // at its path fires it, so a duplicate key cannot hide another.
 //
+// fraud-velocity is this file and velocity.h, and takes one more op, velocity.
+//
 // Null stands for nothing: it is missing, it does not exist, and no other op
 // fires on it. A value of a type that none of the rule's own values has is a
 // wrong type, for every op that has values: the record is rejected, or, with
@@ -41,36 +43,43 @@
 #include "../include/strict.h"
 #include "model.h"
 
-#define REASONS(FIRST, NEXT)                     \
-    FIRST(INVALID_JSON, "fraud.invalid_json")    \
-    NEXT(TOO_DEEP, "fraud.too_deep")             \
-    NEXT(ALLOWED, "fraud.allowed")               \
-    NEXT(UNSCORED, "fraud.unscored")             \
-    NEXT(WRONG_TYPE, "fraud.wrong_type")         \
-    NEXT(MISSING_FIELD, "fraud.missing_field")   \
-    NEXT(UNKNOWN_FIELD, "fraud.unknown_field")   \
-    NEXT(NESTED_JSON, "fraud.nested_json")       \
-    NEXT(FRAMING, "fraud.framing")               \
-    NEXT(AMBIGUOUS, "fraud.ambiguous")           \
-    NEXT(SCORE, "fraud.score")                   \
-    NEXT(AMOUNT, "fraud.amount")                 \
-    NEXT(CURRENCY, "fraud.currency")             \
-    NEXT(COUNTRY, "fraud.country")               \
-    NEXT(VELOCITY, "fraud.velocity")             \
-    NEXT(MERCHANT, "fraud.merchant")             \
-    NEXT(CARD, "fraud.card")                     \
-    NEXT(ACCOUNT, "fraud.account")               \
-    NEXT(DEVICE, "fraud.device")                 \
-    NEXT(CHANNEL, "fraud.channel")               \
-    NEXT(TIME, "fraud.time")                     \
-    NEXT(IDENTITY, "fraud.identity")             \
-    NEXT(MODEL, "fraud.model")
+#ifdef FRAUD_VELOCITY
+#include "velocity.h"
+#define REASON(name) "fraud_velocity." name
+#else
+#define REASON(name) "fraud." name
+#endif
+
+#define REASONS(FIRST, NEXT)                          \
+    FIRST(INVALID_JSON, REASON("invalid_json"))       \
+    NEXT(TOO_DEEP, REASON("too_deep"))                \
+    NEXT(ALLOWED, REASON("allowed"))                  \
+    NEXT(UNSCORED, REASON("unscored"))                \
+    NEXT(WRONG_TYPE, REASON("wrong_type"))            \
+    NEXT(MISSING_FIELD, REASON("missing_field"))      \
+    NEXT(UNKNOWN_FIELD, REASON("unknown_field"))      \
+    NEXT(NESTED_JSON, REASON("nested_json"))          \
+    NEXT(FRAMING, REASON("framing"))                  \
+    NEXT(AMBIGUOUS, REASON("ambiguous"))              \
+    NEXT(SCORE, REASON("score"))                      \
+    NEXT(AMOUNT, REASON("amount"))                    \
+    NEXT(CURRENCY, REASON("currency"))                \
+    NEXT(COUNTRY, REASON("country"))                  \
+    NEXT(VELOCITY, REASON("velocity"))                \
+    NEXT(MERCHANT, REASON("merchant"))                \
+    NEXT(CARD, REASON("card"))                        \
+    NEXT(ACCOUNT, REASON("account"))                  \
+    NEXT(DEVICE, REASON("device"))                    \
+    NEXT(CHANNEL, REASON("channel"))                  \
+    NEXT(TIME, REASON("time"))                        \
+    NEXT(IDENTITY, REASON("identity"))                \
+    NEXT(MODEL, REASON("model"))
 GUARDLOCK_REASONS(REASONS)
 
 // The reasons that a rule may give, from REASON_SCORE on.
 static const char *const rule_reasons[] = {
-    "fraud.score", "fraud.amount", "fraud.currency", "fraud.country", "fraud.velocity", "fraud.merchant", "fraud.card",
-    "fraud.account", "fraud.device", "fraud.channel", "fraud.time", "fraud.identity", "fraud.model", NULL};
+    REASON("score"), REASON("amount"), REASON("currency"), REASON("country"), REASON("velocity"), REASON("merchant"), REASON("card"),
+    REASON("account"), REASON("device"), REASON("channel"), REASON("time"), REASON("identity"), REASON("model"), NULL};
 _Static_assert(sizeof rule_reasons / sizeof *rule_reasons - 1 == REASON_COUNT - REASON_SCORE, "one word per reason");
 
 #define MAX_RULES 64
@@ -78,9 +87,13 @@ _Static_assert(sizeof rule_reasons / sizeof *rule_reasons - 1 == REASON_COUNT - 
 #define MAX_OPERANDS 2048
 #define MAX_TEXT 256
 
-enum op { GT, GE, LT, LE, EQ, NE, IN, NOT_IN, BETWEEN, OUTSIDE, PREFIX, SUFFIX, EXISTS, MISSING };
+enum op { GT, GE, LT, LE, EQ, NE, IN, NOT_IN, BETWEEN, OUTSIDE, PREFIX, SUFFIX, EXISTS, MISSING, VELOCITY };
 static const char *const op_names[] = {"gt",      "ge",      "lt",     "le",     "eq",     "ne",      "in", "not_in",
-                                       "between", "outside", "prefix", "suffix", "exists", "missing", NULL};
+                                       "between", "outside", "prefix", "suffix", "exists", "missing",
+#ifdef FRAUD_VELOCITY
+                                       "velocity",
+#endif
+                                       NULL};
 
 // operand is a configured value: a decoded string, a number, or true or false.
 typedef struct operand {
@@ -93,6 +106,9 @@ typedef struct rule {
     uint32_t kinds;  // of values that it can judge, as bits
     uint32_t op, weight, reason, required;
     uint32_t first, count;  // its operands
+#ifdef FRAUD_VELOCITY
+    velocity velocity;
+#endif
 } rule;
 
 static rule rules[MAX_RULES];
@@ -132,6 +148,7 @@ GL_COLD bool read_value(rule *r, config_value v) {
     config_iter it;
     r->first = n_operands;
     r->kinds = ALL_KINDS;
+    if (r->op == VELOCITY) r->kinds = kind_bit('"') | kind_bit('0');
     if (r->op >= EXISTS) return v.p == NULL;
     if (v.p == NULL) return false;
     if (r->op < IN || r->op >= PREFIX) {
@@ -152,10 +169,17 @@ GL_COLD bool read_value(rule *r, config_value v) {
     return r->count > 0;
 }
 
-enum rule_key { RULE_PATH, RULE_OP, RULE_VALUE, RULE_WEIGHT, RULE_REASON, RULE_MISSING };
-static const char *const rule_keys[] = {"path", "op", "value", "weight", "reason", "on_missing", NULL};
+enum rule_key { RULE_PATH, RULE_OP, RULE_VALUE, RULE_WEIGHT, RULE_REASON, RULE_MISSING, RULE_WITHIN, RULE_MORE_THAN, RULE_INCOMPLETE };
+static const char *const rule_keys[] = {"path", "op", "value", "weight", "reason", "on_missing",
+#ifdef FRAUD_VELOCITY
+                                        "within", "more_than", "on_incomplete",
+#endif
+                                        NULL};
 
 GL_COLD bool read_rule_member(const config_iter *it, int32_t key, rule *r, config_value *value) {
+#ifdef FRAUD_VELOCITY
+    static const char *const incomplete[] = {"count", "fire", NULL};
+#endif
     switch (key) {
     case RULE_PATH: return paths_add(it->value);
     case RULE_OP: return config_choice(it->value, op_names, &r->op);
@@ -166,6 +190,11 @@ GL_COLD bool read_rule_member(const config_iter *it, int32_t key, rule *r, confi
         if (!config_choice(it->value, rule_reasons, &r->reason)) return false;
         r->reason += REASON_SCORE;
         return true;
+#ifdef FRAUD_VELOCITY
+    case RULE_WITHIN: return velocity_window(it->value, &r->velocity);
+    case RULE_MORE_THAN: return config_uint(it->value, 0, 1000000, &r->velocity.more_than);
+    case RULE_INCOMPLETE: return config_choice(it->value, incomplete, &r->velocity.wary);
+#endif
     }
     return false;
 }
@@ -180,7 +209,9 @@ GL_COLD bool read_rule(config_value v) {
     while (config_next(&it))
         if (!read_rule_member(&it, config_key(&it, rule_keys, &seen), r, &value)) return false;
     uint32_t need = 1u << RULE_PATH | 1u << RULE_OP | 1u << RULE_WEIGHT;
+    if (r->op == VELOCITY) need |= 1u << RULE_WITHIN | 1u << RULE_MORE_THAN;
     if ((seen & need) != need || !read_value(r, value)) return false;
+    if (r->op != VELOCITY && seen >> RULE_WITHIN != 0) return false;
     if (r->op == MISSING) return !(seen >> RULE_MISSING & 1);  // it says itself what is to be done
     if (r->required) required |= 1ull << (paths.n_rules - 1);
     return true;
@@ -319,6 +350,7 @@ static bool fires(const rule *r, const uint8_t *p, const uint8_t *end) {
 // verdicts is what the walk has found out, a bit per rule.
 typedef struct verdicts {
     uint64_t fired, found;
+    uint32_t record;  // its place in the call, by which the host knows its time
 } verdicts;
 
 static model_input features;
@@ -342,6 +374,16 @@ static inline bool visit_features(uint32_t node, const uint8_t *p, const uint8_t
     return true;
 }
 
+// judge tells whether a rule fires on a value of a type that it has an opinion on.
+static inline bool judge(const verdicts *v, uint32_t i, const uint8_t *p, const uint8_t *end) {
+#ifdef FRAUD_VELOCITY
+    if (rules[i].op == VELOCITY) return velocity_fires(&rules[i].velocity, i, v->record, p, end);
+#else
+    (void)v;
+#endif
+    return fires(&rules[i], p, end);
+}
+
 // visit notes which rules a value fires; the walk then goes on into containers,
 // of which a rule sees no more than the first byte.
 static const uint8_t *visit(void *self, const paths_match *m) {
@@ -356,7 +398,7 @@ static const uint8_t *visit(void *self, const paths_match *m) {
         uint32_t i = (uint32_t)__builtin_ctzll(left);
         if (GL_UNLIKELY((rules[i].kinds & kind) == 0)) {
             if (visit_wrong_type(v, i, end) == NULL) return NULL;
-        } else if (fires(&rules[i], m->value, end)) {
+        } else if (judge(v, i, m->value, end)) {
             v->fired |= 1ull << i;
         }
     }
@@ -483,7 +525,7 @@ static int32_t transform(gl_call *c, gl_record *r) {
     static tally t;
     t = (tally){0};
     if (r->flags & GL_VALUE_NULL) return allow(c, r, &t);
-    verdicts v = {0};
+    verdicts v = {.record = r->src};
     uint32_t len;
     uint8_t saved = 0, *value;
     if (!strict_open(r, &value, &len)) return gl_reject(r, REASON_FRAMING);
