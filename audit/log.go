@@ -24,6 +24,7 @@ type Log struct {
 	logID  [8]byte
 	lock   io.Closer
 	reader *Reader
+	counts logCounts
 	wakes
 	closing chan struct{}
 	stopped chan struct{} // the committer has ended
@@ -244,10 +245,12 @@ func (l *Log) commitAll(c *segment.Committer) error {
 		// What comes meanwhile is left for those who wait for it.
 		for n := l.pending(); n > 0; n-- {
 			ch := l.take()
+			began := time.Now()
 			m, err := c.Commit(ch.commit())
 			if err != nil {
 				return l.fail(ch, err)
 			}
+			l.counts.committed(time.Since(began), ch.next-ch.seq)
 
 			before := l.committed.Swap(&m)
 			l.land(ch, nil)

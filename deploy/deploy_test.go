@@ -214,6 +214,7 @@ func installation(t *testing.T, g guardlock, dir string) {
 
 	write(t, filepath.Join(dir, "keys/upstream.password"), "s3cret\n", 0o600)
 	write(t, filepath.Join(dir, "keys/pseudonyms.key"), strings.Repeat("5a", 32), 0o600)
+	write(t, filepath.Join(dir, "keys/ops.token"), strings.Repeat("5a", 32), 0o600)
 	g.password = "s3cret"
 	g.must(t, dir, "user", "add", "alice", "--file", "users.yaml")
 	g.password = ""

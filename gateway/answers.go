@@ -287,9 +287,11 @@ func (a *answers) send(out *outbox) error {
 	if err := a.armWrites(); err != nil {
 		a.gone = true
 	}
-	a.blockedSince.Store(time.Now().UnixNano())
+	began := time.Now()
+	a.blockedSince.Store(began.UnixNano())
 	err := out.flush(a.client)
 	a.blockedSince.Store(0)
+	a.cluster.counts.answers.Observe(time.Since(began))
 
 	if err != nil {
 		a.gone = true

@@ -41,6 +41,7 @@ type buffers struct {
 	// second, to make others give memory back; nil: nobody can.
 	starving func()
 
+	budget int64 // fixed
 	ample  int64 // fixed: what must stay free for a buffer to be larger than it need be
 	shares shares
 
@@ -65,7 +66,7 @@ type waiter struct {
 }
 
 func newBuffers(budget int64) *buffers {
-	return &buffers{free: budget, ample: budget / 2, shares: shares{source: budget}}
+	return &buffers{budget: budget, free: budget, ample: budget / 2, shares: shares{source: budget}}
 }
 
 // smallest is the size of the smallest buffers in bytes. They have a reserve,

@@ -64,6 +64,7 @@ type Cluster struct {
 	bindings atomic.Pointer[Bindings]
 	resolver *resolver
 	settings topicSettings
+	counts   clusterCounts
 
 	listening
 }
@@ -303,6 +304,7 @@ func (c *Cluster) serve(client net.Conn, to target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.draining || len(c.sessions) >= c.gw.cfg.MaxConnections {
+		c.counts.turnedAway.Add(1)
 		client.Close()
 		return
 	}
@@ -312,8 +314,10 @@ func (c *Cluster) serve(client net.Conn, to target) {
 	}
 	s := newSession(c, client)
 	c.sessions[s] = struct{}{}
+	c.counts.accepted.Add(1)
 	c.serving.Go(func() {
 		err := s.run(c.ctx, to)
+		c.counts.ended(err)
 		c.mu.Lock()
 		delete(c.sessions, s)
 		c.mu.Unlock()

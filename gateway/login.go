@@ -24,6 +24,7 @@ type login struct {
 	timeout time.Duration // for authenticating, and for one step of it
 	end     func(error)   // ends the session now
 	drain   func()        // ends it once what was asked is answered
+	counts  *clusterCounts
 
 	principal atomic.Pointer[string]
 	proof     atomic.Pointer[proof] // nil: the client must authenticate first
@@ -134,6 +135,7 @@ func (l *login) proved(name string, id auth.Identity, lifetime time.Duration) er
 	}
 
 	l.proof.Store(s)
+	l.counts.authenticated.Add(1)
 	l.life.set(lifetime, l.timeUp)
 	return nil
 }

@@ -126,6 +126,7 @@ func (c *Cluster) learnBrokers(ctx context.Context) error {
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = []kmsg.MetadataRequestTopic{}
 	resp, err := c.metadata(ctx, req)
+	c.counts.reached(ctx, err)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func newSession(c *Cluster, client net.Conn) *session {
 		log:     c.log.With(zap.String("client", client.RemoteAddr().String())),
 		client:  client,
 		peer:    peer{id: c.gw.lastConn.Add(1), source: hostOf(client)},
-		login:   login{access: &c.cfg.Access, timeout: cfg.AuthTimeout},
+		login:   login{access: &c.cfg.Access, timeout: cfg.AuthTimeout, counts: &c.counts},
 		answers: answers{
 			cluster: c,
 			client:  client,

@@ -223,7 +223,7 @@ func TestDrainedSessionAnswersWhatItHasRead(t *testing.T) {
 func testLogin() (*login, *sync.WaitGroup, *error) {
 	var ended error
 	var wg sync.WaitGroup
-	l := &login{access: &AccessConfig{Require: true}, timeout: 10 * time.Second}
+	l := &login{access: &AccessConfig{Require: true}, timeout: 10 * time.Second, counts: &clusterCounts{}}
 	l.end = func(err error) { ended = err; wg.Done() }
 	l.drain = func() { wg.Done() }
 	name := anonymous

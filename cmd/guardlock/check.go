@@ -27,21 +27,38 @@ topics is refused. It is a warning here, and exit code 3 only with --strict: for
 a review of a change, not before a start.`
 
 func newCheckCommand() *cobra.Command {
-	var strict bool
+	var strict, explain bool
 	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Report every problem of a configuration at once",
 		Long:  checkHelp,
 		Example: `  guardlock check guardlock.yaml
+  guardlock check guardlock.yaml --explain  # as guardlock status, of a gateway that does not run
   guardlock check guardlock.yaml --strict   # a module that would be refused is a problem, too`,
 		Args: cli.NeedArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return reportCheck(cmd, args[0], server.Check(cmd.Context(), args[0]), strict)
+			r := server.Check(cmd.Context(), args[0])
+			if explain && r.Status != nil && len(r.Problems) == 0 {
+				return reportExplained(cmd, r, strict)
+			}
+			return reportCheck(cmd, args[0], r, strict)
 		},
 	}
 
+	cmd.Flags().BoolVar(&explain, "explain", false, "show what would run where, by whose leave and until when, as status does")
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 3 if a module would be refused, too")
 	return cmd
+}
+
+// reportExplained shows what a gateway with this configuration would tell of itself.
+func reportExplained(cmd *cobra.Command, r server.Report, strict bool) error {
+	if _, err := showStatus(cmd, r.Status); err != nil {
+		return err
+	}
+	if strict && len(r.Refused) > 0 {
+		return exit.Refusedf("%w", errors.Join(r.Refused...))
+	}
+	return nil
 }
 
 // checkLine is the JSON form of a check, for scripts that decide about a start.

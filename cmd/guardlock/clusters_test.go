@@ -39,6 +39,7 @@ var readyLine = regexp.MustCompile(`^guardlock: cluster (\w+) is ready on (\S+)$
 // served is a gateway under serve, in this process.
 type served struct {
 	addr map[string]string // by cluster
+	ops  string            // where operators are answered
 	stop func() int        // returns the exit code
 	log  *gatewayLog
 }
@@ -77,6 +78,9 @@ func serveConfig(t *testing.T, path string, clusters int) *served {
 	for len(s.addr) < clusters && lines.Scan() {
 		if m := readyLine.FindStringSubmatch(lines.Text()); m != nil {
 			s.addr[m[1]] = m[2]
+		}
+		if m := opsLine.FindStringSubmatch(lines.Text()); m != nil {
+			s.ops = m[1]
 		}
 	}
 

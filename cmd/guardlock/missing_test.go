@@ -21,6 +21,9 @@ import (
 var missingFiles = []string{
 	"check MISSING",
 	"serve --config MISSING",
+	"status --config MISSING",
+	"status --token-file MISSING",
+	"status --ca-file MISSING",
 
 	"module inspect MISSING",
 	"module sign MISSING --key k.key",

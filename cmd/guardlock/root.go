@@ -37,6 +37,7 @@ func newRootCommand() *cobra.Command {
 		demo.NewCommand(),
 		newServeCommand(),
 		newCheckCommand(),
+		newStatusCommand(),
 		trust.NewKeygenCommand(),
 		trust.NewModuleCommand(devel.NewCommands()...),
 		trust.NewPolicyCommand(),

@@ -7,13 +7,16 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/internal/ops"
 	"github.com/guardlock/guardlock/internal/server"
 )
 
@@ -33,6 +36,9 @@ certificates, authorities and the password for the cluster, for new connections.
 A file that cannot be used changes nothing, and the log says so. A module whose
 new files are not complete, or are refused, goes on as it was admitted last,
 until its own grant ends: to stop it, revoke it.
+
+With ops in the configuration operators are answered on an HTTP listener of their
+own: metrics, health and status (docs/operating.md).
 
 SIGHUP reads everything again, the configuration included: modules, bindings,
 keys and policy take effect, and what needs a new start is named in the log.`,
@@ -88,7 +94,20 @@ func serve(cmd *cobra.Command, path string) error {
 		}
 	}()
 
+	if url := s.OpsURL(); url != "" {
+		fmt.Fprintf(cmd.OutOrStdout(), "guardlock: operators are answered on %s\n", url)
+	}
+
+	tell := func(state string) {
+		if err := ops.Notify(os.Getenv("NOTIFY_SOCKET"), state); err != nil {
+			log.Warn("systemd was not told", zap.Error(err))
+		}
+	}
+	defer context.AfterFunc(ctx, func() { tell("STOPPING=1") })()
+
+	var first sync.Once
 	err = s.Run(ctx, func(cluster string) {
+		first.Do(func() { tell("READY=1") })
 		fmt.Fprintf(cmd.OutOrStdout(), "guardlock: cluster %s is ready on %s\n", cluster, s.Addr(cluster))
 	})
 	return errors.Join(err, s.Close(context.WithoutCancel(ctx)))

@@ -10,6 +10,7 @@ import (
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/signing"
 	"github.com/guardlock/guardlock/transforms"
 )
 
@@ -41,6 +42,35 @@ type Set struct {
 
 	pools *Pools
 	held  []*running
+	asked [][]trial // by binding
+}
+
+// Admitted is a module on a binding, as it was judged there.
+type Admitted struct {
+	Module    string
+	Digest    [32]byte
+	Verified  signing.Verified // zero where nothing was proved
+	Functions []string         // that it may call
+	Refused   *Refused         // nil: it runs
+}
+
+// Admitted are the modules of a binding of the set, in the order of its chain.
+func (s *Set) Admitted(binding int) []Admitted {
+	var all []Admitted
+	for _, t := range s.asked[binding] {
+		one := Admitted{
+			Module:    t.exam.module.Name,
+			Digest:    t.exam.digest,
+			Verified:  t.exam.verified,
+			Functions: t.judged.decision.HostFunctions,
+		}
+		if t.running == nil {
+			one.Refused = t.refused
+		}
+		all = append(all, one)
+	}
+
+	return all
 }
 
 // Refusal is a refused module with the bindings that it was refused for, so
@@ -99,7 +129,9 @@ func (a *Admitter) Build(ctx context.Context, rules []Rule, modules map[string]M
 
 	next := 0
 	for _, r := range rules {
-		b.bind(r, trials[next:next+len(r.Modules)])
+		asked := trials[next : next+len(r.Modules)]
+		b.bind(r, asked)
+		b.set.asked = append(b.set.asked, asked)
 		next += len(r.Modules)
 	}
 

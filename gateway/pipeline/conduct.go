@@ -91,6 +91,17 @@ func (c *Conducts) next(before *Conduct, g *Grant) *Conduct {
 	return fresh
 }
 
+// Suspended reports whether the binding's modules are given no batches of anybody.
+func (c *Conduct) Suspended() bool {
+	if c == nil {
+		return false
+	}
+
+	c.failures.mu.Lock()
+	defer c.failures.mu.Unlock()
+	return c.failures.all.on()
+}
+
 func (c *Conduct) isOf(g *Grant) bool {
 	return c.grant == g.GrantDigest && slices.Equal(c.runs, g.Modules)
 }

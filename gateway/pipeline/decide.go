@@ -21,13 +21,17 @@ var ErrTooManyHoles = errors.New("too many partitions with refused batches on on
 // Decide judges one batch and hands the decision to the log. A refusal is a
 // decision and no error; the one error is ErrTooManyHoles.
 func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
+	came := time.Now()
 	w := p.cfg.Workers.take(in.Grant)
+	taken := time.Now()
+	p.counts.Stages[StageQueue].Observe(taken.Sub(came))
 	defer func() {
 		w.release()
 		p.cfg.Workers.put(w, in.Grant)
 	}()
 
 	w.take(p, in)
+	w.d.times.taken = taken
 	w.d.why, w.d.refused = w.judge(ctx)
 	if !w.entry.Fits() {
 		w.forgetRulings()
@@ -55,7 +59,9 @@ func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
 		w.entry.Evidence = audit.EvidenceContent
 	}
 
+	w.count()
 	w.d.ticket = p.cfg.Log.Append(&w.entry, EvidenceOf(w.d.Out, w.entry.Evidence))
+	w.d.times.decided = time.Now()
 	return w.d, nil
 }
 
@@ -71,10 +77,12 @@ func (w *worker) forgetRulings() {
 // deciding a batch allocates nothing.
 func (w *worker) take(p *Pipeline, in *Input) {
 	w.cfg = &p.cfg
+	w.counts = p.counts
 	w.in = *in
 	w.ran = false
 	w.failed = nil
 	w.d = Decided{Partition: in.Partition}
+	w.d.counted.tally = p.counts.of(in.Grant, in.Direction)
 	w.describe()
 }
 
@@ -185,7 +193,10 @@ func (w *worker) readHeader() (refusal, bool) {
 // It reports true with the refusal if there is one.
 func (w *worker) transform(ctx context.Context) (refusal, bool) {
 	b := &w.batch
-	if _, err := w.codec.Decode(w.in.Records, b); err != nil {
+	_, err := w.codec.Decode(w.in.Records, b)
+	decoded := time.Now()
+	w.counts.Stages[StageDecode].Observe(decoded.Sub(w.d.times.taken))
+	if err != nil {
 		return batchRefusal(err), true
 	}
 
@@ -193,7 +204,9 @@ func (w *worker) transform(ctx context.Context) (refusal, bool) {
 	if g.Chain != nil {
 		at := transforms.Origin{Topic: w.d.Partition.Topic, Partition: w.d.Partition.Number, Sent: w.sent()}
 		w.ran = true
-		if w.failed = g.Chain.Run(ctx, b, at); w.failed != nil {
+		w.failed = g.Chain.Run(ctx, b, at)
+		w.ranFor(time.Since(decoded))
+		if w.failed != nil {
 			err := w.failed
 			// The text of a sandbox error holds nothing of a record, so that it
 			// may be logged.
@@ -210,7 +223,16 @@ func (w *worker) transform(ctx context.Context) (refusal, bool) {
 		return refusal{}, false
 	}
 
-	return w.apply(ctx, b)
+	began := time.Now()
+	why, refused := w.apply(ctx, b)
+	w.counts.Stages[StageEncode].Observe(time.Since(began))
+	return why, refused
+}
+
+// ranFor measures the modules of the batch.
+func (w *worker) ranFor(d time.Duration) {
+	w.counts.Stages[StageWasm].Observe(d)
+	w.d.counted.tally.wasm.Add(int64(d))
 }
 
 // sent is by what the batch is known when its producer sends it again. A batch that is

@@ -99,9 +99,10 @@ type worker struct {
 	entry audit.BatchEntry
 
 	// The batch under way.
-	cfg *Config
-	in  Input
-	d   Decided
+	cfg    *Config
+	counts *Counts
+	in     Input
+	d      Decided
 
 	ran    bool  // it came to the modules
 	failed error // them
@@ -121,10 +122,11 @@ type Config struct {
 // Pipeline decides the batches of one cluster, each under the grant that it
 // comes with. It is safe for concurrent use.
 type Pipeline struct {
-	cfg   Config
-	late  [lateReasons]atomic.Uint64
-	lines sample
-	open  openBatches
+	cfg    Config
+	counts *Counts
+	late   [lateReasons]atomic.Uint64
+	lines  sample
+	open   openBatches
 }
 
 // New makes a Pipeline. It starts no goroutine, and has nothing to close.
@@ -132,7 +134,7 @@ func New(cfg Config) *Pipeline {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Pipeline{cfg: cfg}
+	return &Pipeline{cfg: cfg, counts: newCounts()}
 }
 
 // Client is who a batch comes from, as its decision names it. Bindings were
@@ -176,6 +178,8 @@ type Decided struct {
 	rejects []wire.RecordError
 	routes  []routed
 	placed  bool // the log knows where the batch stands, or that it does not
+	counted counted
+	times   times
 }
 
 // Seq is the decision's number in the log. It is 0 if the log did not take the

@@ -37,7 +37,7 @@ type world struct {
 	most     int // max.message.bytes
 }
 
-func newWorld(t *testing.T, l *audit.Log) *world {
+func newWorld(t testing.TB, l *audit.Log) *world {
 	t.Helper()
 	w := &world{most: 1 << 20}
 	w.pipeline = New(Config{

@@ -17,6 +17,7 @@ import (
 // is forwarded. ErrTooManyHoles means that the connection must end at once, since
 // what follows cannot be held back one by one; the batch is refused all the same.
 func (p *Pipeline) Settle(ctx context.Context, d *Decided, g *Guard, log *zap.Logger) (answer wire.ProduceResult, refused bool, err error) {
+	defer func() { p.settled(d, refused) }()
 	why := d.why
 	refused = d.refused
 	if reason, late := p.lateRefusal(ctx, d, g, log); late {
@@ -36,6 +37,19 @@ func (p *Pipeline) Settle(ctx context.Context, d *Decided, g *Guard, log *zap.Lo
 	answer = p.answer(d, why)
 	p.logRefusal(d, why, log)
 	return answer, true, err
+}
+
+// settled counts a decision that holds from now on.
+func (p *Pipeline) settled(d *Decided, refused bool) {
+	now := time.Now()
+	d.times.settled = now
+	p.counts.Stages[StageCommit].ObserveOf(now.Sub(d.times.decided), d.ticket.Seq(), now)
+
+	if refused {
+		d.counted.refuse(d.why.outcome, d.why.reason)
+	} else {
+		d.counted.forwarded()
+	}
 }
 
 // Withhold reports whether a refused batch's producer must be told to come again
@@ -189,6 +203,7 @@ func firstIndex(d *Decided) int {
 // must be asked.
 func (p *Pipeline) Answered(d *Decided, a *wire.ProduceAnswer) (known bool) {
 	p.open.answered(&d.header, d.Partition, a.ErrorCode)
+	p.counts.answered(d, a.ErrorCode)
 	if d.placed {
 		return true
 	}

@@ -67,6 +67,9 @@ type Config struct {
 	Limits GatewayLimits `yaml:"limits"`
 	// Log is the gateway's own log, on standard error.
 	Log Log `yaml:"log"`
+	// Ops is where operators watch the gateway: metrics, health, status. Default: it
+	// is not to be watched.
+	Ops *Ops `yaml:"ops"`
 
 	Origin `yaml:"-"`
 }
@@ -434,6 +437,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.Audit.Evidence.Every, 10*time.Second)
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "console")
+	c.Ops.setDefaults()
 	c.Limits.setDefaults()
 
 	if len(c.Clusters) == 0 {

@@ -11,6 +11,10 @@ func (c *Config) Insecure() []string {
 		out = append(out, "audit.insecure_no_sync")
 	}
 
+	if c.Ops != nil && c.Ops.Open {
+		out = append(out, "ops.insecure_open")
+	}
+
 	for _, cl := range c.Clusters {
 		if cl.Listen.Telemetry {
 			out = append(out, cl.Name+": listen.insecure_telemetry")

@@ -53,6 +53,9 @@ func hostIP(host string) net.IP {
 // two clusters fails at start, or a broker when a client first hears of it.
 func (c *Config) validatePorts(p *problems) {
 	var all []portRange
+	if c.Ops != nil {
+		all = append(all, c.Ops.ports()...)
+	}
 	for i, cl := range c.Clusters {
 		for _, r := range cl.ports(c.clusterPath(i)) {
 			for _, o := range all {

@@ -20,6 +20,7 @@ func (c *Config) Reloaded(fresh *Config) (merged *Config, needStart []string) {
 	keep("audit", c.Audit, fresh.Audit, func() { out.Audit = c.Audit })
 	keep("limits", c.Limits, fresh.Limits, func() { out.Limits = c.Limits })
 	keep("log", c.Log, fresh.Log, func() { out.Log = c.Log })
+	keep("ops", c.Ops, fresh.Ops, func() { out.Ops = c.Ops })
 
 	return &out, needStart
 }

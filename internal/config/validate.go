@@ -54,6 +54,9 @@ func (c *Config) validate() problem.List {
 	c.validateModules(&p)
 	c.validateBindings(&p)
 	c.validateLimits(&p)
+	if c.Ops != nil {
+		c.Ops.validate(&p)
+	}
 	c.Audit.Evidence.validate(&p)
 
 	return p.List

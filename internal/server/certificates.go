@@ -18,6 +18,7 @@ func (s *Server) serverTLS(c *config.ServerTLS) (*tls.Config, error) {
 		return nil, err
 	}
 
+	s.endsWith(c.CertFile, pair.now)
 	out := &tls.Config{MinVersion: tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.now(), nil }}
 	if c.ClientCAFile != "" {
@@ -93,7 +94,21 @@ func (s *Server) clientTLS(c *config.ClientTLS) (func() *tls.Config, error) {
 		return nil, err
 	}
 
+	if c.CertFile != "" {
+		s.endsWith(c.CertFile, func() *tls.Certificate { return &current.now().Certificates[0] })
+	}
 	return current.now, nil
+}
+
+// certificate is one that is shown to clients or brokers, by the name of its file.
+type certificate struct {
+	file string
+	now  func() *tls.Certificate
+}
+
+// endsWith notes a certificate, so that operators see its end coming.
+func (s *Server) endsWith(file string, now func() *tls.Certificate) {
+	s.certificates = append(s.certificates, certificate{file, now})
 }
 
 // keyPair names a certificate and its private key, which may stand in one file,

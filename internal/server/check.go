@@ -13,6 +13,7 @@ import (
 	"github.com/guardlock/guardlock/internal/build"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/ops"
 	"github.com/guardlock/guardlock/policy"
 	"github.com/guardlock/guardlock/signing"
 	"github.com/guardlock/guardlock/transforms"
@@ -27,6 +28,7 @@ type Report struct {
 	Refused  []error  // modules that would not run: a gateway starts, and refuses their topics
 	Bindings []Bound  // what would run where, in the order in which bindings are looked at
 	Reasons  []Catalogue
+	Status   *ops.Status // what a gateway would tell of itself; nil where that is not known
 }
 
 // Bound is one binding as a gateway would serve it.
@@ -96,7 +98,7 @@ func (c *checking) checkAll(ctx context.Context, valid bool) {
 	}
 
 	c.checkClusters()
-	if c.policy != nil && c.trust != nil {
+	if c.policy != nil && (c.trust != nil || len(c.cfg.Modules) == 0) {
 		c.problem("", c.checkModules(ctx))
 	}
 }
@@ -128,6 +130,11 @@ func (c *checking) checkTrust(ctx context.Context) {
 // as files, and connects to nobody.
 func (c *checking) checkClusters() {
 	s := &Server{cfg: c.cfg, reader: c.files}
+	if o := c.cfg.Ops; o != nil {
+		_, err := s.opsConfig(o)
+		c.problem("ops", err)
+	}
+
 	for _, cl := range c.cfg.Clusters {
 		if t := cl.Listen.TLS; t != nil {
 			_, err := s.serverTLS(t)
@@ -191,6 +198,16 @@ func (c *checking) checkModules(ctx context.Context) error {
 			c.addReasons(b.Grant)
 		}
 	}
+
+	e := &explained{
+		cfg:   c.cfg,
+		sets:  sets,
+		files: filesOf(terms{cfg: c.cfg, trust: c.trust}, c.policy),
+	}
+	status := e.status(time.Now())
+	ends := e.ends()
+	status.Ends = ends[:min(len(ends), shownEnds)]
+	c.Status = &status
 
 	closeAll(ctx, sets)
 	return nil

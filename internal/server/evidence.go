@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -37,6 +38,15 @@ type committer struct {
 	log   *Logger
 	from  *audit.Reader
 	tree  *tree.Tree // nil: what it held is no longer sure, and is read again
+	state commitState
+}
+
+// commitState is how far the log is committed to, for those who watch. It is safe for
+// concurrent use.
+type commitState struct {
+	entries  atomic.Int64
+	at       atomic.Int64 // when all was signed and shown, in nanoseconds since the epoch
+	failures atomic.Uint64
 }
 
 // openCommitter goes on with the tree. A log that does not contain its last checkpoint
@@ -136,11 +146,21 @@ func (c *committer) commit(ctx context.Context) error {
 		c.tree = t
 	}
 
-	_, err := c.tree.Checkpoint(ctx)
+	entries, err := c.tree.Checkpoint(ctx)
+	c.state.note(entries, err)
 	if err != nil && !errors.Is(err, tree.ErrUnwitnessed) {
 		c.tree = nil
 	}
 	return err
+}
+
+func (c *commitState) note(entries int64, err error) {
+	c.entries.Store(entries)
+	if err != nil {
+		c.failures.Add(1)
+		return
+	}
+	c.at.Store(time.Now().UnixNano())
 }
 
 // loadLogKey reads the log key, or makes one at the first start. Its name is the

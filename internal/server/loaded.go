@@ -80,6 +80,7 @@ func (r *reloader) recordApplied(ctx context.Context, files []audit.File) error 
 // refused is the entry of files that cannot be used. It names the one at fault, and
 // those that are in force all the same.
 func (r *reloader) refused(err error) audit.ControlEntry {
+	r.counts.refused.Add(1)
 	e := r.configEntry("refused")
 	e.Reason = "unreadable"
 	e.Loaded = &audit.Loaded{Files: r.filesInForce()}

@@ -99,6 +99,8 @@ type inForce struct {
 	modules  map[string]admission.Module   // what the sets were built from
 	revoked  map[string]*admission.Refused // by module: taken out of service since
 	loaded   []audit.File                  // what the sets were built from
+	counts   reloadCounts                  // atomic
+	since    map[bindingKey]since          // that bindings are as they are
 }
 
 func newReloader(s *Server) *reloader {
@@ -284,6 +286,7 @@ func (r *reloader) reload(ctx context.Context) error {
 	r.tellUndecided(sets)
 	r.swap(ctx, under.edition, sets, chosen)
 	r.setFiles(files)
+	r.counts.applied.Add(1)
 	r.remember(chosen, sets)
 
 	return nil

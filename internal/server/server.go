@@ -43,12 +43,19 @@ type Server struct {
 	gateway  *gateway.Gateway
 	reader   *disk.Reader
 	reloader *reloader
-	files    []refresher // of users, keys, passwords, certificates
-	fetchers []*auth.Fetcher
 	now      func() time.Time
 
+	renewed
+	watching
 	asked
 	busy bool // a reload did not end in time; its modules cannot be closed
+}
+
+// renewed is what is read again while the gateway serves.
+type renewed struct {
+	files        []refresher // of users, keys, passwords, certificates
+	fetchers     []*auth.Fetcher
+	certificates []certificate
 }
 
 // asked is what was asked of a Server from outside.
@@ -104,7 +111,7 @@ func open(ctx context.Context, cfg *config.Config, log *Logger, now func() time.
 	}
 
 	s.reloader = newReloader(s)
-	return s, nil
+	return s, s.openOps(ctx)
 }
 
 // openJournal opens the decision log for writing, with its key, which is made
@@ -183,22 +190,17 @@ func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 	}
 
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer context.AfterFunc(ctx, func() { s.phase.Store(phaseStopping) })()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
 	wg.Go(func() { s.log.run(work) })
 	wg.Go(func() { s.reloader.conduct.run(work, s.reloader) })
 	wg.Go(func() { s.index(work) })
+	wg.Go(func() { s.serveOps(work) })
 
-	for _, b := range s.brokers {
-		wg.Go(func() {
-			if err := b.Run(work); err != nil {
-				s.log.Error("embedded broker ended", zap.Error(err))
-			}
-		})
-		if err := b.Ready(ctx); err != nil {
-			return fmt.Errorf("starting the embedded broker: %w", err)
-		}
+	if err := s.startBrokers(ctx, work, &wg); err != nil {
+		return err
 	}
 
 	waiting, err := s.start(ctx, ready)
@@ -206,6 +208,7 @@ func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 		return err
 	}
 
+	s.phase.CompareAndSwap(phaseStarting, phaseServing)
 	for _, cluster := range waiting {
 		wg.Go(func() { s.await(ctx, cluster, ready) })
 	}
@@ -224,6 +227,22 @@ func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 	stop()
 	s.busy = !endedWithin(reloads, reloadGrace)
 	return errors.Join(err, s.recordStop())
+}
+
+// startBrokers starts the embedded brokers and waits until they answer.
+func (s *Server) startBrokers(ctx, work context.Context, wg *sync.WaitGroup) error {
+	for _, b := range s.brokers {
+		wg.Go(func() {
+			if err := b.Run(work); err != nil {
+				s.log.Error("embedded broker ended", zap.Error(err))
+			}
+		})
+		if err := b.Ready(ctx); err != nil {
+			return fmt.Errorf("starting the embedded broker: %w", err)
+		}
+	}
+
+	return nil
 }
 
 // serve serves clients until ctx ends, or until somebody tells that the decision log
@@ -325,6 +344,9 @@ func (s *Server) Close(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 
+	if s.ops != nil {
+		s.ops.Close() // it has ended by itself if it was run
+	}
 	if s.reloader != nil && !s.busy {
 		errs = append(errs, s.reloader.close(ctx))
 	}

@@ -17,6 +17,7 @@ func (r *reloader) swap(ctx context.Context, edition int, sets map[string]*admis
 	r.mu.Lock()
 	old := r.sets
 	r.assignConduct(sets)
+	r.since = sinceWhen(r.since, sets, r.now())
 	r.sets = sets
 	r.modules = modules
 	r.admin = newAdminPolicy(r.work.policy, r.cfg, r.now)

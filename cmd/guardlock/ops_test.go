@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/internal/ops"
+)
+
+var opsLine = regexp.MustCompile(`^guardlock: operators are answered on (\S+)$`)
+
+// watchedConfig is a gateway to which clients log in and that operators may watch
+// with a token.
+const watchedConfig = `
+node: gw1
+listen: {address: "127.0.0.1:0", sasl: {mode: terminate, credentials_file: users.yaml, insecure_plaintext: true}}
+broker: {embedded: {insecure_no_sync: true}}
+audit: {insecure_no_sync: true}
+ops: {address: "127.0.0.1:0", token_file: token}
+bindings:
+  - {name: paid, topics: [payments]}
+`
+
+const opsToken = "0123456789abcdef"
+
+// told is what the gateway's operators are told.
+func told(t *testing.T, url, token, accept string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	req.Header.Set("Accept", accept)
+
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+// serveWatched serves watchedConfig and produces as ada-of-the-test: one record that
+// is stored and one that is refused.
+func serveWatched(t *testing.T) (s *served, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	t.Setenv(cli.PasswordVariable, "secret")
+	userCommand(t, "add", "ada-of-the-test", "--file", filepath.Join(dir, "users.yaml"), "--iterations", "4096")
+	for name, content := range map[string]string{"guardlock.yaml": watchedConfig, "token": opsToken + "\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	s = serveConfig(t, filepath.Join(dir, "guardlock.yaml"), 1)
+	t.Cleanup(func() {
+		if code := s.stop(); code != exit.OK {
+			t.Errorf("exit code %d", code)
+		}
+	})
+
+	c, err := kgo.NewClient(kgo.SeedBrokers(s.addr["main"]), kgo.ClientID("client-of-the-test"), kgo.AllowAutoTopicCreation(),
+		kgo.SASL(scram.Auth{User: "ada-of-the-test", Pass: "secret"}.AsSha512Mechanism()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := c.ProduceSync(ctx, &kgo.Record{Topic: "payments", Value: []byte("value-of-the-test")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.ProduceSync(ctx, &kgo.Record{Topic: "secret-of-the-test", Value: []byte("v")}).FirstErr(); err == nil {
+		t.Fatal("a topic without a binding took a record")
+	}
+	return s, dir
+}
+
+func TestOperatorsSeeWhatAGatewayDoes(t *testing.T) {
+	s, _ := serveWatched(t)
+
+	code, text := told(t, s.ops+"/metrics", opsToken, "text/plain")
+	if code != http.StatusOK {
+		t.Fatalf("metrics: %d %s", code, text)
+	}
+	for _, want := range []string{
+		`guardlock_batches_total{binding="paid",cluster="main",direction="produce",outcome="passed",reason=""} 1`,
+		`guardlock_records_total{binding="paid",cluster="main",direction="produce",verdict="passed"} 1`,
+		`guardlock_topic_records_total{cluster="main",topic="payments"} 1`,
+		`guardlock_authentications_total{cluster="main",result="ok"} `,
+		`guardlock_ready 1`,
+		`guardlock_log_failed 0`,
+		`guardlock_insecure_settings 3`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+
+	_, open := told(t, s.ops+"/metrics", opsToken, "application/openmetrics-text; version=1.0.0")
+	if !regexp.MustCompile(`stage="commit",le="[^"]+"\} \d+ # \{decision="[^"]+"\}`).MatchString(open) {
+		t.Error("no bucket names a decision")
+	}
+}
+
+// What clients say of themselves, and names of topics that do not exist, come into no
+// label: neither who asks nor what he made up.
+func TestOperatorsAreToldNobodysName(t *testing.T) {
+	s, _ := serveWatched(t)
+	for _, path := range []string{"/metrics", "/status", "/readyz", "/livez"} {
+		_, text := told(t, s.ops+path, opsToken, "application/openmetrics-text; version=1.0.0")
+		if i := strings.Index(text, "of-the-test"); i >= 0 {
+			t.Errorf("%s tells %q", path, text[max(0, i-60):min(len(text), i+20)])
+		}
+	}
+}
+
+func TestOperatorsNeedTheToken(t *testing.T) {
+	s, dir := serveWatched(t)
+	for _, path := range []string{"/metrics", "/status"} {
+		for _, token := range []string{"", "0123456789abcdeX", opsToken + "0"} {
+			if code, _ := told(t, s.ops+path, token, ""); code != http.StatusUnauthorized {
+				t.Errorf("%s with token %q: %d", path, token, code)
+			}
+		}
+	}
+	for _, path := range []string{"/livez", "/readyz"} {
+		if code, text := told(t, s.ops+path, "", ""); code != http.StatusOK {
+			t.Errorf("%s: %d %s", path, code, text)
+		}
+	}
+	if code, _ := told(t, s.ops+"/debug/pprof/", opsToken, ""); code != http.StatusNotFound {
+		t.Errorf("profiles are served unasked: %d", code)
+	}
+
+	var out bytes.Buffer
+	args := []string{"status", "--url", s.ops, "--token-file", filepath.Join(dir, "token")}
+	if code := run(t.Context(), args, nil, &out, os.Stderr); code != exit.OK || !strings.Contains(out.String(), "READY") || !strings.Contains(out.String(), "paid") {
+		t.Errorf("status: exit code %d\n%s", code, &out)
+	}
+	if code := run(t.Context(), args[:3], nil, io.Discard, io.Discard); code == exit.OK {
+		t.Error("status needs no token")
+	}
+}
+
+// One truth: what a running gateway tells of its bindings is what an offline check
+// explains.
+func TestStatusAndCheckTellTheSame(t *testing.T) {
+	s, dir := serveWatched(t)
+	read := func(args ...string) (out ops.Status) {
+		t.Helper()
+		var text bytes.Buffer
+		if code := run(t.Context(), append(args, "--json"), nil, &text, os.Stderr); code != exit.OK {
+			t.Fatalf("%v: exit code %d", args, code)
+		}
+		if err := json.Unmarshal(text.Bytes(), &out); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+
+	running := read("status", "--url", s.ops, "--token-file", filepath.Join(dir, "token"))
+	offline := read("check", filepath.Join(dir, "guardlock.yaml"), "--explain")
+	if !running.Ready || running.Log == nil || running.Log.Entries == 0 || !running.Clusters[0].Reached {
+		t.Errorf("the running gateway tells %+v", running)
+	}
+
+	for i := range running.Bindings {
+		running.Bindings[i].Since = time.Time{} // nothing runs offline
+	}
+	a, _ := json.Marshal(running.Bindings)
+	b, _ := json.Marshal(offline.Bindings)
+	if string(a) != string(b) || len(offline.Bindings) != 1 {
+		t.Errorf("status tells %s, check %s", a, b)
+	}
+}

@@ -1,0 +1,332 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/internal/config"
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/internal/ops"
+)
+
+const statusHelp = `Status asks a running gateway what it serves: which modules run on which topics,
+since when, with which host functions and keys, approved by whom and until when;
+what ends next; what is refused, and what helps; its clusters, connections, and
+decision log.
+
+The gateway must have ops in its configuration. With --config the address, the
+token and the files of TLS are taken from there. What would run, of a gateway that
+does not, shows check --explain.
+
+Exit code 0: it is ready; 1: it is not, or does not answer.`
+
+type statusOptions struct {
+	url, config, token, ca string
+	watch                  bool
+}
+
+func newStatusCommand() *cobra.Command {
+	var o statusOptions
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "What a running gateway serves, by whose leave, and until when",
+		Long:  statusHelp,
+		Example: `  guardlock status --config guardlock.yaml
+  guardlock status --url https://gw.example.org:9099 --token-file token --ca-file ca.pem --json`,
+		Args: cli.NeedArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runStatus(cmd, &o) },
+	}
+
+	f := cmd.Flags()
+	f.StringVar(&o.url, "url", "", "`URL` of the gateway's ops listener (default http://127.0.0.1:9099)")
+	f.StringVarP(&o.config, "config", "c", "", "the gateway's configuration `FILE`, instead of the others")
+	f.StringVar(&o.token, "token-file", "", "`FILE` with the bearer token")
+	f.StringVar(&o.ca, "ca-file", "", "`FILE` with the authority of the gateway's certificate (default: the system's)")
+	f.BoolVar(&o.watch, "watch", false, "ask again every two seconds, until it is interrupted")
+	return cmd
+}
+
+// watchPause is the time between two looks of --watch.
+const watchPause = 2 * time.Second
+
+func runStatus(cmd *cobra.Command, o *statusOptions) error {
+	ask, err := newAsker(o)
+	if err != nil {
+		return err
+	}
+
+	for {
+		s, err := ask.status(cmd.Context())
+		if err != nil {
+			return err
+		}
+
+		ready, err := showStatus(cmd, s)
+		if err != nil {
+			return err
+		}
+		if !o.watch {
+			return ready
+		}
+
+		select {
+		case <-cmd.Context().Done():
+			return nil
+		case <-time.After(watchPause):
+		}
+	}
+}
+
+// showStatus prints a status, and says whether it is one of a gateway that serves.
+func showStatus(cmd *cobra.Command, s *ops.Status) (notReady, err error) {
+	if cli.WantsJSON(cmd) {
+		err = json.NewEncoder(cmd.OutOrStdout()).Encode(s)
+	} else {
+		err = writeStatus(cmd.OutOrStdout(), s)
+	}
+
+	if !s.Ready {
+		notReady = fmt.Errorf("the gateway is not ready: %s", strings.Join(s.Missing, "; "))
+	}
+	return notReady, err
+}
+
+// asker asks one gateway.
+type asker struct {
+	url    string
+	token  string
+	client *http.Client
+}
+
+const (
+	askWithin = 10 * time.Second
+	maxStatus = 64 << 20 // bytes
+)
+
+func newAsker(o *statusOptions) (*asker, error) {
+	a := &asker{url: o.url, client: &http.Client{Timeout: askWithin}}
+	secure := &tls.Config{MinVersion: tls.VersionTLS12}
+	token := o.token
+	ca := o.ca
+
+	switch {
+	case o.config != "" && o.url != "":
+		return nil, exit.Usagef("status: give --config or --url, not both")
+	case o.config != "":
+		cfg, err := config.Load(o.config)
+		if err != nil {
+			return nil, err
+		}
+		if cfg.Ops == nil {
+			return nil, exit.WithHint(errors.New("the configuration has no ops, so that the gateway is not to be asked"),
+				"add `ops: {}` to it and start the gateway again; what would run: guardlock check %s --explain", o.config)
+		}
+		a.url = urlOf(cfg.Ops)
+		if token == "" {
+			token = cfg.File(cfg.Ops.TokenFile)
+		}
+	case o.url == "":
+		a.url = "http://127.0.0.1:9099"
+	}
+
+	if token != "" {
+		raw, err := disk.ReadPrivate(token)
+		if err != nil {
+			return nil, err
+		}
+		a.token = string(bytes.TrimSpace(raw))
+	}
+	if ca != "" {
+		raw, err := disk.Read(ca, disk.MaxBytes)
+		if err != nil {
+			return nil, err
+		}
+		secure.RootCAs = x509.NewCertPool()
+		if !secure.RootCAs.AppendCertsFromPEM(raw) {
+			return nil, fmt.Errorf("%s holds no PEM certificate", ca)
+		}
+	}
+
+	a.client.Transport = &http.Transport{TLSClientConfig: secure}
+	return a, nil
+}
+
+// urlOf is where the gateway of a configuration answers on its own machine.
+func urlOf(o *config.Ops) string {
+	scheme := "http"
+	if o.TLS != nil {
+		scheme = "https"
+	}
+	host, port, _ := net.SplitHostPort(o.Address) // validated
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+func (a *asker) status(ctx context.Context) (*ops.Status, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(a.url, "/")+"/status", nil)
+	if err != nil {
+		return nil, exit.Usagef("status: %v", err)
+	}
+	if a.token != "" {
+		req.Header.Set("Authorization", "Bearer "+a.token)
+	}
+
+	resp, err := a.client.Do(req)
+	if err != nil {
+		return nil, exit.WithHint(err, "is the gateway running, and is that its ops.address?")
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answers %s", a.url, resp.Status)
+	}
+
+	var s ops.Status
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&s); err != nil {
+		return nil, fmt.Errorf("reading the status: %w", err)
+	}
+	return &s, nil
+}
+
+// writeStatus shows a status to a person: what is wrong first.
+func writeStatus(w io.Writer, s *ops.Status) error {
+	state := "READY"
+	if !s.Ready {
+		state = "NOT READY: " + strings.Join(s.Missing, "; ")
+	}
+	if s.Started.IsZero() {
+		state = "not asked: this is what would run"
+	}
+
+	fmt.Fprintf(w, "gateway %s, version %s: %s\n", cli.Printable(s.Node), cli.Printable(s.Version), cli.Printable(state))
+	if !s.Started.IsZero() {
+		fmt.Fprintf(w, "since %s\n", day(s.Started))
+	}
+	for _, name := range s.Insecure {
+		fmt.Fprintf(w, "INSECURE: %s\n", cli.Printable(name))
+	}
+
+	if err := writeServed(w, s); err != nil {
+		return err
+	}
+	if err := writeRefused(w, s.Bindings); err != nil {
+		return err
+	}
+	if err := writeEnds(w, s); err != nil {
+		return err
+	}
+	return writeLog(w, s)
+}
+
+func day(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04 UTC")
+}
+
+// writeServed shows the clusters, and each module where it runs.
+func writeServed(w io.Writer, s *ops.Status) error {
+	clusters := cli.NewTable("CLUSTER", "ADDRESS", "ANSWERS", "CONNECTIONS", "IN FLIGHT", "UNRESOLVED")
+	for _, c := range s.Clusters {
+		answers := "yes"
+		if !c.Reached {
+			answers = "no: " + c.Problem
+		}
+		clusters.Add(c.Name, c.Address, answers, c.Connections, c.InFlight, c.Unresolved)
+	}
+	if !s.Started.IsZero() {
+		if err := clusters.Write(w); err != nil {
+			return err
+		}
+	}
+
+	t := cli.NewTable("BINDING", "TOPICS", "MODULE", "MAY CALL", "KEYS", "APPROVED BY", "SINCE", "UNTIL")
+	for _, b := range s.Bindings[:min(len(s.Bindings), shownBindings)] {
+		if len(b.Modules) == 0 {
+			t.Add(b.Binding, shortList(b.Topics), "-", "-", "-", "-", day(b.Since), day(b.Until))
+		}
+		for _, m := range b.Modules {
+			var people []string
+			for _, a := range m.Approvals {
+				people = append(people, a.Approver)
+			}
+			t.Add(b.Binding, shortList(b.Topics), fmt.Sprintf("%s %.12s", m.Name, m.Digest), dashed(m.Functions), dashed(m.Keys), dashed(people), day(b.Since), day(b.Until))
+		}
+	}
+	if err := t.Write(w); err != nil {
+		return err
+	}
+
+	if more := len(s.Bindings) - shownBindings; more > 0 {
+		_, err := fmt.Fprintf(w, "and %s; --json lists all\n", cli.Count(more, "more binding"))
+		return err
+	}
+	return nil
+}
+
+func dashed(names []string) string {
+	if len(names) == 0 {
+		return "-"
+	}
+	return shortList(names)
+}
+
+// writeRefused shows which bindings take nothing, and what helps.
+func writeRefused(w io.Writer, all []ops.Binding) error {
+	for _, b := range all {
+		if b.Suspended {
+			fmt.Fprintf(w, "SUSPENDED: binding %s: its modules keep failing, and get no batches for a while\n", cli.Printable(b.Binding))
+		}
+		if b.Refused == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "REFUSED: binding %s (%s): %s\n  cure: %s\n", cli.Printable(b.Binding), cli.Printable(b.Refused),
+			cli.Printable(b.Problem), cli.Printable(b.Cure)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeEnds shows what ends next.
+func writeEnds(w io.Writer, s *ops.Status) error {
+	if len(s.Ends) == 0 {
+		return nil
+	}
+
+	t := cli.NewTable("ENDS NEXT", "OF", "AT", "IN DAYS")
+	for _, e := range s.Ends {
+		t.Add(e.Kind, e.Name, day(e.At), fmt.Sprintf("%.1f", e.At.Sub(s.Now).Hours()/24))
+	}
+	return t.Write(w)
+}
+
+func writeLog(w io.Writer, s *ops.Status) error {
+	l := s.Log
+	if l == nil {
+		return nil
+	}
+
+	_, err := fmt.Fprintf(w, "decision log %s: %d entries, of which checkpoints speak for %d; %d bytes in %s, %d bytes free on its disk\n",
+		cli.Printable(l.Dir), l.Entries, l.Committed, l.Bytes, cli.Count(l.Segments, "segment"), l.DiskFree)
+	if err == nil && l.Problem != "" {
+		_, err = fmt.Fprintf(w, "THE LOG HAS FAILED: %s\n", cli.Printable(l.Problem))
+	}
+	return err
+}

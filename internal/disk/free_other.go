@@ -1,0 +1,8 @@
+//go:build !linux && !darwin
+
+package disk
+
+import "errors"
+
+// Free is known on Linux and macOS alone.
+func Free(string) (int64, error) { return 0, errors.ErrUnsupported }
