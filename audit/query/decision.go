@@ -24,6 +24,15 @@ const (
 	StateServed       State = "served"        // given to who reads
 )
 
+// StateUnbound asks for what was forwarded although no binding names its topic. It is
+// no batch's state: that of such a batch says how far it came.
+const StateUnbound State = "unbound"
+
+// States are all that can be asked for.
+func States() []State {
+	return []State{StateStored, StateRefused, StateNotForwarded, StateUnknown, StateServed, StateUnbound}
+}
+
 // Coordinate is a record's place. Offset is -1 where it has none or none is known.
 type Coordinate struct {
 	Cluster   string
@@ -35,9 +44,10 @@ type Coordinate struct {
 // Decision is one row of a query: what became of one record (or, by batch, of
 // one batch), or one control entry.
 type Decision struct {
-	ID   audit.DecisionID
-	Kind audit.Kind
-	Time time.Time
+	ID      audit.DecisionID
+	Gateway string // whose log it is from, where there are several
+	Kind    audit.Kind
+	Time    time.Time
 	Coordinate
 	Index   int           // in the batch; -1 for a whole batch
 	Count   int           // records that the row stands for; as claimed, where the batch was refused unread
@@ -125,7 +135,7 @@ func (w WithAdmissions) MarshalJSON() ([]byte, error) {
 func (d *Decision) control() controlJSON {
 	c := d.Control
 	j := controlJSON{
-		ID:        d.ID,
+		idJSON:    idJSON{d.ID, d.Gateway},
 		Kind:      d.Kind,
 		Time:      d.Time,
 		Subject:   c.Subject,
@@ -154,8 +164,13 @@ func optionalModule(m audit.ModuleRef) *audit.ModuleRef {
 	return &m
 }
 
+type idJSON struct {
+	ID      audit.DecisionID `json:"decision_id"`
+	Gateway string           `json:"gateway,omitempty"`
+}
+
 type controlJSON struct {
-	ID        audit.DecisionID `json:"decision_id"`
+	idJSON
 	Kind      audit.Kind       `json:"kind"`
 	Time      time.Time        `json:"time"`
 	Subject   string           `json:"subject"`
@@ -172,10 +187,10 @@ type controlJSON struct {
 }
 
 type recordJSON struct {
-	ID        audit.DecisionID `json:"decision_id"`
-	Kind      audit.Kind       `json:"kind"`
-	Direction audit.Direction  `json:"direction"`
-	Time      time.Time        `json:"time"`
+	idJSON
+	Kind      audit.Kind      `json:"kind"`
+	Direction audit.Direction `json:"direction"`
+	Time      time.Time       `json:"time"`
 	coordinateJSON
 	Index   *int             `json:"index"`
 	Count   int              `json:"count"`
@@ -246,7 +261,7 @@ type producerJSON struct {
 
 func (d *Decision) record() recordJSON {
 	r := recordJSON{
-		ID:             d.ID,
+		idJSON:         idJSON{d.ID, d.Gateway},
 		Kind:           d.Kind,
 		Direction:      d.Batch.Direction,
 		Time:           d.Time,

@@ -15,20 +15,36 @@ import (
 // Filter chooses decisions. Its zero value chooses all; each field that is set
 // narrows the choice. Of a list one entry is enough.
 type Filter struct {
-	Cluster    string
-	Topics     []string // names, or patterns in which '*' stands for any characters
-	Partition  *int32
-	Offset     *int64 // needs one topic's name and Partition, but no Cluster; finds routed records where they went, too
-	From, To   time.Time
-	Modules    []string // names, or digests as hex with or without "sha256:"
-	Client     Client
-	Outcomes   []string // of the record, or of the control entry
-	Reasons    []string
+	Cluster   string
+	Topics    []string // names, or patterns in which '*' stands for any characters
+	Partition *int32
+	Offset    *int64 // needs one topic's name and Partition, but no Cluster; finds routed records where they went, too
+	From, To  time.Time
+	Modules   []string // names, or digests as hex with or without "sha256:"
+	Client    Client
+	Outcomes  []string // of the record, or of the control entry
+	Reasons   []string
+	Kinds     []audit.Kind // none: all but KindStanding
+	Limit     int          // rows; 0 is no limit
+	Reverse   bool         // latest first
+	ByBatch   bool         // one row for each batch instead of each record
+	Finer
+}
+
+// Finer is what few ask for.
+type Finer struct {
 	DecisionID string
-	Kinds      []audit.Kind // none: all but KindStanding
-	Limit      int          // rows; 0 is no limit
-	Reverse    bool         // latest first
-	ByBatch    bool         // one row for each batch instead of each record
+	LastOffset *int64  // makes Offset the first of a range, which is looked for entry by entry
+	States     []State // of the batch; control entries have none
+	ByRun      bool    // one row for each run of records that fared alike
+	After      After
+}
+
+// After is a row that was seen: what is asked for comes behind it, in the log's order.
+// The zero After is the log's beginning.
+type After struct {
+	Seq   uint64
+	Index int // as in the row: -1 of a whole batch or a control entry
 }
 
 // Client is who sent what is asked for. A control entry has no more of it than the
@@ -69,6 +85,10 @@ func compile(f Filter) (*matcher, error) {
 	if f.Offset != nil && (len(f.Topics) != 1 || strings.Contains(f.Topics[0], "*") || f.Partition == nil) {
 		return nil, fmt.Errorf("compiling filter: an offset needs the name of one topic and a partition")
 	}
+	if f.LastOffset != nil && (f.Offset == nil || *f.LastOffset < *f.Offset) {
+		return nil, fmt.Errorf("compiling filter: a range of offsets ends before it begins")
+	}
+
 	for _, module := range f.Modules {
 		if d, ok := digestOf(module); ok {
 			m.digests = append(m.digests, d)
@@ -134,7 +154,8 @@ func (m *matcher) segment(s *audit.Summary) bool {
 		!f.From.IsZero() && s.MaxTime < f.From.UnixMicro(),
 		!f.To.IsZero() && s.MinTime >= f.To.UnixMicro(),
 		f.Cluster != "" && !s.Has(audit.RoleCluster, f.Cluster),
-		len(f.Topics) > 0 && !s.Any(audit.RoleTopic, m.topic),
+		len(f.Topics) > 0 && f.Offset == nil && !s.Any(audit.RoleTopic, m.topic),
+		m.seen(s),
 		len(f.Modules) > 0 && !m.segmentModule(s),
 		len(f.Outcomes) > 0 && !slices.ContainsFunc(f.Outcomes, func(o string) bool { return segmentOutcome(s, o) }),
 		len(f.Reasons) > 0 && !slices.ContainsFunc(f.Reasons, func(r string) bool { return r == audit.ReasonOtherRecord || s.Has(audit.RoleReason, r) }):
@@ -142,6 +163,12 @@ func (m *matcher) segment(s *audit.Summary) bool {
 	}
 
 	return m.segmentClient(s)
+}
+
+// seen reports whether all entries of a segment come before what is asked for.
+func (m *matcher) seen(s *audit.Summary) bool {
+	_, next := s.Entries()
+	return next <= m.f.After.Seq
 }
 
 func (m *matcher) segmentClient(s *audit.Summary) bool {
@@ -214,7 +241,7 @@ func (m *matcher) other(c *audit.ControlEntry) bool {
 	f := &m.f
 	placed := f.Cluster != "" || len(f.Topics) > 0 || f.Partition != nil || f.Offset != nil
 	connected := len(f.Client.IDs) > 0 || f.Client.Source.IsValid() || f.Client.Fingerprint != audit.Fingerprint{}
-	return m.time(c.Time) && !placed && !connected &&
+	return m.time(c.Time) && !placed && !connected && len(m.f.States) == 0 &&
 		(among(f.Client.Principals, c.Principal) || m.vouched(c.Admission)) &&
 		among(f.Outcomes, c.Outcome) &&
 		among(f.Reasons, c.Reason) && m.module(&c.Module)
@@ -224,6 +251,35 @@ func (m *matcher) other(c *audit.ControlEntry) bool {
 func (m *matcher) vouched(a *audit.Admission) bool {
 	return a != nil && (slices.Contains(m.f.Client.Principals, a.Author.Identity) ||
 		slices.ContainsFunc(a.Approvals, func(p audit.Approval) bool { return slices.Contains(m.f.Client.Principals, p.Approver) }))
+}
+
+// state matches how far a batch came.
+func (m *matcher) state(it *audit.Item) bool {
+	if len(m.f.States) == 0 {
+		return true
+	}
+
+	e := it.Batch
+	return slices.Contains(m.f.States, infoOf(it, e).State) ||
+		slices.Contains(m.f.States, StateUnbound) && e.Outcome.Forwards() && len(e.Modules) == 0
+}
+
+// fits reports whether a row comes behind what was seen, and has an offset of the range.
+func (m *matcher) fits(d *Decision) bool {
+	after := m.f.After
+	if d.ID.Seq < after.Seq || d.ID.Seq == after.Seq && d.Index <= after.Index {
+		return false
+	}
+	if m.f.LastOffset == nil {
+		return true
+	}
+	return m.inRange(d.Coordinate, d.Count) || d.Routed != nil && m.inRange(*d.Routed, d.Count)
+}
+
+// inRange reports whether any of n records from a place on has an offset of the range.
+func (m *matcher) inRange(at Coordinate, n int) bool {
+	return at.Offset >= 0 && at.Topic == m.f.Topics[0] && at.Partition == *m.f.Partition &&
+		at.Offset <= *m.f.LastOffset && at.Offset+int64(max(n, 1)) > *m.f.Offset
 }
 
 // ruled matches what became of a record.

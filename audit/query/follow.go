@@ -17,7 +17,7 @@ const (
 )
 
 // Follow streams the decisions that match as they become durable: those from
-// f.From on, or only new ones if that is not set. A forwarded batch is held
+// f.From or f.After on, or only new ones if neither is set. A forwarded batch is held
 // back until its offset is known, for at most two seconds. The stream ends with
 // the context's error or the log's. Limit counts; Reverse means nothing.
 func (r *Reader) Follow(ctx context.Context, f Filter) iter.Seq2[Decision, error] {
@@ -69,7 +69,10 @@ func (t *follower) run(ctx context.Context, f Filter) error {
 func (r *Reader) firstToFollow(f Filter) (uint64, error) {
 	segs, err := r.Refresh()
 	if err != nil || len(segs) == 0 || !f.From.IsZero() {
-		return 1, err
+		return max(f.After.Seq, 1), err
+	}
+	if f.After != (After{}) {
+		return f.After.Seq, nil
 	}
 	return r.NextSeq(segs), nil
 }

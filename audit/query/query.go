@@ -58,7 +58,7 @@ func (r *Reader) query(ctx context.Context, f Filter, yield func(Decision) bool)
 	switch {
 	case m.hasID:
 		return r.byID(m, yield)
-	case f.Offset != nil:
+	case f.Offset != nil && f.LastOffset == nil:
 		return r.byCoordinate(m, yield)
 	}
 
@@ -73,7 +73,7 @@ func (r *Reader) Lookup(ctx context.Context, id string) (Decision, error) {
 		return Decision{}, err
 	}
 
-	for d, err := range r.Query(ctx, Filter{DecisionID: id, ByBatch: parsed.Index < 0}) {
+	for d, err := range r.Query(ctx, Filter{ByBatch: parsed.Index < 0, Finer: Finer{DecisionID: id}}) {
 		return d, err
 	}
 	return Decision{}, audit.ErrNotFound
@@ -150,28 +150,26 @@ type Totals struct {
 // Summarize counts the decisions that match. Limit, Reverse and ByBatch mean
 // nothing here.
 func (r *Reader) Summarize(ctx context.Context, f Filter) (Totals, error) {
-	t := Totals{
-		Outcomes: make(map[string]int64),
-		Modules:  make(map[string]int64),
-		Reasons:  make(map[string]int64),
-		Topics:   make(map[string]map[string]int64),
-	}
-
+	t := newTotals()
 	f.Limit = 0
 	f.Reverse = false
 	f.ByBatch = false
+	f.ByRun = false
+	f.After = After{}
 
 	m, err := compile(f)
 	if err != nil {
 		return t, err
 	}
 
-	if m.hasID || f.Offset != nil { // at most a few rows
+	if m.hasID || f.Offset != nil { // row by row, since a batch may fit in part
+		last := uint64(0)
 		for d, err := range r.Query(ctx, f) {
 			if err != nil {
 				return t, err
 			}
-			t.row(&d)
+			t.row(&d, d.ID.Seq != last)
+			last = d.ID.Seq
 		}
 		return t, nil
 	}
@@ -179,12 +177,15 @@ func (r *Reader) Summarize(ctx context.Context, f Filter) (Totals, error) {
 	return t, r.sum(ctx, m, &t)
 }
 
-func (t *Totals) row(d *Decision) {
+// row counts a row; begins says that it is the first of its batch.
+func (t *Totals) row(d *Decision, begins bool) {
 	if d.Control != nil {
 		t.Controls++
 		return
 	}
-	t.Batches++
+	if begins {
+		t.Batches++
+	}
 	t.add(d.Cluster, d.Topic, &audit.RuledOutcome{Outcome: d.Outcome, Reason: d.Reason, Module: d.Module}, 1)
 }
 
@@ -198,7 +199,7 @@ func (t *Totals) item(m *matcher, it *audit.Item) {
 	}
 
 	e := it.Batch
-	if !m.batch(e) {
+	if !m.batch(e) || !m.state(it) {
 		return
 	}
 
@@ -212,6 +213,38 @@ func (t *Totals) item(m *matcher, it *audit.Item) {
 
 	if t.Decisions > before {
 		t.Batches++
+	}
+}
+
+func newTotals() Totals {
+	return Totals{
+		Outcomes: make(map[string]int64),
+		Modules:  make(map[string]int64),
+		Reasons:  make(map[string]int64),
+		Topics:   make(map[string]map[string]int64),
+	}
+}
+
+// merge adds what was counted elsewhere.
+func (t *Totals) merge(o *Totals) {
+	t.Decisions += o.Decisions
+	t.Batches += o.Batches
+	t.Controls += o.Controls
+	addAll(t.Outcomes, o.Outcomes)
+	addAll(t.Modules, o.Modules)
+	addAll(t.Reasons, o.Reasons)
+
+	for cluster, topics := range o.Topics {
+		if t.Topics[cluster] == nil {
+			t.Topics[cluster] = make(map[string]int64)
+		}
+		addAll(t.Topics[cluster], topics)
+	}
+}
+
+func addAll(to, from map[string]int64) {
+	for name, n := range from {
+		to[name] += n
 	}
 }
 

@@ -7,6 +7,14 @@ import (
 // rows turns an entry into decisions and gives those that match to yield, in
 // the filter's direction; false ends it.
 func (m *matcher) rows(it *audit.Item, yield func(Decision) bool) bool {
+	if it.Seq < m.f.After.Seq {
+		return true
+	}
+	return m.all(it, func(d Decision) bool { return !m.fits(&d) || yield(d) })
+}
+
+// all makes the rows of an entry, without regard to what was seen.
+func (m *matcher) all(it *audit.Item, yield func(Decision) bool) bool {
 	if it.Kind != audit.KindBatch {
 		if !m.control(it.Control) {
 			return true
@@ -25,7 +33,7 @@ func (m *matcher) rows(it *audit.Item, yield func(Decision) bool) bool {
 		})
 	}
 
-	if !m.batch(it.Batch) || !m.anyOutcome(it) {
+	if !m.batch(it.Batch) || !m.state(it) || !m.anyOutcome(it) {
 		return true
 	}
 	e := it.Batch.Clone()
@@ -199,6 +207,12 @@ func (b *batchRows) records(m *matcher, s *audit.Span, yield func(Decision) bool
 	if m.hasID && m.id.Index >= 0 { // the one record asked for
 		lo = max(m.id.Index-s.First, 0)
 		hi = min(m.id.Index-s.First+1, s.Count)
+	}
+
+	if m.f.ByRun && !m.hasID {
+		d := b.record(s, 0)
+		d.Count = s.Count
+		return yield(d)
 	}
 
 	for i := lo; i < hi; i++ {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,36 +20,43 @@ import (
 
 // auditFilterFlags choose decisions; they are shared by query, tail and summary.
 type auditFilterFlags struct {
-	dir        string
-	cluster    string
-	topics     []string
-	partition  int32
-	offset     int64
-	from, to   string
-	modules    []string
+	logs      logsFlags
+	cluster   string
+	topics    []string
+	partition int32
+	offset    string
+	from, to  string
+	modules   []string
+	outcomes  []string
+	reasons   []string
+	kinds     []string
+	states    []string
+	callerFlags
+}
+
+// callerFlags say who sent what is asked for.
+type callerFlags struct {
 	principals []string
 	clientIDs  []string
 	source     string
 	cert       string
-	outcomes   []string
-	reasons    []string
-	kinds      []string
 }
 
 const auditFilterHelp = `
 Flags narrow the choice together. A flag that is given several times, or with
 values between commas, asks for any of them; the names of principals and clients
-may hold commas themselves, so that those flags are repeated. Exit code 4 if the
+may hold commas themselves, so that those flags are repeated. Exit code 4 if no
 log has never seen a cluster, topic, module, reason, principal or client that is
-asked for.`
+asked for.
+` + logsHelp
 
 func (f *auditFilterFlags) register(cmd *cobra.Command) {
-	registerAuditDir(cmd, &f.dir)
+	f.logs.register(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.cluster, "cluster", "", "of this `NAME` in clusters of the configuration; without, of every cluster")
 	fl.StringSliceVarP(&f.topics, "topic", "t", nil, "of this `TOPIC`, or of those that a pattern like 'cust*' fits")
 	fl.Int32VarP(&f.partition, "partition", "p", 0, "of this partition")
-	fl.Int64VarP(&f.offset, "offset", "o", 0, "of the record at this offset; needs --topic and --partition")
+	fl.StringVarP(&f.offset, "offset", "o", "", "of the record at this `OFFSET`, or of those from one to another (100-199); needs --topic and --partition")
 	fl.StringVar(&f.from, "from", "", "not before this time of today (10:00), day, time (2030-01-31 10:00, RFC 3339), or so long ago (15m, 2d); UTC")
 	fl.StringVar(&f.to, "to", "", "not after this time, day, or so long ago")
 	fl.StringSliceVar(&f.modules, "module", nil, "decided by this `MODULE`: a name, or a digest in hex")
@@ -58,6 +66,7 @@ func (f *auditFilterFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.cert, "tls-fingerprint", "", "sent with this client certificate: the SHA-256 of it, in `HEX`")
 	fl.StringSliceVar(&f.outcomes, "outcome", nil, "with this `OUTCOME`: "+strings.Join(query.Outcomes(), ", "))
 	fl.StringSliceVar(&f.reasons, "reason", nil, "with this `REASON`")
+	fl.StringSliceVar(&f.states, "state", nil, "of batches in this `STATE`: "+stateNames())
 	fl.StringSliceVar(&f.kinds, "kind", nil, "of this `KIND`: record, admission, conduct, config, admin, start, stop, open; or standing, which repeats an admission where a segment begins")
 }
 
@@ -83,9 +92,11 @@ func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (query.Filt
 	if cmd.Flags().Changed("offset") {
 		if len(out.Topics) != 1 || strings.Contains(out.Topics[0], "*") || out.Partition == nil {
 			return out, exit.WithHint(exit.Usagef("%s: --offset needs --topic and --partition, with one topic's name", cli.CommandName(cmd)),
-				"for example: --topic payments --partition 0 --offset %d", f.offset)
+				"for example: --topic payments --partition 0 --offset %s", f.offset)
 		}
-		out.Offset = &f.offset
+		if err := f.offsets(&out); err != nil {
+			return out, err
+		}
 	}
 
 	var err error
@@ -115,25 +126,61 @@ func (f *auditFilterFlags) closedSets(out *query.Filter) error {
 		}
 	}
 
+	for _, name := range f.states {
+		if !slices.Contains(query.States(), query.State(name)) {
+			return exit.WithHint(exit.Usagef("--state %q is no state", name), "%s", stateNames())
+		}
+		out.States = append(out.States, query.State(name))
+	}
+
 	return nil
 }
 
-// unseen is an error if the log has never seen a name that is asked for. Rows tell
+func stateNames() string {
+	var names []string
+	for _, s := range query.States() {
+		names = append(names, string(s))
+	}
+	return strings.Join(names, ", ")
+}
+
+// offsets reads an offset, or a range of them.
+func (f *auditFilterFlags) offsets(out *query.Filter) error {
+	from, to, ranged := strings.Cut(f.offset, "-")
+	first, err := strconv.ParseInt(from, 10, 64)
+	if err != nil || first < 0 {
+		return exit.Usagef("--offset %q is neither an offset nor a range like 100-199", f.offset)
+	}
+
+	out.Offset = &first
+	if !ranged {
+		return nil
+	}
+	last, err := strconv.ParseInt(to, 10, 64)
+	if err != nil || last < first {
+		return exit.Usagef("--offset %q is neither an offset nor a range like 100-199", f.offset)
+	}
+
+	out.LastOffset = &last
+	return nil
+}
+
+// unseen is an error if no log has ever seen a name that is asked for. Rows tell
 // that the only name of a flag was seen.
-func unseen(ctx context.Context, r *query.Reader, f query.Filter, dir string, rows bool) error {
+func (l *logsFlags) unseen(ctx context.Context, logs query.Logs, f query.Filter, rows bool) error {
 	several := max(len(f.Topics), len(f.Modules), len(f.Reasons), len(f.Client.Principals), len(f.Client.IDs)) > 1
 	if rows && !several {
 		return nil
 	}
 
-	missing, err := r.Unseen(ctx, f)
+	missing, err := logs.Unseen(ctx, f)
 	if err != nil {
-		return auditError(dir, err)
+		return l.failed(err)
 	}
 
 	var errs []error
 	for _, u := range missing {
-		errs = append(errs, exit.NotFoundf("no decision in %s names %s %s; %s", dir, u.What, u.Name, knownNames(u)))
+		errs = append(errs, exit.NotFoundf("no decision in %s names %s %s; %s", l.names(), u.What, u.Name, knownNames(u)))
 	}
 
 	if len(errs) == 0 {
@@ -161,7 +208,7 @@ func knownNames(u query.Unseen) string {
 }
 
 // caller reads what is asked about the client's connection.
-func (f *auditFilterFlags) caller(out *query.Client) (err error) {
+func (f *callerFlags) caller(out *query.Client) (err error) {
 	if f.source != "" {
 		if out.Source, err = gateway.ParseSource(f.source); err != nil {
 			return exit.Usagef("--source %w", err)

@@ -3,7 +3,6 @@ package decisions
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/guardlock/guardlock/audit"
@@ -17,8 +16,10 @@ import (
 type decisionPrinter struct {
 	w       *bufio.Writer
 	p       cli.Palette
-	json    bool
+	format  string
 	wide    bool // room for long names, and what a connection was
+	gateway int  // width of the column that says whose log it is; 0 without
+	columns []query.Column
 	printed int
 }
 
@@ -35,25 +36,21 @@ const (
 	outcomeWidth   = 11
 )
 
-func newDecisionPrinter(w io.Writer, json, wide bool) *decisionPrinter {
-	return &decisionPrinter{
-		w:    bufio.NewWriter(w),
-		p:    cli.PaletteFor(w),
-		json: json,
-		wide: wide,
-	}
-}
-
 func (o *decisionPrinter) flush() error { return o.w.Flush() }
 
 func (o *decisionPrinter) print(d query.Decision) error {
 	o.printed++
-	if o.json {
+	switch o.format {
+	case formatJSONLines:
 		return cli.PrintJSONLine(o.w, d)
+	case formatJSON:
+		return o.element(d)
+	case formatCSV:
+		return o.csv(&d)
 	}
 
 	if o.printed == 1 {
-		header := o.line("TIME", fmt.Sprintf("%-*s", outcomeWidth, "OUTCOME"), "WHAT", "MODULE", "REASON", "PRINCIPAL", "TLS", "DECISION")
+		header := o.line("GATEWAY", "TIME", fmt.Sprintf("%-*s", outcomeWidth, "OUTCOME"), "WHAT", "MODULE", "REASON", "PRINCIPAL", "TLS", "DECISION")
 		if _, err := o.w.WriteString(o.p.Bold(strings.TrimSuffix(header, "\n")) + "\n"); err != nil {
 			return err
 		}
@@ -69,7 +66,7 @@ func (o *decisionPrinter) print(d query.Decision) error {
 		at = decisionTime
 	}
 
-	_, err := o.w.WriteString(o.line(d.Time.UTC().Format(at), outcomeText(o.p, d.Outcome), cli.Printable(whatOf(d)), cli.Printable(module),
+	_, err := o.w.WriteString(o.line(cli.Printable(d.Gateway), d.Time.UTC().Format(at), outcomeText(o.p, d.Outcome), cli.Printable(whatOf(d)), cli.Printable(module),
 		cli.Printable(orDash(reasonOf(&d))), cli.Printable(orDash(d.Principal)), cli.Printable(orDash(tlsBrief(d.TLS))), d.ID.String()))
 	return err
 }
@@ -82,12 +79,23 @@ func reasonOf(d *query.Decision) string {
 	return d.Reason
 }
 
-// line puts cells into their columns. The seventh, TLS, is on wide lines only.
-func (o *decisionPrinter) line(at, outcome, what, module, reason, principal, tls, decision string) string {
+// line puts cells into their columns. The first, the gateway, is there where there are
+// several; TLS is on wide lines only.
+func (o *decisionPrinter) line(gateway, at, outcome, what, module, reason, principal, tls, decision string) string {
+	if o.gateway > 0 {
+		at = fmt.Sprintf("%-*s  %-*s", o.gateway, gateway, o.timeWidth(), at)
+	}
 	if o.wide {
 		return fmt.Sprintf(wideFormat, at, outcome, what, module, reason, principal, tls, decision)
 	}
 	return fmt.Sprintf(decisionFormat, at, outcome, what, module, reason, principal, decision)
+}
+
+func (o *decisionPrinter) timeWidth() int {
+	if o.wide {
+		return len(decisionTime)
+	}
+	return len(secondsTime)
 }
 
 // tlsBrief spells the version and how the fingerprint of the client's

@@ -2,7 +2,6 @@ package decisions
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -39,7 +38,7 @@ names is read, and nothing of a record is printed.`
 
 type auditReconcileCommand struct {
 	client   kafka.ClientFlags
-	dirs     []string
+	logs     logsFlags
 	topics   []string
 	cluster  string
 	keyFiles []string
@@ -59,7 +58,7 @@ func newAuditReconcileCommand() *cobra.Command {
 	}
 
 	c.client.Register(cmd)
-	cmd.Flags().StringArrayVarP(&c.dirs, "dir", "d", []string{defaultAuditDir}, "`DIRECTORY` of a decision log; once for each gateway")
+	c.logs.register(cmd)
 	cmd.Flags().StringSliceVarP(&c.topics, "topic", "t", nil, "only this `TOPIC`; without, every topic that has decisions")
 	cmd.Flags().StringVar(&c.cluster, "cluster", "", "the cluster's `NAME` in the logs; needed where they know of several")
 	cmd.Flags().StringArrayVar(&c.keyFiles, "audit-key", nil, "`FILE` with an audit key, which tells pending batches without a producer id (default: audit.key beside each log)")
@@ -118,25 +117,24 @@ func (c *auditReconcileCommand) read(cmd *cobra.Command) (*reconcile.Coverage, [
 	}
 
 	coverage := new(reconcile.Coverage)
-	seen := map[uint32]string{}
-	for _, dir := range c.dirs {
-		if key, err := disk.ReadKey(keyBeside(dir)); err == nil && len(c.keyFiles) == 0 {
+	sources, err := c.logs.sources(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, from := range sources {
+		if key, err := disk.ReadKey(keyBeside(from.Dir)); err == nil && len(c.keyFiles) == 0 {
 			keys = append(keys, key)
 		}
-		r, err := openAudit(cmd, dir)
-		if err != nil {
-			return nil, nil, err
-		}
-		node, err := r.Node()
-		if err == nil && seen[node] != "" {
-			err = exit.Usagef("reconciling: %s and %s are the same log", seen[node], dir)
-		}
-		seen[node] = dir
-		if err == nil {
-			err = coverage.Read(cmd.Context(), r.Reader)
-		}
-		if err = errors.Join(err, r.Close()); err != nil {
-			return nil, nil, auditError(dir, err)
+	}
+
+	logs, err := c.logs.open(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer logs.Close()
+	for _, log := range logs {
+		if err := coverage.Read(cmd.Context(), log.Reader.Reader); err != nil {
+			return nil, nil, c.logs.failed(err)
 		}
 	}
 	return coverage, keys, nil

@@ -22,7 +22,8 @@ func newAuditSummaryCommand() *cobra.Command {
 		Short: "Count decisions by outcome, module, reason and topic",
 		Long:  "Count decisions by outcome, module, reason and topic.\n" + auditFilterHelp,
 		Example: `  guardlock audit summary
-  guardlock audit summary --topic payments --from 1d --json`,
+  guardlock audit summary --topic payments --from 1d --json
+  guardlock audit summary --dir gw-a/audit --dir gw-b/audit`,
 		Args: cli.NeedArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f, err := filter.filter(cmd, time.Now())
@@ -30,17 +31,17 @@ func newAuditSummaryCommand() *cobra.Command {
 				return err
 			}
 
-			r, err := openAudit(cmd, filter.dir)
+			logs, err := filter.logs.open(cmd)
 			if err != nil {
 				return err
 			}
 
-			defer r.Close()
-			totals, err := r.Summarize(cmd.Context(), f)
+			defer logs.Close()
+			totals, err := logs.Summarize(cmd.Context(), f)
 			if err != nil {
-				return auditError(filter.dir, err)
+				return filter.logs.failed(err)
 			}
-			if err := unseen(cmd.Context(), r, f, filter.dir, totals.Decisions+totals.Controls > 0); err != nil {
+			if err := filter.logs.unseen(cmd.Context(), logs, f, totals.Decisions+totals.Controls > 0); err != nil {
 				return err
 			}
 			if cli.WantsJSON(cmd) {

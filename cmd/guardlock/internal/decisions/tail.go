@@ -1,7 +1,6 @@
 package decisions
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/exit"
@@ -18,7 +16,7 @@ import (
 
 type auditTailCommand struct {
 	filter auditFilterFlags
-	wide   bool
+	format formatFlags
 	lines  int
 	follow bool
 }
@@ -40,7 +38,7 @@ that the log has not seen yet may come, and are then only noted.
 	}
 
 	c.filter.register(cmd)
-	cmd.Flags().BoolVar(&c.wide, "wide", false, "lines as long as they need to be, with milliseconds and TLS")
+	c.format.register(cmd)
 	cmd.Flags().IntVarP(&c.lines, "lines", "n", 10, "how many of the past")
 	cmd.Flags().BoolVarP(&c.follow, "follow", "f", false, "go on with new decisions until Ctrl-C")
 
@@ -56,23 +54,34 @@ func (c *auditTailCommand) run(cmd *cobra.Command, _ []string) error {
 		return exit.Usagef("--lines %d is negative", c.lines)
 	}
 
-	r, err := openAudit(cmd, c.filter.dir)
+	logs, err := c.filter.logs.open(cmd)
 	if err != nil {
 		return err
 	}
 
-	defer r.Close()
-	t := tail{
-		reader: r,
-		filter: f,
-		out:    newDecisionPrinter(cmd.OutOrStdout(), cli.WantsJSON(cmd), c.wide),
-		since:  time.Now(),
+	defer logs.Close()
+	out, err := c.format.printer(cmd, logs)
+	if err != nil {
+		return err
 	}
-	if err := t.past(cmd.Context(), c.lines); err != nil {
-		return auditError(c.filter.dir, err)
+	if out.format == formatJSON && c.follow {
+		return exit.Usagef("audit tail: a document of --format json has an end; follow with --format jsonl")
 	}
 
-	missing := unseen(cmd.Context(), r, f, c.filter.dir, t.out.printed > 0)
+	t := tail{logs: logs, filter: f, out: out}
+	if t.seen, err = logs.Ends(); err == nil {
+		err = t.past(cmd.Context(), c.lines)
+	}
+	if err != nil {
+		return c.filter.logs.failed(err)
+	}
+	if !c.follow {
+		if err := out.finish(nil); err != nil {
+			return err
+		}
+	}
+
+	missing := c.filter.logs.unseen(cmd.Context(), logs, f, t.out.printed > 0)
 	if !c.follow || missing != nil && exit.CodeOf(missing) != exit.NotFound {
 		return missing
 	}
@@ -81,21 +90,19 @@ func (c *auditTailCommand) run(cmd *cobra.Command, _ []string) error {
 	}
 
 	if err := t.present(cmd.Context()); err != nil && !errors.Is(err, context.Canceled) {
-		return auditError(c.filter.dir, err)
+		return c.filter.logs.failed(err)
 	}
 
 	return nil
 }
 
-// tail shows the past, then the present from where the past ended, so that
-// nothing is lost in between. Times may repeat and ids do not: the last id
-// tells what was shown already.
+// tail shows the past, then the present from where the past ended in each log, so
+// that nothing is lost in between.
 type tail struct {
-	reader *query.Reader
+	logs   query.Logs
 	filter query.Filter
 	out    *decisionPrinter
-	since  time.Time
-	last   audit.DecisionID
+	seen   query.Cursor
 }
 
 func (t *tail) past(ctx context.Context, lines int) error {
@@ -107,7 +114,7 @@ func (t *tail) past(ctx context.Context, lines int) error {
 	f.Reverse = true
 
 	var rows []query.Decision
-	for d, err := range t.reader.Query(ctx, f) {
+	for d, err := range t.logs.Query(ctx, f, nil) {
 		if err != nil {
 			return err
 		}
@@ -116,8 +123,9 @@ func (t *tail) past(ctx context.Context, lines int) error {
 
 	slices.Reverse(rows)
 	for _, d := range rows {
-		t.last = d.ID
-		t.since = d.Time
+		if d.ID.Seq > t.seen[d.ID.Node].Seq {
+			t.seen.Note(&d)
+		}
 		if err := t.out.print(d); err != nil {
 			return fmt.Errorf("printing decisions: %w", err)
 		}
@@ -127,14 +135,9 @@ func (t *tail) past(ctx context.Context, lines int) error {
 }
 
 func (t *tail) present(ctx context.Context) error {
-	f := t.filter
-	f.From = t.since
-	for d, err := range t.reader.Follow(ctx, f) {
+	for d, err := range t.logs.Follow(ctx, t.filter, t.seen) {
 		if err != nil {
 			return err
-		}
-		if cmp.Or(cmp.Compare(d.ID.Seq, t.last.Seq), cmp.Compare(d.ID.Index, t.last.Index)) <= 0 {
-			continue
 		}
 		if err := errors.Join(t.out.print(d), t.out.flush()); err != nil {
 			return fmt.Errorf("printing decisions: %w", err)
