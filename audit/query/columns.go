@@ -3,6 +3,7 @@ package query
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,10 @@ const TimeColumn = "time_us"
 
 // Columns are those of every flat format, in their order. New ones come behind.
 func Columns() []Column {
+	return slices.Concat(whereColumns(), whatColumns(), whoColumns(), routeColumns(), batchColumns())
+}
+
+func whereColumns() []Column {
 	return []Column{
 		text("gateway", func(d *Decision) string { return d.Gateway }),
 		text("decision_id", func(d *Decision) string { return d.ID.String() }),
@@ -35,19 +40,40 @@ func Columns() []Column {
 		number("partition", func(d *Decision) (int64, bool) { return int64(d.Partition), d.Batch != nil }),
 		number("first_offset", func(d *Decision) (int64, bool) { return d.Offset, d.Offset >= 0 }),
 		number("records", func(d *Decision) (int64, bool) { return int64(d.Count), d.Batch != nil }),
+	}
+}
+
+func whatColumns() []Column {
+	return []Column{
 		text("outcome", func(d *Decision) string { return d.Outcome }),
 		text("reason", func(d *Decision) string { return d.Reason }),
 		text("module", (*Decision).moduleName),
 		text("module_digest", func(d *Decision) string { return moduleDigest(d.Module) }),
+		text("policy_revision", (*Decision).policy),
+		text("grant_digest", (*Decision).grant),
+		text("subject", (*Decision).subject),
+	}
+}
+
+func whoColumns() []Column {
+	return []Column{
 		text("principal", func(d *Decision) string { return d.Principal }),
 		text("client_id", func(d *Decision) string { return d.ClientID }),
 		text("source", func(d *Decision) string { return d.Source }),
 		text("tls_fingerprint", func(d *Decision) string { return d.TLS.Fingerprint.String() }),
-		text("policy_revision", (*Decision).policy),
-		text("grant_digest", (*Decision).grant),
+	}
+}
+
+func routeColumns() []Column {
+	return []Column{
 		text("routed_topic", func(d *Decision) string { return d.route().Topic }),
 		number("routed_partition", func(d *Decision) (int64, bool) { return int64(d.route().Partition), d.route().Partition >= 0 }),
 		number("routed_offset", func(d *Decision) (int64, bool) { return d.route().Offset, d.route().Offset >= 0 }),
+	}
+}
+
+func batchColumns() []Column {
+	return []Column{
 		number("batch", func(d *Decision) (int64, bool) { return int64(d.ID.Seq), true }),
 		number("index", func(d *Decision) (int64, bool) { return int64(d.Index), d.Index >= 0 }),
 		text("state", (*Decision).state),
@@ -56,7 +82,6 @@ func Columns() []Column {
 		ofBatchText("topic_id", (*BatchInfo).topicID),
 		ofBatchNumber("bytes_in", func(b *BatchInfo) int { return b.BytesIn }),
 		ofBatchNumber("bytes_out", func(b *BatchInfo) int { return b.BytesOut }),
-		text("subject", (*Decision).subject),
 	}
 }
 
