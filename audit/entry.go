@@ -321,12 +321,26 @@ type ControlEntry struct {
 	Loaded    *Loaded    // of KindConfig; nil in logs from before it
 }
 
+// Tables are the steps that say which tables a module was admitted with.
+func (c *ControlEntry) Tables() (all []Step) {
+	for _, s := range c.Steps {
+		if s.Name == StepTable {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
 // Opening is what the entry that a log begins with whenever it is opened says of
 // the MACs behind it; zero in every other entry.
 type Opening struct {
 	Epoch segment.Epoch // random: with the audit key it gives the key of the MACs
 	KeyID [8]byte       // of the audit key
 }
+
+// StepTable is the step of an admission that names a table of the module, whose detail
+// is the table's name, a space and the digest of its file.
+const StepTable = "table"
 
 // Step is one check of an admission.
 type Step struct {

@@ -27,7 +27,8 @@ func (s standing) note(c *ControlEntry, seq uint64) {
 		s.put(c, c.Steps)
 	case KindAdmission:
 		if c.Outcome == "allowed" {
-			s.put(c, []Step{{Name: "repeats", Verdict: "entry", Detail: strconv.FormatUint(seq, 10)}})
+			steps := []Step{{Name: "repeats", Verdict: "entry", Detail: strconv.FormatUint(seq, 10)}}
+			s.put(c, append(steps, c.Tables()...))
 			return
 		}
 		maps.DeleteFunc(s, func(k standingKey, _ *ControlEntry) bool {

@@ -112,6 +112,30 @@ func TestPrunedAdmissionIsRepeated(t *testing.T) {
 	}
 }
 
+// TestRepeatedAdmissionNamesItsTables: pruning takes no table's digest with it either.
+func TestRepeatedAdmissionNamesItsTables(t *testing.T) {
+	d := newMemFiles()
+	l := openMem(t, d, audit.Options{SegmentBytes: audit.MinSegmentBytes, Now: func() time.Time { return noon }})
+	table := audit.Step{Name: audit.StepTable, Verdict: "loaded", Detail: "banks " + audit.Digest{7}.String()}
+	c := admitted("gdpr", audit.Digest{9}, "*")
+	c.Steps = []audit.Step{{Name: "start", Verdict: "passed"}, table}
+	if err := l.Record(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	decide(t, l, 0, 150)
+	mustClose(t, l)
+
+	repeated := collect(t, query.New(readerOf(d)), query.Filter{Kinds: []audit.Kind{audit.KindStanding}})
+	if len(repeated) == 0 {
+		t.Fatal("nothing was repeated")
+	}
+	for _, row := range repeated {
+		if got := row.Control.Steps; len(got) != 2 || got[0].Name != "repeats" || got[1] != table {
+			t.Errorf("repeated is %+v", got)
+		}
+	}
+}
+
 // TestOnlyWhatHoldsIsRepeated: not what was refused since, nor what an opening ended.
 func TestOnlyWhatHoldsIsRepeated(t *testing.T) {
 	d := newMemFiles()

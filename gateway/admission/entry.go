@@ -32,6 +32,12 @@ func (a *Admitter) entry(t trial) audit.ControlEntry {
 		}
 	}
 
+	if t.running != nil {
+		for _, table := range t.running.tables {
+			c.Steps = append(c.Steps, audit.Step{Name: audit.StepTable, Verdict: "loaded", Detail: table})
+		}
+	}
+
 	return c
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -63,6 +64,8 @@ type note struct {
 	asked question
 	code  string
 	until time.Time
+
+	tables string // that it looks things up in: another file is another fact
 }
 
 func noteOf(t trial) (noteKey, note) {
@@ -72,6 +75,7 @@ func noteOf(t trial) (noteKey, note) {
 	}
 	if t.running != nil {
 		n.until = t.judged.decision.ValidUntil
+		n.tables = strings.Join(t.running.tables, "\n")
 	}
 
 	return noteKey{t.cluster, t.binding, t.exam.module.Name}, n

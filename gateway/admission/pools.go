@@ -5,8 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 
+	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/transforms"
 )
 
@@ -34,6 +37,7 @@ type running struct {
 	module  *transforms.Module
 	reasons []string
 	routes  []string
+	tables  []string // that it looks things up in: name and digest of each, sorted
 	err     error
 
 	users int // guarded by mu of Pools
@@ -93,6 +97,7 @@ func (p *Pools) take(ctx context.Context, by *Admitter, key poolKey, spec transf
 		if r.err == nil {
 			r.reasons = r.module.Reasons()
 			r.routes = r.module.Routes()
+			r.tables = tablesOf(spec)
 		}
 		close(r.ready)
 	}
@@ -107,6 +112,14 @@ func (p *Pools) take(ctx context.Context, by *Admitter, key poolKey, spec transf
 		return nil, r.err
 	}
 	return r, nil
+}
+
+// tablesOf names the tables of a module, each with the digest of its file.
+func tablesOf(spec transforms.Spec) (all []string) {
+	for _, name := range slices.Sorted(maps.Keys(spec.Tables)) {
+		all = append(all, name+" "+audit.Digest(spec.Tables[name].Digest()).String())
+	}
+	return all
 }
 
 // failed reports whether the module did not start. One that is being started

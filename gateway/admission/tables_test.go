@@ -3,6 +3,7 @@ package admission_test
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/guardlock/guardlock/audit"
@@ -53,7 +54,7 @@ func TestTableIsAsApprovedOrTheModuleDoesNotRun(t *testing.T) {
 	} {
 		a.trust = p.root(1)
 		a.outcome = audit.OutcomeNoModule
-		a.steps = examined + "topics passed, policy passed, start passed"
+		a.steps = examined + "topics passed, policy passed, start passed, table loaded"
 		if a.code != "" {
 			a.steps = examined + "topics passed, policy passed, start refused " + a.code
 		}
@@ -62,12 +63,12 @@ func TestTableIsAsApprovedOrTheModuleDoesNotRun(t *testing.T) {
 }
 
 // A file that takes the place of another makes a module of its own, although package
-// and papers are the same.
+// and papers are the same, and an entry of the log: one, however often it is loaded.
 func TestReplacedTableIsServedAndNoOther(t *testing.T) {
 	p := newPeople()
 	next := banks + "550000,Second\n"
 	pkg := p.enriching(t, banks, next)
-	a, _ := admitter(t, p.root(1), allows)
+	a, log := admitter(t, p.root(1), allows)
 	build := func(content string) *admission.Set {
 		rules := []admission.Rule{{Place: customers, Modules: []string{"enrich"}}}
 		return must(a.Build(t.Context(), rules, map[string]admission.Module{"enrich": {Name: "enrich", Package: pkg, Tables: tables("banks", content)}}))
@@ -88,6 +89,18 @@ func TestReplacedTableIsServedAndNoOther(t *testing.T) {
 	}
 	if running(first) == running(second) {
 		t.Error("the old table goes on in the place of the new one")
+	}
+
+	var recorded []audit.Step
+	for i := range log.entries {
+		recorded = append(recorded, log.entries[i].Tables()...)
+	}
+	want := []audit.Step{
+		{Name: audit.StepTable, Verdict: "loaded", Detail: fmt.Sprintf("banks sha256:%x", sha256.Sum256([]byte(banks)))},
+		{Name: audit.StepTable, Verdict: "loaded", Detail: fmt.Sprintf("banks sha256:%x", sha256.Sum256([]byte(next)))},
+	}
+	if !slices.Equal(recorded, want) || len(log.entries) != 2 {
+		t.Errorf("%d entries record %v, want %v", len(log.entries), recorded, want)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -55,8 +57,35 @@ func TestTablesAreReplacedWhileAGatewayRuns(t *testing.T) {
 		equal(t, "with a table of nobody on "+topic, []string{bank(topic)}, []string{with("Second")})
 	}
 
+	stored := len(readAll(t, d.address, "here", 0))
 	gateway.terminate()
+	out, exit := guardlock(t, "audit", "query", "--dir", d.audit(), "--kind", "admission", "--json")
+	for _, want := range []struct {
+		bank  string
+		times int
+	}{{"First", 2}, {"Second", 4}, {"Own", 0}} { // for each binding once, and once more after the refusal
+		if got := strings.Count(out, "banks sha256:"+digest(want.bank)); exit != 0 || got != want.times {
+			t.Errorf("audit query ends with %d and has the table %s %d times, want %d:\n%s", exit, want.bank, got, want.times, out)
+		}
+	}
+	checkTablesOfRows(t, d, digest, stored-1)
+
 	if out, _ := guardlock(t, "check", d.config); !strings.Contains(out, "refused: table_not_approved") {
 		t.Errorf("check of a table that nobody approved: %s", out)
 	}
 }
+
+// checkTablesOfRows asks the log which table was at hand when each record was decided.
+func checkTablesOfRows(t *testing.T, d *deployment, digest func(string) string, last int) {
+	t.Helper()
+	for offset, bank := range map[int]string{0: "First", last: "Second"} {
+		row, _ := guardlock(t, "audit", "query", "--topic", "here", "--partition", "0", "--offset", strconv.Itoa(offset), "--dir", d.audit())
+		id := rowID.FindString(row)
+		out, exit := guardlock(t, "audit", "show", id, "--dir", d.audit())
+		if exit != 0 || !strings.Contains(out, "banks sha256:"+digest(bank)) {
+			t.Errorf("audit show %s ends with %d and does not name the table %s:\n%s", id, exit, bank, out)
+		}
+	}
+}
+
+var rowID = regexp.MustCompile(`gl-[0-9a-z-]+`)

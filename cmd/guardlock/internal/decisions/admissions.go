@@ -29,6 +29,9 @@ func writeAdmissions(w io.Writer, d query.WithAdmissions) error {
 		f.field("admitted", "%s  %s at %s", found.Control.Module.Name, found.ID, found.Control.Subject)
 		if found.Control.Admission != nil {
 			writeWho(f, found.Control.Admission)
+			for _, s := range found.Control.Tables() {
+				f.field("table", "%s", s.Detail)
+			}
 			continue
 		}
 
