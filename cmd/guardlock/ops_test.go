@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -195,5 +198,105 @@ func TestStatusAndCheckTellTheSame(t *testing.T) {
 	b, _ := json.Marshal(offline.Bindings)
 	if string(a) != string(b) || len(offline.Bindings) != 1 {
 		t.Errorf("status tells %s, check %s", a, b)
+	}
+}
+
+// Systemd counts the service as started when clients are served, and not before.
+func TestSystemdIsToldWhenClientsAreServed(t *testing.T) {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+
+	path := filepath.Join(dir, "guardlock.yaml")
+	config := "listen: {address: \"127.0.0.1:0\"}\nbroker: {embedded: {insecure_no_sync: true}}\naudit: {insecure_no_sync: true}\n"
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	s := serveConfig(t, path, 1)
+	said := make([]byte, 100)
+	next := func() string {
+		t.Helper()
+		conn.SetReadDeadline(time.Now().Add(time.Minute))
+		n, err := conn.Read(said)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(said[:n])
+	}
+	if got := next(); got != "READY=1" {
+		t.Errorf("systemd is told %q", got)
+	}
+	if code := s.stop(); code != exit.OK {
+		t.Errorf("exit code %d", code)
+	}
+	if got := next(); got != "STOPPING=1" {
+		t.Errorf("systemd is told %q", got)
+	}
+}
+
+// A certificate will do instead of a token, and probes need neither. One cluster that
+// answers is enough to be ready.
+func TestOperatorsWithACertificateNeedNoToken(t *testing.T) {
+	dir := t.TempDir()
+	own := newCertAuthority(t)
+	server := own.issue("gateway", 2)
+	operator := own.issue("operator", 3)
+	own.write(dir, "ca", nil)
+	own.write(dir, "server", &server)
+
+	path := filepath.Join(dir, "guardlock.yaml")
+	config := `
+audit: {insecure_no_sync: true}
+clusters:
+  - {name: up, listen: {address: "127.0.0.1:0"}, broker: {embedded: {insecure_no_sync: true}}}
+  - {name: down, listen: {address: "127.0.0.1:0"}, broker: {upstream: {bootstrap: ["127.0.0.1:1"]}}}
+ops: {address: "127.0.0.1:0", pprof: true, tls: {cert_file: server.pem, key_file: server.key, client_ca_file: ca.pem}}
+`
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := serveConfig(t, path, 1)
+	defer s.stop()
+
+	trusted := x509.NewCertPool()
+	trusted.AddCert(own.cert)
+	get := func(path string, certs ...tls.Certificate) (int, string) {
+		t.Helper()
+		c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: trusted, Certificates: certs}}}
+		resp, err := c.Get(s.ops + path)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+
+	if code, text := get("/readyz"); code != http.StatusOK {
+		t.Errorf("a probe without a certificate: %d %s", code, text)
+	}
+	if code, text := get("/metrics"); code != http.StatusUnauthorized {
+		t.Errorf("metrics without a certificate: %d %s", code, text)
+	}
+	stranger := newCertAuthority(t).issue("operator", 3)
+	if code, _ := get("/metrics", stranger); code == http.StatusOK {
+		t.Error("a certificate of another authority will do")
+	}
+
+	code, text := get("/metrics", operator)
+	if code != http.StatusOK || !strings.Contains(text, `guardlock_cluster_up{cluster="down"} 0`) || !strings.Contains(text, `guardlock_end_time_seconds{kind="certificate",name="server.pem"}`) {
+		t.Errorf("metrics with a certificate: %d %s", code, text)
+	}
+	if code, _ := get("/debug/pprof/", operator); code != http.StatusOK {
+		t.Errorf("profiles were asked for: %d", code)
 	}
 }

@@ -89,7 +89,7 @@ type Log struct {
 	Problem    string    `json:"problem,omitempty"` // it takes no entries any more
 	Bytes      int64     `json:"bytes"`
 	Segments   int       `json:"segments"`
-	DiskFree   int64     `json:"disk_free_bytes"`
+	DiskFree   int64     `json:"disk_free_bytes"`   // -1: it is not known
 	Committed  int64     `json:"committed_entries"` // that a checkpoint speaks for
 	Checkpoint time.Time `json:"checkpoint,omitzero"`
 }

@@ -90,7 +90,9 @@ func (v *view) measureLog(to *ops.Samples) {
 	l := v.logStatus()
 	to.Value(ops.LogBytes, float64(l.Bytes))
 	to.Value(ops.LogSegments, float64(l.Segments))
-	to.Value(ops.LogDiskFree, float64(l.DiskFree))
+	if l.DiskFree >= 0 {
+		to.Value(ops.LogDiskFree, float64(l.DiskFree))
+	}
 	to.Value(ops.CheckpointSize, float64(int64(l.Entries)-l.Committed))
 	to.Value(ops.CheckpointFail, float64(v.commits.state.failures.Load()))
 	if !l.Checkpoint.IsZero() {

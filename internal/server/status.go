@@ -279,7 +279,10 @@ func (v *view) logStatus() *ops.Log {
 		out.Checkpoint = time.Unix(0, at).UTC()
 	}
 
-	out.DiskFree, _ = disk.Free(dir) // 0 where it is not known
+	var err error
+	if out.DiskFree, err = disk.Free(dir); err != nil {
+		out.DiskFree = -1
+	}
 	segments, _ := filepath.Glob(filepath.Join(dir, "audit-*.wal"))
 	out.Segments = len(segments)
 	for _, path := range segments {

@@ -89,7 +89,7 @@ func runDemo(cmd *cobra.Command, o demoOptions) (err error) {
 
 	s, err := server.Open(cmd.Context(), cfg, server.NewLogger(cfg.Log, cmd.ErrOrStderr()))
 	if err != nil {
-		return err
+		return demoHint(err, o.listen)
 	}
 
 	defer func() { err = errors.Join(err, s.Close(context.Background())) }()
@@ -174,7 +174,7 @@ func freeAddress(busy string) string {
 	}
 
 	for port := 19092; port < 65535; port += 1000 {
-		if canListen(host, port) && canListen(host, port+1) {
+		if canListen(host, port) && canListen(host, port+1) && canListen("127.0.0.1", port+7) {
 			return net.JoinHostPort(host, strconv.Itoa(port))
 		}
 	}

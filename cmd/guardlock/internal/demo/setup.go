@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/guardlock/guardlock/signing"
@@ -157,6 +159,19 @@ func writeModule(ctx context.Context, write writeFile, m demoModule, author, app
 	return nil
 }
 
+// opsAddress is where operators of the demo connect: on this machine, at a port a
+// little behind those of its clients. With port 0 the system chooses.
+func opsAddress(listen string) string {
+	port := 0
+	if _, text, err := net.SplitHostPort(listen); err == nil {
+		port, _ = strconv.Atoi(text) // one that is none is reported where it is listened on
+	}
+	if port != 0 {
+		port += 7
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+}
+
 // demoConfig is the configuration of the demo, which is written out for its
 // user to read.
 func demoConfig(address string) string {
@@ -174,8 +189,10 @@ keys:
     file: pseudonyms.key
 log:
   level: warn
+ops:
+  address: %s
 modules:
-`, address)
+`, address, opsAddress(address))
 	for _, m := range demoModules {
 		out += fmt.Sprintf("  - name: %[1]s\n    wasm: %[1]s.wasm\n    config: %[1]s.json\n    signature: %[1]s.sigstore.json\n    approvals: [%[1]s.approval.sigstore.json]\n", m.name)
 	}

@@ -263,6 +263,8 @@ func (t *tour) nextSteps() {
   %[1]s audit tail --dir %[3]s
   %[1]s audit compare %[5]s --bootstrap %[2]s --dir %[3]s
   %[1]s module inspect %[4]s/gdpr.wasm
+  %[1]s status --url %[6]s
+  curl %[6]s/metrics
 Ctrl-C ends it.
-`, cli.Program(), t.address, cli.ShellWord(t.logDir()), cli.ShellWord(t.dir), t.compared)
+`, cli.Program(), t.address, cli.ShellWord(t.logDir()), cli.ShellWord(t.dir), t.compared, t.stack.OpsURL())
 }
