@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -29,6 +30,9 @@ type Config struct {
 	// Node names this gateway in decisions and their ids. Letters, digits, '-'
 	// and '_', at most 32. Two gateways must not share one. Default: gateway.
 	Node string `yaml:"node"`
+	// NodeVariable names an environment variable that holds the name, instead of
+	// `node`: for several gateways of one configuration, as pods are.
+	NodeVariable string `yaml:"node_variable"`
 	// Environment names what this gateway is part of, as production or staging.
 	// When it is set, only approvals that name it (or this gateway, by Node) as
 	// their audience count: what was approved for staging does not run in
@@ -388,7 +392,28 @@ func Inspect(raw []byte, path string) (*Config, problem.List) {
 
 	c.Digest = sha256.Sum256(raw)
 	c.setDefaults()
+	wrong = append(wrong, c.nameNode().Locate(raw)...)
 	return c, merge(wrong, c.validate().Locate(raw))
+}
+
+// nameNode takes the node's name from the environment where the configuration asks
+// for that.
+func (c *Config) nameNode() problem.List {
+	var p problems
+	if c.NodeVariable == "" {
+		return p.List
+	}
+
+	name := os.Getenv(c.NodeVariable)
+	switch {
+	case c.Node != "":
+		p.add("node_variable", "node is set, too; leave one of them out")
+	case name == "":
+		p.add("node_variable", "the environment has no %s; it must hold this gateway's name", c.NodeVariable)
+	}
+
+	setDefault(&c.Node, name)
+	return p.List
 }
 
 // merge adds what is wrong with the meaning of a document to what is wrong with its
@@ -423,7 +448,9 @@ func Load(path string) (*Config, error) {
 // setDefaults fills in what the file leaves out, always with the safe choice.
 // It comes before validation.
 func (c *Config) setDefaults() {
-	setDefault(&c.Node, "gateway")
+	if c.NodeVariable == "" {
+		setDefault(&c.Node, "gateway")
+	}
 	setDefault(&c.DataDir, "data")
 	if c.Trust.ClockSkew == nil {
 		skew := time.Minute

@@ -92,3 +92,26 @@ func TestSuspensionsHaveDefaultsAndBounds(t *testing.T) {
 		}
 	}
 }
+
+// The node's name comes from the environment where the configuration says so, and
+// from nowhere else then.
+func TestNodeIsNamedByTheEnvironment(t *testing.T) {
+	const rest = "\nbroker: {upstream: {bootstrap: [\"kafka:9092\"]}}\n"
+	t.Setenv("POD_NAME", "guardlock-1")
+	c, err := Parse([]byte("node_variable: POD_NAME"+rest), "guardlock.yaml")
+	if err != nil || c.Node != "guardlock-1" {
+		t.Fatalf("%+v, %v", c, err)
+	}
+
+	t.Setenv("EMPTY", "")
+	t.Setenv("BAD", "a/b")
+	for text, want := range map[string]string{
+		"node_variable: POD_NAME\nnode: b": "node is set, too",
+		"node_variable: EMPTY":             "the environment has no EMPTY",
+		"node_variable: BAD":               `"a/b" must be 1 to 32`,
+	} {
+		if _, err := Parse([]byte(text+rest), "guardlock.yaml"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", text, err, want)
+		}
+	}
+}

@@ -108,7 +108,7 @@ func readClosedToOthers(f *os.File) ([]byte, error) {
 		return nil, err
 	}
 
-	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o077 != 0 {
+	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o077 != 0 && !handedByRoot(info) {
 		return nil, fmt.Errorf("%s may be read by others (mode %04o); run: chmod 600 %s", f.Name(), mode.Perm(), f.Name())
 	}
 	return readAtMost(f, MaxBytes)

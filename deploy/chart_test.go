@@ -1,0 +1,92 @@
+package deploy
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// The configuration that the chart makes starts a gateway, with the files where and
+// as Kubernetes mounts them: links to links, which are swapped when they change.
+func TestConfigurationOfTheChartIsAcceptedByCheck(t *testing.T) {
+	g := built(t)
+	made := t.TempDir()
+	installation(t, g, made)
+
+	pod := t.TempDir()
+	from := func(names ...string) map[string]string {
+		files := map[string]string{}
+		for _, name := range names {
+			as, path, _ := strings.Cut(name, "=")
+			files[as] = filepath.Join(made, path)
+		}
+		return files
+	}
+
+	mount(t, pod, "trust", 0o644, from("trust.yaml=trust.yaml"))
+	mount(t, pod, "keys", 0o400, from("upstream.password=keys/upstream.password", "pseudonyms.key=keys/pseudonyms.key"))
+	mount(t, pod, "tls", 0o400, from("tls.crt=tls/gateway.pem", "tls.key=tls/gateway.key"))
+	approved := map[string]string{}
+	entries, err := os.ReadDir(filepath.Join(made, "modules/gdpr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		approved[e.Name()] = filepath.Join(made, "modules/gdpr", e.Name())
+	}
+	mount(t, pod, "gdpr", 0o644, approved)
+
+	t.Setenv("POD_NAME", "guardlock-0")
+	for _, name := range []string{"small", "whole"} {
+		write(t, filepath.Join(pod, "guardlock.yaml"), rendered(t, name), 0o644)
+		if out, err := g.run(pod, "check", "--strict", "guardlock.yaml"); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
+
+// mount lays files out as Kubernetes does: NAME leads to ..data/NAME, and ..data to
+// the version that holds.
+func mount(t *testing.T, pod, name string, mode os.FileMode, files map[string]string) {
+	t.Helper()
+	dir := filepath.Join(pod, name)
+	version := filepath.Join(dir, "..2026_11_28")
+	if err := os.MkdirAll(version, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Base(version), filepath.Join(dir, "..data")); err != nil {
+		t.Fatal(err)
+	}
+
+	for _, as := range slices.Sorted(maps.Keys(files)) {
+		write(t, filepath.Join(version, as), read(t, files[as]), mode)
+		if err := os.Symlink(filepath.Join("..data", as), filepath.Join(dir, as)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// rendered is guardlock.yaml in what the chart renders of one file of values.
+func rendered(t *testing.T, name string) string {
+	t.Helper()
+	for doc := range strings.SplitSeq(read(t, "chart/check/testdata/"+name+".yaml"), "\n---\n") {
+		var object struct {
+			Kind string
+			Data map[string]string
+		}
+		if err := yaml.Unmarshal([]byte(doc), &object); err != nil {
+			t.Fatal(err)
+		}
+		if object.Kind == "ConfigMap" {
+			return object.Data["guardlock.yaml"]
+		}
+	}
+
+	t.Fatalf("%s has no configuration", name)
+	return ""
+}
