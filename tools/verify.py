@@ -7,11 +7,13 @@ approvals are checked, too.
 usage: verify.py [--trust-root FILE] LOG_KEY_FILE FILE...
 """
 import base64
+import bisect
 import hashlib
 import json
 import re
 import struct
 import sys
+import zlib
 from datetime import datetime
 
 from cryptography.exceptions import InvalidSignature
@@ -136,13 +138,21 @@ def names_of(entry, leaf):
     return told
 
 
+def ordered(fields, known):
+    need(list(fields) == [k for k in known.split() if k in fields], "a field that is unknown, or out of its order")
+
+
 def verify(raw, key_line, trust):
     file = json.loads(raw)
     need((json.dumps(file, indent=1, ensure_ascii=False) + "\n").encode() == raw, "not written as the program writes it")
-    need(file["format"] == "guardlock evidence v1", "another format")
+    ordered(file, "format record range checkpoint entries leaves digest proof names approvals")
     size, root = open_note(file["checkpoint"], key_line)
+    if file["format"] == "guardlock range certificate v1":
+        return certificate(file, size, root, trust)
+    need(file["format"] == "guardlock evidence v1", "another format")
     decided, stored, admissions, told = [], [], [], {}
     for e in file["entries"]:
+        ordered(e, "index leaf path names")
         leaf = unbase64(e["leaf"])
         in_tree(e["index"], size, root, leaf, [unbase64(p) for p in e["path"]])
         leaf = dict(parse(leaf), index=e["index"])
@@ -152,15 +162,104 @@ def verify(raw, key_line, trust):
     need(len(decided) == len(stored) == 1, "it needs one decision and one answer of the broker")
     d, b, at = decided[0], stored[0], file["record"]
     nth = at["offset"] - b["base"]
-    need(not d["consume"] and b["decision"] == d["seq"] and b["index"] > d["index"], "the answer is to another decision")
-    need(b["where"] == (at["cluster"], at["topic"], at["partition"]) and b["where"][0] == d["where"][0], "another partition")
+    answers(b, d, at)
     need(b["base"] >= 0 and 0 <= nth < b["records"], "another offset")
-    need(b["route"] == b["where"][1] if b["route"] else b["where"] == d["where"], "another topic than the decision's")
     people = admitted(d, admissions)
     checked = approved(file.get("approvals", []), admissions, d["time"], trust)
     word, reason = verdict(d, b, nth)
     who = [told.get(d[n], "redacted") for n in ("principal", "client", "source") if d[n] != NOTHING]
     return f"{VERDICTS[word]} {reason} by {people}{checked}, entries {d['index']} and {b['index']} of {size}, from {who}"
+
+
+def answers(b, d, at):
+    need(not d["consume"] and b["decision"] == d["seq"] and b["index"] > d["index"], "the answer is to another decision")
+    need(b["where"] == (at["cluster"], at["topic"], at["partition"]) and b["where"][0] == d["where"][0], "another partition")
+    need(b["route"] == b["where"][1] if b["route"] else b["where"] == d["where"], "another topic than the decision's")
+
+
+def root_of(leaves, proof, start, size):
+    """The root of a tree of which some leaves are known, and the hashes of the greatest subtrees without any."""
+    if not leaves or size == 1:
+        need(leaves or proof, "the proof is too short")
+        return sha256(b"\0" + leaves[0][1]) if leaves else proof.pop()
+    half = 1 << (size - 1).bit_length() - 1
+    at = bisect.bisect_left(leaves, start + half, key=lambda l: l[0])
+    left = root_of(leaves[:at], proof, start, half)
+    return sha256(b"\1" + left + root_of(leaves[at:], proof, start + half, size - half))
+
+
+def certificate(file, size, root, trust):
+    r, packed, proof = file["range"], unbase64(file["leaves"]), unbase64(file["proof"])
+    need(sha256(packed) == unbase64(file["digest"]) and len(proof) % 32 == 0, "not the leaves that it was written with")
+    unpacked, leaves = zlib.decompressobj(), []
+    raw, at = unpacked.decompress(packed, 1 << 29), 0
+    need(unpacked.eof and not unpacked.unused_data, "leaves that cannot be unpacked")
+    while at < len(raw):
+        index, length = struct.unpack_from(">QI", raw, at)
+        need((not leaves or index > leaves[-1][0]) and index < size and at + 12 + length <= len(raw), "a leaf out of its order, or cut")
+        leaves.append((index, raw[at + 12 : at + 12 + length]))
+        at += 12 + length
+    hashes = [proof[i : i + 32] for i in range(0, len(proof), 32)][::-1]
+    need(leaves and root_of(leaves, hashes, 0, size) == root and not hashes, "its entries are not those of the log")
+
+    decided, stored, admissions, names = {}, [], [], set()
+    for index, leaf in leaves:
+        leaf = dict(parse(leaf), index=index)
+        names |= leaf["names"]
+        if leaf["kind"] == 1:
+            need(leaf["seq"] not in decided, "two decisions with one number")
+            decided[leaf["seq"]] = leaf
+        else:
+            {16: stored, 2: admissions, 9: admissions}[leaf["kind"]].append(leaf)
+    names_of(file, {"names": names})
+    next_offset, topics, used, seen, counts = r["first"], set(), {}, set(), {}
+    need(0 <= r["first"] <= r["last"], "no range")
+    for b in sorted(stored, key=lambda b: b["base"]):
+        d, end = decided[b["decision"]], b["base"] + b["records"]
+        answers(b, d, r)
+        first = next_offset == r["first"] and not seen
+        need(b["base"] <= r["last"] and end > r["first"] and 0 <= b["base"] < end, "a placement outside of the range")
+        need(b["base"] <= next_offset if first else b["base"] == next_offset, f"offsets from {min(b['base'], next_offset)} on have no decision, or two")
+        need((b["decision"], b["route"]) not in seen, "a decision that was answered already")
+        seen.add((b["decision"], b["route"]))
+        if not b["route"] and d["id"] != bytes(16):
+            topics.add(d["id"])
+        for a in chain(d, d["modules"], b"", admissions):
+            used.setdefault(a["index"], (a, set()))[1].add(d["time"])
+        for nth in range(max(b["base"], r["first"]) - b["base"], min(end, r["last"] + 1) - b["base"]):
+            word = verdict(d, b, nth)
+            counts[word] = counts.get(word, 0) + 1
+        verdict(d, b, b["records"] - 1)
+        next_offset = end
+    need(next_offset > r["last"], f"offsets from {next_offset} on have no decision")
+    need(len(topics) < 2 and {s for s, _ in seen} == set(decided) and len(used) == len(admissions), "entries that the range has no place for")
+
+    checked = approved(file.get("approvals", []), admissions, 0, None)
+    for a, times in used.values() if trust else ():
+        mine = [e for e in file.get("approvals", []) if approval_id(e) in values(a, "approval.id")]
+        checked = [approved(mine, [a], t, trust) for t in (min(times), max(times))][0]
+    people = [(a["module"], values(a, "approval")) for a, _ in used.values()]
+    words = [f"{n} {VERDICTS[w]} {reason}".rstrip() for (w, reason), n in counts.items()]
+    return f"every offset from {r['first']} to {r['last']}: {', '.join(words)}, by {people}{checked}, of {size} entries"
+
+
+def chain(d, modules, grant, admissions):
+    """The admissions that let a decision's modules run, the latest first; their grants make that of the decision."""
+    if not modules:
+        need(not d["modules"] or grant == d["grant"], "another grant")
+        return []
+    tried = set()
+    for a in reversed(admissions):
+        facts = dict(f for f, in reversed(a["facts"]))
+        own = bytes.fromhex(facts.get("grant.digest", ""))
+        lets = (a["module"], a["digest"], a["outcome"]) == (*modules[0], "allowed") and a["index"] < d["index"]
+        if lets and own not in tried and int(facts.get("until", 1 << 62)) > d["time"]:
+            tried.add(own)
+            try:
+                return [a] + chain(d, modules[1:], sha256(grant + own) if grant else own, admissions)
+            except Unproven:
+                continue
+    raise Unproven("nothing let a module run")
 
 
 def verdict(d, b, nth):
@@ -192,6 +291,10 @@ def admitted(d, admissions):
 
 def values(a, key):
     return [v for (k, v), in a["facts"] if k == key]
+
+
+def approval_id(raw):
+    return sha256(base64.b64decode(json.loads(unbase64(raw))["dsseEnvelope"]["payload"])).hex()
 
 
 def approved(bundles, admissions, time, trust):
@@ -232,7 +335,7 @@ def main(args):
     for path in files:
         try:
             print(f"{path}: proven: {verify(open(path, 'rb').read(), key, trust)}")
-        except (Unproven, InvalidSignature, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, struct.error) as e:
+        except (Unproven, InvalidSignature, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, struct.error, zlib.error) as e:
             bad += 1
             print(f"{path}: not proven: {e or type(e).__name__}")
     return 3 if bad else 0

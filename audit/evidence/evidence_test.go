@@ -81,6 +81,34 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// FuzzCertificate: whatever is read as a certificate is written as the same bytes, and
+// nothing that no log signed is proven.
+func FuzzCertificate(f *testing.F) {
+	c := evidence.Certificate{Format: evidence.RangeFormat, Range: evidence.Range{Cluster: "main", Topic: "t", Last: 9}, Checkpoint: "gw\n1\nAAAA\n\n"}
+	if err := c.Pack([]int64{3, 4}, [][]byte{samples()[0].Append(nil), samples()[1].Append(nil)}, []tlog.Hash{{1}}); err != nil {
+		f.Fatal(err)
+	}
+	b, err := c.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := evidence.DecodeCertificate(b)
+		if err != nil {
+			return
+		}
+		again, err := c.Encode()
+		if err != nil || !bytes.Equal(again, b) {
+			t.Errorf("%q has two spellings: %v", b, err)
+		}
+		if _, err := evidence.VerifyRange(c, new(evidence.Trust)); !errors.Is(err, evidence.ErrUnproven) {
+			t.Errorf("%q: %v", b, err)
+		}
+	})
+}
+
 func TestNameCannotBeFoundWithoutItsSalt(t *testing.T) {
 	a := evidence.NameOf(evidence.Salt{1}, "User:alice")
 	b := evidence.NameOf(evidence.Salt{2}, "User:alice")

@@ -95,15 +95,35 @@ func (o *Opened) name() (Name, string, error) {
 
 // Encode gives the one way to write the file: JSON with the fields in their order, a
 // space of indentation for each level, and a line feed at its end.
-func (f *File) Encode() ([]byte, error) {
+func (f *File) Encode() ([]byte, error) { return encode(f) }
+
+func encode(file any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", " ")
-	if err := e.Encode(f); err != nil {
+	if err := e.Encode(file); err != nil {
 		return nil, fmt.Errorf("encoding evidence: %w", err)
 	}
 	return b.Bytes(), nil
+}
+
+// decode reads what encode writes, and nothing that says the same in another way.
+func decode(b []byte, file any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(file); err != nil {
+		return fmt.Errorf("%w: %w", ErrFile, err)
+	}
+
+	again, err := encode(file)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(again, b) {
+		return fmt.Errorf("%w: it is not written as the program writes it; somebody changed it, if only its spaces", ErrFile)
+	}
+	return nil
 }
 
 // Decode reads a file. One that Encode would write in another way is ErrFile, so
@@ -113,22 +133,12 @@ func Decode(b []byte) (*File, error) {
 		return nil, fmt.Errorf("%w: %d bytes, and none has more than %d", ErrFile, len(b), MaxFileBytes)
 	}
 
-	var f File
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&f); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrFile, err)
+	f := new(File)
+	if err := decode(b, f); err != nil {
+		return nil, err
 	}
 	if f.Format != Format {
 		return nil, fmt.Errorf("%w: its format is %q, and this program reads %q", ErrFile, f.Format, Format)
 	}
-
-	again, err := f.Encode()
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(again, b) {
-		return nil, fmt.Errorf("%w: it is not written as the program writes it; somebody changed it, if only its spaces", ErrFile)
-	}
-	return &f, nil
+	return f, nil
 }

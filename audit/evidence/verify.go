@@ -261,32 +261,39 @@ func (v *verification) admissionOf(m *Module) (*Admitted, error) {
 	return nil, unproven("there is no admission of %s in it", m.Name)
 }
 
-// approved takes the enclosed approvals. An id is the digest of the signed statement, so
-// that each belongs to what an admission names; one that nobody names has no place.
-func (v *verification) approved() error {
+// approved takes the enclosed approvals.
+func (v *verification) approved() (err error) {
+	v.proof.Approvals, err = approvalsOf(v.proof.Admissions, v.file.Approvals)
+	return err
+}
+
+// approvalsOf are enclosed approvals by their ids. An id is the digest of the signed
+// statement, so that each belongs to what an admission names; one that nobody names has
+// no place.
+func approvalsOf(admissions []Admitted, enclosed [][]byte) (map[string][][]byte, error) {
 	named := make(map[string]bool)
-	for i := range v.proof.Admissions {
-		for _, id := range v.proof.Admissions[i].Values(FactApprovalID) {
+	for i := range admissions {
+		for _, id := range admissions[i].Values(FactApprovalID) {
 			named[id] = true
 		}
 	}
 
-	v.proof.Approvals = make(map[string][][]byte)
-	for i, raw := range v.file.Approvals {
+	all := make(map[string][][]byte)
+	for i, raw := range enclosed {
 		var b struct {
 			Envelope struct {
 				Payload []byte `json:"payload"`
 			} `json:"dsseEnvelope"`
 		}
 		if err := json.Unmarshal(raw, &b); err != nil {
-			return unproven("approval %d: %w", i+1, err)
+			return nil, unproven("approval %d: %w", i+1, err)
 		}
 		sum := sha256.Sum256(b.Envelope.Payload)
 		id := hex.EncodeToString(sum[:])
 		if !named[id] {
-			return unproven("approval %s is none of those that the admissions name", id)
+			return nil, unproven("approval %s is none of those that the admissions name", id)
 		}
-		v.proof.Approvals[id] = append(v.proof.Approvals[id], raw)
+		all[id] = append(all[id], raw)
 	}
-	return nil
+	return all, nil
 }

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -8,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 
+	"github.com/guardlock/guardlock/audit/evidence"
 	"github.com/guardlock/guardlock/internal/disk"
 )
 
@@ -77,4 +80,29 @@ func (a Approvals) Bundle(id, key string) ([]byte, error) {
 		return nil, nil
 	}
 	return b, err
+}
+
+// enclose appends the approvals that an admission names, as far as they are there and
+// not among the others yet.
+func (a Approvals) enclose(all [][]byte, leaf []byte) ([][]byte, error) {
+	l, err := evidence.Parse(leaf)
+	if err != nil || l.Control == nil {
+		return all, err
+	}
+
+	keys := l.Control.Values(evidence.FactApprovalKey)
+	for i, id := range l.Control.Values(evidence.FactApprovalID) {
+		if i >= len(keys) {
+			break // an approval without a key is none that was kept
+		}
+		b, err := a.Bundle(id, keys[i])
+		if err != nil {
+			return nil, fmt.Errorf("enclosing approvals: %w", err)
+		}
+		there := slices.ContainsFunc(all, func(have []byte) bool { return bytes.Equal(have, b) })
+		if b != nil && !there {
+			all = append(all, b)
+		}
+	}
+	return all, nil
 }

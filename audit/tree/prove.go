@@ -1,12 +1,10 @@
 package tree
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -96,35 +94,12 @@ func (p *Prover) Prove(ctx context.Context, w Wanted) (*evidence.File, error) {
 			e.Names = found.told
 		}
 		f.Entries = append(f.Entries, e)
-		if err := w.enclose(f, found.leaf); err != nil {
+		if f.Approvals, err = w.Approvals.enclose(f.Approvals, found.leaf); err != nil {
 			return nil, err
 		}
 	}
 
 	return f, nil
-}
-
-// enclose adds the approvals that an admission names, as far as they are there.
-func (w *Wanted) enclose(f *evidence.File, leaf []byte) error {
-	l, err := evidence.Parse(leaf)
-	if err != nil || l.Control == nil {
-		return err
-	}
-	keys := l.Control.Values(evidence.FactApprovalKey)
-	for i, id := range l.Control.Values(evidence.FactApprovalID) {
-		if i >= len(keys) {
-			break // an approval without a key is none that was kept
-		}
-		b, err := w.Approvals.Bundle(id, keys[i])
-		if err != nil {
-			return fmt.Errorf("enclosing approvals: %w", err)
-		}
-		there := slices.ContainsFunc(f.Approvals, func(have []byte) bool { return bytes.Equal(have, b) })
-		if b != nil && !there {
-			f.Approvals = append(f.Approvals, b)
-		}
-	}
-	return nil
 }
 
 // match finds one entry: it is not before the entry with a sequence number.

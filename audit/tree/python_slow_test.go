@@ -3,6 +3,7 @@
 package tree_test
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -44,11 +45,7 @@ func TestSecondVerifierAgrees(t *testing.T) {
 		args = append(args, put(t, dir, fmt.Sprintf("%d.bad", i), b))
 	}
 
-	python := os.Getenv("GUARDLOCK_PYTHON")
-	if python == "" {
-		python = "python3"
-	}
-	out, _ := exec.Command(python, args...).Output()
+	out := python(args)
 	seen := 0
 	for line := range strings.Lines(string(out)) {
 		path, verdict, _ := strings.Cut(line, ": ")
@@ -60,6 +57,54 @@ func TestSecondVerifierAgrees(t *testing.T) {
 	if seen != 2*proofs {
 		t.Errorf("%d verdicts on %d files: %s", seen, 2*proofs, out[:min(len(out), 500)])
 	}
+}
+
+// TestSecondVerifierAgreesOnRanges: the same of certificates of random ranges.
+func TestSecondVerifierAgreesOnRanges(t *testing.T) {
+	const batches = 300
+	s := newSite(t, audit.Options{SegmentBytes: 16 << 10, InsecureNoSync: true})
+	s.admit()
+	for i := range batches {
+		s.produce(int64(3 * i))
+	}
+	s.flush()
+	s.checkpoint()
+
+	dir := t.TempDir()
+	args := []string{filepath.Join("..", "..", "tools", "verify.py"), put(t, dir, "key", []byte(s.public+"\n"))}
+	const ranges = 100
+	for i := range ranges {
+		first := rand.Int64N(3 * batches)
+		b, err := s.certify(first, first+rand.Int64N(3*batches-first)).Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, put(t, dir, fmt.Sprintf("%d.good", i), b))
+		at := bytes.Index(b, []byte(`"checkpoint"`)) // behind the range: a part of it is as true
+		b[at+rand.IntN(len(b)-at)] ^= 1 << rand.IntN(8)
+		args = append(args, put(t, dir, fmt.Sprintf("%d.bad", i), b))
+	}
+
+	seen := 0
+	for line := range strings.Lines(string(python(args))) {
+		path, verdict, _ := strings.Cut(line, ": ")
+		if strings.HasSuffix(path, ".good") != strings.HasPrefix(verdict, "proven: every offset from ") {
+			t.Errorf("%s", line)
+		}
+		seen++
+	}
+	if seen != 2*ranges {
+		t.Errorf("%d verdicts on %d files", seen, 2*ranges)
+	}
+}
+
+func python(args []string) []byte {
+	program := os.Getenv("GUARDLOCK_PYTHON")
+	if program == "" {
+		program = "python3"
+	}
+	out, _ := exec.Command(program, args...).Output()
+	return out
 }
 
 func put(t *testing.T, dir, name string, b []byte) string {

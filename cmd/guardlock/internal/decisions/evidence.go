@@ -114,9 +114,12 @@ func (f *evidenceFlags) verify(cmd *cobra.Command, path string) error {
 		return err
 	}
 
-	b, err := disk.ReadInput(path, evidence.MaxFileBytes)
+	b, err := disk.ReadInput(path, evidence.MaxRangeBytes)
 	if err != nil {
 		return fmt.Errorf("reading evidence: %w", err)
+	}
+	if evidence.IsCertificate(b) {
+		return f.verifyRange(cmd, path, b, keys)
 	}
 	file, err := evidence.Decode(b)
 	if err == nil {
@@ -126,6 +129,10 @@ func (f *evidenceFlags) verify(cmd *cobra.Command, path string) error {
 		}
 	}
 
+	return refusedFile(path, err)
+}
+
+func refusedFile(path string, err error) error {
 	err = exit.Refusedf("verifying %s: %w", path, err)
 	if errors.Is(err, evidence.ErrUnproven) {
 		return exit.WithHint(err, "keep the file as it is, and ask whoever gave it to you; nothing in it counts")
@@ -137,13 +144,9 @@ func (f *evidenceFlags) verify(cmd *cobra.Command, path string) error {
 func (f *evidenceFlags) approved(cmd *cobra.Command, path string, p *evidence.Proof) error {
 	var more []finding
 	if f.trustRoot != "" {
-		raw, err := disk.Read(f.trustRoot, disk.MaxBytes)
+		root, err := f.root()
 		if err != nil {
-			return fmt.Errorf("reading --trust-root: %w", err)
-		}
-		root, err := signing.ParseTrustRoot(raw)
-		if err != nil {
-			return fmt.Errorf("reading %s: %w", f.trustRoot, err)
+			return err
 		}
 		if more, err = approvals(cmd.Context(), root, p); err != nil {
 			return exit.Refusedf("verifying %s: %w", path, err)
@@ -151,6 +154,19 @@ func (f *evidenceFlags) approved(cmd *cobra.Command, path string, p *evidence.Pr
 	}
 
 	return f.report(cmd, p, more)
+}
+
+// root reads the trust root.
+func (f *evidenceFlags) root() (*signing.TrustRoot, error) {
+	raw, err := disk.Read(f.trustRoot, disk.MaxBytes)
+	if err != nil {
+		return nil, fmt.Errorf("reading --trust-root: %w", err)
+	}
+	root, err := signing.ParseTrustRoot(raw)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", f.trustRoot, err)
+	}
+	return root, nil
 }
 
 // notProven is what no file of this kind can prove.
@@ -170,13 +186,7 @@ type finding struct {
 
 func (f *evidenceFlags) report(cmd *cobra.Command, p *evidence.Proof, approvals []finding) error {
 	all := append(findings(p), approvals...)
-	rest := notProven
-	if len(approvals) == 0 && len(p.Admissions) > 0 {
-		rest = notApproved + rest
-	}
-	if len(p.Witnesses) == 0 {
-		rest = notWitnessed + rest
-	}
+	rest := unsaid(notProven, len(approvals) == 0 && len(p.Admissions) > 0, len(p.Witnesses) == 0)
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), struct {
 			Record    evidence.Record `json:"record"`
@@ -185,6 +195,17 @@ func (f *evidenceFlags) report(cmd *cobra.Command, p *evidence.Proof, approvals 
 		}{p.Record, all, strings.ReplaceAll(rest, "\n", " ")})
 	}
 	return writeFindings(cmd.OutOrStdout(), all, rest)
+}
+
+// unsaid adds to what is not proven.
+func unsaid(rest string, unapproved, unwitnessed bool) string {
+	if unapproved {
+		rest = notApproved + rest
+	}
+	if unwitnessed {
+		rest = notWitnessed + rest
+	}
+	return rest
 }
 
 func writeFindings(w io.Writer, all []finding, rest string) error {
@@ -218,8 +239,7 @@ func findings(p *evidence.Proof) (all []finding) {
 
 	for i := range p.Admissions {
 		a := &p.Admissions[i]
-		add("admission", "entry %s let %s sha256:%x run: written by %s, approved by %s (%s needed)%s", humanize.Comma(a.Index), a.Module.Name, a.Module.Digest,
-			a.Fact("author"), strings.Join(a.Values(evidence.FactApproval), ", "), a.Fact(evidence.FactThreshold), until(a.Fact(evidence.FactUntil)))
+		add("admission", "%s", admissionText(a))
 	}
 
 	for _, n := range []struct {
@@ -237,6 +257,11 @@ func findings(p *evidence.Proof) (all []finding) {
 	}
 
 	return all
+}
+
+func admissionText(a *evidence.Admitted) string {
+	return fmt.Sprintf("entry %s let %s sha256:%x run: written by %s, approved by %s (%s needed)%s", humanize.Comma(a.Index), a.Module.Name, a.Module.Digest,
+		a.Fact("author"), strings.Join(a.Values(evidence.FactApproval), ", "), a.Fact(evidence.FactThreshold), until(a.Fact(evidence.FactUntil)))
 }
 
 func moment(micros int64) string { return time.UnixMicro(micros).UTC().Format(time.RFC3339Nano) }

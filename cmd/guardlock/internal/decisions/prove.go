@@ -32,6 +32,12 @@ The record is a place, TOPIC/PARTITION@OFFSET, or the decision's id. A checkpoin
 the log must speak for the decision already: the gateway signs one each ten seconds
 (audit.evidence.every).
 
+With --offsets A-B it is about a partition, TOPIC/PARTITION, and the file is a certificate
+of the range: each of its offsets has one decision, which modules made it, and who let
+them run. If an offset has no decision in this log, or two, there is no certificate, and
+the error names the offsets. The marker at the end of a transaction has none, and no more
+has what another gateway decided: "guardlock audit reconcile" tells what they are.
+
 In the log stand digests of principal, client id, source and certificate. The file
 tells what is behind them, unless --redacted leaves that out; it proves the rest all
 the same.`
@@ -40,25 +46,33 @@ type auditProveCommand struct {
 	dir      string
 	cluster  string
 	out      string
+	offsets  string
 	redacted bool
 }
 
 func newAuditProveCommand() *cobra.Command {
 	var c auditProveCommand
 	cmd := &cobra.Command{
-		Use:   "prove TOPIC/PARTITION@OFFSET | DECISION_ID",
-		Short: "Write a file that proves what became of a record",
+		Use:   "prove TOPIC/PARTITION@OFFSET | DECISION_ID | TOPIC/PARTITION --offsets A-B",
+		Short: "Write a file that proves what became of a record, or of each in a range",
 		Long:  auditProveHelp,
 		Example: `  guardlock audit prove customers/1@3380 -o 3380.evidence.json
   guardlock audit prove gl-5c3a91f0-2k-0 --redacted
+  guardlock audit prove customers/1 --offsets 0-999999 -o customers-1.range.json
   guardlock audit verify 3380.evidence.json --log-key data/log.key.pub`,
 		Args: cli.NeedArgs("TOPIC/PARTITION@OFFSET or DECISION_ID"),
-		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("offsets") {
+				return c.runRange(cmd, args[0])
+			}
+			return c.run(cmd, args[0])
+		},
 	}
 
 	registerAuditDir(cmd, &c.dir)
 	cmd.Flags().StringVar(&c.cluster, "cluster", "", "the place is in this `NAME` of the configuration's clusters")
 	cmd.Flags().StringVarP(&c.out, "output", "o", "", "`FILE` to write; it must not be there yet (default: the record's place, with .evidence.json)")
+	cmd.Flags().StringVar(&c.offsets, "offsets", "", "prove each offset from `A-B`, both included, of TOPIC/PARTITION")
 	cmd.Flags().BoolVar(&c.redacted, "redacted", false, "do not tell who produced the record")
 	return cmd
 }
@@ -204,6 +218,8 @@ func (c *auditProveCommand) wanted(ctx context.Context, r *query.Reader, d query
 func proveError(what string, err error) error {
 	err = fmt.Errorf("proving %s: %w", what, err)
 	switch {
+	case errors.Is(err, tree.ErrIncomplete):
+		return exit.WithHint(exit.WithCode(err, exit.NotFound), "`guardlock audit reconcile` tells what is there; decisions of the last seconds are provable with the next checkpoint")
 	case errors.Is(err, tree.ErrNotCommitted):
 		return exit.WithHint(exit.WithCode(err, exit.NotFound), "try again in a moment: the gateway signs a checkpoint every ten seconds, or as audit.evidence.every says")
 	case errors.Is(err, tree.ErrNoTree), errors.Is(err, os.ErrNotExist):

@@ -1,0 +1,150 @@
+package evidence
+
+import (
+	"bytes"
+	"compress/zlib"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// RangeFormat is what a certificate of a range says it is.
+const RangeFormat = "guardlock range certificate v1"
+
+// MaxRangeBytes bounds a certificate, and maxPacked the leaves in it once they are
+// unpacked.
+const (
+	MaxRangeBytes = 64 << 20
+	maxPacked     = 512 << 20
+)
+
+// Range is a stretch of offsets of a partition, First and Last included.
+type Range struct {
+	Cluster   string `json:"cluster"`
+	Topic     string `json:"topic"`
+	Partition uint32 `json:"partition"`
+	First     int64  `json:"first"`
+	Last      int64  `json:"last"`
+}
+
+// Certificate proves what became of every record of a range. Leaves stand packed in
+// it, since neighbours say mostly the same, and one proof serves all of them.
+type Certificate struct {
+	Format     string `json:"format"`
+	Range      Range  `json:"range"`
+	Checkpoint string `json:"checkpoint"` // a signed note
+	// Leaves are the entries in the order of the tree, packed by zlib: u64 index, u32
+	// length, leaf. Digest is the SHA-256 of the packed bytes: one thing can be packed
+	// in many ways, and no changed bit may go unseen.
+	Leaves []byte `json:"leaves"`
+	Digest []byte `json:"digest"`
+	Proof  []byte `json:"proof"` // hashes, as Prover.Multi gives them
+	// Names are behind digests in the leaves, as far as they are told.
+	Names     []Opened `json:"names,omitempty"`
+	Approvals [][]byte `json:"approvals,omitempty"` // as in a File
+}
+
+// indexed is a leaf with its place in the tree.
+type indexed struct {
+	index int64
+	raw   []byte
+}
+
+// Pack puts leaves and their proof into the certificate. They ascend by index.
+func (c *Certificate) Pack(indexes []int64, leaves [][]byte, proof []Hash) error {
+	var b bytes.Buffer
+	z, err := zlib.NewWriterLevel(&b, zlib.BestCompression)
+	if err != nil {
+		return fmt.Errorf("packing leaves: %w", err)
+	}
+
+	for i, leaf := range leaves {
+		head := binary.BigEndian.AppendUint64(nil, uint64(indexes[i]))
+		head = binary.BigEndian.AppendUint32(head, uint32(len(leaf)))
+		if _, err := z.Write(append(head, leaf...)); err != nil {
+			return fmt.Errorf("packing leaves: %w", err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		return fmt.Errorf("packing leaves: %w", err)
+	}
+
+	sum := sha256.Sum256(b.Bytes())
+	c.Leaves = b.Bytes()
+	c.Digest = sum[:]
+	for _, h := range proof {
+		c.Proof = append(c.Proof, h[:]...)
+	}
+	return nil
+}
+
+// unpack is the inverse of Pack.
+func (c *Certificate) unpack() (leaves []indexed, proof []Hash, err error) {
+	if sum := sha256.Sum256(c.Leaves); !bytes.Equal(sum[:], c.Digest) {
+		return nil, nil, fmt.Errorf("%w: its leaves are not those that it was written with", ErrFile)
+	}
+	packed := bytes.NewReader(c.Leaves)
+	z, err := zlib.NewReader(packed)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: unpacking leaves: %w", ErrFile, err)
+	}
+	raw, err := io.ReadAll(io.LimitReader(z, maxPacked+1))
+	if err != nil || len(raw) > maxPacked || packed.Len() > 0 {
+		return nil, nil, fmt.Errorf("%w: its leaves cannot be unpacked, or are more than %d bytes", ErrFile, maxPacked)
+	}
+
+	last := int64(-1)
+	for len(raw) > 0 {
+		if len(raw) < 12 {
+			return nil, nil, fmt.Errorf("%w: a leaf is cut", ErrFile)
+		}
+		index := int64(binary.BigEndian.Uint64(raw))
+		size := int64(binary.BigEndian.Uint32(raw[8:]))
+		raw = raw[12:]
+		if index <= last || size > int64(len(raw)) {
+			return nil, nil, fmt.Errorf("%w: a leaf is cut, or out of its order", ErrFile)
+		}
+		leaves = append(leaves, indexed{index, raw[:size]})
+		raw = raw[size:]
+		last = index
+	}
+
+	if len(c.Proof)%tlog.HashSize != 0 {
+		return nil, nil, fmt.Errorf("%w: its proof is cut", ErrFile)
+	}
+	for b := c.Proof; len(b) > 0; b = b[tlog.HashSize:] {
+		proof = append(proof, Hash(b[:tlog.HashSize]))
+	}
+	return leaves, proof, nil
+}
+
+// Encode gives the one way to write the certificate, which is that of a File.
+func (c *Certificate) Encode() ([]byte, error) { return encode(c) }
+
+// IsCertificate reports whether bytes say that they are a certificate of a range.
+func IsCertificate(b []byte) bool {
+	var f struct {
+		Format string `json:"format"`
+	}
+	return json.Unmarshal(b, &f) == nil && f.Format == RangeFormat
+}
+
+// DecodeCertificate reads a certificate. One that Encode would write in another way is
+// ErrFile. Nothing of it is proven by that.
+func DecodeCertificate(b []byte) (*Certificate, error) {
+	if len(b) > MaxRangeBytes {
+		return nil, fmt.Errorf("%w: %d bytes, and none has more than %d", ErrFile, len(b), MaxRangeBytes)
+	}
+	c := new(Certificate)
+	if err := decode(b, c); err != nil {
+		return nil, err
+	}
+	if c.Format != RangeFormat {
+		return nil, fmt.Errorf("%w: its format is %q, and this program reads %q", ErrFile, c.Format, RangeFormat)
+	}
+	return c, nil
+}

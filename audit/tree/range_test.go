@@ -1,0 +1,219 @@
+package tree_test
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/evidence"
+	"github.com/guardlock/guardlock/audit/tree"
+)
+
+func wantedRange(first, last int64) tree.WantedRange {
+	return tree.WantedRange{Range: evidence.Range{Cluster: "main", Topic: "customers", First: first, Last: last}, Names: true}
+}
+
+func (s *site) certify(first, last int64) *evidence.Certificate {
+	s.t.Helper()
+	c, err := s.prover().ProveRange(s.t.Context(), wantedRange(first, last))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
+// verifyRange verifies what was written, as an auditor does.
+func (s *site) verifyRange(c *evidence.Certificate) (*evidence.RangeProof, error) {
+	s.t.Helper()
+	b, err := c.Encode()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	again, err := evidence.DecodeCertificate(b)
+	if err != nil {
+		return nil, err
+	}
+	return evidence.VerifyRange(again, s.keys())
+}
+
+func TestCertificateProvesEveryOffsetOfARange(t *testing.T) {
+	s := newSite(t, audit.Options{SegmentBytes: 16 << 10, InsecureNoSync: true})
+	s.admit()
+	for i := range 400 {
+		s.produce(int64(3 * i))
+		if i%7 == 0 {
+			s.flush() // others' entries lie between
+		}
+	}
+	s.flush()
+	s.checkpoint()
+
+	c := s.certify(4, 1100)
+	p, err := s.verifyRange(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := int64(0)
+	for _, v := range p.Verdicts {
+		total += v.Records
+	}
+	if total != 1097 || p.Batches != 366 || len(p.Policies) != 1 || len(p.Admissions) == 0 {
+		t.Errorf("%d records in %d batches: %+v", total, p.Batches, p)
+	}
+	// A batch is one record that passed, and two that were masked.
+	if v := p.Verdicts[0]; v.Records != 732 || v.Ruling.Reason != "gdpr.masked" || v.Module != module.Name || !v.Ran {
+		t.Errorf("%+v", p.Verdicts)
+	}
+	if len(p.Names) == 0 {
+		t.Error("no name is told")
+	}
+	for first := int64(0); first < 12; first++ { // whatever the tree's shape
+		if _, err := s.verifyRange(s.certify(first, first+first*90)); err != nil {
+			t.Errorf("%d: %v", first, err)
+		}
+	}
+}
+
+func TestRangeWithAGapOrAnOverlapHasNoCertificate(t *testing.T) {
+	s := newSite(t, audit.Options{InsecureNoSync: true})
+	s.admit()
+	for _, base := range []int64{0, 3, 9, 12, 14, 20} { // 6 to 8 and 17 to 19 are missing, 14 is there twice
+		s.produce(base)
+	}
+	s.flush()
+	s.checkpoint()
+
+	for _, tc := range []struct {
+		first, last int64
+		says        string
+	}{
+		{0, 5, ""},
+		{1, 4, ""},
+		{0, 8, "offsets 6 to 8 have no decision"},
+		{7, 7, "offsets 7 to 7 have no decision"},
+		{9, 16, "offsets 14 to 14 have two decisions"},
+		{15, 16, ""},
+		{0, 30, "offsets 6 to 8 have no decision, 14 to 14 have two decisions, 17 to 19 have no decision, 23 to 30 have no decision"},
+	} {
+		_, err := s.prover().ProveRange(t.Context(), wantedRange(tc.first, tc.last))
+		if (tc.says == "") != (err == nil) || err != nil && (!errors.Is(err, tree.ErrIncomplete) || !strings.HasSuffix(err.Error(), tc.says)) {
+			t.Errorf("%d to %d: %v", tc.first, tc.last, err)
+		}
+	}
+}
+
+// TestCertificateThatClaimsMoreIsRefused: whoever makes certificates has the log, and
+// may claim what it does not say.
+func TestCertificateThatClaimsMoreIsRefused(t *testing.T) {
+	s := newSite(t, audit.Options{InsecureNoSync: true})
+	s.admit()
+	for i := range 20 {
+		s.produce(int64(3 * i))
+	}
+	s.flush()
+	s.checkpoint()
+
+	for what, change := range map[string]func(*evidence.Certificate){
+		"a longer range":    func(c *evidence.Certificate) { c.Range.Last = 60 },
+		"a range before":    func(c *evidence.Certificate) { c.Range.First = 0 },
+		"a shorter range":   func(c *evidence.Certificate) { c.Range.Last = 20 },
+		"another partition": func(c *evidence.Certificate) { c.Range.Partition = 1 },
+		"another topic":     func(c *evidence.Certificate) { c.Range.Topic = "cards" },
+		"an empty range":    func(c *evidence.Certificate) { c.Range.Last = c.Range.First - 1 },
+		"a cut proof":       func(c *evidence.Certificate) { c.Proof = c.Proof[:len(c.Proof)-32] },
+		"a longer proof":    func(c *evidence.Certificate) { c.Proof = append(c.Proof, make([]byte, 32)...) },
+		"leaves of others":  func(c *evidence.Certificate) { o := s.certify(0, 20); c.Leaves = o.Leaves; c.Digest = o.Digest },
+		"swapped proof": func(c *evidence.Certificate) {
+			c.Proof = append(bytes.Clone(c.Proof[32:64]), append(c.Proof[:32:32], c.Proof[64:]...)...)
+		},
+		"a name of nobody":    func(c *evidence.Certificate) { c.Names = append(c.Names, evidence.Open(evidence.Salt{1}, "mallory")) },
+		"an approval of none": func(c *evidence.Certificate) { c.Approvals = [][]byte{[]byte(`{}`)} },
+		"nothing in it":       func(c *evidence.Certificate) { c.Leaves = nil; c.Digest = nil },
+	} {
+		c := s.certify(9, 47)
+		change(c)
+		if _, err := s.verifyRange(c); err == nil {
+			t.Errorf("%s is proven", what)
+		}
+	}
+}
+
+func TestNoBitOfACertificateCanBeChanged(t *testing.T) {
+	s := newSite(t, audit.Options{InsecureNoSync: true})
+	s.admit()
+	for i := range 6 {
+		s.produce(int64(3 * i))
+	}
+	s.flush()
+	s.checkpoint()
+	b, err := s.certify(0, 17).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	for at := range b {
+		for bit := range 8 {
+			changed := bytes.Clone(b)
+			changed[at] ^= 1 << bit
+			c, err := evidence.DecodeCertificate(changed)
+			if err == nil {
+				_, err = evidence.VerifyRange(c, s.keys())
+			}
+			// Part of a range that is proven is proven, too: 17 may become 15 or 16.
+			if part := err == nil && c.Range.First >= 0 && c.Range.Last <= 17 && c.Range.Last > 14; err == nil && !part {
+				t.Errorf("byte %d, bit %d: %q is proven", at, bit, changed[max(0, at-20):min(len(b), at+20)])
+			}
+		}
+	}
+}
+
+// TestCertificateOfAMillionOffsetsIsSmall: batches of five hundred, with as many entries
+// of others between them.
+func TestCertificateOfAMillionOffsetsIsSmall(t *testing.T) {
+	s := newSite(t, audit.Options{InsecureNoSync: true})
+	s.admit()
+	const records = 500
+	var last audit.Ticket
+	for i := range 1_000_000 / records {
+		for _, topic := range []string{"customers", "others"} {
+			e := &audit.BatchEntry{
+				Caller:    audit.Caller{ConnID: uint64(rand.IntN(100)), Principal: "User:alice", ClientID: "shop-1", Source: "10.0.0.9"},
+				Target:    audit.Target{Cluster: "main", Topic: topic},
+				Authority: audit.Authority{Modules: []audit.ModuleRef{module}, PolicyRevision: "policy-1", GrantDigest: audit.Digest{9}},
+				Producer:  audit.Producer{ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1},
+				Payload:   audit.Payload{Records: records, BytesIn: 50000 + rand.IntN(1000), BytesOut: 50000},
+				Outcome:   audit.OutcomeModified,
+			}
+			e.Add(audit.Ruling{}, 100+i%100)
+			e.Add(audit.Ruling{Verdict: audit.Modified, Reason: "gdpr.masked"}, 400-i%100)
+			last = s.log.Append(e, []byte("batch"))
+			s.log.Place(last.Seq(), audit.Placement{BaseOffset: int64(i * records)})
+		}
+	}
+	if err := last.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.flush()
+	s.checkpoint()
+
+	begun := time.Now()
+	c := s.certify(0, 999_999)
+	made := time.Since(begun)
+	b, err := c.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun = time.Now()
+	p, err := s.verifyRange(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes, made in %v, verified in %v", len(b), made, time.Since(begun))
+	if len(b) > 5_000_000 || p.Batches != 2000 {
+		t.Errorf("%d batches in %d bytes", p.Batches, len(b))
+	}
+}

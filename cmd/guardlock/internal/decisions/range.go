@@ -1,0 +1,230 @@
+package decisions
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/evidence"
+	"github.com/guardlock/guardlock/audit/tree"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/internal/disk"
+	"github.com/guardlock/guardlock/internal/exit"
+)
+
+// certified is what prove --offsets --json prints.
+type certified struct {
+	File    string         `json:"file"`
+	Bytes   int            `json:"bytes"`
+	Range   evidence.Range `json:"range"`
+	Origin  string         `json:"log"`
+	Entries int64          `json:"entries"` // that the checkpoint speaks for
+}
+
+// runRange writes the certificate of a range.
+func (c *auditProveCommand) runRange(cmd *cobra.Command, what string) error {
+	wanted, err := c.wantedRange(what)
+	if err != nil {
+		return err
+	}
+	r, err := openAudit(cmd, c.dir)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+
+	if wanted.Range.Cluster == "" {
+		if wanted.Range.Cluster, err = onlyCluster(cmd, r.Reader); err != nil {
+			return auditError(c.dir, err)
+		}
+	}
+	p, err := tree.OpenProver(filepath.Join(c.dir, tree.DirName), r.Reader)
+	if err != nil {
+		return proveError(what, err)
+	}
+	f, err := p.ProveRange(cmd.Context(), wanted)
+	if err != nil {
+		return proveError(what, err)
+	}
+	b, err := f.Encode()
+	if err != nil {
+		return err
+	}
+
+	at := &wanted.Range
+	path := c.out
+	if path == "" {
+		path = fmt.Sprintf("%s-%d-%d-%d.range.json", at.Topic, at.Partition, at.First, at.Last)
+	}
+	if err := disk.Create(path, b, 0o644); err != nil {
+		return fmt.Errorf("writing certificate: %w", err)
+	}
+
+	if cli.WantsJSON(cmd) {
+		return cli.PrintJSON(cmd.OutOrStdout(), certified{path, len(b), *at, p.Checkpoint().Origin, p.Checkpoint().Size})
+	}
+	w := &fieldWriter{w: cmd.OutOrStdout(), p: cli.PaletteFor(cmd.OutOrStdout())}
+	w.field("proves", "%s/%d offsets %d to %d: each has one decision", at.Topic, at.Partition, at.First, at.Last)
+	w.field("file", "%s, %s", path, humanize.Bytes(uint64(len(b))))
+	w.field("log", "%s, checkpoint of %s entries", p.Checkpoint().Origin, humanize.Comma(p.Checkpoint().Size))
+	return w.err
+}
+
+var (
+	partitionShape = regexp.MustCompile(`^([a-zA-Z0-9._-]+)/([0-9]+)$`)
+	offsetsShape   = regexp.MustCompile(`^([0-9]+)-([0-9]+)$`)
+)
+
+func (c *auditProveCommand) wantedRange(what string) (w tree.WantedRange, err error) {
+	place := partitionShape.FindStringSubmatch(what)
+	offsets := offsetsShape.FindStringSubmatch(c.offsets)
+	if place == nil || offsets == nil {
+		return w, exit.Usagef("proving %s: --offsets %s: it takes TOPIC/PARTITION and --offsets A-B", what, c.offsets)
+	}
+
+	partition, err := strconv.ParseInt(place[2], 10, 32)
+	if err != nil {
+		return w, exit.Usagef("proving %s: %s is no partition", what, place[2])
+	}
+	first, err := strconv.ParseInt(offsets[1], 10, 64)
+	if err != nil {
+		return w, exit.Usagef("proving %s: %s is no offset", what, offsets[1])
+	}
+	last, err := strconv.ParseInt(offsets[2], 10, 64)
+	if err != nil || last < first {
+		return w, exit.Usagef("proving %s: %s is no range of offsets", what, c.offsets)
+	}
+
+	w.Range = evidence.Range{Cluster: c.cluster, Topic: place[1], Partition: uint32(partition), First: first, Last: last}
+	w.Names = !c.redacted
+	w.Approvals = tree.ApprovalsOf(c.dir)
+	return w, nil
+}
+
+// onlyCluster is the one that the log knows of.
+func onlyCluster(cmd *cobra.Command, r *audit.Reader) (string, error) {
+	var names []string
+	err := r.Cursor(audit.Position{}).Read(cmd.Context(), func(f *audit.Frame) error {
+		return f.Each(func(e *audit.Entry) error {
+			if e.Batch != nil && !slices.Contains(names, e.Batch.Cluster) {
+				names = append(names, e.Batch.Cluster)
+			}
+			return nil
+		})
+	})
+	switch {
+	case err != nil:
+		return "", err
+	case len(names) == 0:
+		return "", exit.NotFoundf("there is no decision in the log")
+	case len(names) > 1:
+		return "", exit.WithHint(exit.Usagef("the log knows of several clusters"), "name one with --cluster: %s", strings.Join(names, ", "))
+	}
+	return names[0], nil
+}
+
+// verifyRange checks a certificate and reports.
+func (f *evidenceFlags) verifyRange(cmd *cobra.Command, path string, b []byte, keys *evidence.Trust) error {
+	file, err := evidence.DecodeCertificate(b)
+	if err != nil {
+		return refusedFile(path, err)
+	}
+	p, err := evidence.VerifyRange(file, keys)
+	if err != nil {
+		return refusedFile(path, err)
+	}
+
+	all := rangeFindings(p)
+	if f.trustRoot != "" {
+		signed, err := f.rangeApprovals(cmd, p)
+		if err != nil {
+			return exit.Refusedf("verifying %s: %w", path, err)
+		}
+		all = append(all, signed...)
+	}
+
+	rest := unsaid(notProvenOfRange, f.trustRoot == "" && len(p.Admissions) > 0, len(p.Witnesses) == 0)
+	if cli.WantsJSON(cmd) {
+		return cli.PrintJSON(cmd.OutOrStdout(), struct {
+			Range     evidence.Range `json:"range"`
+			Proven    []finding      `json:"proven"`
+			NotProven string         `json:"not_proven"`
+		}{p.Range, all, strings.ReplaceAll(rest, "\n", " ")})
+	}
+	return writeFindings(cmd.OutOrStdout(), all, rest)
+}
+
+// notProvenOfRange is what no certificate can prove.
+const notProvenOfRange = "that the broker still holds these bytes (audit compare); what is outside of the range (audit reconcile)."
+
+// rangeApprovals checks the approvals at the first and at the last decision that each
+// admission let be made.
+func (f *evidenceFlags) rangeApprovals(cmd *cobra.Command, p *evidence.RangeProof) (all []finding, err error) {
+	root, err := f.root()
+	if err != nil {
+		return nil, err
+	}
+	for i := range p.Admissions {
+		one := &evidence.Proof{Admissions: p.Admissions[i : i+1], Approvals: p.Approvals, Decision: &evidence.Decision{Time: p.Used[i].First}}
+		if _, err := approvals(cmd.Context(), root, one); err != nil {
+			return nil, err
+		}
+		one.Decision.Time = p.Used[i].Last
+		found, err := approvals(cmd.Context(), root, one)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// rangeFindings tells what a certificate proves, a line for each thing.
+func rangeFindings(p *evidence.RangeProof) (all []finding) {
+	add := func(subject, format string, args ...any) {
+		all = append(all, finding{subject, fmt.Sprintf(format, args...)})
+	}
+
+	r := &p.Range
+	add("log", "%s had %s entries; signed by log key %08x", p.Checkpoint.Origin, humanize.Comma(p.Checkpoint.Size), p.KeyHash)
+	for _, w := range p.Witnesses {
+		add("witness", "%s saw it at %s: no other history was shown to it before", w.Witness, moment(w.Time.UnixMicro()))
+	}
+	add("range", "%s/%d offsets %s to %s: each of the %s has one decision, in %s", r.Topic, r.Partition, humanize.Comma(r.First), humanize.Comma(r.Last),
+		humanize.Comma(r.Last-r.First+1), cli.Count(p.Batches, "batch"))
+	add("decided", "from %s to %s", moment(p.Decided.First), moment(p.Decided.Last))
+	for i := range p.Verdicts {
+		add("verdict", "%s", tallyText(&p.Verdicts[i]))
+	}
+	if len(p.Policies) > 0 {
+		add("policy", "%s", strings.Join(p.Policies, ", "))
+	}
+	for i := range p.Admissions {
+		add("admission", "%s", admissionText(&p.Admissions[i]))
+	}
+	return all
+}
+
+func tallyText(t *evidence.Tally) string {
+	if !t.Ran {
+		return fmt.Sprintf("%s: no module ran: %s", humanize.Comma(t.Records), audit.Outcome(t.Ruling.Verdict))
+	}
+	text := humanize.Comma(t.Records) + ": " + audit.Verdict(t.Ruling.Verdict).String()
+	if t.Module != "" {
+		text += " by " + t.Module
+	}
+	if t.Ruling.Reason != "" {
+		text += " (" + t.Ruling.Reason + ")"
+	}
+	if t.Ruling.Route != "" {
+		text += ", to " + t.Ruling.Route
+	}
+	return text
+}
