@@ -39,6 +39,8 @@ type Source interface {
 	Status() Status
 	// Missing says why the gateway is not ready; nothing means that it is.
 	Missing() []string
+	// Refusing says which bindings take nothing, and why. Others are served.
+	Refusing() []string
 	// DecisionID names the decision with a number.
 	DecisionID(seq uint64) string
 }
@@ -153,14 +155,18 @@ func (l *Listener) routes() http.Handler {
 // ready tells everybody yes or no, and what is missing to whom that concerns.
 func (l *Listener) ready(w http.ResponseWriter, r *http.Request) {
 	missing := l.from.Missing()
-	switch {
-	case len(missing) == 0:
-		say(w, http.StatusOK, "ready\n")
-	case l.allowed(r):
-		say(w, http.StatusServiceUnavailable, "not ready\n"+strings.Join(missing, "\n")+"\n")
-	default:
-		say(w, http.StatusServiceUnavailable, "not ready\n")
+	code := http.StatusOK
+	lines := []string{"ready"}
+	if len(missing) > 0 {
+		code = http.StatusServiceUnavailable
+		lines[0] = "not ready"
 	}
+
+	if l.allowed(r) {
+		lines = append(lines, missing...)
+		lines = append(lines, l.from.Refusing()...)
+	}
+	say(w, code, strings.Join(lines, "\n")+"\n")
 }
 
 func (l *Listener) status(w http.ResponseWriter, _ *http.Request) {

@@ -76,11 +76,12 @@ func TestRulesAndDashboardNameMetricsThatExist(t *testing.T) {
 }
 
 // fixed is a Source that says what it is told to.
-type fixed struct{ missing []string }
+type fixed struct{ missing, refusing []string }
 
 func (fixed) Measure(to *Samples)        { to.Value(BuildInfo, 1, "v", "r", "go", "not \xff UTF-8") }
 func (fixed) Status() Status             { return Status{Node: "gw"} }
 func (f fixed) Missing() []string        { return f.missing }
+func (f fixed) Refusing() []string       { return f.refusing }
 func (fixed) DecisionID(n uint64) string { return "id" }
 
 // everything is a Source that has a value for each metric.
@@ -158,11 +159,19 @@ func listen(t *testing.T, cfg Config, from Source) string {
 }
 
 func TestNotReadySaysWhyToWhomItConcerns(t *testing.T) {
-	url := listen(t, Config{Token: func() []byte { return []byte("token") }}, fixed{[]string{"the log is full"}})
+	url := listen(t, Config{Token: func() []byte { return []byte("token") }}, fixed{missing: []string{"the log is full"}})
 	if code, text := get(t, url+"/readyz", ""); code != http.StatusServiceUnavailable || strings.Contains(text, "log") {
 		t.Errorf("%d %s", code, text)
 	}
 	if code, text := get(t, url+"/readyz", "token"); code != http.StatusServiceUnavailable || !strings.Contains(text, "the log is full") {
+		t.Errorf("%d %s", code, text)
+	}
+}
+
+// A binding that refuses does not make the gateway unready: all gateways would be.
+func TestBindingThatRefusesIsToldAndLeavesTheGatewayReady(t *testing.T) {
+	url := listen(t, Config{}, fixed{refusing: []string{"binding b refuses: expired"}})
+	if code, text := get(t, url+"/readyz", ""); code != http.StatusOK || text != "ready\nbinding b refuses: expired\n" {
 		t.Errorf("%d %s", code, text)
 	}
 }

@@ -153,6 +153,21 @@ func (v *view) Missing() []string {
 	return missing
 }
 
+// Refusing implements ops.Source.
+func (v *view) Refusing() []string {
+	var all []string
+	e := v.reloader.explain()
+	for _, cl := range e.cfg.Clusters {
+		for _, b := range e.bindings(cl.Name) {
+			if b.Refused != "" {
+				all = append(all, "binding "+b.Binding+" of cluster "+cl.Name+" refuses everything: "+b.Refused)
+			}
+		}
+	}
+
+	return all
+}
+
 // unreached says why a cluster is not reached; empty: it is.
 func unreached(c *gateway.Cluster) string {
 	switch r := c.Reach(); {

@@ -155,18 +155,37 @@ func moduleOf(m *admission.Admitted) ops.Module {
 	return out
 }
 
+// What helps where a module is refused.
+const (
+	cureApproval = "have it approved as it is: guardlock module approve"
+	cureFiles    = "put the files back that the configuration names: guardlock check tells which"
+	cureWait     = "it is asked again by itself; look at policy.path and the load of the machine"
+	cureRevoked  = "it was revoked on purpose: bind another module, or ask who keeps the trust root"
+	cureLook     = "guardlock module verify shows each step, and docs/reasons.md what the reason means"
+)
+
+var cures = map[string]string{
+	"approvals_missing":   cureApproval,
+	"audience_other":      cureApproval,
+	"author_approved":     cureApproval,
+	"config_changed":      cureApproval,
+	"expired":             cureApproval,
+	"import_not_approved": cureApproval,
+	"topic_not_granted":   cureApproval,
+	"key_missing":         cureFiles,
+	"package_unreadable":  cureFiles,
+	"policy_unavailable":  cureWait,
+	"start_unavailable":   cureWait,
+	"revoked":             cureRevoked,
+}
+
 // cure is what whoever runs the gateway does about a refusal. Reasons of policies
 // are theirs, so that all others are looked at step by step.
 func cure(code string) string {
-	switch code {
-	case "approvals_missing", "expired", "config_changed", "topic_not_granted", "import_not_approved", "audience_other":
-		return "have it approved as it is: guardlock module approve"
-	case "policy_unavailable":
-		return "it is asked again by itself; look at policy.path and the load of the machine"
-	case "files_missing":
-		return "put the files back that the configuration names: guardlock check"
+	if c := cures[code]; c != "" {
+		return c
 	}
-	return "guardlock module verify shows each step, and docs/trust.md what it means"
+	return cureLook
 }
 
 // ends are all ends that bindings depend on, the soonest first.
