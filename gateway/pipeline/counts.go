@@ -190,6 +190,9 @@ func (c *Counts) answered(d *Decided, code int16) {
 	now := time.Now()
 	c.Stages[StageUpstream].ObserveOf(now.Sub(d.times.settled), d.ticket.Seq(), now)
 	if code != 0 {
+		if code < -1 {
+			code = maxCode // no error of Kafka's
+		}
 		c.errors[min(int(code), maxCode)+1].Add(1)
 		return
 	}
@@ -262,7 +265,9 @@ func (c *Counts) EachTopic(yield func(topic string, records, bytes uint64)) {
 }
 
 // EachError gives how often brokers answered a batch with each of Kafka's errors.
+// Codes that Kafka does not have are one.
 func (c *Counts) EachError(yield func(name string, batches uint64)) {
+	named := map[string]uint64{}
 	for i := range c.errors {
 		batches := c.errors[i].Load()
 		if batches == 0 {
@@ -270,9 +275,13 @@ func (c *Counts) EachError(yield func(name string, batches uint64)) {
 		}
 
 		name := otherNames
-		if e := kerr.TypedErrorForCode(int16(i - 1)); i <= maxCode && e != nil {
+		if e := kerr.TypedErrorForCode(int16(i - 1)); e != nil && e.Code == int16(i-1) {
 			name = e.Message
 		}
+		named[name] += batches
+	}
+
+	for name, batches := range named {
 		yield(name, batches)
 	}
 }

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -108,6 +109,30 @@ func TestNamesOfTopicsAreCountedWithinABudget(t *testing.T) {
 	})
 	if names != maxTopics+1 {
 		t.Errorf("%d names", names)
+	}
+}
+
+// Whatever number a broker answers with is counted, and each name once.
+func TestErrorsOfEveryCodeAreCounted(t *testing.T) {
+	c := newCounts()
+	d := Decided{Partition: Partition{Topic: "in"}}
+	for code := math.MinInt16; code <= math.MaxInt16; code++ {
+		if code != 0 {
+			c.answered(&d, int16(code))
+		}
+	}
+
+	sum := uint64(0)
+	names := map[string]bool{}
+	c.EachError(func(name string, batches uint64) {
+		if names[name] {
+			t.Errorf("%s is there twice", name)
+		}
+		names[name] = true
+		sum += batches
+	})
+	if sum != math.MaxUint16 || !names["NOT_LEADER_FOR_PARTITION"] || !names[otherNames] {
+		t.Errorf("%d batches, %v", sum, names)
 	}
 }
 
