@@ -65,6 +65,7 @@ var missingFiles = []string{
 	"audit verify 1.evidence.json --log-key log.key.pub --trust-root MISSING",
 	"audit reconcile --dir log --topic payments --audit-key MISSING",
 	"audit query --manifest MISSING",
+	"audit export --format csv --output out --manifest MISSING",
 	"audit reconcile --manifest MISSING",
 	"audit summary --manifest MISSING",
 	"audit tail --manifest MISSING",

@@ -32,10 +32,14 @@ func Create(path string, content []byte, mode os.FileMode) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
+// Unfinished begins the names of files that Replace has not finished. A process that
+// is killed leaves them behind.
+const Unfinished = ".guardlock-"
+
 // Replace writes beside path and renames: a reader sees the old content or
 // the new, never a part.
 func Replace(path string, content []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".guardlock-*")
+	f, err := os.CreateTemp(filepath.Dir(path), Unfinished+"*")
 	if err != nil {
 		return err
 	}
@@ -50,6 +54,10 @@ func Replace(path string, content []byte, mode os.FileMode) error {
 
 	return nil
 }
+
+// LockDir locks a directory for as long as what it returns is open. It fails at once
+// where another process has locked it.
+func LockDir(dir string) (*os.File, error) { return lockDir(dir) }
 
 // SyncDir makes what was created, renamed or removed in a directory durable.
 func SyncDir(dir string) error {

@@ -36,6 +36,7 @@ func NewCommand() *cobra.Command {
 		newAuditVerifyCommand(),
 		newAuditCompareCommand(),
 		newAuditReconcileCommand(),
+		newAuditExportCommand(),
 		newAuditProveCommand(),
 		newAuditWitnessCommand(),
 		newAuditPruneCommand(),
