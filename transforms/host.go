@@ -152,6 +152,7 @@ func (yield) Call(ctx context.Context, _ api.Module, stack []uint64) {
 	if uint32(stack[0]) == wasm.YieldStack {
 		i.stop(errStackBudget)
 	}
+	i.yields++
 	i.charged = 0
 	i.checkTime()
 }

@@ -52,6 +52,7 @@ type tools struct {
 	scratch       []byte
 	given         []byte // copies of what a worker's guest hands over
 
+	yields      uint64        // how often a slice of fuel was spent
 	ticks       uint64        // how often WASI's clocks were asked, and what was slept
 	random      *rand.ChaCha8 // nil before WASI's random_get is called
 	environment []string      // as WASI's environ_get tells it

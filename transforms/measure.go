@@ -3,6 +3,8 @@ package transforms
 import (
 	"slices"
 	"time"
+
+	"github.com/guardlock/guardlock/transforms/wasm"
 )
 
 // CheckImports says why no grant could let a module of this structure run: an
@@ -29,6 +31,20 @@ func (m *Module) MemoryBytes() uint64 {
 	}
 
 	return most
+}
+
+// Fuel is what the module's idle instances were charged for what they ran, in whole
+// slices of [wasm.FuelSlice], since less than one is not told.
+func (m *Module) Fuel() uint64 {
+	m.pool.mu.Lock()
+	defer m.pool.mu.Unlock()
+
+	burnt := uint64(0)
+	for _, i := range m.pool.idle {
+		burnt += i.yields * wasm.FuelSlice
+	}
+
+	return burnt
 }
 
 // BatchTime is the processor time that the limits give a module for a batch of a size.

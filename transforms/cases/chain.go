@@ -67,6 +67,7 @@ func (c *Chain) run(ctx context.Context, b *record.Batch, r Record) Result {
 	}
 	for _, g := range c.guests {
 		result.MemoryAt += g.MemoryBytes()
+		result.Printed.add(g.sandbox.printed.take())
 	}
 
 	decided := c.guests[out.Module].module

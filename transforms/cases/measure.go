@@ -21,7 +21,9 @@ type Figures struct {
 	PerRecord time.Duration // the median of some rounds
 	PerBatch  time.Duration
 	Batches   int
-	Outcomes  map[string]int // of the records of one batch
+	Outcomes  map[string]int      // of the records of one batch
+	Counted   []transforms.Metric // in that batch
+	Fuel      uint64              // what a record is charged
 }
 
 // round is how long a guest is measured before it is the other's turn: what else
@@ -38,20 +40,24 @@ func Measure(ctx context.Context, clock Clock, records []Record, long time.Durat
 	figures := make([]Figures, len(guests))
 	for n, g := range guests {
 		g.load(records)
+		before := g.sandbox.Metrics()
 		if _, err := g.repeat(ctx, clock, 1); err != nil { // so that memory has grown
 			return nil, err
 		}
 		figures[n].Outcomes = g.outcomes()
+		figures[n].Counted = since(before, g.sandbox.Metrics())
 	}
 
 	for turn := 0; turn < max(int(long/round), 3); turn++ {
 		for n, g := range guests {
+			burnt := g.Fuel()
 			batches, took, err := g.during(ctx, clock, round)
 			if err != nil {
 				return nil, err
 			}
 			timed[n] = append(timed[n], took/time.Duration(batches))
 			figures[n].Batches += batches
+			figures[n].Fuel += g.Fuel() - burnt // of all for now
 		}
 	}
 
@@ -59,9 +65,24 @@ func Measure(ctx context.Context, clock Clock, records []Record, long time.Durat
 		slices.Sort(timed[n])
 		figures[n].PerBatch = timed[n][len(timed[n])/2]
 		figures[n].PerRecord = figures[n].PerBatch / time.Duration(len(records))
+		figures[n].Fuel /= uint64(figures[n].Batches * len(records))
 	}
 
 	return figures, nil
+}
+
+// since is what metrics counted from one reading to the next.
+func since(before, after []transforms.Metric) []transforms.Metric {
+	counted := slices.Clone(after)
+	for n := range counted {
+		for _, b := range before {
+			if b.Module == counted[n].Module && b.Name == counted[n].Name {
+				counted[n].Value -= b.Value
+			}
+		}
+	}
+
+	return counted
 }
 
 // loaded is a batch as it was before a module saw it.

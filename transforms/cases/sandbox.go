@@ -42,6 +42,7 @@ type Sandbox struct {
 	info    transforms.Info
 	names   map[uint32]string
 	content map[string]*transforms.TableContent // by the tables' names, as read
+	printed *printed
 }
 
 // Open scans a module. trial is what makes this program compile files in a child, as
@@ -55,7 +56,8 @@ func Open(file []byte, trial []string) (*Sandbox, error) {
 		return nil, err
 	}
 
-	runtime, err := transforms.New(transforms.Config{Trial: trial, RecordClock: true})
+	said := &printed{}
+	runtime, err := transforms.New(transforms.Config{Trial: trial, RecordClock: true, Output: said.write})
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +69,7 @@ func Open(file []byte, trial []string) (*Sandbox, error) {
 		info:    info,
 		names:   wasm.FunctionNames(file),
 		content: map[string]*transforms.TableContent{},
+		printed: said,
 	}, nil
 }
 
@@ -173,6 +176,9 @@ func (s *Sandbox) asksFor() []string {
 // Close ends the guest.
 func (g *Guest) Close(ctx context.Context) error { return g.module.Close(ctx) }
 
+// Fuel is what the sandbox has charged the guest for what it ran.
+func (g *Guest) Fuel() uint64 { return g.module.Fuel() }
+
 // MemoryBytes is what the guest's memory has grown to.
 func (g *Guest) MemoryBytes() uint64 { return g.module.MemoryBytes() }
 
@@ -190,6 +196,7 @@ type Result struct {
 	Headers  []Header
 	Took     time.Duration
 	MemoryAt uint64 // what the guest's memory has grown to
+	Printed  Printed
 }
 
 // Refusal is what became of a case whose module could not be started.
@@ -204,7 +211,7 @@ func (s *Sandbox) Refusal(err error) Result {
 }
 
 func (s *Sandbox) failure(err error) Result {
-	r := Result{Outcome: Failed, Problem: err.Error(), Calls: s.calls(err)}
+	r := Result{Outcome: Failed, Problem: err.Error(), Calls: s.calls(err), Printed: s.printed.take()}
 	if failed, ok := errors.AsType[*transforms.Error](err); ok {
 		r.Failure = failed.Kind.String()
 		r.Problem = failed.Err.Error()

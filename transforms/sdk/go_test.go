@@ -192,3 +192,26 @@ func TestGoTransformsMayMakeGarbage(t *testing.T) {
 		}
 	}
 }
+
+// What a guest prints comes with the record that it had, the beginning of it, and of one
+// that panics why it did.
+func TestWhatAGuestPrintsComesWithItsRecord(t *testing.T) {
+	g := start(t, goGuest(t), withPlaces())
+	if said := g.Run(t.Context(), cases.Record{Value: []byte("print \x1b[31mx"), Topic: "t"}).Printed; said != (cases.Printed{Text: "\x1b[31mx"}) {
+		t.Errorf("it printed %+v", said)
+	}
+	if said := g.Run(t.Context(), cases.Record{Value: []byte("log on"), Topic: "t"}).Printed; said != (cases.Printed{}) {
+		t.Errorf("a record later it printed %+v", said)
+	}
+
+	long := strings.Repeat("x", 5000)
+	said := g.Run(t.Context(), cases.Record{Value: []byte("print " + long), Topic: "t"}).Printed
+	if len(said.Text) != 4096 || said.More != len(long)-4096 {
+		t.Errorf("of %d bytes %d are kept, and %d are not", len(long), len(said.Text), said.More)
+	}
+
+	panicked := g.Run(t.Context(), cases.Record{Value: []byte("panic at the disco"), Topic: "t"})
+	if panicked.Outcome != cases.Failed || !strings.Contains(panicked.Printed.Text, "at the disco") {
+		t.Errorf("it is %s, and says %+v", panicked.Outcome, panicked.Printed)
+	}
+}

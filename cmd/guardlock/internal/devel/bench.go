@@ -18,7 +18,9 @@ import (
 	"github.com/guardlock/guardlock/transforms/cases"
 )
 
-const benchHelp = `Measure what a module costs: time for a record, megabytes in a second, memory.
+const benchHelp = `Measure what a module costs: time for a record, megabytes in a second, memory,
+fuel, and what it counts by metrics. Fuel is what the sandbox charges: about one
+unit an instruction, and some 512 for each call of a function that loops.
 Times are of a processor, so that what else this machine does counts little. A
 module that copies gets the same batch in turns: that much is the sandbox.
 
@@ -51,20 +53,31 @@ func newBenchCommand() *cobra.Command {
 
 // benchReport is what `module bench` prints.
 type benchReport struct {
-	Module        string         `json:"module"`
-	Records       int            `json:"records"` // of the batch
-	Bytes         int            `json:"bytes"`
-	NsPerRecord   int64          `json:"ns_per_record"`
-	MBPerSecond   float64        `json:"mb_per_second"`
-	MemoryBytes   uint64         `json:"memory_bytes"`
+	Module      string  `json:"module"`
+	Records     int     `json:"records"` // of the batch
+	Bytes       int     `json:"bytes"`
+	NsPerRecord int64   `json:"ns_per_record"`
+	MBPerSecond float64 `json:"mb_per_second"`
+	costs
 	Outcomes      map[string]int `json:"outcomes"`
-	CopyNs        int64          `json:"copy_ns_per_record"`
-	CopyMB        float64        `json:"copy_mb_per_second"`
 	Ratio         float64        `json:"ratio"` // of time, to the copying module
 	BatchTimeNs   int64          `json:"ns_per_batch"`
 	BatchesTimed  int            `json:"batches"`
 	DefaultInput  bool           `json:"default_input"`
 	DeadlineShare float64        `json:"deadline_share"` // of what a batch of this size may use
+}
+
+// costs are those that come beside the times, and the copying module's.
+type costs struct {
+	MemoryBytes uint64            `json:"memory_bytes"`
+	Fuel        uint64            `json:"fuel_per_record"` // as the sandbox charges it
+	Metrics     map[string]uint64 `json:"metrics"`         // the module's own, in one batch
+	CopyNs      int64             `json:"copy_ns_per_record"`
+	CopyMB      float64           `json:"copy_mb_per_second"`
+	CopyMemory  uint64            `json:"copy_memory_bytes"`
+	CopyFuel    uint64            `json:"copy_fuel_per_record"`
+
+	counted []transforms.Metric
 }
 
 func (c *benchCommand) run(cmd *cobra.Command, args []string) error {
@@ -117,7 +130,7 @@ func explainFailure(ctx context.Context, m module, setup cases.Setup, records []
 
 	for n, r := range records {
 		if got := guest.Run(ctx, r); got.Outcome == cases.Failed && ctx.Err() == nil {
-			return exit.Refusedf("running %s: record %d: %s", m.file, n+1, failureText(got))
+			return exit.Refusedf("running %s: record %d: %s", m.file, n+1, failureWords(got))
 		}
 	}
 
@@ -195,15 +208,27 @@ func (c *benchCommand) measure(ctx context.Context, guest, copier *cases.Guest, 
 
 	own := figures[0]
 	copied := figures[1]
+	metrics := map[string]uint64{}
+	for _, m := range own.Counted {
+		metrics[m.Name] = m.Value
+	}
+
 	return benchReport{
-		Records:       len(records),
-		Bytes:         size,
-		NsPerRecord:   own.PerRecord.Nanoseconds(),
-		MBPerSecond:   megabytes(size, own.PerBatch),
-		MemoryBytes:   guest.MemoryBytes(),
+		Records:     len(records),
+		Bytes:       size,
+		NsPerRecord: own.PerRecord.Nanoseconds(),
+		MBPerSecond: megabytes(size, own.PerBatch),
+		costs: costs{
+			MemoryBytes: guest.MemoryBytes(),
+			Fuel:        own.Fuel,
+			Metrics:     metrics,
+			CopyNs:      copied.PerRecord.Nanoseconds(),
+			CopyMB:      megabytes(size, copied.PerBatch),
+			CopyMemory:  copier.MemoryBytes(),
+			CopyFuel:    copied.Fuel,
+			counted:     own.Counted,
+		},
 		Outcomes:      own.Outcomes,
-		CopyNs:        copied.PerRecord.Nanoseconds(),
-		CopyMB:        megabytes(size, copied.PerBatch),
 		Ratio:         float64(own.PerBatch) / float64(copied.PerBatch),
 		BatchTimeNs:   own.PerBatch.Nanoseconds(),
 		BatchesTimed:  own.Batches,
@@ -215,18 +240,21 @@ func megabytes(size int, took time.Duration) float64 {
 	return float64(size) / 1e6 / took.Seconds()
 }
 
+func fuelText(units uint64) string { return humanize.Comma(int64(units)) }
+
 func (r benchReport) write(w io.Writer) error {
-	t := cli.NewTable("", "ns a record", "MB/s")
-	t.Add("module", humanize.Comma(r.NsPerRecord), fmt.Sprintf("%.0f", r.MBPerSecond))
-	t.Add("copying", humanize.Comma(r.CopyNs), fmt.Sprintf("%.0f", r.CopyMB))
+	t := cli.NewTable("", "ns a record", "MB/s", "fuel a record", "memory")
+	t.Add("module", humanize.Comma(r.NsPerRecord), fmt.Sprintf("%.0f", r.MBPerSecond), fuelText(r.Fuel), humanize.IBytes(r.MemoryBytes))
+	t.Add("copying", humanize.Comma(r.CopyNs), fmt.Sprintf("%.0f", r.CopyMB), fuelText(r.CopyFuel), humanize.IBytes(r.CopyMemory))
 
 	if err := t.Write(w); err != nil {
 		return err
 	}
 
-	fmt.Fprintf(w, "\n%.1f times the copying module; memory %s\n", r.Ratio, humanize.IBytes(r.MemoryBytes))
+	fmt.Fprintf(w, "\n%.1f times the copying module\n", r.Ratio)
 
 	fmt.Fprintf(w, "batch    %s of %s in all: %s\n", cli.Count(r.Records, "record"), humanize.IBytes(uint64(r.Bytes)), countsText(r.Outcomes))
+	writeMetrics(w, r.counted)
 	fmt.Fprintf(w, "limits   it takes %.2g%% of the time that the default limits give such a batch\n", 100*r.DeadlineShare)
 	if r.Outcomes[cases.Passed] == r.Records && r.DefaultInput {
 		fmt.Fprintln(w, "note     every record passed unchanged: give it an INPUT that the module works on")

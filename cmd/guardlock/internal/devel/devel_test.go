@@ -146,3 +146,56 @@ func TestRunAndTestPrintWhatAModuleCounted(t *testing.T) {
 		t.Errorf("a module that counts nothing counts %q", none.String())
 	}
 }
+
+// What a module prints can hold anything: a line that looks like ours, and what drives
+// a terminal.
+func TestWhatAModulePrintsIsShownAsItsWords(t *testing.T) {
+	said := cases.Printed{Text: "\x1b[31mred\n2  passed\n\xff", More: 7}
+	const want = `     the module printed:
+       | \x1b[31mred
+       | 2  passed
+       | \xff
+       and 7 bytes more
+`
+	var ran strings.Builder
+	resultPrinter{w: &ran}.write("1", cases.Record{}, cases.Result{Outcome: cases.Passed, Printed: said})
+	if !strings.Contains(ran.String(), want) {
+		t.Errorf("module run prints %q", ran.String())
+	}
+
+	file := cases.File{Name: "a.yaml", Cases: []cases.Case{
+		{Name: "held", Expect: &cases.Expectation{Outcome: cases.Passed}},
+		{Name: "did not", Expect: &cases.Expectation{Outcome: cases.Dropped}},
+	}}
+	result := cases.Result{Outcome: cases.Passed, Printed: said}
+	var report testReport
+	report.add(file, []cases.Result{result, result}, nil)
+	var tested strings.Builder
+	if err := report.write(&tested, true); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(tested.String(), `  | \x1b[31mred`); n != 1 || report.Cases[0].Printed != "" || report.Cases[1].Printed != said.Text {
+		t.Errorf("of a case that held and one that did not, module test prints %q", tested.String())
+	}
+
+	failed := failureWords(cases.Result{Problem: "it trapped", Printed: cases.Printed{Text: "why\n"}})
+	if failed != "it trapped\nthe module printed:\n  | why" {
+		t.Errorf("a failure is %q", failed)
+	}
+}
+
+func TestBenchShowsMetricsFuelAndMemoryOfBoth(t *testing.T) {
+	var out strings.Builder
+	report := benchReport{Records: 2, costs: costs{
+		Fuel: 12345, CopyFuel: 678, MemoryBytes: 3 << 20, CopyMemory: 1 << 20,
+		counted: []transforms.Metric{{Module: "module", Name: "keys.seen", Value: 2}},
+	}}
+	if err := report.write(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"12,345", "678", "3.0 MiB", "1.0 MiB", "counted keys.seen 2\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in %s", want, out.String())
+		}
+	}
+}

@@ -26,7 +26,8 @@ it is a whole record in JSON. The module has the grant that it asks for, with
 test keys, and the configuration that lies beside it.
 
 Of a module that fails, the function is named in which it did (a build keeps the
-names unless told otherwise), and the record. Exit code 3 says that it failed.`
+names unless told otherwise), and the record. What a module prints is shown below
+the record, as its own words; a gateway drops it. Exit code 3 says that it failed.`
 
 type runCommand struct {
 	input inputFlags
@@ -113,7 +114,7 @@ func start(ctx context.Context, m module, setup cases.Setup) (*cases.Guest, *cas
 	}
 
 	refusal := sandbox.Refusal(err)
-	err = exit.Refusedf("starting %s: %s", m.file, failureText(refusal))
+	err = exit.Refusedf("starting %s: %s", m.file, failureWords(refusal))
 	if refusal.Outcome == cases.ConfigRefused && len(setup.Config) == 0 {
 		err = exit.WithHint(err, "it was given none: --config names one")
 	}
@@ -143,6 +144,7 @@ type resultLine struct {
 	Failure     string      `json:"failure,omitempty"`
 	Problem     string      `json:"problem,omitempty"`
 	Calls       []string    `json:"calls,omitempty"`
+	Printed     string      `json:"printed,omitempty"` // by the module itself, the beginning
 	Nanoseconds int64       `json:"ns"`
 	Before      *recordLine `json:"before"`
 	After       *recordLine `json:"after,omitempty"` // of what is stored
@@ -157,6 +159,7 @@ func newResultLine(n int, r cases.Record, got cases.Result) resultLine {
 		Failure:     got.Failure,
 		Problem:     got.Problem,
 		Calls:       got.Calls,
+		Printed:     got.Printed.Text,
 		Nanoseconds: got.Took.Nanoseconds(),
 		Before:      newRecordLine(r.Key, r.Value, r.Headers),
 	}

@@ -34,6 +34,7 @@ func (t resultPrinter) write(name string, r cases.Record, got cases.Result) {
 		}
 	}
 
+	writePrinted(t.w, "     ", got.Printed)
 	if !got.Stored() {
 		return
 	}
@@ -43,6 +44,29 @@ func (t resultPrinter) write(name string, r cases.Record, got cases.Result) {
 	if before, after := headerText(r.Headers), headerText(got.Headers); before != after {
 		t.field("headers", before, after)
 	}
+}
+
+// writePrinted shows what a guest printed as its words, each line escaped and marked, so
+// that none passes for one of ours.
+func writePrinted(w io.Writer, indent string, said cases.Printed) {
+	if said.Text == "" {
+		return
+	}
+
+	fmt.Fprintf(w, "%sthe module printed:\n", indent)
+	for line := range strings.Lines(said.Text) {
+		fmt.Fprintf(w, "%s  | %s\n", indent, cli.Printable(strings.TrimSuffix(line, "\n")))
+	}
+	if said.More > 0 {
+		fmt.Fprintf(w, "%s  and %s more\n", indent, cli.Count(said.More, "byte"))
+	}
+}
+
+// failureWords says how a module failed, and what it printed itself.
+func failureWords(r cases.Result) string {
+	var printed strings.Builder
+	writePrinted(&printed, "", r.Printed)
+	return strings.TrimSuffix(failureText(r)+"\n"+printed.String(), "\n")
 }
 
 // colourOf is how an outcome is shown.

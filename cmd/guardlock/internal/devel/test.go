@@ -308,7 +308,10 @@ type caseReport struct {
 	Calls       []string           `json:"calls,omitempty"`
 	Differences []cases.Difference `json:"differences,omitempty"`
 
+	Printed string `json:"printed,omitempty"` // by the module itself, where it did not hold
+
 	failure string
+	said    cases.Printed
 }
 
 type reasonsReport struct {
@@ -332,6 +335,10 @@ func (r *testReport) add(file cases.File, got []cases.Result, updated map[int]ca
 			failure:     failureText(result),
 		}
 		line.Passed = written || len(line.Differences) == 0
+		if !line.Passed {
+			line.said = result.Printed
+			line.Printed = result.Printed.Text
+		}
 		r.Cases = append(r.Cases, line)
 	}
 }
@@ -381,6 +388,7 @@ func (c caseReport) writeDifferences(w io.Writer) {
 		fmt.Fprintf(w, "      %-*s  want %s\n", width, cli.Printable(d.Field), cli.Printable(d.Want))
 		fmt.Fprintf(w, "      %-*s   got %s\n", width, "", cli.Printable(d.Got))
 	}
+	writePrinted(w, "      ", c.said)
 	if c.Outcome != cases.Failed || c.Passed {
 		return
 	}
