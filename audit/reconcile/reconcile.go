@@ -18,6 +18,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/guardlock/guardlock/audit"
@@ -58,18 +59,25 @@ type open struct {
 	mac      audit.MACID
 }
 
+// place is a partition of one topic: names are used again, and offsets with them. The id
+// is zero where a decision does not tell it.
+type place struct {
+	audit.Coord
+	topic [16]byte
+}
+
 // Coverage is what the decisions of some logs say was stored where.
 type Coverage struct {
-	spans map[audit.Coord][]span
-	open  map[audit.Coord][]open
+	spans map[place][]span
+	open  map[place][]open
 }
 
 // Read adds the decisions of a log. It may be called for several logs of gateways in
 // front of one cluster.
 func (c *Coverage) Read(ctx context.Context, r *audit.Reader) error {
 	if c.spans == nil {
-		c.spans = make(map[audit.Coord][]span)
-		c.open = make(map[audit.Coord][]open)
+		c.spans = make(map[place][]span)
+		c.open = make(map[place][]open)
 	}
 	node, err := r.Node()
 	if err != nil {
@@ -99,14 +107,14 @@ func (c *Coverage) Read(ctx context.Context, r *audit.Reader) error {
 }
 
 type waitingBatch struct {
-	at audit.Coord
+	at place
 	open
 }
 
 func waitingFor(e *audit.Entry, node uint32) *waitingBatch {
 	b := e.Batch
 	return &waitingBatch{
-		at: audit.Coord{Cluster: b.Cluster, Topic: b.Topic, Partition: b.Partition},
+		at: place{audit.Coord{Cluster: b.Cluster, Topic: b.Topic, Partition: b.Partition}, b.TopicID},
 		open: open{
 			id:       audit.DecisionID{Node: node, Seq: e.Seq, Index: -1}.String(),
 			producer: b.Producer,
@@ -118,6 +126,10 @@ func waitingFor(e *audit.Entry, node uint32) *waitingBatch {
 }
 
 func (c *Coverage) bind(b *audit.Bind, waiting map[uint64]*waitingBatch) {
+	at := place{Coord: b.Coord}
+	if w := waiting[b.Seq]; w != nil && b.Route == "" { // of a route nobody told the id
+		at.topic = w.at.topic
+	}
 	if b.Route == "" && (b.Base >= 0 || b.ErrorCode != 0) {
 		delete(waiting, b.Seq)
 	}
@@ -125,37 +137,65 @@ func (c *Coverage) bind(b *audit.Bind, waiting map[uint64]*waitingBatch) {
 		return
 	}
 
-	spans := c.spans[b.Coord]
+	spans := c.spans[at]
 	s := span{b.Base, b.Base + int64(b.Records())}
 	if n := len(spans); n > 0 && spans[n-1].end == s.first { // as they come, mostly
 		spans[n-1].end = s.end
 		return
 	}
-	c.spans[b.Coord] = append(spans, s)
+	c.spans[at] = append(spans, s)
 }
 
 // Partitions are those that decisions are about, in order.
-func (c *Coverage) Partitions() (all []audit.Coord) {
+func (c *Coverage) Partitions() []audit.Coord {
+	seen := make(map[audit.Coord]bool)
 	for at := range c.spans {
-		all = append(all, at)
+		seen[at.Coord] = true
 	}
 	for at := range c.open {
-		if c.spans[at] == nil {
-			all = append(all, at)
-		}
+		seen[at.Coord] = true
 	}
-	slices.SortFunc(all, func(a, b audit.Coord) int {
+	return slices.SortedFunc(maps.Keys(seen), func(a, b audit.Coord) int {
 		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})
-	return all
+}
+
+// about is what the decisions say about one partition of the topic that is there now.
+type about struct {
+	spans []span // by their first offset
+	open  []open
+	anew  bool // there are decisions about an earlier topic of that name
+}
+
+// about leaves out what is about a topic that was deleted. A decision that does not tell
+// the id counts.
+func (c *Coverage) about(p *Partition) (a about) {
+	deleted := func(at place) bool {
+		return p.Topic != ([16]byte{}) && at.topic != ([16]byte{}) && at.topic != p.Topic
+	}
+	for at, spans := range c.spans {
+		switch {
+		case at.Coord != p.At:
+		case deleted(at):
+			a.anew = true
+		default:
+			a.spans = append(a.spans, spans...)
+		}
+	}
+
+	for at, open := range c.open {
+		if at.Coord == p.At && !deleted(at) {
+			a.open = append(a.open, open...)
+		}
+	}
+	slices.SortFunc(a.spans, func(a, b span) int { return cmp.Compare(a.first, b.first) })
+	return a
 }
 
 // gaps are the stretches of [start, end) that no binding names.
-func (c *Coverage) gaps(at audit.Coord, start, end int64) (gaps []span) {
-	spans := slices.Clone(c.spans[at])
-	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.first, b.first) })
+func (a *about) gaps(start, end int64) (gaps []span) {
 	next := start
-	for _, s := range spans {
+	for _, s := range a.spans {
 		if s.first > next {
 			gaps = append(gaps, span{next, min(s.first, end)})
 		}
@@ -170,22 +210,18 @@ func (c *Coverage) gaps(at audit.Coord, start, end int64) (gaps []span) {
 	return gaps
 }
 
-// first is the first offset that a binding names, and ok is false where there is none.
-func (c *Coverage) first(at audit.Coord) (offset int64, ok bool) {
-	for _, s := range c.spans[at] {
-		if !ok || s.first < offset {
-			offset = s.first
-			ok = true
-		}
-	}
-	return offset, ok
+// before reports whether a gap lies before everything that was decided. In a topic that
+// was made anew nothing does: the gateway was there already.
+func (a *about) before(gap span) bool {
+	return !a.anew && (len(a.spans) == 0 || gap.end <= a.spans[0].first)
 }
 
 // Partition is one partition as its brokers have it.
 type Partition struct {
 	At    audit.Coord
-	Start int64 // the first offset that is kept
-	End   int64 // behind the last
+	Topic [16]byte // its id; zero where the brokers tell none
+	Start int64    // the first offset that is kept
+	End   int64    // behind the last
 	// Batch gives the batch that holds an offset, or the first behind it; nil where
 	// there is none.
 	Batch func(ctx context.Context, offset int64) ([]byte, error)
@@ -195,10 +231,9 @@ type Partition struct {
 // without a producer id is known; without them it is a bypass.
 func (c *Coverage) Judge(ctx context.Context, p *Partition, keys [][32]byte) ([]Finding, error) {
 	var all []Finding
-	begun, decided := c.first(p.At)
-	for _, gap := range c.gaps(p.At, p.Start, p.End) {
-		before := decided && gap.end <= begun || !decided
-		found, err := c.gap(ctx, p, gap, before, keys)
+	a := c.about(p)
+	for _, gap := range a.gaps(p.Start, p.End) {
+		found, err := a.gap(ctx, p, gap, keys)
 		if err != nil {
 			return all, err
 		}
@@ -208,7 +243,7 @@ func (c *Coverage) Judge(ctx context.Context, p *Partition, keys [][32]byte) ([]
 }
 
 // gap reads one gap, batch by batch.
-func (c *Coverage) gap(ctx context.Context, p *Partition, gap span, before bool, keys [][32]byte) (all []Finding, err error) {
+func (a *about) gap(ctx context.Context, p *Partition, gap span, keys [][32]byte) (all []Finding, err error) {
 	for at := gap.first; at < gap.end; {
 		raw, err := p.Batch(ctx, at)
 		if err != nil {
@@ -230,14 +265,14 @@ func (c *Coverage) gap(ctx context.Context, p *Partition, gap span, before bool,
 			continue
 		}
 
-		all = append(all, c.batch(p.At, raw, &h, before, keys))
+		all = append(all, a.batch(raw, &h, a.before(gap), keys))
 		at = last + 1
 	}
 	return all, nil
 }
 
 // batch tells what a batch is that no binding names.
-func (c *Coverage) batch(at audit.Coord, raw []byte, h *recordbatch.Header, before bool, keys [][32]byte) Finding {
+func (a *about) batch(raw []byte, h *recordbatch.Header, before bool, keys [][32]byte) Finding {
 	f := Finding{
 		Kind:       Bypass,
 		First:      h.BaseOffset,
@@ -250,10 +285,10 @@ func (c *Coverage) batch(at audit.Coord, raw []byte, h *recordbatch.Header, befo
 		f.Kind = Marker
 		return f
 	}
-	for i := range c.open[at] {
-		if c.open[at][i].is(raw, h, keys) {
+	for i := range a.open {
+		if a.open[i].is(raw, h, keys) {
 			f.Kind = Pending
-			f.Decision = c.open[at][i].id
+			f.Decision = a.open[i].id
 			return f
 		}
 	}

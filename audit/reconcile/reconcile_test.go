@@ -19,8 +19,9 @@ var at = audit.Coord{Cluster: "main", Topic: "cards", Partition: 1}
 
 // site is a log of one gateway.
 type site struct {
-	t   *testing.T
-	log *audit.Log
+	t     *testing.T
+	log   *audit.Log
+	topic [16]byte // id that decisions tell
 }
 
 func newSite(t *testing.T) *site {
@@ -30,14 +31,14 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	return &site{t, l}
+	return &site{t: t, log: l}
 }
 
 // decide records a batch; evidence is what its MAC is made of.
 func (s *site) decide(records int, p audit.Producer, evidence []byte) uint64 {
 	s.t.Helper()
 	e := &audit.BatchEntry{
-		Target:   audit.Target{Cluster: at.Cluster, Topic: at.Topic, Partition: at.Partition},
+		Target:   audit.Target{Cluster: at.Cluster, Topic: at.Topic, TopicID: s.topic, Partition: at.Partition},
 		Producer: p,
 		Payload:  audit.Payload{Records: records},
 		Evidence: audit.EvidenceContent,
@@ -151,6 +152,46 @@ func TestEachGapIsToldForWhatItIs(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+// TestTopicMadeAnewIsAnother: decisions about a topic that was deleted say nothing about
+// the records of the next one with its name, which begins with the same offsets.
+func TestTopicMadeAnewIsAnother(t *testing.T) {
+	s := newSite(t)
+	old, now := [16]byte{1}, [16]byte{2}
+	s.topic = old
+	s.store(0, 10)
+	s.decide(2, audit.Producer{ProducerID: 9, BaseSequence: 4}, []byte("unanswered"))
+	s.topic = now
+	s.store(4, 3)
+
+	p := stored(0, 9, batch(0, 4, 0, nobody), batch(7, 2, 0, audit.Producer{ProducerID: 9, BaseSequence: 4}))
+	for _, tc := range []struct {
+		what  string
+		topic [16]byte
+		want  []Finding
+	}{
+		{"the new topic", now, []Finding{{Kind: Bypass, First: 0, Last: 3, Records: 4, ProducerID: -1}, {Kind: Bypass, First: 7, Last: 8, Records: 2, ProducerID: 9}}},
+		{"the old topic", old, nil},
+		{"a third topic", [16]byte{3}, []Finding{
+			{Kind: Bypass, First: 0, Last: 3, Records: 4, ProducerID: -1},
+			{Kind: Nothing, First: 4, Last: 6},
+			{Kind: Bypass, First: 7, Last: 8, Records: 2, ProducerID: 9},
+		}},
+	} {
+		p.Topic = tc.topic
+		if got := judge(t, p, nil, s); !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%s: got\n%+v\nwant\n%+v", tc.what, got, tc.want)
+		}
+	}
+
+	// A decision that tells no id counts for whatever topic is there.
+	s.topic = [16]byte{}
+	s.store(0, 4)
+	p.Topic = now
+	if got := judge(t, p, nil, s); len(got) != 1 || got[0].First != 7 {
+		t.Errorf("%+v", got)
 	}
 }
 

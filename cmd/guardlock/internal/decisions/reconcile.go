@@ -291,7 +291,7 @@ func (e *ends) judge(ctx context.Context, c *reconcile.Coverage, at audit.Coord,
 		return nil, fmt.Errorf("the ends of %s/%d are not known", at.Topic, at.Partition)
 	}
 	t := e.topics[at.Topic]
-	p := &reconcile.Partition{At: at, Start: k.start, End: k.end, Batch: func(ctx context.Context, offset int64) ([]byte, error) {
+	p := &reconcile.Partition{At: at, Topic: t.ID, Start: k.start, End: k.end, Batch: func(ctx context.Context, offset int64) ([]byte, error) {
 		records, err := fetchAt(ctx, e.client, t, t.Partitions[at.Partition], offset)
 		if err != nil {
 			return nil, err
