@@ -33,15 +33,21 @@ type scored struct {
 // What LightGBM scored, the module scores: missing values of every kind, categories,
 // and numbers of every size. testdata/train.py made the rows.
 func TestFraudModelScoresAsItsTrainer(t *testing.T) {
-	checkModels(t, modelFixtures, 300)
+	checkModels(t, modelFixtures, 4, 300)
 }
 
-// checkModels holds all models of a folder against their rows.
-func checkModels(t *testing.T, folder string, least int) {
+// What scikit-learn scored, the module scores, though one of its trainers sees numbers
+// of 32 bits only. testdata/train_sklearn.py made the rows.
+func TestFraudModelScoresAsScikitLearn(t *testing.T) {
+	checkModels(t, "fraud/testdata/sklearn", 3, 300)
+}
+
+// checkModels holds all models of a folder, of which there are count, against their rows.
+func checkModels(t *testing.T, folder string, count, least int) {
 	t.Helper()
 	models, err := filepath.Glob(filepath.Join(folder, "*.model.json"))
-	if err != nil || len(models) != 4 {
-		t.Fatalf("%d models in %s (%v), want 4", len(models), folder, err)
+	if err != nil || len(models) != count {
+		t.Fatalf("%d models in %s (%v), want %d", len(models), folder, err, count)
 	}
 
 	for _, path := range models {

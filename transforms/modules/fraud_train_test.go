@@ -11,11 +11,18 @@ import (
 // TestFraudModelScoresAsFreshTraining trains with the Python that
 // GUARDLOCK_LIGHTGBM names, and compares 100,000 rows of each kind of model.
 func TestFraudModelScoresAsFreshTraining(t *testing.T) {
-	folder := t.TempDir()
-	train := exec.CommandContext(t.Context(), os.Getenv("GUARDLOCK_LIGHTGBM"), "-B", "fraud/testdata/train.py", folder, "100000", "100")
-	if out, err := train.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	for _, trainer := range []struct {
+		script string
+		models int
+	}{{"train.py", 4}, {"train_sklearn.py", 3}} {
+		t.Run(trainer.script, func(t *testing.T) {
+			folder := t.TempDir()
+			train := exec.CommandContext(t.Context(), os.Getenv("GUARDLOCK_LIGHTGBM"), "-B", "fraud/testdata/"+trainer.script, folder, "100000", "100")
+			if out, err := train.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
 
-	checkModels(t, folder, 100_000)
+			checkModels(t, folder, trainer.models, 100_000)
+		})
+	}
 }

@@ -22,7 +22,8 @@
 // A feature is a number; true and false are 1 and 0; with "categories", a text,
 // which is the number of its place there and missing if it is not there. The
 // score is 1 / (1 + exp(-sigmoid * sum)), where sum is that of a leaf of each tree,
-// in order. All of it is as LightGBM does it; model.py makes it from a dump.
+// in order. All of it is as LightGBM does it; model.py makes it from a dump, and
+// sklearn_model.py from a classifier of scikit-learn.
 #ifndef GUARDLOCK_MODEL_H
 #define GUARDLOCK_MODEL_H
 

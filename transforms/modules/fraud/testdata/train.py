@@ -71,6 +71,14 @@ def record(row, unknown):
     return out
 
 
+def write(folder, name, made, x, scores, unknown):
+    """Writes a model, and what its trainer scores."""
+    (folder / f"{name}.model.json").write_text(json.dumps(made, separators=(",", ":")) + "\n")
+    with open(folder / f"{name}.rows.jsonl", "w") as out:
+        for i, row in enumerate(x):
+            print(json.dumps({"record": record(row, unknown and i % 2), "score": float(scores[i])}), file=out)
+
+
 def main():
     folder, n, trees = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,10 +92,8 @@ def main():
         fresh = rows(n, seed + 100)
         scores = booster.predict(fresh)
         made = model.convert(booster.dump_model(), FEATURES, 100)
-        (folder / f"{name}.model.json").write_text(json.dumps(made, separators=(",", ":")) + "\n")
-        with open(folder / f"{name}.rows.jsonl", "w") as out:
-            for i, row in enumerate(fresh):
-                print(json.dumps({"record": record(row, i % 2), "score": scores[i]}), file=out)
+        write(folder, name, made, fresh, scores, True)
 
 
-main()
+if __name__ == "__main__":
+    main()
