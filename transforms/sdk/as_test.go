@@ -30,7 +30,7 @@ func asGuest(t *testing.T) *cases.Sandbox {
 }
 
 func TestAssemblyScriptTransformsReachTheHost(t *testing.T) {
-	g := start(t, asGuest(t), cases.Setup{})
+	g := start(t, asGuest(t), withPlaces())
 	long := strings.Repeat("same ", 100)
 	for _, step := range []struct{ given, want string }{
 		{"sha256 abc", "hex ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
@@ -46,6 +46,14 @@ func TestAssemblyScriptTransformsReachTheHost(t *testing.T) {
 		{"seen b", "-8"},
 		{"seen b", "0"},
 		{"since", "2147483647"}, // no restart in sight
+		{"find [12,345,6]", "3: 1+2 4+3"},
+		{"find [" + strings.Repeat("1,", 999) + "1]", "1000: 1+1 3+1"},
+		{"find [", "error -5"},
+		{"replace [{\"card\":4111},{\"card\":[1,2],\"x\":1}]", "[{\"card\":null},{\"card\":null,\"x\":1}]"},
+		{"edit abc", "a***c"},
+		{"lookup 10.0.0.1", "[NL][Delft]"},
+		{"lookup 10.0.0.2", "[][Ghent]"},
+		{"lookup 10.0.0.3", "error -8"},
 		{"log on", "on"},
 		{"add on", "on"},
 	} {
@@ -99,7 +107,7 @@ func TestWhatGoesWrongInAnAssemblyScriptTransformIsSaid(t *testing.T) {
 	if failed.Outcome != cases.Failed {
 		t.Errorf("a failure is %s", failed.Outcome)
 	}
-	for _, what := range []string{"throw now", "beyond"} {
+	for _, what := range []string{"throw now", "beyond", "edit-twice now"} {
 		trapped := start(t, s, cases.Setup{}).Run(t.Context(), cases.Record{Value: []byte(what), Topic: "t"})
 		if trapped.Outcome != cases.Failed || !slices.ContainsFunc(trapped.Calls, func(name string) bool { return strings.Contains(name, "assembly/index/apply") }) {
 			t.Errorf("%s is %s in %v", what, trapped.Outcome, trapped.Calls)

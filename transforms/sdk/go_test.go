@@ -77,7 +77,12 @@ func TestGoTransformsSeeRecordAndHostInTheSandbox(t *testing.T) {
 		"compress " + long: "true true true true",
 		"too-small abc":    "host: the output is longer than was allowed",
 		"edit abc":         "a***c",
-		"log on":           "on",
+		"find-json [12,3]": "2: 1+2 4+1",
+		"find-json [":      "host: it failed",
+
+		"find-json [" + strings.Repeat("1,", 999) + "1]":  "1000: 1+1 3+1",
+		`replace-json [{"card":4111},{"card":[1],"x":1}]`: `[{"card":null},{"card":null,"x":1}]`,
+		"log on": "on",
 	} {
 		got := string(g.Run(t.Context(), cases.Record{Value: []byte(given), Topic: "t"}).Value)
 		if strings.HasPrefix(want, "hex ") {

@@ -7,10 +7,13 @@
 import { createHash, createHmac } from "node:crypto";
 import { main } from "assemblyscript/asc";
 
-const FRAME = 64;
+const FRAME = 72;
+const FIRST_FRAME = 64; // of a host that takes no edits
 const DESCRIPTOR = 48;
 const NULL_KEY = 1;
 const NULL_VALUE = 2;
+const EDITED = 8;
+const EDIT = 16;
 const UNKNOWN_KEY = -3;
 const FAILED = -5;
 const TEST_KEYS = 4;
@@ -40,14 +43,16 @@ class Compiled {
   /**
    * Starts an instance with a configuration. `host` can hold functions that stand for the
    * host's, by import module and name: { guardlock_state: { since: () => 0 } }.
+   * Without edits it is a host of before there were any.
    */
-  start({ config = "", host = {} } = {}) {
-    return new Instance(this, bytes(config), host);
+  start({ config = "", host = {}, edits = true } = {}) {
+    return new Instance(this, bytes(config), host, edits);
   }
 }
 
 class Instance {
-  constructor({ module, reasons, metrics }, config, host) {
+  constructor({ module, reasons, metrics }, config, host, edits) {
+    this.frameSize = edits ? FRAME : FIRST_FRAME;
     this.reasons = reasons;
     this.metrics = metrics;
     this.logged = [];
@@ -68,8 +73,9 @@ class Instance {
 
     const places = [k, v, block].flatMap((b) => [b ? this.place(b) : 0, b?.length ?? 0]);
     const put = new DataView(this.exports.memory.buffer);
-    [FRAME, 0, given, 1, decided, 1, 0, 0, 0, 0, fnv1a(bytes(topic))].forEach((field, n) => put.setUint32(frame + 4 * n, field, true));
+    [this.frameSize, 0, given, 1, decided, 1, 0, 0, 0, 0, fnv1a(bytes(topic))].forEach((field, n) => put.setUint32(frame + 4 * n, field, true));
     put.setInt32(frame + 44, partition, true);
+    put.setUint32(frame + FIRST_FRAME, 1, true);
     put.setUint32(given, (k ? 0 : NULL_KEY) | (v ? 0 : NULL_VALUE), true);
     put.setBigInt64(given + 8, BigInt(timestamp), true);
     places.forEach((field, n) => put.setUint32(given + 16 + 4 * n, field, true));
@@ -85,7 +91,8 @@ class Instance {
     const field = (n) => from.getUint32(at + n, true);
     const copy = (n) => Buffer.from(new Uint8Array(this.exports.memory.buffer, field(n), field(n + 4)));
     const key = field(0) & NULL_KEY ? null : copy(16);
-    const value = field(0) & NULL_VALUE ? null : copy(24);
+    const said = field(0) & NULL_VALUE ? null : copy(24);
+    const value = field(0) & EDITED ? this.spliced(given.v, said) : said;
     const block = copy(32);
 
     const status = field(44);
@@ -94,6 +101,18 @@ class Instance {
     const outcome = verdict === "passed" && changed ? "modified" : verdict;
     const reason = this.reasons[(status >>> 16) - 1] ?? "";
     return { outcome, reason, route: field(40) - 1, key, value, headers: headersOf(block) };
+  }
+
+  /** A value with the edits of a list. */
+  spliced(value, list) {
+    const parts = [];
+    let kept = 0;
+    for (let at = 0; at < list.length; at += EDIT) {
+      const [begin, length, put, putLength] = [0, 4, 8, 12].map((n) => list.readUInt32LE(at + n));
+      parts.push(value.subarray(kept, begin), Buffer.from(this.view(put, putLength)));
+      kept = begin + length;
+    }
+    return Buffer.concat([...parts, value.subarray(kept)]);
   }
 
   alloc(size) {

@@ -38,6 +38,29 @@ test("hashes, logs and metrics work without a host, and a test may bring the res
   assert.deepEqual(instance.counted, { "guest.calls": 2 });
 });
 
+test("edits are of the value as it came, whatever the host takes", () => {
+  for (const edits of [true, false]) {
+    const out = guest.start({ edits }).run({ value: "edit abc" });
+    assert.equal(String(out.value), "a***c");
+    assert.equal(out.outcome, "modified");
+    assert.throws(() => guest.start({ edits }).run({ value: "edit-twice" }), /do not overlap/);
+  }
+});
+
+test("places and rows are what the host writes", () => {
+  let memory;
+  const find = (text, length, path, pathLength, out, cap) => {
+    if (cap < 1000) return -2;
+    new Uint32Array(memory.buffer, out, 4).set([1, 2, 4, 1]);
+    return 2;
+  };
+  const instance = guest.start({ host: { guardlock_json: { find } } });
+  memory = instance.exports.memory;
+  assert.equal(String(instance.run({ value: "find [12,3]" }).value), "2: 1+2 4+1");
+  assert.equal(String(guest.start().run({ value: "find [1]" }).value), "error -5");
+  assert.equal(String(guest.start().run({ value: "lookup a" }).value), "error -5");
+});
+
 test("what is thrown says what it is, and so does a refused configuration", () => {
   assert.throws(() => guest.start().run({ value: "throw over board" }), /over board/);
   assert.throws(() => guest.start({ config: "{}" }), /refused/);

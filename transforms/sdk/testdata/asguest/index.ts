@@ -25,6 +25,7 @@ function apply(record: Record): Verdict {
   if (what == "fail") return Verdict.fail();
   if (what == "throw") throw new Error(given.toText());
   if (what == "beyond") value[value.length] = 0;
+  if (what == "edit" || what == "edit-twice" || what == "replace") return edited(what, record, value, given);
   if (what == "headers") change(record);
   else if (what == "null") record.key = NONE;
   record.value = what == "null" ? null : made(what, given, record);
@@ -45,6 +46,8 @@ function made(what: string, given: Bytes, record: Record): Bytes | null {
   if (what == "count") return number(host.count(record.index, given, 60_000));
   if (what == "seen") return number(host.seen(record.index, given));
   if (what == "since") return number(host.since(record.index));
+  if (what == "find") return found(given);
+  if (what == "lookup") return looked(given);
   if (what == "log") host.log(host.Level.Warning, SEEN);
   if (what == "add") host.add(CALLS, 2);
   if (what == "describe") return describe(record);
@@ -52,6 +55,43 @@ function made(what: string, given: Bytes, record: Record): Bytes | null {
   if (what == "remember") remembered.set(given.toText(), record.timestamp.toString());
   if (what == "recall") return Bytes.ofText(remembered.has(given.toText()) ? remembered.get(given.toText()) : "nothing");
   return given;
+}
+
+/** Edits the value: takes its first word out, or puts null for each member of a name "card". */
+function edited(what: string, record: Record, value: Bytes, given: Bytes): Verdict {
+  value[0] = 33; // which does not count
+  if (what == "replace") {
+    const text = value.slice(value.length - given.length);
+    const places = host.jsonReplace(text, "$..card", Bytes.ofText("null"));
+    record.edit(0, value.length - text.length, NONE);
+    if (places) for (let n = 0; n < places.length; n++) record.edit(value.length - text.length + places[n].at, places[n].length, Bytes.ofText("null"));
+    return Verdict.modify(SEEN);
+  }
+
+  record.edit(0, 5, NONE);
+  record.edit(what == "edit" ? 6 : 4, 1, Bytes.ofText("***"));
+  record.setHeader("edited", null);
+  return Verdict.modify(SEEN);
+}
+
+/** Tells where numbers lie. */
+function found(text: Bytes): Bytes {
+  const places = host.jsonFind(text, "$[*]");
+  if (!places) return orError(null);
+  let out = `${places.length}:`;
+  for (let n = 0; n < min(places.length, 2); n++) out += ` ${places[n].at}+${places[n].length}`;
+  return Bytes.ofText(out);
+}
+
+function looked(key: Bytes): Bytes {
+  const values = host.lookup("places", key, ["country", "city"], 100);
+  if (!values) return orError(null);
+  let out = "";
+  for (let n = 0; n < values.length; n++) {
+    const value = values[n];
+    out += value ? `[${value.toText()}]` : "null";
+  }
+  return Bytes.ofText(out);
 }
 
 function number(n: i32): Bytes {

@@ -79,6 +79,19 @@ func (guest) Apply(r *guardlock.Record) guardlock.Verdict {
 	case "log":
 		host.Log(host.Warning, guardlock.Unspecified)
 		made = given
+	case "find-json":
+		made, err = foundJSON(given)
+	case "replace-json":
+		places, err := host.ReplaceJSON(nil, r.Value()[len("replace-json "):], "$..card", []byte("null"))
+		if err != nil {
+			r.SetValue([]byte(err.Error()))
+			return guardlock.Pass
+		}
+		r.Edit(0, len("replace-json "), nil)
+		for _, p := range places {
+			r.Edit(len("replace-json ")+p.At, p.Size, []byte("null"))
+		}
+		return guardlock.Modify(guardlock.Unspecified)
 	case "edit":
 		r.Edit(0, len("edit "), nil)
 		r.Edit(len("edit ")+1, 1, []byte("***"))
@@ -136,6 +149,17 @@ func decompressed(data []byte) ([]byte, error) {
 	}
 
 	return data, nil
+}
+
+// foundJSON tells how many numbers there are, and where the first two lie.
+func foundJSON(text []byte) ([]byte, error) {
+	places, err := host.FindJSON(nil, text, "$[*]")
+	out := strconv.Itoa(len(places)) + ":"
+	for _, p := range places[:min(len(places), 2)] {
+		out += " " + strconv.Itoa(p.At) + "+" + strconv.Itoa(p.Size)
+	}
+
+	return []byte(out), err
 }
 
 func found(key []byte) ([]byte, error) {

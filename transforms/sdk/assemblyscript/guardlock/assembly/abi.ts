@@ -1,6 +1,7 @@
 // The guest's side of ABI v1: what the host calls. It is an entry of the compiler beside
 // the module's own file, and nobody imports it.
 import { Bytes } from "./bytes";
+import { listed, spliced } from "./edits";
 import { apply, configure } from "./guest";
 import { Record } from "./record";
 import { FAIL } from "./verdict";
@@ -12,6 +13,11 @@ const ERR_MALFORMED: i32 = -5;
 const KEY_NULL: u32 = 1;
 const VALUE_NULL: u32 = 2;
 const HEADERS_REPLACED: u32 = 4;
+const EDITED: u32 = 8;
+
+/** What lies behind a first frame: what else the host takes. */
+const FEATURES_AT: usize = 64;
+const TAKES_EDITS: u32 = 1;
 
 @unmanaged
 class Frame {
@@ -77,19 +83,20 @@ export function guardlock_transform_v1(frame: Frame): i32 {
   if (frame.size < <u32>offsetof<Frame>() || frame.flags != 0) return ERR_VERSION;
   if (frame.outCap < frame.inCount) return ERR_MALFORMED;
 
+  const takesEdits = frame.size >= <u32>FEATURES_AT + 4 && (load<u32>(changetype<usize>(frame), FEATURES_AT) & TAKES_EDITS) != 0;
   made = [];
   record.partition = frame.partition;
   for (let n: u32 = 0; n < frame.inCount; n++) {
     const at = <usize>n * offsetof<Descriptor>();
     const out = changetype<Descriptor>(frame.outDesc + at);
     memory.copy(changetype<usize>(out), frame.inDesc + at, offsetof<Descriptor>());
-    if (!decide(out, frame.topic)) return ERR_INTERNAL;
+    if (!decide(out, frame.topic, takesEdits)) return ERR_INTERNAL;
   }
   return <i32>frame.inCount;
 }
 
 /** Decides about one record; false when the transform cannot go on. */
-function decide(out: Descriptor, topic: u32): bool {
+function decide(out: Descriptor, topic: u32, takesEdits: bool): bool {
   place(key, out.key, out.keyLength);
   place(value, out.value, out.valueLength);
   place(headers, out.headers, out.headersLength);
@@ -104,7 +111,7 @@ function decide(out: Descriptor, topic: u32): bool {
   out.topicIndex = kind == 3 ? <u32>(verdict >>> 8 & 0xff) + 1 : 0;
 
   const newKey = record.key;
-  const newValue = record.value;
+  const newValue = takesEdits ? record.value : whole();
   out.flags = (newKey ? 0 : KEY_NULL) | (newValue ? 0 : VALUE_NULL) | (record.replacedHeaders ? HEADERS_REPLACED : 0);
   if (newKey !== key) {
     keep(newKey);
@@ -116,6 +123,14 @@ function decide(out: Descriptor, topic: u32): bool {
     out.value = newValue ? newValue.at : 0;
     out.valueLength = newValue ? newValue.length : 0;
   }
+  if (takesEdits && record.edits.length > 0) {
+    const list = listed(record.edits);
+    keep(list);
+    for (let n = 0; n < record.edits.length; n++) keep(record.edits[n].bytes);
+    out.flags |= EDITED;
+    out.value = list.at;
+    out.valueLength = list.length;
+  }
   if (record.replacedHeaders) {
     const block = record.headersAsTheyAre;
     keep(block);
@@ -123,6 +138,12 @@ function decide(out: Descriptor, topic: u32): bool {
     out.headersLength = block.length;
   }
   return true;
+}
+
+/** The record's value with its edits, for a host that takes none. */
+function whole(): Bytes | null {
+  const value = record.value;
+  return value && record.edits.length > 0 ? spliced(value, record.edits) : value;
 }
 
 function place(bytes: Bytes, at: usize, length: i32): void {

@@ -61,6 +61,7 @@ export enum Alphabet {
 const SUM_BYTES = 32;
 const TOKEN_BYTES = 30;
 const ENVELOPE_OVERHEAD = 53;
+const NO_VALUE: u32 = 0xffffffff;
 
 /** SHA-256. */
 export function sha256(data: Bytes): Bytes | null {
@@ -107,6 +108,81 @@ export function tokenise(key: u32, value: Bytes, purpose: string): Bytes | null 
   const out = Bytes.ofLength(TOKEN_BYTES);
   const p = Bytes.ofText(purpose);
   return answered(out, tokenise_(key, value.at, value.length, p.at, p.length, out.at, out.length));
+}
+
+/**
+ * Finds the row of a key in a table, and returns the values of columns: null where the
+ * row has none. All values together have at most so many bytes.
+ */
+export function lookup(table: string, key: Bytes, columns: string[], most: i32): Array<Bytes | null> | null {
+  const t = Bytes.ofText(table);
+  const names = Bytes.ofText(columns.join("\n"));
+  const out = Bytes.ofLength(most + 4 * columns.length);
+  const found = answered(out, lookup_find_(t.at, t.length, key.at, key.length, names.at, names.length, out.at, out.length));
+  if (!found) return null;
+
+  const values = new Array<Bytes | null>();
+  for (let at = 0; at < found.length; ) {
+    const length = load<u32>(found.at + <usize>at);
+    at += 4;
+    if (length == NO_VALUE) {
+      values.push(null);
+      continue;
+    }
+    values.push(found.slice(at, at + <i32>length));
+    at += <i32>length;
+  }
+  return values;
+}
+
+/** Where a value lies in a JSON text. */
+@final
+export class Place {
+  constructor(public at: i32, public length: i32) {}
+}
+
+/** The places in a JSON text to which a path leads, such as `$.user.mail` or `$..iban`. */
+export function jsonFind(text: Bytes, path: string): Place[] | null {
+  const p = Bytes.ofText(path);
+  let out = Bytes.ofLength(SOME * FOUND_BYTES);
+  let n = json_find_(text.at, text.length, p.at, p.length, out.at, out.length);
+  while (n == Error.TooSmall) {
+    out = Bytes.ofLength(8 * out.length);
+    n = json_find_(text.at, text.length, p.at, p.length, out.at, out.length);
+  }
+  return places(out, n, FOUND_BYTES);
+}
+
+/**
+ * The places in a JSON text to put a value for, which is JSON itself: what `record.edit`
+ * takes, none of them inside of another.
+ */
+export function jsonReplace(text: Bytes, path: string, value: Bytes): Place[] | null {
+  const p = Bytes.ofText(path);
+  let out = Bytes.ofLength(SOME * REPLACED_BYTES);
+  let n = json_replace_(text.at, text.length, p.at, p.length, value.at, value.length, out.at, out.length);
+  while (n == Error.TooSmall) {
+    out = Bytes.ofLength(8 * out.length);
+    n = json_replace_(text.at, text.length, p.at, p.length, value.at, value.length, out.at, out.length);
+  }
+  return places(out, n, REPLACED_BYTES);
+}
+
+const SOME = 16; // places that there is room for at first
+const FOUND_BYTES = 8;
+const REPLACED_BYTES = 16;
+
+/** The places at the beginning of so many entries. */
+function places(out: Bytes, count: i32, size: i32): Place[] | null {
+  error = count < 0 ? <Error>count : Error.None;
+  if (count < 0) return null;
+
+  const all = new Array<Place>();
+  for (let n = 0; n < count; n++) {
+    const entry = out.at + <usize>(n * size);
+    all.push(new Place(load<i32>(entry), load<i32>(entry, 4)));
+  }
+  return all;
 }
 
 /**
@@ -208,6 +284,12 @@ declare function ff1_encrypt_(key: u32, data: usize, length: u32, radix: u32, pu
 declare function ff1_decrypt_(key: u32, data: usize, length: u32, radix: u32, purpose: usize, purposeLength: u32, tweak: usize, tweakLength: u32, out: usize): i32;
 @external("guardlock_crypto", "tokenise")
 declare function tokenise_(key: u32, data: usize, length: u32, purpose: usize, purposeLength: u32, out: usize, cap: u32): i32;
+@external("guardlock_lookup", "find")
+declare function lookup_find_(table: usize, tableLength: u32, key: usize, length: u32, columns: usize, columnsLength: u32, out: usize, cap: u32): i32;
+@external("guardlock_json", "find")
+declare function json_find_(text: usize, length: u32, path: usize, pathLength: u32, out: usize, cap: u32): i32;
+@external("guardlock_json", "replace")
+declare function json_replace_(text: usize, length: u32, path: usize, pathLength: u32, value: usize, valueLength: u32, out: usize, cap: u32): i32;
 @external("guardlock_state", "count")
 declare function count_(record: u32, key: usize, length: u32, windowMs: u32): i32;
 @external("guardlock_state", "seen")

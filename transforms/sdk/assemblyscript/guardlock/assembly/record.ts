@@ -1,4 +1,5 @@
 import { Bytes } from "./bytes";
+import { Edit } from "./edits";
 import { Headers, rewritten } from "./headers";
 
 /** One Kafka record. It is stored as it came unless something of it is changed. */
@@ -8,6 +9,10 @@ export class Record {
   private valueBytes: Bytes | null = null;
   private headerBlock: Bytes = new Bytes(0, 0);
   private topic: u32 = 0;
+  private came: Bytes | null = null;
+
+  /** @hidden */
+  edits: Edit[] = [];
 
   /** @hidden */
   replacedHeaders: bool = false;
@@ -25,6 +30,8 @@ export class Record {
   begin(key: Bytes | null, value: Bytes | null, headers: Bytes, topic: u32): void {
     this.keyBytes = key;
     this.valueBytes = value;
+    this.came = value;
+    if (this.edits.length > 0) this.edits = [];
     this.headerBlock = headers;
     this.topic = topic;
     this.replacedHeaders = false;
@@ -49,6 +56,28 @@ export class Record {
 
   set value(value: Bytes | null) {
     this.valueBytes = value;
+    if (this.edits.length > 0) this.edits = [];
+  }
+
+  /**
+   * Replaces `length` bytes of the value as it came, from `at` on, by a copy of others. A
+   * large value of which little changes costs least so: the rest of it is neither written
+   * nor compared. `value` goes on to show it as it came, and what is changed there does
+   * not count. It throws where edits do not ascend or overlap, where one is not in the
+   * value, and after a new value was set: a change that would be lost might be a mask.
+   */
+  edit(at: i32, length: i32, bytes: Bytes): void {
+    const value = this.valueBytes;
+    const edits = this.edits;
+    let from = 0;
+    if (edits.length > 0) {
+      const last = edits[edits.length - 1];
+      from = last.at + max(last.length, 1);
+    }
+    if (value === null || value !== this.came || at < from || length < 0 || at > value.length - length) {
+      throw new Error("edits ascend and do not overlap, in the value as it came");
+    }
+    edits.push(new Edit(at, length, Bytes.ofArray(bytes.toArray())));
   }
 
   /** The headers, in order, doubled ones too. */

@@ -8,6 +8,7 @@ import "github.com/guardlock/guardlock/transforms/sdk/go/guardlock"
 type Functions struct {
 	CryptoFunctions
 	CompressFunctions
+	JSONFunctions
 	Find      func(table string, key []byte, columns []string) ([][]byte, error)
 	Count     func(r *guardlock.Record, key []byte, windowMilliseconds uint32) (uint32, error)
 	Seen      func(r *guardlock.Record, key []byte) (milliseconds uint32, before bool, err error)
@@ -31,6 +32,12 @@ type CompressFunctions struct {
 	Gunzip, Unzstd, UnLZ4, Unsnappy func(data []byte) ([]byte, error)
 }
 
+// JSONFunctions find places in a text.
+type JSONFunctions struct {
+	FindJSON    func(text []byte, path string) ([]Place, error)
+	ReplaceJSON func(text []byte, path string, value []byte) ([]Place, error)
+}
+
 // Fakes are the functions in use, which a test may replace:
 //
 //	host.Fakes.Find = func(string, []byte, []string) ([][]byte, error) { return [][]byte{[]byte("NL")}, nil }
@@ -40,7 +47,7 @@ var Fakes = NewFakes()
 // NewFakes are functions that work with the keys of `guardlock module test`, as far as
 // they can without the sandbox: digests and tokens are those of the sandbox, what is
 // sealed or encrypted has its form and is no secret, what is counted is counted anew,
-// and compression and tables have to be replaced.
+// and compression, tables and paths have to be replaced.
 func NewFakes() Functions {
 	var s sightings
 	return Functions{

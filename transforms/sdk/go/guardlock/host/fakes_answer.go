@@ -72,6 +72,38 @@ func find(table, columns string, key, out []byte) int32 {
 	return written(out)(made, err)
 }
 
+func jsonFind(text []byte, path string, out []byte) int32 {
+	if Fakes.FindJSON == nil {
+		return codeFailed
+	}
+	found, err := Fakes.FindJSON(text, path)
+	return entries(out, foundBytes, found, err)
+}
+
+func jsonReplace(text []byte, path string, value, out []byte) int32 {
+	if Fakes.ReplaceJSON == nil {
+		return codeFailed
+	}
+	replaced, err := Fakes.ReplaceJSON(text, path, value)
+	return entries(out, replacedBytes, replaced, err)
+}
+
+// entries writes places as the host does.
+func entries(out []byte, size int, places []Place, err error) int32 {
+	if err != nil {
+		return codeOfError(err)
+	}
+	if size*len(places) > len(out) {
+		return codeTooSmall
+	}
+
+	for n, p := range places {
+		binary.LittleEndian.PutUint32(out[n*size:], uint32(p.At))
+		binary.LittleEndian.PutUint32(out[n*size+4:], uint32(p.Size))
+	}
+	return int32(len(places))
+}
+
 func count(r *guardlock.Record, key []byte, window uint32) int32 {
 	if Fakes.Count == nil {
 		return codeFailed

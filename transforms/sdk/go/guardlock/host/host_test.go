@@ -136,3 +136,21 @@ func TestABufferIsUsedAgain(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestPlacesAreReadAsManyAsThereAre(t *testing.T) {
+	t.Cleanup(func() { host.Fakes = host.NewFakes() })
+	if _, err := host.FindJSON(nil, []byte("{}"), "$.a"); !errors.Is(err, host.ErrFailed) {
+		t.Errorf("without a function that finds: %v", err)
+	}
+
+	found := make([]host.Place, 1000)
+	found[999] = host.Place{At: 7, Size: 3}
+	host.Fakes.FindJSON = func([]byte, string) ([]host.Place, error) { return found, nil }
+	host.Fakes.ReplaceJSON = func([]byte, string, []byte) ([]host.Place, error) { return found[999:], nil }
+	if got, err := host.FindJSON(nil, nil, "$"); err != nil || len(got) != 1000 || got[999] != found[999] {
+		t.Errorf("%d places are found, %v", len(got), err)
+	}
+	if got, err := host.ReplaceJSON(found[:1:1], nil, "$", nil); err != nil || len(got) != 2 || got[1] != found[999] {
+		t.Errorf("behind one place there are %v, %v", got, err)
+	}
+}

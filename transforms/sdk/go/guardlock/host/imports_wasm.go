@@ -75,6 +75,15 @@ func find(table, columns string, key, out []byte) int32 {
 		unsafe.SliceData(out), uint32(len(out)))
 }
 
+func jsonFind(text []byte, path string, out []byte) int32 {
+	return importJSONFind(unsafe.SliceData(text), uint32(len(text)), unsafe.StringData(path), uint32(len(path)), unsafe.SliceData(out), uint32(len(out)))
+}
+
+func jsonReplace(text []byte, path string, value, out []byte) int32 {
+	return importJSONReplace(unsafe.SliceData(text), uint32(len(text)), unsafe.StringData(path), uint32(len(path)),
+		unsafe.SliceData(value), uint32(len(value)), unsafe.SliceData(out), uint32(len(out)))
+}
+
 func count(r *guardlock.Record, key []byte, window uint32) int32 {
 	return importCount(uint32(r.Position()), unsafe.SliceData(key), uint32(len(key)), window)
 }
@@ -152,6 +161,14 @@ func importTokenise(key uint32, data *byte, size uint32, purpose *byte, purposeS
 //go:noescape
 //go:wasmimport guardlock_lookup find
 func importFind(table *byte, tableSize uint32, key *byte, keySize uint32, columns *byte, columnsSize uint32, out *byte, room uint32) int32
+
+//go:noescape
+//go:wasmimport guardlock_json find
+func importJSONFind(text *byte, size uint32, path *byte, pathSize uint32, out *byte, room uint32) int32
+
+//go:noescape
+//go:wasmimport guardlock_json replace
+func importJSONReplace(text *byte, size uint32, path *byte, pathSize uint32, value *byte, valueSize uint32, out *byte, room uint32) int32
 
 //go:noescape
 //go:wasmimport guardlock_state count
