@@ -65,11 +65,12 @@ func without(trees []subtree, indexes []int64, t subtree) []subtree {
 // stored appends the indexes of the hashes that one is made of, from left to right: of
 // powers of two, each less than the one before. Only the tree's right edge has several.
 func (t subtree) stored(all []int64) []int64 {
-	for t.size > 0 {
-		level := bits.Len64(uint64(t.size)) - 1
-		all = append(all, tlog.StoredHashIndex(level, t.from>>level))
-		t.from += 1 << level
-		t.size -= 1 << level
+	from := t.from
+	for left := t.size; left > 0; {
+		level := bits.Len64(uint64(left)) - 1
+		all = append(all, tlog.StoredHashIndex(level, from>>level))
+		from += 1 << level
+		left -= 1 << level
 	}
 	return all
 }
