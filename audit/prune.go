@@ -42,6 +42,7 @@ type Pruned struct {
 	Bytes     int64     `json:"bytes"`
 	First     uint32    `json:"first_segment"` // that is left
 	Head      string    `json:"head"`          // SEQ:CHAIN that the rest goes on from
+	Held      *Held     `json:"held,omitempty"`
 	DryRun    bool      `json:"dry_run"`
 }
 
@@ -80,10 +81,11 @@ func PruneFiles(d segment.Files, p Pruning) (Pruned, error) {
 type pruner struct {
 	*verifier
 	Pruning
-	all  []uint32
-	old  *segment.Anchor
-	key  *segment.Key // of the last segment
-	done Pruned
+	all   []uint32
+	old   *segment.Anchor
+	key   *segment.Key // of the last segment
+	holds Holds
+	done  Pruned
 }
 
 func newPruner(d segment.Files, p Pruning) (*pruner, error) {
@@ -102,6 +104,9 @@ func newPruner(d segment.Files, p Pruning) (*pruner, error) {
 	pr := &pruner{verifier: v, Pruning: p}
 	pr.done.DryRun = p.DryRun
 	if pr.all, pr.old, err = segment.Numbers(d); err != nil {
+		return nil, err
+	}
+	if pr.holds, err = ReadHolds(d); err != nil {
 		return nil, err
 	}
 
@@ -175,12 +180,20 @@ func (pr *pruner) plan() (*segment.Anchor, error) {
 	}
 
 	before := link.NextSeq
-	for _, n := range pr.all[:len(pr.all)-1] {
+	finished := pr.all[:len(pr.all)-1]
+	for i, n := range finished {
 		_, seal, size, err := pr.look(n, true)
 		if err != nil {
 			return nil, err
 		}
 		if !pr.Cut.takes(n, seal) {
+			break
+		}
+
+		if by := pr.holds.keeping(seal); len(by) > 0 {
+			if err := pr.keep(finished[i:], by); err != nil {
+				return nil, err
+			}
 			break
 		}
 		if link, err = pr.segment(n, link, false); err != nil {
@@ -198,6 +211,27 @@ func (pr *pruner) plan() (*segment.Anchor, error) {
 		return nil, nil
 	}
 	return pr.anchor(link, gone)
+}
+
+// keep notes that holds keep the first of some segments, and with it those behind it
+// that would have gone: a log has no gaps.
+func (pr *pruner) keep(segments []uint32, by []Hold) error {
+	held := &Held{First: segments[0], Holds: by}
+	for _, n := range segments {
+		_, seal, size, err := pr.look(n, true)
+		if err != nil {
+			return err
+		}
+		if !pr.Cut.takes(n, seal) {
+			break
+		}
+
+		held.Last = n
+		held.Bytes += size
+	}
+
+	pr.done.Held = held
+	return nil
 }
 
 // takes reports whether a finished segment is to go.
@@ -274,10 +308,7 @@ func (pr *pruner) anchor(link segment.Link, gone segment.Gone) (*segment.Anchor,
 // carryOut makes the anchor durable, and then removes what lies before it.
 func (pr *pruner) carryOut(anchor *segment.Anchor) error {
 	if anchor != nil {
-		if err := pr.flushMark(); err != nil {
-			return err
-		}
-		if err := anchor.Put(pr.files, pr.key); err != nil {
+		if err := pr.putAnchor(anchor); err != nil {
 			return err
 		}
 	}
@@ -298,6 +329,29 @@ func (pr *pruner) carryOut(anchor *segment.Anchor) error {
 	}
 
 	return pr.files.SyncDir()
+}
+
+// putAnchor makes the anchor durable while nobody can add a hold. One that was added
+// since the plan was made is not passed over.
+func (pr *pruner) putAnchor(anchor *segment.Anchor) (err error) {
+	draft, err := segment.OpenDraft(pr.files, HoldsName)
+	if err != nil {
+		return err
+	}
+
+	defer func() { err = errors.Join(err, draft.Close()) }()
+	now, err := ReadHolds(pr.files)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(now, pr.holds) {
+		return ErrHoldsChanged
+	}
+
+	if err := pr.flushMark(); err != nil {
+		return err
+	}
+	return anchor.Put(pr.files, pr.key)
 }
 
 // partOf returns the number of the segment that a file is, or is the index of.

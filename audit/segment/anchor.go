@@ -31,7 +31,6 @@ import (
 //	     u32 CRC32C of all before
 const (
 	AnchorName  = "anchor"
-	AnchorTemp  = "anchor.tmp"
 	anchorMagic = "GLANCHR1"
 	anchorFixed = 120
 	anchorTail  = len(Tag{}) + 4
@@ -190,35 +189,11 @@ func ReadAnchor(d Files) (*Anchor, error) {
 // Crash points: until the rename is durable the old one holds, and everything that
 // it begins with is there.
 func (a *Anchor) Put(d Files, key *Key) (err error) {
-	f, err := d.Open(AnchorTemp, true) // that of a crash, or of somebody who prunes right now
-	if errors.Is(err, fs.ErrNotExist) {
-		f, err = d.Create(AnchorTemp)
-	}
+	draft, err := OpenDraft(d, AnchorName)
 	if err != nil {
-		return fmt.Errorf("making anchor: %w", err)
+		return err
 	}
 
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := f.Lock(); err != nil {
-		return fmt.Errorf("making anchor: %w", err)
-	}
-	if held, err := d.Holds(AnchorTemp, f); err != nil || !held {
-		return errors.Join(fmt.Errorf("making anchor: %w", ErrLocked), err)
-	}
-
-	b := a.encode(key)
-	if err := f.Truncate(0); err != nil {
-		return fmt.Errorf("making anchor: %w", err)
-	}
-	if _, err := f.WriteAt(b, 0); err != nil {
-		return fmt.Errorf("writing anchor: %w", err)
-	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("flushing anchor: %w", err)
-	}
-	if err := d.Rename(AnchorTemp, AnchorName); err != nil {
-		return fmt.Errorf("naming anchor: %w", err)
-	}
-
-	return d.SyncDir()
+	defer func() { err = errors.Join(err, draft.Close()) }()
+	return draft.Put(a.encode(key))
 }

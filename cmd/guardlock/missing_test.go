@@ -72,6 +72,7 @@ var missingFiles = []string{
 	"audit witness --name a.example/w --log-key MISSING",
 	"audit compare STORED --dir log --audit-key MISSING",
 	"audit prune --before 1d --dir log --audit-key MISSING",
+	"audit retain --keep 1d --dir log --audit-key MISSING",
 
 	"user list --file MISSING",
 	"user remove --file MISSING alice",

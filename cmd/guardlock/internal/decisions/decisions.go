@@ -22,9 +22,9 @@ which modules with which digests judged it, under which policy and approvals,
 who sent it, and where it is stored. It holds nothing of the records.
 
 These commands read the log's files and can run beside a gateway that is writing.
-Only prune changes anything of the log. Where a segment has no index yet (*.idx),
+Only prune, retain and hold change anything of the log. Where a segment has no index yet (*.idx),
 a query leaves one beside it if it may, so that the next answer comes faster.
-Prune and compare need the audit key, verify asks for it, and compare also needs
+Prune, retain and compare need the audit key, verify asks for it, and compare also needs
 a broker.`
 
 func NewCommand() *cobra.Command {
@@ -40,6 +40,8 @@ func NewCommand() *cobra.Command {
 		newAuditProveCommand(),
 		newAuditWitnessCommand(),
 		newAuditPruneCommand(),
+		newAuditRetainCommand(),
+		newAuditHoldCommand(),
 	)
 
 	for _, cmd := range group.Commands() {

@@ -21,16 +21,28 @@ rest goes on from is kept in the file "anchor", under the audit key, so that
 verify, query and the gateway know that it was pruned, when, and how much.
 
 A gateway may be writing meanwhile. Each segment is verified before it goes;
-one that is damaged is not removed, and exits 3.
+one that is damaged is not removed, and exits 3. What a legal hold is about stays
+(guardlock audit hold), and if the holds cannot be read, everything does.
 
 Copy what has to be kept for longer first: the segments are removed for good. A
 copy of the whole directory stays a log of its own.`
 
 type auditPruneCommand struct {
+	pruneFlags
+	before string
+}
+
+// pruneFlags are what prune and retain have in common.
+type pruneFlags struct {
 	dir      string
-	before   string
 	keyFiles []string
 	dryRun   bool
+}
+
+func (p *pruneFlags) register(cmd *cobra.Command) {
+	registerAuditDir(cmd, &p.dir)
+	cmd.Flags().StringArrayVar(&p.keyFiles, "audit-key", nil, "`FILE` with an audit key of the log; may be given more than once (default: audit.key beside the log's directory)")
+	cmd.Flags().BoolVar(&p.dryRun, "dry-run", false, "say what would be removed, and remove nothing")
 }
 
 func newAuditPruneCommand() *cobra.Command {
@@ -46,10 +58,8 @@ func newAuditPruneCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 	}
 
-	registerAuditDir(cmd, &c.dir)
+	c.register(cmd)
 	cmd.Flags().StringVar(&c.before, "before", "", "remove what is older: a period, a day or a time (`TIME`), or the number of the first segment to keep")
-	cmd.Flags().StringArrayVar(&c.keyFiles, "audit-key", nil, "`FILE` with an audit key of the log; may be given more than once (default: audit.key beside the log's directory)")
-	cmd.Flags().BoolVar(&c.dryRun, "dry-run", false, "say what would be removed, and remove nothing")
 
 	return cmd
 }
@@ -60,10 +70,14 @@ func (c *auditPruneCommand) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	return c.prune(cmd, cut, now)
+}
 
-	keyFiles := c.keyFiles
+// prune removes what a cut takes, and says what went and what holds keep.
+func (p *pruneFlags) prune(cmd *cobra.Command, cut audit.Cut, now time.Time) error {
+	keyFiles := p.keyFiles
 	if len(keyFiles) == 0 {
-		keyFiles = []string{keyBeside(c.dir)}
+		keyFiles = []string{keyBeside(p.dir)}
 	}
 
 	keys, err := readKeys(keyFiles)
@@ -71,20 +85,23 @@ func (c *auditPruneCommand) run(cmd *cobra.Command) error {
 		return exit.WithHint(err, "give the gateway's audit.key_file with --audit-key")
 	}
 
-	done, err := audit.Prune(cmd.Context(), c.dir, audit.Pruning{
+	done, err := audit.Prune(cmd.Context(), p.dir, audit.Pruning{
 		Cut:    cut,
 		Keys:   keys,
-		DryRun: c.dryRun,
+		DryRun: p.dryRun,
 		Now:    now,
 	})
 	if err != nil {
-		return pruneError(c.dir, err)
+		return pruneError(p.dir, err)
 	}
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), done)
 	}
 
-	return writePruned(cmd.OutOrStdout(), &done)
+	if err := writePruned(cmd.OutOrStdout(), &done); err != nil {
+		return err
+	}
+	return writeHeld(cmd.OutOrStdout(), done.Held)
 }
 
 // parseCut reads what --before may be.
@@ -114,10 +131,17 @@ func pruneError(dir string, err error) error {
 	case errors.Is(err, audit.ErrNoMark):
 		return exit.WithHint(exit.Refusedf("%w", err), "nothing was removed; run `guardlock audit verify --dir %s`", dir)
 	}
+	if err := holdError(dir, err); err != nil {
+		return err
+	}
 	return auditError(dir, err)
 }
 
 func writePruned(w io.Writer, done *audit.Pruned) error {
+	if len(done.Segments) == 0 && done.Held != nil {
+		_, err := fmt.Fprintf(w, "nothing to remove: the log begins at segment %d\n", done.First)
+		return err
+	}
 	if len(done.Segments) == 0 {
 		_, err := fmt.Fprintf(w, "nothing to remove: no finished segment is that old, from %d on, with which the log begins\n", done.First)
 		return err
@@ -133,6 +157,22 @@ func writePruned(w io.Writer, done *audit.Pruned) error {
 	_, err := fmt.Fprintf(w, "%s segments %d to %d: %s entries, %s decisions, %s, from %s to %s\nthe log begins at segment %d, and goes on from %s\n",
 		verb, first, last, humanize.Comma(int64(done.Entries)), humanize.Comma(int64(done.Decisions)), humanize.IBytes(uint64(done.Bytes)),
 		done.Earliest.Format(time.RFC3339), done.Latest.Format(time.RFC3339), done.First, done.Head)
+
+	return err
+}
+
+// writeHeld says what stays though it is old enough to go, and for which holds.
+func writeHeld(w io.Writer, held *audit.Held) error {
+	if held == nil {
+		return nil
+	}
+
+	_, err := fmt.Fprintf(w, "held: segments %d to %d, %s, though they are old enough to go\n", held.First, held.Last, humanize.IBytes(uint64(held.Bytes)))
+	for i := range held.Holds {
+		if err == nil {
+			_, err = fmt.Fprintf(w, "  segment %d by hold %s\n", held.First, describeHold(&held.Holds[i]))
+		}
+	}
 
 	return err
 }

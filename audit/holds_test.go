@@ -1,0 +1,173 @@
+package audit_test
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/segment"
+)
+
+// A hold keeps the segments that its topic and time are in, and all behind them; one
+// that is lifted, or about something else, keeps none.
+func TestHoldKeepsWhatItIsAbout(t *testing.T) {
+	base := spread(t, 90)
+	whole, err := verifyMem(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	last := whole.Segments[len(whole.Segments)-1].Number
+	for name, c := range map[string]struct {
+		hold audit.Hold
+		want uint32 // the first segment that is left
+	}{
+		"everything":    {audit.Hold{Topic: "*"}, 1},
+		"the topic":     {audit.Hold{Topic: "cards"}, 1},
+		"a pattern":     {audit.Hold{Topic: "c*s"}, 1},
+		"another topic": {audit.Hold{Topic: "card"}, last},
+		"before":        {audit.Hold{Topic: "cards", To: noon.Add(-time.Hour)}, last},
+		"after":         {audit.Hold{Topic: "cards", From: noon.Add(1000 * time.Hour)}, last},
+		"the first":     {audit.Hold{Topic: "cards", To: noon}, 1},
+		"to the end":    {audit.Hold{Topic: "cards", From: noon.Add(89 * time.Minute)}, last},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := base.killed()
+			c.hold.Reason = "case"
+			c.hold.Added = noon
+			added, err := audit.AddHold(d, c.hold)
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			prunes := func(want uint32) {
+				t.Helper()
+				done, err := audit.PruneFiles(d, pruning(audit.Cut{Segment: last}))
+				if err != nil || done.First != want || (done.Held != nil) != (want != last) {
+					t.Fatalf("pruned to %d, held %+v, %v; want %d", done.First, done.Held, err, want)
+				}
+				if report, err := verifyMem(d); err != nil || !report.Proven {
+					t.Fatalf("verifying: %v", err)
+				}
+			}
+			prunes(c.want)
+
+			if _, err := audit.LiftHold(d, added.ID, "closed", noon); err != nil {
+				t.Fatal(err)
+			}
+			prunes(last)
+		})
+	}
+}
+
+// Wherever a change of the holds ends, they are as before or as after it, and the
+// change can be made again.
+func TestHoldThatEndsAnywhereIsThereOrNot(t *testing.T) {
+	base := spread(t, 40)
+	first, err := audit.AddHold(base, audit.Hold{Topic: "cards", Reason: "case 1", Added: noon})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	random := rand.New(rand.NewPCG(7, 1))
+	for _, how := range []flavour{failed, persisted} {
+		for at := 1; ; at++ {
+			d := base.killed()
+			d.failAt = at
+			d.flavour = how
+
+			_, addErr := audit.AddHold(d, audit.Hold{Topic: "*", Reason: "case 2", Added: noon})
+			if addErr == nil && d.ops < at {
+				break
+			}
+
+			for name, left := range map[string]*memFiles{"killed": d.killed(), "power cut": d.powerCut(random)} {
+				hs, err := audit.ReadHolds(left)
+				if err != nil || len(hs) == 0 || hs[0] != first || addErr == nil && len(hs) != 2 {
+					t.Fatalf("flavour %d, operation %d, %s: %+v, %v", how, at, name, hs, err)
+				}
+				if _, err := audit.AddHold(left, audit.Hold{Topic: "a", Reason: "case 3", Added: noon}); err != nil {
+					t.Fatalf("flavour %d, operation %d, %s: adding again: %v", how, at, name, err)
+				}
+			}
+		}
+	}
+}
+
+// While the holds cannot be read, or somebody changes them, nothing is removed.
+func TestHoldsThatCannotBeReadKeepEverything(t *testing.T) {
+	base := spread(t, 40)
+	if _, err := audit.AddHold(base, audit.Hold{Topic: "other", Reason: "case", Added: noon}); err != nil {
+		t.Fatal(err)
+	}
+
+	size := len(base.live[audit.HoldsName].cache)
+	for at := range size {
+		d := base.killed()
+		d.live[audit.HoldsName].cache[at] ^= 0x20
+		names := segmentsOf(d)
+
+		if hs, err := audit.ReadHolds(d); err == nil {
+			if len(hs) != 1 || !hs[0].InForce() { // another topic, reason or time
+				t.Fatalf("byte %d: %+v", at, hs)
+			}
+			continue
+		}
+		if _, err := audit.PruneFiles(d, pruning(audit.Cut{Segment: 3})); !errors.Is(err, audit.ErrHolds) {
+			t.Fatalf("byte %d: %v", at, err)
+		}
+		if !slices.Equal(segmentsOf(d), names) {
+			t.Fatalf("byte %d: left %v", at, segmentsOf(d))
+		}
+	}
+
+	dir := t.TempDir()
+	l := mustOpen(t, dir, small)
+	addSpread(t, l, 40)
+	mustClose(t, l)
+
+	draft, err := segment.OpenDraft(segment.Disk{Dir: dir}, audit.HoldsName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer draft.Close()
+
+	p := pruning(audit.Cut{Segment: 2})
+	if _, err := audit.Prune(t.Context(), dir, p); !errors.Is(err, segment.ErrLocked) {
+		t.Errorf("while the holds are changed: %v", err)
+	}
+}
+
+// Holds that read are written the same way, and each is one that could have been added.
+func FuzzHolds(f *testing.F) {
+	f.Add([]byte("{\n \"format\": \"guardlock holds v1\",\n \"holds\": []\n}\n"))
+	d := spread(f, 4)
+	if _, err := audit.AddHold(d, audit.Hold{Topic: "a*", From: noon, To: noon, Reason: "<case>", Added: noon}); err != nil {
+		f.Fatal(err)
+	}
+	if _, err := audit.LiftHold(d, "1", "closed", noon); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(slices.Clone(d.live[audit.HoldsName].cache))
+
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d := newMemFiles()
+		d.live[audit.HoldsName] = &memFile{dir: d, cache: slices.Clone(b), dirty: map[int]bool{}}
+		hs, err := audit.ReadHolds(d)
+		if err != nil {
+			if !errors.Is(err, audit.ErrHolds) {
+				t.Fatal(err)
+			}
+			return
+		}
+
+		for i, h := range hs {
+			if h.Topic == "" || h.Reason == "" || h.Added.IsZero() || h.InForce() != (h.LiftReason == "") {
+				t.Fatalf("hold %d: %+v", i, h)
+			}
+		}
+	})
+}
