@@ -38,6 +38,7 @@ func newRootCommand() *cobra.Command {
 		newServeCommand(),
 		newCheckCommand(),
 		newStatusCommand(),
+		kafka.NewCoverageCommand(),
 		trust.NewKeygenCommand(),
 		trust.NewModuleCommand(devel.NewCommands()...),
 		trust.NewPolicyCommand(),
