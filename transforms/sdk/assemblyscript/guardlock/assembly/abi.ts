@@ -111,7 +111,7 @@ function decide(out: Descriptor, topic: u32, takesEdits: bool): bool {
   out.topicIndex = kind == 3 ? <u32>(verdict >>> 8 & 0xff) + 1 : 0;
 
   const newKey = record.key;
-  const newValue = takesEdits ? record.value : whole();
+  const newValue = record.edited && !takesEdits ? whole() : record.value;
   out.flags = (newKey ? 0 : KEY_NULL) | (newValue ? 0 : VALUE_NULL) | (record.replacedHeaders ? HEADERS_REPLACED : 0);
   if (newKey !== key) {
     keep(newKey);
@@ -123,14 +123,7 @@ function decide(out: Descriptor, topic: u32, takesEdits: bool): bool {
     out.value = newValue ? newValue.at : 0;
     out.valueLength = newValue ? newValue.length : 0;
   }
-  if (takesEdits && record.edits.length > 0) {
-    const list = listed(record.edits);
-    keep(list);
-    for (let n = 0; n < record.edits.length; n++) keep(record.edits[n].bytes);
-    out.flags |= EDITED;
-    out.value = list.at;
-    out.valueLength = list.length;
-  }
+  if (record.edited && takesEdits) giveEdits(out);
   if (record.replacedHeaders) {
     const block = record.headersAsTheyAre;
     keep(block);
@@ -143,7 +136,18 @@ function decide(out: Descriptor, topic: u32, takesEdits: bool): bool {
 /** The record's value with its edits, for a host that takes none. */
 function whole(): Bytes | null {
   const value = record.value;
-  return value && record.edits.length > 0 ? spliced(value, record.edits) : value;
+  return value ? spliced(value, record.edits) : null;
+}
+
+/** Makes the record's edits its value. */
+function giveEdits(out: Descriptor): void {
+  const edits = record.edits;
+  const list = listed(edits);
+  keep(list);
+  for (let n = 0; n < edits.length; n++) keep(edits[n].bytes);
+  out.flags |= EDITED;
+  out.value = list.at;
+  out.valueLength = list.length;
 }
 
 function place(bytes: Bytes, at: usize, length: i32): void {

@@ -9,7 +9,10 @@ export class Record {
   private valueBytes: Bytes | null = null;
   private headerBlock: Bytes = new Bytes(0, 0);
   private topic: u32 = 0;
-  private came: Bytes | null = null;
+  private replacedValue: bool = false;
+
+  /** @hidden Whether there are edits: it is asked for every record, and has no pointer. */
+  edited: bool = false;
 
   /** @hidden */
   edits: Edit[] = [];
@@ -30,8 +33,8 @@ export class Record {
   begin(key: Bytes | null, value: Bytes | null, headers: Bytes, topic: u32): void {
     this.keyBytes = key;
     this.valueBytes = value;
-    this.came = value;
-    if (this.edits.length > 0) this.edits = [];
+    this.replacedValue = false;
+    this.unedit();
     this.headerBlock = headers;
     this.topic = topic;
     this.replacedHeaders = false;
@@ -56,7 +59,14 @@ export class Record {
 
   set value(value: Bytes | null) {
     this.valueBytes = value;
-    if (this.edits.length > 0) this.edits = [];
+    this.replacedValue = true;
+    this.unedit();
+  }
+
+  private unedit(): void {
+    if (!this.edited) return;
+    this.edits = [];
+    this.edited = false;
   }
 
   /**
@@ -74,9 +84,10 @@ export class Record {
       const last = edits[edits.length - 1];
       from = last.at + max(last.length, 1);
     }
-    if (value === null || value !== this.came || at < from || length < 0 || at > value.length - length) {
+    if (value === null || this.replacedValue || at < from || length < 0 || at > value.length - length) {
       throw new Error("edits ascend and do not overlap, in the value as it came");
     }
+    this.edited = true;
     edits.push(new Edit(at, length, Bytes.ofArray(bytes.toArray())));
   }
 
