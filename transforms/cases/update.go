@@ -66,10 +66,39 @@ func (f File) Update(results map[int]Result) ([]byte, error) {
 	}
 
 	after := []byte(strings.Join(lines, ""))
-	if len(caseNodes(after)) != len(nodes) {
+	fresh := caseNodes(after)
+	if len(fresh) != len(nodes) {
 		return nil, fmt.Errorf("%s: its cases refer to each other, so it is for you to change", f.Name)
 	}
+	for n := range nodes {
+		if _, updated := results[n]; !sameCase(nodes[n], fresh[n], updated) {
+			return nil, fmt.Errorf("%s:%d: a text of the case goes on where its lines end, so it is for you to change", f.Name, nodes[n].Line)
+		}
+	}
+
 	return after, nil
+}
+
+// sameCase reports whether a case says what it said, but for the expectation of one
+// that was updated.
+func sameCase(was, is *yaml.Node, updated bool) bool {
+	without := func(n *yaml.Node) *yaml.Node {
+		out := *resolved(n)
+		if key, _ := member(&out, "expect"); key != nil && updated {
+			at := slices.Index(out.Content, key)
+			out.Content = slices.Delete(slices.Clone(out.Content), at, at+2)
+		}
+		return &out
+	}
+	return sameNode(without(was), without(is))
+}
+
+// sameNode reports whether two nodes mean the same, wherever and however they stand.
+func sameNode(a, b *yaml.Node) bool {
+	if a.Kind == yaml.AliasNode || b.Kind == yaml.AliasNode {
+		return a.Kind == b.Kind && a.Value == b.Value
+	}
+	return a.Kind == b.Kind && a.Tag == b.Tag && a.Value == b.Value && slices.EqualFunc(a.Content, b.Content, sameNode)
 }
 
 // otherBreaks reports whether YAML sees more lines than newlines end: at a carriage
