@@ -50,11 +50,20 @@ func ParseCheckpoint(text string) (Checkpoint, error) {
 		return Checkpoint{}, fmt.Errorf("%w: size %q", ErrCheckpoint, lines[1])
 	}
 
-	root, err := base64.StdEncoding.Strict().DecodeString(lines[2])
+	root, err := DecodeBase64(lines[2])
 	if err != nil || len(root) != tlog.HashSize {
 		return Checkpoint{}, fmt.Errorf("%w: root hash %q", ErrCheckpoint, lines[2])
 	}
 	return Checkpoint{lines[0], size, Hash(root)}, nil
+}
+
+// DecodeBase64 decodes a text that has one spelling: without spare bits, and without
+// the line breaks that the library passes over (RFC 4648, 3.3 and 3.5).
+func DecodeBase64(s string) ([]byte, error) {
+	if at := strings.IndexAny(s, "\r\n"); at >= 0 {
+		return nil, base64.CorruptInputError(at)
+	}
+	return base64.StdEncoding.Strict().DecodeString(s)
 }
 
 // OpenCheckpoint reads a note that one of the logs signed, by a key with the name of
@@ -70,7 +79,7 @@ func OpenCheckpoint(signed []byte, logs note.Verifiers) (Checkpoint, note.Signat
 		return Checkpoint{}, note.Signature{}, err
 	}
 	for _, s := range slices.Concat(n.Sigs, n.UnverifiedSigs) { // note reads spare bits as it likes
-		if _, err := base64.StdEncoding.Strict().DecodeString(s.Base64); err != nil {
+		if _, err := DecodeBase64(s.Base64); err != nil {
 			return Checkpoint{}, note.Signature{}, fmt.Errorf("%w: signature of %s: %w", ErrCheckpoint, s.Name, err)
 		}
 	}

@@ -47,7 +47,7 @@ func parseKey(text string, size int) (name string, key []byte, err error) {
 		return "", nil, fmt.Errorf("%w: %.80q", ErrWitnessKey, text)
 	}
 
-	key, err = base64.StdEncoding.Strict().DecodeString(parts[2])
+	key, err = DecodeBase64(parts[2])
 	if err != nil || len(key) != 1+size || key[0] != algorithmCosignature {
 		return "", nil, fmt.Errorf("%w: %.80q is of another kind", ErrWitnessKey, text)
 	}

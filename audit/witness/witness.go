@@ -207,7 +207,7 @@ func parse(body []byte) (*question, error) {
 		if line == "" && lines == "" {
 			break
 		}
-		h, err := base64.StdEncoding.Strict().DecodeString(line)
+		h, err := evidence.DecodeBase64(line)
 		if err != nil || len(h) != tlog.HashSize || len(q.proof) == maxProof {
 			return nil, errQuestion
 		}
