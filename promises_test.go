@@ -26,6 +26,8 @@ var promises = map[string]string{
 	// SECURITY.md, threats
 	"forged, changed or revoked module":           "TestPackageRefusals TestRevocationWaitsForNoReload TestGrantIsJudgedAgainWhenTheClockIsSet TestGrantStopsARunningGatewayWithinASecondOfItsEnd",
 	"one person approves twice":                   "TestPackageRefusals",
+	"somebody else reads the operators' listener": "TestOperatorsAreNotLetInFromElsewhereUnproven TestOperatorsNeedTheToken TestOperatorsWithACertificateNeedNoToken TestOperatorsAreToldNobodysName",
+	"others read a secret's file":                 "TestSecretOfAPodIsReadAndNoOtherSharedOne",
 	"hostile WebAssembly bytes":                   "TestScanRefuses TestCompilingIsBounded FuzzInspect",
 	"endless loops, exponential calls":            "TestHostileGuestIsStoppedInTime TestExponentialCallsAreInterrupted TestInstanceIsNotUsedAgainAfterTrap",
 	"a module that keeps failing takes the time":  "TestModuleThatFailsForEverybodyIsSuspendedForItsBinding TestPauseDoublesWithEachTrialThatFails",
