@@ -114,12 +114,7 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 	}
 
 	if len(r.Problems) > 0 || strict && len(r.Refused) > 0 {
-		all := append(r.Problems, r.Refused...)
-		err := exit.Refusedf("%s: %s\n%w", path, cli.Count(len(all), "problem"), errors.Join(all...))
-		if r.Unread {
-			err = exit.WithCode(err, exit.Failure) // nothing was found out about it
-		}
-		return err
+		return problemsOf(path, append(r.Problems, r.Refused...), r.Unread)
 	}
 
 	if cli.WantsJSON(cmd) {

@@ -24,7 +24,15 @@ var missingFiles = []string{
 	"serve --config MISSING",
 	"status --config MISSING",
 	"status --token-file MISSING",
-	"status --ca-file MISSING",
+	"status --ca MISSING",
+	"status --cert MISSING --key k.key",
+	"status --cert k.pub --key MISSING",
+	"plan --config MISSING --against MISSING",
+	"plan --config plan.yaml --against MISSING",
+	"plan --config plan.yaml --url http://127.0.0.1:1 --token-file MISSING",
+	"plan --config plan.yaml --url http://127.0.0.1:1 --ca MISSING",
+	"plan --config plan.yaml --url http://127.0.0.1:1 --cert MISSING --key k.key",
+	"plan --config plan.yaml --url http://127.0.0.1:1 --cert k.pub --key MISSING",
 
 	"module inspect MISSING",
 	"module sign MISSING --key k.key",
@@ -102,7 +110,7 @@ func TestMissingFileIsTheSameFailureInEveryCommand(t *testing.T) {
 	t.Setenv("GUARDLOCK_BOOTSTRAP", broker.ListenAddrs()[0]) // some ask it first
 
 	t.Chdir(t.TempDir())
-	for name, content := range map[string][]byte{"m.wasm": module, "input.json": []byte("{}")} {
+	for name, content := range map[string][]byte{"m.wasm": module, "input.json": []byte("{}"), "plan.yaml": []byte("broker: {embedded: {}}\n")} {
 		if err := os.WriteFile(name, content, 0o600); err != nil {
 			t.Fatal(err)
 		}

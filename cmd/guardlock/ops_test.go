@@ -299,4 +299,31 @@ ops: {address: "127.0.0.1:0", pprof: true, tls: {cert_file: server.pem, key_file
 	if code, _ := get("/debug/pprof/", operator); code != http.StatusOK {
 		t.Errorf("profiles were asked for: %d", code)
 	}
+
+	// The same by the command, and a plan: its two bindings are new.
+	own.write(dir, "operator", &operator)
+	ask := func(args ...string) (int, string) {
+		t.Helper()
+		var out bytes.Buffer
+		args = append(args, "--url", s.ops, "--ca", filepath.Join(dir, "ca.pem"))
+		return run(t.Context(), args, nil, &out, &out), out.String()
+	}
+	certificate := []string{"--cert", filepath.Join(dir, "operator.pem"), "--key", filepath.Join(dir, "operator.key")}
+
+	if code, text := ask("status"); code == exit.OK || !strings.Contains(text, "401") {
+		t.Errorf("status without a certificate: exit code %d\n%s", code, text)
+	}
+	if code, text := ask(append([]string{"status"}, certificate...)...); code != exit.OK || !strings.Contains(text, "READY") {
+		t.Errorf("status with a certificate: exit code %d\n%s", code, text)
+	}
+	if code, _ := ask("status", "--cert", filepath.Join(dir, "operator.pem")); code != exit.Usage {
+		t.Errorf("a certificate without its key: exit code %d", code)
+	}
+
+	if err := os.WriteFile(path, []byte(config+"bindings: [{name: b, topics: [a]}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, text := ask(append([]string{"plan", "--config", path}, certificate...)...); code != exit.OK || !strings.Contains(text, "2 bindings: 0 lose, 2 only gain") {
+		t.Errorf("plan with a certificate: exit code %d\n%s", code, text)
+	}
 }

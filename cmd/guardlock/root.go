@@ -37,6 +37,7 @@ func newRootCommand() *cobra.Command {
 		demo.NewCommand(),
 		newServeCommand(),
 		newCheckCommand(),
+		newPlanCommand(),
 		newStatusCommand(),
 		kafka.NewCoverageCommand(),
 		trust.NewKeygenCommand(),

@@ -1,16 +1,11 @@
 package main
 
 import (
-	"bytes"
-	"context"
-	"crypto/tls"
-	"crypto/x509"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"strings"
 	"time"
 
@@ -18,7 +13,6 @@ import (
 
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/config"
-	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/internal/ops"
 )
@@ -28,15 +22,17 @@ since when, with which host functions and keys, approved by whom and until when;
 what ends next; what is refused, and what helps; its clusters, connections, and
 decision log.
 
-The gateway must have ops in its configuration. With --config the address, the
-token and the files of TLS are taken from there. What would run, of a gateway that
-does not, shows check --explain.
+The gateway must have ops in its configuration. With --config the address and the
+token are taken from there; without it and --url, it is http://127.0.0.1:9099. Where
+the listener has client_ca_file, --cert and --key will do instead of a token. What
+would run, of a gateway that does not, shows check --explain.
 
 Exit code 0: it is ready; 1: it is not, or does not answer.`
 
 type statusOptions struct {
-	url, config, token, ca string
-	watch                  bool
+	askFlags
+	config string
+	watch  bool
 }
 
 func newStatusCommand() *cobra.Command {
@@ -46,16 +42,15 @@ func newStatusCommand() *cobra.Command {
 		Short: "What a running gateway serves, by whose leave, and until when",
 		Long:  statusHelp,
 		Example: `  guardlock status --config guardlock.yaml
-  guardlock status --url https://gw.example.org:9099 --token-file token --ca-file ca.pem --json`,
+  guardlock status --url https://gw.example.org:9099 --token-file token --ca ca.pem
+  guardlock status --url https://gw.example.org:9099 --cert me.pem --key me.key --ca ca.pem --json`,
 		Args: cli.NeedArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runStatus(cmd, &o) },
 	}
 
 	f := cmd.Flags()
-	f.StringVar(&o.url, "url", "", "`URL` of the gateway's ops listener (default http://127.0.0.1:9099)")
-	f.StringVarP(&o.config, "config", "c", "", "the gateway's configuration `FILE`, instead of the others")
-	f.StringVar(&o.token, "token-file", "", "`FILE` with the bearer token")
-	f.StringVar(&o.ca, "ca-file", "", "`FILE` with the authority of the gateway's certificate (default: the system's)")
+	o.register(f)
+	f.StringVarP(&o.config, "config", "c", "", "the gateway's configuration `FILE`, instead of --url")
 	f.BoolVar(&o.watch, "watch", false, "ask again every two seconds, until it is interrupted")
 	return cmd
 }
@@ -64,7 +59,7 @@ func newStatusCommand() *cobra.Command {
 const watchPause = 2 * time.Second
 
 func runStatus(cmd *cobra.Command, o *statusOptions) error {
-	ask, err := newAsker(o)
+	ask, err := o.asker()
 	if err != nil {
 		return err
 	}
@@ -105,28 +100,14 @@ func showStatus(cmd *cobra.Command, s *ops.Status) (notReady, err error) {
 	return notReady, err
 }
 
-// asker asks one gateway.
-type asker struct {
-	url    string
-	token  string
-	client *http.Client
-}
-
-const (
-	askWithin = 10 * time.Second
-	maxStatus = 64 << 20 // bytes
-)
-
-func newAsker(o *statusOptions) (*asker, error) {
-	a := &asker{url: o.url, client: &http.Client{Timeout: askWithin}}
-	secure := &tls.Config{MinVersion: tls.VersionTLS12}
-	token := o.token
-	ca := o.ca
-
-	switch {
-	case o.config != "" && o.url != "":
+// asker is of the gateway that the flags are about: of a configuration, or of a URL.
+func (o *statusOptions) asker() (*asker, error) {
+	if o.config != "" && o.url != "" {
 		return nil, exit.Usagef("status: give --config or --url, not both")
-	case o.config != "":
+	}
+
+	ask := o.askFlags
+	if o.config != "" {
 		cfg, err := config.Load(o.config)
 		if err != nil {
 			return nil, err
@@ -135,72 +116,12 @@ func newAsker(o *statusOptions) (*asker, error) {
 			return nil, exit.WithHint(errors.New("the configuration has no ops, so that the gateway is not to be asked"),
 				"add `ops: {}` to it and start the gateway again; what would run: guardlock check %s --explain", o.config)
 		}
-		a.url = urlOf(cfg.Ops)
-		if token == "" {
-			token = cfg.File(cfg.Ops.TokenFile)
-		}
-	case o.url == "":
-		a.url = "http://127.0.0.1:9099"
+		ask.url = urlOf(cfg.Ops)
+		ask.token = cmp.Or(ask.token, cfg.File(cfg.Ops.TokenFile))
 	}
 
-	if token != "" {
-		raw, err := disk.ReadPrivate(token)
-		if err != nil {
-			return nil, err
-		}
-		a.token = string(bytes.TrimSpace(raw))
-	}
-	if ca != "" {
-		raw, err := disk.Read(ca, disk.MaxBytes)
-		if err != nil {
-			return nil, err
-		}
-		secure.RootCAs = x509.NewCertPool()
-		if !secure.RootCAs.AppendCertsFromPEM(raw) {
-			return nil, fmt.Errorf("%s holds no PEM certificate", ca)
-		}
-	}
-
-	a.client.Transport = &http.Transport{TLSClientConfig: secure}
-	return a, nil
-}
-
-// urlOf is where the gateway of a configuration answers on its own machine.
-func urlOf(o *config.Ops) string {
-	scheme := "http"
-	if o.TLS != nil {
-		scheme = "https"
-	}
-	host, port, _ := net.SplitHostPort(o.Address) // validated
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return scheme + "://" + net.JoinHostPort(host, port)
-}
-
-func (a *asker) status(ctx context.Context) (*ops.Status, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(a.url, "/")+"/status", nil)
-	if err != nil {
-		return nil, exit.Usagef("status: %v", err)
-	}
-	if a.token != "" {
-		req.Header.Set("Authorization", "Bearer "+a.token)
-	}
-
-	resp, err := a.client.Do(req)
-	if err != nil {
-		return nil, exit.WithHint(err, "is the gateway running, and is that its ops.address?")
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", a.url, resp.Status)
-	}
-
-	var s ops.Status
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxStatus)).Decode(&s); err != nil {
-		return nil, fmt.Errorf("reading the status: %w", err)
-	}
-	return &s, nil
+	ask.url = cmp.Or(ask.url, "http://127.0.0.1:9099")
+	return ask.asker()
 }
 
 // writeStatus shows a status to a person: what is wrong first.

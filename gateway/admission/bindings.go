@@ -49,6 +49,7 @@ type Set struct {
 type Admitted struct {
 	Module    string
 	Digest    [32]byte
+	Config    [32]byte         // the digest of its configuration
 	Verified  signing.Verified // zero where nothing was proved
 	Functions []string         // that it may call
 	Refused   *Refused         // nil: it runs
@@ -61,6 +62,7 @@ func (s *Set) Admitted(binding int) []Admitted {
 		one := Admitted{
 			Module:    t.exam.module.Name,
 			Digest:    t.exam.digest,
+			Config:    t.exam.config,
 			Verified:  t.exam.verified,
 			Functions: t.judged.decision.HostFunctions,
 		}

@@ -45,13 +45,7 @@ type ACL struct {
 // Bindings finds what the bindings of a cluster leave open of its topics, first of
 // topics, then of bindings, each in order.
 func Bindings(cfg *config.Config, cluster string, topics []string) []Finding {
-	var here []config.Binding
-	for _, b := range cfg.Bindings {
-		if b.Cluster == "" || b.Cluster == cluster {
-			here = append(here, b)
-		}
-	}
-
+	here := Of(cfg, cluster)
 	var found []Finding
 	for _, topic := range slices.Sorted(slices.Values(topics)) {
 		about := func(b config.Binding) bool { return pattern.Any(b.Topics, topic) }
@@ -64,7 +58,7 @@ func Bindings(cfg *config.Config, cluster string, topics []string) []Finding {
 	}
 
 	for i, b := range here {
-		if at := slices.IndexFunc(here[:i], func(earlier config.Binding) bool { return takesAll(earlier, b) }); at >= 0 {
+		if at := slices.IndexFunc(here[:i], func(earlier config.Binding) bool { return Takes(earlier, b) }); at >= 0 {
 			found = append(found, Finding{Kind: Shadowed, Binding: b.Name, By: here[at].Name})
 			continue
 		}
@@ -76,15 +70,70 @@ func Bindings(cfg *config.Config, cluster string, topics []string) []Finding {
 	return found
 }
 
-// forEverybody reports whether a binding has no condition on clients.
-func forEverybody(b config.Binding) bool {
-	return takesAll(b, config.Binding{})
+// Of are the bindings of a cluster, in the order in which they are looked at.
+func Of(cfg *config.Config, cluster string) []config.Binding {
+	var here []config.Binding
+	for _, b := range cfg.Bindings {
+		if b.Cluster == "" || b.Cluster == cluster {
+			here = append(here, b)
+		}
+	}
+
+	return here
 }
 
-// takesAll reports whether the earlier of two bindings matches whatever the later
+// Deciders are those of the bindings that would decide about something of what probe
+// is about, in their order, up to the first that takes all of it. Where there is none
+// that does, something may be left that no binding is about.
+func Deciders(bindings []config.Binding, probe config.Binding) (names []string, whole bool) {
+	for _, b := range bindings {
+		if !meet(b, probe) {
+			continue
+		}
+		names = append(names, b.Name)
+		if Takes(b, probe) {
+			return names, true
+		}
+	}
+
+	return names, false
+}
+
+// meet reports whether two bindings may both match one client's records of one
+// topic. A connection may have what either asks of TLS.
+func meet(a, b config.Binding) bool {
+	return overlap(a.Topics, b.Topics) && overlap(orEvery(a.Principals), orEvery(b.Principals)) &&
+		overlap(orEvery(a.ClientIDs), orEvery(b.ClientIDs)) && sourcesOverlap(a.Sources, b.Sources)
+}
+
+func overlap(a, b []string) bool {
+	return slices.ContainsFunc(a, func(p string) bool {
+		return slices.ContainsFunc(b, func(q string) bool { return pattern.Overlap(p, q) })
+	})
+}
+
+// sourcesOverlap is overlap for addresses: of two prefixes that share an address,
+// one contains the other.
+func sourcesOverlap(a, b []string) bool {
+	if len(a) == 0 || len(b) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(a, func(s string) bool {
+		return slices.ContainsFunc(b, func(t string) bool {
+			return sourcesWithin([]string{s}, []string{t}) || sourcesWithin([]string{t}, []string{s})
+		})
+	})
+}
+
+// forEverybody reports whether a binding has no condition on clients.
+func forEverybody(b config.Binding) bool {
+	return Takes(b, config.Binding{})
+}
+
+// Takes reports whether the earlier of two bindings matches whatever the later
 // would. Only what one pattern or prefix contains by itself counts, so that nothing
 // is called shadowed which is not.
-func takesAll(earlier, later config.Binding) bool {
+func Takes(earlier, later config.Binding) bool {
 	level, errEarlier := gateway.ParseTLSLevel(earlier.TLS)
 	wanted, errLater := gateway.ParseTLSLevel(later.TLS)
 	if errEarlier != nil || errLater != nil || level > wanted {

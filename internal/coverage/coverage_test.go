@@ -53,7 +53,7 @@ func TestShadowedIsWhatAnEarlierBindingTakesWhole(t *testing.T) {
 		"StricterTLS":     {config.Binding{Topics: all, TLS: "mutual"}, config.Binding{Topics: all, TLS: "required"}, false},
 		"LooserTLS":       {config.Binding{Topics: all, TLS: "required"}, config.Binding{Topics: all, TLS: "mutual"}, true},
 	} {
-		if got := takesAll(c.earlier, c.later); got != c.want {
+		if got := Takes(c.earlier, c.later); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -59,6 +59,7 @@ type Binding struct {
 type Module struct {
 	Name      string     `json:"name"`
 	Digest    string     `json:"digest"`
+	Config    string     `json:"config_digest"` // of its configuration
 	Author    string     `json:"author,omitempty"`
 	Functions []string   `json:"functions"`
 	Keys      []string   `json:"keys"`

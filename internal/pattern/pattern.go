@@ -7,7 +7,10 @@
 // the product of their lengths, and no memory.
 package pattern
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Match reports whether pattern matches all of name. It compares bytes: no case
 // is folded, and no character but '*' is special.
@@ -55,3 +58,48 @@ func Contains(outer, inner string) bool { return Match(outer, inner) }
 // Covered reports whether one of patterns contains inner. Patterns that contain it
 // only together do not count: each was approved for itself.
 func Covered(patterns []string, inner string) bool { return Any(patterns, inner) }
+
+// Overlap reports whether there is a name that both patterns match.
+func Overlap(a, b string) bool {
+	starA := strings.IndexByte(a, '*')
+	starB := strings.IndexByte(b, '*')
+	switch {
+	case starA < 0:
+		return Match(b, a)
+	case starB < 0:
+		return Match(a, b)
+	}
+
+	// What stands before the first '*' begins every name that the pattern matches.
+	n := min(starA, starB)
+	if a[:n] != b[:n] {
+		return false
+	}
+	return overlap(a[n:], b[n:])
+}
+
+// overlap looks at the ends of both patterns from the last to the first: row[j] is
+// whether what is left of a shares a name with b[j:].
+func overlap(a, b string) bool {
+	row := make([]bool, len(b)+1)
+	row[len(b)] = true
+	for j := len(b) - 1; j >= 0 && b[j] == '*'; j-- {
+		row[j] = true
+	}
+
+	below := make([]bool, len(b)+1)
+	for i := len(a) - 1; i >= 0; i-- {
+		row, below = below, row
+		row[len(b)] = a[i] == '*' && below[len(b)]
+		for j := len(b) - 1; j >= 0; j-- {
+			switch {
+			case a[i] == '*' || b[j] == '*':
+				row[j] = below[j] || row[j+1]
+			default:
+				row[j] = a[i] == b[j] && below[j+1]
+			}
+		}
+	}
+
+	return row[0]
+}

@@ -1,6 +1,7 @@
 package pattern
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,20 @@ func TestContainmentIsThatOfTheSetsOfNames(t *testing.T) {
 
 			if got := Contains(outer, inner); got != want {
 				t.Errorf("Contains(%q, %q) = %v", outer, inner, got)
+			}
+		}
+	}
+}
+
+// A name that two patterns share needs no more letters than both have together.
+func TestPatternsOverlapWhereTheyShareAName(t *testing.T) {
+	names := words("ab", 6)
+	patterns := words("a*b", 3)
+	for _, a := range patterns {
+		for _, b := range patterns {
+			want := slices.ContainsFunc(names, func(n string) bool { return Match(a, n) && Match(b, n) })
+			if got := Overlap(a, b); got != want {
+				t.Errorf("Overlap(%q, %q) = %v", a, b, got)
 			}
 		}
 	}

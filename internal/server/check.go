@@ -28,7 +28,8 @@ type Report struct {
 	Refused  []error  // modules that would not run: a gateway starts, and refuses their topics
 	Bindings []Bound  // what would run where, in the order in which bindings are looked at
 	Reasons  []Catalogue
-	Status   *ops.Status // what a gateway would tell of itself; nil where that is not known
+	Config   *config.Config // nil where it makes no sense
+	Status   *ops.Status    // what a gateway would tell of itself; nil where that is not known
 }
 
 // Bound is one binding as a gateway would serve it.
@@ -76,6 +77,7 @@ func Check(ctx context.Context, path string) Report {
 	}
 
 	c.cfg = cfg
+	c.Config = cfg
 	c.Insecure = cfg.Insecure()
 	c.checkAll(ctx, len(wrong) == 0)
 

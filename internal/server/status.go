@@ -138,6 +138,7 @@ func moduleOf(m *admission.Admitted) ops.Module {
 	out := ops.Module{
 		Name:      m.Module,
 		Digest:    hex.EncodeToString(m.Digest[:]),
+		Config:    hex.EncodeToString(m.Config[:]),
 		Author:    string(v.Author),
 		Functions: append([]string{}, m.Functions...),
 		Keys:      append([]string{}, v.Grant.Keys...),

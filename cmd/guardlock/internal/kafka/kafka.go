@@ -180,7 +180,7 @@ func (f *ClientFlags) tlsConfig() (*tls.Config, error) {
 		return nil, exit.Usagef("--cert and --key go together")
 	}
 	if f.cert != "" {
-		pair, err := f.keyPair()
+		pair, err := KeyPair(f.cert, f.key)
 		if err != nil {
 			return nil, fmt.Errorf("reading --cert and --key: %w", err)
 		}
@@ -190,13 +190,14 @@ func (f *ClientFlags) tlsConfig() (*tls.Config, error) {
 	return config, nil
 }
 
-func (f *ClientFlags) keyPair() (tls.Certificate, error) {
-	cert, err := disk.ReadInput(f.cert, disk.MaxBytes)
+// KeyPair reads a client certificate and its key, which must be closed to others.
+func KeyPair(certFile, keyFile string) (tls.Certificate, error) {
+	cert, err := disk.ReadInput(certFile, disk.MaxBytes)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
 
-	key, err := disk.ReadPrivateInput(f.key)
+	key, err := disk.ReadPrivateInput(keyFile)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
