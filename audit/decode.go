@@ -62,7 +62,7 @@ func (p *payload) each(fn func(rawEntry) error) error {
 
 		e := rawEntry{kind: Kind(body[0]), body: body[1:]}
 		switch {
-		case e.kind >= KindBatch && e.kind <= KindStanding:
+		case e.kind.numbered():
 			e.seq = seq
 			seq++
 		case e.kind != kindBind && e.kind != kindSeal:

@@ -263,7 +263,7 @@ func (e *BatchEntry) sizeBound() int {
 }
 
 func (c *ControlEntry) validate() error {
-	if c.Kind < KindAdmission || c.Kind > KindConduct {
+	if !c.Kind.numbered() || c.Kind == KindBatch || c.Kind == KindStanding {
 		return fmt.Errorf("%w: kind %d is not a control entry's", ErrInvalidEntry, c.Kind)
 	}
 	if c.sizeBound() > maxEntryBytes {
@@ -283,6 +283,9 @@ func (c *ControlEntry) sizeBound() int {
 	}
 	if c.Loaded != nil {
 		n += c.Loaded.sizeBound()
+	}
+	for i := range c.Facts {
+		n += 32 + len(c.Facts[i].Key) + len(c.Facts[i].Value)
 	}
 
 	return n

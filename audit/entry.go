@@ -90,7 +90,7 @@ func Outcomes() []string { return append([]string(nil), OutcomeNames[:]...) }
 
 // ControlOutcomes lists the outcomes that control entries have.
 func ControlOutcomes() []string {
-	return []string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened", "suspended", "lifted", "reasons_capped"}
+	return []string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened", "suspended", "lifted", "reasons_capped", "adopted"}
 }
 
 // Kind says what an entry is. Part of the format: never renumber.
@@ -108,12 +108,21 @@ const (
 	KindConduct   Kind = 8 // a binding's module was suspended or let run again, or its reasons were capped
 	KindStanding  Kind = 9 // an admission that holds, repeated where a segment begins; written by the log itself
 
+	KindAdoption Kind = 12 // the log goes on from another, which was set aside
+
 	kindBind Kind = 16 // takes no sequence number
 	kindSeal Kind = 17 // takes no sequence number
 )
 
 var kindNames = map[Kind]string{KindBatch: "record", KindAdmission: "admission", KindConfig: "config",
-	KindStart: "start", KindStop: "stop", KindOpen: "open", KindAdmin: "admin", KindConduct: "conduct", KindStanding: "standing"}
+	KindStart: "start", KindStop: "stop", KindOpen: "open", KindAdmin: "admin", KindConduct: "conduct", KindStanding: "standing",
+	KindAdoption: "adoption"}
+
+// numberedKinds has a bit for each kind whose entries take a sequence number.
+const numberedKinds = 1<<(KindStanding+1) - 1<<KindBatch | 1<<KindAdoption
+
+// numbered reports whether a kind is known, and its entries take a sequence number.
+func (k Kind) numbered() bool { return k < 32 && numberedKinds&(1<<k) != 0 }
 
 // String returns the kind's name as JSON and filters spell it. The rows of a
 // batch are of kind "record".
@@ -319,6 +328,26 @@ type ControlEntry struct {
 	Opening   Opening
 	Admission *Admission // of KindAdmission; nil in logs from before it
 	Loaded    *Loaded    // of KindConfig; nil in logs from before it
+	Facts     []Fact     // of kinds from 12 on: what else they tell, in an order of their own
+}
+
+// Fact is one thing that a control entry tells. It is in evidence as it is, so that it
+// holds nothing of a client.
+type Fact struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+// Fact is the first value with a key, empty where there is none.
+func (c *ControlEntry) Fact(key string) string { return factOf(c.Facts, key) }
+
+func factOf(facts []Fact, key string) string {
+	for i := range facts {
+		if facts[i].Key == key {
+			return facts[i].Value
+		}
+	}
+	return ""
 }
 
 // Tables are the steps that say which tables a module was admitted with.

@@ -85,6 +85,16 @@ type File struct {
 	Revision int64  `json:"revision,omitempty"` // of a signed policy bundle
 }
 
+// Facts of an adoption, in their order: what is known of the log that was set aside.
+const (
+	FactFromAside   = "from.aside"   // name of its directory now
+	FactFromLog     = "from.log_id"  // in hexadecimal
+	FactFromKey     = "from.log_key" // public, of its checkpoints
+	FactFromOrigin  = "from.origin"  // of its last checkpoint
+	FactFromEntries = "from.entries" // that this speaks for
+	FactFromRoot    = "from.root"    // of these, in base64 as a checkpoint has it
+)
+
 // facts writes what comes behind the steps, which depends on the kind.
 func (e *encoder) facts(c *ControlEntry, base int64) {
 	switch {
@@ -95,6 +105,16 @@ func (e *encoder) facts(c *ControlEntry, base int64) {
 		e.admission(c.Admission, base)
 	case c.Loaded != nil:
 		e.loaded(c.Loaded)
+	case len(c.Facts) > 0:
+		e.told(c.Facts)
+	}
+}
+
+func (e *encoder) told(all []Fact) {
+	e.uvarint(uint64(len(all)))
+	for i := range all {
+		e.str(roleText, all[i].Key)
+		e.str(roleText, all[i].Value)
 	}
 }
 
@@ -183,7 +203,16 @@ func (c *cursor) facts(e *ControlEntry, base int64) {
 		e.Admission = c.admission(base)
 	case KindConfig:
 		e.Loaded = c.loaded()
+	case KindAdoption:
+		e.Facts = c.told()
 	}
+}
+
+func (c *cursor) told() (all []Fact) {
+	for n := c.count(); n > 0 && !c.bad; n-- {
+		all = append(all, Fact{Key: c.str(roleText), Value: c.str(roleText)})
+	}
+	return all
 }
 
 func (c *cursor) opening(o *Opening) {
@@ -273,6 +302,7 @@ func (c *cursor) amount() int64 {
 // that could not be read back.
 func (c *ControlEntry) validateFacts() error {
 	placed := (c.Opening == (Opening{}) || c.Kind == KindOpen) && (c.Admission == nil || c.Kind == KindAdmission || c.Kind == KindStanding) && (c.Loaded == nil || c.Kind == KindConfig)
+	placed = placed && (len(c.Facts) == 0 || c.Kind >= KindAdoption)
 	if !placed {
 		return fmt.Errorf("%w: facts of another kind of entry", ErrInvalidEntry)
 	}

@@ -133,6 +133,9 @@ func (c *ControlEntry) leaf(seq uint64, name func(string) evidence.Name) *eviden
 	if c.Loaded != nil {
 		f.loaded(c.Loaded)
 	}
+	for i := range c.Facts {
+		f.text(c.Facts[i].Key, c.Facts[i].Value)
+	}
 
 	l.Facts = f
 	return l

@@ -23,6 +23,7 @@ type state struct {
 	standing standing
 
 	continued []Continued // openings that took something on the operator's word
+	adoptions []Adoption
 }
 
 func newState(firstSeq uint64) *state {
@@ -71,6 +72,9 @@ func (s *state) noteControl(c *ControlEntry) {
 		if taken := takenOnWord(c); len(taken) > 0 {
 			s.continued = append(s.continued, Continued{Entry: s.seq, Time: c.Time, Steps: taken})
 		}
+	}
+	if c.Kind == KindAdoption {
+		s.adoptions = append(s.adoptions, Adoption{Entry: s.seq, Time: c.Time, By: c.Principal, Reason: c.Reason, Facts: c.Facts})
 	}
 	s.seq++
 }

@@ -55,7 +55,21 @@ type Report struct {
 	Proven    bool            `json:"proven"`     // whoever wrote the log had the audit key
 	Anchor    *AnchorReport   `json:"anchor,omitempty"`
 	Continued []Continued     `json:"continued,omitempty"`
+	Adoptions []Adoption      `json:"adoptions,omitempty"`
 }
+
+// Adoption says which log this one goes on from, which was set aside. Who said so is as
+// he called himself.
+type Adoption struct {
+	Entry  uint64    `json:"entry"`
+	Time   time.Time `json:"time"`
+	By     string    `json:"by,omitempty"`
+	Reason string    `json:"reason"`
+	Facts  []Fact    `json:"facts"`
+}
+
+// Fact is the value with a key, empty where there is none.
+func (a *Adoption) Fact(key string) string { return factOf(a.Facts, key) }
 
 // Continued is an opening at which the operator had the gateway go on with what
 // nothing proves: a log without its mark or without tags, another gateway's, or one
@@ -285,6 +299,7 @@ func (v *verifier) run() error {
 	v.report.Head = Head{v.state.seq, prev.Chain}.String()
 	v.report.Unbound = len(v.state.open)
 	v.report.Continued = v.state.continued
+	v.report.Adoptions = v.state.adoptions
 
 	return nil
 }

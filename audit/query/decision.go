@@ -147,6 +147,7 @@ func (d *Decision) control() controlJSON {
 		Steps:     c.Steps,
 		Admission: c.Admission,
 		Loaded:    c.Loaded,
+		Facts:     c.Facts,
 	}
 
 	if c.Opening != (audit.Opening{}) {
@@ -184,6 +185,7 @@ type controlJSON struct {
 	KeyID     string           `json:"key_id,omitempty"` // of the audit key
 	Admission *audit.Admission `json:"admission,omitempty"`
 	Loaded    *audit.Loaded    `json:"loaded,omitempty"`
+	Facts     []audit.Fact     `json:"facts,omitempty"`
 }
 
 type recordJSON struct {

@@ -33,7 +33,7 @@ type Prover struct {
 // checked: whoever gets the evidence does that.
 func OpenProver(dir string, r *audit.Reader) (*Prover, error) {
 	p := &Prover{store: store{dir}, reader: r}
-	signed, err := p.store.read(checkpointName)
+	signed, err := p.store.read(CheckpointName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", ErrNoTree, err)
 	}
@@ -45,10 +45,10 @@ func OpenProver(dir string, r *audit.Reader) (*Prover, error) {
 	_, err = note.Open(signed, nil)
 	var unverified *note.UnverifiedNoteError
 	if !errors.As(err, &unverified) {
-		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, p.store.path(checkpointName), err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, p.store.path(CheckpointName), err)
 	}
 	if p.checkpoint, err = evidence.ParseCheckpoint(unverified.Note.Text); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, p.store.path(checkpointName), err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, p.store.path(CheckpointName), err)
 	}
 
 	// The edge is written before the checkpoint: it reaches as far at least.

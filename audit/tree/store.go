@@ -20,9 +20,11 @@ import (
 // store is the directory of a tree. Whatever it writes is durable when it returns.
 type store struct{ dir string }
 
+// CheckpointName is that of the last checkpoint in a tree's directory.
+const CheckpointName = "checkpoint"
+
 const (
 	edgeName       = "edge"
-	checkpointName = "checkpoint"
 	edgeMagic      = "GLEDGE01"
 	namesMagic     = "GLNAMES1"
 	maxStoredBytes = 1 << 20 // more than any file of a tree has

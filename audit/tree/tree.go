@@ -127,7 +127,7 @@ func Open(ctx context.Context, r *audit.Reader, o Options) (*Tree, error) {
 		return nil, fmt.Errorf("going on with the tree: %w", err)
 	}
 
-	for _, path := range append([]string{t.store.path(checkpointName)}, o.Copies...) {
+	for _, path := range append([]string{t.store.path(CheckpointName)}, o.Copies...) {
 		if err := t.contains(ctx, path); err != nil {
 			return nil, err
 		}
@@ -307,7 +307,7 @@ func (t *Tree) witness(ctx context.Context) error {
 	}
 
 	if len(lines) > len(own) {
-		if err := t.store.write(checkpointName, lines); err != nil {
+		if err := t.store.write(CheckpointName, lines); err != nil {
 			return err
 		}
 		t.signed = lines
@@ -333,7 +333,7 @@ func (t *Tree) sign() error {
 	if err := t.store.putEdge(t.edge, t.cursor.Position()); err != nil {
 		return err
 	}
-	if err := t.store.write(checkpointName, signed); err != nil {
+	if err := t.store.write(CheckpointName, signed); err != nil {
 		return err
 	}
 	t.last = c

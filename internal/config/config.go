@@ -274,7 +274,8 @@ type Audit struct {
 	// it refuses a log of another name. Its own name lets it continue a log that
 	// lost its committed mark, in which entries may be missing at the end, and one
 	// of a version without tags, which anybody can have written. The log
-	// says so; take the setting out afterwards.
+	// says so; take the setting out afterwards. A log that is lost or damaged is not
+	// gone on with: `guardlock audit adopt` begins another that links to it.
 	Adopt string `yaml:"adopt"`
 	// NoSync does not wait for the disk. Danger: a power loss loses decisions
 	// about records that are stored.

@@ -93,7 +93,7 @@ func openCommitter(ctx context.Context, cfg *config.Config, log *Logger, from *a
 func treeError(err error) error {
 	switch {
 	case errors.Is(err, tree.ErrRolledBack):
-		return exit.WithHint(err, "put the log back that was written last; where it is lost, keep this directory and the checkpoint as evidence of that, and give the gateway a new one (audit.dir) with a new log key and new copies")
+		return exit.WithHint(err, "put the log back that was written last; "+adoptHint)
 	case errors.Is(err, tree.ErrDamaged):
 		return exit.WithHint(err, "put the directory back from a copy that is as new as its checkpoint")
 	}

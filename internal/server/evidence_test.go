@@ -14,10 +14,12 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/adopt"
 	"github.com/guardlock/guardlock/audit/evidence"
 	"github.com/guardlock/guardlock/audit/tree"
 	"github.com/guardlock/guardlock/audit/witness"
 	"github.com/guardlock/guardlock/internal/config"
+	"github.com/guardlock/guardlock/internal/disk"
 )
 
 // committed is the configuration of a gateway that keeps a copy of each checkpoint.
@@ -58,6 +60,59 @@ func TestGatewayOnYesterdaysLogDoesNotServe(t *testing.T) {
 	putBack(t, cfg, dir)
 	if err := served(t, cfg); !errors.Is(err, tree.ErrRolledBack) || !strings.Contains(err.Error(), "elsewhere/checkpoint") {
 		t.Errorf("yesterday's log and tree: %v", err)
+	}
+}
+
+// TestGatewayServesAgainBehindAnAdoption: the log is lost, and its copy is of yesterday.
+func TestGatewayServesAgainBehindAnAdoption(t *testing.T) {
+	cfg, dir := committed(t)
+	putBack(t, cfg, dir)
+	if err := served(t, cfg); !errors.Is(err, tree.ErrRolledBack) {
+		t.Fatalf("yesterday's log: %v", err)
+	}
+	key, err := disk.ReadKey(cfg.File(cfg.Audit.KeyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	log := cfg.File(cfg.Audit.Dir)
+	_, err = adopt.Begin(t.Context(), adopt.Options{
+		Dir:    log,
+		LogKey: cfg.File(cfg.Audit.Evidence.KeyFile),
+		Copies: []string{cfg.File(cfg.Audit.Evidence.Copies[0])},
+		Log:    audit.Options{Key: key, Node: cfg.Node},
+		Reason: "INC-812",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := served(t, cfg); err != nil {
+			t.Fatalf("behind the adoption: %v", err)
+		}
+	}
+
+	report, err := audit.VerifyWith(t.Context(), log, audit.Known{Keys: [][32]byte{key}})
+	if err != nil || len(report.Adoptions) != 1 {
+		t.Fatalf("%+v, %v", report.Adoptions, err)
+	}
+	copied, err := os.ReadFile(cfg.File(cfg.Audit.Evidence.Copies[0]) + ".1")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	a := &report.Adoptions[0]
+	want := strings.Join([]string{a.Fact(audit.FactFromOrigin), a.Fact(audit.FactFromEntries), a.Fact(audit.FactFromRoot), ""}, "\n")
+	if !strings.HasPrefix(string(copied), want) {
+		t.Errorf("the link is to %q, and the last checkpoint was %q", want, copied)
+	}
+
+	// Had the adoption been cut short, no log would be made in the place of the old one.
+	if err := os.Rename(log, log+".adopting"); err != nil {
+		t.Fatal(err)
+	}
+	if err := served(t, cfg); err == nil || !strings.Contains(err.Error(), "not finished") {
+		t.Errorf("an adoption that was cut short: %v", err)
 	}
 }
 

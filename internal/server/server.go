@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/adopt"
 	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/auth"
@@ -118,6 +119,9 @@ func open(ctx context.Context, cfg *config.Config, log *Logger, now func() time.
 // at the first start.
 func openJournal(cfg *config.Config) (*audit.Log, error) {
 	dir := cfg.File(cfg.Audit.Dir)
+	if pending, err := adopt.Pending(dir); err != nil || pending {
+		return nil, exit.WithHint(errors.Join(errors.New("a new decision log is being made in the place of the old one, which was not finished"), err), adoptHint)
+	}
 	segments, err := filepath.Glob(filepath.Join(dir, "audit-*.wal"))
 	if err != nil {
 		return nil, fmt.Errorf("audit.dir: %w", err)
@@ -156,6 +160,9 @@ func openJournal(cfg *config.Config) (*audit.Log, error) {
 	return l, nil
 }
 
+// adoptHint is for who has a log that cannot be gone on with.
+const adoptHint = "where it is lost, begin a new one that links to this: `guardlock audit adopt --config FILE --reason TEXT`"
+
 // journalError says what the operator of a log can do that cannot be opened.
 func journalError(dir string, err error) error {
 	err = fmt.Errorf("opening the decision log: %w", err)
@@ -169,7 +176,7 @@ func journalError(dir string, err error) error {
 	case errors.Is(err, audit.ErrNoMark):
 		return exit.WithHint(err, "put the directory back from a copy; or, to continue it as it is, set audit.adopt to this gateway's own name for one start")
 	case errors.Is(err, audit.ErrCorrupt):
-		return exit.WithHint(err, "keep the files as they are, and run `guardlock audit verify --dir %s`", dir)
+		return exit.WithHint(err, "keep the files as they are, and run `guardlock audit verify --dir %s`; put the directory back from a copy, or "+adoptHint, dir)
 	}
 
 	return err

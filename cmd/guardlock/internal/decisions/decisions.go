@@ -22,7 +22,7 @@ which modules with which digests judged it, under which policy and approvals,
 who sent it, and where it is stored. It holds nothing of the records.
 
 These commands read the log's files and can run beside a gateway that is writing.
-Only prune, retain and hold change anything of the log. Where a segment has no index yet (*.idx),
+Only prune, retain, hold and adopt change anything of the log. Where a segment has no index yet (*.idx),
 a query leaves one beside it if it may, so that the next answer comes faster.
 Prune, retain and compare need the audit key, verify asks for it, and compare also needs
 a broker.`
@@ -42,6 +42,7 @@ func NewCommand() *cobra.Command {
 		newAuditPruneCommand(),
 		newAuditRetainCommand(),
 		newAuditHoldCommand(),
+		newAuditAdoptCommand(),
 	)
 
 	for _, cmd := range group.Commands() {

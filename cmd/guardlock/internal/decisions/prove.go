@@ -74,6 +74,7 @@ func newAuditProveCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&c.out, "output", "o", "", "`FILE` to write; it must not be there yet (default: the record's place, with .evidence.json)")
 	cmd.Flags().StringVar(&c.offsets, "offsets", "", "prove each offset from `A-B`, both included, of TOPIC/PARTITION")
 	cmd.Flags().BoolVar(&c.redacted, "redacted", false, "do not tell who produced the record")
+
 	return cmd
 }
 
@@ -99,6 +100,7 @@ func (c *auditProveCommand) run(cmd *cobra.Command, what string) error {
 	if err != nil {
 		return err
 	}
+
 	w, err := c.wanted(ctx, r, d, what)
 	if err != nil {
 		return fmt.Errorf("proving %s: %w", what, err)
@@ -108,10 +110,12 @@ func (c *auditProveCommand) run(cmd *cobra.Command, what string) error {
 	if err != nil {
 		return proveError(what, err)
 	}
+
 	f, err := p.Prove(ctx, w)
 	if err != nil {
 		return proveError(what, err)
 	}
+
 	b, err := f.Encode()
 	if err != nil {
 		return err
@@ -125,7 +129,7 @@ func (c *auditProveCommand) run(cmd *cobra.Command, what string) error {
 		return fmt.Errorf("writing evidence: %w", err)
 	}
 
-	return c.report(cmd, d, proved{
+	return c.report(cmd, r, d, proved{
 		File:       path,
 		Bytes:      len(b),
 		DecisionID: d.ID,
@@ -135,12 +139,13 @@ func (c *auditProveCommand) run(cmd *cobra.Command, what string) error {
 	})
 }
 
-func (c *auditProveCommand) report(cmd *cobra.Command, d query.Decision, p proved) error {
+func (c *auditProveCommand) report(cmd *cobra.Command, r *query.Reader, d query.Decision, p proved) error {
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), p)
 	}
 	f := &fieldWriter{w: cmd.OutOrStdout(), p: cli.PaletteFor(cmd.OutOrStdout())}
 	by := ""
+
 	if d.Module != nil {
 		by = " by " + d.Module.Name
 	}
@@ -151,7 +156,7 @@ func (c *auditProveCommand) report(cmd *cobra.Command, d query.Decision, p prove
 	f.field("proves", "%s/%d@%d: %s%s, decided %s", p.Record.Topic, p.Record.Partition, p.Record.Offset, d.Outcome, by, d.Time.UTC().Format(time.RFC3339Nano))
 	f.field("file", "%s, %s", p.File, humanize.Bytes(uint64(p.Bytes)))
 	f.field("log", "%s, checkpoint of %s entries", p.Origin, humanize.Comma(p.Entries))
-	return f.err
+	return errors.Join(sayLink(cmd.Context(), f, r), f.err)
 }
 
 var placeShape = regexp.MustCompile(`^([a-zA-Z0-9._-]+)/([0-9]+)@([0-9]+)$`)
@@ -167,19 +172,27 @@ func (c *auditProveCommand) find(ctx context.Context, r *query.Reader, what stri
 	if err != nil {
 		return query.Decision{}, exit.Usagef("proving %s: %s is no partition", what, place[2])
 	}
+
 	offset, err := strconv.ParseInt(place[3], 10, 64)
 	if err != nil {
 		return query.Decision{}, exit.Usagef("proving %s: %s is no offset", what, place[3])
 	}
 
 	p := int32(partition)
-	f := query.Filter{Cluster: c.cluster, Topics: []string{place[1]}, Partition: &p, Offset: &offset, Reverse: true}
+	f := query.Filter{
+		Cluster:   c.cluster,
+		Topics:    []string{place[1]},
+		Partition: &p,
+		Offset:    &offset,
+		Reverse:   true,
+	}
 	for d, err := range r.Query(ctx, f) {
 		if err != nil {
 			return d, auditError(c.dir, err)
 		}
 		return d, nil
 	}
+
 	return query.Decision{}, exit.WithHint(exit.NotFoundf("proving %s: the log in %s knows of no record there", what, c.dir),
 		"was it produced through another gateway, or before this one? `guardlock audit query -t %s` lists decisions", place[1])
 }
@@ -192,6 +205,7 @@ func (c *auditProveCommand) wanted(ctx context.Context, r *query.Reader, d query
 		at = *d.Routed
 		w.Route = at.Topic
 	}
+
 	switch {
 	case d.Batch == nil:
 		return w, exit.Usagef("it is about no record, but about %s", d.Kind)
@@ -201,7 +215,13 @@ func (c *auditProveCommand) wanted(ctx context.Context, r *query.Reader, d query
 		return w, exit.NotFoundf("its batch is not known to be stored (%s): there is a decision, and no record", stateText(d.Batch))
 	}
 
-	w.Record = evidence.Record{Cluster: at.Cluster, Topic: at.Topic, Partition: uint32(at.Partition), Offset: at.Offset}
+	w.Record = evidence.Record{
+		Cluster:   at.Cluster,
+		Topic:     at.Topic,
+		Partition: uint32(at.Partition),
+		Offset:    at.Offset,
+	}
+
 	admissions, err := r.Admissions(ctx, d)
 	if err != nil {
 		return w, auditError(c.dir, err)
@@ -209,6 +229,7 @@ func (c *auditProveCommand) wanted(ctx context.Context, r *query.Reader, d query
 	if len(admissions) != len(d.Batch.Modules) {
 		return w, exit.NotFoundf("the log no longer holds who let its modules run: that part was pruned")
 	}
+
 	for i := range admissions {
 		w.Admissions = append(w.Admissions, admissions[i].ID.Seq)
 	}
@@ -229,5 +250,6 @@ func proveError(what string, err error) error {
 	case errors.Is(err, tree.ErrDamaged), errors.Is(err, audit.ErrCorrupt):
 		return exit.WithHint(exit.WithCode(err, exit.Refused), "keep the files as they are, and compare them with a copy")
 	}
+
 	return err
 }

@@ -124,6 +124,9 @@ func writeControl(f *fieldWriter, c *audit.ControlEntry) {
 		writeLoaded(f, c.Loaded)
 	}
 
+	for i := range c.Facts {
+		f.field(c.Facts[i].Key, "%s", c.Facts[i].Value)
+	}
 	for _, s := range c.Steps {
 		f.field("  step", "%s: %s  %s", s.Name, s.Verdict, s.Detail)
 	}

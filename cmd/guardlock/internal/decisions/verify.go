@@ -49,6 +49,7 @@ type auditVerifyCommand struct {
 	keyFiles   []string
 	withoutKey bool
 	since      string
+	before     string
 	evidence   evidenceFlags
 }
 
@@ -78,6 +79,7 @@ func newAuditVerifyCommand() *cobra.Command {
 	cmd.Flags().StringArrayVar(&c.keyFiles, "audit-key", nil, "`FILE` with an audit key of the log; may be given more than once (default: audit.key beside the log's directory)")
 	cmd.Flags().BoolVar(&c.withoutKey, "without-key", false, "check only what needs no key, and exit 0 for that")
 	cmd.Flags().StringVar(&c.since, "since", "", "`FILE` with a checkpoint that was kept (tree/checkpoint in the log's directory): the log must go on from it")
+	cmd.Flags().StringVar(&c.before, "goes-on-from", "", "`DIRECTORY` of a copy of another log: this one must say that it was begun in the place of that (see audit adopt)")
 	c.evidence.register(cmd)
 
 	return cmd
@@ -96,11 +98,13 @@ func (c *auditVerifyCommand) run(cmd *cobra.Command) error {
 	if errors.Is(failure, audit.ErrPruned) {
 		known.Head = nil // nothing is known of it
 	}
+
 	whole := failure == nil || errors.Is(failure, audit.ErrIndex) || errors.Is(failure, audit.ErrPruned)
 	var checkpoint *committed
 	var otherwise error // than the checkpoint says
+
 	if whole {
-		checkpoint, otherwise = c.evidence.committed(cmd.Context(), c.dir, c.since)
+		checkpoint, otherwise = c.committed(cmd.Context(), &report)
 	}
 
 	if cli.WantsJSON(cmd) {
@@ -111,6 +115,7 @@ func (c *auditVerifyCommand) run(cmd *cobra.Command) error {
 	} else if len(report.Segments) > 0 {
 		err = writeChainReport(cmd.OutOrStdout(), report, &known, whole)
 	}
+
 	if err == nil && otherwise == nil && !cli.WantsJSON(cmd) {
 		err = writeCommitted(cmd.OutOrStdout(), checkpoint)
 	}
@@ -133,6 +138,16 @@ func (c *auditVerifyCommand) run(cmd *cobra.Command) error {
 	}
 
 	return errors.Join(failure, err)
+}
+
+// committed holds the log against its checkpoints, and against the log that it is to go
+// on from.
+func (c *auditVerifyCommand) committed(ctx context.Context, r *audit.Report) (*committed, error) {
+	checkpoint, err := c.evidence.committed(ctx, c.dir, c.since)
+	if err == nil && c.before != "" {
+		err = goesOn(ctx, r, c.before)
+	}
+	return checkpoint, err
 }
 
 // known reads what the flags name. keyErr says why the key is missing that nobody
@@ -236,12 +251,7 @@ func writeChainReport(w io.Writer, r audit.Report, known *audit.Known, whole boo
 			a.Pruned.Format(time.RFC3339), humanize.Comma(int64(a.Entries)), a.Earliest.Format(time.RFC3339), a.Latest.Format(time.RFC3339))
 	}
 
-	for _, c := range r.Continued {
-		for _, s := range c.Steps {
-			fmt.Fprintf(w, "entry %d of %s: the gateway was told to go on: %s %s, %s\n", c.Entry, c.Time.UTC().Format(time.RFC3339), s.Name, s.Verdict, s.Detail)
-		}
-	}
-
+	writeWords(w, &r)
 	if r.Unbound > 0 {
 		fmt.Fprintf(w, "%s without a known answer of the broker\n", cli.Count(r.Unbound, "forwarded batch"))
 	}
@@ -250,6 +260,18 @@ func writeChainReport(w io.Writer, r audit.Report, known *audit.Known, whole boo
 	}
 
 	return nil
+}
+
+// writeWords lists what the log took on somebody's word.
+func writeWords(w io.Writer, r *audit.Report) {
+	for _, c := range r.Continued {
+		for _, s := range c.Steps {
+			fmt.Fprintf(w, "entry %d of %s: the gateway was told to go on: %s %s, %s\n", c.Entry, c.Time.UTC().Format(time.RFC3339), s.Name, s.Verdict, s.Detail)
+		}
+	}
+	for i := range r.Adoptions {
+		fmt.Fprintf(w, "entry %d of %s: %s\n", r.Adoptions[i].Entry, r.Adoptions[i].Time.UTC().Format(time.RFC3339), cli.Printable(adoptionText(&r.Adoptions[i])))
+	}
 }
 
 // writeProof says what the tags leave open.
