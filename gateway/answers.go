@@ -45,10 +45,11 @@ type answers struct {
 	// nanoseconds since the epoch; 0 if there is none
 	blockedSince atomic.Int64
 
-	mu       sync.Mutex
-	queue    queue
-	reading  bool // the reader may still add to the queue
-	draining bool
+	mu         sync.Mutex
+	queue      queue
+	reading    bool // the reader may still add to the queue
+	draining   bool
+	retirement retirement
 
 	idle  chan struct{} // closed when reading is over and nothing is owed
 	room  chan struct{} // told when answers have left the queue
@@ -324,6 +325,7 @@ func (a *answers) checkIdle() {
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.restIfQuiet()
 	if a.nothingOwed() {
 		select {
 		case <-a.idle:
@@ -378,6 +380,14 @@ func (a *answers) isDraining() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.draining
+}
+
+// isOver reports whether the reader has ended, so that the end of the answers
+// follows from that.
+func (a *answers) isOver() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.reading
 }
 
 // pipelined reports whether the client asks on before it is answered. Whoever

@@ -317,7 +317,7 @@ func (c *Cluster) serve(client net.Conn, to target) {
 	c.counts.accepted.Add(1)
 	c.serving.Go(func() {
 		err := s.run(c.ctx, to)
-		c.counts.ended(err)
+		c.counts.ended(s.endCause(err), err)
 		c.mu.Lock()
 		delete(c.sessions, s)
 		c.mu.Unlock()

@@ -3,7 +3,11 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
+	"os"
+	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/guardlock/guardlock/gateway/pipeline"
@@ -18,6 +22,7 @@ type clusterCounts struct {
 	badHandshakes atomic.Uint64
 	authenticated atomic.Uint64
 	denied        atomic.Uint64 // for who they are, or did not say
+	ends          [len(EndCauses)]atomic.Uint64
 	answers       meter.Histogram
 	broker        atomic.Pointer[Reach]
 }
@@ -28,8 +33,57 @@ type Reach struct {
 	Err error
 }
 
+// EndCauses are why connections end, as metrics name it.
+var EndCauses = [...]string{
+	endClient:   "client",   // it closed its side
+	endCluster:  "cluster",  // the broker closed its side, or could not be reached
+	endAge:      "age",      // limits.max_connection_age
+	endDrain:    "drain",    // the gateway ends
+	endLogin:    "login",    // not authenticated, or no longer; TLS handshakes, too
+	endRefused:  "refused",  // it sent what is not served, or is no Kafka
+	endSlow:     "slow",     // it took or sent too slowly, or memory was short
+	endInternal: "internal", // anything else
+}
+
+const (
+	endClient = iota
+	endCluster
+	endAge
+	endDrain
+	endLogin
+	endRefused
+	endSlow
+	endInternal
+)
+
+// endCause tells why a session ended that was run with err.
+func (s *session) endCause(err error) int {
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+	}
+
+	switch {
+	case is(errAged):
+		return endAge
+	case is(errHandshake, errSessionExpired) || isAccessFault(err):
+		return endLogin
+	case is(errFrame, errServerName, errAcks0) || isClientFault(err):
+		return endRefused
+	case is(errUnreachable, errNoBroker, errServiceExpired, errProtocol) || err == nil && s.hungUp.Load():
+		return endCluster
+	case is(errSlow, errStalled, errBudget, os.ErrDeadlineExceeded):
+		return endSlow
+	case is(errDrainDeadline) || err == nil && s.answers.isDraining():
+		return endDrain
+	case is(nil, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE):
+		return endClient
+	}
+	return endInternal
+}
+
 // ended counts how a session ended.
-func (c *clusterCounts) ended(err error) {
+func (c *clusterCounts) ended(cause int, err error) {
+	c.ends[cause].Add(1)
 	switch {
 	case errors.Is(err, errHandshake):
 		c.badHandshakes.Add(1)
@@ -64,6 +118,13 @@ func (c *Cluster) Name() string { return c.cfg.Name }
 
 // Counts are what became of the cluster's batches.
 func (c *Cluster) Counts() *pipeline.Counts { return c.pipeline.Counts() }
+
+// EachEnd gives how many connections ended for each of EndCauses.
+func (c *Cluster) EachEnd(yield func(cause string, connections uint64)) {
+	for i := range c.counts.ends {
+		yield(EndCauses[i], c.counts.ends[i].Load())
+	}
+}
 
 // Reach is what came of asking the cluster for its brokers last; nil before the
 // first answer.

@@ -54,11 +54,13 @@ type Config struct {
 	Memory         int64              // bytes of frames held at once over all connections; 0: 1 GiB
 	Batch          recordbatch.Limits // bounds of one decompressed batch
 	MaxConnections int                // per cluster; 0: 20,000
-	FrameTimeout   time.Duration      // for a frame that has begun, and for buffer memory; 0: 30 s
-	DialTimeout    time.Duration      // 0: 10 s
-	AuthTimeout    time.Duration      // for a client to authenticate; 0: 10 s
-	WriteTimeout   time.Duration      // for a client to take its answers; 0: 2 min
-	DrainTimeout   time.Duration      // at shutdown, for answers that are owed; 0: 20 s
+	// MaxConnectionAge is how old a connection gets; it ends between two requests. 0: as old as its client wants.
+	MaxConnectionAge time.Duration
+	FrameTimeout     time.Duration // for a frame that has begun, and for buffer memory; 0: 30 s
+	DialTimeout      time.Duration // 0: 10 s
+	AuthTimeout      time.Duration // for a client to authenticate; 0: 10 s
+	WriteTimeout     time.Duration // for a client to take its answers; 0: 2 min
+	DrainTimeout     time.Duration // at shutdown, for answers that are owed; 0: 20 s
 }
 
 func (c *Config) setDefaults() {

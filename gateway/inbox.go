@@ -31,8 +31,8 @@ type inbox struct {
 	memory    account
 	pipelined func() bool // more is under way: what comes next may be read with what has come; nil: never
 
-	bounds  frameBounds
-	stopped atomic.Bool
+	bounds frameBounds
+	stops  atomic.Int32 // when reading ends; only grows
 
 	buf   []byte
 	r, w  int
@@ -44,6 +44,13 @@ type inbox struct {
 
 	arrival arrival // the same for other goroutines
 }
+
+// When an inbox stops reading.
+const (
+	stopNever   = iota
+	stopBetween // the rest of a frame that has begun still comes, and nothing behind it
+	stopNow     // wherever it is
+)
 
 // frameBounds are what the length of a frame must lie between, in bytes, and how long it
 // may take.
@@ -79,6 +86,9 @@ func newInbox(conn net.Conn, pool *buffers, maxFrame int, timeout time.Duration)
 
 	return in
 }
+
+// isEmpty reports whether no byte is there that was not taken.
+func (in *inbox) isEmpty() bool { return in.r == in.w }
 
 // next returns the next whole frame, without its length prefix, if one is
 // buffered. The frame aliases the buffer until the next fill.
@@ -138,7 +148,7 @@ func (in *inbox) fill(ctx context.Context) error {
 		if err := in.arm(in.began.Add(in.bounds.timeout)); err != nil {
 			return err
 		}
-		n, err := in.conn.Read(in.buf[in.w:])
+		n, err := in.conn.Read(in.room())
 		in.w += n
 
 		switch {
@@ -172,7 +182,7 @@ func (in *inbox) arm(until time.Time) error {
 // rearm reports whether err is a deadline that was set for an earlier frame, in
 // which case reading may go on.
 func (in *inbox) rearm(err error) bool {
-	if !errors.Is(err, os.ErrDeadlineExceeded) || in.stopped.Load() {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || in.mustStop() {
 		return false
 	}
 	if !in.began.IsZero() && time.Since(in.began) >= in.bounds.timeout {
@@ -183,13 +193,41 @@ func (in *inbox) rearm(err error) bool {
 	if in.conn.SetReadDeadline(time.Time{}) != nil {
 		return false
 	}
-	return !in.stopped.Load() // stop may have set its deadline just before
+	return !in.mustStop() // stop may have set its deadline just before
 }
 
 // stop makes reads fail from now on. Any goroutine may call it.
 func (in *inbox) stop() {
-	in.stopped.Store(true)
-	in.conn.SetReadDeadline(time.Unix(1, 0))
+	in.stops.Store(stopNow)
+	in.breakOff()
+}
+
+// stopBetweenFrames makes the inbox take no byte of a frame that has not begun, once
+// breakOff ends the read that is under way. Any goroutine may call it.
+func (in *inbox) stopBetweenFrames() { in.stops.CompareAndSwap(stopNever, stopBetween) }
+
+// breakOff ends the read that is under way. It goes on where it must not stop.
+func (in *inbox) breakOff() { in.conn.SetReadDeadline(time.Unix(1, 0)) }
+
+// mustStop reports whether nothing more is to be read.
+func (in *inbox) mustStop() bool {
+	stops := in.stops.Load()
+	return stops == stopNow || stops == stopBetween && in.began.IsZero()
+}
+
+// room is where the next bytes of the incomplete frame go. An inbox that is about to
+// stop leaves what lies behind that frame where it is.
+func (in *inbox) room() []byte {
+	room := in.buf[in.w:]
+	if in.stops.Load() != stopBetween {
+		return room
+	}
+
+	size, known, _ := in.frameSize() // makeRoom has judged it
+	if !known {
+		size = 0
+	}
+	return room[:min(len(room), 4+size-(in.w-in.r))]
 }
 
 // maxWindow is how far the buffer of a busy connection grows beyond its frames,

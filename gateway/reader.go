@@ -52,6 +52,9 @@ type reader struct {
 // durable, and forwards, until the client ends.
 func (r *reader) read(ctx context.Context) error {
 	for !r.answers.isDraining() {
+		if r.in.isEmpty() && r.answers.isDue() {
+			return errAged
+		}
 		if streamed, err := r.streamAhead(ctx); streamed || err != nil {
 			if err != nil {
 				return err
@@ -60,10 +63,7 @@ func (r *reader) read(ctx context.Context) error {
 		}
 
 		if err := r.in.fill(ctx); err != nil {
-			if r.answers.isDraining() && errors.Is(err, os.ErrDeadlineExceeded) {
-				return nil // drain broke the read off
-			}
-			return err
+			return r.brokenOff(err)
 		}
 
 		err := r.takeReady(ctx)
@@ -80,6 +80,19 @@ func (r *reader) read(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// brokenOff is what the read ended with, or why we have broken it off.
+func (r *reader) brokenOff(err error) error {
+	switch {
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return err
+	case r.answers.isDraining():
+		return nil
+	case r.in.isEmpty() && r.answers.isDue():
+		return errAged
+	}
+	return err
 }
 
 // maxReady bounds the requests that one flush waits for together, so that the

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -30,8 +31,11 @@ type session struct {
 	answers answers
 	reader  reader
 
+	age lifeline // until it must end between two requests
+
 	mu       sync.Mutex
-	upstream net.Conn // guarded by mu; nil until it is dialed
+	upstream net.Conn    // guarded by mu; nil until it is dialed
+	hungUp   atomic.Bool // the broker's end came first
 }
 
 // peer is what is known of a client before it says anything: its address, and
@@ -65,6 +69,7 @@ func newSession(c *Cluster, client net.Conn) *session {
 		},
 	}
 
+	s.answers.retirement.rest = func() { s.reader.in.breakOff() }
 	s.login.end = s.kill
 	s.login.drain = s.drain
 	name := anonymous
@@ -131,7 +136,17 @@ func (s *session) run(ctx context.Context, to target) error {
 	s.mu.Lock()
 	s.upstream = up
 	s.mu.Unlock()
-	return s.relay(ctx, up)
+
+	defer s.age.set(0, nil)
+	if limit := s.cluster.gw.cfg.MaxConnectionAge; limit > 0 {
+		s.age.set(ageOf(limit), s.retire)
+	}
+
+	err = s.relay(ctx, up)
+	if s.answers.isDraining() {
+		s.part()
+	}
+	return err
 }
 
 // relay runs the reader and the writer until both have ended. The end of either
@@ -149,8 +164,13 @@ func (s *session) relay(ctx context.Context, up net.Conn) error {
 	})
 
 	readErr := s.reader.read(ctx)
+	linger := s.cluster.gw.cfg.DrainTimeout
+	if errors.Is(readErr, errAged) {
+		s.answers.drain() // every answer is owed, as at our own end
+		linger = longestAnswer
+	}
 	s.answers.endReading()
-	s.answers.lingerForAnswers(ctx, s.cluster.gw.cfg.DrainTimeout)
+	s.answers.lingerForAnswers(ctx, linger)
 	up.Close()
 	wg.Wait()
 
@@ -204,12 +224,17 @@ func (s *session) dial(ctx context.Context, to target) (net.Conn, error) {
 		}
 	}
 
-	return nil, fmt.Errorf("dialing the cluster: %w", last)
+	return nil, fmt.Errorf("%w: %w", errUnreachable, last)
 }
+
+var errUnreachable = errors.New("dialing the cluster")
 
 // hangUp ends the client's connection because the broker's has ended, as the
 // broker would have.
 func (s *session) hangUp() {
+	if !s.answers.isOver() {
+		s.hungUp.Store(true)
+	}
 	if !s.answers.begun.Load() {
 		s.reset()
 	}
@@ -267,7 +292,7 @@ func firstReal(errs ...error) error {
 // logEnd says how the session ended, as a warning where somebody should look.
 func (s *session) logEnd(err error) {
 	switch {
-	case err == nil:
+	case err == nil || errors.Is(err, errAged):
 		s.log.Debug("connection closed")
 	case errors.Is(err, errFrame) || errors.Is(err, errSlow) || isClientFault(err) || isAccessFault(err):
 		s.log.Warn("connection refused", zap.Error(err))

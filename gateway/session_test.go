@@ -56,15 +56,18 @@ type unlogged struct{ DecisionLog }
 func (unlogged) Unplaced() []audit.BatchRef { return nil }
 
 // startSession must be called in a bubble of synctest.
-func startSession(t *testing.T, change func(*ClusterConfig)) *memoryEnds {
+func startSession(t *testing.T, change func(*Config)) *memoryEnds {
 	t.Helper()
 	near, far := net.Pipe()
-	cfg := ClusterConfig{Name: "main", Upstream: inMemory{addressed{near}}, Host: "127.0.0.1"}
+	cfg := Config{
+		Decisions: unlogged{},
+		Clusters:  []ClusterConfig{{Name: "main", Upstream: inMemory{addressed{near}}, Host: "127.0.0.1"}},
+	}
 
 	if change != nil {
 		change(&cfg)
 	}
-	g, err := New(Config{Decisions: unlogged{}, Clusters: []ClusterConfig{cfg}})
+	g, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

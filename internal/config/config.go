@@ -328,6 +328,10 @@ type GatewayLimits struct {
 	Memory int64 `yaml:"memory"`
 	// MaxConnections per cluster. Default: 20000.
 	MaxConnections int `yaml:"max_connections"`
+	// MaxConnectionAge is how old a client's connection gets, 1s at least; each ends at
+	// an age of its own between half of that and all of it, between two requests. Clients
+	// connect again, and so reach gateways that were added. Default: as old as the client wants.
+	MaxConnectionAge time.Duration `yaml:"max_connection_age"`
 	// ReasonsPerHour is how many distinct reasons the modules of a binding get into
 	// the decision log in an hour; beyond it the reason is reason_limit. A module
 	// chooses its reasons, so that many of them can spell what is in records.

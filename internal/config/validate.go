@@ -264,6 +264,9 @@ func (c *Config) validateLimits(p *problems) {
 	if l.MaxBatch < 0 || l.Memory < 0 || l.MaxConnections < 0 {
 		p.add("limits", "negative values make no sense")
 	}
+	if l.MaxConnectionAge != 0 && l.MaxConnectionAge < time.Second {
+		p.add("limits.max_connection_age", "%s is not at least 1s", l.MaxConnectionAge)
+	}
 	if l.ReasonsPerHour < 1 {
 		p.add("limits.reasons_per_hour", "%d is not at least 1", l.ReasonsPerHour)
 	}

@@ -82,11 +82,11 @@ func TestSuspensionsHaveDefaultsAndBounds(t *testing.T) {
 		t.Errorf("the defaults are %+v, and %d reasons", got, c.Limits.ReasonsPerHour)
 	}
 
-	_, err = Parse([]byte(rest+"{reasons_per_hour: -1, suspend: {failures: 101, window: 1ms, pause: 2h, longest_pause: 90m}}\n"), "")
+	_, err = Parse([]byte(rest+"{reasons_per_hour: -1, max_connection_age: 10ms, suspend: {failures: 101, window: 1ms, pause: 2h, longest_pause: 90m}}\n"), "")
 	if err == nil {
 		t.Fatal("it is taken")
 	}
-	for _, name := range []string{"reasons_per_hour", "suspend.failures", "suspend.window", "suspend.pause", "suspend.longest_pause"} {
+	for _, name := range []string{"reasons_per_hour", "max_connection_age", "suspend.failures", "suspend.window", "suspend.pause", "suspend.longest_pause"} {
 		if !strings.Contains(err.Error(), "limits."+name+":") {
 			t.Errorf("nothing is said of %s:\n%v", name, err)
 		}

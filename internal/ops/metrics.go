@@ -56,6 +56,7 @@ var (
 	Connections   = metric("guardlock_connections", Gauge, "Connections of clients.", "cluster")
 	Accepted      = metric("guardlock_connections_accepted_total", Counter, "Connections that were served.", "cluster")
 	TurnedAway    = metric("guardlock_connections_turned_away_total", Counter, "Connections that were closed at once, since there were limits.max_connections.", "cluster")
+	Ended         = metric("guardlock_connections_ended_total", Counter, "Connections that were served and have ended, by cause: client (it closed its side), cluster (the broker did, or was not to be reached), age (limits.max_connection_age), drain (the gateway ends), login (not authenticated, or no longer), refused (it sent what is not served), slow (it took or sent too slowly, or memory was short), internal.", "cluster", "cause")
 	InFlight      = metric("guardlock_requests_in_flight", Gauge, "Requests that owe an answer.", "cluster")
 	Handshakes    = metric("guardlock_tls_handshakes_failed_total", Counter, "Connections whose TLS handshake failed.", "cluster")
 	Authenticated = metric("guardlock_authentications_total", Counter, "Authentications by SASL, and connections that ended for want of one: ok or denied.", "cluster", "result")

@@ -19,13 +19,14 @@ import (
 func (s *Server) newGateway() (*gateway.Gateway, error) {
 	l := s.cfg.Limits
 	gc := gateway.Config{
-		Decisions:      s.journal,
-		Log:            s.log.Logger,
-		Now:            s.now,
-		MaxFrame:       l.MaxFrame,
-		Memory:         l.Memory,
-		MaxConnections: l.MaxConnections,
-		Batch:          recordbatch.Limits{MaxDecompressed: l.MaxBatch},
+		Decisions:        s.journal,
+		Log:              s.log.Logger,
+		Now:              s.now,
+		MaxFrame:         l.MaxFrame,
+		Memory:           l.Memory,
+		MaxConnections:   l.MaxConnections,
+		MaxConnectionAge: l.MaxConnectionAge,
+		Batch:            recordbatch.Limits{MaxDecompressed: l.MaxBatch},
 	}
 	for _, cl := range s.cfg.Clusters {
 		cc, err := s.clusterConfig(cl)
