@@ -228,7 +228,7 @@ func installation(t *testing.T, g guardlock, dir string) {
 	approveModule(t, g, dir, "sensor", "--topic", "sensors")
 
 	authority := newAuthority(t)
-	for _, name := range []string{"ca", "clients-ca"} {
+	for _, name := range []string{"ca", "clients-ca", "tsa"} {
 		write(t, filepath.Join(dir, "tls", name+".pem"), authority, 0o644)
 	}
 

@@ -13,7 +13,7 @@ type RangeProof struct {
 	Range      Range
 	Checkpoint Checkpoint
 	KeyHash    uint32
-	Witnesses  []Cosignature
+	Vouched
 	Batches    int
 	Decided    Times // of all decisions
 	Epochs     int   // leaders' epochs that are known
@@ -67,14 +67,14 @@ type placementAt struct {
 // VerifyRange checks a certificate by keys alone. Whatever does not hold is ErrUnproven;
 // an offset without a decision, or with two, does not hold.
 func VerifyRange(f *Certificate, t *Trust) (*RangeProof, error) {
-	c, sig, witnesses, err := t.Open([]byte(f.Checkpoint))
+	c, keyHash, vouched, err := t.vouched(f.Checkpoint)
 	if err != nil {
-		return nil, unproven("log: %w", err)
+		return nil, err
 	}
 
 	v := certification{
 		file:      f,
-		proof:     &RangeProof{Range: f.Range, Checkpoint: c, KeyHash: sig.Hash, Witnesses: witnesses, Decided: Times{math.MaxInt64, math.MinInt64}},
+		proof:     &RangeProof{Range: f.Range, Checkpoint: c, KeyHash: keyHash, Vouched: vouched, Decided: Times{math.MaxInt64, math.MinInt64}},
 		decisions: make(map[uint64]decisionAt),
 		used:      make(map[uint64]bool),
 		admitted:  make(map[int64]int),

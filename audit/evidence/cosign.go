@@ -133,6 +133,41 @@ type Trust struct {
 	Logs      []note.Verifier
 	Witnesses []*Witness
 	Threshold int // how many witnesses there must be
+	Stamps    Stamps
+}
+
+// Timestamp is an authority's word on when a checkpoint was there, at the latest.
+type Timestamp struct {
+	Authority string    `json:"authority"` // subject of its certificate
+	Time      time.Time `json:"time"`
+}
+
+// Stamps finds the time stamps on a signed note. One that does not hold is an error.
+type Stamps interface {
+	Timestamps(signed []byte) ([]Timestamp, error)
+}
+
+// Vouched is what others than the log say of a checkpoint.
+type Vouched struct {
+	Witnesses  []Cosignature
+	Timestamps []Timestamp
+}
+
+// vouched checks what trusted witnesses and authorities say, beside the log's own
+// signature.
+func (t *Trust) vouched(signed string) (c Checkpoint, keyHash uint32, v Vouched, err error) {
+	c, sig, witnesses, err := t.Open([]byte(signed))
+	if err != nil {
+		return c, 0, v, unproven("log: %w", err)
+	}
+
+	v.Witnesses = witnesses
+	if t.Stamps != nil {
+		if v.Timestamps, err = t.Stamps.Timestamps([]byte(signed)); err != nil {
+			return c, 0, v, unproven("log: %w", err)
+		}
+	}
+	return c, sig.Hash, v, nil
 }
 
 // Open checks a checkpoint: a trusted log signed it, and as many of the witnesses as

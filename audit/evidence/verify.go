@@ -30,7 +30,7 @@ type Proof struct {
 	Record     Record
 	Checkpoint Checkpoint
 	KeyHash    uint32 // of the key that signed the checkpoint
-	Witnesses  []Cosignature
+	Vouched
 	Index      int64 // of the decision
 	Decision   *Decision
 	Stored     int64 // index of the placement
@@ -59,16 +59,16 @@ type verification struct {
 // Verify checks a file of evidence by keys alone, of logs and of witnesses. It needs no
 // network, no log and no gateway. Whatever does not hold is ErrUnproven.
 func Verify(f *File, t *Trust) (*Proof, error) {
-	c, sig, witnesses, err := t.Open([]byte(f.Checkpoint))
+	c, keyHash, vouched, err := t.vouched(f.Checkpoint)
 	if err != nil {
-		return nil, unproven("log: %w", err)
+		return nil, err
 	}
 
 	v := verification{file: f, proof: &Proof{
 		Record:     f.Record,
 		Checkpoint: c,
-		KeyHash:    sig.Hash,
-		Witnesses:  witnesses,
+		KeyHash:    keyHash,
+		Vouched:    vouched,
 		Names:      make(map[Name]string),
 	}}
 	for i := range f.Entries {

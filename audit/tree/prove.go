@@ -19,6 +19,9 @@ var ErrNotCommitted = errors.New("no checkpoint speaks for it yet")
 // ErrNoTree means that nothing commits to the log.
 var ErrNoTree = errors.New("there is no tree over the decision log")
 
+// ErrNoStamp means that no time-stamping authority was asked yet.
+var ErrNoStamp = errors.New("no checkpoint has a time stamp")
+
 // Prover makes evidence from a log and the tree over it, as they are on disk. It writes
 // nothing, and may be used beside the gateway that writes both.
 type Prover struct {
@@ -32,10 +35,20 @@ type Prover struct {
 // OpenProver reads the last checkpoint of the tree in dir. Its signature is not
 // checked: whoever gets the evidence does that.
 func OpenProver(dir string, r *audit.Reader) (*Prover, error) {
+	return openProver(dir, r, CheckpointName, ErrNoTree)
+}
+
+// OpenStampedProver does it with the last checkpoint that has a time stamp, and is older
+// than the last, mostly.
+func OpenStampedProver(dir string, r *audit.Reader) (*Prover, error) {
+	return openProver(dir, r, stampedName, ErrNoStamp)
+}
+
+func openProver(dir string, r *audit.Reader, name string, none error) (*Prover, error) {
 	p := &Prover{store: store{dir}, reader: r}
-	signed, err := p.store.read(CheckpointName)
+	signed, err := p.store.read(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %w", ErrNoTree, err)
+		return nil, fmt.Errorf("%w: %w", none, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading checkpoint: %w", err)
@@ -45,10 +58,10 @@ func OpenProver(dir string, r *audit.Reader) (*Prover, error) {
 	_, err = note.Open(signed, nil)
 	var unverified *note.UnverifiedNoteError
 	if !errors.As(err, &unverified) {
-		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, p.store.path(CheckpointName), err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, p.store.path(name), err)
 	}
 	if p.checkpoint, err = evidence.ParseCheckpoint(unverified.Note.Text); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, p.store.path(CheckpointName), err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, p.store.path(name), err)
 	}
 
 	// The edge is written before the checkpoint: it reaches as far at least.

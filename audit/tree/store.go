@@ -25,6 +25,7 @@ const CheckpointName = "checkpoint"
 
 const (
 	edgeName       = "edge"
+	stampedName    = "stamped"
 	edgeMagic      = "GLEDGE01"
 	namesMagic     = "GLNAMES1"
 	maxStoredBytes = 1 << 20 // more than any file of a tree has

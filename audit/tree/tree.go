@@ -11,14 +11,16 @@
 //  2. the edge, with how far of the log it reaches;
 //  3. the signed checkpoint;
 //  4. what witnesses say of it;
-//  5. its copies.
+//  5. its copies;
+//  6. a time stamp of it, now and then, in a file of its own.
 //
 // What a crash leaves of step 1 or 2 no checkpoint speaks for: it is made again from
 // the log.
 //
 // # Files
 //
-// The directory holds `checkpoint` (C2SP tlog-checkpoint), `edge`, `names-00000001` for
+// The directory holds `checkpoint` (C2SP tlog-checkpoint), `stamped` (the last that has
+// a time stamp), `edge`, `names-00000001` for
 // each segment of the log, and `tile/LEVEL/N` for each full tile from level 1 on (C2SP
 // tlog-tiles). Tiles of level 0 follow from the log and the names.
 // docs/evidence.md gives the bytes.
@@ -37,6 +39,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -55,6 +59,9 @@ var (
 	ErrDamaged = errors.New("the tree over the decision log is damaged")
 	// ErrUnwitnessed means that a witness could not be asked, and the rest is well.
 	ErrUnwitnessed = errors.New("not every witness cosigned the checkpoint")
+	// ErrUnstamped means that the time-stamping authority could not be asked, and the
+	// rest is well.
+	ErrUnstamped = errors.New("the checkpoint got no time stamp")
 	// ErrRolledBack means that the log is not the one that the last checkpoint speaks
 	// for: it was put back, cut or written anew.
 	ErrRolledBack = errors.New("the decision log does not contain its last checkpoint")
@@ -72,7 +79,25 @@ type Options struct {
 	Copies []string
 	// Witnesses are asked to cosign each checkpoint.
 	Witnesses []*witness.Client
+	// Stamps has a checkpoint stamped now and then. Optional.
+	Stamps *Stamping
 }
+
+// Stamping is when an authority is asked for a time stamp. It is for one goroutine.
+type Stamping struct {
+	// Authority stamps the text of a note, and returns a line for its end.
+	Authority interface {
+		Stamp(ctx context.Context, text string) (line []byte, err error)
+	}
+	// Every is the time between two stamps.
+	Every time.Duration
+
+	next time.Time // not before
+}
+
+// stampAgain is how long an authority that failed is left alone, so that the next
+// checkpoints do not wait for it.
+const stampAgain = time.Minute
 
 // Tree is the tree over one log, for its one writer. It is for one goroutine.
 type Tree struct {
@@ -94,6 +119,7 @@ type Tree struct {
 type shown struct {
 	witnesses bool // all of them
 	copies    bool
+	stamped   bool
 }
 
 // maxFresh bounds the tiles that are kept for the witnesses. What is not kept is made
@@ -127,7 +153,8 @@ func Open(ctx context.Context, r *audit.Reader, o Options) (*Tree, error) {
 		return nil, fmt.Errorf("going on with the tree: %w", err)
 	}
 
-	for _, path := range append([]string{t.store.path(CheckpointName)}, o.Copies...) {
+	own := []string{t.store.path(CheckpointName), t.store.path(stampedName)}
+	for _, path := range append(own, o.Copies...) {
 		if err := t.contains(ctx, path); err != nil {
 			return nil, err
 		}
@@ -262,7 +289,29 @@ func (t *Tree) Checkpoint(ctx context.Context) (int64, error) {
 	if errors.Is(err, ErrRolledBack) {
 		return t.last.Size, err
 	}
-	return t.last.Size, errors.Join(err, t.copy())
+	return t.last.Size, errors.Join(err, t.copy(), t.stamp(ctx))
+}
+
+// stamp has the last checkpoint stamped, if it is time to. It returns ErrUnstamped where
+// the authority gave no stamp that holds, which is tried again.
+func (t *Tree) stamp(ctx context.Context) error {
+	s := t.opt.Stamps
+	now := time.Now()
+	if s == nil || now.Before(s.next) || t.shown.stamped {
+		return nil
+	}
+
+	line, err := s.Authority.Stamp(ctx, t.last.Text())
+	if err != nil {
+		s.next = now.Add(min(stampAgain, s.Every))
+		return fmt.Errorf("%w: %w", ErrUnstamped, err)
+	}
+	if err := t.store.write(stampedName, slices.Concat(t.signed, line)); err != nil {
+		return err
+	}
+	s.next = now.Add(s.Every)
+	t.shown.stamped = true
+	return nil
 }
 
 // copy writes the last checkpoint to where it is not yet.

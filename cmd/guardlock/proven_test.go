@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"time"
@@ -11,6 +13,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/stamp"
+	"github.com/guardlock/guardlock/audit/stamp/stamptest"
 	"github.com/guardlock/guardlock/audit/tree"
 	"github.com/guardlock/guardlock/signing"
 )
@@ -161,12 +165,45 @@ func testTree(dir string, l *audit.Log) (checkpoint func() error, err error) {
 		return nil, err
 	}
 
-	t, err := tree.Open(context.Background(), l.Reader(), tree.Options{Dir: filepath.Join(dir, tree.DirName), Signer: signer, Verifier: verifier})
+	stamps, end, err := testStamps(beside, public)
 	if err != nil {
 		return nil, err
 	}
+	t, err := tree.Open(context.Background(), l.Reader(), tree.Options{Dir: filepath.Join(dir, tree.DirName), Signer: signer, Verifier: verifier, Stamps: stamps})
+	if err != nil {
+		end()
+		return nil, err
+	}
 	return func() error {
+		defer end()
 		_, err := t.Checkpoint(context.Background())
 		return err
 	}, nil
+}
+
+// testStamps begins a time-stamping authority, and writes files for --trust that know
+// it, and another of its name.
+func testStamps(dir, logKey string) (s *tree.Stamping, end func(), err error) {
+	for _, name := range []string{"stranger", "time"} {
+		a, err := stamptest.New("time.example")
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name+".pem"), a.Root, 0o600); err != nil {
+			return nil, nil, err
+		}
+		trust := fmt.Sprintf("logs: [%q]\ntimestamps: {ca_file: %s.pem}\n", logKey, name)
+		if err := os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(trust), 0o600); err != nil {
+			return nil, nil, err
+		}
+
+		authorities, err := stamp.ParseAuthorities(a.Root)
+		if err != nil {
+			return nil, nil, err
+		}
+		server := httptest.NewServer(a)
+		s = &tree.Stamping{Authority: stamp.NewClient(server.URL, authorities), Every: time.Hour}
+		end = server.Close
+	}
+	return s, end, nil
 }

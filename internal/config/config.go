@@ -303,6 +303,21 @@ type Evidence struct {
 	// history. One that saw another history ends the gateway; one that does not answer
 	// is asked again, and the log says so. Default: none.
 	Witnesses []Witness `yaml:"witnesses"`
+	// Timestamp has an authority say when a checkpoint was there (RFC 3161), for
+	// `guardlock audit prove --stamped`. Default: none.
+	Timestamp Timestamp `yaml:"timestamp"`
+}
+
+// Timestamp is a time-stamping authority. It is told a digest of each checkpoint that it
+// stamps, and nothing else. One that does not answer holds nothing up.
+type Timestamp struct {
+	// URL is where it answers, by HTTP or HTTPS (RFC 3161, 3.4).
+	URL string `yaml:"url"`
+	// CAFile has its root certificate in PEM, and those between, if it sends none. A
+	// stamp that does not lead there is not kept.
+	CAFile string `yaml:"ca_file"`
+	// Every is the time between two stamps, from 1m on. Default: 1h.
+	Every time.Duration `yaml:"every"`
 }
 
 // Witness is one witness, as `guardlock audit witness` or any of C2SP tlog-witness.
@@ -465,8 +480,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.UnboundTopics, "refuse")
 	setDefault(&c.Audit.Dir, filepath.Join(c.DataDir, "audit"))
 	setDefault(&c.Audit.KeyFile, filepath.Join(c.DataDir, "audit.key"))
-	setDefault(&c.Audit.Evidence.KeyFile, filepath.Join(c.DataDir, "log.key"))
-	setDefault(&c.Audit.Evidence.Every, 10*time.Second)
+	c.Audit.Evidence.setDefaults(c.DataDir)
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "console")
 	c.Ops.setDefaults()
@@ -500,6 +514,12 @@ func (c *Config) setDefaults() {
 		setDefault(&b.Recompress, "same")
 		setDefault(&b.Evidence, "header")
 	}
+}
+
+func (e *Evidence) setDefaults(dataDir string) {
+	setDefault(&e.KeyFile, filepath.Join(dataDir, "log.key"))
+	setDefault(&e.Every, 10*time.Second)
+	setDefault(&e.Timestamp.Every, time.Hour)
 }
 
 func (l *GatewayLimits) setDefaults() {

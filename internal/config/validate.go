@@ -69,13 +69,35 @@ func (e *Evidence) validate(p *problems) {
 
 	for i, w := range e.Witnesses {
 		path := fmt.Sprintf("audit.evidence.witnesses[%d]", i)
-		if u, err := url.Parse(w.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		if !isHTTP(w.URL) {
 			p.add(path+".url", "%q is no http or https address", w.URL)
 		}
 		if _, err := evidence.ParseWitness(w.Key); err != nil {
 			p.add(path+".key", "%v", err)
 		}
 	}
+	e.Timestamp.validate(p)
+}
+
+func (t *Timestamp) validate(p *problems) {
+	const path = "audit.evidence.timestamp"
+	if t.URL == "" && t.CAFile == "" {
+		return
+	}
+	if !isHTTP(t.URL) {
+		p.add(path+".url", "%q is no http or https address", t.URL)
+	}
+	if t.CAFile == "" {
+		p.add(path+".ca_file", "is missing: a time stamp counts only by the root certificate that it leads to")
+	}
+	if t.Every < time.Minute {
+		p.add(path+".every", "%s is less than 1m", t.Every)
+	}
+}
+
+func isHTTP(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
 // validateClusters checks every cluster by itself, and that names are used

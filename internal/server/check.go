@@ -136,6 +136,8 @@ func (c *checking) checkClusters() {
 		_, err := s.opsConfig(o)
 		c.problem("ops", err)
 	}
+	_, err := stamping(c.cfg)
+	c.problem("", err)
 
 	for _, cl := range c.cfg.Clusters {
 		if t := cl.Listen.TLS; t != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/evidence"
+	"github.com/guardlock/guardlock/audit/stamp"
 	"github.com/guardlock/guardlock/audit/tree"
 	"github.com/guardlock/guardlock/audit/witness"
 	"github.com/guardlock/guardlock/internal/config"
@@ -78,6 +79,10 @@ func openCommitter(ctx context.Context, cfg *config.Config, log *Logger, from *a
 		c.opt.Witnesses = append(c.opt.Witnesses, witness.NewClient(w.URL, key))
 	}
 
+	if c.opt.Stamps, err = stamping(cfg); err != nil {
+		return nil, err
+	}
+
 	if c.tree, err = tree.Open(ctx, from, c.opt); err != nil {
 		return nil, treeError(err)
 	}
@@ -87,6 +92,23 @@ func openCommitter(ctx context.Context, cfg *config.Config, log *Logger, from *a
 		}
 	}
 	return c, nil
+}
+
+// stamping is how time stamps are got; nil where none are asked for.
+func stamping(cfg *config.Config) (*tree.Stamping, error) {
+	s := &cfg.Audit.Evidence.Timestamp
+	if s.URL == "" {
+		return nil, nil
+	}
+	text, err := disk.Read(cfg.File(s.CAFile), disk.MaxBytes)
+	if err != nil {
+		return nil, fmt.Errorf("audit.evidence.timestamp.ca_file: %w", err)
+	}
+	authorities, err := stamp.ParseAuthorities(text)
+	if err != nil {
+		return nil, fmt.Errorf("audit.evidence.timestamp.ca_file: %s: %w", s.CAFile, err)
+	}
+	return &tree.Stamping{Authority: stamp.NewClient(s.URL, authorities), Every: s.Every}, nil
 }
 
 // treeError says what the operator can do about a tree that cannot be gone on with.
@@ -130,8 +152,11 @@ func (c *committer) run(ctx context.Context) error {
 
 // failed says what it means that there is no new checkpoint, or no whole one.
 func failed(err error) string {
-	if errors.Is(err, tree.ErrUnwitnessed) {
+	switch {
+	case errors.Is(err, tree.ErrUnwitnessed):
 		return "a checkpoint of the decision log is signed, but not by every witness"
+	case errors.Is(err, tree.ErrUnstamped):
+		return "a checkpoint of the decision log is signed, but has no time stamp"
 	}
 	return "no checkpoint of the decision log could be made: what is newer than the last cannot be proven"
 }
@@ -148,7 +173,7 @@ func (c *committer) commit(ctx context.Context) error {
 
 	entries, err := c.tree.Checkpoint(ctx)
 	c.state.note(entries, err)
-	if err != nil && !errors.Is(err, tree.ErrUnwitnessed) {
+	if err != nil && !errors.Is(err, tree.ErrUnwitnessed) && !errors.Is(err, tree.ErrUnstamped) {
 		c.tree = nil
 	}
 	return err

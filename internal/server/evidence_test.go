@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/adopt"
 	"github.com/guardlock/guardlock/audit/evidence"
+	"github.com/guardlock/guardlock/audit/stamp/stamptest"
 	"github.com/guardlock/guardlock/audit/tree"
 	"github.com/guardlock/guardlock/audit/witness"
 	"github.com/guardlock/guardlock/internal/config"
@@ -176,6 +178,83 @@ func TestGatewayServesWhileItsWitnessIsDown(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join(dir, "data", "audit", "tree", "checkpoint"))
 	if err != nil || strings.Contains(string(b), "bank.example") {
 		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// stamped is a gateway with a time-stamping authority.
+func stamped(t *testing.T, trusted []byte) (cfg *config.Config, dir string, s *httptest.Server) {
+	t.Helper()
+	a, err := stamptest.New("time.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = httptest.NewServer(a)
+	t.Cleanup(s.Close)
+	cfg, dir = configured(t, fmt.Sprintf("timestamp: {url: %q, ca_file: tsa.pem}", s.URL))
+	if trusted == nil {
+		trusted = a.Root
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tsa.pem"), trusted, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return cfg, dir, s
+}
+
+func TestGatewayHasItsCheckpointsStamped(t *testing.T) {
+	cfg, dir, _ := stamped(t, nil)
+	if err := served(t, cfg); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "data", "audit", "tree", "stamped"))
+	if err != nil || !strings.Contains(string(b), "\n— rfc3161 ") {
+		t.Errorf("%q, %v", b, err)
+	}
+
+	// A log that was put back with its checkpoint does not contain what was stamped.
+	for _, name := range []string{"checkpoint", "edge"} {
+		if err := os.Remove(filepath.Join(dir, "data", "audit", "tree", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "data", "audit", "audit-00000001.wal")); err != nil {
+		t.Fatal(err)
+	}
+	if err := served(t, cfg); err == nil {
+		t.Error("it serves without what was stamped")
+	}
+}
+
+func TestGatewayServesWithoutItsTimestampAuthority(t *testing.T) {
+	stranger, err := stamptest.New("time.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		trusted []byte
+		down    bool
+	}{"down": {nil, true}, "another's certificate": {stranger.Root, false}} {
+		t.Run(name, func(t *testing.T) {
+			cfg, dir, s := stamped(t, c.trusted)
+			if c.down {
+				s.Close()
+			}
+			if err := served(t, cfg); !errors.Is(err, tree.ErrUnstamped) {
+				t.Errorf("the end says nothing of the authority: %v", err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "data", "audit", "tree", "stamped")); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("what no authority stamped is kept as stamped: %v", err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "data", "audit", "tree", "checkpoint")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestCertificatesOfTheTimestampAuthorityAreChecked(t *testing.T) {
+	cfg, _, _ := stamped(t, []byte("no certificate"))
+	if err := served(t, cfg); err == nil || !strings.Contains(err.Error(), "audit.evidence.timestamp.ca_file: tsa.pem: no certificates") {
+		t.Errorf("served: %v", err)
 	}
 }
 

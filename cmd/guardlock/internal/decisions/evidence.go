@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/evidence"
+	"github.com/guardlock/guardlock/audit/stamp"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
@@ -30,7 +32,7 @@ type evidenceFlags struct {
 
 func (f *evidenceFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.logKeys, "log-key", nil, "`FILE` with the public key of a log; may be given more than once")
-	cmd.Flags().StringVar(&f.trust, "trust", "", "`FILE` in YAML that lists the public keys of logs, and witnesses")
+	cmd.Flags().StringVar(&f.trust, "trust", "", "`FILE` in YAML that lists the public keys of logs, witnesses, and time-stamping authorities")
 	cmd.Flags().StringVar(&f.trustRoot, "trust-root", "", "with FILE: the trust root `FILE` by which the enclosed approvals are checked, too")
 }
 
@@ -40,6 +42,36 @@ type auditors struct {
 	Logs []string `yaml:"logs"`
 	// Witnesses are those whose word counts, and how many of them there must be.
 	Witnesses witnesses `yaml:"witnesses"`
+	// Timestamps are those whose word on the time counts.
+	Timestamps authorities `yaml:"timestamps"`
+}
+
+type authorities struct {
+	// CAFile has their root certificates in PEM.
+	CAFile string `yaml:"ca_file"`
+}
+
+// into reads the certificates. A path that is not absolute is from the directory of
+// the file that names it.
+func (a *authorities) into(t *evidence.Trust, beside string) error {
+	if a.CAFile == "" {
+		return nil
+	}
+	path := a.CAFile
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(beside), path)
+	}
+
+	text, err := disk.Read(path, disk.MaxBytes)
+	if err != nil {
+		return fmt.Errorf("timestamps.ca_file: %w", err)
+	}
+	stamps, err := stamp.ParseAuthorities(text)
+	if err != nil {
+		return exit.Usagef("timestamps.ca_file: %s: %w", path, err)
+	}
+	t.Stamps = stamps
+	return nil
 }
 
 type witnesses struct {
@@ -85,6 +117,9 @@ func (f *evidenceFlags) keys() (*evidence.Trust, error) {
 		}
 		lines = append(lines, a.Logs...)
 		if err := a.Witnesses.into(t); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", f.trust, err)
+		}
+		if err := a.Timestamps.into(t, f.trust); err != nil {
 			return nil, fmt.Errorf("reading %s: %w", f.trust, err)
 		}
 	}
@@ -228,9 +263,7 @@ func findings(p *evidence.Proof) (all []finding) {
 	d := p.Decision
 	c := &p.Checkpoint
 	add("log", "%s had %s entries; signed by log key %08x", c.Origin, humanize.Comma(c.Size), p.KeyHash)
-	for _, w := range p.Witnesses {
-		add("witness", "%s saw it at %s: no other history was shown to it before", w.Witness, w.Time.Format(time.RFC3339))
-	}
+	all = append(all, vouched(&p.Vouched)...)
 	add("decision", "entry %s, %s: a batch of %s for %s/%d was %s%s", humanize.Comma(p.Index), moment(d.Time), cli.Count(int(d.Records), "record"),
 		d.Where.Topic, d.Where.Partition, audit.Outcome(d.Outcome), ofPolicy(d.PolicyRevision))
 	add("offset", "entry %s: the broker answered offset %d, so %s/%d@%d is record %d of the batch", humanize.Comma(p.Stored), p.Placement.Base,
@@ -256,6 +289,17 @@ func findings(p *evidence.Proof) (all []finding) {
 		add(n.subject, "%s", value)
 	}
 
+	return all
+}
+
+// vouched tells what others than the log say of its checkpoint.
+func vouched(v *evidence.Vouched) (all []finding) {
+	for _, w := range v.Witnesses {
+		all = append(all, finding{"witness", fmt.Sprintf("%s saw it at %s: no other history was shown to it before", w.Witness, w.Time.Format(time.RFC3339))})
+	}
+	for _, s := range v.Timestamps {
+		all = append(all, finding{"time", fmt.Sprintf("%s stamped it at %s: its entries were there by then", s.Authority, s.Time.Format(time.RFC3339))})
+	}
 	return all
 }
 

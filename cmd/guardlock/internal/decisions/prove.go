@@ -38,6 +38,10 @@ them run. If an offset has no decision in this log, or two, there is no certific
 the error names the offsets. The marker at the end of a transaction has none, and no more
 has what another gateway decided: "guardlock audit reconcile" tells what they are.
 
+With --stamped the file is made with the last checkpoint that a time-stamping authority
+(RFC 3161, audit.evidence.timestamp) stamped, and so also proves when the entries were
+there at the latest.
+
 In the log stand digests of principal, client id, source and certificate. The file
 tells what is behind them, unless --redacted leaves that out; it proves the rest all
 the same.`
@@ -48,6 +52,7 @@ type auditProveCommand struct {
 	out      string
 	offsets  string
 	redacted bool
+	stamped  bool
 }
 
 func newAuditProveCommand() *cobra.Command {
@@ -73,9 +78,19 @@ func newAuditProveCommand() *cobra.Command {
 	cmd.Flags().StringVar(&c.cluster, "cluster", "", "the place is in this `NAME` of the configuration's clusters")
 	cmd.Flags().StringVarP(&c.out, "output", "o", "", "`FILE` to write; it must not be there yet (default: the record's place, with .evidence.json)")
 	cmd.Flags().StringVar(&c.offsets, "offsets", "", "prove each offset from `A-B`, both included, of TOPIC/PARTITION")
+	cmd.Flags().BoolVar(&c.stamped, "stamped", false, "use the last checkpoint that has a time stamp (audit.evidence.timestamp)")
 	cmd.Flags().BoolVar(&c.redacted, "redacted", false, "do not tell who produced the record")
 
 	return cmd
+}
+
+// prover makes files with the checkpoint that the flags ask for.
+func (c *auditProveCommand) prover(r *query.Reader) (*tree.Prover, error) {
+	open := tree.OpenProver
+	if c.stamped {
+		open = tree.OpenStampedProver
+	}
+	return open(filepath.Join(c.dir, tree.DirName), r.Reader)
 }
 
 // proved is what --json prints.
@@ -106,7 +121,7 @@ func (c *auditProveCommand) run(cmd *cobra.Command, what string) error {
 		return fmt.Errorf("proving %s: %w", what, err)
 	}
 
-	p, err := tree.OpenProver(filepath.Join(c.dir, tree.DirName), r.Reader)
+	p, err := c.prover(r)
 	if err != nil {
 		return proveError(what, err)
 	}
@@ -242,7 +257,9 @@ func proveError(what string, err error) error {
 	case errors.Is(err, tree.ErrIncomplete):
 		return exit.WithHint(exit.WithCode(err, exit.NotFound), "`guardlock audit reconcile` tells what is there; decisions of the last seconds are provable with the next checkpoint")
 	case errors.Is(err, tree.ErrNotCommitted):
-		return exit.WithHint(exit.WithCode(err, exit.NotFound), "try again in a moment: the gateway signs a checkpoint every ten seconds, or as audit.evidence.every says")
+		return exit.WithHint(exit.WithCode(err, exit.NotFound), "try again in a moment: the gateway signs a checkpoint every ten seconds, or as audit.evidence.every says; one with a time stamp each hour, or as audit.evidence.timestamp.every says")
+	case errors.Is(err, tree.ErrNoStamp):
+		return exit.WithHint(exit.WithCode(err, exit.NotFound), "set audit.evidence.timestamp; the first stamp is asked for with the next checkpoint")
 	case errors.Is(err, tree.ErrNoTree), errors.Is(err, os.ErrNotExist):
 		return exit.WithHint(exit.WithCode(err, exit.NotFound), "a gateway of this version makes it, beside the log that it writes, within audit.evidence.every")
 	case errors.Is(err, audit.ErrNotFound), errors.Is(err, audit.ErrPruned):

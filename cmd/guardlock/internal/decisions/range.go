@@ -2,7 +2,6 @@ package decisions
 
 import (
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -45,7 +44,7 @@ func (c *auditProveCommand) runRange(cmd *cobra.Command, what string) error {
 			return auditError(c.dir, err)
 		}
 	}
-	p, err := tree.OpenProver(filepath.Join(c.dir, tree.DirName), r.Reader)
+	p, err := c.prover(r)
 	if err != nil {
 		return proveError(what, err)
 	}
@@ -194,9 +193,7 @@ func rangeFindings(p *evidence.RangeProof) (all []finding) {
 
 	r := &p.Range
 	add("log", "%s had %s entries; signed by log key %08x", p.Checkpoint.Origin, humanize.Comma(p.Checkpoint.Size), p.KeyHash)
-	for _, w := range p.Witnesses {
-		add("witness", "%s saw it at %s: no other history was shown to it before", w.Witness, moment(w.Time.UnixMicro()))
-	}
+	all = append(all, vouched(&p.Vouched)...)
 	add("range", "%s/%d offsets %s to %s: each of the %s has one decision, in %s", r.Topic, r.Partition, humanize.Comma(r.First), humanize.Comma(r.Last),
 		humanize.Comma(r.Last-r.First+1), cli.Count(p.Batches, "batch"))
 	add("decided", "from %s to %s", moment(p.Decided.First), moment(p.Decided.Last))
