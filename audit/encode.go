@@ -287,6 +287,9 @@ func (c *ControlEntry) sizeBound() int {
 	for i := range c.Facts {
 		n += 32 + len(c.Facts[i].Key) + len(c.Facts[i].Value)
 	}
+	if c.Era != nil {
+		n += c.Era.sizeBound()
+	}
 
 	return n
 }

@@ -90,7 +90,7 @@ func Outcomes() []string { return append([]string(nil), OutcomeNames[:]...) }
 
 // ControlOutcomes lists the outcomes that control entries have.
 func ControlOutcomes() []string {
-	return []string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened", "suspended", "lifted", "reasons_capped", "adopted"}
+	return []string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened", "suspended", "lifted", "reasons_capped", "adopted", EraBegun}
 }
 
 // Kind says what an entry is. Part of the format: never renumber.
@@ -98,15 +98,16 @@ type Kind uint8
 
 // The kinds that readers see.
 const (
-	KindBatch     Kind = 1 // a batch
-	KindAdmission Kind = 2 // a module was let in, or not
-	KindConfig    Kind = 3 // a configuration took effect, or was refused
-	KindStart     Kind = 4 // the gateway began to serve
-	KindStop      Kind = 5 // the gateway ended in order
-	KindOpen      Kind = 6 // the log was opened; written by Open itself
-	KindAdmin     Kind = 7 // a client asked to delete or to keep for less time, or to change who may
-	KindConduct   Kind = 8 // a binding's module was suspended or let run again, or its reasons were capped
-	KindStanding  Kind = 9 // an admission that holds, repeated where a segment begins; written by the log itself
+	KindBatch     Kind = 1  // a batch
+	KindAdmission Kind = 2  // a module was let in, or not
+	KindConfig    Kind = 3  // a configuration took effect, or was refused
+	KindStart     Kind = 4  // the gateway began to serve
+	KindStop      Kind = 5  // the gateway ended in order
+	KindOpen      Kind = 6  // the log was opened; written by Open itself
+	KindAdmin     Kind = 7  // a client asked to delete or to keep for less time, or to change who may
+	KindConduct   Kind = 8  // a binding's module was suspended or let run again, or its reasons were capped
+	KindStanding  Kind = 9  // an admission that holds, repeated where a segment begins; written by the log itself
+	KindEra       Kind = 10 // the gateway took its first batch for a partition; repeated where a segment begins
 
 	KindAdoption Kind = 12 // the log goes on from another, which was set aside
 
@@ -116,10 +117,10 @@ const (
 
 var kindNames = map[Kind]string{KindBatch: "record", KindAdmission: "admission", KindConfig: "config",
 	KindStart: "start", KindStop: "stop", KindOpen: "open", KindAdmin: "admin", KindConduct: "conduct", KindStanding: "standing",
-	KindAdoption: "adoption"}
+	KindEra: "era", KindAdoption: "adoption"}
 
 // numberedKinds has a bit for each kind whose entries take a sequence number.
-const numberedKinds = 1<<(KindStanding+1) - 1<<KindBatch | 1<<KindAdoption
+const numberedKinds = 1<<(KindEra+1) - 1<<KindBatch | 1<<KindAdoption
 
 // numbered reports whether a kind is known, and its entries take a sequence number.
 func (k Kind) numbered() bool { return k < 32 && numberedKinds&(1<<k) != 0 }
@@ -328,6 +329,7 @@ type ControlEntry struct {
 	Opening   Opening
 	Admission *Admission // of KindAdmission; nil in logs from before it
 	Loaded    *Loaded    // of KindConfig; nil in logs from before it
+	Era       *Era       // of KindEra alone
 	Facts     []Fact     // of kinds from 12 on: what else they tell, in an order of their own
 }
 

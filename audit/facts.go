@@ -105,6 +105,8 @@ func (e *encoder) facts(c *ControlEntry, base int64) {
 		e.admission(c.Admission, base)
 	case c.Loaded != nil:
 		e.loaded(c.Loaded)
+	case c.Era != nil:
+		e.era(c.Era, base)
 	case len(c.Facts) > 0:
 		e.told(c.Facts)
 	}
@@ -192,7 +194,7 @@ func (e *encoder) moment(t time.Time, base int64) {
 // facts reads what is behind the steps: nothing, in a log from before it had a
 // place.
 func (c *cursor) facts(e *ControlEntry, base int64) {
-	if len(c.b) == 0 {
+	if len(c.b) == 0 && e.Kind != KindEra {
 		return
 	}
 
@@ -203,6 +205,8 @@ func (c *cursor) facts(e *ControlEntry, base int64) {
 		e.Admission = c.admission(base)
 	case KindConfig:
 		e.Loaded = c.loaded()
+	case KindEra:
+		e.Era = c.era(base)
 	case KindAdoption:
 		e.Facts = c.told()
 	}
@@ -301,7 +305,7 @@ func (c *cursor) amount() int64 {
 // validateFacts refuses what another kind of entry has no place for, and numbers
 // that could not be read back.
 func (c *ControlEntry) validateFacts() error {
-	placed := (c.Opening == (Opening{}) || c.Kind == KindOpen) && (c.Admission == nil || c.Kind == KindAdmission || c.Kind == KindStanding) && (c.Loaded == nil || c.Kind == KindConfig)
+	placed := (c.Opening == (Opening{}) || c.Kind == KindOpen) && (c.Admission == nil || c.Kind == KindAdmission || c.Kind == KindStanding) && (c.Loaded == nil || c.Kind == KindConfig) && (c.Era != nil) == (c.Kind == KindEra)
 	placed = placed && (len(c.Facts) == 0 || c.Kind >= KindAdoption)
 	if !placed {
 		return fmt.Errorf("%w: facts of another kind of entry", ErrInvalidEntry)
@@ -314,6 +318,9 @@ func (c *ControlEntry) validateFacts() error {
 		}
 	}
 
+	if e := c.Era; e != nil && !e.validate() {
+		return fmt.Errorf("%w: number out of its bounds", ErrInvalidEntry)
+	}
 	if l := c.Loaded; l != nil && slices.ContainsFunc(l.Files, func(f File) bool { return f.Revision < 0 }) {
 		return fmt.Errorf("%w: number out of its bounds", ErrInvalidEntry)
 	}

@@ -28,7 +28,7 @@ func randomControl(r *rand.Rand) *ControlEntry {
 	}
 
 	c := &ControlEntry{
-		Kind:      []Kind{2, 3, 4, 5, 6, 7, 8, KindAdoption}[r.IntN(8)],
+		Kind:      []Kind{2, 3, 4, 5, 6, 7, 8, KindEra, KindAdoption}[r.IntN(9)],
 		Time:      time.UnixMicro(r.Int64N(1 << 52)).UTC(),
 		Subject:   text(400),
 		Module:    ModuleRef{text(9), Digest{byte(r.IntN(2))}},
@@ -48,6 +48,13 @@ func randomControl(r *rand.Rand) *ControlEntry {
 		c.Loaded = &Loaded{Fault: text(9)}
 		for range r.IntN(4) {
 			c.Loaded.Files = append(c.Loaded.Files, File{text(9), text(400), Digest{byte(r.IntN(2))}, r.Int64()})
+		}
+	case KindEra:
+		c.Era = &Era{
+			Target:      Target{Cluster: text(9), Topic: text(300), TopicID: [16]byte{byte(r.IntN(2))}, Partition: r.Int32()},
+			Offset:      r.Int64(),
+			LeaderEpoch: r.Int32N(math.MaxInt32) - 1,
+			Began:       moment(),
 		}
 	case KindAdmission:
 		a := &Admission{
@@ -115,6 +122,12 @@ func TestFactsStandInEntriesOfTheirKindOnly(t *testing.T) {
 		"no such kind":       {Kind: kindBind - 1},
 		"negative limit":     {Kind: KindAdmission, Admission: &Admission{Grant: Grant{Limits: Limits{Instances: -1}}}},
 		"negative threshold": {Kind: KindAdmission, Admission: &Admission{Threshold: -1}},
+		"era":                {Kind: KindConfig, Era: &Era{}},
+		"no era":             {Kind: KindEra},
+		"negative offset":    {Kind: KindEra, Era: &Era{Offset: -1}},
+		"negative partition": {Kind: KindEra, Era: &Era{Target: Target{Partition: -1}}},
+		"negative epoch":     {Kind: KindEra, Era: &Era{LeaderEpoch: -2}},
+		"greatest epoch":     {Kind: KindEra, Era: &Era{LeaderEpoch: math.MaxInt32}},
 		"negative revision":  {Kind: KindConfig, Loaded: &Loaded{Files: []File{{Revision: -1}}}},
 	} {
 		if err := c.validate(); !errors.Is(err, ErrInvalidEntry) {

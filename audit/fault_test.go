@@ -17,9 +17,13 @@ type history struct {
 	resolved map[uint64]int   // records of batches whose ticket resolved
 	bound    map[uint64]int64 // bindings that a resolved ticket followed
 	unbound  map[uint64]bool  // resolved and never bound
+	begun    bool             // so did the era
 	openErr  error
 	failure  error
 }
+
+// worked is the era that work records unless the log has it.
+var worked = audit.Era{Target: audit.Target{Cluster: "main", Topic: "cards"}, Offset: 7}
 
 // work opens a log and appends until something fails.
 func work(d *memFiles, n int) history {
@@ -31,6 +35,13 @@ func work(d *memFiles, n int) history {
 	}
 
 	defer func() { h.failure = errors.Join(h.failure, l.Close()) }()
+	if has, err := l.HasEra(context.Background(), worked.Target); err != nil || !has {
+		h.failure = l.Record(context.Background(), audit.NewEra(worked))
+	}
+	if h.begun = h.failure == nil; !h.begun {
+		return h
+	}
+
 	pending := map[uint64]int64{}
 	for i := range n {
 		e := batchOf(fmt.Sprintf("topic-%d", i), 0, 40+i)
@@ -77,6 +88,9 @@ func (h *history) kept(d *memFiles) error {
 		}
 	}
 
+	if has, err := l.HasEra(context.Background(), worked.Target); err != nil || h.begun && !has {
+		return fmt.Errorf("the era is lost: %v", err)
+	}
 	if err := h.found(l); err != nil {
 		return err
 	}

@@ -182,7 +182,7 @@ func (r *readByPage) payload(b []byte, sealed bool) {
 			r.decided[b.Topic] += b.Records
 			r.decided["batches"]++
 			r.seq++
-		case kind >= 2 && kind <= 7:
+		case kind >= 2 && kind <= 10:
 			r.control(&e, base, kind)
 			r.seq++
 		case kind == 16:
@@ -321,6 +321,9 @@ func (r *readByPage) control(c *bytesOf, base int64, kind int) {
 	}
 	if kind == 3 && len(c.b) > 0 {
 		r.loaded(c)
+	}
+	if kind == 10 {
+		r.facts = append(r.facts, fmt.Sprintf("era %s %s %.2x %d %d %d %s", c.string(), c.string(), c.string(), c.uvarint(), c.uvarint(), c.uvarint(), c.moment()))
 	}
 }
 
@@ -489,6 +492,7 @@ func recordFacts(t *testing.T, l *audit.Log) {
 		{Kind: audit.KindConfig, Loaded: &audit.Loaded{Fault: "trust.yaml", Files: []audit.File{
 			{Role: "configuration", Name: "guardlock.yaml", Digest: audit.Digest{4}}, {Role: "policy", Name: "p.tar.gz", Digest: audit.Digest{5}, Revision: 9},
 		}}},
+		audit.NewEra(audit.Era{Target: audit.Target{Cluster: "main", Topic: "cards", TopicID: [16]byte{6}, Partition: 2}, Offset: 77, LeaderEpoch: 4, Began: noon}),
 	} {
 		if err := l.Record(t.Context(), c); err != nil {
 			t.Fatal(err)
@@ -501,6 +505,7 @@ var factsByPage = []string{
 	"author ada a1 12:00:00.000000", "approver grace SEC-1 id1 g1 12:00:00.000000 12:00:00.000001 never",
 	"threshold 1, config 0100, trust root 0200, grant 0300", "granted [c*] [f g] [k] [] [gateway:a]", "limits 4 5 6 7 never 13:00:00.000000",
 	"binding [cards] [f] 12:01:00.000000", "cluster main", "fault trust.yaml", "file configuration guardlock.yaml 0400 0", "file policy p.tar.gz 0500 9",
+	"era main cards 0600 2 77 5 12:00:00.000000",
 }
 
 // mark reads the mark of a log that was closed.

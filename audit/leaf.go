@@ -133,6 +133,9 @@ func (c *ControlEntry) leaf(seq uint64, name func(string) evidence.Name) *eviden
 	if c.Loaded != nil {
 		f.loaded(c.Loaded)
 	}
+	if c.Era != nil {
+		f.era(c.Era)
+	}
 	for i := range c.Facts {
 		f.text(c.Facts[i].Key, c.Facts[i].Value)
 	}
@@ -198,11 +201,26 @@ func (f *facts) admission(a *Admission) {
 
 	f.digest("config_digest", a.Config)
 	f.digest("trust_root_digest", a.TrustRoot)
-	f.text("cluster", a.Cluster)
-	f.list("topic", a.Topics)
+	f.text(evidence.FactCluster, a.Cluster)
+	f.list(evidence.FactTopic, a.Topics)
 	f.list("import", a.Imports)
 	f.grant(&a.Grant)
 	f.moment(evidence.FactUntil, a.Until)
+}
+
+func (f *facts) era(e *Era) {
+	f.text(evidence.FactCluster, e.Cluster)
+	f.text(evidence.FactTopic, e.Topic)
+	if e.TopicID != ([16]byte{}) {
+		f.text(evidence.FactTopicID, hex.EncodeToString(e.TopicID[:]))
+	}
+
+	f.number(evidence.FactPartition, int64(e.Partition))
+	f.number(evidence.FactOffset, e.Offset)
+	if e.LeaderEpoch >= 0 {
+		f.number("leader_epoch", int64(e.LeaderEpoch))
+	}
+	f.moment("began", e.Began)
 }
 
 func (f *facts) grant(g *Grant) {

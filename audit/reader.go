@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"sync"
 
@@ -46,6 +47,15 @@ type Indexed struct {
 	used   uint64   // guarded by Reader.mu
 	making sync.Mutex
 	epochs []epochAt // guarded by making; of a finished segment whose seal does not tell them
+}
+
+// Entries are the sequence numbers of the segment: from first on, below next. The last
+// segment still grows, and says no end.
+func (s *Indexed) Entries() (first, next uint64) {
+	if s.Seal == nil {
+		return s.hdr.FirstSeq, math.MaxUint64
+	}
+	return s.Seal.Entries()
 }
 
 // NewReader reads a log from d. position gives its durable end; nil if nobody is

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -27,8 +26,7 @@ func (s standing) note(c *ControlEntry, seq uint64) {
 		s.put(c, c.Steps)
 	case KindAdmission:
 		if c.Outcome == "allowed" {
-			steps := []Step{{Name: "repeats", Verdict: "entry", Detail: strconv.FormatUint(seq, 10)}}
-			s.put(c, append(steps, c.Tables()...))
+			s.put(c, append(repeats(seq), c.Tables()...))
 			return
 		}
 		maps.DeleteFunc(s, func(k standingKey, _ *ControlEntry) bool {

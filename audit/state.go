@@ -21,13 +21,14 @@ type state struct {
 	batch BatchEntry // scratch of apply
 
 	standing standing
+	eras     begun
 
 	continued []Continued // openings that took something on the operator's word
 	adoptions []Adoption
 }
 
 func newState(firstSeq uint64) *state {
-	s := &state{seq: firstSeq, open: make(map[uint64]*BatchRef), standing: make(standing)}
+	s := &state{seq: firstSeq, open: make(map[uint64]*BatchRef), standing: make(standing), eras: make(begun)}
 	s.beginSegment()
 	return s
 }
@@ -66,6 +67,7 @@ func (s *state) noteBatch(b *BatchEntry) {
 func (s *state) noteControl(c *ControlEntry) {
 	s.sum.noteControl(c)
 	s.standing.note(c, s.seq)
+	s.eras.note(c, s.seq)
 	if o, ok := c.opening(); ok {
 		s.epoch = o.Epoch
 		s.sum.opened = append(s.sum.opened, epochAt{s.seq, o.Epoch})

@@ -179,13 +179,34 @@ func (w *writer) prepare(at time.Time) {
 	w.enc = encoder{dict: w.dict, defs: w.cur.defs, out: w.enc.out[:0]}
 }
 
-// repeat begins a segment with the admissions that hold, unless they would take more
-// than a quarter of it: then a decision's admission can be pruned before it.
+// repeat begins a segment with the admissions and the eras that hold, unless they would
+// take more than a quarter of it: then a decision's admission can be pruned before it.
 func (w *writer) repeat() {
-	if int64(w.standing.sizeBound()) > w.limit/4 {
+	if int64(w.standing.sizeBound()) <= w.limit/4 {
+		w.again(w.standing.entries(w.now()))
+	}
+	w.repeatEras()
+}
+
+// repeatEras leaves them out where they would take more than a quarter of the segment. A
+// gateway that starts behind it begins them anew.
+func (w *writer) repeatEras() {
+	if int64(w.eras.sizeBound()) <= w.limit/4 {
+		w.again(w.eras.entries(w.now()))
+	}
+}
+
+// carryEras repeats them in a segment that a log is opened with and that is empty.
+func (w *writer) carryEras() {
+	if w.start > segment.HeaderSize || len(w.eras) == 0 {
 		return
 	}
-	for _, c := range w.standing.entries(w.now()) {
+	w.cur = w.newChunk()
+	w.repeatEras()
+}
+
+func (w *writer) again(entries []*ControlEntry) {
+	for _, c := range entries {
 		w.prepare(c.Time)
 		w.enc.control(c, w.cur.base)
 		w.finish()

@@ -63,6 +63,7 @@ type Cluster struct {
 	pipeline *pipeline.Pipeline
 	bindings atomic.Pointer[Bindings]
 	resolver *resolver
+	eras     *eras
 	settings topicSettings
 	counts   clusterCounts
 
@@ -113,6 +114,8 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 			zap.String("topic", topic), zap.Uint64("unlogged_before", unlogged))
 	}
 
+	c.eras = newEras(c)
+	c.topics.learned = c.eras.learned
 	c.bindings.Store(NewBindings(nil, pipeline.Unbound))
 	var seeds []string
 	for _, a := range cfg.Upstream.Bootstrap() {
@@ -138,6 +141,7 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 		Cluster:      cfg.Name,
 		Log:          g.cfg.Decisions,
 		Topics:       c,
+		Eras:         c.eras,
 		Router:       c,
 		Workers:      g.workers,
 		Now:          g.cfg.Now,

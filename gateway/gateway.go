@@ -40,6 +40,7 @@ type DecisionLog interface {
 	Matches(r audit.BatchRef, batch []byte) bool
 	PlacedAt(ctx context.Context, t audit.Target, offset int64) ([]audit.BatchRef, error)
 	Record(ctx context.Context, c audit.ControlEntry) error
+	HasEra(ctx context.Context, t audit.Target) (bool, error)
 }
 
 // Config is what a Gateway is built from. Every value is already checked; zero

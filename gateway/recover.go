@@ -184,7 +184,11 @@ func (c *Cluster) logEnd(ctx context.Context, k pipeline.Partition) (int64, erro
 	if err != nil {
 		return 0, err
 	}
+	return c.endOf(ctx, k, leader)
+}
 
+// endOf asks the leader of a partition where its log ends.
+func (c *Cluster) endOf(ctx context.Context, k pipeline.Partition, leader leadership) (int64, error) {
 	req := kmsg.NewPtrOffsetForLeaderEpochRequest()
 	req.ReplicaID = -1
 	t := kmsg.NewOffsetForLeaderEpochRequestTopic()

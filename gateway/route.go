@@ -44,6 +44,10 @@ func (c *Cluster) trySend(ctx context.Context, topic string, from pipeline.Parti
 		return 0, 0, err
 	}
 
+	if err := c.eras.Begin(ctx, k, leader.topic); err != nil {
+		return 0, 0, err
+	}
+
 	req := kmsg.NewPtrProduceRequest()
 	// The client sets the acks of whatever it sends to its own, which are all too.
 	req.Acks = -1

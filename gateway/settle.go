@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/guardlock/guardlock/gateway/wire"
 )
 
@@ -176,6 +178,9 @@ func (a *answers) bind(p *pending, frame []byte) error {
 		d := p.produce.find(answer)
 		if d == nil {
 			return nil // not ours to record
+		}
+		if answer.ErrorCode == kerr.UnknownTopicOrPartition.Code || answer.ErrorCode == kerr.UnknownTopicID.Code {
+			a.cluster.eras.doubt(d.decided.Partition.Topic)
 		}
 		if known := a.cluster.pipeline.Answered(&d.decided, answer); !known {
 			a.cluster.resolver.add([]uint64{d.decided.Seq()})

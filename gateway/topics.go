@@ -25,6 +25,7 @@ type topicNames struct {
 
 	strings map[string]string // see intern
 
+	learned func(id [16]byte, name string)      // told of each new pair; may be nil
 	missing func(topic string, unlogged uint64) // nil: nobody is told
 	told    struct {
 		mu    sync.Mutex
@@ -81,6 +82,9 @@ func (t *topicNames) Learn(id [16]byte, name string) {
 
 	if known {
 		return
+	}
+	if t.learned != nil {
+		t.learned(id, name)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -180,6 +180,9 @@ const (
 	KindStanding  Kind = 9
 )
 
+// KindEra is of the entries that say where a gateway's record of a partition begins.
+const KindEra Kind = 10
+
 // VerdictRouted is that of a record which is stored in another topic.
 const VerdictRouted = 4
 
@@ -193,6 +196,12 @@ const (
 	FactApprovalKey = "approval.key"
 	FactAudience    = "grant.audience"
 	FactThreshold   = "threshold"
+
+	FactCluster   = "cluster"
+	FactTopic     = "topic"
+	FactTopicID   = "topic_id" // hexadecimal
+	FactPartition = "partition"
+	FactOffset    = "offset" // where the partition ended as its era began
 )
 
 // Fact is the first value with a key, empty where there is none.

@@ -148,6 +148,7 @@ func (d *Decision) control() controlJSON {
 		Admission: c.Admission,
 		Loaded:    c.Loaded,
 		Facts:     c.Facts,
+		Era:       eraOf(c.Era),
 	}
 
 	if c.Opening != (audit.Opening{}) {
@@ -181,11 +182,40 @@ type controlJSON struct {
 	Reason    string           `json:"reason,omitempty"`
 	Revision  string           `json:"revision,omitempty"`
 	Steps     []audit.Step     `json:"steps,omitempty"`
-	Epoch     string           `json:"epoch,omitempty"`  // of the MACs behind it, where it opened the log
-	KeyID     string           `json:"key_id,omitempty"` // of the audit key
+	openingJSON
 	Admission *audit.Admission `json:"admission,omitempty"`
 	Loaded    *audit.Loaded    `json:"loaded,omitempty"`
 	Facts     []audit.Fact     `json:"facts,omitempty"`
+	Era       *eraJSON         `json:"era,omitempty"`
+}
+
+// openingJSON is of an entry that opened the log.
+type openingJSON struct {
+	Epoch string `json:"epoch,omitempty"`  // of the MACs behind it
+	KeyID string `json:"key_id,omitempty"` // of the audit key
+}
+
+// eraJSON is where the record of a partition begins.
+type eraJSON struct {
+	coordinateJSON
+	TopicID     string    `json:"topic_id,omitempty"`
+	LeaderEpoch *int32    `json:"leader_epoch"`
+	Began       time.Time `json:"began,omitzero"`
+}
+
+func eraOf(e *audit.Era) *eraJSON {
+	if e == nil {
+		return nil
+	}
+
+	j := &eraJSON{coordinateJSON: Coordinate{e.Cluster, e.Topic, e.Partition, e.Offset}.json(), Began: e.Began}
+	if e.TopicID != ([16]byte{}) {
+		j.TopicID = hex.EncodeToString(e.TopicID[:])
+	}
+	if e.LeaderEpoch >= 0 {
+		j.LeaderEpoch = &e.LeaderEpoch
+	}
+	return j
 }
 
 type recordJSON struct {

@@ -74,6 +74,8 @@ type matcher struct {
 	kinds   uint64
 	id      audit.DecisionID
 	hasID   bool
+	first   uint64 // of the log that is read
+	next    uint64 // behind its first segment
 }
 
 func compile(f Filter) (*matcher, error) {
@@ -226,9 +228,18 @@ func (m *matcher) caller(c *audit.Caller) bool {
 		m.from(c.Source) && (f.Fingerprint == audit.Fingerprint{} || f.Fingerprint == c.TLS.Fingerprint)
 }
 
-// control matches a control entry: it has no place and no connection, so asking
-// for one leaves it out.
-func (m *matcher) control(c *audit.ControlEntry) bool { return m.kind(c.Kind) && m.other(c) }
+// control matches a control entry: it has no place, but for an era, and no connection, so
+// asking for one leaves it out.
+func (m *matcher) control(seq uint64, c *audit.ControlEntry) bool {
+	return m.kind(c.Kind) && m.other(c) && (m.hasID || !m.told(seq, c))
+}
+
+// told reports whether an era is told by another entry: by the one that it repeats or,
+// where that was pruned, by the first that repeats it.
+func (m *matcher) told(seq uint64, c *audit.ControlEntry) bool {
+	first, again := c.Repeats()
+	return c.Era != nil && again && (first >= m.first || seq >= m.next)
+}
 
 // counted matches a control entry that is counted and not shown: what a seal counts
 // holds those that repeat another.
@@ -239,12 +250,20 @@ func (m *matcher) counted(c *audit.ControlEntry) bool {
 // other matches a control entry but for its kind.
 func (m *matcher) other(c *audit.ControlEntry) bool {
 	f := &m.f
-	placed := f.Cluster != "" || len(f.Topics) > 0 || f.Partition != nil || f.Offset != nil
+	placed := (f.Cluster != "" || len(f.Topics) > 0 || f.Partition != nil || f.Offset != nil) && !m.era(c.Era)
 	connected := len(f.Client.IDs) > 0 || f.Client.Source.IsValid() || f.Client.Fingerprint != audit.Fingerprint{}
 	return m.time(c.Time) && !placed && !connected && len(m.f.States) == 0 &&
 		(among(f.Client.Principals, c.Principal) || m.vouched(c.Admission)) &&
 		among(f.Outcomes, c.Outcome) &&
 		among(f.Reasons, c.Reason) && m.module(&c.Module)
+}
+
+// era reports whether an era is of the place that is asked for. Who asks for a place and
+// for no kind means its records.
+func (m *matcher) era(e *audit.Era) bool {
+	f := &m.f
+	return e != nil && m.kinds != 0 && f.Offset == nil && m.topic(e.Topic) &&
+		(f.Cluster == "" || f.Cluster == e.Cluster) && (f.Partition == nil || *f.Partition == e.Partition)
 }
 
 // vouched reports whether somebody who is asked for signed or approved a module.

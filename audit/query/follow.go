@@ -44,7 +44,7 @@ type follower struct {
 
 func (t *follower) run(ctx context.Context, f Filter) error {
 	var err error
-	if t.matcher, err = compile(f); err != nil {
+	if t.matcher, err = t.reader.compile(f); err != nil {
 		return err
 	}
 	if t.next, err = t.reader.firstToFollow(f); err != nil {

@@ -50,7 +50,7 @@ func (r *Reader) Query(ctx context.Context, f Filter) iter.Seq2[Decision, error]
 }
 
 func (r *Reader) query(ctx context.Context, f Filter, yield func(Decision) bool) error {
-	m, err := compile(f)
+	m, err := r.compile(f)
 	if err != nil {
 		return err
 	}
@@ -63,6 +63,21 @@ func (r *Reader) query(ctx context.Context, f Filter, yield func(Decision) bool)
 	}
 
 	return r.Scan(ctx, m.search(m.segment), func(it *audit.Item) (bool, error) { return m.rows(it, yield), nil })
+}
+
+// compile makes the matcher of a filter, which knows where the log begins.
+func (r *Reader) compile(f Filter) (*matcher, error) {
+	m, err := compile(f)
+	if err != nil {
+		return nil, err
+	}
+
+	segs, err := r.Refresh()
+	if err != nil || len(segs) == 0 {
+		return m, err
+	}
+	m.first, m.next = segs[0].Entries()
+	return m, nil
 }
 
 // Lookup returns the decision with an id, ErrNotFound if there is none. The id

@@ -16,7 +16,7 @@ func (m *matcher) rows(it *audit.Item, yield func(Decision) bool) bool {
 // all makes the rows of an entry, without regard to what was seen.
 func (m *matcher) all(it *audit.Item, yield func(Decision) bool) bool {
 	if it.Kind != audit.KindBatch {
-		if !m.control(it.Control) {
+		if !m.control(it.Seq, it.Control) {
 			return true
 		}
 		return yield(Decision{

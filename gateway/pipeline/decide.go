@@ -21,6 +21,7 @@ var ErrTooManyHoles = errors.New("too many partitions with refused batches on on
 // Decide judges one batch and hands the decision to the log. A refusal is a
 // decision and no error; the one error is ErrTooManyHoles.
 func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
+	noEra := p.begin(ctx, in) // it may take a while, so that no worker is held meanwhile
 	came := time.Now()
 	w := p.cfg.Workers.take(in.Grant)
 	taken := time.Now()
@@ -31,6 +32,7 @@ func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
 	}()
 
 	w.take(p, in)
+	w.noEra = noEra
 	w.d.times.taken = taken
 	w.d.why, w.d.refused = w.judge(ctx)
 	if !w.entry.Fits() {
@@ -65,6 +67,15 @@ func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
 	return w.d, nil
 }
 
+// begin makes sure that the log has where the record of the batch's partition begins, if
+// the batch may be stored at all.
+func (p *Pipeline) begin(ctx context.Context, in *Input) error {
+	if in.Direction == Consume || in.Grant == UnknownTopicID || in.Grant.Refusal != audit.OutcomePassed {
+		return nil
+	}
+	return p.cfg.Eras.Begin(ctx, in.Partition, in.TopicID)
+}
+
 // forgetRulings takes back what became of each record. The batch is refused as a whole.
 func (w *worker) forgetRulings() {
 	w.entry.Rulings = w.entry.Rulings[:0]
@@ -91,6 +102,7 @@ func (w *worker) take(p *Pipeline, in *Input) {
 func (w *worker) release() {
 	w.batch.Reset()
 	w.in = Input{}
+	w.noEra = nil
 	w.d = Decided{}
 }
 
@@ -198,6 +210,9 @@ func (w *worker) transform(ctx context.Context) (refusal, bool) {
 	w.counts.Stages[StageDecode].Observe(decoded.Sub(w.d.times.taken))
 	if err != nil {
 		return batchRefusal(err), true
+	}
+	if w.noEra != nil {
+		return eraRefusal(w.noEra), true
 	}
 
 	g := w.in.Grant

@@ -52,6 +52,8 @@ var (
 	refuseSuspended    = refusal{audit.OutcomeUnavailable, "module_suspended", kerr.NotEnoughReplicas.Code, "a module of this topic keeps failing and is given no batches for a while; try again"}
 	refuseSlow         = refusal{audit.OutcomeTimeout, "timeout_again", kerr.InvalidRecord.Code, "a transform ran out of time for this batch each time that it was sent; send smaller records or batches"}
 	refuseUnrecordable = refusal{audit.OutcomeInvalid, "decision_too_large", kerr.MessageTooLarge.Code, "the batch's records came to different ends in turn too often to be recorded, so nothing is stored; send smaller batches"}
+	refuseNoEra        = refusal{audit.OutcomeUnavailable, "era_unknown", kerr.NotEnoughReplicas.Code, "the cluster does not say where this partition ends, which is recorded before the first batch for it, so nothing is stored; try again"}
+	refuseNoPartition  = refusal{audit.OutcomeInvalid, "unknown_partition", kerr.UnknownTopicOrPartition.Code, "the cluster has no such topic or partition"}
 	refuseForged       = refusal{audit.OutcomeInvalid, "forged_placeholder", kerr.InvalidRecord.Code, "a record has the form that stands for dropped records"}
 )
 
@@ -133,6 +135,17 @@ func batchRefusal(err error) refusal {
 	default:
 		return refusal{audit.OutcomeInvalid, "corrupt_batch", kerr.CorruptMessage.Code, "the batch cannot be read"}
 	}
+}
+
+// eraRefusal tells what the cluster says from what it could not be asked: that passes.
+func eraRefusal(err error) refusal {
+	switch {
+	case errors.Is(err, ErrNoPartition):
+		return refuseNoPartition
+	case errors.Is(err, ErrOtherTopic):
+		return refuseUnknownTopic
+	}
+	return refuseNoEra
 }
 
 // result is the answer to one partition. It carries the decision id, so that

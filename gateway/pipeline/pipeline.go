@@ -15,6 +15,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -62,6 +63,21 @@ type Topics interface {
 	Settings(ctx context.Context, topic string) TopicSettings
 }
 
+// Eras makes sure that the log has where the record of a partition begins, before a batch
+// for it is decided. topic is the id that the client named, or zero. After a nil, whoever
+// waits for a decision waits for the era as well. It returns ErrNoPartition or
+// ErrOtherTopic, wrapped, where the cluster says no; any other error means that it could
+// not be asked, or the log not be written. It is called concurrently, for every batch.
+type Eras interface {
+	Begin(ctx context.Context, at Partition, topic [16]byte) error
+}
+
+// What a cluster answers that has no such place.
+var (
+	ErrNoPartition = errors.New("the cluster has no such topic or partition")
+	ErrOtherTopic  = errors.New("the topic of that name has another id")
+)
+
 // TopicSettings are those of a topic's settings that say what its brokers take.
 type TopicSettings struct {
 	MaxMessage int  // the largest batch, in bytes
@@ -104,6 +120,7 @@ type worker struct {
 	in     Input
 	d      Decided
 
+	noEra  error // not nil: nobody can tell later where its partition's record begins
 	ran    bool  // it came to the modules
 	failed error // them
 }
@@ -113,6 +130,7 @@ type Config struct {
 	Cluster      string // as decisions name it
 	Log          DecisionLog
 	Topics       Topics
+	Eras         Eras
 	Router       Router
 	Workers      *Workers
 	RouteTimeout time.Duration    // for all copies of one batch

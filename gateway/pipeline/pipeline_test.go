@@ -35,6 +35,7 @@ type world struct {
 	guard    Guard
 	router   router
 	most     int // max.message.bytes
+	noEra    error
 }
 
 func newWorld(t testing.TB, l *audit.Log) *world {
@@ -44,6 +45,7 @@ func newWorld(t testing.TB, l *audit.Log) *world {
 		Cluster:      "main",
 		Log:          l,
 		Topics:       w,
+		Eras:         w,
 		Router:       &w.router,
 		Workers:      NewWorkers(2, recordbatch.Limits{}),
 		RouteTimeout: time.Minute,
@@ -55,6 +57,8 @@ func newWorld(t testing.TB, l *audit.Log) *world {
 func (w *world) Settings(context.Context, string) TopicSettings {
 	return TopicSettings{MaxMessage: w.most}
 }
+
+func (w *world) Begin(context.Context, Partition, [16]byte) error { return w.noEra }
 
 func (w *world) Buffer(_ context.Context, capacity int) ([]byte, error) {
 	return make([]byte, 0, capacity), nil

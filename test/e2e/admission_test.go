@@ -145,6 +145,7 @@ func TestExponentialCallsAreInterrupted(t *testing.T) {
 	d := deploy(t, plan{modules: []module{{name: "bomb", wasm: exponential(40), topics: []string{"in"}}}, bindings: map[string]string{"in": "bomb", "other": ""}})
 	gateway := serve(t, d)
 	c := client(t, d.address, kgo.AllowAutoTopicCreation(), kgo.DisableIdempotentWrite())
+	createTopic(t, c, "in", 1, nil)
 
 	got := results(dial(t, d.address).request(produceOf(-1, part{"in", 0, batchOf(nobody, "a")})))[0]
 	if got.ErrorCode != codeTimedOut {

@@ -52,7 +52,9 @@ func TestModuleCannotSpellRecordsIntoTheLog(t *testing.T) {
 	})
 
 	gateway := serve(t, d)
-	mustSend(t, client(t, d.address, kgo.AllowAutoTopicCreation()), "other", 0, "a")
+	c := client(t, d.address, kgo.AllowAutoTopicCreation())
+	createTopic(t, c, "in", 1, nil)
+	mustSend(t, c, "other", 0, "a")
 
 	const secret = "a record that nobody may read"
 	got := results(dial(t, d.address).request(produceOf(-1, part{"in", 0, batchOf(nobody, strings.Split(secret, "")...)})))[0]

@@ -99,6 +99,27 @@ func writeLoaded(f *fieldWriter, l *audit.Loaded) {
 	}
 }
 
+// writeEra says where the record of a partition begins.
+func writeEra(f *fieldWriter, e *audit.Era) {
+	f.field("cluster", "%s", e.Cluster)
+	f.field("begins at", "%s", eraText(e))
+	if e.TopicID != ([16]byte{}) {
+		f.field("topic id", "%x", e.TopicID)
+	}
+
+	epoch := "not known"
+	if e.LeaderEpoch >= 0 {
+		epoch = fmt.Sprint(e.LeaderEpoch)
+	}
+	f.field("epoch", "%s", "of the leader: "+epoch)
+	f.field("began", "%s", e.Began.UTC().Format(time.RFC3339Nano))
+}
+
+// eraText spells topic/partition@offset.
+func eraText(e *audit.Era) string {
+	return coordinateText(query.Coordinate{Cluster: e.Cluster, Topic: e.Topic, Partition: e.Partition, Offset: e.Offset})
+}
+
 // facts joins a text and pairs of names and values; a pair without a value is left
 // out.
 func facts(text string, pairs ...string) string {

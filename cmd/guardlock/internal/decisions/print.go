@@ -112,7 +112,7 @@ func tlsBrief(t audit.TLS) string {
 func outcomeText(p cli.Palette, outcome string) string {
 	padded := fmt.Sprintf("%-*s", outcomeWidth, cli.Printable(outcome))
 	switch outcome {
-	case "passed", "allowed", "applied":
+	case "passed", "allowed", "applied", audit.EraBegun:
 		return p.Green(padded)
 	case "modified", "dropped", "routed":
 		return p.Yellow(padded)
@@ -125,6 +125,9 @@ func outcomeText(p cli.Palette, outcome string) string {
 
 // whatOf is what a row is about: a record's place, a batch, or a subject.
 func whatOf(d query.Decision) string {
+	if d.Control != nil && d.Control.Era != nil {
+		return d.Kind.String() + " " + eraText(d.Control.Era)
+	}
 	if d.Control != nil {
 		return d.Kind.String() + " " + d.Control.Subject
 	}

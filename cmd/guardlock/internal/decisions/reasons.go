@@ -28,6 +28,8 @@ var reasons = map[string]string{
 	"timeout_again":           "A module ran out of time for this batch each time that it was sent. Send smaller records or batches.",
 	"too_large":               "The modules made the batch larger than its topic takes. Send smaller batches, or have max.message.bytes raised.",
 	"trap":                    "A module failed on this batch. Its author needs to know the decision's id.",
+	"era_unknown":             "Before the first batch for a partition the gateway asks the cluster where it ends, and records that. It could not. Clients try again by themselves; the gateway's log says what the cluster answered.",
+	"unknown_partition":       "The cluster has no such topic or partition. Most clients try again until it is there.",
 	"unknown_topic_id":        "The cluster does not know the topic's id: it was deleted, or made again.",
 	"unsupported_compression": "The batch's compression is not one that Kafka has.",
 	"unsupported_magic":       "The batch has a format from before Kafka 0.11, which cannot be looked into.",

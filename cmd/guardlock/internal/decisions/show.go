@@ -123,6 +123,9 @@ func writeControl(f *fieldWriter, c *audit.ControlEntry) {
 	if c.Loaded != nil {
 		writeLoaded(f, c.Loaded)
 	}
+	if c.Era != nil {
+		writeEra(f, c.Era)
+	}
 
 	for i := range c.Facts {
 		f.field(c.Facts[i].Key, "%s", c.Facts[i].Value)
