@@ -30,11 +30,12 @@ type Kind string
 
 // The kinds.
 const (
-	Bypass  Kind = "bypass"  // a batch of records without a decision
-	Marker  Kind = "marker"  // a transaction's marker, which a broker writes
-	Pending Kind = "pending" // a decision whose answer no log knows is of this batch
-	Before  Kind = "before"  // from before the first decision about the partition
-	Nothing Kind = "nothing" // nothing is stored there now: compacted away, or never seen
+	Bypass    Kind = "bypass"     // a batch of records without a decision
+	Marker    Kind = "marker"     // a transaction's marker, which a broker writes
+	Pending   Kind = "pending"    // a decision whose answer no log knows is of this batch
+	BeforeEra Kind = "before-era" // stored before a gateway took its first batch for the partition
+	Before    Kind = "before"     // from before the first decision, in logs that do not know when that was
+	Nothing   Kind = "nothing"    // nothing is stored there now: compacted away, or never seen
 )
 
 // Finding is one stretch of offsets that no binding names.
@@ -70,6 +71,7 @@ type place struct {
 type Coverage struct {
 	spans map[place][]span
 	open  map[place][]open
+	eras  map[place]int64 // where the earliest begins
 }
 
 // Read adds the decisions of a log. It may be called for several logs of gateways in
@@ -78,6 +80,7 @@ func (c *Coverage) Read(ctx context.Context, r *audit.Reader) error {
 	if c.spans == nil {
 		c.spans = make(map[place][]span)
 		c.open = make(map[place][]open)
+		c.eras = make(map[place]int64)
 	}
 	node, err := r.Node()
 	if err != nil {
@@ -92,6 +95,8 @@ func (c *Coverage) Read(ctx context.Context, r *audit.Reader) error {
 				waiting[e.Seq] = waitingFor(e, node)
 			case e.Bind != nil:
 				c.bind(e.Bind, waiting)
+			case e.Control != nil && e.Control.Era != nil:
+				c.era(e.Control.Era)
 			}
 			return nil
 		})
@@ -104,6 +109,15 @@ func (c *Coverage) Read(ctx context.Context, r *audit.Reader) error {
 		c.open[w.at] = append(c.open[w.at], w.open)
 	}
 	return nil
+}
+
+// era takes where a gateway's record of a partition begins. Of several gateways the
+// earliest counts.
+func (c *Coverage) era(e *audit.Era) {
+	at := place{audit.Coord{Cluster: e.Cluster, Topic: e.Topic, Partition: e.Partition}, e.TopicID}
+	if first, ok := c.eras[at]; !ok || e.Offset < first {
+		c.eras[at] = e.Offset
+	}
 }
 
 type waitingBatch struct {
@@ -155,6 +169,9 @@ func (c *Coverage) Partitions() []audit.Coord {
 	for at := range c.open {
 		seen[at.Coord] = true
 	}
+	for at := range c.eras {
+		seen[at.Coord] = true
+	}
 	return slices.SortedFunc(maps.Keys(seen), func(a, b audit.Coord) int {
 		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})
@@ -164,12 +181,14 @@ func (c *Coverage) Partitions() []audit.Coord {
 type about struct {
 	spans []span // by their first offset
 	open  []open
-	anew  bool // there are decisions about an earlier topic of that name
+	anew  bool  // there are decisions about an earlier topic of that name
+	era   int64 // where the record begins; -1 where no log says it
 }
 
 // about leaves out what is about a topic that was deleted. A decision that does not tell
 // the id counts.
 func (c *Coverage) about(p *Partition) (a about) {
+	a.era = -1
 	deleted := func(at place) bool {
 		return p.Topic != ([16]byte{}) && at.topic != ([16]byte{}) && at.topic != p.Topic
 	}
@@ -180,6 +199,16 @@ func (c *Coverage) about(p *Partition) (a about) {
 			a.anew = true
 		default:
 			a.spans = append(a.spans, spans...)
+		}
+	}
+
+	for at, first := range c.eras {
+		switch {
+		case at.Coord != p.At:
+		case deleted(at):
+			a.anew = true
+		case a.era < 0 || first < a.era:
+			a.era = first
 		}
 	}
 
@@ -210,10 +239,21 @@ func (a *about) gaps(start, end int64) (gaps []span) {
 	return gaps
 }
 
-// before reports whether a gap lies before everything that was decided. In a topic that
-// was made anew nothing does: the gateway was there already.
-func (a *about) before(gap span) bool {
-	return !a.anew && (len(a.spans) == 0 || gap.end <= a.spans[0].first)
+// without is what a batch is that no decision names and that ends before an offset: what
+// lies before the era is no bypass, nor, where no log says when that began, what lies
+// before everything that was decided. In a topic that was made anew nothing does: the
+// gateway was there already.
+func (a *about) without(end int64) Kind {
+	undecided := len(a.spans) == 0 || end <= a.spans[0].first
+	switch {
+	case a.anew || !undecided:
+		return Bypass
+	case a.era < 0:
+		return Before
+	case end <= a.era:
+		return BeforeEra
+	}
+	return Bypass
 }
 
 // Partition is one partition as its brokers have it.
@@ -265,16 +305,15 @@ func (a *about) gap(ctx context.Context, p *Partition, gap span, keys [][32]byte
 			continue
 		}
 
-		all = append(all, a.batch(raw, &h, a.before(gap), keys))
+		all = append(all, a.batch(raw, &h, keys))
 		at = last + 1
 	}
 	return all, nil
 }
 
 // batch tells what a batch is that no binding names.
-func (a *about) batch(raw []byte, h *recordbatch.Header, before bool, keys [][32]byte) Finding {
+func (a *about) batch(raw []byte, h *recordbatch.Header, keys [][32]byte) Finding {
 	f := Finding{
-		Kind:       Bypass,
 		First:      h.BaseOffset,
 		Last:       h.BaseOffset + int64(h.LastOffsetDelta),
 		Records:    h.NumRecords,
@@ -292,9 +331,7 @@ func (a *about) batch(raw []byte, h *recordbatch.Header, before bool, keys [][32
 			return f
 		}
 	}
-	if before {
-		f.Kind = Before
-	}
+	f.Kind = a.without(f.Last + 1)
 	return f
 }
 

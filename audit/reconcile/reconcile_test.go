@@ -155,6 +155,69 @@ func TestEachGapIsToldForWhatItIs(t *testing.T) {
 	}
 }
 
+// begin records that a gateway took its first batch for the partition.
+func (s *site) begin(offset int64) {
+	s.t.Helper()
+	target := audit.Target{Cluster: at.Cluster, Topic: at.Topic, TopicID: s.topic, Partition: at.Partition}
+	if err := s.log.Record(s.t.Context(), audit.NewEra(audit.Era{Target: target, Offset: offset})); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestWhatLiesBeforeTheEraIsNoBypass: and everything behind it is, also where the first
+// batches of the gateways were refused, so that no decision names an offset.
+func TestWhatLiesBeforeTheEraIsNoBypass(t *testing.T) {
+	p := stored(0, 40, batch(0, 10, 0, nobody), batch(10, 5, 0, nobody), batch(15, 5, 0, nobody), batch(30, 10, 0, nobody))
+	kinds := func(found []Finding) (kinds []Kind) {
+		for _, f := range found {
+			kinds = append(kinds, f.Kind)
+		}
+		return kinds
+	}
+
+	for _, tc := range []struct {
+		what string
+		do   func(a, b *site)
+		want []Kind
+	}{
+		{"an era", func(a, _ *site) { a.begin(10); a.store(20, 10) }, []Kind{BeforeEra, Bypass, Bypass, Bypass}},
+		{"of two gateways the earliest", func(a, b *site) { a.begin(15); b.begin(10); a.store(20, 10) }, []Kind{BeforeEra, Bypass, Bypass, Bypass}},
+		{"an era alone", func(a, _ *site) { a.begin(15) }, []Kind{BeforeEra, BeforeEra, Bypass, Nothing, Bypass}},
+		{"an era from the first offset on", func(a, _ *site) { a.begin(0); a.store(20, 10) }, []Kind{Bypass, Bypass, Bypass, Bypass}},
+		{"an era that began behind decisions", func(a, _ *site) { a.store(10, 5); a.begin(40); a.store(20, 10) }, []Kind{BeforeEra, Bypass, Bypass}},
+		{"no era", func(a, _ *site) { a.store(20, 10) }, []Kind{Before, Before, Before, Bypass}},
+	} {
+		a, b := newSite(t), newSite(t)
+		tc.do(a, b)
+		if got := kinds(judge(t, p, nil, a, b)); !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%s: %v, want %v", tc.what, got, tc.want)
+		}
+	}
+}
+
+// TestTopicMadeAnewHasAnotherEra: of a topic that was deleted it says that the gateway was
+// there before the one which has the name now.
+func TestTopicMadeAnewHasAnotherEra(t *testing.T) {
+	s := newSite(t)
+	s.topic = [16]byte{1}
+	s.begin(8)
+	s.topic = [16]byte{2}
+	s.begin(4)
+	p := stored(0, 8, batch(0, 4, 0, nobody), batch(4, 4, 0, nobody))
+
+	p.Topic = [16]byte{1}
+	if got := judge(t, p, nil, s); len(got) != 2 || got[0].Kind != Bypass || got[1].Kind != Bypass {
+		t.Errorf("another topic was there: %+v", got)
+	}
+	alone := newSite(t)
+	alone.topic = [16]byte{2}
+	alone.begin(4)
+	p.Topic = [16]byte{2}
+	if got := judge(t, p, nil, alone); len(got) != 2 || got[0].Kind != BeforeEra || got[1].Kind != Bypass {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestTopicMadeAnewIsAnother: decisions about a topic that was deleted say nothing about
 // the records of the next one with its name, which begins with the same offsets.
 func TestTopicMadeAnewIsAnother(t *testing.T) {

@@ -64,6 +64,23 @@ func writeProvenLog(dir string) error {
 	return l.Close()
 }
 
+// writeErasLog makes a log that knows a partition from offset 100 on.
+func writeErasLog(dir string) error {
+	l, err := openTestLog(dir)
+	if err != nil {
+		return err
+	}
+
+	begins := audit.Era{Target: audit.Target{Cluster: "main", Topic: "payments"}, Offset: 100, LeaderEpoch: 3, Began: auditStart}
+	if err := l.Record(context.Background(), audit.NewEra(begins)); err != nil {
+		return err
+	}
+	if err := appendProven(l, 104, audit.Ruling{}); err != nil {
+		return err
+	}
+	return l.Close()
+}
+
 // appendProven stores a batch of which the last record has a ruling, and makes its
 // binding durable.
 func appendProven(l *audit.Log, base int64, last audit.Ruling) error {

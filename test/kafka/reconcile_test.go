@@ -49,7 +49,7 @@ func TestRecordsThatWentAroundAreFound(t *testing.T) {
 	for _, f := range found[0].Findings {
 		count[f.Kind] += f.Records
 	}
-	if len(found) != 1 || len(count) != 3 || count["before"] != 4 || count["bypass"] != 3 || count["marker"] != 2 {
+	if len(found) != 1 || len(count) != 3 || count["before-era"] != 4 || count["bypass"] != 3 || count["marker"] != 2 {
 		t.Errorf("found %v: %s", count, out)
 	}
 }

@@ -25,11 +25,12 @@ import (
 const auditReconcileHelp = `Find records that are stored without a decision. Each offset that no decision names is
 looked at in the cluster, and told apart:
 
-  bypass   a batch of records that no gateway decided about
-  pending  of a decision whose answer no log knows yet
-  marker   a transaction's marker, which a broker writes
-  before   stored before the first decision about the partition
-  nothing  nothing is there any more: compacted away, or never visible
+  bypass      a batch of records that no gateway decided about
+  pending     of a decision whose answer no log knows yet
+  marker      a transaction's marker, which a broker writes
+  before-era  stored before a gateway took its first batch for the partition
+  before      stored before the first decision, and no log says since when it knows the partition
+  nothing     nothing is there any more: compacted away, or never visible
 
 Exit code 3 if there is a bypass; with --strict also for what is before, which looks
 the same. Give the logs of all gateways in front of the cluster: one that is missing
