@@ -192,7 +192,7 @@ func (c *Cluster) Addr() string { return c.boot.Addr().String() }
 
 func (c *Cluster) listen(ctx context.Context) error {
 	addr := net.JoinHostPort(c.cfg.Host, strconv.Itoa(c.cfg.Port))
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	ln, err := c.gw.cfg.Listen(ctx, addr)
 	if err != nil {
 		return fmt.Errorf("listening for clients of cluster %s on %s: %w", c.cfg.Name, addr, err)
 	}
@@ -309,7 +309,7 @@ func (c *Cluster) serve(client net.Conn, to target) {
 	defer c.mu.Unlock()
 	if c.draining || len(c.sessions) >= c.gw.cfg.MaxConnections {
 		c.counts.turnedAway.Add(1)
-		client.Close()
+		abort(client)
 		return
 	}
 

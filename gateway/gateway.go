@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -43,6 +44,13 @@ type DecisionLog interface {
 	HasEra(ctx context.Context, t audit.Target) (bool, error)
 }
 
+// Listen opens a listening TCP socket. It is safe for concurrent use.
+type Listen func(ctx context.Context, address string) (net.Listener, error)
+
+func listenTCP(ctx context.Context, address string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", address)
+}
+
 // Config is what a Gateway is built from. Every value is already checked; zero
 // values have defaults.
 type Config struct {
@@ -50,6 +58,7 @@ type Config struct {
 	Decisions DecisionLog
 	Log       *zap.Logger
 	Now       func() time.Time // by which grants end; nil: time.Now
+	Listen    Listen           // nil: the system's
 
 	MaxFrame       int                // bytes; 0: 100 MiB + 64 KiB, above Kafka's own default
 	Memory         int64              // bytes of frames held at once over all connections; 0: 1 GiB
@@ -67,6 +76,9 @@ type Config struct {
 func (c *Config) setDefaults() {
 	if c.Log == nil {
 		c.Log = zap.NewNop()
+	}
+	if c.Listen == nil {
+		c.Listen = listenTCP
 	}
 	c.MaxFrame = orDefault(c.MaxFrame, 100<<20+64<<10)
 	c.Memory = orDefault(c.Memory, 1<<30)

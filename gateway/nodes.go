@@ -67,7 +67,7 @@ func (c *Cluster) node(id int32) (*node, error) {
 	}
 
 	addr := net.JoinHostPort(c.cfg.Host, strconv.Itoa(port))
-	ln, err := new(net.ListenConfig).Listen(c.ctx, "tcp", addr)
+	ln, err := c.gw.cfg.Listen(c.ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("broker %d: %w: listening on %s: %w", id, errNode, addr, err)
 	}

@@ -249,10 +249,15 @@ func (s *session) reset() {
 	if t, ok := raw.(*tls.Conn); ok {
 		raw = t.NetConn()
 	}
+	abort(raw)
+}
+
+// abort ends a connection at once, and says nothing.
+func abort(raw net.Conn) {
 	if t, ok := raw.(*net.TCPConn); ok {
 		t.SetLinger(0)
-		t.Close()
 	}
+	raw.Close()
 }
 
 // drain makes the reader stop after the requests that it has read. Their

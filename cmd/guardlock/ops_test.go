@@ -12,7 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -232,6 +234,22 @@ func TestSystemdIsToldWhenClientsAreServed(t *testing.T) {
 	if got := next(); got != "READY=1" {
 		t.Errorf("systemd is told %q", got)
 	}
+
+	for range 2 {
+		before := ops.Monotonic().Microseconds()
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		at, reloading := strings.CutPrefix(next(), "RELOADING=1\nMONOTONIC_USEC=")
+		usec, err := strconv.ParseInt(at, 10, 64)
+		if !reloading || err != nil || usec < before || usec > ops.Monotonic().Microseconds() {
+			t.Errorf("of a reload systemd is told %q, of after %d", at, before)
+		}
+		if got := next(); got != "READY=1" {
+			t.Errorf("of its end systemd is told %q", got)
+		}
+	}
+
 	if code := s.stop(); code != exit.OK {
 		t.Errorf("exit code %d", code)
 	}

@@ -7,17 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
-
-	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/exit"
-	"github.com/guardlock/guardlock/internal/ops"
+	"github.com/guardlock/guardlock/internal/handed"
 	"github.com/guardlock/guardlock/internal/server"
+	"github.com/spf13/cobra"
 )
 
 func newServeCommand() *cobra.Command {
@@ -57,6 +54,16 @@ keys and policy take effect, and what needs a new start is named in the log.`,
 	return cmd
 }
 
+// handedSockets takes the sockets that systemd hands to a process by its environment.
+func handedSockets() (*handed.Sockets, error) {
+	defer func() {
+		for _, name := range handed.Variables {
+			os.Unsetenv(name)
+		}
+	}()
+	return handed.Take(os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"))
+}
+
 func serve(cmd *cobra.Command, path string) error {
 	// From here on a hangup asks for a reload, and does not end the process.
 	hangups := make(chan os.Signal, 1)
@@ -76,11 +83,22 @@ func serve(cmd *cobra.Command, path string) error {
 	defer log.Sync()
 	server.WarnInsecure(cfg, log)
 
-	s, err := server.Open(ctx, cfg, log)
+	sockets, err := handedSockets()
+	if err != nil {
+		return err
+	}
+	s, err := server.OpenWith(ctx, cfg, log, sockets)
 	if err != nil {
 		return err
 	}
 
+	if url := s.OpsURL(); url != "" {
+		fmt.Fprintf(cmd.OutOrStdout(), "guardlock: operators are answered on %s\n", url)
+	}
+
+	m := manager{socket: os.Getenv("NOTIFY_SOCKET"), log: log}
+	defer context.AfterFunc(ctx, m.stopping)()
+	s.OnReload(m.reloaded)
 	ended := make(chan struct{})
 	defer close(ended)
 	go func() {
@@ -89,25 +107,14 @@ func serve(cmd *cobra.Command, path string) error {
 			case <-ended:
 				return
 			case <-hangups:
+				m.reloading()
 				s.Reload()
 			}
 		}
 	}()
 
-	if url := s.OpsURL(); url != "" {
-		fmt.Fprintf(cmd.OutOrStdout(), "guardlock: operators are answered on %s\n", url)
-	}
-
-	tell := func(state string) {
-		if err := ops.Notify(os.Getenv("NOTIFY_SOCKET"), state); err != nil {
-			log.Warn("systemd was not told", zap.Error(err))
-		}
-	}
-	defer context.AfterFunc(ctx, func() { tell("STOPPING=1") })()
-
-	var first sync.Once
 	err = s.Run(ctx, func(cluster string) {
-		first.Do(func() { tell("READY=1") })
+		m.ready()
 		fmt.Fprintf(cmd.OutOrStdout(), "guardlock: cluster %s is ready on %s\n", cluster, s.Addr(cluster))
 	})
 	return errors.Join(err, s.Close(context.WithoutCancel(ctx)))

@@ -47,11 +47,10 @@ type Source interface {
 
 // Config is how a Listener is reached, and by whom.
 type Config struct {
-	Address string
-	TLS     *tls.Config   // nil: plaintext
-	Token   func() []byte // what must follow "Bearer "; nil: none is asked for
-	Mutual  bool          // a client certificate that TLS verified will do
-	Pprof   bool
+	TLS    *tls.Config   // nil: plaintext
+	Token  func() []byte // what must follow "Bearer "; nil: none is asked for
+	Mutual bool          // a client certificate that TLS verified will do
+	Pprof  bool
 }
 
 // The bounds of a request, which has no content and few headers.
@@ -73,14 +72,8 @@ type Listener struct {
 	server *http.Server
 }
 
-// Listen opens the listener, so that a port which is taken is known at once.
-// Nothing is answered before Run.
-func Listen(ctx context.Context, cfg Config, from Source) (*Listener, error) {
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Address)
-	if err != nil {
-		return nil, fmt.Errorf("listening for operators: %w", err)
-	}
-
+// New makes a listener of a socket that is open. Nothing is answered before Run.
+func New(ln net.Listener, cfg Config, from Source) *Listener {
 	l := &Listener{cfg: cfg, from: from, ln: ln}
 	l.server = &http.Server{
 		Handler:           l.routes(),
@@ -91,7 +84,7 @@ func Listen(ctx context.Context, cfg Config, from Source) (*Listener, error) {
 		MaxHeaderBytes:    headerBytes,
 		ErrorLog:          log.New(nothing{}, "", 0), // it would tell of each port scan
 	}
-	return l, nil
+	return l
 }
 
 type nothing struct{}

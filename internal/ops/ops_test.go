@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -140,12 +141,12 @@ func get(t *testing.T, url, token string) (int, string) {
 
 func listen(t *testing.T, cfg Config, from Source) string {
 	t.Helper()
-	cfg.Address = "127.0.0.1:0"
-	l, err := Listen(t.Context(), cfg, from)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 
+	l := New(ln, cfg, from)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- l.Run(ctx) }()

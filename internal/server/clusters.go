@@ -22,6 +22,7 @@ func (s *Server) newGateway() (*gateway.Gateway, error) {
 		Decisions:        s.journal,
 		Log:              s.log.Logger,
 		Now:              s.now,
+		Listen:           s.sockets.Listen,
 		MaxFrame:         l.MaxFrame,
 		Memory:           l.Memory,
 		MaxConnections:   l.MaxConnections,

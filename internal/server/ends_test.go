@@ -117,7 +117,7 @@ func TestGrantStopsARunningGatewayWithinASecondOfItsEnd(t *testing.T) {
 	s := newSite(t, yaml) // approved from an hour ago, for an hour
 	clock := &settableClock{}
 	cfg := must(config.Parse([]byte(yaml), filepath.Join(s.dir, "guardlock.yaml")))
-	running := must(open(t.Context(), cfg, NewLogger(config.Log{}, s.log), clock.now))
+	running := must(open(t.Context(), cfg, NewLogger(config.Log{}, s.log), startedWith{now: clock.now}))
 	defer running.Close(context.WithoutCancel(t.Context()))
 
 	ctx, cancel := context.WithCancel(t.Context())

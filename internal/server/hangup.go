@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -26,6 +27,33 @@ func (s *Server) watchHangups(ctx context.Context) {
 			s.log.Error("the configuration cannot be used; the old one stays in force; run guardlock check", zap.Error(err))
 		}
 		s.filesAgain.Store(true)
+		s.awaitReload(ctx)
+		if s.reloaded != nil {
+			s.reloaded()
+		}
+	}
+}
+
+// reloadWithin bounds the wait for a reload before it is told as done: what it cannot
+// build, it tries again for as long as it takes.
+const reloadWithin = 30 * time.Second
+
+// awaitReload waits until what was read is in force.
+func (s *Server) awaitReload(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, reloadWithin)
+	defer cancel()
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+
+	for s.reloader.again.Load() || !s.reloader.isCurrent() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.hangups:
+			s.Reload() // again: what is wrong may be mended
+			return
+		case <-tick.C:
+		}
 	}
 }
 

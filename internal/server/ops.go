@@ -44,13 +44,18 @@ func (s *Server) openOps(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ops: %w", err)
 	}
-	s.ops, err = ops.Listen(ctx, cfg, &view{s})
-	return err
+	ln, err := s.sockets.Listen(ctx, s.cfg.Ops.Address)
+	if err != nil {
+		return fmt.Errorf("listening for operators: %w", err)
+	}
+
+	s.ops = ops.New(ln, cfg, &view{s})
+	return nil
 }
 
 // opsConfig opens the files that the listener for operators needs.
 func (s *Server) opsConfig(o *config.Ops) (ops.Config, error) {
-	cfg := ops.Config{Address: o.Address, Pprof: o.Pprof}
+	cfg := ops.Config{Pprof: o.Pprof}
 	if o.TLS != nil {
 		var err error
 		if cfg.TLS, err = s.serverTLS(o.TLS); err != nil {

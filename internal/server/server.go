@@ -28,6 +28,7 @@ import (
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/internal/handed"
 	"github.com/guardlock/guardlock/transforms"
 )
 
@@ -44,12 +45,18 @@ type Server struct {
 	gateway  *gateway.Gateway
 	reader   *disk.Reader
 	reloader *reloader
-	now      func() time.Time
+	startedWith
 
 	renewed
 	watching
 	asked
 	busy bool // a reload did not end in time; its modules cannot be closed
+}
+
+// startedWith is what a Server is given by whoever starts it.
+type startedWith struct {
+	now     func() time.Time // by which approvals and policy let run
+	sockets *handed.Sockets
 }
 
 // renewed is what is read again while the gateway serves.
@@ -62,6 +69,7 @@ type renewed struct {
 // asked is what was asked of a Server from outside.
 type asked struct {
 	hangups    chan struct{} // asks for Reload; holds one
+	reloaded   func()        // told when that is done; nil: nobody wants to know
 	filesAgain atomic.Bool   // asks watchFiles to read all
 }
 
@@ -72,18 +80,23 @@ const readWithin = 10 * time.Second
 // Open opens what serving needs. Nothing is listened on yet, and no module
 // runs. On an error everything is closed again.
 func Open(ctx context.Context, cfg *config.Config, log *Logger) (*Server, error) {
-	return open(ctx, cfg, log, time.Now)
+	return OpenWith(ctx, cfg, log, nil)
 }
 
-// open is Open by another clock, for what approvals and policy let run.
-func open(ctx context.Context, cfg *config.Config, log *Logger, now func() time.Time) (s *Server, err error) {
+// OpenWith is Open with sockets that the process was handed.
+func OpenWith(ctx context.Context, cfg *config.Config, log *Logger, sockets *handed.Sockets) (*Server, error) {
+	return open(ctx, cfg, log, startedWith{time.Now, sockets})
+}
+
+// open is Open with what Open itself is not given.
+func open(ctx context.Context, cfg *config.Config, log *Logger, with startedWith) (s *Server, err error) {
 	s = &Server{
-		cfg:     cfg,
-		log:     log,
-		brokers: map[string]*broker.Embedded{},
-		reader:  disk.NewReader(readWithin),
-		asked:   asked{hangups: make(chan struct{}, 1)},
-		now:     now,
+		cfg:         cfg,
+		log:         log,
+		brokers:     map[string]*broker.Embedded{},
+		reader:      disk.NewReader(readWithin),
+		asked:       asked{hangups: make(chan struct{}, 1)},
+		startedWith: with,
 	}
 
 	defer func() {
@@ -291,6 +304,11 @@ func (s *Server) start(ctx context.Context, ready func(cluster string)) (waiting
 		return nil, errors.Join(err, s.recordStop())
 	}
 
+	if left := s.sockets.Left(); len(left) > 0 {
+		s.log.Warn("nothing listens on sockets that were handed over: whoever connects there waits; see listen in the configuration, and how many brokers the cluster has",
+			zap.Strings("sockets", left))
+	}
+
 	return waiting, nil
 }
 
@@ -309,6 +327,10 @@ func endedWithin(done <-chan struct{}, d time.Duration) bool {
 		return false
 	}
 }
+
+// OnReload has done called whenever what Reload asked for is in force, or cannot be
+// used. It must be called before Run.
+func (s *Server) OnReload(done func()) { s.reloaded = done }
 
 // Reload reads everything again, the configuration included, and returns at once.
 // What cannot be used changes nothing; the log says so.
@@ -351,6 +373,7 @@ func (s *Server) Close(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 
+	s.sockets.Close()
 	if s.ops != nil {
 		s.ops.Close() // it has ended by itself if it was run
 	}

@@ -76,7 +76,13 @@ type process struct {
 // serve starts a gateway and waits until clients can connect.
 func serve(t *testing.T, d *deployment) *process {
 	t.Helper()
-	p := &process{t: t, cmd: command(t, "serve", "--config", d.config), ended: make(chan struct{})}
+	return start(t, d, command(t, "serve", "--config", d.config))
+}
+
+// start is serve by another command.
+func start(t *testing.T, d *deployment, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, ended: make(chan struct{})}
 	log := must(os.OpenFile(filepath.Join(d.dir, "gateway.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600))(t)
 	defer log.Close()
 	p.cmd.Stderr = log
