@@ -127,12 +127,20 @@ func TestDrainUnderLoadLosesAndDuplicatesNothing(t *testing.T) {
 	gateway.terminate()
 }
 
-// Two gateways in front of one cluster are restarted in turn under load.
-func TestRollingRestartOfTwoGatewaysLosesAndDuplicatesNothing(t *testing.T) {
+// Two gateways, and three, in front of one cluster are restarted in turn under load.
+// Clients know all of them.
+func TestRollingRestartLosesAndDuplicatesNothing(t *testing.T) {
+	for _, n := range []int{2, 3} {
+		t.Run(fmt.Sprintf("%d gateways", n), func(t *testing.T) { rollUnderLoad(t, n) })
+	}
+}
+
+func rollUnderLoad(t *testing.T, n int) {
 	kafka, upstream := realCluster(t, "idempotent", "plain")
 	who := newPeople(t)
-	var ds [2]*deployment
-	var gateways [2]*process
+	ds := make([]*deployment, n)
+	gateways := make([]*process, n)
+	var addrs []string
 	for i := range ds {
 		p := crashPlan()
 		p.node = fmt.Sprintf("node%d", i)
@@ -140,20 +148,26 @@ func TestRollingRestartOfTwoGatewaysLosesAndDuplicatesNothing(t *testing.T) {
 		p.broker = upstream
 		ds[i] = deploy(t, p)
 		gateways[i] = serve(t, ds[i])
+		addrs = append(addrs, ds[i].address)
 	}
 
 	// A client sees the nodes of the gateway that it asked last: it must be able
 	// to go to either.
-	addrs := []string{ds[0].address, ds[1].address}
 	idempotent, plain := startLoads(t, addrs...)
+	idempotent.more(t, 500)
+	var rolls []span
 	for range 2 {
 		for i := range gateways {
 			idempotent.more(t, 100)
 			plain.more(t, 100)
+
+			began := time.Now()
 			gateways[i].terminate()
 			gateways[i] = serve(t, ds[i])
+			rolls = append(rolls, span{began, time.Now()})
 		}
 	}
+	idempotent.more(t, 500)
 
 	idempotent.finish(t)
 	plain.finish(t)
@@ -163,7 +177,8 @@ func TestRollingRestartOfTwoGatewaysLosesAndDuplicatesNothing(t *testing.T) {
 			stored[p] = readAll(t, kafka.ListenAddrs()[0], l.topic, p)
 		}
 		l.compare(t, stored, l == idempotent)
-		everyRecordHasADecisionIn(t, ds[:], l.topic, stored)
+		everyRecordHasADecisionIn(t, ds, l.topic, stored)
+		l.logLatency(t, rolls)
 	}
 
 	for _, g := range gateways {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ type load struct {
 	mu           sync.Mutex
 	acknowledged map[string]int32 // value → partition
 	failed       error
+	took         []span // of what was acknowledged
 }
 
 const loadPartitions = 2
@@ -56,11 +58,12 @@ func (l *load) run(ctx context.Context) {
 		}
 
 		r := &kgo.Record{Topic: l.topic, Partition: int32(i % loadPartitions), Value: fmt.Appendf(nil, "%c%d", "am"[i%2], i)}
-		l.client.Produce(context.WithoutCancel(ctx), r, l.landed)
+		began := time.Now()
+		l.client.Produce(context.WithoutCancel(ctx), r, func(r *kgo.Record, err error) { l.landed(began, r, err) })
 	}
 }
 
-func (l *load) landed(r *kgo.Record, err error) {
+func (l *load) landed(began time.Time, r *kgo.Record, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var ended *kgo.ErrFirstReadEOF // the connection ended before its first answer: this client gives up
@@ -73,6 +76,7 @@ func (l *load) landed(r *kgo.Record, err error) {
 	}
 
 	l.acknowledged[string(r.Value)] = r.Partition
+	l.took = append(l.took, span{began, time.Now()})
 }
 
 func (l *load) count() int {
@@ -151,4 +155,40 @@ func afterJudge(v string) string {
 		return "M" + v[1:]
 	}
 	return v
+}
+
+// span is a while.
+type span struct{ from, to time.Time }
+
+func (s span) overlaps(o span) bool { return s.from.Before(o.to) && o.from.Before(s.to) }
+
+// logLatency tells how long acknowledgements took before the first of some whiles,
+// during them, and apart from them. It is a figure for people: how quick a machine is
+// decides nothing.
+func (l *load) logLatency(t *testing.T, whiles []span) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var before, during, apart []time.Duration
+	for _, s := range l.took {
+		d := s.to.Sub(s.from)
+		switch {
+		case slices.ContainsFunc(whiles, s.overlaps):
+			during = append(during, d)
+			continue
+		case s.to.Before(whiles[0].from):
+			before = append(before, d)
+		}
+		apart = append(apart, d)
+	}
+
+	t.Logf("%s: p99 %s before, %s while gateways restart, %s apart from that", l.topic, p99(before), p99(during), p99(apart))
+}
+
+func p99(all []time.Duration) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[len(all)*99/100].Round(100 * time.Microsecond)
 }
