@@ -24,11 +24,12 @@ import (
 
 // askFlags are how a running gateway is asked, and by whom.
 type askFlags struct {
-	url, token, ca, cert, key string
+	urls                 []string
+	token, ca, cert, key string
 }
 
 func (o *askFlags) register(f *pflag.FlagSet) {
-	f.StringVar(&o.url, "url", "", "`URL` of the gateway's ops listener, as http://127.0.0.1:9099")
+	f.StringArrayVar(&o.urls, "url", nil, "`URL` of the gateway's ops listener, as http://127.0.0.1:9099")
 	f.StringVar(&o.token, "token-file", "", "`FILE` with the bearer token")
 	f.StringVar(&o.ca, "ca", "", "PEM `FILE` of the authorities to trust instead of the system's")
 	f.StringVar(&o.cert, "cert", "", "PEM `FILE` of the client certificate, with --key")
@@ -49,7 +50,11 @@ const (
 
 // asker reads the files that the flags name.
 func (o *askFlags) asker() (*asker, error) {
-	a := &asker{url: o.url}
+	if len(o.urls) != 1 {
+		return nil, exit.Usagef("give one --url")
+	}
+
+	a := &asker{url: o.urls[0]}
 	secure := &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.token != "" {
 		raw, err := disk.ReadPrivateInput(o.token)

@@ -60,7 +60,7 @@ func (o *planOptions) run(cmd *cobra.Command) error {
 	switch {
 	case o.config == "":
 		return cli.NeedFlag(cmd, "config", "guardlock plan --config new.yaml --against old.yaml")
-	case (o.against == "") == (o.url == ""):
+	case (o.against == "") == (len(o.urls) == 0):
 		return exit.WithHint(exit.Usagef("plan: give --against or --url, and not both"), "for example: guardlock plan --config new.yaml --against old.yaml")
 	case o.markdown && cli.WantsJSON(cmd):
 		return exit.Usagef("plan: give --json or --markdown, not both")
@@ -87,7 +87,7 @@ func (o *planOptions) run(cmd *cobra.Command) error {
 
 // before is what the new configuration is compared with.
 func (o *planOptions) before(ctx context.Context) (plan.Side, error) {
-	if o.url != "" {
+	if len(o.urls) > 0 {
 		ask, err := o.asker()
 		if err != nil {
 			return plan.Side{}, err

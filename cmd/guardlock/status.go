@@ -27,12 +27,18 @@ token are taken from there; without it and --url, it is http://127.0.0.1:9099. W
 the listener has client_ca_file, --cert and --key will do instead of a token. What
 would run, of a gateway that does not, shows check --explain.
 
-Exit code 0: it is ready; 1: it is not, or does not answer.`
+With --fleet it asks the gateway of each --url, and shows which of them differ from
+most in version, configuration, trust root, revocations, policy, or in the modules
+that run, which cannot be asked, and which share a name. Gateways differ in their configuration
+unless one file serves all (node_variable).
+
+Exit code 0: it is ready; 1: it is not, or does not answer; 3: gateways of a fleet differ.`
 
 type statusOptions struct {
 	askFlags
 	config string
 	watch  bool
+	fleet  bool
 }
 
 func newStatusCommand() *cobra.Command {
@@ -43,14 +49,21 @@ func newStatusCommand() *cobra.Command {
 		Long:  statusHelp,
 		Example: `  guardlock status --config guardlock.yaml
   guardlock status --url https://gw.example.org:9099 --token-file token --ca ca.pem
-  guardlock status --url https://gw.example.org:9099 --cert me.pem --key me.key --ca ca.pem --json`,
+  guardlock status --url https://gw.example.org:9099 --cert me.pem --key me.key --ca ca.pem --json
+  guardlock status --fleet --url http://a:9099 --url http://b:9099`,
 		Args: cli.NeedArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return runStatus(cmd, &o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.fleet {
+				return runFleet(cmd, &o)
+			}
+			return runStatus(cmd, &o)
+		},
 	}
 
 	f := cmd.Flags()
 	o.register(f)
 	f.StringVarP(&o.config, "config", "c", "", "the gateway's configuration `FILE`, instead of --url")
+	f.BoolVar(&o.fleet, "fleet", false, "compare the gateways of several --url")
 	f.BoolVar(&o.watch, "watch", false, "ask again every two seconds, until it is interrupted")
 	return cmd
 }
@@ -102,7 +115,7 @@ func showStatus(cmd *cobra.Command, s *ops.Status) (notReady, err error) {
 
 // asker is of the gateway that the flags are about: of a configuration, or of a URL.
 func (o *statusOptions) asker() (*asker, error) {
-	if o.config != "" && o.url != "" {
+	if o.config != "" && len(o.urls) > 0 {
 		return nil, exit.Usagef("status: give --config or --url, not both")
 	}
 
@@ -116,11 +129,16 @@ func (o *statusOptions) asker() (*asker, error) {
 			return nil, exit.WithHint(errors.New("the configuration has no ops, so that the gateway is not to be asked"),
 				"add `ops: {}` to it and start the gateway again; what would run: guardlock check %s --explain", o.config)
 		}
-		ask.url = urlOf(cfg.Ops)
+		ask.urls = []string{urlOf(cfg.Ops)}
 		ask.token = cmp.Or(ask.token, cfg.File(cfg.Ops.TokenFile))
 	}
 
-	ask.url = cmp.Or(ask.url, "http://127.0.0.1:9099")
+	if len(ask.urls) == 0 {
+		ask.urls = []string{"http://127.0.0.1:9099"}
+	}
+	if len(ask.urls) > 1 {
+		return nil, exit.Usagef("status: several gateways are asked with --fleet")
+	}
 	return ask.asker()
 }
 
