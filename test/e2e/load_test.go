@@ -182,10 +182,10 @@ func (l *load) logLatency(t *testing.T, whiles []span) {
 		apart = append(apart, d)
 	}
 
-	t.Logf("%s: p99 %s before, %s while gateways restart, %s apart from that", l.topic, p99(before), p99(during), p99(apart))
+	t.Logf("%s: p99 %s before, %s while gateways restart, %s apart from that", l.topic, highest99(before), highest99(during), highest99(apart))
 }
 
-func p99(all []time.Duration) time.Duration {
+func highest99(all []time.Duration) time.Duration {
 	if len(all) == 0 {
 		return 0
 	}
