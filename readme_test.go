@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,7 +28,9 @@ import (
 //	<!-- run: exit 3 -->    with that one
 //	<!-- run as: … -->      this command stands for it
 //	<!-- install -->        it puts the command on the PATH, from the repository
-//	<!-- serve -->          it runs until the last block is through
+//	<!-- serve -->          it runs until it is stopped, or the last block is through
+//	<!-- serve as: … -->    this command stands for it
+//	<!-- stop -->           what was served last is told to end, which stands for it
 //	<!-- trust root -->     it is the file that this is about
 //	<!-- prints -->         each line stands in what the block before it printed; "…" is anything
 type block struct {
@@ -64,7 +67,7 @@ func blocks(page, text string) []block {
 
 // pages are read in this order by whoever follows README.md to its end. The
 // tutorial leaves a gateway behind, which the pages after it use.
-var pages = []string{"README.md", "docs/tutorial.md", "docs/auditing.md", "docs/approving.md", "docs/producing.md", "docs/operating.md"}
+var pages = []string{"README.md", "docs/tutorial.md", "docs/auditing.md", "docs/approving.md", "docs/producing.md", "docs/operating.md", "docs/runbooks.md"}
 
 // modulePages are run by TestModulePagesWorkAsPrinted, with the toolchains they need.
 var modulePages = []string{"docs/modules/rust.md", "docs/modules/go.md", "docs/modules/assemblyscript.md", "docs/modules/c.md"}
@@ -139,7 +142,9 @@ type reader struct {
 	bin     string
 	dir     string
 	address string
+	ops     string // of operators
 	env     []string
+	stop    func() // ends what was served last
 }
 
 func newReader(t *testing.T) *reader {
@@ -157,7 +162,7 @@ func newReader(t *testing.T) *reader {
 		t.Fatal(err)
 	}
 
-	r := &reader{t: t, bin: bin, dir: dir, address: freeAddress(t)}
+	r := &reader{t: t, bin: bin, dir: dir, address: freeAddress(t), ops: freeAddress(t), stop: func() {}}
 	r.env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "GUARDLOCK_BOOTSTRAP="+r.address)
 	return r
 }
@@ -172,8 +177,10 @@ func (r *reader) follow(page string) int {
 		case b.mark == "prints":
 			r.prints(b, output)
 			continue
-		case b.mark == "serve":
+		case b.mark == "serve", strings.HasPrefix(b.mark, "serve as: "):
 			r.serve(b)
+		case b.mark == "stop":
+			r.stop()
 		case b.mark == "install":
 			r.install(b)
 		case strings.HasPrefix(b.mark, "run"):
@@ -229,6 +236,10 @@ func freeAddress(t *testing.T) string {
 // command is the block's own text, but for the port.
 func (r *reader) command(b block) *exec.Cmd {
 	text := strings.ReplaceAll(b.text, "127.0.0.1:9092", r.address)
+	text = strings.ReplaceAll(text, "127.0.0.1:9099", r.ops)
+	if instead, ok := strings.CutPrefix(b.mark, "serve as: "); ok {
+		text = instead
+	}
 	if instead, ok := strings.CutPrefix(b.mark, "run as: "); ok {
 		text = instead + " --listen " + r.address
 	}
@@ -278,8 +289,8 @@ func (r *reader) serve(b block) {
 		r.t.Fatal(err)
 	}
 
-	killer := time.AfterFunc(2*time.Minute, func() { cmd.Process.Kill() })
-	r.t.Cleanup(func() {
+	killer := time.AfterFunc(5*time.Minute, func() { cmd.Process.Kill() })
+	r.stop = sync.OnceFunc(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil || !killer.Stop() {
 			r.t.Errorf("%s: %v", b.at, err)
@@ -288,6 +299,7 @@ func (r *reader) serve(b block) {
 			r.t.Logf("the gateway's log:\n%s", log.String())
 		}
 	})
+	r.t.Cleanup(r.stop)
 
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {

@@ -245,6 +245,26 @@ func TestEntryBehindTheCheckpointIsNotCommitted(t *testing.T) {
 	}
 }
 
+// TestSegmentBehindTheCheckpointIsNoFault: an auditor looks while the log begins a segment
+// that the tree has not come to. Another audit key begins one.
+func TestSegmentBehindTheCheckpointIsNoFault(t *testing.T) {
+	s := newSite(t, audit.Options{})
+	s.admit()
+	s.produce(0)
+	s.flush()
+	size := s.checkpoint()
+	if err := s.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	s.log = openLog(t, filepath.Join(s.dir, "audit"), audit.Options{Key: [32]byte{2}, PreviousKey: &[32]byte{1}})
+	s.flush()
+	checked, err := s.prover().Check(t.Context())
+	if err != nil || checked != size {
+		t.Errorf("checked %d of %d: %v", checked, size, err)
+	}
+}
+
 func TestTreeGoesOnAfterARestart(t *testing.T) {
 	s := newSite(t, audit.Options{SegmentBytes: 8 << 10})
 	s.admit()
