@@ -194,30 +194,43 @@ func (e trustEntry) trusted() (*trustedKey, error) {
 		return nil, err
 	}
 
-	v, err := signature.LoadVerifier(pub.key, crypto.SHA256)
+	var from, until time.Time
+	if e.NotBefore != nil {
+		from = *e.NotBefore
+	}
+	if e.NotAfter != nil {
+		until = *e.NotAfter
+	}
+
+	return pub.trusted(Identity(e.Identity), from, until)
+}
+
+// trusted is the key as one that verifies, owner's for as long as is said; zero is
+// open.
+func (k *PublicKey) trusted(owner Identity, from, until time.Time) (*trustedKey, error) {
+	v, err := signature.LoadVerifier(k.key, crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("loading key: %w", err)
 	}
-
-	k := &trustedKey{owner: Identity(e.Identity), public: pub}
-	if e.NotBefore != nil {
-		k.notBefore = *e.NotBefore
-	}
-	if e.NotAfter != nil {
-		k.notAfter = *e.NotAfter
-	}
-
-	k.material = root.NewTrustedPublicKeyMaterialFromMapping(map[string]*root.ExpiringKey{
-		pub.ID(): root.NewExpiringKey(v, k.notBefore, k.notAfter),
+	material := root.NewTrustedPublicKeyMaterialFromMapping(map[string]*root.ExpiringKey{
+		k.ID(): root.NewExpiringKey(v, from, until),
 	})
+
 	// Long-lived keys, no transparency log: there is no trusted time in the
 	// bundle, and validAt checks the window against the caller's clock.
-	k.verifier, err = verify.NewVerifier(k.material, verify.WithNoObserverTimestamps())
+	verifier, err := verify.NewVerifier(material, verify.WithNoObserverTimestamps())
 	if err != nil {
 		return nil, fmt.Errorf("making verifier: %w", err)
 	}
 
-	return k, nil
+	return &trustedKey{
+		owner:     owner,
+		public:    k,
+		notBefore: from,
+		notAfter:  until,
+		verifier:  verifier,
+		material:  material,
+	}, nil
 }
 
 // validAt reports whether the key may be used at now. What it was compared with

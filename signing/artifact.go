@@ -1,0 +1,113 @@
+package signing
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/sign"
+)
+
+// Refusals of what is signed beside modules: files of a release, and statements
+// about them.
+var (
+	ErrFileChanged  = errors.New("the file is not the one that was signed: its bytes or its bundle were changed")
+	ErrOtherKey     = errors.New("another key signed it: take the public key of whoever released it")
+	ErrNotStatement = errors.New("not an in-toto statement: it must be JSON with a _type, a subject and a predicateType")
+	ErrMeansModules = errors.New("a statement that approves a module is made by `guardlock module approve` alone")
+)
+
+// SignArtifact makes a Sigstore bundle with a message signature over content,
+// which may be any file: cosign verify-blob reads it.
+func SignArtifact(ctx context.Context, content []byte, key *PrivateKey) ([]byte, error) {
+	b, err := bundleOf(ctx, &sign.PlainData{Data: content}, key)
+	if err != nil {
+		return nil, fmt.Errorf("signing file: %w", err)
+	}
+	return b, nil
+}
+
+// VerifyArtifact checks that the owner of k signed content. Nothing else is asked:
+// no time, no role and no revocation.
+func (k *PublicKey) VerifyArtifact(ctx context.Context, content, bundleJSON []byte) error {
+	b, err := readBundle(ctx, bundleJSON)
+	if err != nil {
+		return fmt.Errorf("verifying file: %w", err)
+	}
+	if b.GetMessageSignature() == nil {
+		return fmt.Errorf("verifying file: %w", ErrNotSignature)
+	}
+
+	signer, err := k.signerOf(b)
+	if err != nil {
+		return fmt.Errorf("verifying file: %w", err)
+	}
+	if err := signer.check(b, sha256.Sum256(content)); err != nil {
+		return fmt.Errorf("verifying file: %w", ErrFileChanged)
+	}
+
+	return nil
+}
+
+// Attest makes a Sigstore bundle with an in-toto statement about something that is
+// no module, as a release's provenance is. A statement that could be taken for an
+// approval is refused.
+func Attest(ctx context.Context, payload []byte, key *PrivateKey) ([]byte, error) {
+	var s statement
+	if err := decodeCanonical(payload, &s); err != nil || s.Type != statementV1 || len(s.Subject) == 0 || s.PredicateType == "" {
+		return nil, fmt.Errorf("attesting: %w", ErrNotStatement)
+	}
+	if s.PredicateType == PredicateType {
+		return nil, fmt.Errorf("attesting: %w", ErrMeansModules)
+	}
+
+	b, err := bundleOf(ctx, &sign.DSSEData{Data: payload, PayloadType: payloadType}, key)
+	if err != nil {
+		return nil, fmt.Errorf("attesting: %w", err)
+	}
+	return b, nil
+}
+
+// VerifyAttestation returns the statement that the owner of k signed. Whether it is
+// about what the caller holds is for the caller to compare.
+func (k *PublicKey) VerifyAttestation(ctx context.Context, bundleJSON []byte) ([]byte, error) {
+	b, err := readBundle(ctx, bundleJSON)
+	if err != nil {
+		return nil, fmt.Errorf("verifying statement: %w", err)
+	}
+
+	envelope := b.GetDsseEnvelope()
+	if envelope == nil || envelope.GetPayloadType() != payloadType {
+		return nil, fmt.Errorf("verifying statement: %w", ErrNotStatement)
+	}
+	if n := len(envelope.GetSignatures()); n != 1 {
+		return nil, fmt.Errorf("verifying statement: %d signatures: %w", n, ErrSignatureCount)
+	}
+
+	signer, err := k.signerOf(b)
+	if err != nil {
+		return nil, fmt.Errorf("verifying statement: %w", err)
+	}
+	if err := signer.checkEnvelope(b); err != nil {
+		return nil, fmt.Errorf("verifying statement: %w", err)
+	}
+
+	return envelope.GetPayload(), nil
+}
+
+// signerOf is the key as the bundle's signer. What a certificate or another key
+// signed is refused by its name, before any signature is looked at.
+func (k *PublicKey) signerOf(b *bundle.Bundle) (*trustedKey, error) {
+	pk := b.GetVerificationMaterial().GetPublicKey()
+	switch {
+	case pk == nil:
+		return nil, ErrCertificate
+	case pk.GetHint() != k.ID():
+		return nil, fmt.Errorf("signed by key %s, have %s: %w", quoted(pk.GetHint()), k.ID(), ErrOtherKey)
+	}
+
+	return k.trusted("the key's owner", time.Time{}, time.Time{})
+}
