@@ -203,6 +203,14 @@ type Trust struct {
 	// counts, since the clocks of approvers and gateways differ; at most 1h. Ends
 	// are never put off. Default: 60s.
 	ClockSkew *time.Duration `yaml:"clock_skew"`
+	// MaxOutage is how long modules run while the file of the trust root is gone or
+	// cannot be used, since what is revoked meanwhile is not known. Then topics with
+	// modules refuse everything until it can be used. Default: for ever; the log says so.
+	MaxOutage time.Duration `yaml:"max_outage"`
+	// MaxAge is how long ago the file may have been written, for whoever writes it
+	// again each time that it was found to be the newest. An older one is as one that
+	// cannot be used for too long. Default: for ever.
+	MaxAge time.Duration `yaml:"max_age"`
 }
 
 // Policy is which policy decides about modules and administration. Without a

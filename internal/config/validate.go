@@ -44,6 +44,15 @@ func (c *Config) validate() problem.List {
 		p.add("trust.clock_skew", "%s is not between 0s and 1h", *skew)
 	}
 
+	for _, d := range []struct {
+		path string
+		time.Duration
+	}{{"trust.max_outage", c.Trust.MaxOutage}, {"trust.max_age", c.Trust.MaxAge}} {
+		if d.Duration != 0 && d.Duration < time.Second {
+			p.add(d.path, "%s is not at least 1s", d.Duration)
+		}
+	}
+
 	p.oneOf("unbound_topics", c.UnboundTopics, "refuse", "record", "insecure_pass")
 	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	p.oneOf("log.format", c.Log.Format, "console", "json")

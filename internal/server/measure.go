@@ -125,6 +125,12 @@ func (v *view) measureTerms(to *ops.Samples) {
 	}
 
 	to.Value(ops.InsecureInUse, float64(len(e.cfg.Insecure())))
+	if usable, until, ok := v.reloader.trustState(); ok {
+		to.Is(ops.TrustUsable, usable)
+		if !until.IsZero() {
+			to.Value(ops.TrustUntil, seconds(until))
+		}
+	}
 	to.Value(ops.Reloads, float64(v.reloader.counts.applied.Load()), "applied")
 	to.Value(ops.Reloads, float64(v.reloader.counts.refused.Load()), "refused")
 }

@@ -101,6 +101,15 @@ type inForce struct {
 	loaded   []audit.File                  // what the sets were built from
 	counts   reloadCounts                  // atomic
 	since    map[bindingKey]since          // that bindings are as they are
+
+	trustAge
+}
+
+// trustAge is how the trust root fares.
+type trustAge struct {
+	fresh   freshness
+	stale   *admission.Refused // of every module, since the trust root is too old; nil: it is not
+	failing bool               // its file cannot be used
 }
 
 func newReloader(s *Server) *reloader {

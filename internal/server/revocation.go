@@ -17,8 +17,9 @@ import (
 // trustFile is what watchTrust knows of the trust root's file: how it looked
 // when it was read, and what is wrong with it.
 type trustFile struct {
-	stamp string
-	alarm alarm
+	stamp  string
+	alarm  alarm
+	ageing alarm
 }
 
 // watchTrust looks at the trust root until ctx ends. It waits for nothing but that
@@ -30,6 +31,7 @@ func (r *reloader) watchTrust(ctx context.Context) {
 		}
 
 		r.lookAtTrust(ctx)
+		r.judgeTrust(ctx)
 	})
 }
 
@@ -44,6 +46,7 @@ func (r *reloader) lookAtTrust(ctx context.Context) {
 	stamp, err := r.files.Stamp(ctx, "the trust root", r.trustPath())
 	failing := r.trustFile.alarm.text != ""
 	if err == nil && stamp == r.trustFile.stamp && !failing {
+		r.trustSeen(ctx)
 		return
 	}
 
@@ -54,6 +57,7 @@ func (r *reloader) lookAtTrust(ctx context.Context) {
 		return
 	}
 
+	r.setFailing(err != nil)
 	if err != nil {
 		r.tellTrust(ctx, err)
 		return
@@ -62,6 +66,12 @@ func (r *reloader) lookAtTrust(ctx context.Context) {
 	if r.trustFile.alarm.over() {
 		r.log.Info("the trust root can be used again")
 	}
+}
+
+func (r *reloader) setFailing(failing bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failing = failing
 }
 
 // tellTrust raises the alarm about a trust root that cannot be used, and
@@ -113,6 +123,8 @@ func (r *reloader) loadTrust(ctx context.Context) error {
 
 	r.trustFile.stamp = stamp
 	r.setTrust(ctx, root)
+	r.trustSeen(ctx)
+	r.judgeTrust(ctx)
 	return nil
 }
 

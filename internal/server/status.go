@@ -61,6 +61,7 @@ type explained struct {
 	cfg     *config.Config
 	sets    map[string]*admission.Set
 	revoked map[string]*admission.Refused // by module: taken out of service since
+	stale   *admission.Refused            // of every module
 	since   map[bindingKey]since
 	files   []audit.File
 }
@@ -117,7 +118,8 @@ func (e *explained) bindings(cluster string) []ops.Binding {
 		for _, m := range set.Admitted(i) {
 			out.Modules = append(out.Modules, moduleOf(&m))
 			refused := m.Refused
-			if gone := e.revoked[m.Module]; gone != nil {
+			gone := cmp.Or(e.revoked[m.Module], e.stale)
+			if gone != nil {
 				refused = gone
 				out.Refused = gone.Code
 			}
@@ -162,6 +164,7 @@ const (
 	cureFiles    = "put the files back that the configuration names: guardlock check tells which"
 	cureWait     = "it is asked again by itself; look at policy.path and the load of the machine"
 	cureRevoked  = "it was revoked on purpose: bind another module, or ask who keeps the trust root"
+	cureTrust    = "see why the trust root cannot be read, or is not written any more: guardlock check, and the gateway's log"
 	cureLook     = "guardlock module verify shows each step, and docs/reasons.md what the reason means"
 )
 
@@ -178,6 +181,7 @@ var cures = map[string]string{
 	"policy_unavailable":  cureWait,
 	"start_unavailable":   cureWait,
 	"revoked":             cureRevoked,
+	staleCode:             cureTrust,
 }
 
 // cure is what whoever runs the gateway does about a refusal. Reasons of policies
@@ -231,6 +235,7 @@ func (r *reloader) explain() *explained {
 		cfg:     r.terms.cfg,
 		sets:    r.sets,
 		revoked: maps.Clone(r.revoked),
+		stale:   r.stale,
 		since:   r.since,
 		files:   r.loaded,
 	}

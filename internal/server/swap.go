@@ -41,22 +41,27 @@ func (r *reloader) swap(ctx context.Context, edition int, sets map[string]*admis
 // mu, so that no revocation comes in between.
 func (r *reloader) serveAll() {
 	for cluster, set := range r.sets {
-		b := gateway.NewBindings(without(set.Bindings, r.revoked), unbound(r.cfg))
+		b := gateway.NewBindings(without(set.Bindings, r.outOfService), unbound(r.cfg))
 		r.serve(cluster, b.Under(r.admin))
 	}
 }
 
-// without are bindings of which those that need a revoked module refuse. The
-// others are as they were.
-func without(bindings []gateway.Binding, revoked map[string]*admission.Refused) []gateway.Binding {
-	if len(revoked) == 0 {
-		return bindings
+// outOfService says why a module that was admitted does not run now; nil: it does.
+// The caller holds mu.
+func (r *reloader) outOfService(module string) *admission.Refused {
+	if refused := r.revoked[module]; refused != nil {
+		return refused
 	}
+	return r.stale
+}
 
+// without are bindings of which those that need a module that is out of service
+// refuse. The others are as they were.
+func without(bindings []gateway.Binding, outOfService func(module string) *admission.Refused) []gateway.Binding {
 	bindings = slices.Clone(bindings)
 	for i, b := range bindings {
 		for _, m := range b.Grant.Modules {
-			if refused := revoked[m.Name]; refused != nil {
+			if refused := outOfService(m.Name); refused != nil {
 				bindings[i].Grant = refusing(b.Grant, refused)
 				break
 			}

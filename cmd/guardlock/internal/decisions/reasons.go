@@ -72,6 +72,7 @@ var reasons = map[string]string{
 	"signature_invalid":    "A signature of this topic's module is not one.",
 	"start_unavailable":    "This topic's module could not be started yet. Clients try again by themselves.",
 	"table_malformed":      "This topic's module looks up in a file that is no table.",
+	"trust_stale":          "Nobody has told the gateway for too long what is revoked, so that no module runs. Clients try again by themselves.",
 	"table_missing":        "This topic's module looks up in a table that the gateway does not have.",
 	"table_not_approved":   "This topic's module looks up in a table, and the file in its place was not approved.",
 	"topic_not_granted":    "The binding reaches topics that its module was not approved for.",

@@ -42,6 +42,7 @@ func TestEveryReasonIsExplained(t *testing.T) {
 	collect(t, checkout+"gateway/pipeline/errors.go", regexp.MustCompile(`refusal\{audit\.\w+, "([a-z_]+)"`), given)
 	collect(t, checkout+"gateway/pipeline/hourly.go", regexp.MustCompile(`reasonLimit = "([a-z_]+)"`), given)
 	collect(t, checkout+"gateway/pipeline/grant.go", regexp.MustCompile(`Why: "([a-z_]+)"`), given)
+	collect(t, checkout+"internal/server/stale.go", regexp.MustCompile(`staleCode = "([a-z_]+)"`), given)
 	inAdmission := regexp.MustCompile(`(?:refuse\(e\.module, audit\.\w+, |\{signing\.\w+, |StructureCode = |return |code := )"([a-z]+_?[a-z_]+)"`)
 	for _, file := range []string{"admission.go", "examine.go", "judge.go"} {
 		collect(t, checkout+"gateway/admission/"+file, inAdmission, given)
