@@ -18,6 +18,8 @@ type clock struct {
 	started time.Duration // the thread's time when the call began
 	spent   time.Duration // by earlier calls of the batch
 	rested  time.Duration // what the call had used when others could last run
+	thread  time.Duration // the thread's time when it was last asked
+	asked   time.Time     // and when that was
 	turn    bool          // the batch holds one of the turns
 
 	looked  time.Duration  // what the call had used at the last look
@@ -45,7 +47,7 @@ func (c *clock) startBatch(ctx context.Context, limits Limits, size int) {
 // startCall begins a call on the thread that the goroutine is locked to, whose
 // time is the call's.
 func (c *clock) startCall() {
-	c.started = threadTime()
+	c.started = c.ask()
 	c.rested = 0
 	c.looked = 0
 }
@@ -53,7 +55,24 @@ func (c *clock) startCall() {
 func (c *clock) endCall() { c.spent += c.used() }
 
 // used is the processor time of the running call so far.
-func (c *clock) used() time.Duration { return threadTime() - c.started }
+func (c *clock) used() time.Duration { return c.ask() - c.started }
+
+func (c *clock) ask() time.Duration {
+	c.thread = threadTime()
+	c.asked = time.Now()
+
+	return c.thread
+}
+
+// usedAtMost is what the running call can have used: no thread uses more than the time
+// that passes, which costs no system call to know.
+func (c *clock) usedAtMost() time.Duration { return c.thread + time.Since(c.asked) - c.started }
+
+// over reports whether a call that has used so much has to be stopped, or to let
+// others run.
+func (c *clock) over(used time.Duration) bool {
+	return used > c.call || c.spent+used > c.batch || used-c.rested > quantum
+}
 
 // checkTime stops the guest when its time is up or its batch was given up, and
 // lets others run where they wait.
@@ -63,6 +82,10 @@ func (i *instance) checkTime() {
 	case <-c.done:
 		i.stop(context.Canceled)
 	default:
+	}
+
+	if c.longest == nil && !c.over(c.usedAtMost()) {
+		return
 	}
 
 	used := c.used()
@@ -90,7 +113,7 @@ func (i *instance) giveWay(used time.Duration) bool {
 	goesOn := i.awaitTurn(i.clock.spent + used)
 	runtime.LockOSThread()
 
-	i.clock.started = threadTime() - used
+	i.clock.started = i.clock.ask() - used
 	i.clock.rested = used
 	return goesOn
 }

@@ -1,0 +1,96 @@
+package modules_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/guardlock/guardlock/transforms/record"
+)
+
+// blockConfig has the guest skip what is at $.x, in blocks of 64 bytes, and then find
+// what is behind it.
+const blockConfig = `{"rules":[{"path":"$.zzz","action":"mask"}]}`
+
+// blockTexts have all that a container may hold, and white space in all places.
+var blockTexts = []string{
+	`[{"sku":"BOOK-00123","quantity":3,"price":19.99,"notes":"leave with the neighbour"},{"sku":"a","ok":true,"n":null}]`,
+	`{"a":[],"b":{},"c":[[],{}],"d":{"e":[1,2.5,{"f":"g"},[-0.5e+10,1E5,-7]],"":""},"h":[false,"",0]}`,
+	`{ "a" : [ 1 , 2 ] , "b" : { "c" : "d" , "e" : [ ] } , "f" : { } , "g" : [ { } , null , "x" ] }`,
+	"{\n\t\"a\": [\n\t\t10.25,\r\n\t\t{\"b\": \"c\"},\n\t\t[]\n\t],\n\t\"k\": -1\n}",
+	`["\"","\\","\\\"","a\\\\\"b",{"k\"":"\u00e9\ud83d\ude00\/\b\f\n\r\t"},"` + strings.Repeat(`\\`, 40) + `"]`,
+	`["straße ✓","` + strings.Repeat("日本", 15) + `",{"é":"` + strings.Repeat("x", 70) + `"},1234567890123456789012345678901234567890]`,
+	strings.Repeat(`[`, 30) + strings.Repeat(`{"a":[`, 20) + `1` + strings.Repeat(`]}`, 20) + strings.Repeat(`]`, 30),
+	`[` + strings.Repeat(" ", 130) + `1` + strings.Repeat("\n", 70) + `,[0` + strings.Repeat(" ", 61) + `],{"a"` + strings.Repeat("\t", 64) + `:0.0}]`,
+	`[` + strings.Repeat(`0,`, 40) + `[1,[2,[3,[4,{"a":[5]}]]]],` + strings.Repeat("7", 90) + `,1e` + strings.Repeat("9", 64) + `,0.5]`,
+}
+
+// readsBlock checks that the guest takes a text at $.x for what others take it.
+func readsBlock(t *testing.T, g *guest, texts ...string) {
+	t.Helper()
+	recs := make([]input, len(texts))
+	for n, text := range texts {
+		recs[n].value = []byte(`{"x":` + text + `,"zzz":"secret"}`)
+	}
+
+	for n, out := range g.run(t, recs...) {
+		whole := recs[n].value
+		valid := json.Valid(whole) && utf8.Valid(whole)
+		if tree := parseTree(whole); valid && tree.depth() > 128 {
+			valid = false
+		}
+		if rejected := out.verdict == record.Rejected; rejected == valid {
+			t.Fatalf("rejected is %v: %q", rejected, whole)
+		}
+
+		want := strings.TrimSuffix(string(whole), `"secret"}`) + `"******"}`
+		if valid && json.Valid([]byte(texts[n])) && string(out.value) != want {
+			t.Fatalf("%q became %q", whole, out.value)
+		}
+	}
+}
+
+// Wherever a text lies in blocks of 64 bytes, whichever byte of it is another one: it is
+// accepted where encoding/json accepts it, and nowhere else.
+func TestContainersInBlocksAreReadAsOthersReadThem(t *testing.T) {
+	g := mustOpen(t, "gdpr", blockConfig)
+	others := []byte("\"\\{}[],:0a1.-+eE tu\n\x00\x1f/Y_y\x7f\x80\xc3")
+	for _, text := range blockTexts {
+		for shift := 0; shift < 64; shift += 9 {
+			shifted := `["` + strings.Repeat("s", shift) + `",` + text + `]`
+			texts := []string{shifted}
+			for at := range shifted {
+				for _, c := range others {
+					texts = append(texts, shifted[:at]+string([]byte{c})+shifted[at+1:])
+				}
+				texts = append(texts, shifted[:at]+shifted[at+1:], shifted[:at])
+			}
+			readsBlock(t, g, texts...)
+		}
+	}
+}
+
+// A container may be 128 deep, whatever is around the place where a scan begins.
+func TestContainersInBlocksAreAsDeepAsOthers(t *testing.T) {
+	g := mustOpen(t, "gdpr", blockConfig)
+	for _, depth := range []int{1, 60, 61, 62, 63, 64, 65, 126, 127, 128, 129} {
+		readsBlock(t, g, strings.Repeat("[", depth)+strings.Repeat("]", depth),
+			strings.Repeat(`{"a":`, depth)+"1"+strings.Repeat("}", depth),
+			strings.Repeat(`[0,`, depth)+`{"x":[]}`+strings.Repeat("]", depth))
+	}
+}
+
+func FuzzContainersInBlocks(f *testing.F) {
+	g := mustOpen(f, "gdpr", blockConfig)
+	for n, text := range blockTexts {
+		f.Add(text, uint8(n*9))
+	}
+
+	f.Fuzz(func(t *testing.T, text string, shift uint8) {
+		if len(text) > 1<<16 || strings.Contains(text, "zzz") || strings.Contains(text, `\u`) {
+			return // a member that the rule knows may be in it, in other words
+		}
+		readsBlock(t, g, text, `["`+strings.Repeat("s", int(shift%64))+`",`+text+`]`)
+	})
+}
