@@ -95,7 +95,7 @@ func (b *nullBroker) answer(dst []byte, key, version int16, correlation uint32) 
 		t.Partitions = append(t.Partitions, p)
 		r.Topics = append(r.Topics, t)
 	case *kmsg.ApiVersionsResponse:
-		for _, k := range []int16{0, 3, 18} {
+		for _, k := range []int16{0, 3, 18, 23} {
 			v := kmsg.NewApiVersionsResponseApiKey()
 			v.ApiKey, v.MaxVersion = k, min(kmsg.RequestForKey(k).MaxVersion(), 9)
 			r.ApiKeys = append(r.ApiKeys, v)
@@ -108,6 +108,14 @@ func (b *nullBroker) answer(dst []byte, key, version int16, correlation uint32) 
 		n.Host = host
 		n.Port = int32(p)
 		r.Brokers = append(r.Brokers, n)
+		r.Topics = append(r.Topics, theTopic())
+	case *kmsg.OffsetForLeaderEpochResponse:
+		// The gateway asks where a partition ends before its first batch.
+		t := kmsg.NewOffsetForLeaderEpochResponseTopic()
+		t.Topic = benchTopic
+		t.Partitions = append(t.Partitions, kmsg.NewOffsetForLeaderEpochResponseTopicPartition())
+		t.Partitions[0].EndOffset = 0
+		r.Topics = append(r.Topics, t)
 	}
 
 	start := len(dst)
@@ -123,3 +131,11 @@ func (b *nullBroker) answer(dst []byte, key, version int16, correlation uint32) 
 }
 
 const benchTopic = "bench"
+
+// theTopic has one partition, which the broker leads.
+func theTopic() kmsg.MetadataResponseTopic {
+	t := kmsg.NewMetadataResponseTopic()
+	t.Topic = kmsg.StringPtr(benchTopic)
+	t.Partitions = append(t.Partitions, kmsg.NewMetadataResponseTopicPartition())
+	return t
+}
