@@ -44,8 +44,9 @@ lies beside it. It has the grant that it asks for, with test keys.
 Write the record first, and let --update write what the module makes of it; then
 read the difference as you would read code. docs/modules/cases.md has every field.
 
-Exit code 3 says that a case did not hold, or that no gateway would load the
-module.`
+What a module prints is shown below a case that did not hold, as its own words; a
+gateway drops it. Exit code 3 says that a case did not hold, or that no gateway
+would load the module.`
 
 type testCommand struct {
 	dir        string

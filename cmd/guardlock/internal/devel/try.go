@@ -29,8 +29,9 @@ configuration, its keys, and the limits, host functions and routes of its
 approvals; what a policy takes away from them is not.
 
 What records hold is not printed, except for --show K: up to K records for each
-line of the table, before and after. Each is given in a batch of its own, so that a
-module that fails on one is seen to do what it does to the others.
+line of the table, before and after, and what modules print of those, as their own
+words; a gateway drops it. Each is given in a batch of its own, so that a module that
+fails on one is seen to do what it does to the others.
 
 Records of aborted and open transactions are left out. With more partitions than
 one, each gives its share of the last. Ctrl-C ends with what was seen. Exit code 3
