@@ -133,6 +133,7 @@ var rooms = map[string][]string{
 	"cmd/guardlock/internal/users": {"cmd/guardlock/internal/cli", "gateway/auth", "internal/disk", "internal/exit"},
 
 	"audit/stamp/stamptest":            {},
+	"internal/disk/disktest":           {"internal/disk"},
 	"transforms/sdk/go/guardlock":      {},
 	"transforms/sdk/go/guardlock/host": {"transforms/sdk/go/guardlock"},
 	"transforms/sdk/go/template/NAME":  {"transforms/sdk/go/guardlock"},

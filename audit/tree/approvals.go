@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -20,6 +19,7 @@ import (
 // beside it. What is kept once is never written again. It is safe for concurrent use.
 type Approvals struct {
 	dir  string
+	disk disk.System
 	kept *sync.Map // paths, of those that are known to be there
 }
 
@@ -30,7 +30,13 @@ var hexID = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // ApprovalsOf are those of the log in a directory.
 func ApprovalsOf(logDir string) Approvals {
-	return Approvals{filepath.Join(logDir, "objects"), new(sync.Map)}
+	return Approvals{filepath.Join(logDir, "objects"), disk.OS, new(sync.Map)}
+}
+
+// On are the same on another disk than disk.OS.
+func (a Approvals) On(s disk.System) Approvals {
+	a.disk = s
+	return a
 }
 
 // path is the file of an approval: several people may sign the same statement.
@@ -51,22 +57,29 @@ func (a Approvals) Keep(id, key string, bundle []byte) error {
 	if _, known := a.kept.Load(path); known {
 		return nil
 	}
-	if _, err := os.Stat(path); err == nil {
-		a.kept.Store(path, true)
-		return nil
-	}
 
-	if err := os.MkdirAll(a.dir, 0o700); err != nil {
-		return err
-	}
-	if err := disk.Replace(path, bundle, 0o600); err != nil {
-		return err
-	}
-	if err := disk.SyncDir(a.dir); err != nil {
+	if err := a.make(path, bundle); err != nil {
 		return err
 	}
 	a.kept.Store(path, true)
 	return nil
+}
+
+// make writes a file that is not there. One that is there may have been left by a
+// process that was killed before its name was durable, so the directory is flushed.
+func (a Approvals) make(path string, bundle []byte) error {
+	there, err := a.disk.Exists(path)
+	if err != nil {
+		return err
+	}
+	if there {
+		return a.disk.SyncDir(a.dir)
+	}
+
+	if err := disk.MakeDirs(a.disk, filepath.Dir(a.dir), a.dir, 0o700); err != nil {
+		return err
+	}
+	return disk.Keep(a.disk, path, bundle, 0o600)
 }
 
 // Bundle is the one with an id that a key signed, nil where it is not there.
@@ -75,7 +88,7 @@ func (a Approvals) Bundle(id, key string) ([]byte, error) {
 	if err != nil {
 		return nil, nil //nolint:nilerr // it was never kept
 	}
-	b, err := disk.Read(path, maxApproval)
+	b, err := a.disk.Read(path, maxApproval)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/evidence"
+	"github.com/guardlock/guardlock/internal/disk"
 )
 
 // ErrNotCommitted means that the last checkpoint does not speak for an entry yet.
@@ -35,17 +36,22 @@ type Prover struct {
 // OpenProver reads the last checkpoint of the tree in dir. Its signature is not
 // checked: whoever gets the evidence does that.
 func OpenProver(dir string, r *audit.Reader) (*Prover, error) {
-	return openProver(dir, r, CheckpointName, ErrNoTree)
+	return openProver(disk.OS, dir, r, CheckpointName, ErrNoTree)
+}
+
+// OpenProverOn is OpenProver on another disk than disk.OS.
+func OpenProverOn(s disk.System, dir string, r *audit.Reader) (*Prover, error) {
+	return openProver(s, dir, r, CheckpointName, ErrNoTree)
 }
 
 // OpenStampedProver does it with the last checkpoint that has a time stamp, and is older
 // than the last, mostly.
 func OpenStampedProver(dir string, r *audit.Reader) (*Prover, error) {
-	return openProver(dir, r, stampedName, ErrNoStamp)
+	return openProver(disk.OS, dir, r, stampedName, ErrNoStamp)
 }
 
-func openProver(dir string, r *audit.Reader, name string, none error) (*Prover, error) {
-	p := &Prover{store: store{dir}, reader: r}
+func openProver(s disk.System, dir string, r *audit.Reader, name string, none error) (*Prover, error) {
+	p := &Prover{store: store{dir, s}, reader: r}
 	signed, err := p.store.read(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", none, err)

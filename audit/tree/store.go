@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/guardlock/guardlock/audit"
@@ -18,7 +17,10 @@ import (
 )
 
 // store is the directory of a tree. Whatever it writes is durable when it returns.
-type store struct{ dir string }
+type store struct {
+	dir  string
+	disk disk.System
+}
 
 // CheckpointName is that of the last checkpoint in a tree's directory.
 const CheckpointName = "checkpoint"
@@ -49,13 +51,15 @@ func unseal(magic string, b []byte) ([]byte, bool) {
 
 func (s store) path(name string) string { return filepath.Join(s.dir, name) }
 
-func (s store) read(name string) ([]byte, error) { return disk.Read(s.path(name), maxStoredBytes) }
+func (s store) read(name string) ([]byte, error) {
+	return s.disk.Read(s.path(name), maxStoredBytes)
+}
 
 func (s store) write(name string, content []byte) error {
-	if err := disk.Replace(s.path(name), content, 0o600); err != nil {
+	if err := disk.Keep(s.disk, s.path(name), content, 0o600); err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)
 	}
-	return disk.SyncDir(filepath.Dir(s.path(name)))
+	return nil
 }
 
 // tileName is a tile's path as C2SP tlog-tiles spells it.
@@ -70,7 +74,7 @@ func tileName(level int, n int64) string {
 // tile keeps a full tile.
 func (s store) tile(level int, n int64, hashes []evidence.Hash) error {
 	name := tileName(level, n)
-	if err := os.MkdirAll(filepath.Dir(s.path(name)), 0o700); err != nil {
+	if err := disk.MakeDirs(s.disk, s.dir, filepath.Dir(s.path(name)), 0o700); err != nil {
 		return fmt.Errorf("keeping tile %d of level %d: %w", n, level, err)
 	}
 	return s.write(name, tileBytes(hashes))

@@ -38,7 +38,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -81,6 +81,8 @@ type Options struct {
 	Witnesses []*witness.Client
 	// Stamps has a checkpoint stamped now and then. Optional.
 	Stamps *Stamping
+	// Disk is where the tree and the copies lie; nil is disk.OS.
+	Disk disk.System
 }
 
 // Stamping is when an authority is asked for a time stamp. It is for one goroutine.
@@ -130,11 +132,14 @@ const maxFresh = 1024
 // checkpoint and the copies of that. It returns ErrRolledBack where one of these speaks
 // for another log or a longer one. Where the tree is behind a copy it is extended first.
 func Open(ctx context.Context, r *audit.Reader, o Options) (*Tree, error) {
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+	if o.Disk == nil {
+		o.Disk = disk.OS
+	}
+	if err := disk.MakeDirs(o.Disk, filepath.Dir(o.Dir), o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the tree's directory: %w", err)
 	}
 
-	t := &Tree{opt: o, store: store{o.Dir}, reader: r, fresh: make(map[int64][]byte)}
+	t := &Tree{opt: o, store: store{o.Dir, o.Disk}, reader: r, fresh: make(map[int64][]byte)}
 	edge, at, err := t.store.edge()
 	if err != nil {
 		return nil, err
@@ -142,8 +147,12 @@ func Open(ctx context.Context, r *audit.Reader, o Options) (*Tree, error) {
 	t.edge = edge
 	t.cursor = r.Cursor(at)
 	if at.Segment != 0 {
-		if t.names, err = t.store.names(at.Segment); err != nil {
+		t.names, err = t.store.names(at.Segment)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		case err != nil:
+			return nil, err
 		}
 	}
 
@@ -166,7 +175,7 @@ func Open(ctx context.Context, r *audit.Reader, o Options) (*Tree, error) {
 // contains holds the tree against a checkpoint in a file. One that is not there says
 // nothing.
 func (t *Tree) contains(ctx context.Context, path string) error {
-	signed, err := disk.Read(path, maxStoredBytes)
+	signed, err := t.opt.Disk.Read(path, maxStoredBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -320,7 +329,7 @@ func (t *Tree) copy() error {
 		return nil
 	}
 	for _, path := range t.opt.Copies {
-		if err := disk.Replace(path, t.signed, 0o644); err != nil {
+		if err := disk.Keep(t.opt.Disk, path, t.signed, 0o644); err != nil {
 			return fmt.Errorf("copying the checkpoint: %w", err)
 		}
 	}

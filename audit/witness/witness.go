@@ -23,7 +23,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -52,16 +51,23 @@ type Witness struct {
 	signer *evidence.WitnessSigner
 	logs   map[string]note.Verifier // by origin
 	now    func() time.Time
+	disk   disk.System
 
 	mu sync.Mutex // of the files in dir
 }
 
 // New is a witness of some logs. Dir keeps what it has seen of each.
 func New(dir string, signer *evidence.WitnessSigner, logs []note.Verifier) *Witness {
-	w := &Witness{dir: dir, signer: signer, logs: make(map[string]note.Verifier), now: time.Now}
+	w := &Witness{dir: dir, signer: signer, logs: make(map[string]note.Verifier), now: time.Now, disk: disk.OS}
 	for _, v := range logs {
 		w.logs[v.Name()] = v
 	}
+	return w
+}
+
+// On has the witness keep what it sees on another disk than disk.OS.
+func (w *Witness) On(s disk.System) *Witness {
+	w.disk = s
 	return w
 }
 
@@ -160,7 +166,7 @@ func (w *Witness) path(origin string) string {
 
 // seen is the last checkpoint of a log. That of none is the empty tree's.
 func (w *Witness) seen(origin string) (evidence.Checkpoint, error) {
-	b, err := disk.Read(w.path(origin), maxRequest)
+	b, err := w.disk.Read(w.path(origin), maxRequest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return evidence.Checkpoint{}, nil
 	}
@@ -175,13 +181,13 @@ func (w *Witness) seen(origin string) (evidence.Checkpoint, error) {
 }
 
 func (w *Witness) keep(c *evidence.Checkpoint) error {
-	if err := os.MkdirAll(w.dir, 0o700); err != nil {
+	if err := disk.MakeDirs(w.disk, filepath.Dir(w.dir), w.dir, 0o700); err != nil {
 		return err
 	}
-	if err := disk.Replace(w.path(c.Origin), []byte(c.Text()), 0o600); err != nil {
+	if err := disk.Keep(w.disk, w.path(c.Origin), []byte(c.Text()), 0o600); err != nil {
 		return fmt.Errorf("keeping what was seen: %w", err)
 	}
-	return disk.SyncDir(w.dir)
+	return nil
 }
 
 // question is the body of a request.

@@ -13,7 +13,6 @@ package disk
 import (
 	"errors"
 	"os"
-	"path/filepath"
 )
 
 // MaxBytes bounds a configuration and each file of users, keys, passwords or
@@ -39,20 +38,7 @@ const Unfinished = ".guardlock-"
 // Replace writes beside path and renames: a reader sees the old content or
 // the new, never a part.
 func Replace(path string, content []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), Unfinished+"*")
-	if err != nil {
-		return err
-	}
-
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-
-	return nil
+	return replace(OS, path, content, mode)
 }
 
 // LockDir locks a directory for as long as what it returns is open. It fails at once
