@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"path/filepath"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -21,8 +23,9 @@ func startLoads(t *testing.T, addrs ...string) (idempotent, plain *load) {
 	return startLoad(t, "idempotent", addrs), startLoad(t, "plain", addrs, kgo.DisableIdempotentWrite())
 }
 
-// kill -9 at any moment, again and again: no acknowledged record is lost, and
-// no record is stored without its decision.
+// kill -9 at any moment, again and again: no acknowledged record is lost, none is stored
+// without its decision, and each decision can still be proven to somebody who has
+// nothing but a file and the log's public key.
 func TestKilledGatewayLosesNoAcknowledgedRecordAndNoDecision(t *testing.T) {
 	d := deploy(t, crashPlan())
 	gateway := serve(t, d)
@@ -38,12 +41,38 @@ func TestKilledGatewayLosesNoAcknowledgedRecordAndNoDecision(t *testing.T) {
 	plain.finish(t)
 	// The embedded broker saves sequence numbers as it ends, so that a retry is
 	// hardly ever stored twice; but its promise is only that nothing is lost.
-	idempotent.compare(t, d.everyRecordHasItsDecision("idempotent"), false)
+	stored := d.everyRecordHasItsDecision("idempotent")
+	idempotent.compare(t, stored, false)
 	plain.compare(t, d.everyRecordHasItsDecision("plain"), false)
-	gateway.terminate()
+	if out, exit := guardlock(t, "audit", "reconcile", "--bootstrap", d.address, "--dir", d.audit()); exit != 0 {
+		t.Errorf("what is stored was not all decided:\n%s", out)
+	}
 
+	gateway.terminate()
 	if out, exit := guardlock(t, "audit", "verify", "--dir", d.audit()); exit != 0 {
 		t.Errorf("the log does not verify:\n%s", out)
+	}
+	for partition, records := range stored {
+		for i := 0; i < len(records); i += max(1, len(records)/provenSample) {
+			d.proves("idempotent", partition, records[i].offset)
+		}
+	}
+}
+
+// provenSample is about how many records of a partition are proven.
+const provenSample = 10
+
+// proves makes evidence of a record, and verifies that by the log's key alone.
+func (d *deployment) proves(topic string, partition int32, offset int64) {
+	d.t.Helper()
+	file := filepath.Join(d.t.TempDir(), "record.evidence.json")
+	place := fmt.Sprintf("%s/%d@%d", topic, partition, offset)
+	if out, exit := guardlock(d.t, "audit", "prove", place, "--dir", d.audit(), "-o", file); exit != 0 {
+		d.t.Errorf("%s cannot be proven:\n%s", place, out)
+		return
+	}
+	if out, exit := guardlock(d.t, "audit", "verify", file, "--log-key", filepath.Join(d.dir, "data", "log.key.pub")); exit != 0 {
+		d.t.Errorf("the evidence of %s does not verify:\n%s", place, out)
 	}
 }
 
