@@ -56,6 +56,9 @@ func openCommitter(ctx context.Context, cfg *config.Config, log *Logger, from *a
 	e := &cfg.Audit.Evidence
 	key := cfg.File(e.KeyFile)
 	dir := filepath.Join(cfg.File(cfg.Audit.Dir), tree.DirName)
+	if err := keyOfTree(key, dir); err != nil {
+		return nil, err
+	}
 	signer, verifier, err := loadLogKey(key, cfg.Node)
 	if err != nil {
 		return nil, fmt.Errorf("audit.evidence.key_file: %w", err)
@@ -186,6 +189,22 @@ func (c *commitState) note(entries int64, err error) {
 		return
 	}
 	c.at.Store(time.Now().UnixNano())
+}
+
+// keyOfTree checks that no key is made for a log whose checkpoints another one signed: that
+// would take the place of the public half, which auditors have.
+func keyOfTree(key, dir string) error {
+	here, err := disk.OS.Exists(key)
+	if here || err != nil {
+		return err
+	}
+	checkpoint := filepath.Join(dir, tree.CheckpointName)
+	signed, err := disk.OS.Exists(checkpoint)
+	if !signed || err != nil {
+		return err
+	}
+	return exit.WithHint(fmt.Errorf("audit.evidence.key_file: %s is missing, and the key in it signed %s", key, checkpoint),
+		"put the key back; "+adoptHint)
 }
 
 // loadLogKey reads the log key, or makes one at the first start. Its name is the

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -260,33 +261,122 @@ func TestCertificatesOfTheTimestampAuthorityAreChecked(t *testing.T) {
 
 // TestGatewayStopsOnceAWitnessSawAnotherHistory: somebody serves the same log elsewhere.
 func TestGatewayStopsOnceAWitnessSawAnotherHistory(t *testing.T) {
+	for _, tc := range []struct {
+		what string
+		seen evidence.Checkpoint
+		want error
+	}{
+		{"a longer one (409)", evidence.Checkpoint{Size: 1000}, witness.ErrAhead},
+		{"another beginning (422)", evidence.Checkpoint{Size: 1, Root: evidence.Hash{1}}, witness.ErrForked},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			cfg, dir, _ := witnessed(t)
+			s := growing(t, cfg, func() {
+				tc.seen.Origin = origin(t, cfg)
+				seen(t, dir, &tc.seen)
+			})
+			s.commits.every = time.Millisecond
+			if err := s.commits.run(t.Context()); !errors.Is(err, tree.ErrRolledBack) || !errors.Is(err, tc.want) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// TestGatewayGoesOnWithAWitnessThatLags: it was put back to what it saw before, or lost
+// its last answer, and is shown what is new.
+func TestGatewayGoesOnWithAWitnessThatLags(t *testing.T) {
 	cfg, dir, _ := witnessed(t)
 	if err := served(t, cfg); err != nil {
 		t.Fatal(err)
 	}
-	log := new(lockedBuffer)
-	s, err := Open(t.Context(), cfg, NewLogger(config.Log{}, log))
+	before := filepath.Join(t.TempDir(), "seen")
+	if err := os.CopyFS(before, os.DirFS(filepath.Join(dir, "seen"))); err != nil {
+		t.Fatal(err)
+	}
+
+	s := growing(t, cfg, func() {
+		if err := os.RemoveAll(filepath.Join(dir, "seen")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(filepath.Join(dir, "seen"), os.DirFS(before)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := s.commits.commit(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// growing is a gateway whose log has grown since the witness saw it, and since something
+// happened to the witness.
+func growing(t *testing.T, cfg *config.Config, happens func()) *Server {
+	t.Helper()
+	if err := served(t, cfg); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), cfg, NewLogger(config.Log{}, new(lockedBuffer)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close(t.Context()) })
 
-	seen := filepath.Join(dir, "seen")
-	names, err := os.ReadDir(seen)
-	if err != nil || len(names) != 1 {
-		t.Fatal(names, err)
-	}
-	other := evidence.Checkpoint{Origin: s.commits.opt.Signer.Name(), Size: 1000}
-	if err := os.WriteFile(filepath.Join(seen, names[0].Name()), []byte(other.Text()), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	happens()
 	if err := s.journal.Record(t.Context(), audit.ControlEntry{Kind: audit.KindStart, Subject: "gateway", Outcome: "started"}); err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
 
-	s.commits.every = time.Millisecond
-	if err := s.commits.run(t.Context()); !errors.Is(err, tree.ErrRolledBack) {
-		t.Errorf("%v; the log: %s", err, log)
+// origin is the name of a gateway's log.
+func origin(t *testing.T, cfg *config.Config) string {
+	t.Helper()
+	signer, _, err := loadLogKey(cfg.File(cfg.Audit.Evidence.KeyFile), cfg.Node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer.Name()
+}
+
+// seen has the witness keep another checkpoint than the one that it saw.
+func seen(t *testing.T, dir string, c *evidence.Checkpoint) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "seen", "*"))
+	if err != nil || len(names) != 1 {
+		t.Fatal(names, err)
+	}
+	if err := os.WriteFile(names[0], []byte(c.Text()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestGatewayMakesNoKeyForALogThatAnotherSigned: a new one would take the place of the
+// public half that auditors have.
+func TestGatewayMakesNoKeyForALogThatAnotherSigned(t *testing.T) {
+	cfg, dir := committed(t)
+	if err := served(t, cfg); err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(dir, "data", "log.key")
+	public, err := os.ReadFile(key + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(key, key+".away"); err != nil {
+		t.Fatal(err)
+	}
+
+	if err := served(t, cfg); err == nil || !strings.Contains(err.Error(), "log.key is missing") {
+		t.Errorf("without its key: %v", err)
+	}
+	if now, err := os.ReadFile(key + ".pub"); err != nil || !bytes.Equal(now, public) {
+		t.Errorf("the public half became %q, %v", now, err)
+	}
+	if err := os.Rename(key+".away", key); err != nil {
+		t.Fatal(err)
+	}
+	if err := served(t, cfg); err != nil {
+		t.Errorf("with its key again: %v", err)
 	}
 }
 
