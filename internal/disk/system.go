@@ -78,10 +78,14 @@ func Keep(s System, path string, content []byte, mode os.FileMode) error {
 
 // MakeDirs makes a directory, and those between it and root, as far as they are missing.
 // Each is durable once it returns, also one that is there: who made it may have been
-// killed before it was.
+// killed before it was. Root is made, too, where it is missing.
 func MakeDirs(s System, root, dir string, mode os.FileMode) error {
 	if dir == root {
-		return nil
+		there, err := s.Exists(root)
+		if there || err != nil {
+			return err
+		}
+		root = filepath.Dir(root)
 	}
 	above := filepath.Dir(dir)
 	if err := MakeDirs(s, root, above, mode); err != nil {
