@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/broker"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/bench"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/policy"
@@ -52,6 +53,16 @@ func newGuestCommand() *cobra.Command {
 	return newChildCommand(transforms.WorkerCommand, func(cmd *cobra.Command) error {
 		// Who started it ends it.
 		return transforms.RunWorker(context.WithoutCancel(cmd.Context()), cmd.InOrStdin(), cmd.OutOrStdout())
+	})
+}
+
+// newBenchGatewayCommand is the child that is the gateway which `guardlock bench`
+// measures.
+func newBenchGatewayCommand() *cobra.Command {
+	return newChildCommand(bench.Command, func(cmd *cobra.Command) error {
+		// Ctrl-C reaches it through a shared terminal; who started it ends it.
+		ctx := context.WithoutCancel(cmd.Context())
+		return bench.RunChild(ctx, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 	})
 }
 

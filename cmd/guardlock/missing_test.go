@@ -20,6 +20,8 @@ import (
 // are there.
 var missingFiles = []string{
 	"coverage --config MISSING",
+	"bench --topic a --config MISSING",
+	"bench --topic a --config bound.yaml --input MISSING",
 	"check MISSING",
 	"serve --config MISSING",
 	"status --config MISSING",
@@ -110,7 +112,8 @@ func TestMissingFileIsTheSameFailureInEveryCommand(t *testing.T) {
 	t.Setenv("GUARDLOCK_BOOTSTRAP", broker.ListenAddrs()[0]) // some ask it first
 
 	t.Chdir(t.TempDir())
-	for name, content := range map[string][]byte{"m.wasm": module, "input.json": []byte("{}"), "plan.yaml": []byte("broker: {embedded: {}}\n")} {
+	for name, content := range map[string][]byte{"m.wasm": module, "input.json": []byte("{}"), "plan.yaml": []byte("broker: {embedded: {}}\n"),
+		"bound.yaml": []byte("broker: {embedded: {}}\nbindings: [{topics: [a]}]\n")} {
 		if err := os.WriteFile(name, content, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/bench"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/decisions"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/demo"
@@ -38,6 +39,7 @@ func newRootCommand() *cobra.Command {
 		newServeCommand(),
 		newCheckCommand(),
 		newPlanCommand(),
+		bench.NewCommand(),
 		newStatusCommand(),
 		kafka.NewCoverageCommand(),
 		trust.NewKeygenCommand(),
@@ -51,6 +53,7 @@ func newRootCommand() *cobra.Command {
 		kafka.NewConsumeCommand(),
 		newVersionCommand(),
 		newBrokerCommand(),
+		newBenchGatewayCommand(),
 		newCompileCommand(),
 		newGuestCommand(),
 		newPolicyWorkerCommand(),

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/bench"
 	"github.com/guardlock/guardlock/internal/server"
 	"github.com/guardlock/guardlock/policy"
 	"github.com/guardlock/guardlock/transforms"
@@ -20,7 +21,7 @@ import (
 // TestMain lets the test binary be the command: the scripts run it as
 // "guardlock", and a gateway in a test starts its children from it.
 func TestMain(m *testing.M) {
-	children := []string{server.BrokerCommand, transforms.TrialCommand, transforms.WorkerCommand, policy.WorkerCommand}
+	children := []string{server.BrokerCommand, transforms.TrialCommand, transforms.WorkerCommand, policy.WorkerCommand, bench.Command}
 	if len(os.Args) > 1 && slices.Contains(children, os.Args[1]) {
 		main()
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/internal/kernelcpu"
+	"github.com/guardlock/guardlock/internal/load"
 	"github.com/guardlock/guardlock/transforms"
 )
 
@@ -106,7 +107,7 @@ func (p *proxy) usage(tb testing.TB) (cpu, kib int) {
 // in flight each. MB/s and ms/MB are of raw record bytes; ms/MB is the proxy's
 // CPU alone.
 func BenchmarkGateway(b *testing.B) {
-	eachLoad(b, func(b *testing.B, f frame) {
+	eachLoad(b, func(b *testing.B, f load.Frame) {
 		for _, mode := range slices.Concat([]string{"direct"}, modes) {
 			b.Run(mode, func(b *testing.B) { benchmarkMode(b, mode, f) })
 		}
@@ -118,18 +119,18 @@ func BenchmarkGateway(b *testing.B) {
 // CPU it gives the ratio to the splice's, and what the kernel's threads did in
 // the proxy's turns.
 func BenchmarkRatio(b *testing.B) {
-	eachLoad(b, func(b *testing.B, f frame) {
+	eachLoad(b, func(b *testing.B, f load.Frame) {
 		broker := nullBrokerFor(b)
 		cpu := make([]int, len(modes))
 		kernel := make([]time.Duration, len(modes))
 		send := make([]func(n int), len(modes))
 		for i, mode := range modes {
-			p := startProxy(b, mode, broker.addr())
+			p := startProxy(b, mode, broker.Addr())
 			l := loaderFor(b, p.addr)
 			send[i] = func(n int) {
 				others := kernelTimes(b)
 				before, _ := p.usage(b)
-				if err := l.send(f, n); err != nil {
+				if err := l.Send(f, n); err != nil {
 					b.Fatal(err)
 				}
 
@@ -143,7 +144,7 @@ func BenchmarkRatio(b *testing.B) {
 			kernel[i] = 0
 		}
 
-		turn := 250_000_000 / f.raw // short ones would measure how proxies wake up
+		turn := 250_000_000 / f.Raw // short ones would measure how proxies wake up
 		b.ResetTimer()
 		for sent := 0; sent < b.N; sent += turn {
 			for i := range modes {
@@ -153,7 +154,7 @@ func BenchmarkRatio(b *testing.B) {
 
 		b.StopTimer()
 		for i, mode := range modes {
-			mb := float64(b.N) * float64(f.raw) / 1e6
+			mb := float64(b.N) * float64(f.Raw) / 1e6
 			b.ReportMetric(float64(cpu[i])/1e3/mb, mode+"-ms/MB")
 			b.ReportMetric(kernel[i].Seconds()*1e3/mb, mode+"-kernel-ms/MB")
 			b.ReportMetric(float64(cpu[i])/float64(b.N), mode+"-µs/frame")
@@ -175,13 +176,13 @@ func kernelTimes(tb testing.TB) kernelcpu.Times {
 var modes = []string{modeSplice, modePass, modeRecord, modeNative, modeContent, modeUppercase, modeMask}
 
 // eachLoad runs fn for small and large requests, compressed or not.
-func eachLoad(b *testing.B, fn func(b *testing.B, f frame)) {
+func eachLoad(b *testing.B, fn func(b *testing.B, f load.Frame)) {
 	for _, size := range []struct {
 		name    string
 		records int
 	}{{"16KiB", 15}, {"256KiB", 245}} {
 		for _, codec := range []recordbatch.Compression{recordbatch.None, recordbatch.LZ4} {
-			f, err := makeFrame(size.records, codec)
+			f, err := load.NewFrame(benchTopic, load.Samples(size.records), codec)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -190,28 +191,28 @@ func eachLoad(b *testing.B, fn func(b *testing.B, f frame)) {
 	}
 }
 
-func nullBrokerFor(tb testing.TB) *nullBroker {
+func nullBrokerFor(tb testing.TB) *load.Broker {
 	tb.Helper()
-	broker, err := newNullBroker()
+	broker, err := load.NewBroker(benchTopic)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(broker.close)
+	tb.Cleanup(broker.Close)
 	return broker
 }
 
-func loaderFor(tb testing.TB, addr string) *loader {
+func loaderFor(tb testing.TB, addr string) *load.Loader {
 	tb.Helper()
-	l, err := newLoader(addr, 4, 5)
+	l, err := load.Dial(addr, 4, 5)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(l.close)
+	tb.Cleanup(l.Close)
 	return l
 }
 
-func benchmarkMode(b *testing.B, mode string, f frame) {
-	addr := nullBrokerFor(b).addr()
+func benchmarkMode(b *testing.B, mode string, f load.Frame) {
+	addr := nullBrokerFor(b).Addr()
 	var p *proxy
 	if mode != "direct" {
 		p = startProxy(b, mode, addr)
@@ -219,7 +220,7 @@ func benchmarkMode(b *testing.B, mode string, f frame) {
 	}
 
 	l := loaderFor(b, addr)
-	if err := l.send(f, 200); err != nil { // warm-up
+	if err := l.Send(f, 200); err != nil { // warm-up
 		b.Fatal(err)
 	}
 
@@ -228,9 +229,9 @@ func benchmarkMode(b *testing.B, mode string, f frame) {
 		cpu, _ = p.usage(b)
 	}
 
-	b.SetBytes(int64(f.raw))
+	b.SetBytes(int64(f.Raw))
 	b.ResetTimer()
-	if err := l.send(f, b.N); err != nil {
+	if err := l.Send(f, b.N); err != nil {
 		b.Fatal(err)
 	}
 
@@ -240,7 +241,7 @@ func benchmarkMode(b *testing.B, mode string, f frame) {
 	}
 
 	after, kib := p.usage(b)
-	mb := float64(b.N) * float64(f.raw) / 1e6
+	mb := float64(b.N) * float64(f.Raw) / 1e6
 	b.ReportMetric(float64(after-cpu)/1e3/mb, "cpu-ms/MB")
 	b.ReportMetric(float64(kib)/1024, "RSS-MiB")
 }
@@ -253,28 +254,28 @@ func BenchmarkLatency(b *testing.B) {
 }
 
 func benchmarkLatency(b *testing.B, mode string) {
-	f, err := makeFrame(1, recordbatch.None)
+	f, err := load.NewFrame(benchTopic, load.Samples(1), recordbatch.None)
 	if err != nil {
 		b.Fatal(err)
 	}
 
-	addr := nullBrokerFor(b).addr()
+	addr := nullBrokerFor(b).Addr()
 	if mode != "direct" {
 		addr = startProxy(b, mode, addr).addr
 	}
 
-	l, err := newLoader(addr, 1, 1)
+	l, err := load.Dial(addr, 1, 1)
 	if err != nil {
 		b.Fatal(err)
 	}
 
-	defer l.close()
-	if _, err := l.closedLoop(f, 100); err != nil {
+	defer l.Close()
+	if _, err := l.ClosedLoop(f, 100); err != nil {
 		b.Fatal(err)
 	}
 
 	b.ResetTimer()
-	took, err := l.closedLoop(f, b.N)
+	took, err := l.ClosedLoop(f, b.N)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -290,21 +291,21 @@ func TestEveryModeAcknowledges(t *testing.T) {
 	broker := nullBrokerFor(t)
 	for _, records := range []int{15, 245} {
 		for _, codec := range []recordbatch.Compression{recordbatch.None, recordbatch.LZ4} {
-			f, err := makeFrame(records, codec)
+			f, err := load.NewFrame(benchTopic, load.Samples(records), codec)
 			if err != nil {
 				t.Fatal(err)
 			}
 
 			for _, mode := range modes {
-				l, err := newLoader(startProxy(t, mode, broker.addr()).addr, 2, 5)
+				l, err := load.Dial(startProxy(t, mode, broker.Addr()).addr, 2, 5)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := l.send(f, 40); err != nil {
+				if err := l.Send(f, 40); err != nil {
 					t.Errorf("%s, %s, %d records: %v", mode, codec, records, err)
 				}
 
-				l.close()
+				l.Close()
 			}
 		}
 	}

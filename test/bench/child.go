@@ -161,7 +161,7 @@ func bindingsFor(ctx context.Context, mode string) (*gateway.Bindings, error) {
 	return gateway.NewBindings([]gateway.Binding{{Topics: []string{benchTopic}, Grant: grant}}, pipeline.Unbound), nil
 }
 
-// maskConfig masks the three texts of what jsonValue makes, which keep their lengths.
+// maskConfig masks the three texts of load.Samples, which keep their lengths.
 const maskConfig = `{"rules":[{"path":"$.id","action":"mask"},{"path":"$.customer.name","action":"mask"},` +
 	`{"path":"$.customer.email","action":"mask","keep_last":4}]}`
 

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/internal/load"
 )
 
 const (
@@ -63,29 +64,29 @@ func BenchmarkNeighbours(b *testing.B) {
 	}
 }
 
-func startSite(b *testing.B, module, limits string, topics ...string) (*site, *loader, *proxy) {
+func startSite(b *testing.B, module, limits string, topics ...string) (*site, *load.Loader, *proxy) {
 	b.Helper()
 	broker := nullBrokerFor(b)
 	dir := b.TempDir()
-	s, err := newSite(dir, broker.addr(), module, limits, topics...)
+	s, err := newSite(dir, broker.Addr(), module, limits, topics...)
 	if err != nil {
 		b.Fatal(err)
 	}
 
-	p := startProxyIn(b, modeSite, broker.addr(), dir)
-	l, err := newLoader(p.addr, 1, 1)
+	p := startProxyIn(b, modeSite, broker.Addr(), dir)
+	l, err := load.Dial(p.addr, 1, 1)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(l.close)
+	b.Cleanup(l.Close)
 
 	return s, l, p
 }
 
 // compare measures a quiet gateway and a busy one in turns, since the speed of
 // machines drifts, and reports the median of the rounds.
-func compare(b *testing.B, l *loader, name string, busy func() (stop func())) {
-	f, err := makeFrame(1, recordbatch.None)
+func compare(b *testing.B, l *load.Loader, name string, busy func() (stop func())) {
+	f, err := load.NewFrame(benchTopic, load.Samples(1), recordbatch.None)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -118,10 +119,10 @@ func median(all []float64) float64 {
 }
 
 // p99 sends one record after the other for a time.
-func p99(b *testing.B, l *loader, f frame, lasts time.Duration) float64 {
+func p99(b *testing.B, l *load.Loader, f load.Frame, lasts time.Duration) float64 {
 	var all []time.Duration
 	for begun := time.Now(); time.Since(begun) < lasts; {
-		took, err := l.closedLoop(f, 100)
+		took, err := l.ClosedLoop(f, 100)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -168,9 +169,9 @@ func sendBad(c net.Conn) {
 		PartitionLeaderEpoch: -1,
 		FirstTimestamp:       now,
 		MaxTimestamp:         now,
-		Records:              appendRecord(nil, 0, []byte("x")),
+		Records:              load.AppendRecord(nil, 0, []byte("x")),
 	}
-	if _, err := c.Write(produceFrameTo("bad", seal(batch.AppendTo(nil)))); err != nil {
+	if _, err := c.Write(load.ProduceTo("bad", load.Seal(batch.AppendTo(nil)))); err != nil {
 		return
 	}
 
