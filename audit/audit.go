@@ -60,6 +60,9 @@ var (
 	// ErrOverloaded means that more decisions wait for the disk than the log
 	// will hold in memory. Unlike ErrUnavailable it passes.
 	ErrOverloaded = errors.New("decision log overloaded")
+	// ErrDiskFull means that the disk has no room for more decisions: see Log.SetFree.
+	// Like ErrOverloaded it passes.
+	ErrDiskFull = errors.New("decision log has no room on its disk")
 	// ErrCorrupt means that the log's bytes are not what was committed.
 	ErrCorrupt = segment.ErrCorrupt
 	// ErrPruned means that what is asked for was pruned, perhaps in this moment.
@@ -115,6 +118,7 @@ const (
 	defaultSegmentAge   = time.Hour
 	minSegmentBytes     = 4 << 10
 	maxPendingBytes     = 32 << 20 // in memory, waiting for the disk
+	diskReserve         = 16 << 20 // beside the next segment: for answers, control entries, index and tree
 	maxEntryBytes       = 8 << 20
 	maxStringBytes      = 32767 // Kafka's own limit of a STRING
 )

@@ -25,6 +25,7 @@ type LogCount struct {
 	Pending int           // bytes that wait for a commit
 	Open    int           // batches whose place is not known yet
 	NextSeq uint64        // behind the last durable entry
+	Full    bool          // the disk has no room: it takes no batches until there is more
 	Err     error         // not nil: it takes no entries any more
 }
 
@@ -40,6 +41,8 @@ func (l *Log) Count() LogCount {
 	defer l.mu.Unlock()
 	n.Pending = l.w.pending
 	n.Open = len(l.w.open)
+	n.Full = l.w.full()
 	n.Err = l.err
+
 	return n
 }

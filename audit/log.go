@@ -108,6 +108,9 @@ func (l *Log) Append(e *BatchEntry, evidence []byte) Ticket {
 	if err := l.refusal(); err != nil {
 		return refused(err)
 	}
+	if l.w.full() {
+		return refused(ErrDiskFull)
+	}
 	if e.Time.IsZero() {
 		e.Time = l.opt.Now()
 	}
@@ -124,6 +127,16 @@ func (l *Log) refusal() error {
 		return ErrOverloaded
 	}
 	return l.err
+}
+
+// SetFree tells how many bytes the log's disk has free; a negative number is that nobody
+// knows. Where the next segment might find no room, Append refuses with ErrDiskFull until
+// more is free: a write that meets the end of the disk would end the log for good. Answers
+// and control entries are taken all the same.
+func (l *Log) SetFree(bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.w.free = bytes
 }
 
 func wake(c chan<- struct{}) {
@@ -250,6 +263,7 @@ func (l *Log) commitAll(c *segment.Committer) error {
 			if err != nil {
 				return l.fail(ch, err)
 			}
+
 			l.counts.committed(time.Since(began), ch.next-ch.seq)
 
 			before := l.committed.Swap(&m)

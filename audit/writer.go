@@ -65,16 +65,30 @@ type writer struct {
 	ready   []*chunk
 	taken   *flight // of the last chunk that the committer took; nil before the first
 	pending int
+	free    int64    // bytes of the disk; negative: it is not known
 	spare   []*chunk // for their memory
 }
 
 func newWriter(s *state, o *Options, start int64) *writer {
-	w := &writer{state: s, limit: o.SegmentBytes, age: o.SegmentAge, now: o.Now, began: o.Now(), start: start}
+	w := &writer{
+		state: s,
+		limit: o.SegmentBytes,
+		age:   o.SegmentAge,
+		now:   o.Now,
+		began: o.Now(),
+		start: start,
+		free:  -1,
+	}
+
 	if s.sum.NextSeq > s.sum.firstSeq {
 		w.began = time.UnixMicro(s.sum.MinTime)
 	}
 	return w
 }
+
+// full reports whether the disk may have no room for the next segment. The current one
+// has reserved its own, and gives back what it has not used when it ends.
+func (w *writer) full() bool { return w.free >= 0 && w.free < w.start+int64(w.pending)+diskReserve }
 
 // batch encodes an entry and gives it the next sequence number.
 func (w *writer) addBatch(b *BatchEntry) (uint64, *flight) {
@@ -230,6 +244,7 @@ func (w *writer) roll() {
 		w.closeCurrent()
 		w.cur = w.newChunk()
 	}
+
 	w.cur.seal = w.sealPayload()
 	w.beginSegment()
 	w.began = w.now()

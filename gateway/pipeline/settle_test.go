@@ -39,6 +39,24 @@ func TestBatchWhoseDecisionWasNotAwaitedIsNotLookedFor(t *testing.T) {
 	}
 }
 
+// A full disk refuses what producers try again, and the next batch goes on once there is
+// room.
+func TestFullDiskRefusesUntilThereIsRoom(t *testing.T) {
+	l := openLog(t, 0)
+	w := newWorld(t, l)
+	for _, c := range []struct {
+		free    int64
+		refused bool
+	}{{1 << 30, false}, {0, true}, {1 << 30, false}} {
+		l.SetFree(c.free)
+		d := w.decide(t, plain("x"), passing())
+		answer, refused, err := w.pipeline.Settle(t.Context(), &d, &w.guard, zap.NewNop())
+		if err != nil || refused != c.refused || refused && (answer.ErrorCode != refuseUnavailable.code || d.Out != nil) {
+			t.Errorf("%d bytes free: refused: %v, code %d, %v", c.free, refused, answer.ErrorCode, err)
+		}
+	}
+}
+
 // Each refusal that comes after the entry was written passes through one place,
 // is counted there under its reason, and leaves no entry open.
 func TestEveryLateRefusalIsCountedUnderItsReason(t *testing.T) {

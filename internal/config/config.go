@@ -288,6 +288,11 @@ type Audit struct {
 	// NoSync does not wait for the disk. Danger: a power loss loses decisions
 	// about records that are stored.
 	NoSync bool `yaml:"insecure_no_sync"`
+	// DiskAlarm is how little room the disk of the log may have before there is an alarm
+	// (log, metric, status): a size like 20GiB, or a share of the disk like 5%.
+	// Default: 1GiB, or a tenth of a disk that is smaller than 10GiB. Shortly before
+	// the disk is full, what is produced is refused, to be tried again.
+	DiskAlarm string `yaml:"disk_alarm"`
 	// Evidence commits to the log, so that `guardlock audit prove` can prove entries of it.
 	Evidence Evidence `yaml:"evidence"`
 }

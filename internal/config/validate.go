@@ -63,10 +63,14 @@ func (c *Config) validate() problem.List {
 	c.validateModules(&p)
 	c.validateBindings(&p)
 	c.validateLimits(&p)
+
 	if c.Ops != nil {
 		c.Ops.validate(&p)
 	}
 	c.Audit.Evidence.validate(&p)
+	if _, err := parseRoom(c.Audit.DiskAlarm); err != nil {
+		p.add("audit.disk_alarm", "%s", err)
+	}
 
 	return p.List
 }
@@ -85,6 +89,7 @@ func (e *Evidence) validate(p *problems) {
 			p.add(path+".key", "%v", err)
 		}
 	}
+
 	e.Timestamp.validate(p)
 }
 
@@ -279,6 +284,7 @@ func (c *Config) validateModules(p *problems) {
 		if len(m.Approvals) == 0 {
 			p.add(path+".approvals", "needs at least one approval file")
 		}
+
 		for _, name := range slices.Sorted(maps.Keys(m.Tables)) {
 			if name == "" || m.Tables[name] == "" {
 				p.add(path+".tables", "a table has a name and a file")

@@ -49,6 +49,8 @@ var (
 	LogBytes       = metric("guardlock_log_bytes", Gauge, "Bytes of the decision log's segments on disk.")
 	LogSegments    = metric("guardlock_log_segments", Gauge, "Segments of the decision log.")
 	LogDiskFree    = metric("guardlock_log_disk_free_bytes", Gauge, "Bytes that are free on the disk of the decision log.")
+	LogDiskLow     = metric("guardlock_log_disk_low", Gauge, "1 while that is less than audit.disk_alarm.")
+	LogDiskFull    = metric("guardlock_log_disk_full", Gauge, "1 while that is too little for the next segment: what is produced is refused, to be tried again.")
 	CheckpointAge  = metric("guardlock_evidence_checkpoint_age_seconds", Gauge, "Time since the tree over the log was last signed and shown to all copies and witnesses, or had nothing new.")
 	CheckpointSize = metric("guardlock_evidence_lag_entries", Gauge, "Durable entries that no checkpoint speaks for yet.")
 	CheckpointFail = metric("guardlock_evidence_failures_total", Counter, "Checkpoints that could not be made, or not be shown to every copy and witness.")

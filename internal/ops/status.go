@@ -91,6 +91,7 @@ type Log struct {
 	Bytes      int64     `json:"bytes"`
 	Segments   int       `json:"segments"`
 	DiskFree   int64     `json:"disk_free_bytes"`   // -1: it is not known
+	DiskLow    bool      `json:"disk_low"`          // less than audit.disk_alarm
 	Committed  int64     `json:"committed_entries"` // that a checkpoint speaks for
 	Checkpoint time.Time `json:"checkpoint,omitzero"`
 }

@@ -23,11 +23,13 @@ func (v *view) Measure(to *ops.Samples) {
 		measureBatches(to, c.Name(), c.Counts())
 		measureCluster(to, c, n)
 	})
+
 	for _, m := range v.gateway.Memory() {
 		to.Value(ops.MemoryHeld, float64(m.Held), m.Holder)
 		to.Value(ops.MemoryLimit, float64(m.Limit), m.Holder)
 		to.Value(ops.MemoryWaiting, float64(m.Waiting), m.Holder)
 	}
+
 	for _, m := range v.runtime.Metrics() {
 		to.Value(ops.GuestMetrics, float64(m.Value), m.Module, m.Name)
 	}
@@ -44,6 +46,7 @@ func measureBatches(to *ops.Samples, cluster string, counts *pipeline.Counts) {
 		for _, end := range n.Ends {
 			to.Value(ops.Batches, float64(end.Batches), cluster, n.Binding, direction, end.Outcome.String(), end.Reason)
 		}
+
 		for verdict, records := range n.Records {
 			to.Value(ops.Records, float64(records), cluster, n.Binding, direction, verdict)
 		}
@@ -57,6 +60,7 @@ func measureBatches(to *ops.Samples, cluster string, counts *pipeline.Counts) {
 		to.Value(ops.TopicRecords, float64(records), cluster, topic)
 		to.Value(ops.TopicBytes, float64(bytes), cluster, topic)
 	})
+
 	counts.EachError(func(name string, batches uint64) {
 		to.Value(ops.UpstreamError, float64(batches), cluster, name)
 	})
@@ -91,11 +95,15 @@ func (v *view) measureLog(to *ops.Samples) {
 	l := v.logStatus()
 	to.Value(ops.LogBytes, float64(l.Bytes))
 	to.Value(ops.LogSegments, float64(l.Segments))
+
 	if l.DiskFree >= 0 {
 		to.Value(ops.LogDiskFree, float64(l.DiskFree))
 	}
+	to.Is(ops.LogDiskLow, l.DiskLow)
+	to.Is(ops.LogDiskFull, n.Full)
 	to.Value(ops.CheckpointSize, float64(int64(l.Entries)-l.Committed))
 	to.Value(ops.CheckpointFail, float64(v.commits.state.failures.Load()))
+
 	if !l.Checkpoint.IsZero() {
 		to.Value(ops.CheckpointAge, time.Since(l.Checkpoint).Seconds())
 	}

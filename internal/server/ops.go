@@ -21,6 +21,7 @@ type watching struct {
 	ops     *ops.Listener // nil: nobody is to watch
 	started time.Time
 	phase   atomic.Int32
+	space   space // on the disk of the decision log
 }
 
 // The phases of a gateway's life.
@@ -144,6 +145,10 @@ func (v *view) Missing() []string {
 		missing = append(missing, "the decision log takes no entries: "+err.Error())
 	}
 
+	if v.journal.Count().Full {
+		missing = append(missing, spaceProblem(true).Error())
+	}
+
 	var silent []string
 	answers := false
 	v.gateway.EachCluster(func(c *gateway.Cluster) {
@@ -151,6 +156,7 @@ func (v *view) Missing() []string {
 		answers = answers || problem == ""
 		silent = append(silent, "cluster "+c.Name()+": "+problem)
 	})
+
 	if !answers {
 		missing = append(missing, silent...)
 	}

@@ -135,10 +135,12 @@ func openJournal(cfg *config.Config) (*audit.Log, error) {
 	if pending, err := adopt.Pending(dir); err != nil || pending {
 		return nil, exit.WithHint(errors.Join(errors.New("a new decision log is being made in the place of the old one, which was not finished"), err), adoptHint)
 	}
+
 	segments, err := filepath.Glob(filepath.Join(dir, "audit-*.wal"))
 	if err != nil {
 		return nil, fmt.Errorf("audit.dir: %w", err)
 	}
+
 	// With a previous key the new one may well be made now.
 	logIsThere := len(segments) > 0 && cfg.Audit.PreviousKeyFile == ""
 	key, err := loadOrMakeKey(cfg.File(cfg.Audit.KeyFile), logIsThere)
@@ -217,6 +219,7 @@ func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 	wg.Go(func() { s.log.run(work) })
 	wg.Go(func() { s.reloader.conduct.run(work, s.reloader) })
 	wg.Go(func() { s.index(work) })
+	wg.Go(func() { s.watchSpace(work) })
 	wg.Go(func() { s.serveOps(work) })
 
 	if err := s.startBrokers(ctx, work, &wg); err != nil {
@@ -380,6 +383,7 @@ func (s *Server) Close(ctx context.Context) error {
 	if s.reloader != nil && !s.busy {
 		errs = append(errs, s.reloader.close(ctx))
 	}
+
 	for _, b := range s.brokers {
 		b.Close()
 	}
@@ -390,6 +394,7 @@ func (s *Server) Close(ctx context.Context) error {
 		}
 		errs = append(errs, s.runtime.Close(ctx))
 	}
+
 	if s.commits != nil {
 		errs = append(errs, s.commits.commit(ctx)) // of all that was recorded
 	}

@@ -123,6 +123,7 @@ func (e *explained) bindings(cluster string) []ops.Binding {
 				refused = gone
 				out.Refused = gone.Code
 			}
+
 			if refused != nil && out.Problem == "" {
 				out.Problem = refused.Error()
 				out.Cure = cure(refused.Code)
@@ -247,6 +248,7 @@ func (v *view) ends(e *explained) []ops.End {
 	for _, end := range e.ends() {
 		found[end] = true
 	}
+
 	for _, c := range v.certificates {
 		if leaf, err := x509.ParseCertificate(c.now().Certificate[0]); err == nil {
 			found[ops.End{Kind: "certificate", Name: filepath.Base(c.file), At: leaf.NotAfter}] = true
@@ -282,6 +284,7 @@ func (v *view) addCluster(to *ops.Cluster) {
 	to.Unresolved = n.Unresolved
 	to.Problem = unreached(c)
 	to.Reached = to.Problem == ""
+
 	if r := c.Reach(); r != nil {
 		to.Asked = r.At.UTC()
 	}
@@ -297,6 +300,7 @@ func (v *view) logStatus() *ops.Log {
 		Open:      n.Open,
 		Committed: v.commits.state.entries.Load(),
 	}
+
 	if n.Err != nil {
 		out.Problem = n.Err.Error()
 	}
@@ -308,8 +312,11 @@ func (v *view) logStatus() *ops.Log {
 	if out.DiskFree, err = disk.Free(dir); err != nil {
 		out.DiskFree = -1
 	}
+
+	out.DiskLow = v.space.alarmed()
 	segments, _ := filepath.Glob(filepath.Join(dir, "audit-*.wal"))
 	out.Segments = len(segments)
+
 	for _, path := range segments {
 		if info, err := os.Stat(path); err == nil { // it may have been pruned
 			out.Bytes += info.Size()
