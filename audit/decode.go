@@ -238,6 +238,9 @@ func (c *cursor) bind(b *Bind, base int64) error {
 	flags := c.uvarint()
 	b.ErrorCode = int16(uint16(flags >> 1))
 	b.Recovered = flags&1 != 0
+	if !c.bad && len(c.b) > 0 {
+		b.Leader = LeaderEpochOf(int32(c.number()))
+	}
 
 	if !c.ok() || b.Base < -1 || flags > 1<<17 {
 		return fmt.Errorf("reading binding: %w", errEntry)

@@ -161,6 +161,7 @@ type Bind struct {
 	AppendTime int64 // µs, 0 if none
 	ErrorCode  int16
 	Recovered  bool
+	Leader     LeaderEpoch // not known in a log from before it was kept
 }
 
 // contains reports whether the binding covers the offset.
@@ -190,6 +191,9 @@ func (e *encoder) bind(b *Bind, base int64) {
 	}
 
 	e.uvarint(flags)
+	if b.Leader != 0 {
+		e.uvarint(uint64(b.Leader - 1))
+	}
 }
 
 func zigzag(v int64) uint64   { return uint64(v<<1) ^ uint64(v>>63) }

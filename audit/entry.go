@@ -312,7 +312,19 @@ type Placement struct {
 	AppendTime time.Time // the broker's, zero if it gave none
 	ErrorCode  int16     // Kafka's; 0 is success
 	Recovered  bool      // found by looking at the partition after a crash
+	Leader     LeaderEpoch
 }
+
+// LeaderEpoch is the epoch of the leader that stored a batch, as far as the cluster said.
+// Offsets that a leader gave out and lost are given out again by the next, in another
+// epoch. The zero LeaderEpoch is not known.
+type LeaderEpoch uint32
+
+// LeaderEpochOf takes an epoch as Kafka spells it: below zero it is not known.
+func LeaderEpochOf(n int32) LeaderEpoch { return LeaderEpoch(max(n, -1) + 1) }
+
+// Number is the epoch as Kafka spells it: -1 if it is not known.
+func (e LeaderEpoch) Number() int32 { return int32(e - 1) }
 
 // ControlEntry is a decision of the control plane. Its texts must come from
 // configuration, approvals and policy, never from records.

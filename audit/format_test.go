@@ -53,6 +53,7 @@ type readByPage struct {
 	decided  map[string]int // the same, from the entries
 	frames   map[int]uint64 // sequence number of the frame at a position of the segment
 	bindings int            // of the segment, that cover an offset
+	leaders  []uint64       // epochs that bindings tell
 }
 
 func (r *readByPage) check(ok bool, format string, args ...any) {
@@ -289,6 +290,9 @@ func (r *readByPage) binding(c *bytesOf, _ int64) {
 
 	c.uvarint() // append time
 	c.uvarint() // error code
+	if len(c.b) > 0 {
+		r.leaders = append(r.leaders, c.uvarint())
+	}
 
 	if b := r.batches[seq]; b != nil && route == "" {
 		b.Offset = offset
@@ -433,7 +437,11 @@ func TestLogIsReadByItsSpecificationAlone(t *testing.T) {
 		}
 		seq := mustAppend(t, l, e, []byte{byte(i)})
 		if i%4 != 0 {
-			l.Place(seq, audit.Placement{BaseOffset: int64(i) * 50})
+			p := audit.Placement{BaseOffset: int64(i) * 50}
+			if i%40 == 1 {
+				p.Leader = audit.LeaderEpochOf(int32(i))
+			}
+			l.Place(seq, p)
 		}
 	}
 
@@ -551,6 +559,7 @@ func (r *readByPage) compare(dir string) {
 	}
 
 	r.check(n == len(r.batches) && n == 120, "%d batches by query, %d by the page", n, len(r.batches))
+	r.check(reflect.DeepEqual(r.leaders, []uint64{1, 41, 81}), "leaders' epochs %v", r.leaders)
 	r.check(reflect.DeepEqual(r.facts, factsByPage), "facts %q", r.facts)
 	r.check(r.controls[6] == 1 && r.controls[3] == 2 && r.controls[2] == 1 && len(r.epochs) == 1 && r.seals >= 2, "controls %v, %d seals", r.controls, r.seals)
 }

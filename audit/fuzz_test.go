@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -83,7 +84,8 @@ func TestBindingsReadBackAsWritten(t *testing.T) {
 	d := newDict()
 	for _, want := range []Bind{
 		{Seq: 1, Coord: Coord{"main", "a", 0}, Base: 0, count: 1},
-		{Seq: 1 << 40, Coord: Coord{"eu", "a", 1 << 30}, Base: 1 << 50, count: 1 << 30, AppendTime: 1 << 51, Recovered: true},
+		{Seq: 1 << 40, Coord: Coord{"eu", "a", 1 << 30}, Base: 1 << 50, count: 1 << 30, AppendTime: 1 << 51, Recovered: true, Leader: LeaderEpochOf(0)},
+		{Seq: 2, Coord: Coord{"main", "a", 0}, Base: 0, count: 1, Leader: LeaderEpochOf(math.MaxInt32)},
 		{Seq: 7, Coord: Coord{Topic: "b"}, Base: -1, ErrorCode: -1},
 		{Seq: 7, Coord: Coord{Topic: "c"}, Route: "c", Base: 9, count: 2, ErrorCode: 87, AppendTime: 5},
 	} {

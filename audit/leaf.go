@@ -96,7 +96,7 @@ func (b *Bind) placement() *evidence.Placement {
 		Route:       b.Route,
 		Base:        b.Base,
 		Records:     uint32(b.count),
-		LeaderEpoch: -1, // the log does not keep it
+		LeaderEpoch: b.Leader.Number(),
 		AppendTime:  b.AppendTime,
 		ErrorCode:   b.ErrorCode,
 		Recovered:   b.Recovered,

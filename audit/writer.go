@@ -137,6 +137,7 @@ func (r *BatchRef) bind(in Placement) (b Bind, ok bool) {
 		count:     r.Records,
 		ErrorCode: in.ErrorCode,
 		Recovered: in.Recovered,
+		Leader:    in.Leader,
 	}
 
 	if in.Route != "" {
@@ -150,6 +151,7 @@ func (r *BatchRef) bind(in Placement) (b Bind, ok bool) {
 	}
 	if b.Base < 0 {
 		b.count = 0
+		b.Leader = 0
 	}
 	if !in.AppendTime.IsZero() {
 		b.AppendTime = in.AppendTime.UnixMicro()

@@ -32,6 +32,7 @@ type answers struct {
 	// Fixed after newSession.
 	cluster *Cluster
 	client  net.Conn
+	node    int32 // the broker that answers; -1 where that is any. Set before the first answer
 
 	// writeMu serialises writes to the client, which the reader and the writer
 	// both make. It is taken before mu.

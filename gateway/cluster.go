@@ -116,6 +116,7 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 
 	c.eras = newEras(c)
 	c.topics.learned = c.eras.learned
+	c.topics.led = c.eras.led
 	c.bindings.Store(NewBindings(nil, pipeline.Unbound))
 	var seeds []string
 	for _, a := range cfg.Upstream.Bootstrap() {

@@ -32,8 +32,18 @@ type eras struct {
 // topicEras are those of one topic that the log is known to have.
 type topicEras struct {
 	id      [16]byte
-	begun   []atomic.Bool // by partition
-	doubted atomic.Bool   // there may be another topic of that name now
+	begun   []atomic.Bool  // by partition
+	leaders []atomic.Int64 // by partition; see leaderAt
+	doubted atomic.Bool    // there may be another topic of that name now
+}
+
+// leaderAt is a node and its epoch in one number, so that both change at once; zero is
+// none that is known.
+func leaderAt(node, epoch int32) int64 {
+	if node < 0 || epoch < 0 {
+		return 0
+	}
+	return int64(node)<<32 | int64(audit.LeaderEpochOf(epoch))
 }
 
 type wantedEra struct {
@@ -132,7 +142,7 @@ func (e *eras) ask(ctx context.Context, want wantedEra) error {
 		return err // the log tells of itself
 	}
 
-	e.note(want.at, led.topic, partitions)
+	e.note(want.at, led, partitions)
 	return nil
 }
 
@@ -152,17 +162,19 @@ func (e *eras) failed(want wantedEra, err error) error {
 }
 
 // note remembers that the log has an era.
-func (e *eras) note(at pipeline.Partition, topic [16]byte, partitions int) {
+func (e *eras) note(at pipeline.Partition, led leadership, partitions int) {
+	topic := led.topic
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	known := *e.topics.Load()
 
 	t := known[at.Topic]
 	if t == nil || t.id != topic || len(t.begun) < partitions {
-		fresh := &topicEras{id: topic, begun: make([]atomic.Bool, partitions)}
+		fresh := &topicEras{id: topic, begun: make([]atomic.Bool, partitions), leaders: make([]atomic.Int64, partitions)}
 		if t != nil && t.id == topic {
 			for i := range t.begun {
 				fresh.begun[i].Store(t.begun[i].Load())
+				fresh.leaders[i].Store(t.leaders[i].Load())
 			}
 		}
 
@@ -173,7 +185,36 @@ func (e *eras) note(at pipeline.Partition, topic [16]byte, partitions int) {
 	}
 
 	t.begun[at.Number].Store(true)
+	t.leaders[at.Number].Store(leaderAt(led.node, led.epoch))
 	t.doubted.Store(false)
+}
+
+// led takes note of who leads a partition.
+func (e *eras) led(topic []byte, partition, node, epoch int32) {
+	t := (*e.topics.Load())[string(topic)]
+	if t != nil && partition >= 0 && int(partition) < len(t.leaders) {
+		t.leaders[partition].Store(leaderAt(node, epoch))
+	}
+}
+
+// answered gives the epoch in which a broker stored a batch. It is not known where the
+// cluster did not say, by its metadata, that just this broker leads. A broker that says
+// itself that it does not makes what was known nothing.
+func (e *eras) answered(at pipeline.Partition, node int32, code int16) audit.LeaderEpoch {
+	t := (*e.topics.Load())[at.Topic]
+	if t == nil || int(at.Number) >= len(t.leaders) {
+		return 0
+	}
+
+	leader := t.leaders[at.Number].Load()
+	switch {
+	case code == kerr.NotLeaderForPartition.Code || code == kerr.KafkaStorageError.Code:
+		t.leaders[at.Number].CompareAndSwap(leader, 0)
+		return 0
+	case node != int32(leader>>32):
+		return 0
+	}
+	return audit.LeaderEpoch(uint32(leader))
 }
 
 // learned takes note of a topic's id. Where it is another one, the topic was made anew.

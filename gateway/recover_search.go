@@ -105,7 +105,7 @@ func (s *search) match(ctx context.Context, h recordbatch.Header, batch []byte) 
 
 	for _, ref := range s.left {
 		if ref.Records == int(h.NumRecords) && ref.ProducerID == h.ProducerID && ref.ProducerEpoch == h.ProducerEpoch && ref.BaseSequence == h.BaseSequence {
-			s.bind(ref, h.BaseOffset)
+			s.bind(ref, h.BaseOffset, audit.LeaderEpochOf(h.PartitionLeaderEpoch))
 			return nil
 		}
 	}
@@ -179,12 +179,12 @@ func (s *search) bindCopies(c *copies) {
 	slices.Sort(c.offsets)
 	last := c.refs[len(c.refs)-min(len(c.offsets), len(c.refs)):]
 	for i, ref := range last {
-		s.bind(ref, c.offsets[i])
+		s.bind(ref, c.offsets[i], 0)
 	}
 }
 
-func (s *search) bind(ref audit.BatchRef, offset int64) {
-	s.cluster.gw.cfg.Decisions.Place(ref.Seq, audit.Placement{BaseOffset: offset, Recovered: true})
+func (s *search) bind(ref audit.BatchRef, offset int64, in audit.LeaderEpoch) {
+	s.cluster.gw.cfg.Decisions.Place(ref.Seq, audit.Placement{BaseOffset: offset, Recovered: true, Leader: in})
 	s.remove(ref)
 }
 

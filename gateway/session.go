@@ -124,6 +124,7 @@ func (s *session) run(ctx context.Context, to target) error {
 		return err
 	}
 
+	s.answers.node = to.node
 	up, err := s.dial(ctx, to)
 	if err != nil {
 		s.reset()

@@ -182,7 +182,9 @@ func (a *answers) bind(p *pending, frame []byte) error {
 		if answer.ErrorCode == kerr.UnknownTopicOrPartition.Code || answer.ErrorCode == kerr.UnknownTopicID.Code {
 			a.cluster.eras.doubt(d.decided.Partition.Topic)
 		}
-		if known := a.cluster.pipeline.Answered(&d.decided, answer); !known {
+
+		in := a.cluster.eras.answered(d.decided.Partition, a.node, answer.ErrorCode)
+		if known := a.cluster.pipeline.Answered(&d.decided, answer, in); !known {
 			a.cluster.resolver.add([]uint64{d.decided.Seq()})
 		}
 

@@ -25,7 +25,8 @@ type topicNames struct {
 
 	strings map[string]string // see intern
 
-	learned func(id [16]byte, name string)      // told of each new pair; may be nil
+	learned func(id [16]byte, name string) // told of each new pair; may be nil
+	led     func(topic []byte, partition, node, epoch int32)
 	missing func(topic string, unlogged uint64) // nil: nobody is told
 	told    struct {
 		mu    sync.Mutex
@@ -93,6 +94,13 @@ func (t *topicNames) Learn(id [16]byte, name string) {
 		t.names = map[[16]byte]string{}
 	}
 	t.names[id] = name
+}
+
+// Led implements wire.TopicIDs.
+func (t *topicNames) Led(name []byte, partition, node, epoch int32) {
+	if t.led != nil {
+		t.led(name, partition, node, epoch)
+	}
 }
 
 // Name returns the name of an id from the cache, and reports whether it is

@@ -73,11 +73,17 @@ type BatchInfo struct {
 	Reason     string
 	State      State
 	BaseOffset int64 // -1 if none is known
+	Answer
+	Evidence audit.Evidence // if HasMAC
+	mac      audit.MACID
+}
+
+// Answer is what else is known of a broker's answer.
+type Answer struct {
 	AppendTime time.Time
 	ErrorCode  int16
 	Recovered  bool
-	Evidence   audit.Evidence // if HasMAC
-	mac        audit.MACID
+	Leader     audit.LeaderEpoch
 }
 
 // Error is the name of Kafka's error that the batch was answered with, or nothing.
@@ -280,6 +286,7 @@ type batchJSON struct {
 type placementJSON struct {
 	BaseOffset *int64    `json:"base_offset"`
 	AppendTime time.Time `json:"append_time,omitzero"`
+	Leader     *int32    `json:"leader_epoch,omitempty"` // not known without
 	ErrorCode  int16     `json:"error_code"`
 	Error      string    `json:"error,omitempty"` // its name
 	Recovered  bool      `json:"recovered"`
@@ -334,7 +341,7 @@ func (b *BatchInfo) json() *batchJSON {
 		Outcome:       b.Outcome,
 		Reason:        b.Reason,
 		State:         b.State,
-		placementJSON: placementJSON{orNull(b.BaseOffset), b.AppendTime, b.ErrorCode, b.Error(), b.Recovered},
+		placementJSON: placementJSON{orNull(b.BaseOffset), b.AppendTime, nil, b.ErrorCode, b.Error(), b.Recovered},
 		Modules:       b.Modules,
 		Codec:         codecName(b.Codec),
 		BytesIn:       b.BytesIn,
@@ -344,6 +351,9 @@ func (b *BatchInfo) json() *batchJSON {
 
 	if b.TopicID != [16]byte{} {
 		j.TopicID = hex.EncodeToString(b.TopicID[:])
+	}
+	if epoch := b.Leader.Number(); epoch >= 0 {
+		j.Leader = &epoch
 	}
 	if b.HasMAC() {
 		j.MAC = b.mac.String()

@@ -119,6 +119,7 @@ func infoOf(it *audit.Item, e *audit.BatchEntry) *BatchInfo {
 	info.BaseOffset = b.Base
 	info.ErrorCode = b.ErrorCode
 	info.Recovered = b.Recovered
+	info.Leader = b.Leader
 
 	if b.AppendTime != 0 {
 		info.AppendTime = audit.TimeOf(b.AppendTime)

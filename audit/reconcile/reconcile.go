@@ -35,21 +35,27 @@ const (
 	Pending   Kind = "pending"    // a decision whose answer no log knows is of this batch
 	BeforeEra Kind = "before-era" // stored before a gateway took its first batch for the partition
 	Before    Kind = "before"     // from before the first decision, in logs that do not know when that was
+	Overlap   Kind = "overlap"    // two leaders gave the offsets out: what the first of them stored was lost
 	Nothing   Kind = "nothing"    // nothing is stored there now: compacted away, or never seen
 )
 
-// Finding is one stretch of offsets that no binding names.
+// Finding is one stretch of offsets that no binding names, or that two do.
 type Finding struct {
-	Kind       Kind   `json:"kind"`
-	First      int64  `json:"first"`
-	Last       int64  `json:"last"`
-	Records    int32  `json:"records,omitempty"`
-	ProducerID int64  `json:"producer_id,omitempty"`
-	Decision   string `json:"decision_id,omitempty"` // of what is pending
+	Kind       Kind    `json:"kind"`
+	First      int64   `json:"first"`
+	Last       int64   `json:"last"`
+	Records    int32   `json:"records,omitempty"`
+	ProducerID int64   `json:"producer_id,omitempty"`
+	Decision   string  `json:"decision_id,omitempty"`   // of what is pending
+	Epochs     []int32 `json:"leader_epochs,omitempty"` // of the leaders that gave the same offsets out
 }
 
-// span is a stretch of offsets: from first on, below end.
-type span struct{ first, end int64 }
+// span is a stretch of offsets: from first on, below end. in is the epoch of the leader
+// that gave them out.
+type span struct {
+	first, end int64
+	in         audit.LeaderEpoch
+}
 
 // open is a decision on a batch that was forwarded, whose answer is not known.
 type open struct {
@@ -72,6 +78,8 @@ type Coverage struct {
 	spans map[place][]span
 	open  map[place][]open
 	eras  map[place]int64 // where the earliest begins
+
+	recent map[place]*recent
 }
 
 // Read adds the decisions of a log. It may be called for several logs of gateways in
@@ -81,6 +89,7 @@ func (c *Coverage) Read(ctx context.Context, r *audit.Reader) error {
 		c.spans = make(map[place][]span)
 		c.open = make(map[place][]open)
 		c.eras = make(map[place]int64)
+		c.recent = make(map[place]*recent)
 	}
 	node, err := r.Node()
 	if err != nil {
@@ -141,8 +150,10 @@ func waitingFor(e *audit.Entry, node uint32) *waitingBatch {
 
 func (c *Coverage) bind(b *audit.Bind, waiting map[uint64]*waitingBatch) {
 	at := place{Coord: b.Coord}
+	sent := audit.Producer{ProducerID: -1}
 	if w := waiting[b.Seq]; w != nil && b.Route == "" { // of a route nobody told the id
 		at.topic = w.at.topic
+		sent = w.producer
 	}
 	if b.Route == "" && (b.Base >= 0 || b.ErrorCode != 0) {
 		delete(waiting, b.Seq)
@@ -152,12 +163,55 @@ func (c *Coverage) bind(b *audit.Bind, waiting map[uint64]*waitingBatch) {
 	}
 
 	spans := c.spans[at]
-	s := span{b.Base, b.Base + int64(b.Records())}
-	if n := len(spans); n > 0 && spans[n-1].end == s.first { // as they come, mostly
+	s := span{b.Base, b.Base + int64(b.Records()), b.Leader}
+	if c.again(at, sent, s) {
+		return
+	}
+	if n := len(spans); n > 0 && spans[n-1].end == s.first && spans[n-1].in == s.in { // as they come, mostly
 		spans[n-1].end = s.end
 		return
 	}
 	c.spans[at] = append(spans, s)
+}
+
+// recently is how many placements of a partition are remembered: a broker knows a batch
+// that is sent again among its producer's last five.
+const recently = 64
+
+// recent are the last placements of a partition whose producers number their batches.
+type recent struct {
+	all  []sentAt
+	next int // of all, once it is full
+}
+
+type sentAt struct {
+	audit.Producer
+	first, end int64
+}
+
+// again reports whether a batch was placed before: its producer sent it again, and the
+// broker, which may be another by now, answered where it stands.
+func (c *Coverage) again(at place, sent audit.Producer, s span) bool {
+	if sent.ProducerID < 0 {
+		return false
+	}
+	r := c.recent[at]
+	if r == nil {
+		r = new(recent)
+		c.recent[at] = r
+	}
+
+	one := sentAt{sent, s.first, s.end}
+	switch {
+	case slices.Contains(r.all, one):
+		return true
+	case len(r.all) < recently:
+		r.all = append(r.all, one)
+	default:
+		r.all[r.next] = one
+		r.next = (r.next + 1) % recently
+	}
+	return false
 }
 
 // Partitions are those that decisions are about, in order.
@@ -226,7 +280,7 @@ func (a *about) gaps(start, end int64) (gaps []span) {
 	next := start
 	for _, s := range a.spans {
 		if s.first > next {
-			gaps = append(gaps, span{next, min(s.first, end)})
+			gaps = append(gaps, span{first: next, end: min(s.first, end)})
 		}
 		next = max(next, s.end)
 		if next >= end {
@@ -234,7 +288,7 @@ func (a *about) gaps(start, end int64) (gaps []span) {
 		}
 	}
 	if next < end {
-		gaps = append(gaps, span{next, end})
+		gaps = append(gaps, span{first: next, end: end})
 	}
 	return gaps
 }
@@ -270,8 +324,8 @@ type Partition struct {
 // Judge tells what the gaps of a partition are. keys are audit keys, by which a batch
 // without a producer id is known; without them it is a bypass.
 func (c *Coverage) Judge(ctx context.Context, p *Partition, keys [][32]byte) ([]Finding, error) {
-	var all []Finding
 	a := c.about(p)
+	all := a.overlaps(p.Start, p.End)
 	for _, gap := range a.gaps(p.Start, p.End) {
 		found, err := a.gap(ctx, p, gap, keys)
 		if err != nil {
@@ -279,7 +333,26 @@ func (c *Coverage) Judge(ctx context.Context, p *Partition, keys [][32]byte) ([]
 		}
 		all = append(all, found...)
 	}
+	slices.SortStableFunc(all, func(a, b Finding) int { return cmp.Compare(a.First, b.First) })
 	return all, nil
+}
+
+// overlaps are the offsets of [start, end) that leaders of two known epochs gave out. Of
+// one epoch, or of one that is not known, they may as well be of a batch that was sent
+// again.
+func (a *about) overlaps(start, end int64) (all []Finding) {
+	var last span // that ends last of those before
+	for _, s := range a.spans {
+		first, behind := max(s.first, start), min(s.end, last.end, end)
+		if first < behind && s.in != 0 && last.in != 0 && s.in != last.in {
+			epochs := []int32{min(s.in, last.in).Number(), max(s.in, last.in).Number()}
+			all = append(all, Finding{Kind: Overlap, First: first, Last: behind - 1, Epochs: epochs})
+		}
+		if s.end > last.end {
+			last = s
+		}
+	}
+	return all
 }
 
 // gap reads one gap, batch by batch.

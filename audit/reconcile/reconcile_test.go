@@ -164,6 +164,32 @@ func (s *site) begin(offset int64) {
 	}
 }
 
+// TestOffsetsThatTwoLeadersGaveOutAreTold: what a leader stored and lost has a decision,
+// and so has what the next one stored in its place. A batch that was sent again has one
+// place.
+func TestOffsetsThatTwoLeadersGaveOutAreTold(t *testing.T) {
+	a, b := newSite(t), newSite(t)
+	put := func(s *site, base int64, records int, epoch int32, p audit.Producer) {
+		s.log.Place(s.decide(records, p, []byte("batch")), audit.Placement{BaseOffset: base, Leader: audit.LeaderEpochOf(epoch)})
+	}
+	first := audit.Producer{} // as a cluster's very first producer is numbered
+	put(a, 0, 10, 4, first)
+	put(a, 10, 10, 4, nobody)
+	put(a, 0, 10, 5, first) // sent again to the next leader
+	put(b, 15, 10, 5, nobody)
+	put(b, 25, 5, 5, nobody)
+	put(a, 25, 5, -1, nobody)
+	for i := range int32(3 * recently) { // each but the first was not sent before
+		put(a, 30+int64(i), 1, 5, audit.Producer{ProducerID: 9, BaseSequence: i})
+	}
+
+	got := judge(t, stored(0, 30+3*recently), nil, a, b)
+	want := []Finding{{Kind: Overlap, First: 15, Last: 19, Epochs: []int32{4, 5}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
 // TestWhatLiesBeforeTheEraIsNoBypass: and everything behind it is, also where the first
 // batches of the gateways were refused, so that no decision names an offset.
 func TestWhatLiesBeforeTheEraIsNoBypass(t *testing.T) {

@@ -22,7 +22,7 @@ func (w *world) settled(t *testing.T, records []byte, g *Grant, code int16) {
 		t.Fatal(err)
 	}
 	if !refused {
-		w.pipeline.Answered(&d, &wire.ProduceAnswer{ErrorCode: code})
+		w.pipeline.Answered(&d, &wire.ProduceAnswer{ErrorCode: code}, 0)
 	}
 }
 
@@ -200,7 +200,7 @@ func BenchmarkCounting(b *testing.B) {
 			if _, refused, err := w.pipeline.Settle(b.Context(), &d, &w.guard, in.Log); refused || err != nil {
 				b.Fatal(refused, err)
 			}
-			w.pipeline.Answered(&d, &wire.ProduceAnswer{})
+			w.pipeline.Answered(&d, &wire.ProduceAnswer{}, 0)
 		}
 	})
 }

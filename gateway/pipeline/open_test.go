@@ -135,7 +135,7 @@ func TestRefusalBehindAnOpenBatchIsWithheld(t *testing.T) {
 		t.Errorf("behind one without an answer: %v, %+v", withheld, answer)
 	}
 
-	w.pipeline.Answered(&first, &wire.ProduceAnswer{ErrorCode: kerr.NotLeaderForPartition.Code})
+	w.pipeline.Answered(&first, &wire.ProduceAnswer{ErrorCode: kerr.NotLeaderForPartition.Code}, 0)
 	if _, withheld := w.pipeline.Withhold(&second); !withheld {
 		t.Error("a refusal for good is told behind a batch that may be stored")
 	}
@@ -144,7 +144,7 @@ func TestRefusalBehindAnOpenBatchIsWithheld(t *testing.T) {
 	}
 
 	again := settle(w.decide(t, sequenced("x", 7, 0), passing()))
-	w.pipeline.Answered(&again, &wire.ProduceAnswer{})
+	w.pipeline.Answered(&again, &wire.ProduceAnswer{}, 0)
 	if _, withheld := w.pipeline.Withhold(&second); withheld {
 		t.Error("all before it is stored, and it is withheld")
 	}

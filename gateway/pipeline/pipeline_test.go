@@ -407,10 +407,10 @@ func TestAnswerIsPlacedOnce(t *testing.T) {
 		}
 	}
 
-	if !w.pipeline.Answered(&stored, &wire.ProduceAnswer{BaseOffset: 5}) || !w.pipeline.Answered(&stored, &wire.ProduceAnswer{BaseOffset: 6}) {
+	if !w.pipeline.Answered(&stored, &wire.ProduceAnswer{BaseOffset: 5}, 0) || !w.pipeline.Answered(&stored, &wire.ProduceAnswer{BaseOffset: 6}, 0) {
 		t.Error("a stored batch is to be looked for")
 	}
-	if w.pipeline.Answered(&unsure, &wire.ProduceAnswer{ErrorCode: kerr.RequestTimedOut.Code}) {
+	if w.pipeline.Answered(&unsure, &wire.ProduceAnswer{ErrorCode: kerr.RequestTimedOut.Code}, 0) {
 		t.Error("a batch that may be stored is not looked for")
 	}
 	if open := l.Unplaced(); len(open) != 1 || open[0].Seq != unsure.Seq() {

@@ -198,10 +198,11 @@ func firstIndex(d *Decided) int {
 	return -1
 }
 
-// Answered tells the log where the batch stands, or that it stands nowhere. It
+// Answered tells the log where the batch stands, or that it stands nowhere. in is the
+// epoch of the leader that answered, as far as the cluster said. It
 // reports false where the broker's answer leaves that open: the topic itself
 // must be asked.
-func (p *Pipeline) Answered(d *Decided, a *wire.ProduceAnswer) (known bool) {
+func (p *Pipeline) Answered(d *Decided, a *wire.ProduceAnswer, in audit.LeaderEpoch) (known bool) {
 	p.open.answered(&d.header, d.Partition, a.ErrorCode)
 	p.counts.answered(d, a.ErrorCode)
 	if d.placed {
@@ -213,7 +214,7 @@ func (p *Pipeline) Answered(d *Decided, a *wire.ProduceAnswer) (known bool) {
 		return false
 	}
 
-	b := audit.Placement{BaseOffset: a.BaseOffset, ErrorCode: a.ErrorCode}
+	b := audit.Placement{BaseOffset: a.BaseOffset, ErrorCode: a.ErrorCode, Leader: in}
 	if a.LogAppendTime > 0 {
 		b.AppendTime = time.UnixMilli(a.LogAppendTime)
 	}

@@ -225,6 +225,8 @@ func TestNodeIdsStayAsTheyAre(t *testing.T) {
 // ids is a TopicIDs in memory.
 type ids map[[16]byte]string
 
+func (m ids) Led([]byte, int32, int32, int32) {}
+
 func (m ids) Learn(id [16]byte, name string) { m[id] = name }
 func (m ids) Missing([]byte)                 {}
 func (m ids) Name(id [16]byte) (string, bool) {

@@ -25,6 +25,8 @@ type TopicIDs interface {
 	// Name returns false for an id that was never seen; it must then be
 	// resolved or refused, never let through.
 	Name(id [16]byte) (string, bool)
+	// Led is told which broker leads a partition of a topic, in which epoch; -1 is none.
+	Led(name []byte, partition, node, epoch int32)
 	// Missing is told of a name that a client asked for and the cluster does not have.
 	Missing(name []byte)
 }
@@ -206,7 +208,7 @@ func (w *rewriter) metadataTopic() {
 	}
 
 	for n := w.arrayLen(18); n > 0 && w.ok(); n-- {
-		w.metadataPartition()
+		w.metadataPartition(name)
 	}
 	if w.version >= 8 {
 		w.skip(4) // topic_authorized_operations
@@ -216,10 +218,17 @@ func (w *rewriter) metadataTopic() {
 	w.learn(code, id, name)
 }
 
-func (w *rewriter) metadataPartition() {
-	w.skip(2 + 4 + 4) // error_code, partition_index, leader_id
+// metadataPartition reads one partition, and tells who leads it.
+func (w *rewriter) metadataPartition(topic []byte) {
+	w.skip(2) // error_code
+	partition := w.i32()
+	node := w.i32()
+	epoch := int32(-1)
 	if w.version >= 7 {
-		w.skip(4) // leader_epoch
+		epoch = w.i32()
+	}
+	if w.topics != nil && w.ok() && len(topic) > 0 && epoch >= 0 {
+		w.topics.Led(topic, partition, node, epoch)
 	}
 
 	w.ids()

@@ -52,6 +52,11 @@ func TestEraBeginsWhereThePartitionEnded(t *testing.T) {
 	mustSend(t, c, "in", 1, "a", "q") // the second is routed
 	w.begins("in", 3, 0)
 	w.begins("quarantine", 0)
+	for d, err := range query.New(w.journal.Reader()).Query(t.Context(), query.Filter{Kinds: []audit.Kind{audit.KindBatch}, ByBatch: true, Topics: []string{"in"}}) {
+		if err != nil || d.Batch.Leader.Number() != w.eras("in")[0].LeaderEpoch {
+			t.Errorf("batch %d is of leader epoch %d, %v", d.Batch.Seq, d.Batch.Leader.Number(), err)
+		}
+	}
 
 	first := w.eras("in")[0]
 	if first.TopicID != w.kafka.TopicInfo("in").TopicID || first.Cluster != "main" || first.LeaderEpoch < 0 || first.Began.IsZero() {

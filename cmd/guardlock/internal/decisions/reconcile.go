@@ -30,6 +30,7 @@ looked at in the cluster, and told apart:
   marker      a transaction's marker, which a broker writes
   before-era  stored before a gateway took its first batch for the partition
   before      stored before the first decision, and no log says since when it knows the partition
+  overlap     given out by two leaders: what the first of them stored there was lost
   nothing     nothing is there any more: compacted away, or never visible
 
 Exit code 3 if there is a bypass; with --strict also for what is before, which looks
@@ -75,6 +76,16 @@ type reconciled struct {
 	Start     int64               `json:"start"`
 	End       int64               `json:"end"`
 	Findings  []reconcile.Finding `json:"findings"`
+}
+
+// gaps are the findings that no decision names.
+func (r *reconciled) gaps() (n int) {
+	for i := range r.Findings {
+		if r.Findings[i].Kind != reconcile.Overlap {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *auditReconcileCommand) run(cmd *cobra.Command) error {
@@ -220,8 +231,8 @@ func writeReconciled(w io.Writer, all []reconciled) error {
 	for i := range all {
 		r := &all[i]
 		gaps := "every offset has its decision"
-		if len(r.Findings) > 0 {
-			gaps = cli.Count(len(r.Findings), "gap")
+		if n := r.gaps(); n > 0 {
+			gaps = cli.Count(n, "gap")
 		}
 		if _, err := fmt.Fprintf(w, "%s/%d  offsets %d to %d: %s\n", cli.Printable(r.Topic), r.Partition, r.Start, r.End-1, gaps); err != nil {
 			return err
@@ -235,6 +246,9 @@ func writeReconciled(w io.Writer, all []reconciled) error {
 			text := fmt.Sprintf("  %s to %s  %s", humanize.Comma(f.First), humanize.Comma(f.Last), kind)
 			if f.Records > 0 && f.Kind != reconcile.Marker {
 				text += fmt.Sprintf(", %s, producer id %d", cli.Count(int(f.Records), "record"), f.ProducerID)
+			}
+			if len(f.Epochs) == 2 {
+				text += fmt.Sprintf(", leader epochs %d and %d", f.Epochs[0], f.Epochs[1])
 			}
 			if f.Decision != "" {
 				text += ", decision " + f.Decision

@@ -163,6 +163,9 @@ func writeRecord(f *fieldWriter, d query.Decision) {
 	f.field("batch", "%s, %s, %d bytes in, %d out, %s", place, b.Outcome, b.BytesIn, b.BytesOut, stateText(b))
 	f.field("", "%s", b.Reason)
 
+	if epoch := b.Leader.Number(); epoch >= 0 {
+		f.field("", "leader epoch %d", epoch)
+	}
 	if b.Producer.ProducerID >= 0 {
 		f.field("producer", "id %d, epoch %d, sequence %d", b.Producer.ProducerID, b.Producer.ProducerEpoch, b.Producer.BaseSequence)
 	}
