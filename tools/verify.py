@@ -145,7 +145,7 @@ def ordered(fields, known):
 def verify(raw, key_line, trust):
     file = json.loads(raw)
     need((json.dumps(file, indent=1, ensure_ascii=False) + "\n").encode() == raw, "not written as the program writes it")
-    ordered(file, "format record range checkpoint entries leaves digest proof names approvals")
+    ordered(file, "format record range gaps checkpoint entries leaves digest proof names approvals")
     size, root = open_note(file["checkpoint"], key_line)
     if file["format"] == "guardlock range certificate v1":
         return certificate(file, size, root, trust)
@@ -202,7 +202,7 @@ def certificate(file, size, root, trust):
     hashes = [proof[i : i + 32] for i in range(0, len(proof), 32)][::-1]
     need(leaves and root_of(leaves, hashes, 0, size) == root and not hashes, "its entries are not those of the log")
 
-    decided, stored, admissions, names = {}, [], [], set()
+    decided, stored, admissions, eras, names = {}, [], [], [], set()
     for index, leaf in leaves:
         leaf = dict(parse(leaf), index=index)
         names |= leaf["names"]
@@ -210,13 +210,16 @@ def certificate(file, size, root, trust):
             need(leaf["seq"] not in decided, "two decisions with one number")
             decided[leaf["seq"]] = leaf
         else:
-            {16: stored, 2: admissions, 9: admissions}[leaf["kind"]].append(leaf)
+            {16: stored, 2: admissions, 9: admissions, 10: eras}[leaf["kind"]].append(leaf)
     names_of(file, {"names": names})
     next_offset, topics, used, seen, counts = r["first"], set(), {}, set(), {}
-    need(0 <= r["first"] <= r["last"], "no range")
+    need(0 <= r["first"] <= r["last"] and stored, "no range, or no decision")
+    told = gaps(file, r, eras, min(b["base"] for b in stored), topics)
     for b in sorted(stored, key=lambda b: b["base"]):
         d, end = decided[b["decision"]], b["base"] + b["records"]
         answers(b, d, r)
+        while told and told[0]["first"] == next_offset:
+            next_offset = told.pop(0)["last"] + 1
         first = next_offset == r["first"] and not seen
         need(b["base"] <= r["last"] and end > r["first"] and 0 <= b["base"] < end, "a placement outside of the range")
         need(b["base"] <= next_offset if first else b["base"] == next_offset, f"offsets from {min(b['base'], next_offset)} on have no decision, or two")
@@ -231,7 +234,9 @@ def certificate(file, size, root, trust):
             counts[word] = counts.get(word, 0) + 1
         verdict(d, b, b["records"] - 1)
         next_offset = end
-    need(next_offset > r["last"], f"offsets from {next_offset} on have no decision")
+    while told and told[0]["first"] == next_offset:
+        next_offset = told.pop(0)["last"] + 1
+    need(next_offset > r["last"] and not told, f"offsets from {next_offset} on have no decision")
     need(len(topics) < 2 and {s for s, _ in seen} == set(decided) and len(used) == len(admissions), "entries that the range has no place for")
 
     checked = approved(file.get("approvals", []), admissions, 0, None)
@@ -240,7 +245,24 @@ def certificate(file, size, root, trust):
         checked = [approved(mine, [a], t, trust) for t in (min(times), max(times))][0]
     people = [(a["module"], values(a, "approval")) for a, _ in used.values()]
     words = [f"{n} {VERDICTS[w]} {reason}".rstrip() for (w, reason), n in counts.items()]
-    return f"every offset from {r['first']} to {r['last']}: {', '.join(words)}, by {people}{checked}, of {size} entries"
+    gone = "".join(f", but {g['first']} to {g['last']} {g['kind']}" + ("" if g["kind"] == "before-era" else " (told, not proven)") for g in file.get("gaps", []))
+    return f"every offset from {r['first']} to {r['last']}{gone}: {', '.join(words)}, by {people}{checked}, of {size} entries"
+
+
+def gaps(file, r, eras, decided, topics):
+    """The gaps by their first offset; what is before the era is so by an entry of the log."""
+    begins = [dict(f for f, in reversed(e["facts"])) for e in eras]
+    own = [g for g in file.get("gaps", []) if g["kind"] == "before-era"]
+    need(len(eras) == (1 if own else 0), "an era that the range has no place for, or none")
+    for e in begins:
+        need((e["cluster"], e["topic"], int(e["partition"])) == (r["cluster"], r["topic"], r["partition"]), "the era of another partition")
+        if e.get("topic_id"):
+            topics.add(bytes.fromhex(e["topic_id"]))
+    for g in file.get("gaps", []):
+        ordered(g, "first last kind")
+        need(g["kind"] in ("before-era", "marker", "nothing", "retention") and r["first"] <= g["first"] <= g["last"] <= r["last"], "no gap of the range")
+        need(g not in own or g["last"] < min(decided, int(begins[0]["offset"])), "nothing says that it was there before")
+    return sorted(file.get("gaps", []), key=lambda g: g["first"])
 
 
 def chain(d, modules, grant, admissions):

@@ -14,6 +14,8 @@ type RangeProof struct {
 	Checkpoint Checkpoint
 	KeyHash    uint32
 	Vouched
+	Gaps       []Gap // offsets without a decision
+	Era        int64 // entry that says where the record begins; -1 where no gap needs it
 	Batches    int
 	Decided    Times // of all decisions
 	Epochs     int   // leaders' epochs that are known
@@ -48,6 +50,7 @@ type certification struct {
 	decisions  map[uint64]decisionAt
 	used       map[uint64]bool
 	placements []placementAt
+	era        *Era
 	admissions Admissions
 	admitted   map[int64]int // index of an admission → its place in the proof; −1 as long as it is not used
 	tallies    map[Tally]int64
@@ -74,7 +77,7 @@ func VerifyRange(f *Certificate, t *Trust) (*RangeProof, error) {
 
 	v := certification{
 		file:      f,
-		proof:     &RangeProof{Range: f.Range, Checkpoint: c, KeyHash: keyHash, Vouched: vouched, Decided: Times{math.MaxInt64, math.MinInt64}},
+		proof:     &RangeProof{Range: f.Range, Gaps: f.Gaps, Era: -1, Checkpoint: c, KeyHash: keyHash, Vouched: vouched, Decided: Times{math.MaxInt64, math.MinInt64}},
 		decisions: make(map[uint64]decisionAt),
 		used:      make(map[uint64]bool),
 		admitted:  make(map[int64]int),
@@ -132,17 +135,22 @@ func (v *certification) take(index int64, l *Leaf) error {
 	case l.Control != nil && (l.Control.Kind == KindAdmission || l.Control.Kind == KindStanding):
 		v.admissions.Add(index, l.Control)
 		v.admitted[index] = -1
+	case l.Control != nil && l.Control.Kind == KindEra:
+		return v.begins(index, l.Control)
 	default:
 		return unproven("entry %d has no place in this certificate", index)
 	}
 	return nil
 }
 
-// covered checks that each offset of the range has one placement.
+// covered checks that each offset of the range has one placement, or an explanation.
 func (v *certification) covered() error {
 	r := v.file.Range
 	if r.First < 0 || r.Last < r.First || r.Last == math.MaxInt64 {
 		return unproven("offsets %d to %d are no range", r.First, r.Last)
+	}
+	if len(v.placements) == 0 {
+		return unproven("it has no decision")
 	}
 	for _, b := range v.placements {
 		if b.Where != (Coord{r.Cluster, r.Topic, r.Partition}) || b.Base < 0 || b.Records == 0 || b.Base > r.Last || b.last() < r.First {
@@ -160,6 +168,10 @@ func (v *certification) covered() error {
 		}
 	}
 	v.proof.Epochs = len(epochs)
+	spans, err := v.explained(spans)
+	if err != nil {
+		return err
+	}
 	if err := r.Exactly(spans); err != nil {
 		return unproven("%w", err)
 	}
@@ -171,6 +183,8 @@ func (p *Placement) last() int64 { return p.Base + int64(p.Records) - 1 }
 
 // Span is a stretch of offsets, both included.
 type Span struct{ First, Last int64 }
+
+func bySpan(a, b Span) int { return cmp.Compare(a.First, b.First) }
 
 // maxNamed is how many stretches an error names.
 const maxNamed = 10
@@ -215,6 +229,9 @@ func (r *Range) Exactly(spans []Span) error {
 // became of the records.
 func (v *certification) judged() error {
 	var topic [16]byte
+	if v.era != nil {
+		topic = v.era.TopicID
+	}
 	type answer struct {
 		seq   uint64
 		route string

@@ -36,7 +36,8 @@ type Range struct {
 type Certificate struct {
 	Format     string `json:"format"`
 	Range      Range  `json:"range"`
-	Checkpoint string `json:"checkpoint"` // a signed note
+	Gaps       []Gap  `json:"gaps,omitempty"` // offsets without a decision, and why
+	Checkpoint string `json:"checkpoint"`     // a signed note
 	// Leaves are the entries in the order of the tree, packed by zlib: u64 index, u32
 	// length, leaf. Digest is the SHA-256 of the packed bytes: one thing can be packed
 	// in many ways, and no changed bit may go unseen.

@@ -19,9 +19,13 @@ type WantedRange struct {
 	Range     evidence.Range
 	Names     bool // tell the names behind the digests
 	Approvals Approvals
+	// Ask has the brokers explain gaps that the log does not; nil: nobody is asked. Those
+	// that they cannot explain are left out of the answer.
+	Ask func(context.Context, []evidence.Span) ([]evidence.Gap, error)
 }
 
-// ErrIncomplete means that a range has offsets which have no decision, or two.
+// ErrIncomplete means that a range has offsets which have no decision and no explanation,
+// or two decisions.
 var ErrIncomplete = errors.New("not every offset has one decision in this log")
 
 // ProveRange makes a certificate. Offsets that have no decision in what the checkpoint
@@ -32,17 +36,69 @@ func (p *Prover) ProveRange(ctx context.Context, w WantedRange) (*evidence.Certi
 	if err := p.each(ctx, g.placement); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(g.spans, func(a, b evidence.Span) int { return cmp.Compare(a.First, b.First) })
-	if err := w.Range.Exactly(g.spans); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrIncomplete, err)
-	}
+	slices.SortFunc(g.spans, byFirst)
 	if err := p.each(ctx, g.decision); err != nil {
+		return nil, err
+	}
+	if err := g.explain(ctx); err != nil {
 		return nil, err
 	}
 	if len(g.decisions) > 0 {
 		return nil, fmt.Errorf("%d decisions of the range: %w", len(g.decisions), audit.ErrPruned)
 	}
 	return p.certificate(ctx, &g)
+}
+
+func byFirst(a, b evidence.Span) int { return cmp.Compare(a.First, b.First) }
+
+// explain finds out why offsets have no decision: by the log itself where they were there
+// before it, else by the brokers.
+func (g *gathering) explain(ctx context.Context) error {
+	r := &g.wanted.Range
+	gaps := r.Gaps(g.spans)
+	if e, at := g.begins(); len(gaps) > 0 && len(g.spans) > 0 && gaps[0].First < min(e.Offset, g.spans[0].First) {
+		before := evidence.Gap{First: gaps[0].First, Last: min(gaps[0].Last, e.Offset-1), Kind: evidence.GapBeforeEra}
+		g.gaps = append(g.gaps, before)
+		g.leaves[at.index] = at
+		gaps[0].First = before.Last + 1
+		if gaps[0].First > gaps[0].Last {
+			gaps = gaps[1:]
+		}
+	}
+
+	if len(gaps) > 0 && g.wanted.Ask != nil {
+		told, err := g.wanted.Ask(ctx, gaps)
+		if err != nil {
+			return fmt.Errorf("asking what explains offsets without a decision: %w", err)
+		}
+		g.gaps = append(g.gaps, told...)
+	}
+	all := slices.Clone(g.spans)
+	for _, gap := range g.gaps {
+		all = append(all, evidence.Span{First: gap.First, Last: gap.Last})
+	}
+
+	slices.SortFunc(all, byFirst)
+	if err := r.Exactly(all); err != nil {
+		return fmt.Errorf("%w: %w", ErrIncomplete, err)
+	}
+	return nil
+}
+
+// begins is the earliest era of the topic that the decisions are about. Its offset is 0
+// where the log does not say, or says it of two topics.
+func (g *gathering) begins() (first evidence.Era, at leafAt) {
+	for i, e := range g.eras {
+		switch {
+		case g.topic != ([16]byte{}) && e.TopicID != ([16]byte{}) && e.TopicID != g.topic:
+		case at.leaf == nil || e.TopicID == first.TopicID && e.Offset < first.Offset:
+			first = e
+			at = g.begun[i]
+		case e.TopicID != first.TopicID:
+			return evidence.Era{}, leafAt{}
+		}
+	}
+	return first, at
 }
 
 // certificate puts together what was gathered.
@@ -53,7 +109,7 @@ func (p *Prover) certificate(ctx context.Context, g *gathering) (*evidence.Certi
 	}
 	slices.SortFunc(all, func(a, b leafAt) int { return cmp.Compare(a.index, b.index) })
 
-	c := &evidence.Certificate{Format: evidence.RangeFormat, Range: g.wanted.Range, Checkpoint: p.signed}
+	c := &evidence.Certificate{Format: evidence.RangeFormat, Range: g.wanted.Range, Gaps: g.gaps, Checkpoint: p.signed}
 	indexes := make([]int64, 0, len(all))
 	leaves := make([][]byte, 0, len(all))
 	told := make(map[string]bool)
@@ -141,6 +197,11 @@ type gathering struct {
 	admissions evidence.Admissions
 	candidates map[int64]leafAt // admissions, as long as none needs them
 	admits     map[int64]bool
+
+	topic [16]byte       // that decisions are about; zero as long as none tells it
+	eras  []evidence.Era // of the partition, in the log's order
+	begun []leafAt       // their leaves
+	gaps  []evidence.Gap
 }
 
 // answer is of the batch itself, or of the records that were routed to a topic.
@@ -172,6 +233,9 @@ func (g *gathering) placement(index int64, n *names, e *audit.Entry) error {
 
 // decision takes the decisions that were answered, and the admissions that they need.
 func (g *gathering) decision(index int64, n *names, e *audit.Entry) error {
+	if e.Control != nil && e.Control.Era != nil {
+		return g.era(tell(index, n, e))
+	}
 	if c := e.Control; c != nil && (c.Kind == audit.KindAdmission || c.Kind == audit.KindStanding) {
 		return g.candidate(tell(index, n, e))
 	}
@@ -186,6 +250,9 @@ func (g *gathering) decision(index int64, n *names, e *audit.Entry) error {
 	if err != nil {
 		return fmt.Errorf("%w: entry %d: %w", ErrDamaged, index, err)
 	}
+	if d := l.Decision; d.Where.Topic == g.wanted.Range.Topic && d.TopicID != ([16]byte{}) {
+		g.topic = d.TopicID
+	}
 	admitted, err := g.admissions.Of(index, l.Decision)
 	if err != nil {
 		return fmt.Errorf("%w: %w", audit.ErrPruned, err)
@@ -194,6 +261,20 @@ func (g *gathering) decision(index int64, n *names, e *audit.Entry) error {
 		at := admitted[i].Index
 		g.leaves[at] = g.candidates[at]
 		g.admits[at] = true
+	}
+	return nil
+}
+
+// era takes where the record of the partition begins.
+func (g *gathering) era(found leafAt) error {
+	l, err := evidence.Parse(found.leaf)
+	if err != nil {
+		return fmt.Errorf("%w: entry %d: %w", ErrDamaged, found.index, err)
+	}
+	r := &g.wanted.Range
+	if e, ok := evidence.EraOf(l.Control); ok && e.Where == (evidence.Coord{Cluster: r.Cluster, Topic: r.Topic, Partition: r.Partition}) {
+		g.eras = append(g.eras, e)
+		g.begun = append(g.begun, found)
 	}
 	return nil
 }

@@ -2,8 +2,10 @@ package tree_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +105,122 @@ func TestRangeWithAGapOrAnOverlapHasNoCertificate(t *testing.T) {
 		if (tc.says == "") != (err == nil) || err != nil && (!errors.Is(err, tree.ErrIncomplete) || !strings.HasSuffix(err.Error(), tc.says)) {
 			t.Errorf("%d to %d: %v", tc.first, tc.last, err)
 		}
+	}
+}
+
+// begin records that the record of the partition begins at an offset.
+func (s *site) begin(topic byte, partition int32, offset int64) {
+	s.t.Helper()
+	at := audit.Target{Cluster: "main", Topic: "customers", TopicID: [16]byte{topic}, Partition: partition}
+	if err := s.log.Record(s.t.Context(), audit.NewEra(audit.Era{Target: at, Offset: offset, LeaderEpoch: 1, Began: time.UnixMicro(1)})); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// gappy is a log that knows a partition from offset 10 on, and nothing of 16 to 18.
+func gappy(t *testing.T) *site {
+	s := newSite(t, audit.Options{InsecureNoSync: true})
+	s.admit()
+	s.begin(0, 1, 4)
+	s.begin(0, 0, 10)
+	for _, base := range []int64{10, 13, 19, 22} {
+		s.produce(base)
+	}
+	s.flush()
+	s.checkpoint()
+	return s
+}
+
+// toldOf makes the brokers explain every gap by one kind.
+func toldOf(kind evidence.GapKind) func(context.Context, []evidence.Span) ([]evidence.Gap, error) {
+	return func(_ context.Context, gaps []evidence.Span) (told []evidence.Gap, err error) {
+		for _, g := range gaps {
+			told = append(told, evidence.Gap{First: g.First, Last: g.Last, Kind: kind})
+		}
+		return told, nil
+	}
+}
+
+// TestGapsOfARangeAreNamed: by the log where it says since when it knows the partition,
+// else by what brokers told. What nothing explains has no certificate.
+func TestGapsOfARangeAreNamed(t *testing.T) {
+	s := gappy(t)
+	before := evidence.Gap{First: 2, Last: 9, Kind: evidence.GapBeforeEra}
+	marker := evidence.Gap{First: 16, Last: 18, Kind: evidence.GapMarker}
+	for _, tc := range []struct {
+		first, last int64
+		ask         func(context.Context, []evidence.Span) ([]evidence.Gap, error)
+		gaps        []evidence.Gap
+		says        string
+	}{
+		{2, 15, nil, []evidence.Gap{before}, ""},
+		{11, 24, toldOf(evidence.GapMarker), []evidence.Gap{marker}, ""},
+		{2, 24, toldOf(evidence.GapMarker), []evidence.Gap{before, marker}, ""},
+		{10, 15, toldOf(evidence.GapMarker), nil, ""},
+		{2, 24, nil, nil, "offsets 16 to 18 have no decision"},
+		{2, 27, nil, nil, "offsets 16 to 18 have no decision, 25 to 27 have no decision"},
+		{2, 9, nil, nil, "offsets 2 to 9 have no decision"},
+	} {
+		w := wantedRange(tc.first, tc.last)
+		w.Ask = tc.ask
+		c, err := s.prover().ProveRange(t.Context(), w)
+		if tc.says != "" {
+			if !errors.Is(err, tree.ErrIncomplete) || !strings.HasSuffix(err.Error(), tc.says) {
+				t.Errorf("%d to %d: %v", tc.first, tc.last, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%d to %d: %v", tc.first, tc.last, err)
+			continue
+		}
+		if p, err := s.verifyRange(c); err != nil || !slices.Equal(p.Gaps, tc.gaps) {
+			t.Errorf("%d to %d: %+v, %v", tc.first, tc.last, p, err)
+		}
+	}
+}
+
+// TestGapsThatTheLogDoesNotExplainAreRefused: whoever makes certificates may call anything
+// a gap, but not before the era what is not.
+func TestGapsThatTheLogDoesNotExplainAreRefused(t *testing.T) {
+	s := gappy(t)
+	for what, change := range map[string]func(*evidence.Certificate){
+		"a marker before the gateway": func(c *evidence.Certificate) { c.Gaps[1].Kind = evidence.GapBeforeEra },
+		"an era without a gap":        func(c *evidence.Certificate) { c.Gaps[0].Kind = evidence.GapRetention },
+		"another kind":                func(c *evidence.Certificate) { c.Gaps[1].Kind = "fine" },
+		"no kind":                     func(c *evidence.Certificate) { c.Gaps[1].Kind = "" },
+		"a gap that is none":          func(c *evidence.Certificate) { c.Gaps[1].Last = 19 },
+		"a gap that is too short":     func(c *evidence.Certificate) { c.Gaps[1].Last = 17 },
+		"a gap outside":               func(c *evidence.Certificate) { c.Gaps[0].First = 1 },
+		"a gap that is upside down":   func(c *evidence.Certificate) { c.Gaps[1] = evidence.Gap{First: 18, Last: 16, Kind: evidence.GapMarker} },
+		"a gap twice":                 func(c *evidence.Certificate) { c.Gaps = append(c.Gaps, c.Gaps[1]) },
+		"no gaps":                     func(c *evidence.Certificate) { c.Gaps = nil },
+		"another partition's range":   func(c *evidence.Certificate) { c.Range.Partition = 1 },
+	} {
+		w := wantedRange(2, 24)
+		w.Ask = toldOf(evidence.GapMarker)
+		c, err := s.prover().ProveRange(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(c)
+		if _, err := s.verifyRange(c); err == nil {
+			t.Errorf("%s is proven", what)
+		}
+	}
+}
+
+// TestEraOfATopicThatIsGoneExplainsNothing: a topic that was made anew begins another.
+func TestEraOfATopicThatIsGoneExplainsNothing(t *testing.T) {
+	s := newSite(t, audit.Options{InsecureNoSync: true})
+	s.admit()
+	s.begin(1, 0, 10)
+	s.begin(2, 0, 4)
+	s.produce(10) // tells no id
+	s.flush()
+	s.checkpoint()
+	if _, err := s.prover().ProveRange(t.Context(), wantedRange(2, 12)); !errors.Is(err, tree.ErrIncomplete) {
+		t.Error(err)
 	}
 }
 

@@ -28,23 +28,7 @@ func writeProvenLog(dir string) error {
 	if err != nil {
 		return err
 	}
-	approvals, err := writeApprovals(dir)
-	if err != nil {
-		return err
-	}
-
-	ctx := context.Background()
-	err = l.Record(ctx, audit.ControlEntry{
-		Kind: audit.KindAdmission, Time: auditStart, Subject: "payments", Module: testModule(), Outcome: "allowed", Revision: "rev1",
-		Admission: &audit.Admission{
-			Author:    audit.Signer{Identity: "ada@example.com", KeyID: "k1"},
-			Approvals: approvals,
-			Threshold: 2,
-			Topics:    []string{"payments"},
-			Grant:     audit.Grant{Digest: audit.Digest{9}},
-		},
-	})
-	if err != nil {
+	if err := admitProven(dir, l); err != nil {
 		return err
 	}
 
@@ -64,9 +48,36 @@ func writeProvenLog(dir string) error {
 	return l.Close()
 }
 
+// admitProven records that two people approved the module.
+func admitProven(dir string, l *audit.Log) error {
+	approvals, err := writeApprovals(dir)
+	if err != nil {
+		return err
+	}
+
+	return l.Record(context.Background(), audit.ControlEntry{
+		Kind: audit.KindAdmission, Time: auditStart, Subject: "payments", Module: testModule(), Outcome: "allowed", Revision: "rev1",
+		Admission: &audit.Admission{
+			Author:    audit.Signer{Identity: "ada@example.com", KeyID: "k1"},
+			Approvals: approvals,
+			Threshold: 2,
+			Topics:    []string{"payments"},
+			Grant:     audit.Grant{Digest: audit.Digest{9}},
+		},
+	})
+}
+
 // writeErasLog makes a log that knows a partition from offset 100 on.
 func writeErasLog(dir string) error {
 	l, err := openTestLog(dir)
+	if err != nil {
+		return err
+	}
+
+	if err := admitProven(dir, l); err != nil {
+		return err
+	}
+	checkpoint, err := testTree(dir, l)
 	if err != nil {
 		return err
 	}
@@ -75,7 +86,12 @@ func writeErasLog(dir string) error {
 	if err := l.Record(context.Background(), audit.NewEra(begins)); err != nil {
 		return err
 	}
-	if err := appendProven(l, 104, audit.Ruling{}); err != nil {
+	for _, base := range []int64{100, 104} {
+		if err := appendProven(l, base, audit.Ruling{}); err != nil {
+			return err
+		}
+	}
+	if err := checkpoint(); err != nil {
 		return err
 	}
 	return l.Close()

@@ -19,6 +19,7 @@ import (
 	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/audit/tree"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/cmd/guardlock/internal/kafka"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 )
@@ -35,8 +36,11 @@ the log must speak for the decision already: the gateway signs one each ten seco
 With --offsets A-B it is about a partition, TOPIC/PARTITION, and the file is a certificate
 of the range: each of its offsets has one decision, which modules made it, and who let
 them run. If an offset has no decision in this log, or two, there is no certificate, and
-the error names the offsets. The marker at the end of a transaction has none, and no more
-has what another gateway decided: "guardlock audit reconcile" tells what they are.
+the error names the offsets; but what was stored before the gateway took its first batch
+for the partition is named in it, as the log says. With --bootstrap brokers are asked what
+the others are: a transaction's marker, nothing any more, or no longer kept. The
+certificate says what they told, which it does not prove. "guardlock audit reconcile"
+tells what is left.
 
 With --stamped the file is made with the last checkpoint that a time-stamping authority
 (RFC 3161, audit.evidence.timestamp) stamped, and so also proves when the entries were
@@ -53,6 +57,7 @@ type auditProveCommand struct {
 	offsets  string
 	redacted bool
 	stamped  bool
+	client   kafka.ClientFlags
 }
 
 func newAuditProveCommand() *cobra.Command {
@@ -75,6 +80,7 @@ func newAuditProveCommand() *cobra.Command {
 	}
 
 	registerAuditDir(cmd, &c.dir)
+	c.client.Register(cmd)
 	cmd.Flags().StringVar(&c.cluster, "cluster", "", "the place is in this `NAME` of the configuration's clusters")
 	cmd.Flags().StringVarP(&c.out, "output", "o", "", "`FILE` to write; it must not be there yet (default: the record's place, with .evidence.json)")
 	cmd.Flags().StringVar(&c.offsets, "offsets", "", "prove each offset from `A-B`, both included, of TOPIC/PARTITION")

@@ -44,6 +44,9 @@ func (c *auditProveCommand) runRange(cmd *cobra.Command, what string) error {
 			return auditError(c.dir, err)
 		}
 	}
+	if cmd.Flags().Changed("bootstrap") {
+		wanted.Ask = c.asks(&wanted.Range)
+	}
 	p, err := c.prover(r)
 	if err != nil {
 		return proveError(what, err)
@@ -70,7 +73,7 @@ func (c *auditProveCommand) runRange(cmd *cobra.Command, what string) error {
 		return cli.PrintJSON(cmd.OutOrStdout(), certified{path, len(b), *at, p.Checkpoint().Origin, p.Checkpoint().Size})
 	}
 	w := &fieldWriter{w: cmd.OutOrStdout(), p: cli.PaletteFor(cmd.OutOrStdout())}
-	w.field("proves", "%s/%d offsets %d to %d: each has one decision", at.Topic, at.Partition, at.First, at.Last)
+	w.field("proves", "%s/%d offsets %d to %d: each has one decision%s", at.Topic, at.Partition, at.First, at.Last, butFor(f.Gaps))
 	w.field("file", "%s, %s", path, humanize.Bytes(uint64(len(b))))
 	w.field("log", "%s, checkpoint of %s entries", p.Checkpoint().Origin, humanize.Comma(p.Checkpoint().Size))
 	return w.err
@@ -149,7 +152,7 @@ func (f *evidenceFlags) verifyRange(cmd *cobra.Command, path string, b []byte, k
 		all = append(all, signed...)
 	}
 
-	rest := unsaid(notProvenOfRange, f.trustRoot == "" && len(p.Admissions) > 0, len(p.Witnesses) == 0)
+	rest := unsaid(toldText(p.Gaps)+notProvenOfRange, f.trustRoot == "" && len(p.Admissions) > 0, len(p.Witnesses) == 0)
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), struct {
 			Range     evidence.Range `json:"range"`
@@ -194,8 +197,13 @@ func rangeFindings(p *evidence.RangeProof) (all []finding) {
 	r := &p.Range
 	add("log", "%s had %s entries; signed by log key %08x", p.Checkpoint.Origin, humanize.Comma(p.Checkpoint.Size), p.KeyHash)
 	all = append(all, vouched(&p.Vouched)...)
-	add("range", "%s/%d offsets %s to %s: each of the %s has one decision, in %s", r.Topic, r.Partition, humanize.Comma(r.First), humanize.Comma(r.Last),
-		humanize.Comma(r.Last-r.First+1), cli.Count(p.Batches, "batch"))
+	add("range", "%s/%d offsets %s to %s: each of the %s has one decision%s, in %s", r.Topic, r.Partition, humanize.Comma(r.First), humanize.Comma(r.Last),
+		humanize.Comma(r.Last-r.First+1), butFor(p.Gaps), cli.Count(p.Batches, "batch"))
+	for _, g := range p.Gaps {
+		if !g.Kind.Told() {
+			add("era", "offsets %s to %s were there before the gateway's first batch (entry %d)", humanize.Comma(g.First), humanize.Comma(g.Last), p.Era)
+		}
+	}
 	add("decided", "from %s to %s", moment(p.Decided.First), moment(p.Decided.Last))
 	for i := range p.Verdicts {
 		add("verdict", "%s", tallyText(&p.Verdicts[i]))
@@ -207,6 +215,44 @@ func rangeFindings(p *evidence.RangeProof) (all []finding) {
 		add("admission", "%s", admissionText(&p.Admissions[i]))
 	}
 	return all
+}
+
+// butFor says how many offsets of a range have no decision.
+func butFor(gaps []evidence.Gap) string {
+	n := int64(0)
+	for _, g := range gaps {
+		n += g.Last - g.First + 1
+	}
+	if n == 0 {
+		return ""
+	}
+	return ", but for " + humanize.Comma(n)
+}
+
+// maxTold is how many gaps the report names.
+const maxTold = 10
+
+// toldText says what brokers told whoever made the certificate.
+func toldText(gaps []evidence.Gap) string {
+	what := map[evidence.GapKind]string{
+		evidence.GapMarker:    "the marker of a transaction",
+		evidence.GapNothing:   "held nothing any more (compacted away, or never visible)",
+		evidence.GapRetention: "no longer kept",
+	}
+
+	var all []string
+	for _, g := range gaps {
+		if g.Kind.Told() {
+			all = append(all, fmt.Sprintf("%s to %s %s", humanize.Comma(g.First), humanize.Comma(g.Last), what[g.Kind]))
+		}
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	if more := len(all) - maxTold; more > 0 {
+		all = append(all[:maxTold], cli.Count(more, "stretch")+" more")
+	}
+	return "what brokers told of offsets without a decision: " + strings.Join(all, ", ") + ";\n"
 }
 
 func tallyText(t *evidence.Tally) string {

@@ -305,8 +305,19 @@ func (e *ends) judge(ctx context.Context, c *reconcile.Coverage, at audit.Coord,
 	if !k.valid {
 		return nil, fmt.Errorf("the ends of %s/%d are not known", at.Topic, at.Partition)
 	}
+
+	found, err := c.Judge(ctx, e.partition(at), keys)
+	if err != nil {
+		return nil, err
+	}
+	return &reconciled{at.Cluster, at.Topic, at.Partition, k.start, k.end, found}, nil
+}
+
+// partition is one as its brokers had it when they were asked.
+func (e *ends) partition(at audit.Coord) *reconcile.Partition {
+	k := e.starts[at.Topic][at.Partition]
 	t := e.topics[at.Topic]
-	p := &reconcile.Partition{At: at, Topic: t.ID, Start: k.start, End: k.end, Batch: func(ctx context.Context, offset int64) ([]byte, error) {
+	return &reconcile.Partition{At: at, Topic: t.ID, Start: k.start, End: k.end, Batch: func(ctx context.Context, offset int64) ([]byte, error) {
 		records, err := fetchAt(ctx, e.client, t, t.Partitions[at.Partition], offset)
 		if err != nil {
 			return nil, err
@@ -322,10 +333,4 @@ func (e *ends) judge(ctx context.Context, c *reconcile.Coverage, at audit.Coord,
 		}
 		return nil, nil
 	}}
-
-	found, err := c.Judge(ctx, p, keys)
-	if err != nil {
-		return nil, err
-	}
-	return &reconciled{at.Cluster, at.Topic, at.Partition, k.start, k.end, found}, nil
 }
