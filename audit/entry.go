@@ -2,6 +2,8 @@ package audit
 
 import (
 	"encoding/hex"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/guardlock/guardlock/audit/segment"
@@ -20,6 +22,21 @@ func (d Digest) String() string {
 
 // MarshalText implements encoding.TextMarshaler.
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Digest) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*d = Digest{}
+		return nil
+	}
+
+	b, err := hex.DecodeString(strings.TrimPrefix(string(text), "sha256:"))
+	if err != nil || len(b) != len(d) {
+		return fmt.Errorf("%.80q is no SHA-256", text)
+	}
+	*d = Digest(b)
+	return nil
+}
 
 // Verdict is a module's ruling on one record. The numbers are those of
 // record.Verdict and part of the format.
@@ -90,7 +107,7 @@ func Outcomes() []string { return append([]string(nil), OutcomeNames[:]...) }
 
 // ControlOutcomes lists the outcomes that control entries have.
 func ControlOutcomes() []string {
-	return []string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened", "suspended", "lifted", "reasons_capped", "adopted", EraBegun}
+	return []string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened", "suspended", "lifted", "reasons_capped", "adopted", "in_force", EraBegun}
 }
 
 // Kind says what an entry is. Part of the format: never renumber.
@@ -108,8 +125,8 @@ const (
 	KindConduct   Kind = 8  // a binding's module was suspended or let run again, or its reasons were capped
 	KindStanding  Kind = 9  // an admission that holds, repeated where a segment begins; written by the log itself
 	KindEra       Kind = 10 // the gateway took its first batch for a partition; repeated where a segment begins
-
-	KindAdoption Kind = 12 // the log goes on from another, which was set aside
+	KindAuthority Kind = 11 // what the gateway serves under from here on; repeated where a segment begins
+	KindAdoption  Kind = 12 // the log goes on from another, which was set aside
 
 	kindBind Kind = 16 // takes no sequence number
 	kindSeal Kind = 17 // takes no sequence number
@@ -117,10 +134,10 @@ const (
 
 var kindNames = map[Kind]string{KindBatch: "record", KindAdmission: "admission", KindConfig: "config",
 	KindStart: "start", KindStop: "stop", KindOpen: "open", KindAdmin: "admin", KindConduct: "conduct", KindStanding: "standing",
-	KindEra: "era", KindAdoption: "adoption"}
+	KindEra: "era", KindAuthority: "authority", KindAdoption: "adoption"}
 
 // numberedKinds has a bit for each kind whose entries take a sequence number.
-const numberedKinds = 1<<(KindEra+1) - 1<<KindBatch | 1<<KindAdoption
+const numberedKinds = 1<<(KindAdoption+1) - 1<<KindBatch
 
 // numbered reports whether a kind is known, and its entries take a sequence number.
 func (k Kind) numbered() bool { return k < 32 && numberedKinds&(1<<k) != 0 }
@@ -340,7 +357,7 @@ type ControlEntry struct {
 	Steps     []Step // in the order they were taken
 	Opening   Opening
 	Admission *Admission // of KindAdmission; nil in logs from before it
-	Loaded    *Loaded    // of KindConfig; nil in logs from before it
+	Loaded    *Loaded    // of KindConfig and KindAuthority; nil in logs from before it
 	Era       *Era       // of KindEra alone
 	Facts     []Fact     // of kinds from 12 on: what else they tell, in an order of their own
 }

@@ -71,7 +71,8 @@ func (d Digest) And(next Digest) Digest {
 	return sha256.Sum256(append(d[:], next[:]...))
 }
 
-// Loaded is what a configuration was put together from, or why it was refused.
+// Loaded is what a configuration or an authority was put together from, or why a
+// configuration was refused.
 type Loaded struct {
 	Files []File `json:"files,omitempty"`
 	Fault string `json:"fault,omitempty"` // the file that cannot be used
@@ -79,7 +80,7 @@ type Loaded struct {
 
 // File is one source of a configuration.
 type File struct {
-	Role     string `json:"role"` // configuration, policy, trust_root or revocations
+	Role     string `json:"role"` // configuration, policy, policy_bundle, trust_root, revocations or authority
 	Name     string `json:"name"` // as the configuration has it
 	Digest   Digest `json:"digest"`
 	Revision int64  `json:"revision,omitempty"` // of a signed policy bundle
@@ -203,7 +204,7 @@ func (c *cursor) facts(e *ControlEntry, base int64) {
 		c.opening(&e.Opening)
 	case KindAdmission, KindStanding:
 		e.Admission = c.admission(base)
-	case KindConfig:
+	case KindConfig, KindAuthority:
 		e.Loaded = c.loaded()
 	case KindEra:
 		e.Era = c.era(base)
@@ -305,7 +306,7 @@ func (c *cursor) amount() int64 {
 // validateFacts refuses what another kind of entry has no place for, and numbers
 // that could not be read back.
 func (c *ControlEntry) validateFacts() error {
-	placed := (c.Opening == (Opening{}) || c.Kind == KindOpen) && (c.Admission == nil || c.Kind == KindAdmission || c.Kind == KindStanding) && (c.Loaded == nil || c.Kind == KindConfig) && (c.Era != nil) == (c.Kind == KindEra)
+	placed := (c.Opening == (Opening{}) || c.Kind == KindOpen) && (c.Admission == nil || c.Kind == KindAdmission || c.Kind == KindStanding) && (c.Loaded == nil || c.Kind == KindConfig || c.Kind == KindAuthority) && (c.Era != nil) == (c.Kind == KindEra)
 	placed = placed && (len(c.Facts) == 0 || c.Kind >= KindAdoption)
 	if !placed {
 		return fmt.Errorf("%w: facts of another kind of entry", ErrInvalidEntry)

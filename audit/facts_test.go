@@ -28,7 +28,7 @@ func randomControl(r *rand.Rand) *ControlEntry {
 	}
 
 	c := &ControlEntry{
-		Kind:      []Kind{2, 3, 4, 5, 6, 7, 8, KindEra, KindAdoption}[r.IntN(9)],
+		Kind:      []Kind{2, 3, 4, 5, 6, 7, 8, KindEra, KindAuthority, KindAdoption}[r.IntN(10)],
 		Time:      time.UnixMicro(r.Int64N(1 << 52)).UTC(),
 		Subject:   text(400),
 		Module:    ModuleRef{text(9), Digest{byte(r.IntN(2))}},
@@ -44,7 +44,7 @@ func randomControl(r *rand.Rand) *ControlEntry {
 	switch c.Kind {
 	case KindOpen:
 		c.Opening = Opening{KeyID: [8]byte{1}}
-	case KindConfig:
+	case KindConfig, KindAuthority:
 		c.Loaded = &Loaded{Fault: text(9)}
 		for range r.IntN(4) {
 			c.Loaded.Files = append(c.Loaded.Files, File{text(9), text(400), Digest{byte(r.IntN(2))}, r.Int64()})
@@ -129,6 +129,7 @@ func TestFactsStandInEntriesOfTheirKindOnly(t *testing.T) {
 		"negative epoch":     {Kind: KindEra, Era: &Era{LeaderEpoch: -2}},
 		"greatest epoch":     {Kind: KindEra, Era: &Era{LeaderEpoch: math.MaxInt32}},
 		"negative revision":  {Kind: KindConfig, Loaded: &Loaded{Files: []File{{Revision: -1}}}},
+		"another's kind":     {Kind: KindStanding},
 	} {
 		if err := c.validate(); !errors.Is(err, ErrInvalidEntry) {
 			t.Errorf("%s: %v", name, err)

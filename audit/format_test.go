@@ -183,7 +183,7 @@ func (r *readByPage) payload(b []byte, sealed bool) {
 			r.decided[b.Topic] += b.Records
 			r.decided["batches"]++
 			r.seq++
-		case kind >= 2 && kind <= 10:
+		case kind >= 2 && kind <= 11:
 			r.control(&e, base, kind)
 			r.seq++
 		case kind == 16:

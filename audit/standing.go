@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// standing are the admissions that decisions may refer to: the last of each module on
-// each binding of each cluster since the log was opened. A segment begins with them, so that what was
-// pruned takes no decision's admission with it.
+// standing are the entries that decisions may refer to: the last admission of each module
+// on each binding of each cluster since the log was opened, and the last authority. A segment
+// begins with them, so that what was pruned takes none of a decision's with it.
 type standing map[standingKey]*ControlEntry
 
 type standingKey struct{ cluster, binding, module string }
@@ -24,6 +24,12 @@ func (s standing) note(c *ControlEntry, seq uint64) {
 		clear(s) // whatever may run is admitted again
 	case KindStanding:
 		s.put(c, c.Steps)
+	case KindAuthority:
+		again := *c
+		if _, ok := c.Repeats(); !ok {
+			again.Steps = repeats(seq)
+		}
+		s[standingKey{}] = &again
 	case KindAdmission:
 		if c.Outcome == "allowed" {
 			s.put(c, append(repeats(seq), c.Tables()...))

@@ -183,3 +183,38 @@ func TestSegmentEndsByItsAge(t *testing.T) {
 		t.Errorf("%d segments", segments)
 	}
 }
+
+// TestTheLastAuthorityIsRepeated: pruning does not take with it what is served under, and
+// it is shown once, however many segments repeat it.
+func TestTheLastAuthorityIsRepeated(t *testing.T) {
+	d := newMemFiles()
+	l := openMem(t, d, audit.Options{SegmentBytes: audit.MinSegmentBytes, Now: func() time.Time { return noon }})
+	for n := range 2 {
+		err := l.Record(t.Context(), audit.ControlEntry{
+			Kind: audit.KindAuthority, Subject: "guardlock.yaml", Outcome: "in_force",
+			Loaded: &audit.Loaded{Files: []audit.File{{Role: "authority", Name: "gw", Digest: audit.Digest{byte(n + 1)}}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	decide(t, l, 0, 150)
+	mustClose(t, l)
+
+	r := query.New(readerOf(d))
+	authority := []audit.Kind{audit.KindAuthority}
+	if rows := collect(t, r, query.Filter{Kinds: authority}); len(rows) != 2 {
+		t.Errorf("%d authorities before pruning", len(rows))
+	}
+	if _, err := audit.PruneFiles(d, pruning(audit.Cut{Before: noon.Add(2 * time.Hour)})); err != nil {
+		t.Fatal(err)
+	}
+
+	left := collect(t, query.New(readerOf(d)), query.Filter{Kinds: authority})
+	if len(left) != 1 {
+		t.Fatalf("%d authorities are left", len(left))
+	}
+	if c := left[0].Control; c.Loaded.Files[0].Digest != (audit.Digest{2}) || c.Steps[0].Detail != "3" {
+		t.Errorf("left is %+v", c)
+	}
+}

@@ -108,11 +108,12 @@ type Engine struct {
 	evaluator
 	admin    evaluator       // of administrative requests
 	rules    map[string]Rule // described rules, by the reason that they give
+	text     []byte
 	revision string
+	signed
 
 	defaultClass string
 	topicsAlike  bool
-	bundle       int64
 }
 
 // evaluator is where a policy is evaluated. An error says that there is no answer.
@@ -150,7 +151,7 @@ func LoadBundle(ctx context.Context, tarball []byte, o Options) (*Engine, error)
 // newEngine compiles a policy and learns what it says of itself. Administrative
 // requests go to the built-in one if it says nothing of them.
 func newEngine(ctx context.Context, src *source, o Options) (*Engine, error) {
-	e := &Engine{revision: src.revision, rules: map[string]Rule{}, bundle: src.bundle}
+	e := &Engine{text: src.text, revision: src.revision, signed: src.signed, rules: map[string]Rule{}}
 	timeout := o.Timeout
 	if timeout <= 0 {
 		timeout = DefaultTimeout
@@ -225,6 +226,15 @@ func builtInAdmin(ctx context.Context, timeout time.Duration, known *described) 
 // Revision identifies the policy: the SHA-256, in hex, of its files' names and
 // contents, tests and configuration included.
 func (e *Engine) Revision() string { return e.revision }
+
+// Source is what the revision is the digest of: for each file, in the order of names,
+// the name and the content, each behind its length in 8 bytes, big endian. It must not
+// be changed.
+func (e *Engine) Source() []byte { return e.text }
+
+// Bundle is the bundle whose signature was verified, as it was read; nil of every other
+// policy. It must not be changed.
+func (e *Engine) Bundle() []byte { return e.tarball }
 
 // BundleRevision is the revision of a bundle whose signature was verified, 1 or
 // more; 0 of every other policy. Who puts a policy into force must not go back to

@@ -37,8 +37,15 @@ type source struct {
 	Files    map[string][]byte // data by path
 	Config   []byte            // takes the place of data.config; nil: nothing does
 	data     map[string]any    // once parsed
+	text     []byte            // what the revision is the digest of
 	revision string
-	bundle   int64 // revision of a bundle that was verified; 0 of others
+	signed
+}
+
+// signed is a bundle whose signature was verified; zero of every other policy.
+type signed struct {
+	tarball []byte
+	bundle  int64 // its revision
 }
 
 // defaultClass is data.config.default_class, the class of a topic for which
@@ -142,8 +149,8 @@ func readBundle(tarball []byte, o Options) (*source, error) {
 		d, err := loader.NextFile()
 		if errors.Is(err, io.EOF) {
 			src, err := files.source(o.Config)
-			if err == nil {
-				src.bundle = number
+			if err == nil && number > 0 {
+				src.signed = signed{tarball, number}
 			}
 			return src, err
 		}
@@ -330,11 +337,13 @@ func (s fileSet) size() int {
 // there is one, takes the place of data.config.
 func (s fileSet) source(config []byte) (*source, error) {
 	src := &source{
-		Modules:  map[string]string{},
-		Files:    map[string][]byte{},
-		Config:   config,
-		revision: s.revision(config),
+		Modules: map[string]string{},
+		Files:   map[string][]byte{},
+		Config:  config,
+		text:    s.text(config),
 	}
+	digest := sha256.Sum256(src.text)
+	src.revision = hex.EncodeToString(digest[:])
 	for name, raw := range s {
 		if kindOf(name) == regoFile {
 			src.Modules[name] = string(raw)
@@ -411,15 +420,13 @@ func mergeInto(dst, src map[string]any, at string) error {
 	return nil
 }
 
-// revision hashes names and contents in the order of names, each preceded by
-// its length so that nothing can move from one to the next.
-func (s fileSet) revision(config []byte) string {
-	h := sha256.New()
+// text is names and contents in the order of names, each preceded by its length so
+// that nothing can move from one to the next.
+func (s fileSet) text(config []byte) []byte {
+	var text []byte
 	put := func(b []byte) {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
-		h.Write(n[:])
-		h.Write(b)
+		text = binary.BigEndian.AppendUint64(text, uint64(len(b)))
+		text = append(text, b...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s)) {
 		put([]byte(name))
@@ -431,5 +438,5 @@ func (s fileSet) revision(config []byte) string {
 		put(config)
 	}
 
-	return hex.EncodeToString(h.Sum(nil))
+	return text
 }

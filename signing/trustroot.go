@@ -38,6 +38,7 @@ func (r role) list() string { return [roles]string{"authors", "approvers"}[r] }
 // TrustRoot says whose keys are trusted for what, how many people must approve,
 // and what is revoked. It is immutable; For makes another one of it.
 type TrustRoot struct {
+	raw       []byte
 	digest    [32]byte
 	threshold int
 	keys      [roles]map[string]*trustedKey // by key ID
@@ -99,6 +100,7 @@ func ParseTrustRoot(raw []byte) (*TrustRoot, error) {
 	}
 
 	t := &TrustRoot{
+		raw:       raw,
 		digest:    sha256.Sum256(raw),
 		threshold: 1,
 		gateway:   Gateway{ClockSkew: DefaultClockSkew},
@@ -290,6 +292,9 @@ func (t *TrustRoot) Revoked() []string {
 // Digest is the SHA-256 of the file that the trust root was parsed from, by
 // which the decision log names it.
 func (t *TrustRoot) Digest() [32]byte { return t.digest }
+
+// Source is the text that the trust root was read from. It must not be changed.
+func (t *TrustRoot) Source() []byte { return t.raw }
 
 // Threshold is how many distinct people must approve a module before it counts
 // as approved.

@@ -135,8 +135,8 @@ func (m *matcher) from(host string) bool {
 	return err == nil && m.f.Client.Source.Contains(a.Unmap().WithZone(""))
 }
 
-// kind reports whether entries of a kind are asked for. Those that only repeat another
-// are given to who asks for them.
+// kind reports whether entries of a kind are asked for. Those of the kind that only
+// repeats another are given to who asks for them.
 func (m *matcher) kind(k audit.Kind) bool {
 	if m.kinds == 0 {
 		return k != audit.KindStanding || m.hasID
@@ -234,11 +234,11 @@ func (m *matcher) control(seq uint64, c *audit.ControlEntry) bool {
 	return m.kind(c.Kind) && m.other(c) && (m.hasID || !m.told(seq, c))
 }
 
-// told reports whether an era is told by another entry: by the one that it repeats or,
-// where that was pruned, by the first that repeats it.
+// told reports whether an era or an authority is told by another entry: by the one that it
+// repeats or, where that was pruned, by the first that repeats it.
 func (m *matcher) told(seq uint64, c *audit.ControlEntry) bool {
 	first, again := c.Repeats()
-	return c.Era != nil && again && (first >= m.first || seq >= m.next)
+	return again && c.Kind != audit.KindStanding && (first >= m.first || seq >= m.next)
 }
 
 // counted matches a control entry that is counted and not shown: what a seal counts

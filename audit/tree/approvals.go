@@ -16,7 +16,7 @@ import (
 )
 
 // Approvals are the bundles that admissions of a log name by their ids, in a directory
-// beside it. What is kept once is never written again. It is safe for concurrent use.
+// beside it. It is safe for concurrent use.
 type Approvals struct {
 	dir  string
 	disk disk.System
@@ -48,7 +48,9 @@ func (a Approvals) path(id, key string) (string, error) {
 	return filepath.Join(a.dir, fmt.Sprintf("approval-%s-%x.sigstore.json", id, signer[:8])), nil
 }
 
-// Keep makes a bundle durable, unless it is there.
+// Keep makes a bundle durable, unless it is there. A file with other bytes is replaced:
+// it was damaged, or holds another signature by the same key under the same statement,
+// and the one at hand is known to hold.
 func (a Approvals) Keep(id, key string, bundle []byte) error {
 	path, err := a.path(id, key)
 	if err != nil {
@@ -65,14 +67,10 @@ func (a Approvals) Keep(id, key string, bundle []byte) error {
 	return nil
 }
 
-// make writes a file that is not there. One that is there may have been left by a
-// process that was killed before its name was durable, so the directory is flushed.
+// make writes a file that is not there with these bytes. One that is may have been left by
+// a process that was killed before its name was durable, so the directory is flushed.
 func (a Approvals) make(path string, bundle []byte) error {
-	there, err := a.disk.Exists(path)
-	if err != nil {
-		return err
-	}
-	if there {
+	if there, err := a.disk.Read(path, int64(len(bundle))); err == nil && bytes.Equal(there, bundle) {
 		return a.disk.SyncDir(a.dir)
 	}
 

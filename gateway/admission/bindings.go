@@ -10,6 +10,7 @@ import (
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/policy"
 	"github.com/guardlock/guardlock/signing"
 	"github.com/guardlock/guardlock/transforms"
 )
@@ -52,7 +53,10 @@ type Admitted struct {
 	Config    [32]byte         // the digest of its configuration
 	Verified  signing.Verified // zero where nothing was proved
 	Functions []string         // that it may call
-	Refused   *Refused         // nil: it runs
+	Limits    policy.Limits    // of its instances
+	Tables    []string         // that it looks things up in: name and digest of each
+	Package   signing.Package
+	Refused   *Refused // nil: it runs
 }
 
 // Admitted are the modules of a binding of the set, in the order of its chain.
@@ -65,9 +69,13 @@ func (s *Set) Admitted(binding int) []Admitted {
 			Config:    t.exam.config,
 			Verified:  t.exam.verified,
 			Functions: t.judged.decision.HostFunctions,
+			Limits:    t.judged.decision.Limits,
+			Package:   t.exam.module.Package,
 		}
 		if t.running == nil {
 			one.Refused = t.refused
+		} else {
+			one.Tables = t.running.tables
 		}
 		all = append(all, one)
 	}

@@ -81,7 +81,8 @@ type Config struct {
 // Origin is the file that a configuration was read from.
 type Origin struct {
 	Path   string   // relative paths begin at its directory
-	Digest [32]byte // SHA-256 of its content
+	Raw    []byte   // its content, which holds no secret
+	Digest [32]byte // SHA-256 of that
 }
 
 // Cluster is one of several clusters behind the gateway, with listeners and a
@@ -423,6 +424,7 @@ func Inspect(raw []byte, path string) (*Config, problem.List) {
 		return nil, wrong // it is no YAML: what is missing is not the point
 	}
 
+	c.Raw = raw
 	c.Digest = sha256.Sum256(raw)
 	c.setDefaults()
 	wrong = append(wrong, c.nameNode().Locate(raw)...)

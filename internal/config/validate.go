@@ -82,9 +82,7 @@ func (e *Evidence) validate(p *problems) {
 
 	for i, w := range e.Witnesses {
 		path := fmt.Sprintf("audit.evidence.witnesses[%d]", i)
-		if !isHTTP(w.URL) {
-			p.add(path+".url", "%q is no http or https address", w.URL)
-		}
+		p.address(path+".url", w.URL)
 		if _, err := evidence.ParseWitness(w.Key); err != nil {
 			p.add(path+".key", "%v", err)
 		}
@@ -98,9 +96,7 @@ func (t *Timestamp) validate(p *problems) {
 	if t.URL == "" && t.CAFile == "" {
 		return
 	}
-	if !isHTTP(t.URL) {
-		p.add(path+".url", "%q is no http or https address", t.URL)
-	}
+	p.address(path+".url", t.URL)
 	if t.CAFile == "" {
 		p.add(path+".ca_file", "is missing: a time stamp counts only by the root certificate that it leads to")
 	}
@@ -109,9 +105,16 @@ func (t *Timestamp) validate(p *problems) {
 	}
 }
 
-func isHTTP(address string) bool {
+// address checks an http or https address. A configuration is kept beside the decision
+// log, so that it must hold no secret.
+func (p *problems) address(path, address string) {
 	u, err := url.Parse(address)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+	switch {
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+		p.add(path, "%q is no http or https address", address)
+	case u.User != nil:
+		p.add(path, "must be without a password: a configuration is kept with the decision log, and holds no secret")
+	}
 }
 
 // validateClusters checks every cluster by itself, and that names are used

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/objects"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/internal/build"
@@ -37,6 +38,7 @@ type reloader struct {
 	memory  *admission.Memory
 	conduct *conduct
 	keeper  func(id, key string, bundle []byte) error // of approvals
+	objects *objects.Store
 	serve   func(cluster string, b *gateway.Bindings)
 	now     func() time.Time
 
@@ -68,6 +70,7 @@ type building struct {
 	admitted map[string]admission.Module // by module: the last that was admitted
 
 	policyStamp, packageStamp string
+	authority                 audit.Digest // of the snapshot that was recorded last
 
 	failed time.Time // when reading or building did last
 
@@ -122,6 +125,7 @@ func newReloader(s *Server) *reloader {
 		memory:  admission.NewMemory(),
 		conduct: newConduct(s.cfg.Limits),
 		keeper:  keepApprovals(s.cfg),
+		objects: s.objectStore(),
 		serve:   func(cluster string, b *gateway.Bindings) { s.gateway.Cluster(cluster).SetBindings(b) },
 		now:     s.now,
 
@@ -287,6 +291,10 @@ func (r *reloader) reload(ctx context.Context) error {
 
 	files := filesOf(under, r.work.policy)
 	if err := r.recordApplied(ctx, files); err != nil {
+		closeAll(ctx, sets)
+		return err
+	}
+	if err := r.recordAuthority(ctx, under, files, sets); err != nil {
 		closeAll(ctx, sets)
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/objects"
 	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/exit"
@@ -24,7 +25,8 @@ func newAuditShowCommand() *cobra.Command {
 		Long: `Show everything that the log holds about one decision: of a record, of a whole
 batch (an id without the last number), of a module's admission, or of a
 configuration. With a record's comes who let its modules run: the admission of
-each, its author and approvers. Ids stand in the errors that producers get and in audit query.`,
+each, its author and approvers. Of an authority (what a gateway served under) come the
+objects that it names, and whether each is kept as it was. Ids stand in the errors that producers get and in audit query.`,
 		Example: `  guardlock audit show gl-5c3a91f0-2k-0
   guardlock audit show gl-5c3a91f0-2k --json`,
 		Args: cli.NeedArgs("DECISION_ID"),
@@ -58,6 +60,10 @@ func runAuditShow(cmd *cobra.Command, dir, id string) error {
 	}
 	if err := writeDecision(cmd.OutOrStdout(), d); err != nil {
 		return err
+	}
+
+	if d.Kind == audit.KindAuthority {
+		return writeObjects(cmd.OutOrStdout(), objects.Of(dir), d.Control)
 	}
 
 	return writeAdmissions(cmd.OutOrStdout(), all)
