@@ -66,7 +66,7 @@ func (p *payload) each(fn func(rawEntry) error) error {
 			e.seq = seq
 			seq++
 		case e.kind != kindBind && e.kind != kindSeal:
-			return fmt.Errorf("reading entries: unknown kind %d: %w", e.kind, errEntry)
+			return fmt.Errorf("reading entries: kind %d is unknown to this version of guardlock; a newer one may have written it, and can read it: %w", e.kind, errEntry)
 		}
 
 		if err := fn(e); err != nil {

@@ -111,6 +111,16 @@ func (h *Header) encode() []byte {
 	return b
 }
 
+// unknownVersion says whether bytes that begin with no magic that is known begin as
+// those of later versions will.
+func unknownVersion(b []byte) error {
+	family := magics[Current][:7]
+	if v, ok := bytes.CutPrefix(b[:8], []byte(family)); ok && v[0] > '0'+byte(Current) && v[0] <= '9' {
+		return fmt.Errorf("an audit segment of version %c, which a newer guardlock wrote and can read; this one reads versions up to %d", v[0], Current)
+	}
+	return errors.New("not an audit segment of a known version")
+}
+
 // ParseHeader reads a header in its one form; an error says what is wrong.
 func ParseHeader(b []byte) (Header, error) {
 	var h Header
@@ -125,7 +135,7 @@ func ParseHeader(b []byte) (Header, error) {
 	}
 
 	if h.Version == 0 {
-		return h, errors.New("not an audit segment of a known version")
+		return h, unknownVersion(b)
 	}
 	if crc32.Checksum(b[:252], castagnoli) != binary.LittleEndian.Uint32(b[252:]) {
 		return h, errors.New("header has a wrong checksum")
