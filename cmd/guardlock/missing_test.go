@@ -68,6 +68,7 @@ var missingFiles = []string{
 	"policy eval --input MISSING",
 	"policy test MISSING",
 
+	"audit adopt --config MISSING --reason why",
 	"audit verify MISSING --log-key log.key.pub",
 	"audit verify --dir log --audit-key MISSING",
 	"audit verify --dir log --without-key --since MISSING",
