@@ -25,14 +25,19 @@ var errProtocol = errors.New("broker answered out of order")
 // is 55 MB in brokers by default and may be exceeded by one batch.
 const maxResponse = 1<<maxBufferBits - 4
 
+// ends are the two ends of a session, of which node is set before the first answer.
+type ends struct {
+	client net.Conn
+	node   int32 // the broker that answers; -1 where that is any
+}
+
 // answers is what a client is owed, in request order, and the way to it. The
 // reader adds to it, the writer takes from it, and both write to the client.
 // writeMu is held before mu.
 type answers struct {
 	// Fixed after newSession.
 	cluster *Cluster
-	client  net.Conn
-	node    int32 // the broker that answers; -1 where that is any. Set before the first answer
+	ends
 
 	// writeMu serialises writes to the client, which the reader and the writer
 	// both make. It is taken before mu.

@@ -61,7 +61,7 @@ func newSession(c *Cluster, client net.Conn) *session {
 		login:   login{access: &c.cfg.Access, timeout: cfg.AuthTimeout, counts: &c.counts},
 		answers: answers{
 			cluster: c,
-			client:  client,
+			ends:    ends{client: client},
 			reading: true,
 			idle:    make(chan struct{}),
 			room:    make(chan struct{}, 1),

@@ -69,13 +69,19 @@ func (c *auditProveCommand) runRange(cmd *cobra.Command, what string) error {
 		return fmt.Errorf("writing certificate: %w", err)
 	}
 
+	return reportRange(cmd, f, certified{path, len(b), *at, p.Checkpoint().Origin, p.Checkpoint().Size})
+}
+
+func reportRange(cmd *cobra.Command, f *evidence.Certificate, done certified) error {
 	if cli.WantsJSON(cmd) {
-		return cli.PrintJSON(cmd.OutOrStdout(), certified{path, len(b), *at, p.Checkpoint().Origin, p.Checkpoint().Size})
+		return cli.PrintJSON(cmd.OutOrStdout(), done)
 	}
+
+	at := &done.Range
 	w := &fieldWriter{w: cmd.OutOrStdout(), p: cli.PaletteFor(cmd.OutOrStdout())}
 	w.field("proves", "%s/%d offsets %d to %d: each has one decision%s", at.Topic, at.Partition, at.First, at.Last, butFor(f.Gaps))
-	w.field("file", "%s, %s", path, humanize.Bytes(uint64(len(b))))
-	w.field("log", "%s, checkpoint of %s entries", p.Checkpoint().Origin, humanize.Comma(p.Checkpoint().Size))
+	w.field("file", "%s, %s", done.File, humanize.Bytes(uint64(done.Bytes)))
+	w.field("log", "%s, checkpoint of %s entries", done.Origin, humanize.Comma(done.Entries))
 	return w.err
 }
 
