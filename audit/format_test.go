@@ -323,7 +323,7 @@ func (r *readByPage) control(c *bytesOf, base int64, kind int) {
 	if kind == 2 && len(c.b) > 0 {
 		r.admission(c)
 	}
-	if kind == 3 && len(c.b) > 0 {
+	if (kind == 3 || kind == 11) && len(c.b) > 0 {
 		r.loaded(c)
 	}
 	if kind == 10 {
@@ -500,6 +500,7 @@ func recordFacts(t *testing.T, l *audit.Log) {
 		{Kind: audit.KindConfig, Loaded: &audit.Loaded{Fault: "trust.yaml", Files: []audit.File{
 			{Role: "configuration", Name: "guardlock.yaml", Digest: audit.Digest{4}}, {Role: "policy", Name: "p.tar.gz", Digest: audit.Digest{5}, Revision: 9},
 		}}},
+		{Kind: audit.KindAuthority, Loaded: &audit.Loaded{Files: []audit.File{{Role: "authority", Name: "gw-1", Digest: audit.Digest{6}}}}},
 		audit.NewEra(audit.Era{Target: audit.Target{Cluster: "main", Topic: "cards", TopicID: [16]byte{6}, Partition: 2}, Offset: 77, LeaderEpoch: 4, Began: noon}),
 	} {
 		if err := l.Record(t.Context(), c); err != nil {
@@ -512,7 +513,7 @@ func recordFacts(t *testing.T, l *audit.Log) {
 var factsByPage = []string{
 	"author ada a1 12:00:00.000000", "approver grace SEC-1 id1 g1 12:00:00.000000 12:00:00.000001 never",
 	"threshold 1, config 0100, trust root 0200, grant 0300", "granted [c*] [f g] [k] [] [gateway:a]", "limits 4 5 6 7 never 13:00:00.000000",
-	"binding [cards] [f] 12:01:00.000000", "cluster main", "fault trust.yaml", "file configuration guardlock.yaml 0400 0", "file policy p.tar.gz 0500 9",
+	"binding [cards] [f] 12:01:00.000000", "cluster main", "fault trust.yaml", "file configuration guardlock.yaml 0400 0", "file policy p.tar.gz 0500 9", "fault ", "file authority gw-1 0600 0",
 	"era main cards 0600 2 77 5 12:00:00.000000",
 }
 
