@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -47,12 +48,18 @@ var (
 	fixtureStored = []string{"a", "M"}
 )
 
+// fixtureLasts is how long the fixture's approval lasts. Then the module is refused.
+const fixtureLasts = 300 * 24 * time.Hour
+
 // writeFixture runs this version, and keeps what it leaves.
 func writeFixture(t *testing.T, to string) {
 	t.Helper()
-	d := deploy(t, plan{modules: []module{judgeModule("in")}, bindings: map[string]string{"in": "judge"}})
+	m := judgeModule("in")
+	m.lasts = fixtureLasts
+	d := deploy(t, plan{modules: []module{m}, bindings: map[string]string{"in": "judge", "plain": ""}})
 	gateway := serve(t, d)
 	c := client(t, d.address, kgo.AllowAutoTopicCreation())
+	mustSend(t, c, "plain", 0, "1")
 	for _, value := range fixtureSent {
 		send(t, c, "in", 0, value)
 	}
@@ -142,6 +149,7 @@ func upgrade(t *testing.T, from string) {
 
 	// The approval ends one day: then the gateway must still say so, and go on with its log.
 	c := client(t, d.address)
+	mustSend(t, c, "plain", 0, "2")
 	err := send(t, c, "in", 0, "a")[0]
 	gateway.terminate()
 	after := decisions(t, d.audit(), query.Filter{Topics: []string{"in"}})
