@@ -114,11 +114,12 @@ var rooms = map[string][]string{
 	"internal/load":       {"gateway/recordbatch", "gateway/wire", "transforms/record"},
 	"internal/meter":      {},
 	"internal/ops":        {"internal/meter"},
+	"internal/tracing":    {"gateway/pipeline"},
 	"internal/plan":       {"internal/config", "internal/coverage", "internal/ops"},
 	"internal/problem":    {},
 	"internal/config":     {"audit/evidence", "gateway", "gateway/auth", "gateway/recordbatch", "internal/disk", "internal/problem"},
 	"internal/server": {"gateway", "gateway/admission", "gateway/auth", "gateway/pipeline", "gateway/recordbatch", "transforms", "policy", "signing", "audit", "audit/adopt", "audit/evidence", "audit/objects", "audit/stamp", "audit/tree", "audit/witness", "broker",
-		"internal/build", "internal/config", "internal/disk", "internal/exit", "internal/handed", "internal/ops"},
+		"internal/build", "internal/config", "internal/disk", "internal/exit", "internal/handed", "internal/ops", "internal/tracing"},
 	"cmd/guardlock": {"broker", "cmd/guardlock/internal/bench", "cmd/guardlock/internal/cli", "cmd/guardlock/internal/decisions", "cmd/guardlock/internal/demo",
 		"cmd/guardlock/internal/devel", "cmd/guardlock/internal/kafka", "cmd/guardlock/internal/trust", "cmd/guardlock/internal/users", "internal/build", "internal/config",
 		"internal/disk", "internal/exit", "internal/handed", "internal/ops", "internal/plan", "internal/server", "policy", "transforms"},
@@ -149,6 +150,7 @@ var engines = map[string]string{
 	"github.com/sigstore/":          "signing",
 	"github.com/tetratelabs/wazero": "transforms",
 	"github.com/prometheus/":        "internal/ops",
+	"go.opentelemetry.io/":          "internal/tracing",
 }
 
 func TestImportsPointOneWay(t *testing.T) {

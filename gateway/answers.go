@@ -377,9 +377,17 @@ func (a *answers) abandoned() []uint64 {
 	for !a.queue.empty() {
 		if p := a.queue.pop(); p.produce != nil {
 			seqs = append(seqs, p.produce.unanswered()...)
+			a.abandon(p.produce)
 		}
 	}
 	return seqs
+}
+
+// abandon ends the traces of a request's batches.
+func (a *answers) abandon(p *produce) {
+	for i := range p.parts {
+		a.cluster.pipeline.Abandoned(&p.parts[i].decided)
+	}
 }
 
 func (a *answers) isDraining() bool {

@@ -46,7 +46,8 @@ type ClusterConfig struct {
 	SNI            *SNI        // nil: a port per broker; needs TLS
 	Access         AccessConfig
 
-	Telemetry bool // let KIP-714 client metrics through
+	Telemetry bool            // let KIP-714 client metrics through
+	Tracer    pipeline.Tracer // nil: no batch is traced
 }
 
 // Cluster is one virtual cluster: its listeners, its connections, and the
@@ -145,6 +146,7 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 		Eras:         c.eras,
 		Router:       c,
 		Workers:      g.workers,
+		Tracer:       cfg.Tracer,
 		Now:          g.cfg.Now,
 		RouteTimeout: 2 * g.cfg.DialTimeout,
 	})

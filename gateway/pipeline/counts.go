@@ -75,7 +75,7 @@ type end struct {
 type topicTally struct{ records, bytes atomic.Uint64 }
 
 // times is when a batch came to stages that begin in one call and end in another.
-type times struct{ taken, decided, settled time.Time }
+type times struct{ came, taken, decided, settled time.Time }
 
 // counted is what of a decision is counted once it is known to hold.
 type counted struct {

@@ -33,6 +33,7 @@ func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
 
 	w.take(p, in)
 	w.noEra = noEra
+	w.d.times.came = came
 	w.d.times.taken = taken
 	w.d.why, w.d.refused = w.judge(ctx)
 	if !w.entry.Fits() {
@@ -62,6 +63,7 @@ func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
 	}
 
 	w.count()
+	w.traced()
 	w.d.ticket = p.cfg.Log.Append(&w.entry, EvidenceOf(w.d.Out, w.entry.Evidence))
 	w.d.times.decided = time.Now()
 	return w.d, nil
@@ -91,6 +93,7 @@ func (w *worker) take(p *Pipeline, in *Input) {
 	w.counts = p.counts
 	w.in = *in
 	w.ran = false
+	w.asked = false
 	w.failed = nil
 	w.d = Decided{Partition: in.Partition}
 	w.d.counted.tally = p.counts.of(in.Grant, in.Direction)
@@ -215,12 +218,13 @@ func (w *worker) transform(ctx context.Context) (refusal, bool) {
 		return eraRefusal(w.noEra), true
 	}
 
+	w.sample(b, decoded)
 	g := w.in.Grant
 	if g.Chain != nil {
 		at := transforms.Origin{Topic: w.d.Partition.Topic, Partition: w.d.Partition.Number, Sent: w.sent()}
 		w.ran = true
 		w.failed = g.Chain.Run(ctx, b, at)
-		w.ranFor(time.Since(decoded))
+		w.ranSince(decoded)
 		if w.failed != nil {
 			err := w.failed
 			// The text of a sandbox error holds nothing of a record, so that it
@@ -240,14 +244,19 @@ func (w *worker) transform(ctx context.Context) (refusal, bool) {
 
 	began := time.Now()
 	why, refused := w.apply(ctx, b)
-	w.counts.Stages[StageEncode].Observe(time.Since(began))
+	ended := time.Now()
+	w.counts.Stages[StageEncode].Observe(ended.Sub(began))
+	w.d.trace.add(StageEncode, began, ended)
 	return why, refused
 }
 
-// ranFor measures the modules of the batch.
-func (w *worker) ranFor(d time.Duration) {
+// ranSince measures the modules of the batch.
+func (w *worker) ranSince(decoded time.Time) {
+	now := time.Now()
+	d := now.Sub(decoded)
 	w.counts.Stages[StageWasm].Observe(d)
 	w.d.counted.tally.wasm.Add(int64(d))
+	w.d.trace.add(StageWasm, decoded, now)
 }
 
 // sent is by what the batch is known when its producer sends it again. A batch that is

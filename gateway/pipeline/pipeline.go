@@ -122,10 +122,12 @@ type worker struct {
 
 	noEra  error // not nil: nobody can tell later where its partition's record begins
 	ran    bool  // it came to the modules
+	asked  bool  // whether it is traced
 	failed error // them
 }
 
-// Config is what a Pipeline is made of. All of it is needed.
+// Config is what a Pipeline is made of. All of it is needed but Tracer, without which
+// no batch is traced, and Now.
 type Config struct {
 	Cluster      string // as decisions name it
 	Log          DecisionLog
@@ -133,7 +135,8 @@ type Config struct {
 	Eras         Eras
 	Router       Router
 	Workers      *Workers
-	RouteTimeout time.Duration    // for all copies of one batch
+	RouteTimeout time.Duration // for all copies of one batch
+	Tracer       Tracer
 	Now          func() time.Time // by which grants end; nil: time.Now
 }
 
@@ -198,6 +201,7 @@ type Decided struct {
 	placed  bool // the log knows where the batch stands, or that it does not
 	counted counted
 	times   times
+	trace   *Trace // nil: it is not traced
 }
 
 // Seq is the decision's number in the log. It is 0 if the log did not take the

@@ -45,6 +45,7 @@ func (p *Pipeline) settled(d *Decided, refused bool) {
 	d.times.settled = now
 	p.counts.Stages[StageCommit].ObserveOf(now.Sub(d.times.decided), d.ticket.Seq(), now)
 
+	p.traceSettled(d, refused)
 	if refused {
 		d.counted.refuse(d.why.outcome, d.why.reason)
 	} else {
@@ -205,6 +206,7 @@ func firstIndex(d *Decided) int {
 func (p *Pipeline) Answered(d *Decided, a *wire.ProduceAnswer, in audit.LeaderEpoch) (known bool) {
 	p.open.answered(&d.header, d.Partition, a.ErrorCode)
 	p.counts.answered(d, a.ErrorCode)
+	p.traceAnswered(d, a)
 	if d.placed {
 		return true
 	}

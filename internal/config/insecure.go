@@ -14,6 +14,9 @@ func (c *Config) Insecure() []string {
 	if c.Ops != nil && c.Ops.Open {
 		out = append(out, "ops.insecure_open")
 	}
+	if c.Ops != nil && c.Ops.Traces != nil && c.Ops.Traces.Plaintext {
+		out = append(out, "ops.traces.insecure_plaintext")
+	}
 
 	for _, cl := range c.Clusters {
 		if cl.Listen.Telemetry {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net"
+	"net/url"
 	"strconv"
 )
 
@@ -23,11 +24,39 @@ type Ops struct {
 	// Open lets everybody in who can reach an address beyond loopback. Danger: the
 	// names of topics, modules and people who approved are shown to whoever asks.
 	Open bool `yaml:"insecure_open"`
+	// Traces sends the ways of some batches through the gateway to an OpenTelemetry
+	// collector. Default: none are sent.
+	Traces *Traces `yaml:"traces"`
+}
+
+// Traces is where traces of batches go, and of how many. A collector that is down costs
+// traces, and nothing else.
+type Traces struct {
+	// Endpoint is where the collector takes OTLP over HTTP, as
+	// https://collector.example.org:4318/v1/traces. http is for loopback.
+	Endpoint string `yaml:"endpoint"`
+	// CAFile is the CA of Endpoint, in PEM. Default: the system's.
+	CAFile string `yaml:"ca_file"`
+	// Ratio is the part of batches that are traced whose records carry no traceparent
+	// header, from 0 to 1. Where the first record carries one, that decides. Default: 0.01.
+	Ratio *float64 `yaml:"ratio"`
+	// PerSecond is how many batches are traced in a second at most, whatever records ask
+	// for. Default: 100.
+	PerSecond int `yaml:"per_second"`
+	// Plaintext also takes an http endpoint beyond loopback. Danger: whoever is in
+	// between reads the names of topics and the ids of decisions.
+	Plaintext bool `yaml:"insecure_plaintext"`
 }
 
 func (o *Ops) setDefaults() {
-	if o != nil {
-		setDefault(&o.Address, "127.0.0.1:9099")
+	if o == nil {
+		return
+	}
+	setDefault(&o.Address, "127.0.0.1:9099")
+	if t := o.Traces; t != nil {
+		hundredth := 0.01
+		setDefault(&t.Ratio, &hundredth)
+		setDefault(&t.PerSecond, 100)
 	}
 }
 
@@ -45,9 +74,32 @@ func (o *Ops) validate(p *problems) {
 		p.add("ops.tls", "needs cert_file and key_file")
 	}
 
+	if o.Traces != nil {
+		o.Traces.validate(p)
+	}
+
 	proves := o.TLS != nil && (o.TLS.ClientCAFile != "" || o.TokenFile != "")
 	if ip := hostIP(host); (ip == nil || !ip.IsLoopback()) && !proves && !o.Open {
 		p.add("ops.address", "%s can be reached from elsewhere: it needs ops.tls, and ops.token_file or ops.tls.client_ca_file; or insecure_open: true", o.Address)
+	}
+}
+
+// validate checks that traces go where somebody can take them, unread by others.
+func (t *Traces) validate(p *problems) {
+	u, err := url.Parse(t.Endpoint)
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" {
+		p.add("ops.traces.endpoint", "%q is not a URL as https://collector.example.org:4318/v1/traces", t.Endpoint)
+		return
+	}
+
+	if ip := hostIP(u.Hostname()); u.Scheme == "http" && (ip == nil || !ip.IsLoopback()) && !t.Plaintext {
+		p.add("ops.traces.endpoint", "%s is not loopback: it must be https, or insecure_plaintext: true", u.Host)
+	}
+	if r := *t.Ratio; !(r >= 0 && r <= 1) {
+		p.add("ops.traces.ratio", "%v is not from 0 to 1", r)
+	}
+	if t.PerSecond < 1 || t.PerSecond > 100_000 {
+		p.add("ops.traces.per_second", "%d is not from 1 to 100,000", t.PerSecond)
 	}
 }
 

@@ -135,6 +135,10 @@ func (c *checking) checkClusters() {
 	if o := c.cfg.Ops; o != nil {
 		_, err := s.opsConfig(o)
 		c.problem("ops", err)
+		if o.Traces != nil {
+			_, err := s.collectorTLS(o.Traces)
+			c.problem("ops.traces", err)
+		}
 	}
 	_, err := stamping(c.cfg)
 	c.problem("", err)

@@ -61,6 +61,7 @@ func (s *Server) clusterConfig(cl config.Cluster) (gateway.ClusterConfig, error)
 		AdvertisedHost: cl.Listen.AdvertisedHost,
 		FirstNodePort:  cl.Listen.FirstNodePort,
 		Telemetry:      cl.Listen.Telemetry,
+		Tracer:         s.tracer(),
 		Embedded:       cl.Broker.Embedded != nil,
 	}
 	if cc.FirstNodePort == 0 && port != 0 {

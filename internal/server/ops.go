@@ -14,11 +14,13 @@ import (
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/ops"
+	"github.com/guardlock/guardlock/internal/tracing"
 )
 
 // watching is what operators look at, beside what serves.
 type watching struct {
-	ops     *ops.Listener // nil: nobody is to watch
+	ops     *ops.Listener   // nil: nobody is to watch
+	traces  *tracing.Tracer // nil: none are asked for
 	started time.Time
 	phase   atomic.Int32
 	space   space // on the disk of the decision log

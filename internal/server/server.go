@@ -120,6 +120,9 @@ func open(ctx context.Context, cfg *config.Config, log *Logger, with startedWith
 	if s.runtime, err = transforms.New(transforms.Config{Log: s.guestEvent, Trial: []string{transforms.TrialCommand}, Worker: []string{transforms.WorkerCommand}}); err != nil {
 		return s, fmt.Errorf("preparing the sandbox: %w", err)
 	}
+	if err = s.openTraces(ctx); err != nil {
+		return s, err
+	}
 	if s.gateway, err = s.newGateway(); err != nil {
 		return s, err
 	}
@@ -386,6 +389,9 @@ func (s *Server) Close(ctx context.Context) error {
 
 	for _, b := range s.brokers {
 		b.Close()
+	}
+	if s.traces != nil {
+		errs = append(errs, s.traces.Close(ctx))
 	}
 
 	if s.runtime != nil && !s.busy {

@@ -94,7 +94,11 @@ func start(t *testing.T, d *deployment, cmd *exec.Cmd) *process {
 	ready := make(chan bool, 1)
 	go func() {
 		lines := bufio.NewScanner(stdout)
-		ready <- lines.Scan() && strings.Contains(lines.Text(), "is ready on")
+		said := false
+		for !said && lines.Scan() {
+			said = strings.Contains(lines.Text(), "is ready on") // after where operators are answered
+		}
+		ready <- said
 		for lines.Scan() {
 		}
 		p.err = p.cmd.Wait()
