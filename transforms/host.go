@@ -153,6 +153,7 @@ func (yield) Call(ctx context.Context, _ api.Module, stack []uint64) {
 		i.stop(errStackBudget)
 	}
 	i.yields++
+	i.module.usage.spent()
 	i.charged = 0
 	i.checkTime()
 }

@@ -42,7 +42,8 @@ type Module struct {
 type resources struct {
 	keys     []guestKey
 	counters []*atomic.Uint64 // by their place in the catalogue of metrics
-	state    *state.Store     // nil for a module that keeps none
+	usage    *usage
+	state    *state.Store // nil for a module that keeps none
 	tables   map[string]*Table
 }
 
@@ -117,6 +118,7 @@ func newModule(c *Code, spec Spec) (*Module, error) {
 		resources: resources{
 			keys:     keys,
 			counters: c.runtime.metrics.of(spec.Name, c.info.Metrics),
+			usage:    c.runtime.usages.of(spec.Name),
 			state:    c.newState(),
 			tables:   spec.Tables,
 		},

@@ -148,6 +148,7 @@ func (m *Module) wait(ctx context.Context, deadline time.Time) error {
 // that a very large record has made very large, or that has worked for long.
 func (m *Module) release(ctx context.Context, i *instance, healthy bool) {
 	m.restarts.after(i, healthy)
+	m.usage.grew(i.linear.used)
 	if healthy && !i.guest.worn() && i.linear.used <= m.limits.memoryFor(0)+keptGrowth {
 		m.pool.put(i)
 	} else {

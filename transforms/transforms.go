@@ -90,6 +90,7 @@ type Runtime struct {
 	meter       func(*wasm.Binary, int) []byte
 	trialBounds trialBounds
 	metrics     metrics
+	usages      usages
 
 	mu       sync.Mutex
 	closed   bool

@@ -244,6 +244,8 @@ type Client struct {
 	key  *evidence.Witness
 	http *http.Client
 	old  int64 // what the witness saw last, as far as is known
+
+	cosigned int64 // entries of the checkpoint that it signed last
 }
 
 // timeout bounds one question.
@@ -256,6 +258,10 @@ func NewClient(url string, key *evidence.Witness) *Client {
 
 // Name is the witness's.
 func (c *Client) Name() string { return c.key.Name() }
+
+// Cosigned is how many entries the checkpoint had that the witness signed last, as this
+// process saw: 0 before the first. It must not be called beside Add.
+func (c *Client) Cosigned() int64 { return c.cosigned }
 
 // Add shows the witness a checkpoint, and returns the line that cosigns it. proof proves
 // that a tree of an older size is a beginning of it.
@@ -305,6 +311,7 @@ func (c *Client) accept(line, signed []byte, now evidence.Checkpoint) ([]byte, e
 	for _, s := range n.Sigs {
 		if s.Name == c.Name() {
 			c.old = now.Size
+			c.cosigned = now.Size
 			return fmt.Appendf(nil, "— %s %s\n", s.Name, s.Base64), nil
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -117,11 +119,28 @@ func TestWitnessSignsWhatGoesOn(t *testing.T) {
 		if err != nil || len(all) != 1 || all[0].Witness != "bank.example/witness" || time.Since(all[0].Time) > time.Minute {
 			t.Errorf("%+v, %v", all, err)
 		}
+		if c.Cosigned() != h.size {
+			t.Errorf("%d entries are cosigned, of %d", c.Cosigned(), h.size)
+		}
 	}
 
 	// A gateway that starts anew does not know what the witness saw.
 	if _, _, err := h.grow(t, 3, "entry").show(t, NewClient(s.URL, key)); err != nil {
 		t.Error(err)
+	}
+}
+
+// What a witness says that it saw is no signature.
+func TestAWitnessThatOnlySaysSoHasCosignedNothing(t *testing.T) {
+	h := newHistory(t).grow(t, 5, "entry")
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprintln(w, 3)
+	}))
+	defer s.Close()
+	c := NewClient(s.URL, &signer.Witness)
+	if _, _, err := h.show(t, c); err == nil || c.Cosigned() != 0 {
+		t.Errorf("%v, and %d entries are cosigned", err, c.Cosigned())
 	}
 }
 

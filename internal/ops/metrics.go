@@ -39,6 +39,8 @@ var (
 	BindingInfo    = metric("guardlock_binding_module_info", Gauge, "Always 1: which modules a binding runs, and by which digest.", "cluster", "binding", "module", "digest")
 	BindingRefuses = metric("guardlock_binding_refuses", Gauge, "1 while all that is produced under a binding is refused, with the reason.", "cluster", "binding", "reason")
 	Suspended      = metric("guardlock_binding_suspended", Gauge, "1 while the modules of a binding are suspended for everybody, since they keep failing.", "cluster", "binding")
+	ModuleFuel     = metric("guardlock_module_fuel_total", Counter, "Fuel that a module was charged, in whole slices of 262,144 units: about one for each instruction. Modules in processes of their own (isolation: process) do not tell.", "module")
+	ModuleMemory   = metric("guardlock_module_memory_bytes", Gauge, "The most linear memory that one instance of a module had after a batch, since the start; 0 where the module is in a process of its own.", "module")
 	GuestMetrics   = metric("guardlock_module_counted_total", Counter, "What modules count by themselves, by names of their approved catalogues.", "module", "name")
 
 	LogEntries     = metric("guardlock_log_entries_total", Counter, "Entries that were committed to the decision log. Divided by the commits: how many share one.")
@@ -53,6 +55,7 @@ var (
 	LogDiskFull    = metric("guardlock_log_disk_full", Gauge, "1 while that is too little for the next segment: what is produced is refused, to be tried again.")
 	CheckpointAge  = metric("guardlock_evidence_checkpoint_age_seconds", Gauge, "Time since the tree over the log was last signed and shown to all copies and witnesses, or had nothing new.")
 	CheckpointSize = metric("guardlock_evidence_lag_entries", Gauge, "Durable entries that no checkpoint speaks for yet.")
+	WitnessLag     = metric("guardlock_evidence_witness_lag_entries", Gauge, "Durable entries that a witness has not cosigned a checkpoint of, as far as this process saw.", "witness")
 	CheckpointFail = metric("guardlock_evidence_failures_total", Counter, "Checkpoints that could not be made, or not be shown to every copy and witness.")
 
 	Connections   = metric("guardlock_connections", Gauge, "Connections of clients.", "cluster")

@@ -48,6 +48,8 @@ type commitState struct {
 	entries  atomic.Int64
 	at       atomic.Int64 // when all was signed and shown, in nanoseconds since the epoch
 	failures atomic.Uint64
+
+	witnessed []atomic.Int64 // entries that each witness cosigned, in their order
 }
 
 // openCommitter goes on with the tree. A log that does not contain its last checkpoint
@@ -82,6 +84,7 @@ func openCommitter(ctx context.Context, cfg *config.Config, log *Logger, from *a
 		c.opt.Witnesses = append(c.opt.Witnesses, witness.NewClient(w.URL, key))
 	}
 
+	c.state.witnessed = make([]atomic.Int64, len(c.opt.Witnesses))
 	if c.opt.Stamps, err = stamping(cfg); err != nil {
 		return nil, err
 	}
@@ -176,6 +179,9 @@ func (c *committer) commit(ctx context.Context) error {
 
 	entries, err := c.tree.Checkpoint(ctx)
 	c.state.note(entries, err)
+	for i, w := range c.opt.Witnesses {
+		c.state.witnessed[i].Store(w.Cosigned())
+	}
 	if err != nil && !errors.Is(err, tree.ErrUnwitnessed) && !errors.Is(err, tree.ErrUnstamped) {
 		c.tree = nil
 	}

@@ -30,6 +30,10 @@ func (v *view) Measure(to *ops.Samples) {
 		to.Value(ops.MemoryWaiting, float64(m.Waiting), m.Holder)
 	}
 
+	for _, u := range v.runtime.Usage() {
+		to.Value(ops.ModuleFuel, float64(u.Fuel), u.Module)
+		to.Value(ops.ModuleMemory, float64(u.Memory), u.Module)
+	}
 	for _, m := range v.runtime.Metrics() {
 		to.Value(ops.GuestMetrics, float64(m.Value), m.Module, m.Name)
 	}
@@ -102,6 +106,9 @@ func (v *view) measureLog(to *ops.Samples) {
 	to.Is(ops.LogDiskLow, l.DiskLow)
 	to.Is(ops.LogDiskFull, n.Full)
 	to.Value(ops.CheckpointSize, float64(int64(l.Entries)-l.Committed))
+	for i, w := range v.commits.opt.Witnesses {
+		to.Value(ops.WitnessLag, float64(int64(l.Entries)-v.commits.state.witnessed[i].Load()), w.Name())
+	}
 	to.Value(ops.CheckpointFail, float64(v.commits.state.failures.Load()))
 
 	if !l.Checkpoint.IsZero() {
