@@ -31,6 +31,7 @@ func TestConfigurationOfTheChartIsAcceptedByCheck(t *testing.T) {
 	mount(t, pod, "trust", 0o644, from("trust.yaml=trust.yaml"))
 	mount(t, pod, "keys", 0o400, from("upstream.password=keys/upstream.password", "pseudonyms.key=keys/pseudonyms.key"))
 	mount(t, pod, "tls", 0o400, from("tls.crt=tls/gateway.pem", "tls.key=tls/gateway.key"))
+	mount(t, pod, "ops", 0o400, from("token=keys/ops.token"))
 	approved := map[string]string{}
 	entries, err := os.ReadDir(filepath.Join(made, "modules/gdpr"))
 	if err != nil {
@@ -42,7 +43,7 @@ func TestConfigurationOfTheChartIsAcceptedByCheck(t *testing.T) {
 	mount(t, pod, "gdpr", 0o644, approved)
 
 	t.Setenv("POD_NAME", "guardlock-0")
-	for _, name := range []string{"small", "whole"} {
+	for _, name := range []string{"small", "whole", "watched"} {
 		write(t, filepath.Join(pod, "guardlock.yaml"), rendered(t, name), 0o644)
 		if out, err := g.run(pod, "check", "--strict", "guardlock.yaml"); err != nil {
 			t.Errorf("%s: %v\n%s", name, err, out)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
@@ -20,9 +21,11 @@ import (
 	"helm.sh/helm/v3/pkg/lint"
 	"helm.sh/helm/v3/pkg/lint/support"
 	apps "k8s.io/api/apps/v1"
+	autoscaling "k8s.io/api/autoscaling/v2"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
 	policy "k8s.io/api/policy/v1"
+	gateway "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -32,11 +35,14 @@ var update = flag.Bool("update", false, "write what the chart renders to testdat
 
 // kinds are what the chart may make, each as Kubernetes decodes it.
 var kinds = map[string]func() any{
-	"v1/ConfigMap":                       func() any { return new(core.ConfigMap) },
-	"v1/Service":                         func() any { return new(core.Service) },
-	"apps/v1/StatefulSet":                func() any { return new(apps.StatefulSet) },
-	"policy/v1/PodDisruptionBudget":      func() any { return new(policy.PodDisruptionBudget) },
-	"networking.k8s.io/v1/NetworkPolicy": func() any { return new(networking.NetworkPolicy) },
+	"v1/ConfigMap":                            func() any { return new(core.ConfigMap) },
+	"v1/Service":                              func() any { return new(core.Service) },
+	"apps/v1/StatefulSet":                     func() any { return new(apps.StatefulSet) },
+	"policy/v1/PodDisruptionBudget":           func() any { return new(policy.PodDisruptionBudget) },
+	"networking.k8s.io/v1/NetworkPolicy":      func() any { return new(networking.NetworkPolicy) },
+	"autoscaling/v2/HorizontalPodAutoscaler":  func() any { return new(autoscaling.HorizontalPodAutoscaler) },
+	"monitoring.coreos.com/v1/ServiceMonitor": func() any { return new(monitoring.ServiceMonitor) },
+	"gateway.networking.k8s.io/v1/TLSRoute":   func() any { return new(gateway.TLSRoute) },
 }
 
 func TestChartIsWithoutFindings(t *testing.T) {
@@ -88,6 +94,12 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"NodeOfTheirOwn":   {values: "configuration: {node: a}", want: "configuration"},
 		"AddressOfTheirs":  {values: "configuration: {listen: {address: ':1'}}", want: "listen"},
 		"PolicyForNobody":  {values: "brokerNetworkPolicy: {enabled: true}", want: "podLabels"},
+		"OpsOfThePodAlone": {values: "ops: {enabled: true}", want: "ops.address"},
+		"OpsOnLoopback":    {values: "{ops: {enabled: true}, configuration: {ops: {address: 'localhost:9099'}}}", want: "ops.address"},
+		"NobodyToScrape":   {values: "serviceMonitor: {enabled: true}", want: "ops.enabled"},
+		"PartOfNothing":    {values: "{autoscaling: {enabled: true}, resources: {requests: {cpu: null}}}", want: "resources.requests.cpu"},
+		"RouteWithoutSNI":  {values: "tlsRoute: {enabled: true, parentRefs: [{name: public}]}", want: "listen.sni"},
+		"RouteToNobody":    {values: "tlsRoute: {enabled: true}", want: "parentRefs"},
 		"NameOfTheVolume":  {values: "files: [{name: ../x, configMap: y}]", want: "name"},
 		"ReleaseIsTooLong": {release: "a-release-with-a-long-name", want: "too long"},
 	} {

@@ -22,9 +22,23 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $_ := set $listen "first_node_port" (int .Values.service.firstNodePort) }}
 {{- $_ := set $listen "node_ids" (printf "0-%d" (sub (int .Values.service.brokers) 1)) }}
 {{- end }}
-{{- if not (get (default dict (get .Values.configuration "listen")) "advertised_host") }}
+{{- $said := default dict (get .Values.configuration "listen") }}
+{{- if not (or (get $said "advertised_host") (get $said "sni")) }}
 {{- $_ := set $listen "advertised_host" (printf "%s.%s.svc" (include "guardlock.name" .) .Release.Namespace) }}
 {{- end }}
 {{- $chart := dict "node_variable" "POD_NAME" "data_dir" "/var/lib/guardlock" "listen" $listen }}
 {{- toYaml (mergeOverwrite (deepCopy .Values.configuration) $chart) }}
+{{- end }}
+
+{{/* The port of the listener for operators, which must be one that the pod's neighbours can reach. */}}
+{{- define "guardlock.opsPort" -}}
+{{- $address := default "127.0.0.1:9099" (get (default dict (get .Values.configuration "ops")) "address") }}
+{{- if regexMatch "^(127\\.|localhost:|\\[::1\\])" $address }}
+{{- fail (printf "ops.enabled needs configuration.ops.address to be reachable, as 0.0.0.0:9099: it is %s" $address) }}
+{{- end }}
+{{- regexFind "[0-9]+$" $address }}
+{{- end }}
+
+{{- define "guardlock.opsScheme" -}}
+{{- if get (default dict (get .Values.configuration "ops")) "tls" }}https{{ else }}http{{ end }}
 {{- end }}
