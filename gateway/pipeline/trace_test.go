@@ -179,7 +179,7 @@ func TestABatchThatIsNotTracedAllocatesNothingForIt(t *testing.T) {
 			if _, refused, err := w.pipeline.Settle(t.Context(), &d, &w.guard, in.Log); refused || err != nil {
 				t.Fatal(refused, err)
 			}
-			w.pipeline.Answered(&d, &wire.ProduceAnswer{})
+			w.pipeline.Answered(&d, &wire.ProduceAnswer{}, 0)
 		})
 	}
 
