@@ -37,10 +37,9 @@ type reloader struct {
 	pools   *admission.Pools
 	memory  *admission.Memory
 	conduct *conduct
-	keeper  func(id, key string, bundle []byte) error // of approvals
-	objects *objects.Store
-	serve   func(cluster string, b *gateway.Bindings)
-	now     func() time.Time
+	keeping
+	serve func(cluster string, b *gateway.Bindings)
+	now   func() time.Time
 
 	// Owned by watch; by load before that runs.
 	work building
@@ -52,6 +51,12 @@ type reloader struct {
 
 	mu sync.Mutex // guards what follows
 	inForce
+}
+
+// keeping is where the files stay that entries of the decision log name.
+type keeping struct {
+	keeper  func(id, key string, bundle []byte) error // of approvals
+	objects *objects.Store
 }
 
 // reminders are what others tell the two goroutines: wake tells watch that the terms
@@ -124,8 +129,7 @@ func newReloader(s *Server) *reloader {
 		pools:   admission.NewPools(),
 		memory:  admission.NewMemory(),
 		conduct: newConduct(s.cfg.Limits),
-		keeper:  keepApprovals(s.cfg),
-		objects: s.objectStore(),
+		keeping: keeping{keepApprovals(s.cfg), s.objectStore()},
 		serve:   func(cluster string, b *gateway.Bindings) { s.gateway.Cluster(cluster).SetBindings(b) },
 		now:     s.now,
 
