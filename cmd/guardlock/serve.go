@@ -2,19 +2,23 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/internal/build"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/internal/handed"
 	"github.com/guardlock/guardlock/internal/server"
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 )
 
 func newServeCommand() *cobra.Command {
@@ -64,6 +68,36 @@ func handedSockets() (*handed.Sockets, error) {
 	return handed.Take(os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"))
 }
 
+// tellStart says in the log what starts, with which configuration, and what of it is
+// insecure.
+func tellStart(cfg *config.Config, log *server.Logger) {
+	b := build.Read()
+	log.Info("the gateway starts",
+		zap.String("version", b.Version),
+		zap.String("revision", b.ShortRevision()),
+		zap.String("node", cfg.Node),
+		zap.String("configuration", hex.EncodeToString(cfg.Digest[:])))
+	server.WarnInsecure(cfg, log)
+}
+
+// tellEnd says in the log that the gateway was told to end, as soon as it was, and
+// returns what says that it has ended.
+func tellEnd(ctx context.Context, log *server.Logger) (ended func()) {
+	began := time.Now()
+	said := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		log.Info("the gateway was told to end: nobody new is let in, and what was read is answered")
+		close(said)
+	})
+
+	return func() {
+		if !stop() {
+			<-said
+		}
+		log.Info("the gateway has ended", zap.Duration("ran", time.Since(began)))
+	}
+}
+
 func serve(cmd *cobra.Command, path string) error {
 	// From here on a hangup asks for a reload, and does not end the process.
 	hangups := make(chan os.Signal, 1)
@@ -81,7 +115,8 @@ func serve(cmd *cobra.Command, path string) error {
 	ctx := cmd.Context()
 	log := server.NewLogger(cfg.Log, cmd.ErrOrStderr())
 	defer log.Sync()
-	server.WarnInsecure(cfg, log)
+	tellStart(cfg, log)
+	defer tellEnd(ctx, log)()
 
 	sockets, err := handedSockets()
 	if err != nil {

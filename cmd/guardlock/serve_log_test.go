@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,6 +46,36 @@ func serveAndStop(t *testing.T, path string) {
 	t.Helper()
 	if code := serveConfig(t, path, 1).stop(); code != exit.OK {
 		t.Errorf("%s: exit code %d", path, code)
+	}
+}
+
+// Whoever reads the log of a gateway sees what ran, with which configuration, and whether
+// it ended in order.
+func TestTheLogSaysWhatStartedAndThatItWasToldToEnd(t *testing.T) {
+	dir := logWorld(t, map[string]string{"gw.yaml": "node: gw\n"})
+	path := filepath.Join(dir, "gw.yaml")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	s := serveConfig(t, path, 1)
+	if code := s.stop(); code != exit.OK {
+		t.Fatalf("exit code %d", code)
+	}
+	log := s.log.String()
+	for _, want := range []string{
+		"the gateway starts",
+		fmt.Sprintf("\"configuration\": \"%x\"", sha256.Sum256(raw)),
+		"insecure_no_sync",
+		"the gateway was told to end",
+		"the gateway has ended",
+	} {
+		at := strings.Index(log, want)
+		if at < 0 {
+			t.Fatalf("not said, or not in this order: %s\n%s", want, s.log)
+		}
+		log = log[at:]
 	}
 }
 
