@@ -192,6 +192,10 @@ func (c *auditReconcileCommand) partitions(coverage *reconcile.Coverage, e *ends
 		}
 		return int(a.Partition - b.Partition)
 	})
+	if len(all) == 0 {
+		return nil, exit.WithHint(exit.NotFoundf("reconciling: nothing was compared: the logs hold no decision about a topic that is there"),
+			"give the logs of all gateways, those that were set aside (audit adopt) as well; -t TOPIC asks about a topic of which no log knows")
+	}
 	return all, nil
 }
 
