@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -10,6 +11,16 @@ import (
 
 	"github.com/guardlock/guardlock/audit/query"
 )
+
+var kills = flag.Int("kills", 0, "kill `so often` in each test that does; 0 is as usual")
+
+// killRounds is how often a test kills.
+func killRounds() int {
+	if *kills > 0 {
+		return *kills
+	}
+	return usualRounds()
+}
 
 // crashPlan is a gateway with the embedded broker, all writes synced, and two
 // topics under the judge.

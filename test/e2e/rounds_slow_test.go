@@ -4,7 +4,7 @@ package e2e
 
 import "testing"
 
-func killRounds() int {
+func usualRounds() int {
 	if testing.Short() {
 		return 5
 	}

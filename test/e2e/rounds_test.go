@@ -2,5 +2,5 @@
 
 package e2e
 
-// killRounds is how often a test kills; the build tag slow makes it fifty.
-func killRounds() int { return 5 }
+// usualRounds is how often a test kills; the build tag slow makes it fifty.
+func usualRounds() int { return 5 }

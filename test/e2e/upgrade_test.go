@@ -20,7 +20,7 @@ import (
 )
 
 // makeFixture is set once for each version that is released: `go test ./test/e2e -run
-// Upgrade -make v0.2` leaves what that version writes in testdata/upgrade/v0.2.
+// OlderVersions -make v0.2` leaves what that version writes in testdata/upgrade/v0.2.
 var makeFixture = flag.String("make", "", "make what this version writes a fixture, under that `name`")
 
 const fixtures = "testdata/upgrade"
