@@ -11,8 +11,11 @@
 package disk
 
 import (
+	"crypto/rand"
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // MaxBytes bounds a configuration and each file of users, keys, passwords or
@@ -21,8 +24,36 @@ import (
 const MaxBytes = 16 << 20
 
 // Create creates path and refuses one that exists, so that two runs at
-// the same time cannot replace each other's keys.
+// the same time cannot replace each other's keys. A crash leaves the whole file or none.
 func Create(path string, content []byte, mode os.FileMode) error {
+	exists := &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	if _, err := os.Lstat(path); err == nil {
+		return exists
+	}
+
+	beside := filepath.Join(filepath.Dir(path), Unfinished+rand.Text())
+	defer os.Remove(beside) //nolint:errcheck // it is one name of two, or of a file that failed
+	err := write(beside, content, mode)
+	var failed *fs.PathError
+	if errors.As(err, &failed) {
+		failed.Path = path // nobody knows the other name
+	}
+	if err != nil {
+		return err
+	}
+
+	err = os.Link(beside, path)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return exists
+	case err != nil: // a file system without hard links
+		return write(path, content, mode)
+	}
+	return nil
+}
+
+// write makes a file that is not there, and flushes it.
+func write(path string, content []byte, mode os.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
