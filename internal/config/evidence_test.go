@@ -16,6 +16,7 @@ func TestTimestampAuthorityNeedsAnAddressAndItsCertificate(t *testing.T) {
 		{"{ca_file: tsa.pem}", "timestamp.url"},
 		{"{url: \"ftp://time.example\", ca_file: tsa.pem}", "timestamp.url"},
 		{"{url: \"https://\", ca_file: tsa.pem}", "timestamp.url"},
+		{"{url: \"https://me:secret@time.example/tsr\", ca_file: tsa.pem}", "timestamp.url"}, // configurations are kept
 	} {
 		cfg, err := Parse([]byte("broker: {embedded: {}}\naudit: {evidence: {timestamp: "+c.timestamp+"}}\n"), "guardlock.yaml")
 		if (err == nil) != (c.problem == "") || err != nil && !strings.Contains(err.Error(), c.problem) {
