@@ -9,7 +9,7 @@ BENCH       ?= .
 # Packages with tests that need a real Kafka, behind the build tag kafka.
 KAFKA_TESTS := $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build kafka' . 2>/dev/null)))
 
-.PHONY: build test test-race fuzz bench kafka-jars clients test-kafka modules modules-check lint
+.PHONY: build test test-race fuzz bench kafka-jars clients test-kafka modules modules-check lint soak
 
 build:
 	$(GO) build -o guardlock ./cmd/guardlock
@@ -53,6 +53,11 @@ modules:
 modules-check:
 	transforms/modules/build.sh --check
 	test/clients/dropping/build.sh --check
+
+# A gateway under load for SOAK: its memory, open files and goroutines must not grow.
+SOAK ?= 30m
+soak:
+	$(GO) test -tags soak -count=1 -v -timeout 2h -run TestNothingGrows ./test/e2e -soak $(SOAK)
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
