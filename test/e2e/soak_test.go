@@ -3,12 +3,9 @@
 package e2e
 
 import (
-	"context"
 	"flag"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
@@ -89,19 +86,13 @@ func comesAndGoes(t *testing.T, address string) {
 // ask reads the gateway's metrics of itself.
 func ask(t *testing.T, ops string) usage {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
-	defer cancel()
-	r := must(http.NewRequestWithContext(ctx, http.MethodGet, "http://"+ops+"/metrics", nil))(t)
-	resp := must(http.DefaultClient.Do(r))(t)
-	defer resp.Body.Close()
-	text := must(io.ReadAll(resp.Body))(t)
-
+	text := scraped(t, ops, "/metrics")
 	value := func(name string) float64 {
-		found := regexp.MustCompile(fmt.Sprintf(`(?m)^%s (\S+)$`, name)).FindSubmatch(text)
+		found := regexp.MustCompile(fmt.Sprintf(`(?m)^%s (\S+)$`, name)).FindStringSubmatch(text)
 		if found == nil {
 			t.Fatalf("no metric %s", name)
 		}
-		return must(strconv.ParseFloat(string(found[1]), 64))(t)
+		return must(strconv.ParseFloat(found[1], 64))(t)
 	}
 	return usage{value("process_resident_memory_bytes"), value("process_open_fds"), value("go_goroutines")}
 }
