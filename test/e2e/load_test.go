@@ -39,7 +39,7 @@ func startLoad(t *testing.T, topic string, addrs []string, opts ...kgo.Opt) *loa
 		kgo.ProduceRequestTimeout(5 * time.Second)}, opts...)...)
 
 	go l.run(ctx)
-	t.Cleanup(func() { stop(); <-l.ended; l.client.Close() })
+	t.Cleanup(func() { stop(); l.client.Close(); <-l.ended }) // a full buffer holds Produce up until the client ends
 	return l
 }
 
