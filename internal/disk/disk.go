@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // MaxBytes bounds a configuration and each file of users, keys, passwords or
@@ -26,7 +27,7 @@ const MaxBytes = 16 << 20
 // Create creates path and refuses one that exists, so that two runs at
 // the same time cannot replace each other's keys. A crash leaves the whole file or none.
 func Create(path string, content []byte, mode os.FileMode) error {
-	exists := &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	exists := &fs.PathError{Op: "open", Path: path, Err: syscall.EEXIST} // as the system says it
 	if _, err := os.Lstat(path); err == nil {
 		return exists
 	}
