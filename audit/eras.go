@@ -3,10 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math"
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/guardlock/guardlock/audit/segment"
@@ -36,24 +33,6 @@ func NewEra(e Era) ControlEntry {
 	}
 }
 
-// stepRepeats is the step of an entry that says what an earlier one said, whose number
-// is the step's detail.
-const stepRepeats = "repeats"
-
-func repeats(seq uint64) []Step {
-	return []Step{{Name: stepRepeats, Verdict: "entry", Detail: strconv.FormatUint(seq, 10)}}
-}
-
-// Repeats is the number of the entry that this one repeats where a segment begins; ok is
-// false where it repeats none.
-func (c *ControlEntry) Repeats() (seq uint64, ok bool) {
-	if len(c.Steps) == 0 || c.Steps[0].Name != stepRepeats {
-		return 0, false
-	}
-	seq, err := strconv.ParseUint(c.Steps[0].Detail, 10, 64)
-	return seq, err == nil
-}
-
 // begun are the eras that hold: the last of each partition. A segment begins with them,
 // so that neither pruning nor a restart makes the gateway begin anew.
 type begun map[Coord]*ControlEntry
@@ -79,25 +58,11 @@ func (b begun) has(t Target) bool {
 	return c != nil && c.Era.TopicID == t.TopicID
 }
 
-// entries are the eras as a segment repeats them, in an order that depends on nothing
-// else.
-func (b begun) entries(now time.Time) []*ControlEntry {
-	all := make([]*ControlEntry, 0, len(b))
-	for _, at := range slices.SortedFunc(maps.Keys(b), Coord.compare) {
-		again := *b[at]
-		again.Time = now
-		all = append(all, &again)
-	}
-	return all
-}
+// entries are the eras as a segment repeats them.
+func (b begun) entries(now time.Time) []*ControlEntry { return repeated(b, Coord.compare, now) }
 
 // sizeBound is at least the bytes that the entries take.
-func (b begun) sizeBound() (n int) {
-	for _, c := range b {
-		n += c.sizeBound()
-	}
-	return n
-}
+func (b begun) sizeBound() int { return sizeOfRepeated(b) }
 
 // erasBefore takes the eras of the segment before the last, where a crash left the last
 // without the frame that repeats them.

@@ -3,7 +3,6 @@ package audit
 import (
 	"cmp"
 	"maps"
-	"slices"
 	"time"
 )
 
@@ -58,26 +57,14 @@ func keyOf(c *ControlEntry) standingKey {
 	return k
 }
 
-// entries are the standing admissions as a segment repeats them, in an order that
-// depends on nothing else.
+// entries are the standing entries as a segment repeats them.
 func (s standing) entries(now time.Time) []*ControlEntry {
-	keys := slices.SortedFunc(maps.Keys(s), func(a, b standingKey) int {
-		return cmp.Or(cmp.Compare(a.cluster, b.cluster), cmp.Compare(a.binding, b.binding), cmp.Compare(a.module, b.module))
-	})
+	return repeated(s, standingKey.compare, now)
+}
 
-	all := make([]*ControlEntry, 0, len(keys))
-	for _, k := range keys {
-		again := *s[k]
-		again.Time = now
-		all = append(all, &again)
-	}
-	return all
+func (k standingKey) compare(o standingKey) int {
+	return cmp.Or(cmp.Compare(k.cluster, o.cluster), cmp.Compare(k.binding, o.binding), cmp.Compare(k.module, o.module))
 }
 
 // sizeBound is at least the bytes that the entries take.
-func (s standing) sizeBound() (n int) {
-	for _, c := range s {
-		n += c.sizeBound()
-	}
-	return n
-}
+func (s standing) sizeBound() int { return sizeOfRepeated(s) }

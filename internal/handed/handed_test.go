@@ -19,7 +19,15 @@ func handOver(t *testing.T, address string) (*Sockets, *net.TCPListener) {
 	}
 	t.Cleanup(func() { ln.Close() })
 
-	file, err := ln.(*net.TCPListener).File()
+	s := taken(t, ln.(*net.TCPListener))
+	t.Cleanup(s.Close)
+	return s, ln.(*net.TCPListener)
+}
+
+// taken is what a process finds that was handed a listener.
+func taken(t *testing.T, ln *net.TCPListener) *Sockets {
+	t.Helper()
+	file, err := ln.File()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,8 +41,7 @@ func handOver(t *testing.T, address string) (*Sockets, *net.TCPListener) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
-	return s, ln.(*net.TCPListener)
+	return s
 }
 
 func TestSocketIsFoundByItsAddress(t *testing.T) {
@@ -88,20 +95,7 @@ func TestConnectionsWaitForTheNextProcess(t *testing.T) {
 	}
 	defer waiting.Close()
 
-	file, err := kept.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	fd, err := syscall.Dup(int(file.Fd()))
-	file.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	next, err := take(fd, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := taken(t, kept)
 	second, err := next.Listen(t.Context(), kept.Addr().String())
 	if err != nil {
 		t.Fatal(err)

@@ -40,14 +40,13 @@ func traces(secret string) map[string][]byte {
 // TestNothingOfARecordIsInAnyEvidence: what a record holds is with the broker, and in
 // nothing that the gateway writes, proves, counts or says.
 func TestNothingOfARecordIsInAnyEvidence(t *testing.T) {
-	held := must(net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(freePorts(t, 1)))))(t)
-	ops := held.Addr().String()
+	ops, release := holdAddress(t)
 	d := deploy(t, plan{
 		modules:  []module{judgeModule("t")},
 		bindings: map[string]string{"t": "judge"},
 		more:     "ops: {address: \"" + ops + "\"}\naudit: {evidence: {every: 1s}}\n",
 	})
-	held.Close() // deploy took others
+	release()
 	gateway := serve(t, d)
 
 	const key, value, name, header = "key-5f1d8c02ab", "value-93ab77c1de", "name-0c44e2b19f", "header-7731ffa0c6"
@@ -125,6 +124,13 @@ func errorOrSkip(err error) error {
 		return err
 	}
 	return filepath.SkipDir
+}
+
+// holdAddress holds a free address until deploy has taken others.
+func holdAddress(t *testing.T) (address string, release func()) {
+	t.Helper()
+	held := must(net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(freePorts(t, 1)))))(t)
+	return held.Addr().String(), func() { held.Close() }
 }
 
 // scraped is what the operators' listener answers.

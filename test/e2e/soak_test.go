@@ -5,7 +5,6 @@ package e2e
 import (
 	"flag"
 	"fmt"
-	"net"
 	"regexp"
 	"slices"
 	"strconv"
@@ -24,14 +23,13 @@ type usage struct{ memory, files, goroutines float64 }
 // TestNothingGrowsUnderLastingLoad: a gateway that is produced to, connected to, and told
 // to read its files again, all the time, holds at its end what it held in the middle.
 func TestNothingGrowsUnderLastingLoad(t *testing.T) {
-	held := must(net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(freePorts(t, 1)))))(t)
-	ops := held.Addr().String()
+	ops, release := holdAddress(t)
 	d := deploy(t, plan{
 		modules:  []module{judgeModule("t")},
 		bindings: map[string]string{"t": "judge"},
 		more:     "ops: {address: \"" + ops + "\"}\nlimits: {max_connection_age: 5s}\n",
 	})
-	held.Close() // deploy took others
+	release()
 	gateway := serve(t, d)
 	steady := client(t, d.address, kgo.AllowAutoTopicCreation())
 	mustSend(t, steady, "t", 0, "a")
