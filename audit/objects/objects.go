@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 
@@ -103,24 +102,10 @@ func (s *Store) keep(d audit.Digest, content []byte) error {
 }
 
 func (s *Store) write(path string, content []byte) error {
-	if err := makeDir(s.dir); err != nil {
+	if err := disk.MakeDirs(disk.OS, filepath.Dir(s.dir), s.dir, 0o700); err != nil {
 		return err
 	}
-	if err := disk.Replace(path, content, 0o600); err != nil {
-		return err
-	}
-	return disk.SyncDir(s.dir)
-}
-
-// makeDir makes a directory durably, unless it is there.
-func makeDir(dir string) error {
-	if _, err := os.Stat(dir); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return disk.SyncDir(filepath.Dir(dir))
+	return disk.Keep(disk.OS, path, content, 0o600)
 }
 
 // Read gives an object of at most max bytes. It returns ErrMissing or ErrDamaged
