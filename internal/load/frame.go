@@ -25,6 +25,23 @@ type Frame struct {
 // default. Its sequence is the same in every request: Broker does not look at it, and
 // the gateway only records it.
 func NewFrame(topic string, values [][]byte, codec recordbatch.Compression) (Frame, error) {
+	return newFrame(topic, values, codec, sequence{producer: 4000})
+}
+
+// NewPlainFrame is NewFrame of a producer that is not idempotent: a real broker
+// stores each request, where it would take the same sequence for one sent again.
+func NewPlainFrame(topic string, values [][]byte, codec recordbatch.Compression) (Frame, error) {
+	return newFrame(topic, values, codec, sequence{producer: -1, epoch: -1, first: -1})
+}
+
+// sequence is what an idempotent producer's batch is known by.
+type sequence struct {
+	producer int64
+	epoch    int16
+	first    int32
+}
+
+func newFrame(topic string, values [][]byte, codec recordbatch.Compression, of sequence) (Frame, error) {
 	var b record.Batch
 	var plain []byte
 	for i, value := range values {
@@ -34,9 +51,9 @@ func NewFrame(topic string, values [][]byte, codec recordbatch.Compression) (Fra
 	kb := kmsg.RecordBatch{
 		Magic:                2,
 		LastOffsetDelta:      int32(len(values) - 1),
-		ProducerID:           4000,
-		ProducerEpoch:        0,
-		FirstSequence:        0,
+		ProducerID:           of.producer,
+		ProducerEpoch:        of.epoch,
+		FirstSequence:        of.first,
 		NumRecords:           int32(len(values)),
 		Records:              plain,
 		PartitionLeaderEpoch: -1,

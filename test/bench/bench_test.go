@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) == 2 && os.Args[1] == spinArg {
+		runSpin()
+	}
 	if len(os.Args) > 1 && os.Args[1] == transforms.TrialCommand {
 		if err := transforms.RunTrial(context.Background(), os.Stdin, os.Stdout); err != nil {
 			os.Exit(transforms.TrialExit)

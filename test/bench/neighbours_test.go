@@ -114,8 +114,8 @@ func compare(b *testing.B, l *load.Loader, name string, busy func() (stop func()
 }
 
 func median(all []float64) float64 {
-	slices.Sort(all)
-	return all[len(all)/2]
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[len(sorted)/2]
 }
 
 // p99 sends one record after the other for a time.
