@@ -27,6 +27,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $_ := set $listen "advertised_host" (printf "%s.%s.svc" (include "guardlock.name" .) .Release.Namespace) }}
 {{- end }}
 {{- $chart := dict "node_variable" "POD_NAME" "data_dir" "/var/lib/guardlock" "listen" $listen }}
+{{- if and .Values.maxConnectionAge (not (get (default dict (get .Values.configuration "limits")) "max_connection_age")) }}
+{{- $_ := set $chart "limits" (dict "max_connection_age" .Values.maxConnectionAge) }}
+{{- end }}
 {{- toYaml (mergeOverwrite (deepCopy .Values.configuration) $chart) }}
 {{- end }}
 
