@@ -96,6 +96,7 @@ func newWriter(s *session, up net.Conn) *writer {
 
 func (w *writer) run(ctx context.Context) error {
 	defer w.in.release()
+	defer func() { w.answers.told(&w.out, false) }() // what an error kept from being written
 	for {
 		if err := w.in.fill(ctx); err != nil {
 			return err
@@ -172,7 +173,7 @@ func (w *writer) one(frame []byte) error {
 func (w *writer) rewrite(dst, frame []byte, p *pending) (out []byte, changed bool, err error) {
 	switch {
 	case p.produce != nil:
-		return w.answers.answerProduce(dst, frame, p)
+		return w.answers.answerProduce(dst, frame, p, &w.out)
 	case p.key == kmsg.ApiVersions:
 		dst, err := wire.RewriteApiVersions(dst, p.version, frame, w.cluster.api)
 		return dst, true, err
@@ -272,7 +273,7 @@ func (a *answers) takeLocals(out *outbox) {
 	for !a.queue.empty() && a.queue.peek().local != nil {
 		p := a.queue.pop()
 		if p.refused != nil {
-			a.reconsider(&p)
+			a.reconsider(&p, out)
 		}
 		out.add(p.local)
 	}
@@ -281,6 +282,7 @@ func (a *answers) takeLocals(out *outbox) {
 // send writes to the client. When the client has gone, answers are still read
 // from the broker, because they say where its records are.
 func (a *answers) send(out *outbox) error {
+	defer func() { a.told(out, !a.gone) }()
 	if a.gone {
 		out.reset()
 		return nil
@@ -308,6 +310,15 @@ func (a *answers) send(out *outbox) error {
 
 	a.begun.Store(true)
 	return nil
+}
+
+// told ends the traces of what was written, or could not be.
+func (a *answers) told(out *outbox, written bool) {
+	for _, t := range out.traces {
+		a.cluster.pipeline.Told(t, written)
+	}
+	clear(out.traces)
+	out.traces = out.traces[:0]
 }
 
 // armWrites keeps a deadline ahead of every write. It is moved only now and
@@ -375,9 +386,13 @@ func (a *answers) lingerForAnswers(ctx context.Context, limit time.Duration) {
 func (a *answers) abandoned() []uint64 {
 	var seqs []uint64
 	for !a.queue.empty() {
-		if p := a.queue.pop(); p.produce != nil {
+		p := a.queue.pop()
+		if p.produce != nil {
 			seqs = append(seqs, p.produce.unanswered()...)
 			a.abandon(p.produce)
+		}
+		if p.refused != nil {
+			a.abandon(p.refused)
 		}
 	}
 	return seqs
@@ -387,6 +402,13 @@ func (a *answers) abandoned() []uint64 {
 func (a *answers) abandon(p *produce) {
 	for i := range p.parts {
 		a.cluster.pipeline.Abandoned(&p.parts[i].decided)
+	}
+}
+
+// untold ends the traces of a request that asks for no answer.
+func (a *answers) untold(p *produce) {
+	for i := range p.parts {
+		a.cluster.pipeline.Untold(&p.parts[i].decided)
 	}
 }
 

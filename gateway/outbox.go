@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"unsafe"
+
+	"github.com/guardlock/guardlock/gateway/pipeline"
 )
 
 // outbox collects frames for one write. Frames that lie side by side in memory
@@ -12,7 +14,17 @@ import (
 // Owned by one goroutine.
 type outbox struct {
 	bufs    net.Buffers
-	scratch []byte // frames of our own making; pieces of bufs may alias it
+	scratch []byte            // frames of our own making; pieces of bufs may alias it
+	traces  []*pipeline.Trace // of batches whose answers are in bufs
+}
+
+// carry keeps the traces of a request's batches until its answer is written.
+func (o *outbox) carry(p *produce) {
+	for i := range p.parts {
+		if t := p.parts[i].decided.TakeTrace(); t != nil {
+			o.traces = append(o.traces, t)
+		}
+	}
 }
 
 // add queues bytes for the next flush. They must stay valid until then.

@@ -33,6 +33,7 @@ func (r *reader) settle(ctx context.Context, s *step) error {
 		s.raw = nil
 		s.produce = nil
 		if p.acks0 {
+			r.answers.untold(p)
 			p.free()
 			return closing
 		}
@@ -113,12 +114,19 @@ func (p *produce) detach() {
 
 // answerProduce binds the broker's answer to the decisions and, where the
 // gateway answered some partitions itself, merges both.
-func (a *answers) answerProduce(dst, frame []byte, p *pending) (out []byte, changed bool, err error) {
+func (a *answers) answerProduce(dst, frame []byte, p *pending, to *outbox) (out []byte, changed bool, err error) {
 	defer p.produce.free()
 	if err := a.bind(p, frame); err != nil {
+		a.untold(p.produce)
 		return dst, false, err
 	}
-	if p.swallow || len(p.produce.req.Topics) == 0 {
+	if p.swallow {
+		a.untold(p.produce)
+		return dst, false, nil
+	}
+
+	to.carry(p.produce)
+	if len(p.produce.req.Topics) == 0 {
 		return dst, false, nil
 	}
 
@@ -151,7 +159,8 @@ func (p *produce) refusal(correlation int32) []byte {
 
 // reconsider makes a refusal anew that must not leave as it was made. The answers
 // to all earlier requests are in.
-func (a *answers) reconsider(p *pending) {
+func (a *answers) reconsider(p *pending, to *outbox) {
+	to.carry(p.refused)
 	if a.withhold(p.refused) {
 		p.local = p.refused.refusal(p.correlation)
 	}

@@ -24,6 +24,9 @@ func (w *world) settled(t *testing.T, records []byte, g *Grant, code int16) {
 	if !refused {
 		w.pipeline.Answered(&d, &wire.ProduceAnswer{ErrorCode: code}, 0)
 	}
+	if trace := d.TakeTrace(); trace != nil {
+		w.pipeline.Told(trace, true)
+	}
 }
 
 func TestCountsSayWhatBecameOfEachBatch(t *testing.T) {

@@ -17,8 +17,14 @@ const (
 	maxLinkedFrom = 128 // records, from the first
 )
 
-// traceHeader is the record header in which producers hand on a W3C trace context.
-const traceHeader = "traceparent"
+// The record headers in which producers hand on a W3C trace context.
+const (
+	traceHeader = "traceparent"
+	stateHeader = "tracestate"
+)
+
+// maxState is how long a tracestate is that is carried on, as W3C asks for at least.
+const maxState = 512
 
 // Tracer takes the traces of batches. Sampled says whether one with this parent, or
 // the zero parent, is to be traced; Finished takes one that is through. Both are
@@ -37,7 +43,7 @@ type TraceParent struct {
 }
 
 // Trace is the way of one batch, for whoever watches. It holds nothing of a record's
-// content, and nothing that says who sent it.
+// content but its trace context, and nothing that says who sent it.
 type Trace struct {
 	Direction Direction
 	Cluster   string
@@ -52,15 +58,20 @@ type Trace struct {
 	Lost      bool  // no answer of the broker came
 
 	Parent TraceParent
+	State  string        // tracestate beside Parent, as it came; empty if there is none
 	Links  []TraceParent // of other records of the batch
 	Spans  []Span        // in the order in which they began
 }
 
-// Span is the time that a batch was in one stage.
+// Span is the time that a batch was in one stage, of StageNames or AnswerSpan.
 type Span struct {
-	Stage    Stage
+	Stage    string
 	From, To time.Time
 }
+
+// AnswerSpan is the time from the end of the stages until the answer to the producer
+// was written: the wait for answers before it, and for a client that takes it.
+const AnswerSpan = "answer"
 
 // ParseTraceParent reads the value of a traceparent header, as W3C Trace Context
 // level 1 has it; later versions may have more behind what is known.
@@ -118,25 +129,39 @@ func lowerHex[T [1]byte | [8]byte | [16]byte](digits []byte) (T, bool) {
 
 // parentOf is the trace context of a record that was decoded; zero if it has none.
 func parentOf(b *record.Batch, r *record.Record) TraceParent {
+	value, _ := headerOf(b, r, traceHeader)
+	p, _ := ParseTraceParent(value)
+	return p
+}
+
+// stateOf is the tracestate of a record that was decoded. One that is longer than
+// what is carried on counts as none, as W3C allows.
+func stateOf(b *record.Batch, r *record.Record) string {
+	value, _ := headerOf(b, r, stateHeader)
+	if len(value) > maxState {
+		return ""
+	}
+	return string(value)
+}
+
+// headerOf is the value of a record's first header of a name.
+func headerOf(b *record.Batch, r *record.Record, name string) (value []byte, ok bool) {
 	rest := b.Bytes(r.Headers)
 	count, n := binary.Varint(rest)
 	for rest = rest[max(n, 0):]; count > 0; count-- {
-		var name, value []byte
-		var ok bool
-		if name, rest, ok = cutField(rest); !ok {
-			return TraceParent{}
+		var key []byte
+		if key, rest, ok = cutField(rest); !ok {
+			return nil, false
 		}
 		if value, rest, ok = cutField(rest); !ok {
-			return TraceParent{}
+			return nil, false
 		}
-
-		if string(name) == traceHeader {
-			p, _ := ParseTraceParent(value)
-			return p
+		if string(key) == name {
+			return value, true
 		}
 	}
 
-	return TraceParent{}
+	return nil, false
 }
 
 // cutField cuts a field with its length before it from a block of headers. Null is
@@ -176,6 +201,9 @@ func (w *worker) sample(b *record.Batch, decoded time.Time) {
 		Parent:    parent,
 		Bytes:     len(w.in.Records),
 	}
+	if parent != (TraceParent{}) {
+		t.State = stateOf(b, &b.Records[0])
+	}
 	w.d.trace = t
 	t.add(StageQueue, w.d.times.came, w.d.times.taken)
 	if b != nil {
@@ -200,7 +228,7 @@ func (t *Trace) link(b *record.Batch) {
 // add is for a stage that has ended. A nil Trace takes nothing.
 func (t *Trace) add(s Stage, from, to time.Time) {
 	if t != nil {
-		t.Spans = append(t.Spans, Span{s, from, to})
+		t.Spans = append(t.Spans, Span{StageNames[s], from, to})
 	}
 }
 
@@ -220,8 +248,8 @@ func (w *worker) traced() {
 	}
 }
 
-// traceSettled ends the trace of a batch that goes no further. What is read goes to the
-// consumer, and no broker answers it.
+// traceSettled keeps what became of a batch. What is read goes to the consumer, and
+// no answer tells of it.
 func (p *Pipeline) traceSettled(d *Decided, refused bool) {
 	t := d.trace
 	if t == nil {
@@ -234,33 +262,52 @@ func (p *Pipeline) traceSettled(d *Decided, refused bool) {
 		t.Outcome = d.why.outcome
 		t.Reason = d.why.reason
 	}
-	if refused || t.Direction == Consume {
-		p.finish(d)
+	if t.Direction == Consume {
+		p.Untold(d)
 	}
 }
 
-// traceAnswered ends the trace of a batch that the broker answered.
+// traceAnswered keeps what the broker answered.
 func (p *Pipeline) traceAnswered(d *Decided, a *wire.ProduceAnswer) {
 	if d.trace == nil {
 		return
 	}
 	d.trace.ErrorCode = a.ErrorCode
 	d.trace.add(StageUpstream, d.times.settled, time.Now())
-	p.finish(d)
 }
 
-// Abandoned ends the trace of a batch that was forwarded, and whose answer will never
-// come. It must be called once at most, and not after Answered.
+// Abandoned ends the trace of a batch whose answer will never come, or never reach its
+// producer. It does nothing after Untold or TakeTrace.
 func (p *Pipeline) Abandoned(d *Decided) {
 	if d.trace == nil {
 		return
 	}
-	d.trace.Lost = true
-	d.trace.add(StageUpstream, d.times.settled, time.Now())
-	p.finish(d)
+	if d.trace.Reason == "" { // it was forwarded
+		d.trace.Lost = true
+		d.trace.add(StageUpstream, d.times.settled, time.Now())
+	}
+	p.Untold(d)
 }
 
-func (p *Pipeline) finish(d *Decided) {
-	p.cfg.Tracer.Finished(d.trace)
+// Untold ends the trace of a batch of which its producer is told nothing.
+func (p *Pipeline) Untold(d *Decided) {
+	if t := d.TakeTrace(); t != nil {
+		p.cfg.Tracer.Finished(t)
+	}
+}
+
+// TakeTrace is the trace of a batch whose answer is on its way to the producer, for
+// Told; nil if it has none. The second call gives nil.
+func (d *Decided) TakeTrace() *Trace {
+	t := d.trace
 	d.trace = nil
+	return t
+}
+
+// Told ends the trace of a batch whose answer was written just now, or could not be.
+func (p *Pipeline) Told(t *Trace, written bool) {
+	if n := len(t.Spans); written && n > 0 {
+		t.Spans = append(t.Spans, Span{AnswerSpan, t.Spans[n-1].To, time.Now()})
+	}
+	p.cfg.Tracer.Finished(t)
 }

@@ -48,29 +48,41 @@ func tracedWorld(t *testing.T) (*world, *traces) {
 
 // carrying is a batch of records with one header each.
 func carrying(name string, values ...string) []byte {
-	var records []byte
+	records := make([][]string, len(values))
 	for i, v := range values {
+		records[i] = []string{name, v}
+	}
+	return ofHeaders(records...)
+}
+
+// withHeaders is a batch of one record, with headers by name and value.
+func withHeaders(headers ...string) []byte { return ofHeaders(headers) }
+
+// ofHeaders is a batch of records with these headers, names and values in turns.
+func ofHeaders(all ...[]string) []byte {
+	var records []byte
+	for i, headers := range all {
 		body := []byte{0}
 		body = binary.AppendVarint(body, 0)
 		body = binary.AppendVarint(body, int64(i))
 		body = binary.AppendVarint(body, -1)
 		body = binary.AppendVarint(body, 6)
 		body = append(body, "secret"...)
-		body = binary.AppendVarint(body, 1)
-		body = binary.AppendVarint(body, int64(len(name)))
-		body = append(body, name...)
-		body = binary.AppendVarint(body, int64(len(v)))
-		body = append(body, v...)
+		body = binary.AppendVarint(body, int64(len(headers)/2))
+		for _, text := range headers {
+			body = binary.AppendVarint(body, int64(len(text)))
+			body = append(body, text...)
+		}
 		records = binary.AppendVarint(records, int64(len(body)))
 		records = append(records, body...)
 	}
 	return recordbatch.Append(nil, recordbatch.Header{
 		PartitionLeaderEpoch: -1,
-		LastOffsetDelta:      int32(len(values) - 1),
+		LastOffsetDelta:      int32(len(all) - 1),
 		ProducerID:           -1,
 		ProducerEpoch:        -1,
 		BaseSequence:         -1,
-		NumRecords:           int32(len(values)),
+		NumRecords:           int32(len(all)),
 	}, records)
 }
 
@@ -82,7 +94,7 @@ func stagesOf(t *Trace) string {
 		if s.To.Before(s.From) {
 			names = append(names, "backwards")
 		}
-		names = append(names, StageNames[s.Stage])
+		names = append(names, s.Stage)
 	}
 	return strings.Join(names, " ")
 }
@@ -95,7 +107,7 @@ func TestATraceIsTheWayOfABatch(t *testing.T) {
 	w.settled(t, carrying("traceparent", parentHeader(7), parentHeader(8), parentHeader(7)), g, kerr.NotLeaderForPartition.Code)
 
 	got := seen.only(t)
-	if stages := stagesOf(got); stages != "queue decode wasm encode commit upstream" {
+	if stages := stagesOf(got); stages != "queue decode wasm encode commit upstream answer" {
 		t.Errorf("stages %s", stages)
 	}
 	if !strings.HasPrefix(got.Decision, "gl-") || got.Records != 3 || got.ErrorCode != kerr.NotLeaderForPartition.Code || got.Binding != "b" || got.Partition.Topic != "in" {
@@ -124,10 +136,10 @@ func TestWhatIsRefusedHasATraceWithItsReason(t *testing.T) {
 		grant   *Grant
 		stages  string
 	}{
-		"broken":     {[]byte("no batch"), passing(), "queue commit"},
-		"unbound":    {plain("a"), Unbound, "queue commit"},
-		"by chain":   {plain("a"), &Grant{Binding: "b", RejectCode: kerr.InvalidRecord.Code, Chain: failing{fmt.Errorf("no")}, Modules: []audit.ModuleRef{{Name: "m"}}}, "queue decode wasm commit"},
-		"by verdict": {plain("a"), &Grant{Binding: "b", RejectCode: kerr.InvalidRecord.Code, Chain: rejectAll, Modules: []audit.ModuleRef{{Name: "m"}}, Reasons: [][]string{{"m.reason"}}}, "queue decode wasm encode commit"},
+		"broken":     {[]byte("no batch"), passing(), "queue commit answer"},
+		"unbound":    {plain("a"), Unbound, "queue commit answer"},
+		"by chain":   {plain("a"), &Grant{Binding: "b", RejectCode: kerr.InvalidRecord.Code, Chain: failing{fmt.Errorf("no")}, Modules: []audit.ModuleRef{{Name: "m"}}}, "queue decode wasm commit answer"},
+		"by verdict": {plain("a"), &Grant{Binding: "b", RejectCode: kerr.InvalidRecord.Code, Chain: rejectAll, Modules: []audit.ModuleRef{{Name: "m"}}, Reasons: [][]string{{"m.reason"}}}, "queue decode wasm encode commit answer"},
 	} {
 		w, seen := tracedWorld(t)
 		w.settled(t, c.records, c.grant, 0)
@@ -147,6 +159,38 @@ func TestABatchWithoutAnAnswerHasATrace(t *testing.T) {
 	w.pipeline.Abandoned(&d)
 	if got := seen.only(t); !got.Lost || stagesOf(got) != "queue decode encode commit upstream" && stagesOf(got) != "queue decode commit upstream" {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// Its answer was made, and its producer has gone.
+func TestARefusalThatReachesNobodyHasATrace(t *testing.T) {
+	w, seen := tracedWorld(t)
+	d := w.decide(t, plain("a"), Unbound)
+	if _, refused, err := w.pipeline.Settle(t.Context(), &d, &w.guard, zap.NewNop()); !refused || err != nil {
+		t.Fatal(refused, err)
+	}
+	w.pipeline.Abandoned(&d)
+	if got := seen.only(t); got.Lost || got.Reason == "" || stagesOf(got) != "queue commit" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestTracestateIsCarriedOnBesideItsParent(t *testing.T) {
+	long := strings.Repeat("a", maxState+1)
+	for name, c := range map[string]struct {
+		headers []string
+		want    string
+	}{
+		"both":      {[]string{"traceparent", parentHeader(7), "tracestate", "a=1,b=2"}, "a=1,b=2"},
+		"other way": {[]string{"tracestate", "a=1", "traceparent", parentHeader(7)}, "a=1"},
+		"no parent": {[]string{"tracestate", "a=1"}, ""},
+		"too long":  {[]string{"traceparent", parentHeader(7), "tracestate", long}, ""},
+	} {
+		w, seen := tracedWorld(t)
+		w.settled(t, withHeaders(c.headers...), passing(), 0)
+		if got := seen.only(t).State; got != c.want {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }
 

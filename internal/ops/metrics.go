@@ -73,6 +73,9 @@ var (
 	MemoryLimit   = metric("guardlock_memory_limit_bytes", Gauge, "What each holder may have of limits.memory.", "holder")
 	MemoryWaiting = metric("guardlock_memory_waiting", Gauge, "Connections that wait for memory.", "holder")
 
+	TraceSpans   = metric("guardlock_trace_spans_total", Counter, "Spans of traces (ops.traces) by what became of them: sent, no_room (too many waited for the collector), failed (the collector did not take them).", "result")
+	TraceLimited = metric("guardlock_traces_limited_total", Counter, "Batches that were to be traced and were not, since ops.traces.per_second others were.")
+
 	Reloads       = metric("guardlock_reloads_total", Counter, "Reloads of trust, policy, modules and configuration: applied or refused.", "result")
 	TrustUsable   = metric("guardlock_trust_root_usable", Gauge, "1 while the file of the trust root can be used; with 0 nothing that it newly revokes is revoked.")
 	TrustUntil    = metric("guardlock_trust_root_end_time_seconds", Gauge, "When topics with modules refuse everything unless the trust root is read again (trust.max_outage), or written again (trust.max_age), in seconds since the epoch.")

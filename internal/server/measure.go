@@ -38,6 +38,14 @@ func (v *view) Measure(to *ops.Samples) {
 		to.Value(ops.GuestMetrics, float64(m.Value), m.Module, m.Name)
 	}
 
+	if v.traces != nil {
+		n := v.traces.Counts()
+		to.Value(ops.TraceSpans, float64(n.Sent), "sent")
+		to.Value(ops.TraceSpans, float64(n.NoRoom), "no_room")
+		to.Value(ops.TraceSpans, float64(n.Failed), "failed")
+		to.Value(ops.TraceLimited, float64(n.Limited))
+	}
+
 	v.measureLog(to)
 	v.measureTerms(to)
 }

@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -30,7 +31,7 @@ import (
 )
 
 const (
-	queued        = 4096             // spans that wait for the collector; more are dropped
+	queued        = 4096             // spans that wait for the collector; batches for which there is no room are dropped
 	exportTimeout = 10 * time.Second // of one request to it
 	closeTimeout  = 2 * time.Second  // for what still waits at the end
 	complainEvery = time.Minute
@@ -53,6 +54,8 @@ type Tracer struct {
 	cfg      Config
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
+	waiting  atomic.Int64 // spans that were queued and not exported yet
+	counts   counts
 
 	mu         sync.Mutex
 	second     int64 // that is counted
@@ -82,11 +85,12 @@ func New(ctx context.Context, cfg Config) (*Tracer, error) {
 	}
 
 	t := &Tracer{cfg: cfg}
+	counted := countedExporter{exporter, t}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(t.complain))
 	t.provider = sdk.NewTracerProvider(
 		// Whether a batch is traced was decided before: see Sampled.
 		sdk.WithSampler(sdk.AlwaysSample()),
-		sdk.WithBatcher(exporter, sdk.WithMaxQueueSize(queued), sdk.WithExportTimeout(exportTimeout)),
+		sdk.WithBatcher(counted, sdk.WithMaxQueueSize(queued), sdk.WithExportTimeout(exportTimeout)),
 		sdk.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "guardlock"),
 			attribute.String("service.version", cfg.Version),
@@ -105,7 +109,15 @@ func (t *Tracer) Sampled(parent pipeline.TraceParent) bool {
 	if parent == (pipeline.TraceParent{}) {
 		wanted = rand.Float64() < t.cfg.Ratio
 	}
-	return wanted && t.take()
+	if !wanted {
+		return false
+	}
+
+	taken := t.take()
+	if !taken {
+		t.counts.limited.Add(1)
+	}
+	return taken
 }
 
 func (t *Tracer) take() bool {
@@ -146,14 +158,21 @@ func (t *Tracer) Close(ctx context.Context) error {
 }
 
 // Finished queues the spans of one batch: one for its way, and one for each stage.
-// Where the queue is full they are dropped.
+// Where the queue has no room for all of them, none is sent.
 func (t *Tracer) Finished(b *pipeline.Trace) {
 	if len(b.Spans) == 0 {
 		return
 	}
+	spans := int64(len(b.Spans) + 1)
+	if t.waiting.Add(spans) > queued {
+		t.waiting.Add(-spans)
+		t.counts.noRoom.Add(spans)
+		return
+	}
+
 	ctx := context.Background()
 	if b.Parent != (pipeline.TraceParent{}) {
-		ctx = trace.ContextWithRemoteSpanContext(ctx, spanContext(b.Parent))
+		ctx = trace.ContextWithRemoteSpanContext(ctx, parentContext(b))
 	}
 
 	links := make([]trace.Link, 0, len(b.Links))
@@ -167,7 +186,7 @@ func (t *Tracer) Finished(b *pipeline.Trace) {
 		trace.WithAttributes(attributes(b)...),
 		trace.WithLinks(links...))
 	for _, s := range b.Spans {
-		_, span := t.tracer.Start(ctx, pipeline.StageNames[s.Stage], trace.WithTimestamp(s.From))
+		_, span := t.tracer.Start(ctx, s.Stage, trace.WithTimestamp(s.From))
 		span.End(trace.WithTimestamp(s.To))
 	}
 
@@ -210,6 +229,17 @@ func failure(b *pipeline.Trace) string {
 		return b.Reason
 	}
 	return ""
+}
+
+// parentContext is the trace that a batch belongs to. A tracestate that is not as W3C
+// has it is left out, as W3C asks for.
+func parentContext(b *pipeline.Trace) trace.SpanContext {
+	parent := spanContext(b.Parent)
+	state, err := trace.ParseTraceState(b.State)
+	if err != nil {
+		return parent
+	}
+	return parent.WithTraceState(state)
 }
 
 func spanContext(p pipeline.TraceParent) trace.SpanContext {

@@ -99,8 +99,8 @@ func through() *pipeline.Trace {
 		Outcome:   audit.OutcomePassed,
 		Records:   5,
 		Spans: []pipeline.Span{
-			{Stage: pipeline.StageQueue, From: began, To: began.Add(time.Millisecond)},
-			{Stage: pipeline.StageCommit, From: began.Add(time.Millisecond), To: began.Add(10 * time.Millisecond)},
+			{Stage: "queue", From: began, To: began.Add(time.Millisecond)},
+			{Stage: "commit", From: began.Add(time.Millisecond), To: began.Add(10 * time.Millisecond)},
 		},
 	}
 }
@@ -112,6 +112,7 @@ func TestABatchIsOneSpanWithOneForEachStage(t *testing.T) {
 	tracer := open(t, server.URL, nil)
 	b := through()
 	b.Parent = parent(7)
+	b.State = "vendor=1,other=2"
 	b.Links = []pipeline.TraceParent{parent(9)}
 	tracer.Finished(b)
 	if err := tracer.Close(t.Context()); err != nil {
@@ -128,6 +129,9 @@ func TestABatchIsOneSpanWithOneForEachStage(t *testing.T) {
 	whole := r.spans[i]
 	if hex.EncodeToString(whole.GetParentSpanId()) != "0000000000000007" || whole.GetTraceId()[15] != 7 || len(whole.GetLinks()) != 1 || whole.GetLinks()[0].GetTraceId()[15] != 9 {
 		t.Errorf("it belongs to %v", whole)
+	}
+	if whole.GetTraceState() != b.State {
+		t.Errorf("its state is %q", whole.GetTraceState())
 	}
 	if d := whole.GetEndTimeUnixNano() - whole.GetStartTimeUnixNano(); d != 10_000_000 {
 		t.Errorf("it took %d ns", d)
@@ -207,6 +211,56 @@ func TestACollectorThatHangsHoldsUpNobody(t *testing.T) {
 	if err := tracer.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
+	// Of each batch there are three spans, and no batch is there in part.
+	if n := tracer.Counts(); n.NoRoom != 3*(3*queued-queued/3) || n.Sent != 0 {
+		t.Errorf("counted %+v", n)
+	}
+}
+
+func TestWhatBecomesOfSpansIsCounted(t *testing.T) {
+	r := &receiver{t: t}
+	good := httptest.NewServer(r)
+	defer good.Close()
+	bad := httptest.NewServer(http.NotFoundHandler())
+	defer bad.Close()
+
+	for url, want := range map[string]Counts{
+		good.URL: {Sent: 3},
+		bad.URL:  {Failed: 3},
+	} {
+		tracer := open(t, url, nil)
+		tracer.Finished(through())
+		if err := tracer.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := tracer.Counts(); got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+}
+
+// A producer may write anything into its headers.
+func TestATracestateThatIsNoneCostsNoTrace(t *testing.T) {
+	r := &receiver{t: t}
+	server := httptest.NewServer(r)
+	defer server.Close()
+	tracer := open(t, server.URL, nil)
+	b := through()
+	b.Parent = parent(7)
+	b.State = "\x00 = secret,,"
+	tracer.Finished(b)
+	if err := tracer.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	for _, s := range r.spans {
+		if s.GetTraceState() != "" || s.GetTraceId()[15] != 7 {
+			t.Errorf("got %v", s)
+		}
+	}
+	if len(r.spans) != 3 {
+		t.Errorf("%d spans", len(r.spans))
+	}
 }
 
 func TestACollectorThatIsNotThereKeepsNobodyFromStarting(t *testing.T) {
@@ -248,6 +302,9 @@ func TestNoMoreAreTracedThanAreAllowed(t *testing.T) {
 	now = now.Add(time.Second)
 	if n := count(parent(1)); n != 3 {
 		t.Errorf("%d in the next", n)
+	}
+	if n := tracer.Counts().Limited; n != 14 {
+		t.Errorf("%d are counted as left out", n)
 	}
 
 	tracer.cfg.Ratio = 1

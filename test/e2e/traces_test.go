@@ -48,7 +48,7 @@ func TestACollectorIsToldTheWayOfABatchAndNoContent(t *testing.T) {
 		Topic:   "traced",
 		Key:     []byte("its key"),
 		Value:   []byte("its value"),
-		Headers: []kgo.RecordHeader{{Key: "traceparent", Value: []byte("00-" + traceID + "-" + caller + "-01")}, {Key: "other", Value: []byte("its header")}},
+		Headers: []kgo.RecordHeader{{Key: "traceparent", Value: []byte("00-" + traceID + "-" + caller + "-01")}, {Key: "tracestate", Value: []byte("vendor=its-state")}, {Key: "other", Value: []byte("its header")}},
 	}).FirstErr()
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestACollectorIsToldTheWayOfABatchAndNoContent(t *testing.T) {
 	got := told.String()
 	id := must(hex.DecodeString(traceID))(t)
 	parent := must(hex.DecodeString(caller))(t)
-	for _, want := range []string{string(id), string(parent), "process traced", "queue", "decode", "commit", "upstream"} {
+	for _, want := range []string{string(id), string(parent), "process traced", "queue", "decode", "commit", "upstream", "answer", "vendor=its-state"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the collector was not told %q:\n%q", want, got)
 		}
