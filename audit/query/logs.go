@@ -17,6 +17,7 @@ import (
 // Log is one gateway's log among several.
 type Log struct {
 	Gateway string // on each of its rows; "" where it is the only one
+	Dir     string // where it is, and what belongs to it beside it
 	Node    uint32 // in its decisions' ids
 	*Reader
 }
@@ -65,23 +66,32 @@ func ParseCursor(s string) (Cursor, error) {
 	return c, nil
 }
 
+// Of returns the log whose decisions' ids have a node.
+func (l Logs) Of(node uint32) (Log, bool) {
+	i := slices.IndexFunc(l, func(log Log) bool { return log.Node == node })
+	if i < 0 {
+		return Log{}, false
+	}
+	return l[i], true
+}
+
 // Check returns an error where the cursor does not lie in the logs: it is of another
 // log, or of entries that are not there.
 func (l Logs) Check(c Cursor) error {
 	for node, after := range c {
-		i := slices.IndexFunc(l, func(log Log) bool { return log.Node == node })
-		if i < 0 {
+		log, there := l.Of(node)
+		if !there {
 			return fmt.Errorf("%w: none of those given has decisions gl-%08x-…", ErrForeignCursor, node)
 		}
 
-		segs, err := l[i].Refresh()
+		segs, err := log.Refresh()
 		if err != nil {
 			return err
 		}
-		if next := l[i].NextSeq(segs); after.Seq >= next {
+		if next := log.NextSeq(segs); after.Seq >= next {
 			return fmt.Errorf("entry %d: %w: the log ends before it", after.Seq, audit.ErrNoPosition)
 		}
-		if _, err := l[i].SegmentOf(after.Seq + 1); errors.Is(err, audit.ErrNotFound) {
+		if _, err := log.SegmentOf(after.Seq + 1); errors.Is(err, audit.ErrNotFound) {
 			return fmt.Errorf("what follows entry %d: %w", after.Seq, audit.ErrPruned)
 		}
 	}

@@ -30,26 +30,26 @@ type committed struct {
 
 // committed holds a log against the checkpoints of it. It is nil where nothing commits to
 // the log.
-func (f *evidenceFlags) committed(ctx context.Context, dir, since string) (*committed, error) {
-	r, err := openLog(dir)
+func (f *evidenceFlags) committed(ctx context.Context, of gatewayLog, since string) (*committed, error) {
+	r, err := openLog(of.Dir)
 	if err != nil {
 		return nil, err
 	}
 
 	defer r.Close()
-	p, err := tree.OpenProver(filepath.Join(dir, tree.DirName), r.Reader)
+	p, err := tree.OpenProver(filepath.Join(of.Dir, tree.DirName), r.Reader)
 	if errors.Is(err, tree.ErrNoTree) && since == "" {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, committedError(err)
 	}
-	return f.check(ctx, r, p, dir, since)
+	return f.check(ctx, r, p, of, since)
 }
 
-func (f *evidenceFlags) check(ctx context.Context, r *query.Reader, p *tree.Prover, dir, since string) (*committed, error) {
+func (f *evidenceFlags) check(ctx context.Context, r *query.Reader, p *tree.Prover, of gatewayLog, since string) (*committed, error) {
 	c := &committed{Origin: p.Checkpoint().Origin, Entries: p.Checkpoint().Size}
-	trust, err := f.trusted(dir)
+	trust, err := f.trusted(of)
 	if err != nil {
 		return nil, err
 	}
@@ -90,13 +90,27 @@ func (f *evidenceFlags) since(ctx context.Context, p *tree.Prover, trust *eviden
 	return nil
 }
 
-// trusted are the keys that the flags name, or the one that lies beside the log; nil
-// where there is none.
-func (f *evidenceFlags) trusted(dir string) (*evidence.Trust, error) {
+// trusted are the keys that the manifest or the flags name, or the one that lies beside
+// the log; nil where there is none. A log with a key in the manifest is signed by that
+// one, and by none of the other gateways'.
+func (f *evidenceFlags) trusted(of gatewayLog) (*evidence.Trust, error) {
+	if of.LogKey != "" {
+		own, err := (&evidenceFlags{logKeys: []string{of.LogKey}}).keys()
+		if err != nil || f.trust == "" {
+			return own, err
+		}
+		all, err := f.keys()
+		if err != nil {
+			return nil, err
+		}
+		all.Logs = own.Logs
+		return all, nil
+	}
+
 	if len(f.logKeys) > 0 || f.trust != "" {
 		return f.keys()
 	}
-	beside := filepath.Join(filepath.Dir(filepath.Clean(dir)), "log.key.pub")
+	beside := filepath.Join(filepath.Dir(filepath.Clean(of.Dir)), "log.key.pub")
 	if _, err := disk.Read(beside, disk.MaxBytes); err != nil {
 		return nil, nil //nolint:nilerr // then the signature is said to be unchecked
 	}

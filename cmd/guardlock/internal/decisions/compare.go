@@ -34,11 +34,12 @@ who can make a checksum fit.
 
 This needs the audit key, which the gateway keeps in audit.key_file. Records are
 read, from a gateway or a broker itself, and compared here; nothing of them is
-printed.`
+printed.
+` + logsHelp
 
 type auditCompareCommand struct {
 	client  kafka.ClientFlags
-	dir     string
+	logs    logsFlags
 	keyFile string
 }
 
@@ -55,14 +56,15 @@ func newAuditCompareCommand() *cobra.Command {
 	}
 
 	c.client.Register(cmd)
-	registerAuditDir(cmd, &c.dir)
-	cmd.Flags().StringVar(&c.keyFile, "audit-key", "", "`FILE` with the audit key (default: audit.key beside the log's directory)")
+	c.logs.register(cmd)
+	cmd.Flags().StringVar(&c.keyFile, "audit-key", "", "`FILE` with the audit key (default: audit.key beside the log that has the decision)")
 	return cmd
 }
 
 // comparison is what --json prints.
 type comparison struct {
 	DecisionID audit.DecisionID `json:"decision_id"`
+	Gateway    string           `json:"gateway,omitempty"`
 	Cluster    string           `json:"cluster"`
 	Topic      string           `json:"topic"`
 	Partition  int32            `json:"partition"`
@@ -74,7 +76,7 @@ type comparison struct {
 
 func (c *auditCompareCommand) run(cmd *cobra.Command, id string) error {
 	ctx := cmd.Context()
-	d, key, err := c.decision(ctx, id)
+	d, key, err := c.decision(cmd, id)
 	if err != nil {
 		return err
 	}
@@ -86,6 +88,7 @@ func (c *auditCompareCommand) run(cmd *cobra.Command, id string) error {
 
 	result := comparison{
 		DecisionID: d.ID,
+		Gateway:    d.Gateway,
 		Cluster:    d.Cluster,
 		Topic:      d.Topic,
 		Partition:  d.Partition,
@@ -111,14 +114,15 @@ func (c *auditCompareCommand) run(cmd *cobra.Command, id string) error {
 }
 
 // decision looks the decision up and reads the key that it was made under.
-func (c *auditCompareCommand) decision(ctx context.Context, id string) (d query.Decision, key [32]byte, err error) {
-	r, err := openLog(c.dir)
+func (c *auditCompareCommand) decision(cmd *cobra.Command, id string) (d query.Decision, key [32]byte, err error) {
+	logs, err := c.logs.open(cmd)
 	if err != nil {
 		return d, key, err
 	}
 
-	defer r.Close()
-	if d, err = lookUp(ctx, r, c.dir, id); err != nil {
+	defer logs.Close()
+	log, d, err := c.logs.lookUp(cmd.Context(), logs, id)
+	if err != nil {
 		return d, key, err
 	}
 
@@ -133,18 +137,18 @@ func (c *auditCompareCommand) decision(ctx context.Context, id string) (d query.
 
 	path := c.keyFile
 	if path == "" {
-		path = keyBeside(c.dir)
+		path = keyBeside(log.Dir)
 	}
 	if key, err = disk.ReadKey(path); err != nil {
 		return d, key, exit.WithHint(fmt.Errorf("reading the audit key: %w", err), "give the gateway's audit.key_file with --audit-key")
 	}
 
-	known, err := r.HasKey(ctx, key)
+	known, err := log.HasKey(cmd.Context(), key)
 	if err != nil {
-		return d, key, auditError(c.dir, err)
+		return d, key, auditError(log.Dir, err)
 	}
 	if !known {
-		return d, key, exit.WithHint(exit.Usagef("comparing %s: %s is not the key of the log in %s", id, path, c.dir), "give the gateway's audit.key_file with --audit-key")
+		return d, key, exit.WithHint(exit.Usagef("comparing %s: %s is not the key of the log in %s", id, path, log.Dir), "give the gateway's audit.key_file with --audit-key")
 	}
 
 	return d, key, nil
@@ -245,6 +249,7 @@ func sameAsDecided(b *query.BatchInfo, key [32]byte, batch []byte) bool {
 func writeSame(w io.Writer, c *comparison) error {
 	f := &fieldWriter{w: w, p: cli.PaletteFor(w)}
 	f.field("decision", "%s", c.DecisionID)
+	f.field("gateway", "%s", c.Gateway)
 	f.field("batch", "%s, %s", coordinateText(query.Coordinate{
 		Cluster:   c.Cluster,
 		Topic:     c.Topic,

@@ -141,8 +141,8 @@ func (f *evidenceFlags) keys() (*evidence.Trust, error) {
 
 // verify checks one file of evidence.
 func (f *evidenceFlags) verify(cmd *cobra.Command, path string) error {
-	if cmd.Flags().Changed("dir") || cmd.Flags().Changed("expect") || cmd.Flags().Changed("audit-key") || cmd.Flags().Changed("since") || cmd.Flags().Changed("without-key") {
-		return exit.Usagef("%s: a FILE is verified without a log; --dir, --expect, --since, --audit-key and --without-key are for a log", cli.CommandName(cmd))
+	if cmd.Flags().Changed("dir") || cmd.Flags().Changed("manifest") || cmd.Flags().Changed("expect") || cmd.Flags().Changed("audit-key") || cmd.Flags().Changed("since") || cmd.Flags().Changed("without-key") {
+		return exit.Usagef("%s: a FILE is verified without a log; --dir, --manifest, --expect, --since, --audit-key and --without-key are for a log", cli.CommandName(cmd))
 	}
 	keys, err := f.keys()
 	if err != nil {

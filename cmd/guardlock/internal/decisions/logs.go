@@ -2,6 +2,7 @@ package decisions
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/audit/tree"
 	"github.com/guardlock/guardlock/internal/disk"
@@ -127,7 +129,7 @@ func (l *logsFlags) open(cmd *cobra.Command) (logs query.Logs, err error) {
 			continue
 		}
 
-		log := query.Log{Gateway: from.Name, Reader: r}
+		log := query.Log{Gateway: from.Name, Dir: from.Dir, Reader: r}
 		logs = append(logs, log)
 		if err := from.check(&logs[len(logs)-1], seen); err != nil {
 			errs = append(errs, err)
@@ -174,6 +176,22 @@ func (g *gatewayLog) check(log *query.Log, seen map[uint32]string) error {
 		return exit.Refusedf("the log in %s is not shown to be that of %s: %w", g.Dir, g.Name, err)
 	}
 	return nil
+}
+
+// lookUp finds a decision in that of the logs which has it.
+func (l *logsFlags) lookUp(ctx context.Context, logs query.Logs, id string) (log query.Log, d query.Decision, err error) {
+	log = logs[0]
+	if parsed, err := audit.ParseDecisionID(id); err == nil {
+		of, there := logs.Of(parsed.Node)
+		if !there {
+			return log, d, noSuchDecision(id, l.names())
+		}
+		log = of
+	}
+
+	d, err = lookUp(ctx, log.Reader, log.Dir, id)
+	d.Gateway = log.Gateway
+	return log, d, err
 }
 
 // failed gives an error of the logs its exit code and hint.

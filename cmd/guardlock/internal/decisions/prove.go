@@ -48,10 +48,11 @@ there at the latest.
 
 In the log stand digests of principal, client id, source and certificate. The file
 tells what is behind them, unless --redacted leaves that out; it proves the rest all
-the same.`
+the same.
+` + logsHelp
 
 type auditProveCommand struct {
-	dir      string
+	logs     logsFlags
 	cluster  string
 	out      string
 	offsets  string
@@ -79,7 +80,7 @@ func newAuditProveCommand() *cobra.Command {
 		},
 	}
 
-	registerAuditDir(cmd, &c.dir)
+	c.logs.register(cmd)
 	c.client.Register(cmd)
 	cmd.Flags().StringVar(&c.cluster, "cluster", "", "the place is in this `NAME` of the configuration's clusters")
 	cmd.Flags().StringVarP(&c.out, "output", "o", "", "`FILE` to write; it must not be there yet (default: the record's place, with .evidence.json)")
@@ -91,12 +92,12 @@ func newAuditProveCommand() *cobra.Command {
 }
 
 // prover makes files with the checkpoint that the flags ask for.
-func (c *auditProveCommand) prover(r *query.Reader) (*tree.Prover, error) {
+func (c *auditProveCommand) prover(log query.Log) (*tree.Prover, error) {
 	open := tree.OpenProver
 	if c.stamped {
 		open = tree.OpenStampedProver
 	}
-	return open(filepath.Join(c.dir, tree.DirName), r.Reader)
+	return open(filepath.Join(log.Dir, tree.DirName), log.Reader.Reader)
 }
 
 // proved is what --json prints.
@@ -104,6 +105,7 @@ type proved struct {
 	File       string           `json:"file"`
 	Bytes      int              `json:"bytes"`
 	DecisionID audit.DecisionID `json:"decision_id"`
+	Gateway    string           `json:"gateway,omitempty"`
 	Record     evidence.Record  `json:"record"`
 	Origin     string           `json:"log"`
 	Entries    int64            `json:"entries"` // that the checkpoint speaks for
@@ -111,23 +113,23 @@ type proved struct {
 
 func (c *auditProveCommand) run(cmd *cobra.Command, what string) error {
 	ctx := cmd.Context()
-	r, err := openAudit(cmd, c.dir)
+	logs, err := c.logs.open(cmd)
 	if err != nil {
 		return err
 	}
 
-	defer r.Close()
-	d, err := c.find(ctx, r, what)
+	defer logs.Close()
+	log, d, err := c.find(ctx, logs, what)
 	if err != nil {
 		return err
 	}
 
-	w, err := c.wanted(ctx, r, d, what)
+	w, err := c.wanted(ctx, log, d, what)
 	if err != nil {
 		return fmt.Errorf("proving %s: %w", what, err)
 	}
 
-	p, err := c.prover(r)
+	p, err := c.prover(log)
 	if err != nil {
 		return proveError(what, err)
 	}
@@ -150,10 +152,11 @@ func (c *auditProveCommand) run(cmd *cobra.Command, what string) error {
 		return fmt.Errorf("writing evidence: %w", err)
 	}
 
-	return c.report(cmd, r, d, proved{
+	return c.report(cmd, log.Reader, d, proved{
 		File:       path,
 		Bytes:      len(b),
 		DecisionID: d.ID,
+		Gateway:    d.Gateway,
 		Record:     w.Record,
 		Origin:     p.Checkpoint().Origin,
 		Entries:    p.Checkpoint().Size,
@@ -176,6 +179,7 @@ func (c *auditProveCommand) report(cmd *cobra.Command, r *query.Reader, d query.
 
 	f.field("proves", "%s/%d@%d: %s%s, decided %s", p.Record.Topic, p.Record.Partition, p.Record.Offset, d.Outcome, by, d.Time.UTC().Format(time.RFC3339Nano))
 	f.field("file", "%s, %s", p.File, humanize.Bytes(uint64(p.Bytes)))
+	f.field("gateway", "%s", p.Gateway)
 	f.field("log", "%s, checkpoint of %s entries", p.Origin, humanize.Comma(p.Entries))
 	return errors.Join(sayLink(cmd.Context(), f, r), f.err)
 }
@@ -183,20 +187,20 @@ func (c *auditProveCommand) report(cmd *cobra.Command, r *query.Reader, d query.
 var placeShape = regexp.MustCompile(`^([a-zA-Z0-9._-]+)/([0-9]+)@([0-9]+)$`)
 
 // find looks up the decision that a place or an id names.
-func (c *auditProveCommand) find(ctx context.Context, r *query.Reader, what string) (query.Decision, error) {
+func (c *auditProveCommand) find(ctx context.Context, logs query.Logs, what string) (log query.Log, d query.Decision, err error) {
 	place := placeShape.FindStringSubmatch(what)
 	if place == nil {
-		return lookUp(ctx, r, c.dir, what)
+		return c.logs.lookUp(ctx, logs, what)
 	}
 
 	partition, err := strconv.ParseInt(place[2], 10, 32)
 	if err != nil {
-		return query.Decision{}, exit.Usagef("proving %s: %s is no partition", what, place[2])
+		return log, d, exit.Usagef("proving %s: %s is no partition", what, place[2])
 	}
 
 	offset, err := strconv.ParseInt(place[3], 10, 64)
 	if err != nil {
-		return query.Decision{}, exit.Usagef("proving %s: %s is no offset", what, place[3])
+		return log, d, exit.Usagef("proving %s: %s is no offset", what, place[3])
 	}
 
 	p := int32(partition)
@@ -207,21 +211,22 @@ func (c *auditProveCommand) find(ctx context.Context, r *query.Reader, what stri
 		Offset:    &offset,
 		Reverse:   true,
 	}
-	for d, err := range r.Query(ctx, f) {
+	for d, err := range logs.Query(ctx, f, nil) {
 		if err != nil {
-			return d, auditError(c.dir, err)
+			return log, d, c.logs.failed(err)
 		}
-		return d, nil
+		log, _ = logs.Of(d.ID.Node)
+		return log, d, nil
 	}
 
-	return query.Decision{}, exit.WithHint(exit.NotFoundf("proving %s: the log in %s knows of no record there", what, c.dir),
+	return log, d, exit.WithHint(exit.NotFoundf("proving %s: the log in %s knows of no record there", what, c.logs.names()),
 		"was it produced through another gateway, or before this one? `guardlock audit query -t %s` lists decisions", place[1])
 }
 
 // wanted names the entries that tell the record's story.
-func (c *auditProveCommand) wanted(ctx context.Context, r *query.Reader, d query.Decision, what string) (tree.Wanted, error) {
+func (c *auditProveCommand) wanted(ctx context.Context, log query.Log, d query.Decision, what string) (tree.Wanted, error) {
 	at := d.Coordinate
-	w := tree.Wanted{Decision: d.ID.Seq, Names: !c.redacted, Approvals: tree.ApprovalsOf(c.dir)}
+	w := tree.Wanted{Decision: d.ID.Seq, Names: !c.redacted, Approvals: tree.ApprovalsOf(log.Dir)}
 	if d.Routed != nil && !strings.HasPrefix(what, at.Topic+"/") { // else its placeholder is meant
 		at = *d.Routed
 		w.Route = at.Topic
@@ -243,9 +248,9 @@ func (c *auditProveCommand) wanted(ctx context.Context, r *query.Reader, d query
 		Offset:    at.Offset,
 	}
 
-	admissions, err := r.Admissions(ctx, d)
+	admissions, err := log.Admissions(ctx, d)
 	if err != nil {
-		return w, auditError(c.dir, err)
+		return w, auditError(log.Dir, err)
 	}
 	if len(admissions) != len(d.Batch.Modules) {
 		return w, exit.NotFoundf("the log no longer holds who let its modules run: that part was pruned")

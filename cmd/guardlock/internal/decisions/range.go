@@ -33,15 +33,20 @@ func (c *auditProveCommand) runRange(cmd *cobra.Command, what string) error {
 	if err != nil {
 		return err
 	}
-	r, err := openAudit(cmd, c.dir)
+	logs, err := c.logs.open(cmd)
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer logs.Close()
+	if len(logs) > 1 {
+		return exit.Usagef("proving %s: a certificate is of one log; give one", what)
+	}
+	r := logs[0]
+	wanted.Approvals = tree.ApprovalsOf(r.Dir)
 
 	if wanted.Range.Cluster == "" {
-		if wanted.Range.Cluster, err = onlyCluster(cmd, r.Reader); err != nil {
-			return auditError(c.dir, err)
+		if wanted.Range.Cluster, err = onlyCluster(cmd, r.Reader.Reader); err != nil {
+			return auditError(r.Dir, err)
 		}
 	}
 	if cmd.Flags().Changed("bootstrap") {
@@ -112,7 +117,6 @@ func (c *auditProveCommand) wantedRange(what string) (w tree.WantedRange, err er
 
 	w.Range = evidence.Range{Cluster: c.cluster, Topic: place[1], Partition: uint32(partition), First: first, Last: last}
 	w.Names = !c.redacted
-	w.Approvals = tree.ApprovalsOf(c.dir)
 	return w, nil
 }
 

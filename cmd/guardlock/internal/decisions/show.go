@@ -18,7 +18,7 @@ import (
 )
 
 func newAuditShowCommand() *cobra.Command {
-	var dir string
+	var logs logsFlags
 	cmd := &cobra.Command{
 		Use:   "show DECISION_ID",
 		Short: "Show everything about one decision",
@@ -26,32 +26,34 @@ func newAuditShowCommand() *cobra.Command {
 batch (an id without the last number), of a module's admission, or of a
 configuration. With a record's comes who let its modules run: the admission of
 each, its author and approvers. Of an authority (what a gateway served under) come the
-objects that it names, and whether each is kept as it was. Ids stand in the errors that producers get and in audit query.`,
+objects that it names, and whether each is kept as it was. Ids stand in the errors that producers get and in audit query.
+` + logsHelp,
 		Example: `  guardlock audit show gl-5c3a91f0-2k-0
-  guardlock audit show gl-5c3a91f0-2k --json`,
+  guardlock audit show gl-5c3a91f0-2k --json
+  guardlock audit show gl-5c3a91f0-2k-0 --manifest cluster.yaml`,
 		Args: cli.NeedArgs("DECISION_ID"),
-		RunE: func(cmd *cobra.Command, args []string) error { return runAuditShow(cmd, dir, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runAuditShow(cmd, &logs, args[0]) },
 	}
 
-	registerAuditDir(cmd, &dir)
+	logs.register(cmd)
 	return cmd
 }
 
-func runAuditShow(cmd *cobra.Command, dir, id string) error {
-	r, err := openAudit(cmd, dir)
+func runAuditShow(cmd *cobra.Command, flags *logsFlags, id string) error {
+	logs, err := flags.open(cmd)
 	if err != nil {
 		return err
 	}
 
-	defer r.Close()
-	d, err := lookUp(cmd.Context(), r, dir, id)
+	defer logs.Close()
+	log, d, err := flags.lookUp(cmd.Context(), logs, id)
 	if err != nil {
 		return err
 	}
 
-	admissions, err := r.Admissions(cmd.Context(), d)
+	admissions, err := log.Admissions(cmd.Context(), d)
 	if err != nil {
-		return auditError(dir, err)
+		return auditError(log.Dir, err)
 	}
 
 	all := query.WithAdmissions{Decision: d, Admissions: admissions}
@@ -63,7 +65,7 @@ func runAuditShow(cmd *cobra.Command, dir, id string) error {
 	}
 
 	if d.Kind == audit.KindAuthority {
-		return writeObjects(cmd.OutOrStdout(), objects.Of(dir), d.Control)
+		return writeObjects(cmd.OutOrStdout(), objects.Of(log.Dir), d.Control)
 	}
 
 	return writeAdmissions(cmd.OutOrStdout(), all)
@@ -75,13 +77,17 @@ func lookUp(ctx context.Context, r *query.Reader, dir, id string) (query.Decisio
 	}
 	d, err := r.Lookup(ctx, id)
 	if errors.Is(err, audit.ErrNotFound) {
-		return d, exit.WithHint(exit.NotFoundf("looking up %s: no such decision in %s", id, dir), "the part after gl- names the log: is it another gateway's? What was pruned is gone, too; `guardlock audit verify` says where the log goes on")
+		return d, noSuchDecision(id, dir)
 	}
 	if err != nil {
 		return d, auditError(dir, err)
 	}
 
 	return d, nil
+}
+
+func noSuchDecision(id, where string) error {
+	return exit.WithHint(exit.NotFoundf("looking up %s: no such decision in %s", id, where), "the part after gl- names the log: is it another gateway's? What was pruned is gone, too; `guardlock audit verify` says where the log goes on")
 }
 
 // fieldWriter prints "name value" lines; empty values are left out.
@@ -102,6 +108,7 @@ func (f *fieldWriter) field(name, format string, args ...any) {
 func writeDecision(w io.Writer, d query.Decision) error {
 	f := &fieldWriter{w: w, p: cli.PaletteFor(w)}
 	f.field("decision", "%s", d.ID)
+	f.field("gateway", "%s", d.Gateway)
 	f.field("kind", "%s", d.Kind)
 	f.field("time", "%s", d.Time.UTC().Format(time.RFC3339Nano))
 	f.field("outcome", "%s", d.Outcome)

@@ -38,13 +38,17 @@ entry that it speaks for is held against it, and its signature checked with --lo
 or --trust, or the log.key.pub beside the log. Keep a checkpoint, and --since tells
 whether the log goes on from it.
 
+Several logs are verified one by one, each with its own keys, and the last line says
+whether all are what they were; the exit code is that of the worst. Repeat --dir, or
+name the gateways in a --manifest (see audit query --help).
+
 With a FILE that "guardlock audit prove" wrote, check that instead: offline, without
 any log, by the log's public key alone. Give the key with --log-key, or all that you
 trust in a file with --trust: "logs:", a list of such keys, and "witnesses:" with
 "threshold:" and "keys:". Exit code 3 if the file does not prove what it says.`
 
 type auditVerifyCommand struct {
-	dir        string
+	logs       logsFlags
 	expect     string
 	keyFiles   []string
 	withoutKey bool
@@ -63,6 +67,7 @@ func newAuditVerifyCommand() *cobra.Command {
   guardlock audit verify --audit-key old.key --audit-key data/audit.key
   guardlock audit verify --without-key --expect "$(cat kept)"
   guardlock audit verify --json | jq -r .head
+  guardlock audit verify --manifest cluster.yaml
   guardlock audit verify 3380.evidence.json --log-key log.key.pub
   guardlock audit verify 3380.evidence.json --trust auditors.yaml`,
 		Args: cli.OptionalArg,
@@ -74,7 +79,7 @@ func newAuditVerifyCommand() *cobra.Command {
 		},
 	}
 
-	registerAuditDir(cmd, &c.dir)
+	c.logs.register(cmd)
 	cmd.Flags().StringVar(&c.expect, "expect", "", "a head that was kept: the log must go through it (`SEQ:CHAIN`)")
 	cmd.Flags().StringArrayVar(&c.keyFiles, "audit-key", nil, "`FILE` with an audit key of the log; may be given more than once (default: audit.key beside the log's directory)")
 	cmd.Flags().BoolVar(&c.withoutKey, "without-key", false, "check only what needs no key, and exit 0 for that")
@@ -86,64 +91,97 @@ func newAuditVerifyCommand() *cobra.Command {
 }
 
 func (c *auditVerifyCommand) run(cmd *cobra.Command) error {
-	known, keyErr, err := c.known()
+	sources, err := c.logs.sources(cmd)
 	if err != nil {
 		return err
 	}
+	if len(sources) > 1 {
+		return c.several(cmd, sources)
+	}
 
-	report, failure := audit.VerifyWith(cmd.Context(), c.dir, known)
+	v, err := c.log(cmd.Context(), sources[0])
+	if err != nil {
+		return err
+	}
+	if cli.WantsJSON(cmd) {
+		err = cli.PrintJSON(cmd.OutOrStdout(), v)
+	} else {
+		err = v.write(cmd.OutOrStdout())
+	}
+	return errors.Join(v.verdict, err)
+}
+
+// verified is what was found of one log.
+type verified struct {
+	audit.Report
+	Checkpoint *committed `json:"checkpoint,omitempty"`
+
+	known     audit.Known
+	whole     bool
+	otherwise error // than the checkpoint says
+	verdict   error // nil: the log is as it was written
+}
+
+// log verifies one log. An error means that nothing was found out.
+func (c *auditVerifyCommand) log(ctx context.Context, of gatewayLog) (*verified, error) {
+	known, keyErr, err := c.known(of.Dir)
+	if err != nil {
+		return nil, err
+	}
+
+	report, failure := audit.VerifyWith(ctx, of.Dir, known)
 	if errors.Is(failure, context.Canceled) {
-		return failure // what was read until then says nothing of the whole
+		return nil, failure // what was read until then says nothing of the whole
 	}
 	if errors.Is(failure, audit.ErrPruned) {
 		known.Head = nil // nothing is known of it
 	}
 
-	whole := failure == nil || errors.Is(failure, audit.ErrIndex) || errors.Is(failure, audit.ErrPruned)
-	var checkpoint *committed
-	var otherwise error // than the checkpoint says
-
-	if whole {
-		checkpoint, otherwise = c.committed(cmd.Context(), &report)
+	v := &verified{Report: report, known: known}
+	v.whole = failure == nil || errors.Is(failure, audit.ErrIndex) || errors.Is(failure, audit.ErrPruned)
+	if v.whole {
+		v.Checkpoint, v.otherwise = c.committed(ctx, of, &report)
 	}
 
-	if cli.WantsJSON(cmd) {
-		err = cli.PrintJSON(cmd.OutOrStdout(), struct {
-			audit.Report
-			Checkpoint *committed `json:"checkpoint,omitempty"`
-		}{report, checkpoint})
-	} else if len(report.Segments) > 0 {
-		err = writeChainReport(cmd.OutOrStdout(), report, &known, whole)
+	v.verdict = c.judge(of.Dir, failure)
+	if failure == nil || errors.Is(failure, audit.ErrIndex) {
+		v.verdict = errors.Join(v.verdict, v.otherwise, c.notProven(of.Dir, report, &known, keyErr))
 	}
+	return v, nil
+}
 
-	if err == nil && otherwise == nil && !cli.WantsJSON(cmd) {
-		err = writeCommitted(cmd.OutOrStdout(), checkpoint)
-	}
-
-	if failure == nil {
-		return errors.Join(otherwise, c.notProven(report, &known, keyErr), err)
-	}
-	if errors.Is(failure, audit.ErrIndex) {
-		failure = exit.WithHint(exit.Refusedf("%w", failure), "the log is whole; queries may have missed decisions: delete these indexes, they are made anew")
-		return errors.Join(failure, c.notProven(report, &known, keyErr), err)
-	}
-
+// judge gives what is wrong with a log its exit code and hint.
+func (c *auditVerifyCommand) judge(dir string, failure error) error {
 	switch {
+	case failure == nil:
+		return nil
+	case errors.Is(failure, audit.ErrIndex):
+		return exit.WithHint(exit.Refusedf("%w", failure), "the log is whole; queries may have missed decisions: delete these indexes, they are made anew")
 	case errors.Is(failure, audit.ErrPruned):
-		failure = exit.WithHint(exit.Refusedf("%w", failure), "give a head that was kept later; prune prints the one that the log goes on from")
+		return exit.WithHint(exit.Refusedf("%w", failure), "give a head that was kept later; prune prints the one that the log goes on from")
 	case errors.Is(failure, audit.ErrCorrupt), errors.Is(failure, audit.ErrNoMark):
-		failure = exit.WithHint(exit.Refusedf("%w", failure), "keep the files as they are, and compare them with a copy or a backup")
-	default:
-		failure = auditError(c.dir, failure)
+		return exit.WithHint(exit.Refusedf("%w", failure), "keep the files as they are, and compare them with a copy or a backup")
 	}
+	return auditError(dir, failure)
+}
 
-	return errors.Join(failure, err)
+// write reports on one log.
+func (v *verified) write(w io.Writer) error {
+	if len(v.Segments) > 0 {
+		if err := writeChainReport(w, v.Report, &v.known, v.whole); err != nil {
+			return err
+		}
+	}
+	if v.otherwise != nil {
+		return nil
+	}
+	return writeCommitted(w, v.Checkpoint)
 }
 
 // committed holds the log against its checkpoints, and against the log that it is to go
 // on from.
-func (c *auditVerifyCommand) committed(ctx context.Context, r *audit.Report) (*committed, error) {
-	checkpoint, err := c.evidence.committed(ctx, c.dir, c.since)
+func (c *auditVerifyCommand) committed(ctx context.Context, of gatewayLog, r *audit.Report) (*committed, error) {
+	checkpoint, err := c.evidence.committed(ctx, of, c.since)
 	if err == nil && c.before != "" {
 		err = goesOn(ctx, r, c.before)
 	}
@@ -152,7 +190,7 @@ func (c *auditVerifyCommand) committed(ctx context.Context, r *audit.Report) (*c
 
 // known reads what the flags name. keyErr says why the key is missing that nobody
 // named.
-func (c *auditVerifyCommand) known() (known audit.Known, keyErr, err error) {
+func (c *auditVerifyCommand) known(dir string) (known audit.Known, keyErr, err error) {
 	if c.expect != "" {
 		head, err := audit.ParseHead(c.expect)
 		if err != nil {
@@ -173,7 +211,7 @@ func (c *auditVerifyCommand) known() (known audit.Known, keyErr, err error) {
 	}
 	if len(known.Keys) == 0 {
 		var key [32]byte
-		if key, keyErr = disk.ReadKey(keyBeside(c.dir)); keyErr == nil {
+		if key, keyErr = disk.ReadKey(keyBeside(dir)); keyErr == nil {
 			known.Keys = append(known.Keys, key)
 		}
 	}
@@ -198,25 +236,25 @@ func keyBeside(dir string) string {
 }
 
 // notProven is the error for a log that fits together, but could be anybody's.
-func (c *auditVerifyCommand) notProven(r audit.Report, known *audit.Known, keyErr error) error {
+func (c *auditVerifyCommand) notProven(dir string, r audit.Report, known *audit.Known, keyErr error) error {
 	const hint = "give the gateway's audit.key_file with --audit-key; --without-key checks only what needs no key"
 	switch {
 	case r.Proven || len(known.Keys) == 0 && (c.withoutKey || known.Head != nil):
 		return nil
 	case len(known.Keys) == 0:
-		return exit.WithHint(fmt.Errorf("the tags of the log in %s were not checked: reading the audit key: %w", c.dir, keyErr), hint)
+		return exit.WithHint(fmt.Errorf("the tags of the log in %s were not checked: reading the audit key: %w", dir, keyErr), hint)
 	}
 
 	if a := r.Anchor; a != nil && a.Tags == audit.TagsUnchecked {
-		return exit.WithHint(exit.Refusedf("the anchor of the log in %s is under the audit key %s, which was not given", c.dir, a.KeyID), hint)
+		return exit.WithHint(exit.Refusedf("the anchor of the log in %s is under the audit key %s, which was not given", dir, a.KeyID), hint)
 	}
 	for _, s := range r.Segments {
 		if s.Tags == audit.TagsUnchecked {
-			return exit.WithHint(exit.Refusedf("segment %d of the log in %s is under the audit key %s, which was not given", s.Number, c.dir, s.KeyID), hint)
+			return exit.WithHint(exit.Refusedf("segment %d of the log in %s is under the audit key %s, which was not given", s.Number, dir, s.KeyID), hint)
 		}
 	}
 
-	return exit.WithHint(exit.Refusedf("no segment of the log in %s has tags, so that nothing proves who wrote it", c.dir),
+	return exit.WithHint(exit.Refusedf("no segment of the log in %s has tags, so that nothing proves who wrote it", dir),
 		"a log from before there were tags can be anybody's; a gateway goes on with it only where audit.adopt says so, and with tags from there on")
 }
 

@@ -18,7 +18,7 @@ import (
 // NewWhyCommand is for those who produce: most clients show them an error's code
 // and nothing else.
 func NewWhyCommand() *cobra.Command {
-	var dir string
+	var logs logsFlags
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "why DECISION_ID | TOPIC/PARTITION",
@@ -28,35 +28,36 @@ means. Most clients show only an error's code. With the decision's id, which
 stands in the gateway's log and in the error where a client shows it, that one is
 explained. With a topic and partition, the latest refusals there are.
 
-Nothing of a record is shown, since the log holds nothing of it.`,
+Nothing of a record is shown, since the log holds nothing of it.
+` + logsHelp,
 		Example: `  guardlock why gl-5c3a91f0-2k-0
   guardlock why payments/0 --dir /var/lib/guardlock/audit`,
 		Args: cli.NeedArgs("DECISION_ID"),
-		RunE: func(cmd *cobra.Command, args []string) error { return runWhy(cmd, dir, args[0], limit) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runWhy(cmd, &logs, args[0], limit) },
 	}
 
-	registerAuditDir(cmd, &dir)
+	logs.register(cmd)
 	cmd.Flags().IntVarP(&limit, "limit", "n", 5, "explain this `NUMBER` of refusals at most")
 	cli.Once(cmd)
 	return cmd
 }
 
-func runWhy(cmd *cobra.Command, dir, subject string, limit int) error {
+func runWhy(cmd *cobra.Command, flags *logsFlags, subject string, limit int) error {
 	topic, partition, byPlace, err := parsePlace(subject)
 	if err != nil {
 		return err
 	}
 
-	r, err := openAudit(cmd, dir)
+	logs, err := flags.open(cmd)
 	if err != nil {
 		return err
 	}
 
-	defer r.Close()
+	defer logs.Close()
 
 	var found []query.Decision
 	if byPlace {
-		found, err = refusals(cmd.Context(), r, query.Filter{
+		found, err = refusals(cmd.Context(), logs, query.Filter{
 			Topics:    []string{topic},
 			Partition: &partition,
 			Reverse:   true,
@@ -64,7 +65,7 @@ func runWhy(cmd *cobra.Command, dir, subject string, limit int) error {
 		}, limit)
 	} else {
 		var d query.Decision
-		d, err = lookUp(cmd.Context(), r, dir, subject)
+		_, d, err = flags.lookUp(cmd.Context(), logs, subject)
 		found = []query.Decision{d}
 	}
 
@@ -72,10 +73,10 @@ func runWhy(cmd *cobra.Command, dir, subject string, limit int) error {
 		return err
 	}
 	if len(found) == 0 {
-		return exit.NotFoundf("looking for refusals: none of %s in %s", subject, dir)
+		return exit.NotFoundf("looking for refusals: none of %s in %s", subject, flags.names())
 	}
 
-	explained, err := explainAll(cmd.Context(), r, found)
+	explained, err := explainAll(cmd.Context(), logs, found)
 	if err != nil {
 		return err
 	}
@@ -101,9 +102,9 @@ func parsePlace(s string) (topic string, partition int32, ok bool, err error) {
 }
 
 // refusals are the latest batches that are stored nowhere.
-func refusals(ctx context.Context, r *query.Reader, f query.Filter, limit int) ([]query.Decision, error) {
+func refusals(ctx context.Context, logs query.Logs, f query.Filter, limit int) ([]query.Decision, error) {
 	var found []query.Decision
-	for d, err := range r.Query(ctx, f) {
+	for d, err := range logs.Query(ctx, f, nil) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the decision log: %w", err)
 		}
@@ -124,6 +125,7 @@ func refused(d *query.Decision) bool {
 
 type why struct {
 	Decision string `json:"decision_id"`
+	Gateway  string `json:"gateway,omitempty"`
 	Time     string `json:"time"`
 	Outcome  string `json:"outcome"`
 	Topic    string `json:"topic,omitempty"`
@@ -134,12 +136,13 @@ type why struct {
 	Suspension *suspension `json:"suspension,omitempty"`
 }
 
-func explainAll(ctx context.Context, r *query.Reader, found []query.Decision) ([]why, error) {
+func explainAll(ctx context.Context, logs query.Logs, found []query.Decision) ([]why, error) {
 	out := make([]why, len(found))
 	for i := range found {
 		d := &found[i]
 		out[i] = why{
 			Decision: fmt.Sprint(d.ID),
+			Gateway:  d.Gateway,
 			Time:     d.Time.UTC().Format(time.RFC3339),
 			Outcome:  d.Outcome,
 			Reason:   d.Reason,
@@ -165,7 +168,8 @@ func explainAll(ctx context.Context, r *query.Reader, found []query.Decision) ([
 		}
 
 		var err error
-		if out[i].Suspension, err = suspensionOf(ctx, r, d); err != nil {
+		log, _ := logs.Of(d.ID.Node)
+		if out[i].Suspension, err = suspensionOf(ctx, log.Reader, d); err != nil {
 			return nil, fmt.Errorf("reading the decision log: %w", err)
 		}
 	}
@@ -180,6 +184,7 @@ func writeWhy(w io.Writer, found []why) error {
 			_, f.err = fmt.Fprintln(w)
 		}
 		f.field("decision", "%s", y.Decision)
+		f.field("gateway", "%s", y.Gateway)
 		f.field("time", "%s", y.Time)
 		f.field("record", "%s", y.Topic)
 		f.field("outcome", "%s", y.Outcome)
