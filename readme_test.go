@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -143,6 +144,8 @@ type reader struct {
 	dir     string
 	address string
 	ops     string // of operators
+	witness string
+	gateway int // process that was served last
 	env     []string
 	stop    func() // ends what was served last
 }
@@ -162,7 +165,8 @@ func newReader(t *testing.T) *reader {
 		t.Fatal(err)
 	}
 
-	r := &reader{t: t, bin: bin, dir: dir, address: freeAddress(t), ops: freeAddress(t), stop: func() {}}
+	r := &reader{t: t, bin: bin, dir: dir, address: freeAddress(t), ops: freeAddress(t), witness: freeAddress(t), stop: func() {}}
+	t.Cleanup(r.endWitness)
 	r.env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "GUARDLOCK_BOOTSTRAP="+r.address)
 	return r
 }
@@ -181,6 +185,8 @@ func (r *reader) follow(page string) int {
 			r.serve(b)
 		case b.mark == "stop":
 			r.stop()
+		case b.mark == "kill broker":
+			r.killBroker(b)
 		case b.mark == "install":
 			r.install(b)
 		case strings.HasPrefix(b.mark, "run"):
@@ -237,6 +243,7 @@ func freeAddress(t *testing.T) string {
 func (r *reader) command(b block) *exec.Cmd {
 	text := strings.ReplaceAll(b.text, "127.0.0.1:9092", r.address)
 	text = strings.ReplaceAll(text, "127.0.0.1:9099", r.ops)
+	text = strings.ReplaceAll(text, "127.0.0.1:9444", r.witness)
 	if instead, ok := strings.CutPrefix(b.mark, "serve as: "); ok {
 		text = instead
 	}
@@ -289,6 +296,7 @@ func (r *reader) serve(b block) {
 		r.t.Fatal(err)
 	}
 
+	r.gateway = cmd.Process.Pid
 	killer := time.AfterFunc(5*time.Minute, func() { cmd.Process.Kill() })
 	r.stop = sync.OnceFunc(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
@@ -309,6 +317,47 @@ func (r *reader) serve(b block) {
 	}
 
 	r.t.Fatalf("%s: ended before it was ready", b.at)
+}
+
+// killBroker does what the block says to the gateway's own child alone: others may run
+// on this machine.
+func (r *reader) killBroker(b block) {
+	r.t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", r.gateway))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+
+	for _, list := range lists {
+		raw, _ := os.ReadFile(list) // a thread may have ended
+		for _, child := range strings.Fields(string(raw)) {
+			if r.kill(child, "__broker") {
+				return
+			}
+		}
+	}
+	r.t.Fatalf("%s: the gateway has no broker", b.at)
+}
+
+// kill ends a process whose command line has this in it.
+func (r *reader) kill(pid, named string) bool {
+	line, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+	if err != nil || !strings.Contains(string(line), named) {
+		return false
+	}
+	number, err := strconv.Atoi(pid)
+	if err != nil {
+		return false
+	}
+	return syscall.Kill(number, syscall.SIGKILL) == nil
+}
+
+// endWitness ends the witness that a page left behind where it failed.
+func (r *reader) endWitness() {
+	raw, err := os.ReadFile(filepath.Join(r.dir, "witness.pid"))
+	if err == nil {
+		r.kill(strings.TrimSpace(string(raw)), r.witness)
+	}
 }
 
 func (r *reader) prints(b block, output string) {

@@ -264,6 +264,11 @@ func writeLog(w io.Writer, s *ops.Status) error {
 
 	_, err := fmt.Fprintf(w, "decision log %s: %d entries, of which checkpoints speak for %d; %d bytes in %s, %d bytes free on its disk\n",
 		cli.Printable(l.Dir), l.Entries, l.Committed, l.Bytes, cli.Count(l.Segments, "segment"), l.DiskFree)
+	for _, one := range l.Witnesses {
+		if err == nil && one.Behind > 0 {
+			_, err = fmt.Fprintf(w, "witness %s has not cosigned the last %d entries\n", cli.Printable(one.Name), one.Behind)
+		}
+	}
 	if err == nil && l.DiskLow {
 		_, err = fmt.Fprintln(w, "ITS DISK IS ALMOST FULL (audit.disk_alarm): when it is, what is produced is refused")
 	}

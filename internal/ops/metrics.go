@@ -55,7 +55,7 @@ var (
 	LogDiskFull    = metric("guardlock_log_disk_full", Gauge, "1 while that is too little for the next segment: what is produced is refused, to be tried again.")
 	CheckpointAge  = metric("guardlock_evidence_checkpoint_age_seconds", Gauge, "Time since the tree over the log was last signed and shown to all copies and witnesses, or had nothing new.")
 	CheckpointSize = metric("guardlock_evidence_lag_entries", Gauge, "Durable entries that no checkpoint speaks for yet.")
-	WitnessLag     = metric("guardlock_evidence_witness_lag_entries", Gauge, "Durable entries that a witness has not cosigned a checkpoint of, as far as this process saw.", "witness")
+	WitnessLag     = metric("guardlock_evidence_witness_lag_entries", Gauge, "Entries of the last checkpoint, with placements and seals, that a witness has not cosigned, as far as this process saw.", "witness")
 	CheckpointFail = metric("guardlock_evidence_failures_total", Counter, "Checkpoints that could not be made, or not be shown to every copy and witness.")
 
 	Connections   = metric("guardlock_connections", Gauge, "Connections of clients.", "cluster")

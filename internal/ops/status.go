@@ -92,6 +92,13 @@ type Log struct {
 	Segments   int       `json:"segments"`
 	DiskFree   int64     `json:"disk_free_bytes"`   // -1: it is not known
 	DiskLow    bool      `json:"disk_low"`          // less than audit.disk_alarm
-	Committed  int64     `json:"committed_entries"` // that a checkpoint speaks for
+	Committed  uint64    `json:"committed_entries"` // that a checkpoint speaks for
 	Checkpoint time.Time `json:"checkpoint,omitzero"`
+	Witnesses  []Witness `json:"witnesses,omitempty"`
+}
+
+// Witness is one that cosigns checkpoints.
+type Witness struct {
+	Name   string `json:"name"`
+	Behind int64  `json:"behind"` // leaves of the last checkpoint that it has not cosigned
 }

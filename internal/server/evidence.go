@@ -38,23 +38,25 @@ type committer struct {
 	every time.Duration
 	log   *Logger
 	from  *audit.Reader
-	tree  *tree.Tree // nil: what it held is no longer sure, and is read again
+	next  func() uint64 // number behind the last durable entry
+	tree  *tree.Tree    // nil: what it held is no longer sure, and is read again
 	state commitState
 }
 
 // commitState is how far the log is committed to, for those who watch. It is safe for
 // concurrent use.
 type commitState struct {
-	entries  atomic.Int64
-	at       atomic.Int64 // when all was signed and shown, in nanoseconds since the epoch
+	leaves   atomic.Int64  // of the tree that is signed: entries, placements and seals
+	next     atomic.Uint64 // number behind the last entry that is among them
+	at       atomic.Int64  // when all was signed and shown, in nanoseconds since the epoch
 	failures atomic.Uint64
 
-	witnessed []atomic.Int64 // entries that each witness cosigned, in their order
+	witnessed []atomic.Int64 // leaves that each witness cosigned, in their order
 }
 
 // openCommitter goes on with the tree. A log that does not contain its last checkpoint
 // is an error: nobody can say what is missing from it.
-func openCommitter(ctx context.Context, cfg *config.Config, log *Logger, from *audit.Reader) (*committer, error) {
+func openCommitter(ctx context.Context, cfg *config.Config, log *Logger, journal *audit.Log) (*committer, error) {
 	e := &cfg.Audit.Evidence
 	key := cfg.File(e.KeyFile)
 	dir := filepath.Join(cfg.File(cfg.Audit.Dir), tree.DirName)
@@ -70,7 +72,8 @@ func openCommitter(ctx context.Context, cfg *config.Config, log *Logger, from *a
 		opt:   tree.Options{Dir: dir, Signer: signer, Verifier: verifier},
 		every: e.Every,
 		log:   log,
-		from:  from,
+		from:  journal.Reader(),
+		next:  func() uint64 { return journal.Count().NextSeq },
 	}
 	for _, path := range e.Copies {
 		c.opt.Copies = append(c.opt.Copies, cfg.File(path))
@@ -89,7 +92,7 @@ func openCommitter(ctx context.Context, cfg *config.Config, log *Logger, from *a
 		return nil, err
 	}
 
-	if c.tree, err = tree.Open(ctx, from, c.opt); err != nil {
+	if c.tree, err = tree.Open(ctx, c.from, c.opt); err != nil {
 		return nil, treeError(err)
 	}
 	if len(c.opt.Witnesses) > 0 { // they may know of more than this directory
@@ -177,8 +180,9 @@ func (c *committer) commit(ctx context.Context) error {
 		c.tree = t
 	}
 
-	entries, err := c.tree.Checkpoint(ctx)
-	c.state.note(entries, err)
+	next := c.next() // what comes from now on may be in the checkpoint, or not
+	leaves, err := c.tree.Checkpoint(ctx)
+	c.state.note(leaves, next, err)
 	for i, w := range c.opt.Witnesses {
 		c.state.witnessed[i].Store(w.Cosigned())
 	}
@@ -188,8 +192,10 @@ func (c *committer) commit(ctx context.Context) error {
 	return err
 }
 
-func (c *commitState) note(entries int64, err error) {
-	c.entries.Store(entries)
+func (c *commitState) note(leaves int64, next uint64, err error) {
+	if signed := c.leaves.Swap(leaves) != leaves; signed || err == nil {
+		c.next.Store(next)
+	}
 	if err != nil {
 		c.failures.Add(1)
 		return

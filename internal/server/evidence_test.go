@@ -182,6 +182,51 @@ func TestGatewayServesWhileItsWitnessIsDown(t *testing.T) {
 	}
 }
 
+// The tree has leaves for placements, too: it has more of them than the log has entries.
+func TestLagIsCountedInWhatItSays(t *testing.T) {
+	cfg, _, witness := witnessed(t)
+	s, err := Open(t.Context(), cfg, NewLogger(config.Log{}, new(lockedBuffer)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(t.Context()) })
+	store := func(offset int64) {
+		t.Helper()
+		ticket := s.journal.Append(&audit.BatchEntry{
+			Target:   audit.Target{Topic: "t"},
+			Producer: audit.Producer{ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1},
+			Payload:  audit.Payload{Records: 1},
+		}, nil)
+		if err := ticket.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.journal.Place(ticket.Seq(), audit.Placement{BaseOffset: offset})
+	}
+
+	for i := range int64(5) {
+		store(i)
+	}
+	now := &view{s}
+	if l := now.logStatus(); l.Entries != 6 || l.Committed != 1 || l.Witnesses[0].Behind != 0 {
+		t.Errorf("before the checkpoint: %+v", l)
+	}
+	if err := s.commits.commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if l := now.logStatus(); l.Entries != 6 || l.Committed != 6 || l.Witnesses[0].Behind != 0 {
+		t.Errorf("after it: %+v", l)
+	}
+
+	witness.Close()
+	store(5)
+	if err := s.commits.commit(t.Context()); !errors.Is(err, tree.ErrUnwitnessed) {
+		t.Fatal(err)
+	}
+	if l := now.logStatus(); l.Committed != 7 || l.Witnesses[0].Behind < 1 {
+		t.Errorf("without its witness: %+v", l)
+	}
+}
+
 // stamped is a gateway with a time-stamping authority.
 func stamped(t *testing.T, trusted []byte) (cfg *config.Config, dir string, s *httptest.Server) {
 	t.Helper()

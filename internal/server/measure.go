@@ -113,9 +113,9 @@ func (v *view) measureLog(to *ops.Samples) {
 	}
 	to.Is(ops.LogDiskLow, l.DiskLow)
 	to.Is(ops.LogDiskFull, n.Full)
-	to.Value(ops.CheckpointSize, float64(int64(l.Entries)-l.Committed))
-	for i, w := range v.commits.opt.Witnesses {
-		to.Value(ops.WitnessLag, float64(int64(l.Entries)-v.commits.state.witnessed[i].Load()), w.Name())
+	to.Value(ops.CheckpointSize, float64(l.Entries)-float64(min(l.Committed, l.Entries)))
+	for _, w := range l.Witnesses {
+		to.Value(ops.WitnessLag, float64(w.Behind), w.Name)
 	}
 	to.Value(ops.CheckpointFail, float64(v.commits.state.failures.Load()))
 

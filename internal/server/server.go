@@ -114,7 +114,7 @@ func open(ctx context.Context, cfg *config.Config, log *Logger, with startedWith
 	if s.journal, err = openJournal(cfg); err != nil {
 		return s, err
 	}
-	if s.commits, err = openCommitter(ctx, cfg, log, s.journal.Reader()); err != nil {
+	if s.commits, err = openCommitter(ctx, cfg, log, s.journal); err != nil {
 		return s, err
 	}
 	if s.runtime, err = transforms.New(transforms.Config{Log: s.guestEvent, Trial: []string{transforms.TrialCommand}, Worker: []string{transforms.WorkerCommand}}); err != nil {

@@ -295,10 +295,14 @@ func (v *view) logStatus() *ops.Log {
 	dir := v.cfg.File(v.cfg.Audit.Dir)
 	out := &ops.Log{
 		Dir:       dir,
-		Entries:   n.NextSeq,
+		Entries:   max(n.NextSeq, 1) - 1, // the first is number 1
 		Pending:   n.Pending,
 		Open:      n.Open,
-		Committed: v.commits.state.entries.Load(),
+		Committed: max(v.commits.state.next.Load(), 1) - 1,
+	}
+	for i, w := range v.commits.opt.Witnesses {
+		behind := v.commits.state.leaves.Load() - v.commits.state.witnessed[i].Load()
+		out.Witnesses = append(out.Witnesses, ops.Witness{Name: w.Name(), Behind: max(behind, 0)})
 	}
 
 	if n.Err != nil {
