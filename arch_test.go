@@ -136,6 +136,7 @@ var rooms = map[string][]string{
 		"internal/build", "internal/disk", "internal/exit"},
 	"cmd/guardlock/internal/users": {"cmd/guardlock/internal/cli", "gateway/auth", "internal/disk", "internal/exit"},
 
+	"audit/segment/segmenttest":        {"audit/segment"},
 	"audit/stamp/stamptest":            {},
 	"internal/disk/disktest":           {"internal/disk"},
 	"transforms/sdk/go/guardlock":      {},

@@ -51,7 +51,7 @@ var promises = map[string]string{
 	"a revocation that does not reach a gateway":  "TestModulesStopWhenTheTrustRootIsGoneForTooLong TestModulesStopWhenTheTrustRootIsOld TestRevocationIsInForceOnEveryGatewayWithAnEntryFromEach",
 	"what entries name by digest is changed":      "TestADamagedObjectIsNeverGivenAndWrittenAgain TestWhatIsKeptIsReadBackByItsDigest",
 	"a second gateway on the same log":            "TestSecondProcessFindsTheFirstWithoutItsLock TestGatewayWhoseFilesWereTakenStops",
-	"a log cut, rewritten or put back":            "TestLogThatWasPutBackIsFound TestGatewayOnYesterdaysLogDoesNotServe TestWitnessFindsYesterdaysLog TestWitnessSignsNoSecondHistory TestGatewayStopsOnceAWitnessSawAnotherHistory",
+	"a log cut, rewritten or put back":            "TestForgedLogDoesNotFitItsCheckpoint TestLogThatWasPutBackIsFound TestGatewayOnYesterdaysLogDoesNotServe TestWitnessFindsYesterdaysLog TestWitnessSignsNoSecondHistory TestGatewayStopsOnceAWitnessSawAnotherHistory",
 	"decisions edited or cut off later":           "TestRewritingWithoutTheKeyIsFound TestCuttingShortIsFound TestWhatIsMissingIsNotIntact",
 
 	// SECURITY.md, what is not defended, and hardening

@@ -9,6 +9,7 @@ import (
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/audit/segment"
+	"github.com/guardlock/guardlock/audit/segment/segmenttest"
 )
 
 func openMem(t testing.TB, d *memFiles, o audit.Options) *audit.Log {
@@ -222,7 +223,7 @@ func TestRewrittenEntryBreaksTheChain(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	edited, _ := segment.AppendFrame(nil, &h, forger(&h), h.Chain(), fr.Flags, fr.Payload[:len(fr.Payload)-1], []byte{fr.Payload[len(fr.Payload)-1] ^ 1})
+	edited, _ := segment.AppendFrame(nil, &h, segmenttest.Forger(&h), h.Chain(), fr.Flags, fr.Payload[:len(fr.Payload)-1], []byte{fr.Payload[len(fr.Payload)-1] ^ 1})
 	copy(f.cache[segment.HeaderSize:], edited)
 	if _, err := verifyMem(d); !errors.Is(err, audit.ErrCorrupt) {
 		t.Fatalf("got %v, want ErrCorrupt", err)

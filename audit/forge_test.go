@@ -1,11 +1,8 @@
 package audit_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,118 +10,8 @@ import (
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/audit/segment"
+	"github.com/guardlock/guardlock/audit/segment/segmenttest"
 )
-
-// forger is the key of somebody who knows all but the audit key.
-func forger(h *segment.Header) *segment.Key { return segment.NewKey(h.KeyID, []byte("a guess")) }
-
-// forgery rewrites a log as somebody can who has no key: each entry says
-// something else, and all checksums, chain values, links and seals fit again.
-type forgery struct {
-	dir     string
-	replace map[string]string // by strings of the same length
-	version segment.Version   // not 0: the segments are made anew in that version
-	frames  int               // not 0: the last segment is cut after so many
-	chain   segment.Chain
-	seq     uint64
-}
-
-func (g *forgery) run(t *testing.T) {
-	t.Helper()
-	names, err := filepath.Glob(filepath.Join(g.dir, "audit-*.wal"))
-	if err != nil || len(names) == 0 {
-		t.Fatal(names, err)
-	}
-
-	end := 0
-	for i, name := range names {
-		end = g.segment(t, name, i == len(names)-1)
-	}
-	g.mark(t, len(names), end)
-}
-
-// segment rewrites one file, and returns where its frames end.
-func (g *forgery) segment(t *testing.T, name string, last bool) int {
-	t.Helper()
-	raw, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	old, err := segment.ParseHeader(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	head := bytes.Clone(raw[:segment.HeaderSize])
-	if g.version != 0 {
-		head[7] = '0' + byte(g.version)
-	}
-
-	copy(head[32:], g.chain[:])
-	binary.LittleEndian.PutUint32(head[252:], crc32.Checksum(head[:252], castagnoli))
-	h, err := segment.ParseHeader(head)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	out := head
-	g.chain = h.Chain()
-	g.seq = h.FirstSeq
-	w := segment.NewWindow(bytes.NewReader(raw), int64(len(raw)))
-	at := int64(segment.HeaderSize)
-	for n := 0; !last || g.frames == 0 || n < g.frames; n++ {
-		f, err := segment.ReadFrame(w, &old, at)
-		if err != nil {
-			break
-		}
-
-		at = f.End()
-		payload := bytes.Clone(f.Payload)
-		for from, to := range g.replace {
-			payload = bytes.ReplaceAll(payload, []byte(from), []byte(to))
-		}
-
-		start := len(out)
-		out, g.chain = segment.AppendFrame(out, &h, forger(&h), g.chain, f.Flags, payload)
-		if f.Sealed() {
-			out = segment.AppendFooter(out, int64(start))
-		} else {
-			g.seq, _ = binary.Uvarint(payload)
-		}
-	}
-
-	end := len(out)
-	if last {
-		out = append(out, make([]byte, max(0, len(raw)-len(out)))...)
-	}
-	if err := os.WriteFile(name, out, 0o600); err != nil {
-		t.Fatal(err)
-	}
-
-	return end
-}
-
-// mark makes the mark fit, but for its tag.
-func (g *forgery) mark(t *testing.T, segments, end int) {
-	t.Helper()
-	b := make([]byte, 84)
-	copy(b, "GLMARK02")
-	binary.LittleEndian.PutUint64(b[8:], uint64(segments))
-	binary.LittleEndian.PutUint64(b[16:], uint64(end))
-	binary.LittleEndian.PutUint64(b[24:], g.seq+1)
-	copy(b[32:], g.chain[:])
-
-	if g.version == segment.Untagged {
-		b = b[:68]
-		copy(b, "GLMARK01")
-	}
-
-	binary.LittleEndian.PutUint32(b[len(b)-4:], crc32.Checksum(b[:len(b)-4], castagnoli))
-	if err := os.WriteFile(filepath.Join(g.dir, "committed"), b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // manySegments is a closed log of one frame a batch, in several segments.
 func manySegments(t *testing.T) string {
@@ -166,8 +53,8 @@ func TestRewritingWithoutTheKeyIsFound(t *testing.T) {
 
 	kept := headOf(t, dir)
 
-	g := forgery{dir: dir, replace: map[string]string{"User:mallory": "User:alice--", "score_too_high": "limit_exceeded"}}
-	g.run(t)
+	g := segmenttest.Forgery{Dir: dir, Replace: map[string]string{"User:mallory": "User:alice--", "score_too_high": "limit_exceeded"}}
+	g.Run(t)
 	r, err := query.Open(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -194,38 +81,25 @@ func TestRewritingWithoutTheKeyIsFound(t *testing.T) {
 // What is cut off at the end shows as long as the mark is not one that the
 // gateway itself once made there.
 func TestCuttingShortIsFound(t *testing.T) {
-	zeroTail := func(t *testing.T, dir string) {
-		t.Helper()
-		last := filepath.Join(dir, segment.Name(uint32(len(segmentFiles(t, dir)))))
-		raw, err := os.ReadFile(last)
-		if err != nil {
-			t.Fatal(err)
-		}
-
-		clear(raw[segment.HeaderSize:])
-		if err := os.WriteFile(last, raw, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for name, c := range map[string]struct {
 		harm func(t *testing.T, dir string)
 		want error
 	}{
-		"tail zeroed": {zeroTail, audit.ErrCorrupt},
+		"tail zeroed": {func(t *testing.T, dir string) { segmenttest.ZeroTail(t, dir) }, audit.ErrCorrupt},
 		"tail zeroed and mark deleted": {func(t *testing.T, dir string) {
-			zeroTail(t, dir)
+			segmenttest.ZeroTail(t, dir)
 			if err := os.Remove(filepath.Join(dir, "committed")); err != nil {
 				t.Fatal(err)
 			}
 		}, audit.ErrNoMark},
-		"cut and mark rewritten": {func(t *testing.T, dir string) { (&forgery{dir: dir, frames: 1}).run(t) }, audit.ErrCorrupt},
+		"cut and mark rewritten": {func(t *testing.T, dir string) { (&segmenttest.Forgery{Dir: dir, Frames: 1}).Run(t) }, audit.ErrCorrupt},
 		"last segment deleted": {func(t *testing.T, dir string) {
 			if err := os.Remove(filepath.Join(dir, segment.Name(uint32(len(segmentFiles(t, dir)))))); err != nil {
 				t.Fatal(err)
 			}
 		}, audit.ErrCorrupt},
 		"mark made anew in the old version": {func(t *testing.T, dir string) {
-			(&forgery{dir: dir, version: segment.Untagged}).mark(t, 1, segment.HeaderSize)
+			(&segmenttest.Forgery{Dir: dir, Version: segment.Untagged}).Mark(t, 1, segment.HeaderSize)
 		}, audit.ErrCorrupt},
 	} {
 		dir := manySegments(t)
@@ -272,7 +146,7 @@ func TestOldCopyPutBackIsFoundByAKeptHeadAlone(t *testing.T) {
 // its segments can stand behind one with tags.
 func TestOldVersionIsNoWayAroundTheTags(t *testing.T) {
 	dir := manySegments(t)
-	(&forgery{dir: dir, version: segment.Untagged}).run(t)
+	(&segmenttest.Forgery{Dir: dir, Version: segment.Untagged}).Run(t)
 	report, err := keyed(dir)
 	if err != nil || report.Proven || report.Segments[0].Tags != audit.TagsAbsent {
 		t.Errorf("all of the old version: proven %v, tags %v, %v", report.Proven, report.Segments[0].Tags, err)
@@ -284,7 +158,7 @@ func TestOldVersionIsNoWayAroundTheTags(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	(&forgery{dir: old, version: segment.Untagged}).run(t)
+	(&segmenttest.Forgery{Dir: old, Version: segment.Untagged}).Run(t)
 	names := segmentFiles(t, dir)
 	last := names[len(names)-1]
 
