@@ -2,6 +2,8 @@ package audit
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,13 +22,20 @@ import (
 const HoldsName = "holds"
 
 const (
-	holdsFormat = "guardlock holds v1"
-	maxHolds    = 4 << 20 // bytes of the file
+	holdsFormat = "guardlock holds v2"
+	oldHolds    = "guardlock holds v1" // without a tag
+	maxHolds    = 4 << 20              // bytes of the file
 )
 
 var (
 	// ErrHolds says that the holds cannot be read, so that nothing may be removed.
 	ErrHolds = errors.New("the legal holds cannot be read")
+	// ErrHoldsUntagged says that the holds are from before they had a tag, so that nothing
+	// shows who wrote them.
+	ErrHoldsUntagged = errors.New("they have no tag under the audit key")
+	// ErrHoldsTag says that the holds, or the log that they are beside, are not those that
+	// somebody with one of the audit keys wrote down.
+	ErrHoldsTag = errors.New("their tag was made under none of the audit keys given, or for other holds or another log")
 	// ErrHoldsChanged says that a hold was added or lifted while a pruning looked.
 	ErrHoldsChanged = errors.New("a legal hold was added or lifted meanwhile")
 	// ErrNoHold says that no hold with that id is in force.
@@ -59,6 +68,7 @@ type Holds []Hold
 type holdsFile struct {
 	Format string `json:"format"`
 	Holds  Holds  `json:"holds"`
+	Tag    Digest `json:"tag,omitzero"` // an HMAC of the file without it
 }
 
 // InForce reports whether nobody has lifted the hold.
@@ -93,42 +103,129 @@ func (h *Hold) valid() bool {
 	return err == nil && number > 0 && ordered && named && h.InForce() == (h.LiftReason == "")
 }
 
-func (hs Holds) encode() ([]byte, error) {
-	b, err := json.MarshalIndent(holdsFile{holdsFormat, hs}, "", " ")
+func (f holdsFile) encode() ([]byte, error) {
+	b, err := json.MarshalIndent(f, "", " ")
 	return append(b, '\n'), err
+}
+
+// tag is the HMAC of a file's holds, for one log: a file that was taken from another
+// one has another tag.
+func (f holdsFile) tag(key [32]byte, log [8]byte) (Digest, error) {
+	f.Tag = Digest{}
+	b, err := f.encode()
+	if err != nil {
+		return Digest{}, fmt.Errorf("tagging legal holds: %w", err)
+	}
+
+	mac := hmac.New(sha256.New, deriveKey(key, "guardlock audit holds v2", log[:]))
+	mac.Write(b)
+	return Digest(mac.Sum(nil)), nil
+}
+
+// check demands that somebody with one of the keys wrote the file, for this log.
+func (f holdsFile) check(keys [][32]byte, log [8]byte) error {
+	if f.Format == oldHolds {
+		return fmt.Errorf("%w: %w", ErrHolds, ErrHoldsUntagged)
+	}
+
+	for _, key := range keys {
+		want, err := f.tag(key, log)
+		if err != nil {
+			return err
+		}
+		if hmac.Equal(want[:], f.Tag[:]) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrHolds, ErrHoldsTag)
 }
 
 // parseHolds reads the file, which is written in one way only: what anybody changed
 // by hand might mean something else to them.
-func parseHolds(b []byte) (Holds, error) {
-	var file holdsFile
+func parseHolds(b []byte) (file holdsFile, err error) {
 	if err := json.Unmarshal(b, &file); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrHolds, err)
+		return file, fmt.Errorf("%w: %w", ErrHolds, err)
 	}
-	if file.Format != holdsFormat {
-		return nil, fmt.Errorf("%w: its format is %q, not %q", ErrHolds, file.Format, holdsFormat)
+	if file.Format != holdsFormat && file.Format != oldHolds {
+		return file, fmt.Errorf("%w: its format is %q, not %q", ErrHolds, file.Format, holdsFormat)
+	}
+	if (file.Tag != Digest{}) != (file.Format == holdsFormat) {
+		return file, fmt.Errorf("%w: its tag is missing, or is in a file from before there were tags", ErrHolds)
 	}
 
 	for i := range file.Holds {
 		h := &file.Holds[i]
 		if !h.valid() || h.ID != strconv.Itoa(i+1) {
-			return nil, fmt.Errorf("%w: hold %d is not one that was written here", ErrHolds, i+1)
+			return file, fmt.Errorf("%w: hold %d is not one that was written here", ErrHolds, i+1)
 		}
 	}
 
-	again, err := file.Holds.encode()
+	again, err := file.encode()
 	if err != nil || !bytes.Equal(again, b) {
-		return nil, fmt.Errorf("%w: the file was changed by hand", errors.Join(ErrHolds, err))
+		return file, fmt.Errorf("%w: the file was changed by hand", errors.Join(ErrHolds, err))
 	}
 
-	return file.Holds, nil
+	return file, nil
 }
 
 // FilesIn are the files of the log in a directory, as the holds are read and changed in.
 func FilesIn(dir string) segment.Files { return segment.Disk{Dir: dir} }
 
-// ReadHolds reads the holds of a log; one that never had any has no file of them.
-func ReadHolds(d segment.Files) (Holds, error) {
+// ReadHolds reads the holds of a log, which somebody with one of the audit keys must have
+// written; without keys that is not checked. A log that never had any has no file of them.
+func ReadHolds(d segment.Files, keys [][32]byte) (Holds, error) {
+	file, err := readHolds(d)
+	if err != nil || file == nil {
+		return nil, err
+	}
+	if len(keys) == 0 {
+		return file.Holds, nil
+	}
+
+	h, err := newestHeader(d)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrHolds, err)
+	}
+	if err := file.check(keys, h.LogID); err != nil {
+		return nil, err
+	}
+	return file.Holds, nil
+}
+
+// newestHeader is that of the last segment which has one: a crash may leave one without.
+func newestHeader(d segment.Files) (h segment.Header, err error) {
+	all, _, err := segment.Numbers(d)
+	if err == nil && len(all) == 0 {
+		err = fmt.Errorf("the directory holds no segment of a log: %w", fs.ErrNotExist)
+	}
+	if err != nil {
+		return h, err
+	}
+
+	for _, n := range slices.Backward(all) {
+		if h, err = readHeader(d, n); err == nil {
+			return h, nil
+		}
+	}
+	return h, err
+}
+
+func readHeader(d segment.Files, n uint32) (h segment.Header, err error) {
+	f, err := d.Open(segment.Name(n), false)
+	if err != nil {
+		return h, fmt.Errorf("opening segment %d: %w", n, err)
+	}
+
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return h, fmt.Errorf("sizing segment %d: %w", n, err)
+	}
+	return segment.ReadHeader(segment.NewWindow(f, size), n)
+}
+
+// readHolds reads the file; nil where there is none.
+func readHolds(d segment.Files) (*holdsFile, error) {
 	f, err := d.Open(HoldsName, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -150,12 +247,14 @@ func ReadHolds(d segment.Files) (Holds, error) {
 	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%w: %w", ErrHolds, err)
 	}
-	return parseHolds(b)
+	file, err := parseHolds(b)
+	return &file, err
 }
 
-// AddHold adds a hold to a log, durably, and returns it with its id. While somebody
-// prunes it fails with ErrLocked.
-func AddHold(d segment.Files, h Hold) (Hold, error) {
+// AddHold adds a hold to a log, durably, and returns it with its id. The audit key that
+// the log is written under must be among the keys. While somebody prunes it fails with
+// ErrLocked.
+func AddHold(d segment.Files, keys [][32]byte, h Hold) (Hold, error) {
 	h.From = h.From.UTC().Truncate(time.Microsecond) // as entries have their times
 	h.To = h.To.UTC()
 	h.Added = h.Added.UTC().Truncate(time.Second)
@@ -164,7 +263,7 @@ func AddHold(d segment.Files, h Hold) (Hold, error) {
 		return h, errors.New("the hold cannot be written: it is no UTF-8")
 	}
 
-	err := changeHolds(d, func(hs Holds) (Holds, error) {
+	err := changeHolds(d, keys, func(hs Holds) (Holds, error) {
 		h.ID = strconv.Itoa(len(hs) + 1)
 		return append(hs, h), nil
 	})
@@ -172,8 +271,8 @@ func AddHold(d segment.Files, h Hold) (Hold, error) {
 }
 
 // LiftHold ends a hold; it stays in the file, with the reason.
-func LiftHold(d segment.Files, id, reason string, now time.Time) (lifted Hold, err error) {
-	err = changeHolds(d, func(hs Holds) (Holds, error) {
+func LiftHold(d segment.Files, keys [][32]byte, id, reason string, now time.Time) (lifted Hold, err error) {
+	err = changeHolds(d, keys, func(hs Holds) (Holds, error) {
 		i := slices.IndexFunc(hs, func(h Hold) bool { return h.ID == id && h.InForce() })
 		if i < 0 {
 			return nil, fmt.Errorf("%q: %w", id, ErrNoHold)
@@ -188,14 +287,45 @@ func LiftHold(d segment.Files, id, reason string, now time.Time) (lifted Hold, e
 	return lifted, err
 }
 
+// TagHolds gives holds from before there were tags the tag that they lack, on the word of
+// whoever calls it that they are what was added; and others the tag under the key that the
+// log is written under now.
+func TagHolds(d segment.Files, keys [][32]byte) (tagged Holds, err error) {
+	err = replaceHolds(d, keys, func(log [8]byte) (Holds, error) {
+		file, err := readHolds(d)
+		if err != nil || file == nil {
+			return nil, errors.Join(err, ErrNoHold)
+		}
+		if err := file.check(keys, log); err != nil && !errors.Is(err, ErrHoldsUntagged) {
+			return nil, err
+		}
+
+		tagged = file.Holds
+		return tagged, nil
+	})
+	return tagged, err
+}
+
 // changeHolds replaces the file as a whole. What cannot be read is not replaced.
-func changeHolds(d segment.Files, change func(Holds) (Holds, error)) (err error) {
-	all, _, err := segment.Numbers(d)
-	if err == nil && len(all) == 0 {
-		err = fmt.Errorf("the directory holds no segment of a log: %w", fs.ErrNotExist)
-	}
+func changeHolds(d segment.Files, keys [][32]byte, change func(Holds) (Holds, error)) error {
+	return replaceHolds(d, keys, func([8]byte) (Holds, error) {
+		hs, err := ReadHolds(d, keys)
+		if err != nil {
+			return nil, err
+		}
+		return change(hs)
+	})
+}
+
+// replaceHolds writes what next returns, while nobody else changes the holds or prunes.
+func replaceHolds(d segment.Files, keys [][32]byte, next func(log [8]byte) (Holds, error)) (err error) {
+	h, err := newestHeader(d)
 	if err != nil {
 		return err
+	}
+	now := slices.IndexFunc(keys, func(key [32]byte) bool { return keyID(key) == h.KeyID })
+	if now < 0 {
+		return fmt.Errorf("%w: it is under the audit key %x, which was not given", ErrForeign, h.KeyID)
 	}
 
 	draft, err := segment.OpenDraft(d, HoldsName)
@@ -204,15 +334,16 @@ func changeHolds(d segment.Files, change func(Holds) (Holds, error)) (err error)
 	}
 	defer func() { err = errors.Join(err, draft.Close()) }()
 
-	hs, err := ReadHolds(d)
+	hs, err := next(h.LogID)
 	if err != nil {
 		return err
 	}
-	if hs, err = change(hs); err != nil {
+	file := holdsFile{Format: holdsFormat, Holds: hs}
+	if file.Tag, err = file.tag(keys[now], h.LogID); err != nil {
 		return err
 	}
 
-	b, err := hs.encode()
+	b, err := file.encode()
 	if err != nil {
 		return err
 	}

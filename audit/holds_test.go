@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"bytes"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -10,6 +11,9 @@ import (
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/segment"
 )
+
+// held are the keys of the logs here.
+var held = [][32]byte{testKey}
 
 // A hold keeps the segments that its topic and time are in, and all behind them; one
 // that is lifted, or about something else, keeps none.
@@ -38,7 +42,7 @@ func TestHoldKeepsWhatItIsAbout(t *testing.T) {
 			d := base.killed()
 			c.hold.Reason = "case"
 			c.hold.Added = noon
-			added, err := audit.AddHold(d, c.hold)
+			added, err := audit.AddHold(d, held, c.hold)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -55,7 +59,7 @@ func TestHoldKeepsWhatItIsAbout(t *testing.T) {
 			}
 			prunes(c.want)
 
-			if _, err := audit.LiftHold(d, added.ID, "closed", noon); err != nil {
+			if _, err := audit.LiftHold(d, held, added.ID, "closed", noon); err != nil {
 				t.Fatal(err)
 			}
 			prunes(last)
@@ -67,7 +71,7 @@ func TestHoldKeepsWhatItIsAbout(t *testing.T) {
 // change can be made again.
 func TestHoldThatEndsAnywhereIsThereOrNot(t *testing.T) {
 	base := spread(t, 40)
-	first, err := audit.AddHold(base, audit.Hold{Topic: "cards", Reason: "case 1", Added: noon})
+	first, err := audit.AddHold(base, held, audit.Hold{Topic: "cards", Reason: "case 1", Added: noon})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,17 +83,17 @@ func TestHoldThatEndsAnywhereIsThereOrNot(t *testing.T) {
 			d.failAt = at
 			d.flavour = how
 
-			_, addErr := audit.AddHold(d, audit.Hold{Topic: "*", Reason: "case 2", Added: noon})
+			_, addErr := audit.AddHold(d, held, audit.Hold{Topic: "*", Reason: "case 2", Added: noon})
 			if addErr == nil && d.ops < at {
 				break
 			}
 
 			for name, left := range map[string]*memFiles{"killed": d.killed(), "power cut": d.powerCut(random)} {
-				hs, err := audit.ReadHolds(left)
+				hs, err := audit.ReadHolds(left, held)
 				if err != nil || len(hs) == 0 || hs[0] != first || addErr == nil && len(hs) != 2 {
 					t.Fatalf("flavour %d, operation %d, %s: %+v, %v", how, at, name, hs, err)
 				}
-				if _, err := audit.AddHold(left, audit.Hold{Topic: "a", Reason: "case 3", Added: noon}); err != nil {
+				if _, err := audit.AddHold(left, held, audit.Hold{Topic: "a", Reason: "case 3", Added: noon}); err != nil {
 					t.Fatalf("flavour %d, operation %d, %s: adding again: %v", how, at, name, err)
 				}
 			}
@@ -100,7 +104,7 @@ func TestHoldThatEndsAnywhereIsThereOrNot(t *testing.T) {
 // While the holds cannot be read, or somebody changes them, nothing is removed.
 func TestHoldsThatCannotBeReadKeepEverything(t *testing.T) {
 	base := spread(t, 40)
-	if _, err := audit.AddHold(base, audit.Hold{Topic: "other", Reason: "case", Added: noon}); err != nil {
+	if _, err := audit.AddHold(base, held, audit.Hold{Topic: "other", Reason: "case", Added: noon}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -110,12 +114,6 @@ func TestHoldsThatCannotBeReadKeepEverything(t *testing.T) {
 		d.live[audit.HoldsName].cache[at] ^= 0x20
 		names := segmentsOf(d)
 
-		if hs, err := audit.ReadHolds(d); err == nil {
-			if len(hs) != 1 || !hs[0].InForce() { // another topic, reason or time
-				t.Fatalf("byte %d: %+v", at, hs)
-			}
-			continue
-		}
 		if _, err := audit.PruneFiles(d, pruning(audit.Cut{Segment: 3})); !errors.Is(err, audit.ErrHolds) {
 			t.Fatalf("byte %d: %v", at, err)
 		}
@@ -141,14 +139,80 @@ func TestHoldsThatCannotBeReadKeepEverything(t *testing.T) {
 	}
 }
 
+// What somebody wrote who has no audit key, or took from another log, keeps everything and
+// is refused by every command, as is what has no tag: until somebody says that it is what
+// was added.
+func TestHoldsOfSomebodyElseAreRefused(t *testing.T) {
+	base := spread(t, 40)
+	if _, err := audit.AddHold(base, held, audit.Hold{Topic: "other", Reason: "case", Added: noon}); err != nil {
+		t.Fatal(err)
+	}
+	another := spread(t, 40)
+	if _, err := audit.AddHold(another, held, audit.Hold{Topic: "other", Reason: "case", Added: noon}); err != nil {
+		t.Fatal(err)
+	}
+	untagged := []byte("{\n \"format\": \"guardlock holds v1\",\n \"holds\": []\n}\n")
+	lifted := slices.Clone(base.live[audit.HoldsName].cache)
+	lifted = bytes.Replace(lifted, []byte(`"topic": "other"`), []byte(`"topic": "nobody"`), 1)
+
+	for name, c := range map[string]struct {
+		file []byte
+		want error
+	}{
+		"another log's": {another.live[audit.HoldsName].cache, audit.ErrHoldsTag},
+		"changed":       {lifted, audit.ErrHoldsTag},
+		"no tag":        {untagged, audit.ErrHoldsUntagged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := base.killed()
+			d.live[audit.HoldsName] = &memFile{dir: d, cache: slices.Clone(c.file), dirty: map[int]bool{}}
+			names := segmentsOf(d)
+
+			_, pruned := audit.PruneFiles(d, pruning(audit.Cut{Segment: 3}))
+			_, added := audit.AddHold(d, held, audit.Hold{Topic: "a", Reason: "b", Added: noon})
+			_, lifted := audit.LiftHold(d, held, "1", "closed", noon)
+			for _, err := range []error{pruned, added, lifted} {
+				if !errors.Is(err, c.want) || !errors.Is(err, audit.ErrHolds) {
+					t.Errorf("got %v, want %v", err, c.want)
+				}
+			}
+			if !slices.Equal(segmentsOf(d), names) || !bytes.Equal(d.live[audit.HoldsName].cache, c.file) {
+				t.Error("something was removed, or the holds were replaced")
+			}
+
+			_, err := audit.TagHolds(d, held)
+			if c.want != audit.ErrHoldsUntagged {
+				if !errors.Is(err, c.want) {
+					t.Errorf("tagging: %v", err)
+				}
+				return
+			}
+			if _, read := audit.ReadHolds(d, held); err != nil || read != nil {
+				t.Errorf("after tagging: %v, %v", err, read)
+			}
+		})
+	}
+
+	stranger := [32]byte{0xee}
+	if _, err := audit.AddHold(base, [][32]byte{stranger}, audit.Hold{Topic: "a", Reason: "b", Added: noon}); !errors.Is(err, audit.ErrForeign) {
+		t.Errorf("adding under another key: %v", err)
+	}
+	if hs, err := audit.ReadHolds(base, [][32]byte{stranger, testKey}); err != nil || len(hs) != 1 {
+		t.Errorf("reading with several keys: %v, %v", hs, err)
+	}
+	if hs, err := audit.ReadHolds(base, [][32]byte{stranger}); !errors.Is(err, audit.ErrHoldsTag) {
+		t.Errorf("reading with another key: %v, %v", hs, err)
+	}
+}
+
 // Holds that read are written the same way, and each is one that could have been added.
 func FuzzHolds(f *testing.F) {
 	f.Add([]byte("{\n \"format\": \"guardlock holds v1\",\n \"holds\": []\n}\n"))
 	d := spread(f, 4)
-	if _, err := audit.AddHold(d, audit.Hold{Topic: "a*", From: noon, To: noon, Reason: "<case>", Added: noon}); err != nil {
+	if _, err := audit.AddHold(d, held, audit.Hold{Topic: "a*", From: noon, To: noon, Reason: "<case>", Added: noon}); err != nil {
 		f.Fatal(err)
 	}
-	if _, err := audit.LiftHold(d, "1", "closed", noon); err != nil {
+	if _, err := audit.LiftHold(d, held, "1", "closed", noon); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(slices.Clone(d.live[audit.HoldsName].cache))
@@ -156,7 +220,7 @@ func FuzzHolds(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d := newMemFiles()
 		d.live[audit.HoldsName] = &memFile{dir: d, cache: slices.Clone(b), dirty: map[int]bool{}}
-		hs, err := audit.ReadHolds(d)
+		hs, err := audit.ReadHolds(d, nil)
 		if err != nil {
 			if !errors.Is(err, audit.ErrHolds) {
 				t.Fatal(err)

@@ -106,7 +106,7 @@ func newPruner(d segment.Files, p Pruning) (*pruner, error) {
 	if pr.all, pr.old, err = segment.Numbers(d); err != nil {
 		return nil, err
 	}
-	if pr.holds, err = ReadHolds(d); err != nil {
+	if pr.holds, err = ReadHolds(d, p.Keys); err != nil {
 		return nil, err
 	}
 
@@ -340,7 +340,7 @@ func (pr *pruner) putAnchor(anchor *segment.Anchor) (err error) {
 	}
 
 	defer func() { err = errors.Join(err, draft.Close()) }()
-	now, err := ReadHolds(pr.files)
+	now, err := ReadHolds(pr.files, pr.Keys)
 	if err != nil {
 		return err
 	}

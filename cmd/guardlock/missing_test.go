@@ -90,6 +90,10 @@ var missingFiles = []string{
 	"audit compare STORED --dir log --audit-key MISSING",
 	"audit prune --before 1d --dir log --audit-key MISSING",
 	"audit retain --keep 1d --dir log --audit-key MISSING",
+	"audit hold add --topic a --reason b --dir log --audit-key MISSING",
+	"audit hold list --dir log --audit-key MISSING",
+	"audit hold lift 1 --reason b --dir log --audit-key MISSING",
+	"audit hold tag --dir log --audit-key MISSING",
 
 	"user list --file MISSING",
 	"user remove --file MISSING alice",

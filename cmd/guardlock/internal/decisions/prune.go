@@ -34,14 +34,37 @@ type auditPruneCommand struct {
 
 // pruneFlags are what prune and retain have in common.
 type pruneFlags struct {
+	keyedFlags
+	dryRun bool
+}
+
+// keyedFlags name a log that is changed, and its audit keys.
+type keyedFlags struct {
 	dir      string
 	keyFiles []string
-	dryRun   bool
+}
+
+func (k *keyedFlags) register(cmd *cobra.Command) {
+	registerAuditDir(cmd, &k.dir)
+	cmd.Flags().StringArrayVar(&k.keyFiles, "audit-key", nil, "`FILE` with an audit key of the log; may be given more than once (default: audit.key beside the log's directory)")
+}
+
+// keys reads the keys.
+func (k *keyedFlags) keys() ([][32]byte, error) {
+	files := k.keyFiles
+	if len(files) == 0 {
+		files = []string{keyBeside(k.dir)}
+	}
+
+	keys, err := readKeys(files)
+	if err != nil {
+		return nil, exit.WithHint(err, "give the gateway's audit.key_file with --audit-key")
+	}
+	return keys, nil
 }
 
 func (p *pruneFlags) register(cmd *cobra.Command) {
-	registerAuditDir(cmd, &p.dir)
-	cmd.Flags().StringArrayVar(&p.keyFiles, "audit-key", nil, "`FILE` with an audit key of the log; may be given more than once (default: audit.key beside the log's directory)")
+	p.keyedFlags.register(cmd)
 	cmd.Flags().BoolVar(&p.dryRun, "dry-run", false, "say what would be removed, and remove nothing")
 }
 
@@ -75,14 +98,9 @@ func (c *auditPruneCommand) run(cmd *cobra.Command) error {
 
 // prune removes what a cut takes, and says what went and what holds keep.
 func (p *pruneFlags) prune(cmd *cobra.Command, cut audit.Cut, now time.Time) error {
-	keyFiles := p.keyFiles
-	if len(keyFiles) == 0 {
-		keyFiles = []string{keyBeside(p.dir)}
-	}
-
-	keys, err := readKeys(keyFiles)
+	keys, err := p.keys()
 	if err != nil {
-		return exit.WithHint(err, "give the gateway's audit.key_file with --audit-key")
+		return err
 	}
 
 	done, err := audit.Prune(cmd.Context(), p.dir, audit.Pruning{
@@ -126,8 +144,6 @@ func parseCut(s string, now time.Time) (cut audit.Cut, err error) {
 
 func pruneError(dir string, err error) error {
 	switch {
-	case errors.Is(err, audit.ErrForeign):
-		return exit.WithHint(exit.WithCode(err, exit.Usage), "give each audit key that the log was written under with --audit-key")
 	case errors.Is(err, audit.ErrNoMark):
 		return exit.WithHint(exit.Refusedf("%w", err), "nothing was removed; run `guardlock audit verify --dir %s`", dir)
 	}
