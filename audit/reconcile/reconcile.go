@@ -36,10 +36,12 @@ const (
 	BeforeEra Kind = "before-era" // stored before a gateway took its first batch for the partition
 	Before    Kind = "before"     // from before the first decision, in logs that do not know when that was
 	Overlap   Kind = "overlap"    // two leaders gave the offsets out: what the first of them stored was lost
+	Beyond    Kind = "beyond"     // decisions name offsets that the partition has not got: what was stored there is lost
 	Nothing   Kind = "nothing"    // nothing is stored there now: compacted away, or never seen
 )
 
-// Finding is one stretch of offsets that no binding names, or that two do.
+// Finding is one stretch of offsets that no binding names, or that two do, or that the
+// partition does not have.
 type Finding struct {
 	Kind       Kind    `json:"kind"`
 	First      int64   `json:"first"`
@@ -319,6 +321,9 @@ type Partition struct {
 	// Batch gives the batch that holds an offset, or the first behind it; nil where
 	// there is none.
 	Batch func(ctx context.Context, offset int64) ([]byte, error)
+	// Reach gives the end once it is at offset, or the one it stays at. It is called
+	// after the logs were read, since they may be newer than End. Nil keeps to End.
+	Reach func(ctx context.Context, offset int64) (end int64, err error)
 }
 
 // Judge tells what the gaps of a partition are. keys are audit keys, by which a batch
@@ -326,6 +331,12 @@ type Partition struct {
 func (c *Coverage) Judge(ctx context.Context, p *Partition, keys [][32]byte) ([]Finding, error) {
 	a := c.about(p)
 	all := a.overlaps(p.Start, p.End)
+	beyond, err := a.beyond(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, beyond...)
+
 	for _, gap := range a.gaps(p.Start, p.End) {
 		found, err := a.gap(ctx, p, gap, keys)
 		if err != nil {
@@ -353,6 +364,34 @@ func (a *about) overlaps(start, end int64) (all []Finding) {
 		}
 	}
 	return all
+}
+
+// beyond are the offsets behind the end that decisions name. A producer is answered only
+// for what a leader stored, so these were there: a new leader never had them, or the
+// topic was made anew where decisions do not tell which one they are about.
+func (a *about) beyond(ctx context.Context, p *Partition) ([]Finding, error) {
+	behind := int64(0)
+	for _, s := range a.spans {
+		behind = max(behind, s.end)
+	}
+	end := p.End
+	if behind > end && p.Reach != nil {
+		var err error
+		if end, err = p.Reach(ctx, behind); err != nil {
+			return nil, fmt.Errorf("asking for the end of %s/%d again: %w", p.At.Topic, p.At.Partition, err)
+		}
+	}
+	if behind <= end {
+		return nil, nil
+	}
+
+	first := behind
+	for _, s := range a.spans {
+		if s.end > end {
+			first = min(first, max(s.first, end))
+		}
+	}
+	return []Finding{{Kind: Beyond, First: first, Last: behind - 1}}, nil
 }
 
 // gap reads one gap, batch by batch.

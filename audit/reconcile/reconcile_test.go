@@ -190,6 +190,57 @@ func TestOffsetsThatTwoLeadersGaveOutAreTold(t *testing.T) {
 	}
 }
 
+// TestDecisionsBeyondTheEndAreTold: the end is asked for again, since decisions that were
+// read after it are about newer records.
+func TestDecisionsBeyondTheEndAreTold(t *testing.T) {
+	s := newSite(t)
+	s.topic = [16]byte{1}
+	s.store(100, 10) // of a topic that was deleted
+	s.topic = [16]byte{2}
+	s.store(0, 10)
+	s.store(14, 4)
+	s.store(20, 5)
+
+	gone := errors.New("the broker is gone")
+	reach := func(end int64, err error) func(context.Context, int64) (int64, error) {
+		return func(_ context.Context, offset int64) (int64, error) {
+			if offset != 25 {
+				t.Errorf("asked for offset %d", offset)
+			}
+			return end, err
+		}
+	}
+	for _, tc := range []struct {
+		what  string
+		end   int64
+		reach func(context.Context, int64) (int64, error)
+		want  []Finding
+	}{
+		{"a partition that was cut", 10, reach(10, nil), []Finding{{Kind: Beyond, First: 14, Last: 24}}},
+		{"within a batch", 10, reach(16, nil), []Finding{{Kind: Beyond, First: 16, Last: 24}}},
+		{"newer decisions", 10, reach(25, nil), nil},
+		{"more than they know", 10, reach(40, nil), nil},
+		{"nothing is left", 0, reach(0, nil), []Finding{{Kind: Beyond, First: 0, Last: 24}}},
+		{"nobody to ask again", 10, nil, []Finding{{Kind: Beyond, First: 14, Last: 24}}},
+	} {
+		p := stored(0, tc.end)
+		p.Topic, p.Reach = s.topic, tc.reach
+		if got := judge(t, p, nil, s); !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%s: got %+v, want %+v", tc.what, got, tc.want)
+		}
+	}
+
+	c := new(Coverage)
+	if err := c.Read(t.Context(), s.log.Reader()); err != nil {
+		t.Fatal(err)
+	}
+	p := stored(0, 10)
+	p.Topic, p.Reach = s.topic, reach(10, gone)
+	if _, err := c.Judge(t.Context(), p, nil); !errors.Is(err, gone) {
+		t.Errorf("a broker that cannot be asked again: %v", err)
+	}
+}
+
 // TestWhatLiesBeforeTheEraIsNoBypass: and everything behind it is, also where the first
 // batches of the gateways were refused, so that no decision names an offset.
 func TestWhatLiesBeforeTheEraIsNoBypass(t *testing.T) {
@@ -250,7 +301,7 @@ func TestTopicMadeAnewIsAnother(t *testing.T) {
 	s := newSite(t)
 	old, now := [16]byte{1}, [16]byte{2}
 	s.topic = old
-	s.store(0, 10)
+	s.store(0, 9)
 	s.decide(2, audit.Producer{ProducerID: 9, BaseSequence: 4}, []byte("unanswered"))
 	s.topic = now
 	s.store(4, 3)

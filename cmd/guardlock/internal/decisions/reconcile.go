@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -33,7 +34,12 @@ looked at in the cluster, and told apart:
   overlap     given out by two leaders: what the first of them stored there was lost
   nothing     nothing is there any more: compacted away, or never visible
 
-Exit code 3 if there is a bypass; with --strict also for what is before, which looks
+What decisions name beyond the partition's end is told as well:
+
+  beyond      stored once and lost since: the topic was cut or made anew, or an unclean
+              leader took over
+
+Exit code 3 if there is a bypass, or what is beyond the end; with --strict also for what is before, which looks
 the same. Give the logs of all gateways in front of the cluster: one that is missing
 looks like a bypass. Ask the brokers themselves, not a gateway. Only what no decision
 names is read, and nothing of a record is printed.`
@@ -81,7 +87,9 @@ type reconciled struct {
 // gaps are the findings that no decision names.
 func (r *reconciled) gaps() (n int) {
 	for i := range r.Findings {
-		if r.Findings[i].Kind != reconcile.Overlap {
+		switch r.Findings[i].Kind {
+		case reconcile.Overlap, reconcile.Beyond:
+		default:
 			n++
 		}
 	}
@@ -201,6 +209,7 @@ func (c *auditReconcileCommand) partitions(coverage *reconcile.Coverage, e *ends
 
 func (c *auditReconcileCommand) report(cmd *cobra.Command, all []reconciled) error {
 	bypass, before := int64(0), int64(0)
+	beyond := 0
 	for i := range all {
 		for _, f := range all[i].Findings {
 			switch f.Kind {
@@ -208,6 +217,8 @@ func (c *auditReconcileCommand) report(cmd *cobra.Command, all []reconciled) err
 				bypass += int64(f.Records)
 			case reconcile.Before:
 				before += int64(f.Records)
+			case reconcile.Beyond:
+				beyond++
 			}
 		}
 	}
@@ -224,6 +235,9 @@ func (c *auditReconcileCommand) report(cmd *cobra.Command, all []reconciled) err
 	case bypass > 0:
 		return exit.WithHint(exit.Refusedf("reconciling: %s stored without a decision", cli.Count(int(bypass), "record")),
 			"is the log of every gateway among --dir? Else somebody wrote to the brokers themselves: docs/auditing.md says how to close that way")
+	case beyond > 0:
+		return exit.WithHint(exit.Refusedf("reconciling: decisions name offsets beyond the end of %s", cli.Count(beyond, "partition")),
+			"was a topic cut, or made anew, or did an unclean leader take over? Until the ends are past them, these decisions hide what others store there")
 	case before > 0 && c.strict:
 		return exit.Refusedf("reconciling: %s from before the first decision", cli.Count(int(before), "record"))
 	}
@@ -244,7 +258,7 @@ func writeReconciled(w io.Writer, all []reconciled) error {
 
 		for _, f := range r.Findings {
 			kind := string(f.Kind)
-			if f.Kind == reconcile.Bypass {
+			if f.Kind == reconcile.Bypass || f.Kind == reconcile.Beyond {
 				kind = p.Red(kind)
 			}
 			text := fmt.Sprintf("  %s to %s  %s", humanize.Comma(f.First), humanize.Comma(f.Last), kind)
@@ -321,7 +335,8 @@ func (e *ends) judge(ctx context.Context, c *reconcile.Coverage, at audit.Coord,
 func (e *ends) partition(at audit.Coord) *reconcile.Partition {
 	k := e.starts[at.Topic][at.Partition]
 	t := e.topics[at.Topic]
-	return &reconcile.Partition{At: at, Topic: t.ID, Start: k.start, End: k.end, Batch: func(ctx context.Context, offset int64) ([]byte, error) {
+	reach := func(ctx context.Context, offset int64) (int64, error) { return e.reach(ctx, at, offset) }
+	return &reconcile.Partition{At: at, Topic: t.ID, Start: k.start, End: k.end, Reach: reach, Batch: func(ctx context.Context, offset int64) ([]byte, error) {
 		records, err := fetchAt(ctx, e.client, t, t.Partitions[at.Partition], offset)
 		if err != nil {
 			return nil, err
@@ -337,4 +352,38 @@ func (e *ends) partition(at audit.Coord) *reconcile.Partition {
 		}
 		return nil, nil
 	}}
+}
+
+// endAsked is how often an end is asked for again, and endPause how long in between: a
+// follower of a healthy cluster has fetched twice by then what its leader acknowledged
+// alone (acks=1), and only what followers have lies below the end.
+const (
+	endAsked = 6
+	endPause = 500 * time.Millisecond
+)
+
+// reach gives the end of a partition once it is at offset, or the one it stays at.
+func (e *ends) reach(ctx context.Context, at audit.Coord, offset int64) (int64, error) {
+	admin := kadm.NewClient(e.client)
+	for asked := 1; ; asked++ {
+		listed, err := admin.ListEndOffsets(ctx, at.Topic)
+		if err != nil {
+			return 0, err
+		}
+		end, ok := listed.Lookup(at.Topic, at.Partition)
+		switch {
+		case !ok:
+			return 0, fmt.Errorf("the end of %s/%d is not known", at.Topic, at.Partition)
+		case end.Err != nil:
+			return 0, end.Err
+		case end.Offset >= offset || asked == endAsked:
+			return end.Offset, nil
+		}
+
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(endPause):
+		}
+	}
 }
