@@ -35,6 +35,7 @@ func NewCommand() *cobra.Command {
 		newAuditSummaryCommand(),
 		newAuditVerifyCommand(),
 		newAuditCompareCommand(),
+		newAuditReplayCommand(),
 		newAuditReconcileCommand(),
 		newAuditExportCommand(),
 		newAuditProveCommand(),

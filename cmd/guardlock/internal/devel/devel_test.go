@@ -102,7 +102,7 @@ func TestRecordLinesAreReadStrictly(t *testing.T) {
 		`[]`:                         "cannot unmarshal",
 		`{"value":"x","headers":[{"key":"a","x":"y"}]}`: `unknown field "x"`,
 	} {
-		err := parseRecord([]byte(text), &cases.Record{})
+		err := cases.ParseLine([]byte(text), &cases.Record{})
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", text, err, want)
 		}

@@ -3,14 +3,11 @@ package devel
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -125,7 +122,7 @@ func (r *recordReader) next() (cases.Record, error) {
 		record.Value = line
 		return record, nil
 	}
-	if err := parseRecord(line, &record); err != nil {
+	if err := cases.ParseLine(line, &record); err != nil {
 		return record, exit.WithHint(fmt.Errorf("reading records: line %d: %w", r.line, err),
 			`a record is {"key": …, "value": …, "headers": [{"key": …, "value": …}], "timestamp": …}; key and value are texts or null`)
 	}
@@ -154,88 +151,4 @@ func (r *recordReader) readLine() ([]byte, error) {
 		line = bytes.TrimSuffix(line, []byte("\n"))
 		return bytes.TrimSuffix(line, []byte("\r")), nil
 	}
-}
-
-// recordLine is a record in JSON, as `consume --json` prints it too. What is not
-// UTF-8 is in base64, in a field of another name.
-type recordLine struct {
-	Topic       string       `json:"topic,omitempty"`
-	Partition   int32        `json:"partition,omitempty"`
-	Offset      *int64       `json:"offset,omitempty"` // read and of no use
-	Timestamp   *time.Time   `json:"timestamp,omitempty"`
-	Key         *string      `json:"key"`
-	KeyBase64   []byte       `json:"key_base64,omitempty"`
-	Value       *string      `json:"value"`
-	ValueBase64 []byte       `json:"value_base64,omitempty"`
-	Headers     []headerLine `json:"headers"`
-}
-
-type headerLine struct {
-	Key         string  `json:"key"`
-	Value       *string `json:"value"`
-	ValueBase64 []byte  `json:"value_base64,omitempty"`
-}
-
-// parseRecord takes over what a line says; the template's remains for the rest.
-func parseRecord(line []byte, r *cases.Record) error {
-	dec := json.NewDecoder(bytes.NewReader(line))
-	dec.DisallowUnknownFields()
-	var l recordLine
-	if err := dec.Decode(&l); err != nil {
-		return err
-	}
-	if dec.More() {
-		return errors.New("more than one record stands on it")
-	}
-
-	if l.Topic != "" {
-		r.Topic = l.Topic
-	}
-	if l.Timestamp != nil {
-		r.Timestamp = l.Timestamp.UnixMilli()
-	}
-	if key := bytesOf(l.Key, l.KeyBase64); key != nil {
-		r.Key = key
-	}
-	r.Partition = l.Partition
-	r.Value = bytesOf(l.Value, l.ValueBase64)
-	r.Headers = append([]cases.Header(nil), r.Headers...)
-	for _, h := range l.Headers {
-		r.Headers = append(r.Headers, cases.Header{Key: h.Key, Value: bytesOf(h.Value, h.ValueBase64)})
-	}
-
-	return nil
-}
-
-func bytesOf(text *string, raw []byte) []byte {
-	if text == nil {
-		return raw
-	}
-	return []byte(*text)
-}
-
-// newRecordLine is the JSON form of key, value and headers.
-func newRecordLine(key, value []byte, headers []cases.Header) *recordLine {
-	l := &recordLine{Headers: []headerLine{}}
-	l.Key, l.KeyBase64 = textOrBytes(key)
-	l.Value, l.ValueBase64 = textOrBytes(value)
-	for _, h := range headers {
-		line := headerLine{Key: h.Key}
-		line.Value, line.ValueBase64 = textOrBytes(h.Value)
-		l.Headers = append(l.Headers, line)
-	}
-
-	return l
-}
-
-func textOrBytes(p []byte) (*string, []byte) {
-	if p == nil {
-		return nil, nil
-	}
-	if !utf8.Valid(p) {
-		return nil, p
-	}
-	text := string(p)
-
-	return &text, nil
 }

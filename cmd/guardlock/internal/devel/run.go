@@ -146,8 +146,8 @@ type resultLine struct {
 	Calls       []string    `json:"calls,omitempty"`
 	Printed     string      `json:"printed,omitempty"` // by the module itself, the beginning
 	Nanoseconds int64       `json:"ns"`
-	Before      *recordLine `json:"before"`
-	After       *recordLine `json:"after,omitempty"` // of what is stored
+	Before      *cases.Line `json:"before"`
+	After       *cases.Line `json:"after,omitempty"` // of what is stored
 }
 
 func newResultLine(n int, r cases.Record, got cases.Result) resultLine {
@@ -161,11 +161,11 @@ func newResultLine(n int, r cases.Record, got cases.Result) resultLine {
 		Calls:       got.Calls,
 		Printed:     got.Printed.Text,
 		Nanoseconds: got.Took.Nanoseconds(),
-		Before:      newRecordLine(r.Key, r.Value, r.Headers),
+		Before:      cases.NewLine(r.Key, r.Value, r.Headers),
 	}
 
 	if got.Stored() {
-		line.After = newRecordLine(got.Key, got.Value, got.Headers)
+		line.After = cases.NewLine(got.Key, got.Value, got.Headers)
 	}
 
 	return line
