@@ -41,8 +41,10 @@ func (m *Materials) chain(d *Decision) ([]link, error) {
 		if err != nil {
 			return nil, fmt.Errorf("module %s: %w", c.Module.Name, err)
 		}
+
 		all = append(all, one)
 	}
+
 	return all, nil
 }
 
@@ -51,6 +53,7 @@ func (m *Materials) link(ref audit.ModuleRef, c *audit.ControlEntry) (link, erro
 	if err != nil {
 		return link{}, err
 	}
+
 	config, err := m.Objects.Read(c.Admission.Config, objects.MaxBytes)
 	if err != nil {
 		return link{}, fmt.Errorf("configuration: %w", err)
@@ -60,11 +63,13 @@ func (m *Materials) link(ref audit.ModuleRef, c *audit.ControlEntry) (link, erro
 	if err != nil {
 		return link{}, err
 	}
+
 	g := &c.Admission.Grant
 	keys, err := m.keys(g.Keys)
 	if err != nil {
 		return link{}, err
 	}
+
 	tables, err := m.tables(info, config)
 	if err != nil {
 		return link{}, err
@@ -87,6 +92,7 @@ func (m *Materials) link(ref audit.ModuleRef, c *audit.ControlEntry) (link, erro
 			},
 		},
 	}
+
 	if len(g.Topics) > 0 {
 		spec.Topic = g.Topics[0]
 	}
@@ -102,6 +108,7 @@ func (m *Materials) keys(names []string) ([]transforms.Key, error) {
 		}
 		keys = append(keys, transforms.Key{Name: name, Secret: secret})
 	}
+
 	return keys, nil
 }
 
@@ -137,6 +144,7 @@ func varies(info transforms.Info) variation {
 			v.why = "seals under random salts and nonces"
 		}
 	}
+
 	return v
 }
 

@@ -30,6 +30,7 @@ func (c *comparison) compare(got *made) *Result {
 	for i := range c.chain {
 		c.chain[i].describe(r)
 	}
+
 	if len(c.chain) > 0 {
 		r.Notes = append(r.Notes, noteState, noteClock)
 		r.add("grant", Same, "functions, keys, routes and limits as granted by "+c.d.Entry.GrantDigest.String())
@@ -44,6 +45,7 @@ func (c *comparison) compare(got *made) *Result {
 	} else {
 		c.batch(r, got)
 	}
+
 	r.settle()
 	return r
 }
@@ -65,6 +67,7 @@ func (c *comparison) record(r *Result, got *made) {
 	logged := rulingAt(c.d.Entry, c.d.Index)
 	given := rulingAt(&got.entry, 0)
 	r.Notes = append(r.Notes, fmt.Sprintf("the input is record %d of the batch's %d: the output has a MAC as a whole batch, and is not compared", c.d.Index+1, c.d.Entry.Records))
+
 	switch {
 	case logged == nil && c.d.Entry.Outcome == got.entry.Outcome && c.d.Entry.Reason == got.entry.Reason:
 		r.add("outcome", Same, fmt.Sprintf("the batch: %s, %s", got.entry.Outcome, orNone(got.entry.Reason)))
@@ -106,6 +109,7 @@ func (c *comparison) excuse(made *audit.BatchEntry) string {
 			return "module " + l.spec.Name + " " + l.varies.why
 		}
 	}
+
 	return ""
 }
 
@@ -118,12 +122,14 @@ func (c *comparison) input(r *Result, made *audit.BatchEntry) {
 			r.add("input", Differs, fmt.Sprintf("%s %v, and that of the batch was %v", what, made, logged))
 		}
 	}
+
 	differ("its number of records is", logged.Records, made.Records)
 	differ("its producer id is", logged.ProducerID, made.ProducerID)
 	if logged.ProducerID >= 0 {
 		differ("its producer epoch is", logged.ProducerEpoch, made.ProducerEpoch)
 		differ("its first sequence number is", logged.BaseSequence, made.BaseSequence)
 	}
+
 	differ("its codec is", logged.Codec, made.Codec)
 
 	if c.rebuilt() == "" {
@@ -154,6 +160,7 @@ func (c *comparison) rulings(r *Result, made *audit.BatchEntry) {
 	if len(logged.Runs) == 0 && len(made.Runs) == 0 {
 		return
 	}
+
 	excuse := c.excuse(made)
 	differ := 0
 	first := -1
@@ -170,6 +177,7 @@ func (c *comparison) rulings(r *Result, made *audit.BatchEntry) {
 		r.add("records", Same, fmt.Sprintf("verdict, module, reason and route of each of %d", made.Records))
 		return
 	}
+
 	r.same("records", excuse, fmt.Sprintf("%s of record %d", orUnjudged(logged, first), first+1), orUnjudged(made, first)+fmt.Sprintf(" (%d differ)", differ))
 }
 
@@ -207,10 +215,12 @@ func (c *comparison) output(r *Result, got *made) {
 	if len(got.output) == logged.BytesOut {
 		text = fmt.Sprintf("as long as what was forwarded (%d bytes), and with another MAC", len(got.output))
 	}
+
 	if why := c.mayDiffer(); why != "" {
 		r.add("output", Unknown, text+"; "+why)
 		return
 	}
+
 	r.add("output", Differs, text)
 }
 

@@ -33,6 +33,7 @@ func (c *comparison) ways() iter.Seq[way] {
 	if len(bindings) == 0 {
 		bindings = []objects.Binding{{Recompress: "same", OnDrop: "placeholder"}}
 	}
+
 	built := c.in.raw == nil && c.d.Entry.ProducerID >= 0
 
 	return func(yield func(way) bool) {
@@ -72,16 +73,19 @@ func (c *comparison) decide(ctx context.Context, how way) (*made, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	runtime, err := transforms.New(transforms.Config{Trial: c.materials.Trial, RecordClock: true})
 	if err != nil {
 		return nil, err
 	}
+
 	defer runtime.Close(context.WithoutCancel(ctx))
 
 	grant, err := c.grant(ctx, runtime, how.binding)
 	if err != nil {
 		return nil, err
 	}
+
 	out := &cut{compacts: how.compacts}
 	p := pipeline.New(pipeline.Config{
 		Cluster:      e.Cluster,
@@ -107,6 +111,7 @@ func (c *comparison) decide(ctx context.Context, how way) (*made, error) {
 	if err == nil {
 		err = ctx.Err() // what a chain did that was stopped says nothing
 	}
+
 	return &made{out.entry, d.Out}, err
 }
 
@@ -140,6 +145,7 @@ func (c *comparison) grant(ctx context.Context, runtime *transforms.Runtime, b o
 		g.Reasons = append(g.Reasons, m.Reasons())
 		g.Routes = append(g.Routes, m.Routes())
 	}
+
 	if len(modules) > 0 {
 		g.Chain = transforms.NewChain(modules...)
 	}

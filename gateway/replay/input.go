@@ -47,6 +47,7 @@ func ParseInput(raw []byte) (*Input, error) {
 		}
 		batches++
 	}
+
 	if _, err := recordbatch.ParseHeader(raw); err != nil || batches != 1 {
 		return nil, ErrInput
 	}
@@ -66,9 +67,11 @@ func parseLines(raw []byte) (*Input, error) {
 		if err := cases.ParseLine(line, &r); err != nil {
 			return nil, fmt.Errorf("%w: line %d: %w", ErrInput, number, err)
 		}
+
 		in.timed = in.timed && r.Timestamp != noTime
 		in.records = append(in.records, r)
 	}
+
 	return in, nil // it begins with a brace, so that it has a record
 }
 
@@ -84,6 +87,7 @@ func (in *Input) fits(d *Decision) (single bool, misfit string) {
 	case n == 1:
 		return false, fmt.Sprintf("it is one record, and the batch had %d: name the record's own decision, whose id has one number more", d.Entry.Records)
 	}
+
 	return false, fmt.Sprintf("it has %d records, and the batch had %d", n, d.Entry.Records)
 }
 
@@ -111,10 +115,12 @@ func (in *Input) batch(e *audit.BatchEntry, transactional bool) ([]byte, error) 
 		BaseSequence:         e.BaseSequence,
 		NumRecords:           int32(len(in.records)),
 	}
+
 	if e.ProducerID < 0 {
 		h.ProducerEpoch = -1
 		h.BaseSequence = -1
 	}
+
 	if transactional {
 		h.Attributes |= transactionalBit
 	}
@@ -124,6 +130,7 @@ func (in *Input) batch(e *audit.BatchEntry, transactional bool) ([]byte, error) 
 		h.MaxTimestamp = max(h.MaxTimestamp, times[i])
 		framed = appendRecord(framed, &in.records[i], times[i]-h.BaseTimestamp, i)
 	}
+
 	return compressed(recordbatch.Append(nil, h, framed), recordbatch.Compression(e.Codec))
 }
 
@@ -142,6 +149,7 @@ func appendRecord(dst []byte, r *cases.Record, time int64, delta int) []byte {
 		body = appendBytes(body, append([]byte{}, h.Key...))
 		body = appendBytes(body, h.Value)
 	}
+
 	return append(binary.AppendVarint(dst, int64(len(body))), body...)
 }
 
@@ -165,5 +173,6 @@ func compressed(plain []byte, codec recordbatch.Compression) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building a batch of the records: %w", err)
 	}
+
 	return c.Encode(nil, h, &b, recordbatch.EncodeOptions{Compression: codec})
 }

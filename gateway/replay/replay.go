@@ -113,12 +113,20 @@ func Run(ctx context.Context, d *Decision, in *Input, m *Materials) (*Result, er
 		r.settle()
 		return r, nil
 	}
+
 	chain, err := m.chain(d)
 	if err != nil {
 		return nil, err
 	}
 
-	c := comparison{d: d, in: in, materials: m, chain: chain, single: single}
+	c := comparison{
+		d:         d,
+		in:        in,
+		materials: m,
+		chain:     chain,
+		single:    single,
+	}
+
 	var best *Result
 	for how := range c.ways() {
 		got, err := c.decide(ctx, how)

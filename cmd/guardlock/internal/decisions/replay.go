@@ -66,6 +66,7 @@ func newAuditReplayCommand() *cobra.Command {
 	f.StringArrayVar(&c.keyFiles, "audit-key", nil, "`FILE` with an audit key (default: audit.key beside the log)")
 	f.StringArrayVar(&c.secrets, "module-key", nil, "`NAME=FILE` of a key that the modules were granted; more than once for more")
 	f.StringArrayVar(&c.tables, "table", nil, "`NAME=FILE` of a table that the modules look up in; more than once for more")
+
 	return cmd
 }
 
@@ -83,10 +84,12 @@ func (c *auditReplayCommand) run(cmd *cobra.Command, id string) error {
 	if err != nil {
 		return fmt.Errorf("reading --input: %w", err)
 	}
+
 	in, err := replay.ParseInput(raw)
 	if err != nil {
 		return exit.Usagef("reading --input %s: %w", c.input, err)
 	}
+
 	m, err := c.materials()
 	if err != nil {
 		return err
@@ -96,6 +99,7 @@ func (c *auditReplayCommand) run(cmd *cobra.Command, id string) error {
 	if err != nil {
 		return err
 	}
+
 	result, err := replay.Run(cmd.Context(), d, in, m)
 	if err != nil {
 		return replayError(id, err)
@@ -106,6 +110,7 @@ func (c *auditReplayCommand) run(cmd *cobra.Command, id string) error {
 	} else {
 		err = writeReplayed(cmd.OutOrStdout(), id, result)
 	}
+
 	switch {
 	case err != nil:
 		return err
@@ -114,6 +119,7 @@ func (c *auditReplayCommand) run(cmd *cobra.Command, id string) error {
 	case result.State == replay.Unknown:
 		return exit.NotFoundf("replaying %s: not all of it could be compared", id)
 	}
+
 	return nil
 }
 
@@ -130,6 +136,7 @@ func replayError(id string, err error) error {
 	case errors.Is(err, replay.ErrNoAdmission):
 		return exit.WithCode(err, exit.NotFound)
 	}
+
 	return err
 }
 
@@ -139,11 +146,13 @@ func (c *auditReplayCommand) materials() (*replay.Materials, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	m := &replay.Materials{Audit: keys, Trial: []string{transforms.TrialCommand}}
 	m.Keys, err = readNamed("--module-key", c.secrets, disk.ReadSecret)
 	if err != nil {
 		return nil, err
 	}
+
 	m.Tables, err = readNamed("--table", c.tables, func(path string) ([]byte, error) { return disk.Read(path, transforms.MaxTableBytes) })
 	return m, err
 }
@@ -156,12 +165,14 @@ func readNamed(flag string, values []string, read func(path string) ([]byte, err
 		if !ok || name == "" {
 			return nil, exit.Usagef("%s %q is not of the form NAME=FILE", flag, value)
 		}
+
 		content, err := read(path)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s %s: %w", flag, name, err)
 		}
 		all[name] = content
 	}
+
 	return all, nil
 }
 
@@ -171,25 +182,30 @@ func (c *auditReplayCommand) decision(cmd *cobra.Command, id string, m *replay.M
 	if err != nil {
 		return nil, exit.WithCode(err, exit.Usage)
 	}
+
 	sources, err := c.logs.sources(cmd)
 	if err != nil {
 		return nil, err
 	}
+
 	logs, err := c.logs.open(cmd)
 	if err != nil {
 		return nil, err
 	}
+
 	defer logs.Close()
 
 	at := slices.IndexFunc(logs, func(l query.Log) bool { return l.Node == parsed.Node })
 	if at < 0 {
 		return nil, exit.NotFoundf("looking up %s: it is of none of the logs in %s", id, c.logs.names())
 	}
+
 	dir := sources[at].Dir
 	m.Objects = objects.Of(dir)
 	if key, err := disk.ReadKey(keyBeside(dir)); err == nil && len(m.Audit) == 0 {
 		m.Audit = append(m.Audit, key)
 	}
+
 	return readDecision(cmd.Context(), logs[at].Reader, dir, id, m.Objects)
 }
 
@@ -212,10 +228,12 @@ func readDecision(ctx context.Context, r *query.Reader, dir, id string, store *o
 	if err != nil {
 		return nil, auditError(dir, err)
 	}
+
 	admissions, err := r.Admissions(ctx, row)
 	if err != nil {
 		return nil, auditError(dir, err)
 	}
+
 	for i := range admissions {
 		d.Admissions = append(d.Admissions, admissions[i].Control)
 	}
@@ -246,12 +264,15 @@ func servedBindings(ctx context.Context, r *query.Reader, store *objects.Store, 
 		if err != nil {
 			return nil, err
 		}
+
 		s, err := objects.ParseSnapshot(raw)
 		if err != nil {
 			return nil, err
 		}
+
 		all = append(all, matching(s, row)...)
 	}
+
 	return all, nil
 }
 
@@ -270,11 +291,13 @@ func writeReplayed(w io.Writer, id string, r *replay.Result) error {
 	p := cli.PaletteFor(w)
 	f := &fieldWriter{w: w, p: p}
 	f.field("decision", "%s", id)
+
 	for _, one := range r.Findings {
 		f.field(string(one.State), "%-8s %s", one.What, one.Text)
 	}
 	for _, note := range r.Notes {
 		f.field("note", "%s", note)
 	}
+
 	return f.err
 }
