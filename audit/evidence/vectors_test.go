@@ -22,8 +22,8 @@ var update = flag.Bool("update", false, "write the vectors of docs/evidence.md a
 // Where the vectors are: the short ones in the document, the files beside the tests.
 const (
 	document     = "../../docs/evidence.md"
-	vectorsBegin = "<!-- vectors: written by go test ./audit/evidence -run Vectors -update -->\n"
-	vectorsEnd   = "<!-- end of vectors -->\n"
+	vectorsBegin = "-run Vectors -update`.\n\n"
+	vectorsEnd   = "\n## Files in `tree`"
 )
 
 // vectorSigner is the log of the vectors: its secret is 32 zeros.
