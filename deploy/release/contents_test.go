@@ -107,9 +107,14 @@ var want = map[string]string{
 func holds(t *testing.T, listing string) {
 	t.Helper()
 	found := 0
+	pages := 0
 	for line := range strings.Lines(listing) {
 		fields := strings.Fields(line)
 		name := strings.TrimSuffix(strings.TrimPrefix(fields[len(fields)-1], "."), "/")
+		if strings.HasPrefix(name, "/usr/share/man/man1/guardlock") && fields[0] == "-rw-r--r--" {
+			pages++
+			continue
+		}
 		if mode, ok := want[name]; ok {
 			found++
 			if fields[0] != mode || !strings.Contains(line, "root") {
@@ -118,6 +123,9 @@ func holds(t *testing.T, listing string) {
 		} else if fields[0][0] != 'd' {
 			t.Errorf("%s is not expected", line)
 		}
+	}
+	if pages != len(made.manual) || pages < 50 {
+		t.Errorf("%d manual pages of %d", pages, len(made.manual))
 	}
 	if found != len(want) {
 		t.Errorf("%d of %d files:\n%s", found, len(want), listing)
@@ -177,6 +185,21 @@ func TestRpmIsWhatRpmTakes(t *testing.T) {
 	info := command(t, ".", "rpm", "-qp", "--qf", "%{NAME} %{VERSION} %{ARCH} %{LICENSE} %{BUILDHOST}", path)
 	if info != "guardlock 0.9.1~rc.2 x86_64 Apache-2.0 guardlock.dev" {
 		t.Errorf("it is %s", info)
+	}
+}
+
+// A reader of manuals finds every command, as of this release, from the first page on.
+func TestManualPagesAreOfTheirRelease(t *testing.T) {
+	dir := t.TempDir()
+	command(t, ".", "dpkg-deb", "--raw-extract", filepath.Join(made.out, "guardlock_0.9.1~rc.2_amd64.deb"), dir)
+	for page, want := range map[string]string{
+		"guardlock.1.gz":              "guardlock-serve(1)",
+		"guardlock-audit-verify.1.gz": "guardlock audit verify",
+	} {
+		text := command(t, dir, "gzip", "-dc", filepath.Join("usr/share/man/man1", page))
+		if !strings.Contains(text, want) || !strings.Contains(text, testVersion) {
+			t.Errorf("%s is\n%s", page, text)
+		}
 	}
 }
 

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"embed"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/goreleaser/nfpm/v2"
@@ -58,12 +62,44 @@ func (r *release) stage(dir string) error {
 		}
 	}
 
+	maps.Copy(staged, r.manual)
 	for name, data := range staged {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// pages are the manual pages of a directory, compressed as distributions have them, by
+// their file names.
+func pages(dir string) (map[string][]byte, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "*.1"))
+	if err != nil {
+		return nil, err
+	}
+
+	all := map[string][]byte{}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		var packed bytes.Buffer
+		z, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := z.Write(text); err != nil {
+			return nil, err
+		}
+		if err := z.Close(); err != nil {
+			return nil, err
+		}
+		all[filepath.Base(path)+".gz"] = packed.Bytes()
+	}
+
+	return all, nil
 }
 
 // packagedUnit is the unit for a binary that a package put into /usr/bin. What its head
@@ -102,6 +138,9 @@ func (r *release) describe(b build, stage string) *nfpm.Info {
 		file(filepath.Join(stage, "fish"), "/usr/share/fish/vendor_completions.d/guardlock.fish", 0o644),
 		file(filepath.Join(stage, "zsh"), "/usr/share/zsh/site-functions/_guardlock", 0o644),
 		{Destination: "/etc/guardlock", Type: files.TypeDir, FileInfo: &files.ContentFileInfo{Mode: 0o750, Owner: "root", Group: "root", MTime: r.epoch}},
+	}
+	for _, page := range slices.Sorted(maps.Keys(r.manual)) {
+		info.Contents = append(info.Contents, file(filepath.Join(stage, page), "/usr/share/man/man1/"+page, 0o644))
 	}
 	info.Scripts = nfpm.Scripts{
 		PostInstall: filepath.Join(stage, "postinstall.sh"),

@@ -33,6 +33,7 @@ type release struct {
 	began           time.Time
 	builds          []build
 	completions     map[string][]byte // by shell
+	manual          map[string][]byte // compressed pages by file name
 }
 
 // build is the binary of one target.
@@ -142,7 +143,7 @@ func (r *release) make(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := r.complete(ctx); err != nil {
+	if err := errors.Join(r.complete(ctx), r.document(ctx)); err != nil {
 		return err
 	}
 
@@ -168,20 +169,41 @@ func (r *release) compile(ctx context.Context, system, arch string) (string, err
 	path := filepath.Join(r.work, system+"-"+arch)
 	cmd := exec.CommandContext(ctx, filepath.Join(r.root, "deploy/build.sh"), path)
 	cmd.Stderr = os.Stderr
-	cmd.Env = []string{
-		"GOENV=off", "GOWORK=off", "GOOS=" + system, "GOARCH=" + arch,
-		"GUARDLOCK_VERSION=" + r.version, "GUARDLOCK_REVISION=" + r.revision,
-	}
-	for _, name := range kept {
-		if value, ok := os.LookupEnv(name); ok {
-			cmd.Env = append(cmd.Env, name+"="+value)
-		}
-	}
-
+	cmd.Env = append(keptEnvironment(), "GOOS="+system, "GOARCH="+arch,
+		"GUARDLOCK_VERSION="+r.version, "GUARDLOCK_REVISION="+r.revision)
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("building for %s/%s: %w", system, arch, err)
 	}
 	return path, nil
+}
+
+func keptEnvironment() []string {
+	env := []string{"GOENV=off", "GOWORK=off"}
+	for _, name := range kept {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// document has the manual pages made of the commands' own help.
+func (r *release) document(ctx context.Context) error {
+	dir := filepath.Join(r.work, "man")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+
+	cmd := exec.CommandContext(ctx, "go", "run", "-tags", "man", "./cmd/guardlock", dir, r.version, strconv.FormatInt(r.epoch.Unix(), 10))
+	cmd.Dir = r.root
+	cmd.Env = append(keptEnvironment(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false -trimpath")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("writing manual pages: %w: %s", err, out)
+	}
+
+	var err error
+	r.manual, err = pages(dir)
+	return err
 }
 
 // complete asks a binary that runs here for its shell completions, which are the same

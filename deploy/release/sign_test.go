@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -48,6 +49,47 @@ func TestReleaseIsVerifiedWithoutAnyToolOfOurs(t *testing.T) {
 		t.Errorf("openssl says %s", got)
 	}
 	command(t, made.out, "sha256sum", "--check", "--strict", sumsName)
+}
+
+// What docs/operating.md has operators run, on a release that is whole and on one that
+// is not.
+func TestReleaseIsVerifiedAsOperatorsAreTold(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "go -C deploy/release run . -verify ~/release.pub ~/guardlock-1.2.3\n") {
+		t.Fatal("docs/operating.md has another command")
+	}
+	public, err := key.Public().MarshalPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	pub := filepath.Join(dir, "release.pub")
+	if err := os.WriteFile(pub, public, 0o644); err != nil {
+		t.Fatal(err)
+	}
+
+	got := command(t, "../..", "go", "-C", "deploy/release", "run", ".", "-verify", pub, made.out)
+	for _, want := range []string{"files are those of " + testVersion, "made from " + "git+" + sourceURL} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+
+	whole := filepath.Join(dir, "copy")
+	if err := os.CopyFS(whole, os.DirFS(made.out)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(whole, "guardlock_0.9.1~rc.2_amd64.deb"), []byte("another"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "-C", "deploy/release", "run", ".", "-verify", pub, whole)
+	cmd.Dir = "../.."
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "is not the file that was released") {
+		t.Errorf("a changed package: %v\n%s", err, out)
+	}
 }
 
 // The statement is read by in-toto's own types, which know each field of a provenance.
