@@ -178,10 +178,10 @@ def verify(raw, key_line, trust):
     need((json.dumps(file, indent=1, ensure_ascii=False) + "\n").encode() == raw, "not as the program writes it")
     size, root = open_note(file["checkpoint"], key_line)
     entries, names, r = entries_of(file, size, root)
-    kinds = {1: [], 2: [], 10: [], 16: []}
+    kinds = {1: [], 2: [], 10: [], 11: [], 16: []}
     for e in entries:
         kinds[e["kind"]].append(e)
-    decided, admissions, eras, stored = kinds.values()
+    decided, admissions, eras, authorities, stored = kinds.values()
     gaps = file.get("gaps", [])
     covered(r, gaps, eras, stored)
 
@@ -199,13 +199,14 @@ def verify(raw, key_line, trust):
     need(len(topics - {b"", bytes(16)}) < 2, "the topic was deleted and made again")
     need({b["decision"] for b in stored} == set(decisions) and len(decisions) == len(decided), "a decision without place")
     need(len(used) == len(admissions), "an admission of nothing")
+    under = in_force(authorities, decided if "record" in file else [])
 
     signed = approved(file.get("approvals", []), used.values(), trust)
     people = [(a["module"], a["fact"].get("author"), values(a, "approval")) for a, _ in used.values()]
     callers = {names.get(d[n], "redacted") for d in decided for n in ("principal", "client", "source") if any(d[n])}
     verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
     but = "".join(f", but {g['first']} to {g['last']} {g['kind']}{' (told, not proven)' * (g['kind'] != GAPS[0])}" for g in gaps)
-    by = f"by {people}{signed}, of {size} entries, from {sorted(callers)}"
+    by = f"by {people}{signed}{under}, of {size} entries, from {sorted(callers)}"
     return f"every offset from {r['first']} to {r['last']}{but}: {verdicts}, {by}"
 
 
@@ -230,6 +231,21 @@ def covered(r, gaps, eras, stored):
 def answers(b, d):
     need(not d["consume"] and b["index"] > d["index"] and b["where"][0] == d["where"][0], "the answer to another decision")
     need(b["route"] == b["where"][1] if b["route"] else b["where"] == d["where"], "another topic than the decision's")
+
+
+def in_force(authorities, decided):
+    """What the gateway of a file of evidence served under: at most one authority, before the decision."""
+    need(len(authorities) <= len(decided), "an authority that has no place")
+    for a in authorities:
+        files, role = {}, None
+        for key, value in a["facts"]:
+            role = value if key == "file.role" else role
+            if key == "file.digest":
+                files.setdefault(role, value)
+        need(a["outcome"] == "in_force" and a["index"] < decided[0]["index"], "an authority that was not in force")
+        need("configuration" in files, "an authority without configuration")
+        return "".join(f", {role} {files[role]}" for role in ("configuration", "policy", "trust_root") if role in files)
+    return ""
 
 
 def values(admission, key):

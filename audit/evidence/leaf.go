@@ -183,6 +183,19 @@ const (
 // KindEra is of the entries that say where a gateway's record of a partition begins.
 const KindEra Kind = 10
 
+// KindAuthority is of the entries that say what a gateway serves under from there on.
+const KindAuthority Kind = 11
+
+// OutcomeInForce is the outcome of each authority.
+const OutcomeInForce = "in_force"
+
+// The roles of an authority's files that a report names.
+const (
+	RoleConfiguration = "configuration"
+	RolePolicy        = "policy"
+	RoleTrustRoot     = "trust_root"
+)
+
 // VerdictRouted is that of a record which is stored in another topic.
 const VerdictRouted = 4
 
@@ -196,6 +209,9 @@ const (
 	FactApprovalKey = "approval.key"
 	FactAudience    = "grant.audience"
 	FactThreshold   = "threshold"
+
+	FactFileRole   = "file.role" // of an authority: each file has a role, and then its digest
+	FactFileDigest = "file.digest"
 
 	FactCluster   = "cluster"
 	FactTopic     = "topic"

@@ -38,6 +38,7 @@ type Proof struct {
 	Place      int     // of the record in its batch
 	Ruling     *Ruling // of the record; nil where no module ran
 	Admissions []Admitted
+	InForce    *InForce            // nil: the file says nothing of it
 	Approvals  map[string][][]byte // bundles by their ids; their signatures are not checked here
 	Names      map[Name]string     // those that the file tells
 }
@@ -47,6 +48,26 @@ type Admitted struct {
 	Index  int64
 	Module Module
 	*Control
+}
+
+// InForce is the entry that says what the gateway served under when it decided.
+type InForce struct {
+	Index int64
+	*Control
+}
+
+// File is the digest of the file with a role, in hexadecimal; empty where there is none.
+func (f *InForce) File(role string) string {
+	here := false
+	for _, fact := range f.Facts {
+		switch {
+		case fact.Key == FactFileRole:
+			here = fact.Value == role
+		case fact.Key == FactFileDigest && here:
+			return fact.Value
+		}
+	}
+	return ""
 }
 
 // verification is one file on its way to a proof.
@@ -77,7 +98,7 @@ func Verify(f *File, t *Trust) (*Proof, error) {
 		}
 	}
 
-	for _, check := range []func() error{v.decided, v.stored, v.judged, v.admitted, v.approved} {
+	for _, check := range []func() error{v.decided, v.stored, v.judged, v.admitted, v.served, v.approved} {
 		if err := check(); err != nil {
 			return nil, err
 		}
@@ -113,6 +134,8 @@ func (v *verification) entry(e *Entry) error {
 		p.Placement = l.Placement
 	case l.Control != nil && (l.Control.Kind == KindAdmission || l.Control.Kind == KindStanding):
 		v.admits = append(v.admits, Admitted{e.Index, l.Control.Module, l.Control})
+	case l.Control != nil && l.Control.Kind == KindAuthority && p.InForce == nil:
+		p.InForce = &InForce{e.Index, l.Control}
 	default:
 		return unproven("entry %d has no place in this evidence", e.Index)
 	}
@@ -259,6 +282,20 @@ func (v *verification) admissionOf(m *Module) (*Admitted, error) {
 	}
 
 	return nil, unproven("there is no admission of %s in it", m.Name)
+}
+
+// served checks that the authority, if there is one, was in force before the decision.
+func (v *verification) served() error {
+	p := v.proof
+	switch f := p.InForce; {
+	case f == nil: // a file from before authorities were enclosed
+		return nil
+	case f.Outcome != OutcomeInForce || f.Index >= p.Index:
+		return unproven("entry %d is no authority that was in force before the decision", f.Index)
+	case f.File(RoleConfiguration) == "":
+		return unproven("entry %d does not say under which configuration the gateway served", f.Index)
+	}
+	return nil
 }
 
 // approved takes the enclosed approvals.

@@ -8,15 +8,29 @@ import (
 
 // AuthorityOf finds the entry that says what the gateway served under when it made a
 // decision: the last of its kind before the decision's, by their numbers and not by a
-// clock. It returns audit.ErrNotFound where the log holds none.
-func (r *Reader) AuthorityOf(ctx context.Context, d Decision) (Decision, error) {
-	for found, err := range r.Query(ctx, Filter{Kinds: []audit.Kind{audit.KindAuthority}, Reverse: true}) {
-		if err != nil {
-			return Decision{}, err
-		}
-		if found.ID.Seq < d.ID.Seq {
-			return found, nil
-		}
+// clock. Each segment repeats it, so that no earlier one is read. It returns
+// audit.ErrNotFound where the log holds none.
+func (r *Reader) AuthorityOf(ctx context.Context, d Decision) (found Decision, err error) {
+	m, err := r.compile(Filter{Kinds: []audit.Kind{audit.KindAuthority}, Reverse: true})
+	if err != nil {
+		return found, err
 	}
-	return Decision{}, audit.ErrNotFound
+
+	search := m.search(func(s *audit.Summary) bool {
+		first, _ := s.Entries()
+		return first < d.ID.Seq && m.segment(s)
+	})
+	err = r.Scan(ctx, search, func(it *audit.Item) (bool, error) {
+		if it.Seq >= d.ID.Seq {
+			return true, nil
+		}
+		return m.rows(it, func(in Decision) bool {
+			found = in
+			return false
+		}), nil
+	})
+	if err == nil && found.Control == nil {
+		err = audit.ErrNotFound
+	}
+	return found, err
 }

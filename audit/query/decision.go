@@ -125,6 +125,7 @@ func (d Decision) MarshalJSON() ([]byte, error) {
 type WithAdmissions struct {
 	Decision
 	Admissions []Decision
+	Authority  *Decision // that was in force; nil: the log holds none
 }
 
 // MarshalJSON gives the row's own form with one field more.
@@ -135,7 +136,8 @@ func (w WithAdmissions) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		recordJSON
 		Admissions []Decision `json:"admissions"`
-	}{w.record(), w.Admissions})
+		Authority  *Decision  `json:"authority,omitempty"`
+	}{w.record(), w.Admissions, w.Authority})
 }
 
 func (d *Decision) control() controlJSON {

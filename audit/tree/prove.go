@@ -88,6 +88,7 @@ type Wanted struct {
 	Record     evidence.Record
 	Decision   uint64   // sequence numbers
 	Admissions []uint64 // of the modules that ran
+	Authority  uint64   // what the gateway served under; 0: it is not enclosed
 	Route      string   // not empty: the record was routed there
 	Names      bool     // tell the names behind the digests
 	Approvals  Approvals
@@ -133,6 +134,9 @@ func (w *Wanted) matches() []match {
 	}
 
 	var all []match
+	if w.Authority > 0 {
+		all = append(all, bySeq(w.Authority))
+	}
 	for _, seq := range w.Admissions {
 		all = append(all, bySeq(seq))
 	}

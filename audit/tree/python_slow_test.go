@@ -23,6 +23,7 @@ func TestSecondVerifierAgrees(t *testing.T) {
 	const proofs = 1000
 	s := newSite(t, audit.Options{SegmentBytes: 32 << 10, InsecureNoSync: true})
 	s.admit()
+	authority := s.serve()
 	var decisions []uint64
 	for i := range proofs {
 		decisions = append(decisions, s.produce(int64(3*i)))
@@ -38,7 +39,9 @@ func TestSecondVerifierAgrees(t *testing.T) {
 	said := make(map[string]string)
 	for i, seq := range decisions {
 		nth := rand.IntN(3)
-		b, err := s.prove(wanted(seq, int64(3*i+nth))).Encode()
+		w := wanted(seq, int64(3*i+nth))
+		w.Authority = authority
+		b, err := s.prove(w).Encode()
 		if err != nil {
 			t.Fatal(err)
 		}

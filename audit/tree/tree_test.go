@@ -88,6 +88,24 @@ func (s *site) admit() {
 	}
 }
 
+// serve records what the gateway serves under, and returns the entry's number.
+func (s *site) serve() uint64 {
+	s.t.Helper()
+	next := s.produce(0) + 1
+	err := s.log.Record(s.t.Context(), audit.ControlEntry{Kind: audit.KindAuthority, Subject: "guardlock.yaml", Outcome: "in_force", Revision: "policy-1", Loaded: &audit.Loaded{
+		Files: []audit.File{
+			{Role: "configuration", Name: "guardlock.yaml", Digest: audit.Digest{1}},
+			{Role: "policy", Name: "built in", Digest: audit.Digest{2}},
+			{Role: "trust_root", Name: "trust.json", Digest: audit.Digest{3}},
+			{Role: "authority", Name: "gw", Digest: audit.Digest{4}},
+		},
+	}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return next
+}
+
 // produce stores a batch of three records at an offset, and returns the decision.
 func (s *site) produce(offset int64) uint64 {
 	s.t.Helper()
@@ -194,10 +212,12 @@ func TestEvidenceOfARecordIsVerifiedByTheLogsKeyAlone(t *testing.T) {
 func TestNoBitOfEvidenceCanBeChanged(t *testing.T) {
 	s := newSite(t, audit.Options{})
 	s.admit()
-	seq := s.produce(0)
+	w := wanted(0, 4)
+	w.Authority = s.serve()
+	w.Decision = s.produce(3)
 	s.flush()
 	s.checkpoint()
-	b, err := s.prove(wanted(seq, 1)).Encode()
+	b, err := s.prove(w).Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,6 +234,44 @@ func TestNoBitOfEvidenceCanBeChanged(t *testing.T) {
 				t.Fatalf("bit %d of byte %d was changed unseen: %q", bit, i, changed[max(0, i-20):i+20])
 			}
 		}
+	}
+}
+
+// What was in force is told where the file has it, and refused where it has no place: behind
+// the decision, twice, or where the entry says nothing of a configuration.
+func TestTheAuthorityOfADecisionIsEnclosed(t *testing.T) {
+	s := newSite(t, audit.Options{})
+	s.admit()
+	w := wanted(0, 4)
+	w.Authority = s.serve()
+	w.Decision = s.produce(3)
+	behind := w
+	behind.Authority = s.serve()
+	other := w
+	other.Authority = w.Decision + 1
+	s.flush()
+	s.checkpoint()
+
+	p, err := evidence.Verify(s.prove(w), s.keys())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := p.InForce
+	if in == nil || in.Seq != w.Authority || in.File("configuration") != "01"+strings.Repeat("00", 31) || in.File("trust_root") != "03"+strings.Repeat("00", 31) || in.File("secrets") != "" {
+		t.Errorf("in force was %+v", in)
+	}
+
+	twice := s.prove(w)
+	twice.Entries = append(twice.Entries, s.prove(behind).Entries[0])
+	for name, f := range map[string]*evidence.File{"behind": s.prove(behind), "twice": twice, "of another kind": s.prove(other)} {
+		if _, err := evidence.Verify(f, s.keys()); !errors.Is(err, evidence.ErrUnproven) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	w.Authority = 0 // as older files are
+	if p, err := evidence.Verify(s.prove(w), s.keys()); err != nil || p.InForce != nil {
+		t.Errorf("without one: %v", err)
 	}
 }
 

@@ -55,7 +55,7 @@ func admitProven(dir string, l *audit.Log) error {
 		return err
 	}
 
-	return l.Record(context.Background(), audit.ControlEntry{
+	if err := l.Record(context.Background(), audit.ControlEntry{
 		Kind: audit.KindAdmission, Time: auditStart, Subject: "payments", Module: testModule(), Outcome: "allowed", Revision: "rev1",
 		Admission: &audit.Admission{
 			Author:    audit.Signer{Identity: "ada@example.com", KeyID: "k1"},
@@ -64,6 +64,17 @@ func admitProven(dir string, l *audit.Log) error {
 			Topics:    []string{"payments"},
 			Grant:     audit.Grant{Digest: audit.Digest{9}},
 		},
+	}); err != nil {
+		return err
+	}
+
+	return l.Record(context.Background(), audit.ControlEntry{
+		Kind: audit.KindAuthority, Time: auditStart, Subject: "guardlock.yaml", Outcome: "in_force", Revision: "rev1",
+		Loaded: &audit.Loaded{Files: []audit.File{
+			{Role: "configuration", Name: "guardlock.yaml", Digest: audit.Digest{1}},
+			{Role: "policy", Name: "policy.rego", Digest: audit.Digest{2}},
+			{Role: "trust_root", Name: "trust.json", Digest: audit.Digest{3}},
+		}},
 	})
 }
 

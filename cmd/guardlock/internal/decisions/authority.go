@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/objects"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/exit"
 )
@@ -70,4 +72,21 @@ func objectsOf(store *objects.Store, c *audit.ControlEntry) ([]objects.Object, e
 	}
 
 	return all, nil
+}
+
+// writeInForce says what a gateway served under when it made a decision. Each digest names
+// an object.
+func writeInForce(w io.Writer, in *query.Decision) error {
+	if in == nil {
+		return nil
+	}
+
+	f := &fieldWriter{w: w, p: cli.PaletteFor(w)}
+	f.field("in force", "%s  since %s", in.ID, in.Time.UTC().Format(time.RFC3339Nano))
+	if in.Control.Loaded != nil {
+		for _, file := range in.Control.Loaded.Files {
+			f.field("", "%s  %s", file.Role, file.Digest)
+		}
+	}
+	return f.err
 }

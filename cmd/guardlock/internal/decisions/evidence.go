@@ -274,6 +274,9 @@ func findings(p *evidence.Proof) (all []finding) {
 		a := &p.Admissions[i]
 		add("admission", "%s", admissionText(a))
 	}
+	if p.InForce != nil {
+		add("authority", "%s", inForceText(p.InForce))
+	}
 
 	for _, n := range []struct {
 		subject string
@@ -306,6 +309,18 @@ func vouched(v *evidence.Vouched) (all []finding) {
 func admissionText(a *evidence.Admitted) string {
 	return fmt.Sprintf("entry %s let %s sha256:%x run: written by %s, approved by %s (%s needed)%s", humanize.Comma(a.Index), a.Module.Name, a.Module.Digest,
 		a.Fact("author"), strings.Join(a.Values(evidence.FactApproval), ", "), a.Fact(evidence.FactThreshold), until(a.Fact(evidence.FactUntil)))
+}
+
+// inForceText says what the gateway served under.
+func inForceText(f *evidence.InForce) string {
+	text := fmt.Sprintf("entry %s: decided under configuration sha256:%s", humanize.Comma(f.Index), f.File(evidence.RoleConfiguration))
+	if digest := f.File(evidence.RolePolicy); digest != "" {
+		text += ", policy sha256:" + digest
+	}
+	if digest := f.File(evidence.RoleTrustRoot); digest != "" {
+		text += ", trust root sha256:" + digest
+	}
+	return text
 }
 
 func moment(micros int64) string { return time.UnixMicro(micros).UTC().Format(time.RFC3339Nano) }

@@ -259,6 +259,15 @@ func (c *auditProveCommand) wanted(ctx context.Context, log query.Log, d query.D
 	for i := range admissions {
 		w.Admissions = append(w.Admissions, admissions[i].ID.Seq)
 	}
+
+	in, err := log.AuthorityOf(ctx, d)
+	switch {
+	case errors.Is(err, audit.ErrNotFound): // the log is older than authorities, or was pruned
+	case err != nil:
+		return w, auditError(log.Dir, err)
+	default:
+		w.Authority = in.ID.Seq
+	}
 	return w, nil
 }
 

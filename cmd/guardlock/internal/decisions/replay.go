@@ -178,67 +178,50 @@ func readNamed(flag string, values []string, read func(path string) ([]byte, err
 
 // decision reads all that the logs hold of a decision, and finds its objects and key.
 func (c *auditReplayCommand) decision(cmd *cobra.Command, id string, m *replay.Materials) (*replay.Decision, error) {
-	parsed, err := audit.ParseDecisionID(id)
-	if err != nil {
-		return nil, exit.WithCode(err, exit.Usage)
-	}
-
-	sources, err := c.logs.sources(cmd)
-	if err != nil {
-		return nil, err
-	}
-
 	logs, err := c.logs.open(cmd)
 	if err != nil {
 		return nil, err
 	}
-
 	defer logs.Close()
 
-	at := slices.IndexFunc(logs, func(l query.Log) bool { return l.Node == parsed.Node })
-	if at < 0 {
-		return nil, exit.NotFoundf("looking up %s: it is of none of the logs in %s", id, c.logs.names())
-	}
-
-	dir := sources[at].Dir
-	m.Objects = objects.Of(dir)
-	if key, err := disk.ReadKey(keyBeside(dir)); err == nil && len(m.Audit) == 0 {
-		m.Audit = append(m.Audit, key)
-	}
-
-	return readDecision(cmd.Context(), logs[at].Reader, dir, id, m.Objects)
-}
-
-func readDecision(ctx context.Context, r *query.Reader, dir, id string, store *objects.Store) (*replay.Decision, error) {
-	row, err := lookUp(ctx, r, dir, id)
+	log, row, err := c.logs.lookUp(cmd.Context(), logs, id)
 	if err != nil {
 		return nil, err
 	}
+
+	m.Objects = objects.Of(log.Dir)
+	if key, err := disk.ReadKey(keyBeside(log.Dir)); err == nil && len(m.Audit) == 0 {
+		m.Audit = append(m.Audit, key)
+	}
+	return readDecision(cmd.Context(), log, row, m.Objects)
+}
+
+func readDecision(ctx context.Context, r query.Log, row query.Decision, store *objects.Store) (*replay.Decision, error) {
 	if row.Batch == nil {
-		return nil, exit.Usagef("replaying %s: it is about no batch, but about %s", id, row.Kind)
+		return nil, exit.Usagef("replaying %s: it is about no batch, but about %s", row.ID, row.Kind)
 	}
 
 	d := &replay.Decision{Index: row.ID.Index}
-	err = r.At(row.ID.Seq, func(it *audit.Item) {
+	err := r.At(row.ID.Seq, func(it *audit.Item) {
 		d.Entry = it.Batch.Clone()
 		d.Entry.Rulings = slices.Clone(it.Batch.Rulings)
 		d.Entry.Runs = slices.Clone(it.Batch.Runs)
 		d.MAC = it.MAC()
 	})
 	if err != nil {
-		return nil, auditError(dir, err)
+		return nil, auditError(r.Dir, err)
 	}
 
 	admissions, err := r.Admissions(ctx, row)
 	if err != nil {
-		return nil, auditError(dir, err)
+		return nil, auditError(r.Dir, err)
 	}
 
 	for i := range admissions {
 		d.Admissions = append(d.Admissions, admissions[i].Control)
 	}
 
-	d.Bindings, err = servedBindings(ctx, r, store, row)
+	d.Bindings, err = servedBindings(ctx, r.Reader, store, row)
 	return d, err
 }
 

@@ -25,7 +25,7 @@ func newAuditShowCommand() *cobra.Command {
 		Long: `Show everything that the log holds about one decision: of a record, of a whole
 batch (an id without the last number), of a module's admission, or of a
 configuration. With a record's comes who let its modules run: the admission of
-each, its author and approvers. Of an authority (what a gateway served under) come the
+each, its author and approvers, and the authority that was in force. Of an authority (what a gateway served under) come the
 objects that it names, and whether each is kept as it was. Ids stand in the errors that producers get and in audit query.
 ` + logsHelp,
 		Example: `  guardlock audit show gl-5c3a91f0-2k-0
@@ -57,6 +57,16 @@ func runAuditShow(cmd *cobra.Command, flags *logsFlags, id string) error {
 	}
 
 	all := query.WithAdmissions{Decision: d, Admissions: admissions}
+	if d.Batch != nil {
+		in, err := log.AuthorityOf(cmd.Context(), d)
+		switch {
+		case err == nil:
+			all.Authority = &in
+		case !errors.Is(err, audit.ErrNotFound):
+			return auditError(log.Dir, err)
+		}
+	}
+
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), all)
 	}
@@ -68,7 +78,7 @@ func runAuditShow(cmd *cobra.Command, flags *logsFlags, id string) error {
 		return writeObjects(cmd.OutOrStdout(), objects.Of(log.Dir), d.Control)
 	}
 
-	return writeAdmissions(cmd.OutOrStdout(), all)
+	return errors.Join(writeAdmissions(cmd.OutOrStdout(), all), writeInForce(cmd.OutOrStdout(), all.Authority))
 }
 
 func lookUp(ctx context.Context, r *query.Reader, dir, id string) (query.Decision, error) {
