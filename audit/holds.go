@@ -49,9 +49,11 @@ type Hold struct {
 	From       time.Time `json:"from,omitzero"`
 	To         time.Time `json:"to,omitzero"`
 	Reason     string    `json:"reason"`
+	By         string    `json:"by,omitempty"` // who added it, as he calls himself
 	Added      time.Time `json:"added"`
 	Lifted     time.Time `json:"lifted,omitzero"`
 	LiftReason string    `json:"lift_reason,omitempty"`
+	LiftedBy   string    `json:"lifted_by,omitempty"`
 }
 
 // Held says which segments stay for holds, though they are old enough to go.
@@ -175,21 +177,39 @@ func FilesIn(dir string) segment.Files { return segment.Disk{Dir: dir} }
 // written; without keys that is not checked. A log that never had any has no file of them.
 func ReadHolds(d segment.Files, keys [][32]byte) (Holds, error) {
 	file, err := readHolds(d)
-	if err != nil || file == nil {
+	if err != nil {
 		return nil, err
+	}
+	if file == nil {
+		file = new(holdsFile)
 	}
 	if len(keys) == 0 {
 		return file.Holds, nil
 	}
 
-	h, err := newestHeader(d)
+	if len(file.Format) > 0 {
+		h, err := newestHeader(d)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrHolds, err)
+		}
+		if err := file.check(keys, h.LogID); err != nil {
+			return nil, err
+		}
+	}
+	return file.Holds, file.Holds.told(d)
+}
+
+// told demands that the holds are all that the log says are in force: whoever removed the
+// file, or put an older one back, wins nothing.
+func (hs Holds) told(d segment.Files) error {
+	told, err := holdsToldIn(d)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrHolds, err)
+		return err
 	}
-	if err := file.check(keys, h.LogID); err != nil {
-		return nil, err
+	if err := hs.lacks(told); err != nil {
+		return fmt.Errorf("%w: %w", ErrHolds, err)
 	}
-	return file.Holds, nil
+	return nil
 }
 
 // newestHeader is that of the last segment which has one: a crash may leave one without.
@@ -259,7 +279,7 @@ func AddHold(d segment.Files, keys [][32]byte, h Hold) (Hold, error) {
 	h.To = h.To.UTC()
 	h.Added = h.Added.UTC().Truncate(time.Second)
 
-	if !utf8.ValidString(h.Topic + h.Reason) {
+	if !utf8.ValidString(h.Topic + h.Reason + h.By) {
 		return h, errors.New("the hold cannot be written: it is no UTF-8")
 	}
 
@@ -270,16 +290,24 @@ func AddHold(d segment.Files, keys [][32]byte, h Hold) (Hold, error) {
 	return h, err
 }
 
+// Lift says who lifts a hold, why, and when.
+type Lift struct {
+	Reason string
+	By     string
+	Time   time.Time
+}
+
 // LiftHold ends a hold; it stays in the file, with the reason.
-func LiftHold(d segment.Files, keys [][32]byte, id, reason string, now time.Time) (lifted Hold, err error) {
+func LiftHold(d segment.Files, keys [][32]byte, id string, with Lift) (lifted Hold, err error) {
 	err = changeHolds(d, keys, func(hs Holds) (Holds, error) {
 		i := slices.IndexFunc(hs, func(h Hold) bool { return h.ID == id && h.InForce() })
 		if i < 0 {
 			return nil, fmt.Errorf("%q: %w", id, ErrNoHold)
 		}
 
-		hs[i].Lifted = now.UTC().Truncate(time.Second)
-		hs[i].LiftReason = reason
+		hs[i].Lifted = with.Time.UTC().Truncate(time.Second)
+		hs[i].LiftReason = with.Reason
+		hs[i].LiftedBy = with.By
 		lifted = hs[i]
 		return hs, nil
 	})

@@ -59,7 +59,7 @@ func TestHoldKeepsWhatItIsAbout(t *testing.T) {
 			}
 			prunes(c.want)
 
-			if _, err := audit.LiftHold(d, held, added.ID, "closed", noon); err != nil {
+			if _, err := audit.LiftHold(d, held, added.ID, audit.Lift{Reason: "closed", Time: noon}); err != nil {
 				t.Fatal(err)
 			}
 			prunes(last)
@@ -170,7 +170,7 @@ func TestHoldsOfSomebodyElseAreRefused(t *testing.T) {
 
 			_, pruned := audit.PruneFiles(d, pruning(audit.Cut{Segment: 3}))
 			_, added := audit.AddHold(d, held, audit.Hold{Topic: "a", Reason: "b", Added: noon})
-			_, lifted := audit.LiftHold(d, held, "1", "closed", noon)
+			_, lifted := audit.LiftHold(d, held, "1", audit.Lift{Reason: "closed", Time: noon})
 			for _, err := range []error{pruned, added, lifted} {
 				if !errors.Is(err, c.want) || !errors.Is(err, audit.ErrHolds) {
 					t.Errorf("got %v, want %v", err, c.want)
@@ -205,6 +205,82 @@ func TestHoldsOfSomebodyElseAreRefused(t *testing.T) {
 	}
 }
 
+// TestHoldOutlivesItsFile: the log says that it stands, whatever became of the entry that
+// said so first; without the file that has it, nothing is removed and no hold is changed.
+func TestHoldOutlivesItsFile(t *testing.T) {
+	d := newMemFiles()
+	opts := audit.Options{SegmentBytes: audit.MinSegmentBytes, Now: func() time.Time { return noon }}
+	l := openMem(t, d, opts)
+	decide(t, l, 0, 10)
+
+	before := &memFile{dir: d, dirty: map[int]bool{}}
+	for i, topic := range []string{"another", "other"} {
+		if _, err := audit.AddHold(d, held, audit.Hold{Topic: topic, From: noon.Add(1000 * time.Hour), Reason: "case", Added: noon}); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			before.cache = slices.Clone(d.live[audit.HoldsName].cache)
+		}
+	}
+	tell := func() error {
+		t.Helper()
+		hs, err := audit.ReadHolds(d, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.TellHolds(t.Context(), hs)
+	}
+	if err := tell(); err != nil {
+		t.Fatal(err)
+	}
+
+	for from := 10; from < 460; from += 150 { // over segments and restarts
+		mustClose(t, l)
+		l = openMem(t, d, opts)
+		decide(t, l, from, 150)
+	}
+	mustClose(t, l)
+	if done, err := audit.PruneFiles(d, pruning(audit.Cut{Before: noon.Add(4 * time.Hour)})); err != nil || len(done.Segments) < 2 {
+		t.Fatalf("pruning: %+v, %v", done, err)
+	}
+	if _, err := audit.VerifyFiles(d, audit.Known{}); err != nil {
+		t.Error(err)
+	}
+
+	whole := d.live[audit.HoldsName]
+	refused := func(name string) {
+		t.Helper()
+		_, pruned := audit.PruneFiles(d, pruning(audit.Cut{Segment: 1 << 20}))
+		_, added := audit.AddHold(d, held, audit.Hold{Topic: "a", Reason: "b", Added: noon})
+		for _, err := range []error{pruned, added} {
+			if !errors.Is(err, audit.ErrHoldsMissing) || !errors.Is(err, audit.ErrHolds) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	delete(d.live, audit.HoldsName)
+	refused("no file")
+	d.live[audit.HoldsName] = before
+	refused("an older file")
+
+	d.live[audit.HoldsName] = whole
+	if _, err := audit.LiftHold(d, held, "2", audit.Lift{Reason: "closed", Time: noon}); err != nil {
+		t.Fatal(err)
+	}
+	l = openMem(t, d, opts)
+	if err := tell(); err != nil {
+		t.Fatal(err)
+	}
+	d.live[audit.HoldsName] = before
+	if err := tell(); err != nil {
+		t.Errorf("a hold that was lifted is asked for: %v", err)
+	}
+	mustClose(t, l)
+	if _, err := audit.ReadHolds(d, held); err != nil {
+		t.Errorf("a hold that was lifted is asked for: %v", err)
+	}
+}
+
 // Holds that read are written the same way, and each is one that could have been added.
 func FuzzHolds(f *testing.F) {
 	f.Add([]byte("{\n \"format\": \"guardlock holds v1\",\n \"holds\": []\n}\n"))
@@ -212,7 +288,7 @@ func FuzzHolds(f *testing.F) {
 	if _, err := audit.AddHold(d, held, audit.Hold{Topic: "a*", From: noon, To: noon, Reason: "<case>", Added: noon}); err != nil {
 		f.Fatal(err)
 	}
-	if _, err := audit.LiftHold(d, held, "1", "closed", noon); err != nil {
+	if _, err := audit.LiftHold(d, held, "1", audit.Lift{Reason: "closed", Time: noon}); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(slices.Clone(d.live[audit.HoldsName].cache))

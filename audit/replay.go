@@ -113,7 +113,7 @@ func newLog(r *replay, c *segment.Committer, lock io.Closer) (*Log, error) {
 	}
 
 	l.committed.Store(&m)
-	l.w.carryEras()
+	l.w.carryLasting()
 	l.reader = NewReader(r.files, func() (*segment.Mark, error) { return l.committed.Load(), nil })
 	return l, r.recallOpen(l.reader)
 }
@@ -288,7 +288,7 @@ func (r *replay) existing(c *segment.Committer, all []uint32, m *segment.Mark) e
 	if err := r.checkMark(k, m, &prev); err != nil {
 		return err
 	}
-	if err := r.erasBefore(all, k); err != nil {
+	if err := r.lastingBefore(all, k); err != nil {
 		return err
 	}
 

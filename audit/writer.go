@@ -195,30 +195,32 @@ func (w *writer) prepare(at time.Time) {
 	w.enc = encoder{dict: w.dict, defs: w.cur.defs, out: w.enc.out[:0]}
 }
 
-// repeat begins a segment with the admissions and the eras that hold, unless they would
+// repeat begins a segment with the admissions, the eras and the legal holds that hold, unless they would
 // take more than a quarter of it: then a decision's admission can be pruned before it.
 func (w *writer) repeat() {
 	if int64(w.standing.sizeBound()) <= w.limit/4 {
 		w.again(w.standing.entries(w.now()))
 	}
-	w.repeatEras()
+	w.repeatLasting()
 }
 
-// repeatEras leaves them out where they would take more than a quarter of the segment. A
-// gateway that starts behind it begins them anew.
-func (w *writer) repeatEras() {
+// repeatLasting leaves the eras out where they would take more than a quarter of the
+// segment: a gateway that starts behind it begins them anew. The file of the holds, which
+// bounds them, is smaller than that.
+func (w *writer) repeatLasting() {
+	w.again(w.holds.entries(w.now()))
 	if int64(w.eras.sizeBound()) <= w.limit/4 {
 		w.again(w.eras.entries(w.now()))
 	}
 }
 
-// carryEras repeats them in a segment that a log is opened with and that is empty.
-func (w *writer) carryEras() {
-	if w.start > segment.HeaderSize || len(w.eras) == 0 {
+// carryLasting repeats them in a segment that a log is opened with and that is empty.
+func (w *writer) carryLasting() {
+	if w.start > segment.HeaderSize || len(w.eras)+len(w.holds) == 0 {
 		return
 	}
 	w.cur = w.newChunk()
-	w.repeatEras()
+	w.repeatLasting()
 }
 
 func (w *writer) again(entries []*ControlEntry) {

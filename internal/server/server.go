@@ -207,6 +207,13 @@ func (s *Server) guestEvent(e transforms.LogEvent) {
 		zap.Uint64("suppressed", e.Suppressed))
 }
 
+// tendLog does what the decision log needs beside decisions, until ctx ends.
+func (s *Server) tendLog(ctx context.Context, wg *sync.WaitGroup) {
+	wg.Go(func() { s.index(ctx) })
+	wg.Go(func() { s.watchSpace(ctx) })
+	wg.Go(func() { s.watchHolds(ctx) })
+}
+
 // Run serves until ctx ends. ready is called with each cluster's name once clients
 // can connect and the cluster answers; it must be safe for concurrent use.
 func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
@@ -221,8 +228,7 @@ func (s *Server) Run(ctx context.Context, ready func(cluster string)) error {
 	defer stop()
 	wg.Go(func() { s.log.run(work) })
 	wg.Go(func() { s.reloader.conduct.run(work, s.reloader) })
-	wg.Go(func() { s.index(work) })
-	wg.Go(func() { s.watchSpace(work) })
+	s.tendLog(work, &wg)
 	wg.Go(func() { s.serveOps(work) })
 
 	if err := s.startBrokers(ctx, work, &wg); err != nil {

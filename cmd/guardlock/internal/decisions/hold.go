@@ -21,9 +21,12 @@ holds stand in the file "holds" in the log's directory, which keeps those that w
 lifted and has a tag under the audit key; while it cannot be read, or was changed by
 somebody without that key, nothing is removed and no hold is changed.
 
+The gateway has the log say within a second, or at its next start, which holds were added
+and lifted (audit query --kind hold). If the file is gone, or an older one is in its
+place, nothing is removed either: keep a copy of it elsewhere.
+
 A hold binds these commands. It does not bind whoever removes files himself: verify
-finds segments that are gone, and keeps nothing. Nothing finds that the file was removed
-or that an older one was put back: keep a copy of it elsewhere.`
+finds segments that are gone, and keeps nothing.`
 
 func newAuditHoldCommand() *cobra.Command {
 	group := cli.NewGroup("hold", "Keep parts of the log from being removed", auditHoldHelp,
@@ -105,6 +108,7 @@ func (c *holdAddCommand) run(cmd *cobra.Command) error {
 		From:   from,
 		To:     to,
 		Reason: c.reason,
+		By:     processUser(),
 		Added:  now,
 	})
 	return sayHold(cmd, c.dir, "added", &hold, err)
@@ -244,7 +248,7 @@ func newHoldLiftCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			hold, err := audit.LiftHold(audit.FilesIn(c.dir), keys, args[0], reason, time.Now())
+			hold, err := audit.LiftHold(audit.FilesIn(c.dir), keys, args[0], audit.Lift{Reason: reason, By: processUser(), Time: time.Now()})
 			return sayHold(cmd, c.dir, "lifted", &hold, err)
 		},
 	}
