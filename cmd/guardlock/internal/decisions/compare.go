@@ -143,15 +143,19 @@ func (c *auditCompareCommand) decision(cmd *cobra.Command, id string) (d query.D
 		return d, key, exit.WithHint(fmt.Errorf("reading the audit key: %w", err), "give the gateway's audit.key_file with --audit-key")
 	}
 
-	known, err := log.HasKey(cmd.Context(), key)
+	return d, key, ofLog(cmd.Context(), log, path, key)
+}
+
+// ofLog refuses an audit key that is not the log's.
+func ofLog(ctx context.Context, log query.Log, path string, key [32]byte) error {
+	known, err := log.HasKey(ctx, key)
 	if err != nil {
-		return d, key, auditError(log.Dir, err)
+		return auditError(log.Dir, err)
 	}
 	if !known {
-		return d, key, exit.WithHint(exit.Usagef("comparing %s: %s is not the key of the log in %s", id, path, log.Dir), "give the gateway's audit.key_file with --audit-key")
+		return exit.WithHint(exit.Usagef("%s is not the key of the log in %s", path, log.Dir), "give the gateway's audit.key_file with --audit-key")
 	}
-
-	return d, key, nil
+	return nil
 }
 
 // stored reads the batch as its producer, or the gateway, sent it.

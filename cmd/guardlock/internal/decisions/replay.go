@@ -193,6 +193,11 @@ func (c *auditReplayCommand) decision(cmd *cobra.Command, id string, m *replay.M
 	if key, err := disk.ReadKey(keyBeside(log.Dir)); err == nil && len(m.Audit) == 0 {
 		m.Audit = append(m.Audit, key)
 	}
+	for i, path := range c.keyFiles {
+		if err := ofLog(cmd.Context(), log, path, m.Audit[i]); err != nil {
+			return nil, err // by another log's key everything differs
+		}
+	}
 	return readDecision(cmd.Context(), log, row, m.Objects)
 }
 
