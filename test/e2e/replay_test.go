@@ -96,7 +96,7 @@ func TestADecisionIsReplayedToTheSameMAC(t *testing.T) {
 	key := filepath.Join(d.dir, "other.key")
 	d.write("other.key", []byte(strings.Repeat("5a", 32)))
 	replayed(t, d, words, sent, 2, "is not the key of the log", "--audit-key", key)
-	replayed(t, d, "gl-00000001-2", sent, 4, "it is of none of the logs")
+	replayed(t, d, "gl-00000001-2", sent, 4, "no such decision")
 
 	object := filepath.Join(d.audit(), "objects", fmt.Sprintf("sha256-%x", sha256.Sum256(upper.wasm)))
 	if err := os.WriteFile(object, []byte("another"), 0o600); err != nil {
