@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -278,6 +279,67 @@ func TestHoldOutlivesItsFile(t *testing.T) {
 	mustClose(t, l)
 	if _, err := audit.ReadHolds(d, held); err != nil {
 		t.Errorf("a hold that was lifted is asked for: %v", err)
+	}
+}
+
+// TestHoldIsToldWhereverAnOpeningOrASegmentEnds: whatever fails while segments begin, and
+// whatever is left, the log that is opened again asks for the hold.
+func TestHoldIsToldWhereverAnOpeningOrASegmentEnds(t *testing.T) {
+	opts := audit.Options{Key: testKey, SegmentBytes: audit.MinSegmentBytes, Now: func() time.Time { return noon }}
+	base := newMemFiles()
+	l := openMem(t, base, opts)
+	decide(t, l, 0, 10)
+	hold, err := audit.AddHold(base, held, audit.Hold{Topic: "other", Reason: "case", Added: noon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.TellHolds(t.Context(), audit.Holds{hold}); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, l)
+
+	random := rand.New(rand.NewPCG(7, 2))
+	write := func(d *memFiles) {
+		l, err := audit.OpenFiles(d, opts)
+		if err != nil {
+			return
+		}
+		for i := range 60 {
+			e := batchOf("cards", 0, 40)
+			e.Principal = strings.Repeat("x", 200)
+			e.Time = noon.Add(time.Duration(i) * time.Minute)
+			if l.Append(e, []byte{1}).Wait(t.Context()) != nil {
+				break
+			}
+		}
+		l.Close()
+	}
+
+	whole := base.killed()
+	write(whole)
+	if n := len(segmentsOf(whole)); n < 3 {
+		t.Fatalf("%d segments: none began behind the hold", n)
+	}
+	for at := 1; at <= whole.ops; at++ {
+		d := base.killed()
+		d.failAt = at
+		d.flavour = flavour(at % 3)
+		write(d)
+
+		for name, left := range map[string]*memFiles{"killed": d.killed(), "power cut": d.powerCut(random)} {
+			l, err := audit.OpenFiles(left, opts)
+			if err != nil {
+				t.Fatalf("operation %d, %s: %v", at, name, err)
+			}
+			if err := l.TellHolds(t.Context(), nil); !errors.Is(err, audit.ErrHoldsMissing) {
+				t.Fatalf("operation %d, %s: %v", at, name, err)
+			}
+			mustClose(t, l)
+			delete(left.live, audit.HoldsName)
+			if _, err := audit.ReadHolds(left, held); !errors.Is(err, audit.ErrHoldsMissing) {
+				t.Fatalf("operation %d, %s: reading: %v", at, name, err)
+			}
+		}
 	}
 }
 

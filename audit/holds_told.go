@@ -56,9 +56,6 @@ func (t toldHolds) entries(now time.Time) []*ControlEntry {
 	return repeated(t, cmp.Compare[string], now)
 }
 
-// sizeBound is at least the bytes that the entries take.
-func (t toldHolds) sizeBound() int { return sizeOfRepeated(t) }
-
 // entry is what the log says of a hold that was added, or lifted.
 func (h *Hold) entry() ControlEntry {
 	e := ControlEntry{
