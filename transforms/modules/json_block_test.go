@@ -81,6 +81,20 @@ func TestContainersInBlocksAreAsDeepAsOthers(t *testing.T) {
 	}
 }
 
+// Text is read 256 and 64 bytes at a time while it is ASCII: wherever it stops to be that,
+// it is UTF-8 or refused.
+func TestOtherTextThanASCIIIsFoundAnywhere(t *testing.T) {
+	g := mustOpen(t, "gdpr", blockConfig)
+	plain := `"` + strings.Repeat("x", 600) + `"`
+	var texts []string
+	for at := 1; at < len(plain)-1; at++ {
+		for _, other := range []string{"é", "日", "😀", "\x80", "\xc3", "\xff", "\xed\xa0\x80", "\xf4\x90\x80\x80"} {
+			texts = append(texts, plain[:at]+other+plain[at:])
+		}
+	}
+	readsBlock(t, g, texts...)
+}
+
 func FuzzContainersInBlocks(f *testing.F) {
 	g := mustOpen(f, "gdpr", blockConfig)
 	for n, text := range blockTexts {

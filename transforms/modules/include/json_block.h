@@ -167,12 +167,48 @@ GL_INLINE uint64_t json_bad_numbers(uint64_t digits, uint64_t dots, uint64_t zer
     return bad | (((dots << 1) + digits) & ~digits & dots);
 }
 
+// json_before is what one block hands to the next, 0 or 1, about the last byte so far that is
+// not white space: something has to follow, which is a key, unless the container is empty; a
+// key ended. And whether a string goes on that is a key.
+typedef struct json_before {
+    uint64_t wants, wants_key, opened, ended_key, in_key;
+} json_before;
+
+// json_tokens are those of a block, and what json_misplaced makes of them.
+typedef struct json_tokens {
+    uint64_t quotes, strings, opens, closes, commas, colons, starts;
+    uint64_t wanting, wanting_key;  // something, a key, has to follow
+    uint64_t key_ends, in_key;
+} json_tokens;
+
+// json_misplaced marks the tokens that may not stand where they do.
+GL_INLINE uint64_t json_misplaced(json_tokens *t, const json_before *before, uint64_t white) {
+    uint64_t follows = t->wanting << 1 | before->wants, key_follows = t->wanting_key << 1 | before->wants_key;
+    uint64_t inside = t->opens << 1 | before->opened;
+    if (white != 0) {
+        follows = json_behind(follows, white);
+        key_follows = json_behind(key_follows, white);
+        inside = json_behind(inside, white);
+    }
+
+    // Adding a key's first quote carries through the string to the last one.
+    uint64_t first_quotes = t->quotes & t->strings;
+    uint64_t keys = t->strings + ((first_quotes & key_follows) | before->in_key);
+    t->in_key = keys < t->strings;
+    t->key_ends = keys & t->quotes & ~t->strings;
+    uint64_t colon_follows = t->key_ends << 1 | before->ended_key;
+    if (white != 0) colon_follows = json_behind(colon_follows, white);
+
+    uint64_t bad = (first_quotes | t->opens | t->starts) & ~follows;      // a value where none is wanted
+    bad |= (t->commas | t->colons | (t->closes & ~inside)) & follows;     // none where one is
+    bad |= key_follows & ~(first_quotes | t->closes);                     // another value for a key
+    return bad | (colon_follows ^ t->colons);
+}
+
 // json_scan_container validates the container at p, or returns NULL if it may be invalid.
 static __attribute__((noinline, unused)) const uint8_t *json_scan_container(const uint8_t *p, uint32_t depth) {
-    // What one block hands to the next, 0 or 1, about the last byte so far that is not white
-    // space: something has to follow, which is a key, unless the container is empty; a key ended.
-    uint64_t wants = 1, wants_key = 0, opened = 0, ended_key = 0;
-    uint64_t in_string = 0, in_key = 0;  // a string goes on (~0), which is a key (1)
+    json_before before = {.wants = 1};
+    uint64_t in_string = 0;  // a string goes on: ~0
     json_nesting n = {.stack = 1};
     json_rare.carry = 0;
     if (depth > JSON_MAX_DEPTH - 64) return NULL;
@@ -216,26 +252,13 @@ static __attribute__((noinline, unused)) const uint8_t *json_scan_container(cons
             last = black == 0 ? 64 : 63 - (uint32_t)__builtin_clzll(black);
         }
 
-        uint64_t wanting = commas | colons | opens, wanting_key = (commas | opens) & n.object;
-        uint64_t follows = wanting << 1 | wants, key_follows = wanting_key << 1 | wants_key, inside = opens << 1 | opened;
-        if (white != 0) {
-            follows = json_behind(follows, white);
-            key_follows = json_behind(key_follows, white);
-            inside = json_behind(inside, white);
-        }
-
-        // Adding a key's first quote carries through the string to the last one.
-        uint64_t first_quotes = quotes & strings;
-        uint64_t keys = strings + ((first_quotes & key_follows) | in_key), key_ends = keys & quotes & ~strings;
-        uint64_t colon_follows = key_ends << 1 | ended_key;
-        if (white != 0) colon_follows = json_behind(colon_follows, white);
-
-        uint64_t starts = scalars & ~(scalars << 1);
-        uint64_t bad = (first_quotes | opens | starts) & ~follows;   // a value where none is wanted
-        bad |= (commas | colons | (closes & ~inside)) & follows;     // none where one is
-        bad |= key_follows & ~(first_quotes | closes);               // another value for a key
-        bad |= colon_follows ^ colons;
-        bad |= json_bad_numbers(digits, dots, zeros, starts);
+        json_tokens t = {
+            .quotes = quotes, .strings = strings, .opens = opens, .closes = closes, .commas = commas, .colons = colons,
+            .wanting = commas | colons | opens, .wanting_key = (commas | opens) & n.object,
+            .starts = scalars & ~(scalars << 1),
+        };
+        uint64_t bad = GL_UNLIKELY(white != 0) ? json_misplaced(&t, &before, white) : json_misplaced(&t, &before, 0);
+        bad |= json_bad_numbers(digits, dots, zeros, t.starts);
         if (bad & until) return NULL;
         if (GL_UNLIKELY(odd & until) && !json_good_scalars(p, scalars, odd & until)) return NULL;
         if (GL_UNLIKELY(rare) && !json_good_rare(p, strings, until)) return NULL;
@@ -243,12 +266,12 @@ static __attribute__((noinline, unused)) const uint8_t *json_scan_container(cons
 
         p += size;
         in_string = (uint64_t)((int64_t)strings >> 63);
-        in_key = keys < strings;
+        before.in_key = t.in_key;
         if (last == 64) continue;
-        wants = wanting >> last & 1;
-        wants_key = wanting_key >> last & 1;
-        opened = opens >> last & 1;
-        ended_key = key_ends >> last & 1;
+        before.wants = t.wanting >> last & 1;
+        before.wants_key = t.wanting_key >> last & 1;
+        before.opened = opens >> last & 1;
+        before.ended_key = t.key_ends >> last & 1;
     }
 }
 
