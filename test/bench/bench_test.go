@@ -122,48 +122,62 @@ func BenchmarkGateway(b *testing.B) {
 // CPU it gives the ratio to the splice's, and what the kernel's threads did in
 // the proxy's turns.
 func BenchmarkRatio(b *testing.B) {
+	eachLoad(b, func(b *testing.B, f load.Frame) { compareModes(b, f, modes) })
+}
+
+// BenchmarkEvidence is what it takes to commit to the decision log (audit.evidence), with
+// a checkpoint each second, over the same without: the ratio of CPU in one run.
+func BenchmarkEvidence(b *testing.B) {
 	eachLoad(b, func(b *testing.B, f load.Frame) {
-		broker := nullBrokerFor(b)
-		cpu := make([]int, len(modes))
-		kernel := make([]time.Duration, len(modes))
-		send := make([]func(n int), len(modes))
-		for i, mode := range modes {
-			p := startProxy(b, mode, broker.Addr())
-			l := loaderFor(b, p.addr)
-			send[i] = func(n int) {
-				others := kernelTimes(b)
-				before, _ := p.usage(b)
-				if err := l.Send(f, n); err != nil {
-					b.Fatal(err)
-				}
-
-				after, _ := p.usage(b)
-				cpu[i] += after - before
-				kernel[i] += kernelTimes(b).Since(others)
-			}
-
-			send[i](200) // warm-up
-			cpu[i] = 0
-			kernel[i] = 0
-		}
-
-		turn := 250_000_000 / f.Raw // short ones would measure how proxies wake up
-		b.ResetTimer()
-		for sent := 0; sent < b.N; sent += turn {
-			for i := range modes {
-				send[i](min(turn, b.N-sent))
-			}
-		}
-
-		b.StopTimer()
-		for i, mode := range modes {
-			mb := float64(b.N) * float64(f.Raw) / 1e6
-			b.ReportMetric(float64(cpu[i])/1e3/mb, mode+"-ms/MB")
-			b.ReportMetric(kernel[i].Seconds()*1e3/mb, mode+"-kernel-ms/MB")
-			b.ReportMetric(float64(cpu[i])/float64(b.N), mode+"-µs/frame")
-			b.ReportMetric(float64(cpu[i])/float64(cpu[0]), mode+"/"+modes[0])
+		for _, mode := range []string{modeRecord, modeMask} {
+			b.Run(mode, func(b *testing.B) { compareModes(b, f, []string{mode, mode + committed}) })
 		}
 	})
+}
+
+// compareModes gives proxies the same load in turns; the first is what the others are
+// compared with.
+func compareModes(b *testing.B, f load.Frame, modes []string) {
+	broker := nullBrokerFor(b)
+	cpu := make([]int, len(modes))
+	kernel := make([]time.Duration, len(modes))
+	send := make([]func(n int), len(modes))
+	for i, mode := range modes {
+		p := startProxy(b, mode, broker.Addr())
+		l := loaderFor(b, p.addr)
+		send[i] = func(n int) {
+			others := kernelTimes(b)
+			before, _ := p.usage(b)
+			if err := l.Send(f, n); err != nil {
+				b.Fatal(err)
+			}
+
+			after, _ := p.usage(b)
+			cpu[i] += after - before
+			kernel[i] += kernelTimes(b).Since(others)
+		}
+
+		send[i](200) // warm-up
+		cpu[i] = 0
+		kernel[i] = 0
+	}
+
+	turn := 250_000_000 / f.Raw // short ones would measure how proxies wake up
+	b.ResetTimer()
+	for sent := 0; sent < b.N; sent += turn {
+		for i := range modes {
+			send[i](min(turn, b.N-sent))
+		}
+	}
+
+	b.StopTimer()
+	for i, mode := range modes {
+		mb := float64(b.N) * float64(f.Raw) / 1e6
+		b.ReportMetric(float64(cpu[i])/1e3/mb, mode+"-ms/MB")
+		b.ReportMetric(kernel[i].Seconds()*1e3/mb, mode+"-kernel-ms/MB")
+		b.ReportMetric(float64(cpu[i])/float64(b.N), mode+"-µs/frame")
+		b.ReportMetric(float64(cpu[i])/float64(cpu[0]), mode+"/"+modes[0])
+	}
 }
 
 func kernelTimes(tb testing.TB) kernelcpu.Times {

@@ -3,15 +3,21 @@ package bench
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/tree"
 	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/pipeline"
@@ -31,6 +37,9 @@ const (
 	modeUppercase = "uppercase" // every record changed by the uppercase module, recorded
 	modeMask      = "gdpr"      // three fields of every record masked by the gdpr module, recorded
 )
+
+// committed behind a mode's name has the decision log committed to, as audit.evidence does.
+const committed = "+evidence"
 
 // runChild serves as one proxy in front of upstream until stdin ends. It prints
 // its address, then for each line read its CPU time in microseconds and its
@@ -108,6 +117,13 @@ func serveGateway(ctx context.Context, mode, upstream, dir string) (string, erro
 		return "", err
 	}
 
+	mode, evident := strings.CutSuffix(mode, committed)
+	if evident {
+		if err := commitTo(ctx, journal, filepath.Join(dir, tree.DirName)); err != nil {
+			return "", err
+		}
+	}
+
 	at, err := broker.ParseHostPort(upstream)
 	if err != nil {
 		return "", err
@@ -135,6 +151,35 @@ func serveGateway(ctx context.Context, mode, upstream, dir string) (string, erro
 	g.Cluster("bench").SetBindings(bindings)
 	go g.Run(ctx)
 	return g.Cluster("bench").Addr(), nil
+}
+
+// commitTo signs a checkpoint of the log each second.
+func commitTo(ctx context.Context, journal *audit.Log, dir string) error {
+	private, public, err := note.GenerateKey(rand.Reader, "bench")
+	if err != nil {
+		return err
+	}
+	signer, err := note.NewSigner(private)
+	if err != nil {
+		return err
+	}
+	verifier, err := note.NewVerifier(public)
+	if err != nil {
+		return err
+	}
+	t, err := tree.Open(ctx, journal.Reader(), tree.Options{Dir: dir, Signer: signer, Verifier: verifier})
+	if err != nil {
+		return err
+	}
+
+	go func() {
+		for tick := time.NewTicker(time.Second); ctx.Err() == nil; <-tick.C {
+			if _, err := t.Checkpoint(ctx); err != nil && ctx.Err() == nil {
+				panic(err)
+			}
+		}
+	}()
+	return nil
 }
 
 func bindingsFor(ctx context.Context, mode string) (*gateway.Bindings, error) {
