@@ -303,12 +303,16 @@ func TestHostFunctionsAllocateNothingInSteadyState(t *testing.T) {
 		b := values(strings.Repeat("value ", 40))
 		rewind := rewinder(b)
 
-		allocs := testing.AllocsPerRun(20, func() {
+		run := func() {
 			rewind()
 			if err := c.Run(t.Context(), b, Origin{}); err != nil {
 				t.Fatal(err)
 			}
-		})
+		}
+		allocs := testing.AllocsPerRun(20, run)
+		for again := 0; allocs > 0 && again < 5; again++ {
+			allocs = testing.AllocsPerRun(20, run) // the race detector has pools forget, and so has a collection
+		}
 		if allocs > 0 {
 			t.Errorf("%s: %.1f allocations for a batch", name, allocs)
 		}
