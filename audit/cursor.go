@@ -122,16 +122,29 @@ func (r *Reader) Node() (uint32, error) {
 // SegmentOf finds the segment that holds the entry with a sequence number, or would:
 // ErrNotFound for one before the log's beginning.
 func (r *Reader) SegmentOf(seq uint64) (uint32, error) {
+	h, err := r.headerOf(seq)
+	return h.Number, err
+}
+
+// IsUnder reports whether an entry was written under an audit key. Another key begins a
+// segment. It returns ErrNotFound as SegmentOf does.
+func (r *Reader) IsUnder(seq uint64, key [32]byte) (bool, error) {
+	h, err := r.headerOf(seq)
+	return err == nil && h.KeyID == keyID(key), err
+}
+
+// headerOf is the header of the segment that an entry is in, or would be.
+func (r *Reader) headerOf(seq uint64) (segment.Header, error) {
 	segs, err := r.Refresh()
 	if err != nil {
-		return 0, err
+		return segment.Header{}, err
 	}
 	for i := len(segs) - 1; i >= 0; i-- {
 		if segs[i].hdr.FirstSeq <= seq {
-			return segs[i].hdr.Number, nil
+			return segs[i].hdr, nil
 		}
 	}
-	return 0, ErrNotFound
+	return segment.Header{}, ErrNotFound
 }
 
 // Cursor begins at a position that a cursor of the same log was at.

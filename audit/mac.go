@@ -113,9 +113,3 @@ func (id MACID) Made() bool { return id.nonce != 0 }
 
 // MAC is that of a batch; see MACID.Made.
 func (it *Item) MAC() MACID { return MACID{it.Epoch, it.Batch.nonce, it.Batch.mac} }
-
-// OpenedWith reports whether the entry opened a log under an audit key.
-func (c *ControlEntry) OpenedWith(key [32]byte) bool {
-	o, ok := c.opening()
-	return ok && o.KeyID == keyID(key)
-}

@@ -75,7 +75,7 @@ func TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne(t *testing.T) {
 	expect("plain", 4, "no batch begins at offset 0 any more")
 
 	d.write("other.key", []byte(strings.Repeat("k", 32)))
-	expect("exact", 2, "is not the key of the log", "--audit-key", filepath.Join(d.dir, "other.key"))
+	expect("exact", 2, "is not the key that", "--audit-key", filepath.Join(d.dir, "other.key"))
 	expect("exact", 1, "reading the audit key", "--audit-key", filepath.Join(d.dir, "none.key"))
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -113,16 +114,57 @@ func TestADecisionIsReplayedToTheSameMAC(t *testing.T) {
 
 	key := filepath.Join(d.dir, "other.key")
 	d.write("other.key", []byte(strings.Repeat("5a", 32)))
-	replayed(t, d, words, sent, 2, "is not the key of the log", "--audit-key", key)
+	replayed(t, d, words, sent, 2, "is not the key that", "--audit-key", key)
 	replayed(t, d, "gl-00000001-2", sent, 4, "no such decision")
 
 	object := filepath.Join(d.audit(), "objects", fmt.Sprintf("sha256-%x", sha256.Sum256(upper.wasm)))
 	if err := os.WriteFile(object, []byte("another"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	replayed(t, d, words, sent, 4, "the object was changed: ")
+	replayed(t, d, words, sent, 3, "the object was changed: ")
 	if err := os.Remove(object); err != nil {
 		t.Fatal(err)
 	}
 	replayed(t, d, words, sent, 4, "the object is not there: "+object)
+}
+
+// TestEvidenceIsCheckedByTheKeyThatItWasMadeUnder: after the audit key was replaced, the
+// present one says nothing of what was decided before, and nothing is called changed by it.
+func TestEvidenceIsCheckedByTheKeyThatItWasMadeUnder(t *testing.T) {
+	upper := bundled("uppercase", "words")
+	d := deploy(t, plan{modules: []module{upper}, bindings: map[string]string{"words": upper.name}})
+	batch := batchOf(nobody, "some words")
+	d.write("batch", batch)
+	input := filepath.Join(d.dir, "batch")
+
+	gateway := serve(t, d)
+	createTopic(t, client(t, d.address), "words", 1, nil)
+	dial(t, d.address).request(produceOf(-1, part{"words", 0, batch}))
+	gateway.terminate()
+
+	former := filepath.Join(d.dir, "former.key")
+	if err := os.Rename(filepath.Join(d.dir, "data", "audit.key"), former); err != nil {
+		t.Fatal(err)
+	}
+	text := must(os.ReadFile(d.config))(t)
+	d.write("guardlock.yaml", append(bytes.Clone(text), "audit: {previous_key_file: former.key}\n"...))
+	gateway = serve(t, d)
+	defer gateway.terminate()
+
+	id := decisions(t, d.audit(), query.Filter{Topics: []string{"words"}, ByBatch: true})[0].ID.String()
+	for _, c := range []struct {
+		exit int
+		says string
+		args []string
+	}{
+		{2, "is not the key that", []string{"compare", id, "-b", d.address}},
+		{0, "every byte", []string{"compare", id, "-b", d.address, "--audit-key", former}},
+		{4, "the audit key, which was not given", []string{"replay", id, "--input", input}},
+		{0, "the MAC of what was forwarded is of this", []string{"replay", id, "--input", input, "--audit-key", former}},
+		{0, "the MAC of what was forwarded is of this", []string{"replay", id, "--input", input, "--audit-key", former, "--audit-key", filepath.Join(d.dir, "data", "audit.key")}},
+	} {
+		if out, exit := guardlock(t, append([]string{"audit"}, append(c.args, "--dir", d.audit())...)...); exit != c.exit || !strings.Contains(out, c.says) {
+			t.Errorf("%q ends with %d, want %d and %q:\n%s", c.args, exit, c.exit, c.says, out)
+		}
+	}
 }

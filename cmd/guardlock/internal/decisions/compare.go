@@ -143,19 +143,20 @@ func (c *auditCompareCommand) decision(cmd *cobra.Command, id string) (d query.D
 		return d, key, exit.WithHint(fmt.Errorf("reading the audit key: %w", err), "give the gateway's audit.key_file with --audit-key")
 	}
 
-	return d, key, ofLog(cmd.Context(), log, path, key)
+	under, err := log.IsUnder(d.ID.Seq, key)
+	if err != nil {
+		return d, key, auditError(log.Dir, err)
+	}
+	if !under {
+		return d, key, otherKey(path, id)
+	}
+	return d, key, nil
 }
 
-// ofLog refuses an audit key that is not the log's.
-func ofLog(ctx context.Context, log query.Log, path string, key [32]byte) error {
-	known, err := log.HasKey(ctx, key)
-	if err != nil {
-		return auditError(log.Dir, err)
-	}
-	if !known {
-		return exit.WithHint(exit.Usagef("%s is not the key of the log in %s", path, log.Dir), "give the gateway's audit.key_file with --audit-key")
-	}
-	return nil
+// otherKey refuses an audit key that a decision was not made under: by another one each
+// batch looks changed.
+func otherKey(path, id string) error {
+	return exit.WithHint(exit.Usagef("%s is not the key that %s was made under", path, id), "give the gateway's audit.key_file of that time with --audit-key")
 }
 
 // stored reads the batch as its producer, or the gateway, sent it.

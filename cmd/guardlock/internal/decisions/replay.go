@@ -36,8 +36,8 @@ tell all.
 What modules count or remember starts empty, and records have the only clock. A module
 that seals under random nonces, or counts, may come to something else; that is said.
 
-Exit code 0: it came to the same. 3: something differs. 4: something could not be
-compared, or is not there that the decision was made of.`
+Exit code 0: it came to the same. 3: something differs, or an object was changed. 4:
+something could not be compared, or is not there that the decision was made of.`
 
 type auditReplayCommand struct {
 	logs     logsFlags
@@ -128,7 +128,11 @@ func replayError(id string, err error) error {
 	err = fmt.Errorf("replaying %s: %w", id, err)
 	switch {
 	case errors.Is(err, objects.ErrMissing), errors.Is(err, objects.ErrDamaged):
-		return exit.WithHint(exit.WithCode(err, exit.NotFound), "put the object back from a copy of the log's directory: it is right if its SHA-256 is its name")
+		code := exit.NotFound
+		if errors.Is(err, objects.ErrDamaged) {
+			code = exit.Refused
+		}
+		return exit.WithHint(exit.WithCode(err, code), "put the object back from a copy of the log's directory: it is right if its SHA-256 is its name")
 	case errors.Is(err, replay.ErrNoKey):
 		return exit.WithHint(exit.WithCode(err, exit.NotFound), "give the file of the key with --module-key NAME=FILE")
 	case errors.Is(err, replay.ErrNoTable), errors.Is(err, transforms.ErrTableNotApproved):
@@ -190,15 +194,35 @@ func (c *auditReplayCommand) decision(cmd *cobra.Command, id string, m *replay.M
 	}
 
 	m.Objects = objects.Of(log.Dir)
-	if key, err := disk.ReadKey(keyBeside(log.Dir)); err == nil && len(m.Audit) == 0 {
-		m.Audit = append(m.Audit, key)
-	}
-	for i, path := range c.keyFiles {
-		if err := ofLog(cmd.Context(), log, path, m.Audit[i]); err != nil {
-			return nil, err // by another log's key everything differs
-		}
+	if err := c.keyOf(log, row, m); err != nil {
+		return nil, err
 	}
 	return readDecision(cmd.Context(), log, row, m.Objects)
+}
+
+// keyOf leaves of the audit keys the one that a decision was made under. Of keys that were
+// named one must be it; the one beside the log may be newer, and then there is none.
+func (c *auditReplayCommand) keyOf(log query.Log, row query.Decision, m *replay.Materials) error {
+	if key, err := disk.ReadKey(keyBeside(log.Dir)); err == nil && len(c.keyFiles) == 0 {
+		m.Audit = append(m.Audit, key)
+	}
+
+	for _, key := range m.Audit {
+		under, err := log.IsUnder(row.ID.Seq, key)
+		if err != nil {
+			return auditError(log.Dir, err)
+		}
+		if under {
+			m.Audit = [][32]byte{key}
+			return nil
+		}
+	}
+
+	m.Audit = nil
+	if len(c.keyFiles) > 0 {
+		return otherKey(strings.Join(c.keyFiles, ", "), row.ID.String())
+	}
+	return nil
 }
 
 func readDecision(ctx context.Context, r query.Log, row query.Decision, store *objects.Store) (*replay.Decision, error) {
