@@ -47,6 +47,7 @@ var promises = map[string]string{
 	"decisions lost in a crash":                   "TestKilledProcessLosesNoResolvedTicket TestCrashAnywhereKeepsWhatWasAcknowledged",
 	"stored batches changed later":                "TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne TestEveryChangedByteIsNoticed",
 	"evidence, metrics or traces tell":            "TestNothingOfARecordIsInAnyEvidence TestACollectorIsToldTheWayOfABatchAndNoContent TestOperatorsAreToldNobodysName",
+	"legal holds changed or taken away":           "TestHoldsOfSomebodyElseAreRefused TestHoldOutlivesItsFile TestHoldIsToldWhereverAnOpeningOrASegmentEnds",
 	"a disk that fills, so that a log ends":       "TestBatchesAreRefusedBeforeTheDiskIsFull TestNextSegmentHasRoom TestFullDiskRefusesUntilThereIsRoom",
 	"a revocation that does not reach a gateway":  "TestModulesStopWhenTheTrustRootIsGoneForTooLong TestModulesStopWhenTheTrustRootIsOld TestRevocationIsInForceOnEveryGatewayWithAnEntryFromEach",
 	"what entries name by digest is changed":      "TestADamagedObjectIsNeverGivenAndWrittenAgain TestWhatIsKeptIsReadBackByItsDigest",

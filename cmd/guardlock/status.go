@@ -266,7 +266,7 @@ func writeLog(w io.Writer, s *ops.Status) error {
 		cli.Printable(l.Dir), l.Entries, l.Committed, l.Bytes, cli.Count(l.Segments, "segment"), l.DiskFree)
 	for _, one := range l.Witnesses {
 		if err == nil && one.Behind > 0 {
-			_, err = fmt.Fprintf(w, "witness %s has not cosigned the last %d entries\n", cli.Printable(one.Name), one.Behind)
+			_, err = fmt.Fprintf(w, "witness %s has not cosigned the last %d entries, placements and seals\n", cli.Printable(one.Name), one.Behind)
 		}
 	}
 	if err == nil && l.DiskLow {

@@ -45,6 +45,19 @@ func configured(t *testing.T, evidence string) (*config.Config, string) {
 	return cfg, dir
 }
 
+// opened is a server with the least configuration, and its log.
+func opened(t *testing.T) (*Server, *config.Config, *lockedBuffer) {
+	t.Helper()
+	cfg, _ := configured(t, "")
+	log := new(lockedBuffer)
+	s, err := Open(t.Context(), cfg, NewLogger(config.Log{}, log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(t.Context()) })
+	return s, cfg, log
+}
+
 // served opens a gateway, records an entry, and closes it in order.
 func served(t *testing.T, cfg *config.Config) error {
 	t.Helper()

@@ -9,20 +9,13 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/query"
-	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/disk"
 )
 
 // TestLogSaysWhichHoldsWereAddedAndLifted: once each, also over a restart; and where the
 // file is gone that has them, the gateway says so, and nothing is pruned.
 func TestLogSaysWhichHoldsWereAddedAndLifted(t *testing.T) {
-	cfg, _ := configured(t, "")
-	log := new(lockedBuffer)
-	s, err := Open(t.Context(), cfg, NewLogger(config.Log{}, log))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close(t.Context()) })
+	s, cfg, log := opened(t)
 
 	dir := cfg.File(cfg.Audit.Dir)
 	files := audit.FilesIn(dir)

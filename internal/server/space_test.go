@@ -10,14 +10,7 @@ import (
 
 // TestDiskOfTheLogIsToldBeforeItIsFull goes through the edges of how much is free.
 func TestDiskOfTheLogIsToldBeforeItIsFull(t *testing.T) {
-	cfg, _ := configured(t, "")
-	log := new(lockedBuffer)
-	s, err := Open(t.Context(), cfg, NewLogger(config.Log{}, log))
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	t.Cleanup(func() { s.Close(t.Context()) })
+	s, _, log := opened(t)
 
 	const gib = 1 << 30
 	var low alarm

@@ -71,6 +71,15 @@ func valueOf(s *otlp.Span, key string) string {
 	return ""
 }
 
+// collected is a tracer whose collector keeps what it is sent.
+func collected(t *testing.T) (*receiver, *Tracer) {
+	t.Helper()
+	r := &receiver{t: t}
+	server := httptest.NewServer(r)
+	t.Cleanup(server.Close)
+	return r, open(t, server.URL, nil)
+}
+
 func open(t *testing.T, url string, edit func(*Config)) *Tracer {
 	t.Helper()
 	cfg := Config{Endpoint: url + "/v1/traces", Ratio: 1, PerSecond: 1000, Node: "gw-1", Version: "v1", Log: zap.NewNop()}
@@ -106,10 +115,7 @@ func through() *pipeline.Trace {
 }
 
 func TestABatchIsOneSpanWithOneForEachStage(t *testing.T) {
-	r := &receiver{t: t}
-	server := httptest.NewServer(r)
-	defer server.Close()
-	tracer := open(t, server.URL, nil)
+	r, tracer := collected(t)
 	b := through()
 	b.Parent = parent(7)
 	b.State = "vendor=1,other=2"
@@ -157,10 +163,7 @@ func TestABatchIsOneSpanWithOneForEachStage(t *testing.T) {
 }
 
 func TestWhatWasNotStoredIsAnError(t *testing.T) {
-	r := &receiver{t: t}
-	server := httptest.NewServer(r)
-	defer server.Close()
-	tracer := open(t, server.URL, nil)
+	r, tracer := collected(t)
 	for want, edit := range map[string]func(*pipeline.Trace){
 		"":                         func(*pipeline.Trace) {},
 		"no_answer":                func(b *pipeline.Trace) { b.Lost = true },
@@ -241,10 +244,7 @@ func TestWhatBecomesOfSpansIsCounted(t *testing.T) {
 
 // A producer may write anything into its headers.
 func TestATracestateThatIsNoneCostsNoTrace(t *testing.T) {
-	r := &receiver{t: t}
-	server := httptest.NewServer(r)
-	defer server.Close()
-	tracer := open(t, server.URL, nil)
+	r, tracer := collected(t)
 	b := through()
 	b.Parent = parent(7)
 	b.State = "\x00 = secret,,"

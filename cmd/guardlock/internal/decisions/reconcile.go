@@ -39,10 +39,10 @@ What decisions name beyond the partition's end is told as well:
   beyond      stored once and lost since: the topic was cut or made anew, or an unclean
               leader took over
 
-Exit code 3 if there is a bypass, or what is beyond the end; with --strict also for what is before, which looks
-the same. Give the logs of all gateways in front of the cluster: one that is missing
-looks like a bypass. Ask the brokers themselves, not a gateway. Only what no decision
-names is read, and nothing of a record is printed.`
+Exit code 3 if there is a bypass, or what is beyond the end; with --strict also for what
+is before, which looks the same. Give the logs of all gateways in front of the cluster:
+one that is missing looks like a bypass. Ask the brokers themselves, not a gateway. Only
+what no decision names is read, and nothing of a record is printed.`
 
 type auditReconcileCommand struct {
 	client   kafka.ClientFlags

@@ -25,8 +25,10 @@ func newAuditShowCommand() *cobra.Command {
 		Long: `Show everything that the log holds about one decision: of a record, of a whole
 batch (an id without the last number), of a module's admission, or of a
 configuration. With a record's comes who let its modules run: the admission of
-each, its author and approvers, and the authority that was in force. Of an authority (what a gateway served under) come the
-objects that it names, and whether each is kept as it was. Ids stand in the errors that producers get and in audit query.
+each, its author and approvers, and the authority that was in force. Of an
+authority (what a gateway served under) come the objects that it names, and
+whether each is kept as it was. Ids stand in the errors that producers get and in
+audit query.
 ` + logsHelp,
 		Example: `  guardlock audit show gl-5c3a91f0-2k-0
   guardlock audit show gl-5c3a91f0-2k --json
