@@ -18,6 +18,7 @@ var (
 	ErrOtherKey     = errors.New("another key signed it: take the public key of whoever released it")
 	ErrNotStatement = errors.New("not an in-toto statement: it must be JSON with a _type, a subject and a predicateType")
 	ErrMeansModules = errors.New("a statement that approves a module is made by `guardlock module approve` alone")
+	ErrSignatories  = errors.New("too few of the trust root's approvers signed the file: have others sign it")
 )
 
 // SignArtifact makes a Sigstore bundle with a message signature over content,
@@ -50,6 +51,74 @@ func (k *PublicKey) VerifyArtifact(ctx context.Context, content, bundleJSON []by
 	}
 
 	return nil
+}
+
+// Signatory is an approver whose signature over a file counts.
+type Signatory struct {
+	Identity Identity
+	KeyID    string
+	Bundle   []byte // as it was given
+}
+
+// VerifyFile checks that at least need distinct approvers of the trust root signed
+// content, each with a bundle that SignArtifact makes, under a key that is valid at
+// now and not revoked. It returns them by name, each once. A bundle that does not
+// count is no error while enough others do; otherwise the error wraps ErrSignatories,
+// and names each one and why. Content that is revoked by its digest is ErrRevoked.
+func (t *TrustRoot) VerifyFile(ctx context.Context, content []byte, bundles [][]byte, need int, now time.Time) ([]Signatory, error) {
+	digest := sha256.Sum256(content)
+	switch {
+	case t.revoked.digests[digest]:
+		return nil, fmt.Errorf("verifying file %x: %w", digest, ErrRevoked)
+	case len(bundles) > MaxApprovals:
+		return nil, fmt.Errorf("verifying file: %d signatures, at most %d: %w", len(bundles), MaxApprovals, ErrTooLarge)
+	}
+
+	people := map[Identity]Signatory{}
+	var refusals []error
+	for i, raw := range bundles {
+		s, err := t.signatory(ctx, digest, raw, t.moment(now))
+		if _, again := people[s.Identity]; err == nil && again {
+			err = fmt.Errorf("by %s: %w", s.Identity, ErrApproverTwice)
+		}
+		if err != nil {
+			refusals = append(refusals, fmt.Errorf("signature %d: %w", i+1, err))
+			continue
+		}
+		people[s.Identity] = s
+	}
+
+	if need = max(1, need); len(people) < need {
+		err := fmt.Errorf("verifying file: %w: %d of %d needed", ErrSignatories, len(people), need)
+		return nil, errors.Join(append([]error{err}, refusals...)...)
+	}
+
+	var all []Signatory
+	for _, who := range sortedKeys(people) {
+		all = append(all, people[who])
+	}
+	return all, nil
+}
+
+// signatory is the approver who signed the file with this digest.
+func (t *TrustRoot) signatory(ctx context.Context, digest [32]byte, raw []byte, now *moment) (Signatory, error) {
+	b, err := readBundle(ctx, raw)
+	if err != nil {
+		return Signatory{}, err
+	}
+	if b.GetMessageSignature() == nil {
+		return Signatory{}, ErrNotSignature
+	}
+
+	key, err := t.keyOf(b, roleApprover, now)
+	if err != nil {
+		return Signatory{}, err
+	}
+	if key.check(b, digest) != nil {
+		return Signatory{}, fmt.Errorf("by %s: %w", key.owner, ErrFileChanged)
+	}
+
+	return Signatory{key.owner, key.public.ID(), raw}, nil
 }
 
 // Attest makes a Sigstore bundle with an in-toto statement about something that is

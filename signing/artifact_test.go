@@ -1,6 +1,8 @@
 package signing
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"testing"
@@ -37,6 +39,64 @@ func TestAFileIsVerifiedWithTheKeyThatSignedItAndNoOther(t *testing.T) {
 		if err := c.key.Public().VerifyArtifact(t.Context(), c.content, c.bundle); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
+	}
+}
+
+func TestAFileIsVouchedForByDistinctApproversWhoseKeysHold(t *testing.T) {
+	w := newWorld(t)
+	content := []byte("erase User:x")
+	signed := func(content []byte, key *PrivateKey) []byte {
+		b, err := SignArtifact(t.Context(), content, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	bob, eve := signed(content, w.bob), signed(content, w.eve)
+	attested, err := Attest(t.Context(), []byte(provenance), w.eve)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	sum := sha256.Sum256(content)
+	for name, c := range map[string]struct {
+		edit    func(*rootDoc)
+		bundles [][]byte
+		need    int
+		want    error
+		why     error // of the one that does not count
+	}{
+		"two people":        {bundles: [][]byte{eve, bob}, need: 2},
+		"and a useless one": {bundles: [][]byte{{}, eve, bob}, need: 2},
+		"nobody":            {need: 0, want: ErrSignatories},
+		"one of two":        {bundles: [][]byte{bob}, need: 2, want: ErrSignatories},
+		"one person twice":  {bundles: [][]byte{bob, signed(content, w.bob2)}, need: 2, want: ErrSignatories, why: ErrApproverTwice},
+		"an author":         {bundles: [][]byte{bob, signed(content, w.ada)}, need: 2, want: ErrSignatories, why: ErrWrongRole},
+		"another file":      {bundles: [][]byte{bob, signed([]byte("erase User:y"), w.eve)}, need: 2, want: ErrSignatories, why: ErrFileChanged},
+		"renamed key":       {bundles: [][]byte{bob, []byte(strings.Replace(string(eve), w.eve.ID(), w.bob.ID(), 1))}, need: 2, want: ErrSignatories, why: ErrFileChanged},
+		"a statement":       {bundles: [][]byte{bob, attested}, need: 2, want: ErrSignatories, why: ErrNotSignature},
+		"not a bundle":      {bundles: [][]byte{bob, []byte("{}")}, need: 2, want: ErrSignatories, why: ErrMalformed},
+		"too many":          {bundles: make([][]byte, MaxApprovals+1), need: 2, want: ErrTooLarge},
+		"revoked key":       {edit: func(d *rootDoc) { d.Revoked.Keys = []string{w.eve.ID()} }, bundles: [][]byte{bob, eve}, need: 2, want: ErrSignatories, why: ErrRevoked},
+		"revoked file":      {edit: func(d *rootDoc) { d.Revoked.Digests = []string{hex.EncodeToString(sum[:])} }, bundles: [][]byte{bob, eve}, need: 2, want: ErrRevoked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			edit := c.edit
+			if edit == nil {
+				edit = func(*rootDoc) {}
+			}
+
+			got, err := w.root(1, edit).VerifyFile(t.Context(), content, c.bundles, c.need, noon())
+			if !errors.Is(err, c.want) || c.why != nil && !errors.Is(err, c.why) {
+				t.Fatalf("got %v, want %v and %v", err, c.want, c.why)
+			}
+			if c.want == nil && (len(got) != 2 || got[0].Identity != "bob" || got[1].Identity != "eve") {
+				t.Errorf("got %v", got)
+			}
+			if c.want != nil && got != nil {
+				t.Errorf("got %v beside an error", got)
+			}
+		})
 	}
 }
 
