@@ -27,7 +27,7 @@ const maxResponse = 1<<maxBufferBits - 4
 
 // ends are the two ends of a session, of which node is set before the first answer.
 type ends struct {
-	client net.Conn
+	client *socket
 	node   int32 // the broker that answers; -1 where that is any
 }
 

@@ -72,19 +72,12 @@ type lookahead struct {
 // newInbox makes an inbox that holds no buffer until bytes arrive. Frames above
 // maxFrame end the connection.
 func newInbox(conn net.Conn, pool *buffers, maxFrame int, timeout time.Duration) *inbox {
-	in := &inbox{
+	return &inbox{
 		conn:   conn,
+		raw:    rawConn(conn),
 		memory: account{buffers: pool},
 		bounds: frameBounds{minFrame: minFrame, maxFrame: maxFrame, timeout: timeout},
 	}
-
-	if sc, ok := conn.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			in.raw = raw
-		}
-	}
-
-	return in
 }
 
 // isEmpty reports whether no byte is there that was not taken.
@@ -148,7 +141,7 @@ func (in *inbox) fill(ctx context.Context) error {
 		if err := in.arm(in.began.Add(in.bounds.timeout)); err != nil {
 			return err
 		}
-		n, err := in.conn.Read(in.room())
+		n, err := in.read(in.room())
 		in.w += n
 
 		switch {
@@ -161,6 +154,25 @@ func (in *inbox) fill(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// read waits for bytes of a frame that has begun.
+func (in *inbox) read(room []byte) (n int, err error) {
+	if in.raw == nil || len(room) == 0 {
+		return in.conn.Read(room)
+	}
+	waitErr := in.raw.Read(func(fd uintptr) bool {
+		n, err = ignoringEINTR(func() (int, error) { return readSocket(int(fd), room) })
+		return err != syscall.EAGAIN
+	})
+
+	switch {
+	case waitErr != nil:
+		return 0, waitErr
+	case err == nil && n == 0:
+		err = io.EOF
+	}
+	return n, err
 }
 
 // arm makes sure that some deadline is set, so that a frame that has begun must
@@ -294,7 +306,7 @@ func (in *inbox) readReady() (n int, err error) {
 			return true
 		}
 
-		n, err = ignoringEINTR(func() (int, error) { return syscall.Read(int(fd), in.buf) })
+		n, err = ignoringEINTR(func() (int, error) { return readSocket(int(fd), in.buf) })
 		if err == syscall.EAGAIN {
 			in.release()
 			return false

@@ -59,17 +59,8 @@ const maxScratch = 256 << 10
 
 // flush writes everything in as few system calls as the connection allows, and
 // forgets it, whether or not that failed.
-func (o *outbox) flush(to net.Conn) error {
-	var err error
-	switch len(o.bufs) {
-	case 0:
-	case 1:
-		_, err = to.Write(o.bufs[0])
-	default:
-		pieces := o.bufs
-		_, err = pieces.WriteTo(to)
-	}
-
+func (o *outbox) flush(to *socket) error {
+	err := to.send(o.bufs)
 	o.reset()
 	if err != nil {
 		return fmt.Errorf("writing to connection: %w", err)

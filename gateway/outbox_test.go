@@ -18,7 +18,7 @@ func TestNeighbouringFramesBecomeOnePiece(t *testing.T) {
 		t.Fatalf("%d pieces, want 3", len(o.bufs))
 	}
 	client, server := tcpPair(t)
-	if err := o.flush(client); err != nil {
+	if err := o.flush(newSocket(client)); err != nil {
 		t.Fatal(err)
 	}
 

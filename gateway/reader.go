@@ -32,7 +32,7 @@ type reader struct {
 	cluster  *Cluster
 	log      *zap.Logger
 	client   net.Conn
-	upstream net.Conn
+	upstream *socket
 	peer     *peer
 	login    *login
 	answers  *answers

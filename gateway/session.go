@@ -61,7 +61,7 @@ func newSession(c *Cluster, client net.Conn) *session {
 		login:   login{access: &c.cfg.Access, timeout: cfg.AuthTimeout, counts: &c.counts},
 		answers: answers{
 			cluster: c,
-			ends:    ends{client: client},
+			ends:    ends{client: newSocket(client)},
 			reading: true,
 			idle:    make(chan struct{}),
 			room:    make(chan struct{}, 1),
@@ -153,7 +153,7 @@ func (s *session) run(ctx context.Context, to target) error {
 // relay runs the reader and the writer until both have ended. The end of either
 // ends the other; that of the reader once what was forwarded is answered.
 func (s *session) relay(ctx context.Context, up net.Conn) error {
-	s.reader.upstream = up
+	s.reader.upstream = newSocket(up)
 	defer s.reader.in.release()
 
 	var wg sync.WaitGroup

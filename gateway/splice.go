@@ -42,7 +42,7 @@ func (r *reader) stream(ctx context.Context) error {
 	}
 
 	r.answers.push(p, owed)
-	return r.in.streamTo(r.upstream.(*net.TCPConn), r.client.(*net.TCPConn), 4+size, 0)
+	return r.in.streamTo(r.upstream.Conn.(*net.TCPConn), r.client.(*net.TCPConn), 4+size, 0)
 }
 
 // streamAhead does the same for a request of which nothing was taken yet. It
@@ -80,14 +80,14 @@ func (r *reader) streamAhead(ctx context.Context) (bool, error) {
 		total += 4 + size
 	}
 
-	return true, r.in.streamTo(r.upstream.(*net.TCPConn), r.client.(*net.TCPConn), total, there)
+	return true, r.in.streamTo(r.upstream.Conn.(*net.TCPConn), r.client.(*net.TCPConn), total, there)
 }
 
 // passes reports whether the request that begins with prefix may go by unread,
 // and whether it will be answered.
 func (r *reader) passes(ctx context.Context, prefix []byte, size int) (p pending, owed, ok bool, err error) {
 	_, plainIn := r.client.(*net.TCPConn)
-	_, plainOut := r.upstream.(*net.TCPConn)
+	_, plainOut := r.upstream.Conn.(*net.TCPConn)
 	h, err := wire.ParseRequestHeader(prefix)
 	if err != nil || size < minStream || h.Key != kmsg.Produce || !plainIn || !plainOut || r.cluster.cfg.Embedded {
 		return p, false, false, nil // said in full once the frame is whole
