@@ -173,7 +173,7 @@ func TestDirectWriteThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	f := diskFile{cached, &directFile{ring: r, file: os.NewFile(uintptr(fd), "takes no writes at an offset")}, nil}
+	f := diskFile{cached, &directFile{ring: r, file: os.NewFile(uintptr(fd), "takes no writes at an offset")}, nil, identity{}}
 	for off, text := range []string{"a", "b"} {
 		if err := f.AppendDurable([]byte(text), int64(off)); err != nil {
 			t.Fatal(err)
@@ -197,7 +197,7 @@ func TestDirectWriteThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	f = diskFile{cached, &directFile{ring: r, file: readOnly}, nil}
+	f = diskFile{cached, &directFile{ring: r, file: readOnly}, nil, identity{}}
 	defer f.Close()
 	if err := f.AppendDurable([]byte("c"), 2); !errors.Is(err, unix.EBADF) {
 		t.Errorf("a write that failed gives %v", err)

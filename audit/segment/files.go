@@ -107,7 +107,7 @@ func (d Disk) Create(name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return diskFile{f, d.direct(name), d.ways}, nil
+	return d.writable(f, name)
 }
 
 func (d Disk) Open(name string, write bool) (File, error) {
@@ -126,10 +126,18 @@ func (d Disk) Open(name string, write bool) (File, error) {
 		return nil, err
 	}
 	if !write {
-		return diskFile{f, nil, nil}, nil
+		return diskFile{File: f}, nil
 	}
 
-	return diskFile{f, d.direct(name), d.ways}, nil
+	return d.writable(f, name)
+}
+
+func (d Disk) writable(f *os.File, name string) (File, error) {
+	id, err := identityOf(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return diskFile{f, d.direct(name), d.ways, id}, nil
 }
 
 // direct opens a file that is appended to once more.
@@ -154,13 +162,13 @@ func renameChecked(from, to string) error {
 }
 
 // Holds compares the files, not their names: one that was put in another's place
-// is not held.
+// is not held. What f is cannot change while it is open, so only the name is looked up.
 func (d Disk) Holds(name string, f File) (bool, error) {
 	open, ok := f.(diskFile)
 	if !ok {
 		return false, fmt.Errorf("%s was not opened here", name)
 	}
-	return sameFile(open.File, d.path(name))
+	return leadsTo(d.path(name), open.id)
 }
 
 func (d Disk) Remove(name string) error { return os.Remove(d.path(name)) }
@@ -205,6 +213,7 @@ type diskFile struct {
 	*os.File
 	direct *directFile // nil: append goes through the page cache
 	ways   *wayChooser // nil: append goes past the page cache where it can
+	id     identity    // of a file that was opened for writing
 }
 
 func (f diskFile) AppendDurable(b []byte, off int64) error {

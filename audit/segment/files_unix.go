@@ -57,16 +57,25 @@ func flock(f *os.File, how int) error {
 	}
 }
 
-// sameFile reports whether path leads to the file that f is.
-func sameFile(f *os.File, path string) (bool, error) {
-	var open, named unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &open); err != nil {
-		return false, err
-	}
+// identity tells a file apart from all others for as long as it is open.
+type identity struct {
+	dev, ino uint64
+}
 
-	err := unix.Stat(path, &named)
+func identityOf(f *os.File) (identity, error) {
+	var s unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &s); err != nil {
+		return identity{}, fmt.Errorf("asking which file was opened: %w", err)
+	}
+	return identity{uint64(s.Dev), s.Ino}, nil
+}
+
+// leadsTo reports whether path leads to the open file that has an identity.
+func leadsTo(path string, id identity) (bool, error) {
+	var s unix.Stat_t
+	err := unix.Stat(path, &s)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
-	return err == nil && open.Dev == named.Dev && open.Ino == named.Ino, err
+	return err == nil && identity{uint64(s.Dev), s.Ino} == id, err
 }
