@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/zap"
@@ -91,29 +90,6 @@ func (c *Cluster) nodeTarget(id int32, n *node) target {
 	}}
 }
 
-// discover learns the brokers at start and from time to time, so that their
-// listeners are open before any client asks: a client that reconnects to a
-// broker after our restart must find its port.
-func (c *Cluster) discover(ctx context.Context) {
-	wait := 100 * time.Millisecond
-	for {
-		err := c.learnBrokers(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			c.log.Warn("learning the cluster's brokers failed", zap.Error(err))
-			wait = min(2*wait, 5*time.Second)
-		default:
-			wait = 30 * time.Second
-		}
-
-		if !sleep(ctx, wait) {
-			return
-		}
-	}
-}
-
 // Discover asks the cluster for its brokers and opens their listeners, so that a
 // port that is taken is known before any client is told of it. Run goes on to do
 // so; a cluster that cannot be reached yet is an error here, but no reason not to
@@ -123,16 +99,14 @@ func (c *Cluster) Discover(ctx context.Context) error { return c.learnBrokers(ct
 // learnBrokers asks for the brokers alone and opens a listener for each. kadm
 // would answer from a cache that nothing refreshes here.
 func (c *Cluster) learnBrokers(ctx context.Context) error {
-	req := kmsg.NewPtrMetadataRequest()
-	req.Topics = []kmsg.MetadataRequestTopic{}
-	resp, err := c.metadata(ctx, req)
+	brokers, err := c.askBrokers(ctx)
 	c.counts.reached(ctx, err)
 	if err != nil {
 		return err
 	}
 
 	var errs []error
-	for _, b := range resp.Brokers {
+	for _, b := range brokers {
 		if _, _, err := c.Advertise(b.NodeID, b.Host, b.Port); err != nil {
 			errs = append(errs, err)
 		}

@@ -66,7 +66,7 @@ var (
 	Handshakes    = metric("guardlock_tls_handshakes_failed_total", Counter, "Connections whose TLS handshake failed.", "cluster")
 	Authenticated = metric("guardlock_authentications_total", Counter, "Authentications by SASL, and connections that ended for want of one: ok or denied.", "cluster", "result")
 	Unresolved    = metric("guardlock_decisions_unresolved", Gauge, "Decisions whose batch is looked for in its topic, after a crash or a lost connection.", "cluster")
-	ClusterUp     = metric("guardlock_cluster_up", Gauge, "1 if the cluster answered when it was last asked for its brokers, which is every 30 seconds, and more often while it does not.", "cluster")
+	ClusterUp     = metric("guardlock_cluster_up", Gauge, "1 if the cluster answered when it was last asked for its brokers, which is every three seconds.", "cluster")
 	UpstreamError = metric("guardlock_upstream_errors_total", Counter, "Batches that a broker answered with an error, by Kafka's name for it.", "cluster", "error")
 
 	MemoryHeld    = metric("guardlock_memory_held_bytes", Gauge, "What is in use of limits.memory, by what holds it: requests, changed_batches, answers.", "holder")
