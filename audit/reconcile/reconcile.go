@@ -38,7 +38,13 @@ const (
 	Overlap   Kind = "overlap"    // two leaders gave the offsets out: what the first of them stored was lost
 	Beyond    Kind = "beyond"     // decisions name offsets that the partition has not got: what was stored there is lost
 	Nothing   Kind = "nothing"    // nothing is stored there now: compacted away, or never seen
+	Gone      Kind = "gone"       // decisions are about a partition that the cluster has not got
 )
+
+// Kinds lists every kind, the worst first.
+func Kinds() []Kind {
+	return []Kind{Bypass, Beyond, Before, Gone, Overlap, Pending, Nothing, BeforeEra, Marker}
+}
 
 // Finding is one stretch of offsets that no binding names, or that two do, or that the
 // partition does not have.
@@ -328,24 +334,45 @@ type Partition struct {
 
 // Judge tells what the gaps of a partition are. keys are audit keys, by which a batch
 // without a producer id is known; without them it is a bypass.
-func (c *Coverage) Judge(ctx context.Context, p *Partition, keys [][32]byte) ([]Finding, error) {
+func (c *Coverage) Judge(ctx context.Context, p *Partition, keys [][32]byte) (all []Finding, err error) {
+	err = c.Examine(ctx, p, keys, func(f Finding) { all = append(all, f) })
+	slices.SortStableFunc(all, func(a, b Finding) int { return cmp.Compare(a.First, b.First) })
+	return all, err
+}
+
+// Examine is Judge for who does not want to hold all findings: a partition may have
+// millions of markers. What was told before an error stands.
+func (c *Coverage) Examine(ctx context.Context, p *Partition, keys [][32]byte, tell func(Finding)) error {
 	a := c.about(p)
-	all := a.overlaps(p.Start, p.End)
+	for _, f := range a.overlaps(p.Start, p.End) {
+		tell(f)
+	}
 	beyond, err := a.beyond(ctx, p)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	all = append(all, beyond...)
+	for _, f := range beyond {
+		tell(f)
+	}
 
 	for _, gap := range a.gaps(p.Start, p.End) {
-		found, err := a.gap(ctx, p, gap, keys)
-		if err != nil {
-			return all, err
+		if err := a.gap(ctx, p, gap, keys, tell); err != nil {
+			return err
 		}
-		all = append(all, found...)
 	}
-	slices.SortStableFunc(all, func(a, b Finding) int { return cmp.Compare(a.First, b.First) })
-	return all, nil
+	return nil
+}
+
+// Gone is what decisions name of a partition that the cluster has not got.
+func (c *Coverage) Gone(at audit.Coord) Finding {
+	f := Finding{Kind: Gone, Last: -1}
+	for i, s := range c.about(&Partition{At: at}).spans {
+		if i == 0 {
+			f.First = s.first
+		}
+		f.Last = max(f.Last, s.end-1)
+	}
+	return f
 }
 
 // overlaps are the offsets of [start, end) that leaders of two known epochs gave out. Of
@@ -395,32 +422,33 @@ func (a *about) beyond(ctx context.Context, p *Partition) ([]Finding, error) {
 }
 
 // gap reads one gap, batch by batch.
-func (a *about) gap(ctx context.Context, p *Partition, gap span, keys [][32]byte) (all []Finding, err error) {
+func (a *about) gap(ctx context.Context, p *Partition, gap span, keys [][32]byte, tell func(Finding)) error {
 	for at := gap.first; at < gap.end; {
 		raw, err := p.Batch(ctx, at)
 		if err != nil {
-			return all, fmt.Errorf("reading %s/%d at offset %d: %w", p.At.Topic, p.At.Partition, at, err)
+			return fmt.Errorf("reading %s/%d at offset %d: %w", p.At.Topic, p.At.Partition, at, err)
 		}
 		if raw == nil {
-			return append(all, Finding{Kind: Nothing, First: at, Last: gap.end - 1}), nil
+			tell(Finding{Kind: Nothing, First: at, Last: gap.end - 1})
+			return nil
 		}
 
 		h, err := recordbatch.ParseHeader(raw)
 		if err != nil {
-			return all, fmt.Errorf("reading %s/%d at offset %d: %w", p.At.Topic, p.At.Partition, at, err)
+			return fmt.Errorf("reading %s/%d at offset %d: %w", p.At.Topic, p.At.Partition, at, err)
 		}
 		last := h.BaseOffset + int64(h.LastOffsetDelta)
 		if h.BaseOffset > at || last < at {
 			end := min(max(h.BaseOffset, at+1), gap.end)
-			all = append(all, Finding{Kind: Nothing, First: at, Last: end - 1})
+			tell(Finding{Kind: Nothing, First: at, Last: end - 1})
 			at = end
 			continue
 		}
 
-		all = append(all, a.batch(raw, &h, keys))
+		tell(a.batch(raw, &h, keys))
 		at = last + 1
 	}
-	return all, nil
+	return nil
 }
 
 // batch tells what a batch is that no binding names.

@@ -75,6 +75,25 @@ func writeClustersLog(dir string) error {
 	return l.Close()
 }
 
+// writeGoneLog makes a closed log of a batch for each of two topics.
+func writeGoneLog(dir string) error {
+	l, err := openTestLog(dir)
+	if err != nil {
+		return err
+	}
+
+	for _, topic := range []string{"kept", "lost"} {
+		e := testBatch(auditStart, audit.OutcomePassed)
+		e.Topic = topic
+		e.Partition = 0
+		e.Add(audit.Ruling{}, 4)
+		if err := appendBatch(l, e, 0); err != nil {
+			return err
+		}
+	}
+	return l.Close()
+}
+
 // writeNotStoredLog makes a closed log of two batches that were to pass, of which
 // the broker stored one.
 func writeNotStoredLog(dir string) error {

@@ -11,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/query"
@@ -22,6 +21,7 @@ import (
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/internal/reconciling"
 )
 
 const auditCompareHelp = `Read the batch that a decision is about from its topic, and tell whether it is
@@ -185,7 +185,7 @@ func (c *auditCompareCommand) stored(ctx context.Context, d query.Decision) ([]b
 		return nil, exit.NotFoundf("the topic was deleted and made again: it was %s", hex.EncodeToString(id[:]))
 	}
 
-	records, err := fetchAt(ctx, client, t, p, d.Batch.BaseOffset)
+	records, err := reconciling.Fetch(ctx, client, t, p, d.Batch.BaseOffset, 1<<20)
 	if err != nil {
 		return nil, err
 	}
@@ -206,44 +206,6 @@ func (c *auditCompareCommand) stored(ctx context.Context, d query.Decision) ([]b
 	}
 
 	return nil, exit.WithHint(exit.NotFoundf("no batch begins at offset %d any more", d.Batch.BaseOffset), "retention or compaction may have removed it")
-}
-
-// fetchAt reads one partition from an offset, one whole batch at least.
-func fetchAt(ctx context.Context, client *kgo.Client, t kadm.TopicDetail, p kadm.PartitionDetail, offset int64) ([]byte, error) {
-	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis = 500
-	req.MinBytes = 1
-	req.MaxBytes = 1 << 20
-	rt := kmsg.NewFetchRequestTopic()
-	rp := kmsg.NewFetchRequestTopicPartition()
-	rt.Topic = t.Topic
-	rt.TopicID = t.ID
-	rp.Partition = p.Partition
-	rp.FetchOffset = offset
-	rp.PartitionMaxBytes = 1 << 20
-	rt.Partitions = append(rt.Partitions, rp)
-	req.Topics = append(req.Topics, rt)
-
-	resp, err := req.RequestWith(ctx, client.Broker(int(p.Leader)))
-	if err != nil {
-		return nil, fmt.Errorf("reading the partition: %w", err)
-	}
-	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
-		return nil, fmt.Errorf("reading the partition: %w", err)
-	}
-	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-		return nil, errors.New("reading the partition: the broker's answer is about something else")
-	}
-
-	got := resp.Topics[0].Partitions[0]
-	switch err := kerr.ErrorForCode(got.ErrorCode); {
-	case errors.Is(err, kerr.OffsetOutOfRange):
-		return nil, nil // nothing is there
-	case err != nil:
-		return nil, fmt.Errorf("reading the partition: %w", err)
-	}
-
-	return got.RecordBatches, nil
 }
 
 func sameAsDecided(b *query.BatchInfo, key [32]byte, batch []byte) bool {

@@ -2,7 +2,6 @@ package decisions
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/guardlock/guardlock/audit/evidence"
 	"github.com/guardlock/guardlock/audit/reconcile"
 	"github.com/guardlock/guardlock/gateway"
+	"github.com/guardlock/guardlock/internal/reconciling"
 )
 
 // explaining are the kinds of what brokers hold that explain an offset without a decision.
@@ -27,17 +27,14 @@ func (c *auditProveCommand) asks(r *evidence.Range) func(context.Context, []evid
 			return nil, err
 		}
 		defer client.Close()
-		ends, err := readEnds(ctx, client)
+		ends, err := reconciling.Ask(ctx, client)
 		if err != nil {
 			return nil, err
 		}
 
 		at := audit.Coord{Cluster: r.Cluster, Topic: r.Topic, Partition: int32(r.Partition)}
-		if !ends.starts[at.Topic][at.Partition].valid {
-			return nil, fmt.Errorf("the ends of %s/%d are not known", at.Topic, at.Partition)
-		}
 		for _, gap := range gaps {
-			some, err := ends.explain(ctx, at, gap)
+			some, err := explainGap(ctx, ends, at, gap)
 			if err != nil {
 				return nil, err
 			}
@@ -47,9 +44,12 @@ func (c *auditProveCommand) asks(r *evidence.Range) func(context.Context, []evid
 	}
 }
 
-// explain tells what the offsets of one gap are, as far as that explains them.
-func (e *ends) explain(ctx context.Context, at audit.Coord, gap evidence.Span) (told []evidence.Gap, err error) {
-	p := e.partition(at)
+// explainGap tells what the offsets of one gap are, as far as that explains them.
+func explainGap(ctx context.Context, ends *reconciling.Ends, at audit.Coord, gap evidence.Span) (told []evidence.Gap, err error) {
+	p, err := ends.Partition(at)
+	if err != nil {
+		return nil, err
+	}
 	if gap.First < p.Start {
 		told = append(told, evidence.Gap{First: gap.First, Last: min(gap.Last, p.Start-1), Kind: evidence.GapRetention})
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/evidence"
+	"github.com/guardlock/guardlock/internal/reconciling"
 )
 
 // TestBrokersExplainWhatIsNoRecord: a marker, and what is no longer kept. A batch of
@@ -43,7 +44,7 @@ func TestBrokersExplainWhatIsNoRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	e, err := readEnds(t.Context(), client)
+	e, err := reconciling.Ask(t.Context(), client)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,7 @@ func TestBrokersExplainWhatIsNoRecord(t *testing.T) {
 		{evidence.Span{First: 4, Last: 5}, []evidence.Gap{{First: 5, Last: 5, Kind: evidence.GapMarker}}},
 		{evidence.Span{First: 6, Last: 9}, nil},
 	} {
-		got, err := e.explain(t.Context(), audit.Coord{Cluster: "main", Topic: "t"}, tc.gap)
+		got, err := explainGap(t.Context(), e, audit.Coord{Cluster: "main", Topic: "t"}, tc.gap)
 		if err != nil || !slices.Equal(got, tc.want) {
 			t.Errorf("%+v: %+v, %v", tc.gap, got, err)
 		}

@@ -1,26 +1,22 @@
 package decisions
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/reconcile"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/kafka"
 	"github.com/guardlock/guardlock/gateway"
-	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/internal/reconciling"
 )
 
 const auditReconcileHelp = `Find records that are stored without a decision. Each offset that no decision names is
@@ -38,6 +34,7 @@ What decisions name beyond the partition's end is told as well:
 
   beyond      stored once and lost since: the topic was cut or made anew, or an unclean
               leader took over
+  gone        of a partition that the cluster has not got any more
 
 Exit code 3 if there is a bypass, or what is beyond the end; with --strict also for what
 is before, which looks the same. Give the logs of all gateways in front of the cluster:
@@ -74,21 +71,11 @@ func newAuditReconcileCommand() *cobra.Command {
 	return cmd
 }
 
-// reconciled is one partition's result, as --json prints it.
-type reconciled struct {
-	Cluster   string              `json:"cluster"`
-	Topic     string              `json:"topic"`
-	Partition int32               `json:"partition"`
-	Start     int64               `json:"start"`
-	End       int64               `json:"end"`
-	Findings  []reconcile.Finding `json:"findings"`
-}
-
-// gaps are the findings that no decision names.
-func (r *reconciled) gaps() (n int) {
-	for i := range r.Findings {
-		switch r.Findings[i].Kind {
-		case reconcile.Overlap, reconcile.Beyond:
+// gapsIn counts the findings that no decision names.
+func gapsIn(all []reconcile.Finding) (n int) {
+	for i := range all {
+		switch all[i].Kind {
+		case reconcile.Overlap, reconcile.Beyond, reconcile.Gone:
 		default:
 			n++
 		}
@@ -105,7 +92,7 @@ func (c *auditReconcileCommand) run(cmd *cobra.Command) error {
 	defer client.Close()
 
 	// Ends come first: what is stored below them has its decision in a log by now.
-	ends, err := readEnds(ctx, client)
+	ends, err := reconciling.Ask(ctx, client)
 	if err != nil {
 		return fmt.Errorf("reconciling: %w", err)
 	}
@@ -114,19 +101,45 @@ func (c *auditReconcileCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 
-	parts, err := c.partitions(coverage, ends)
+	parts, err := ends.Choose(ctx, coverage, reconciling.Choice{Cluster: c.cluster, Topics: c.topics})
 	if err != nil {
-		return err
+		return c.chosen(err)
 	}
-	var all []reconciled
-	for _, at := range parts {
-		r, err := ends.judge(ctx, coverage, at, keys)
+	var all []reconciling.Judged
+	for _, at := range parts.There {
+		r, err := ends.Judge(ctx, coverage, at, keys)
 		if err != nil {
-			return exit.WithHint(fmt.Errorf("reconciling: not concluded: %w", err), "nothing is said of what was not read; try again")
+			return notConcluded(err)
 		}
-		all = append(all, *r)
+		all = append(all, r)
+	}
+	for _, at := range parts.Gone {
+		all = append(all, reconciling.Judged{
+			Cluster:   at.Cluster,
+			Topic:     at.Topic,
+			Partition: at.Partition,
+			Findings:  []reconcile.Finding{coverage.Gone(at)},
+		})
 	}
 	return c.report(cmd, all)
+}
+
+func notConcluded(err error) error {
+	return exit.WithHint(fmt.Errorf("reconciling: not concluded: %w", err), "nothing is said of what was not read; try again")
+}
+
+// chosen says what to do where nothing can be judged.
+func (c *auditReconcileCommand) chosen(err error) error {
+	switch {
+	case errors.Is(err, reconciling.ErrSeveralClusters):
+		return exit.WithHint(exit.Usagef("reconciling: %w", err), "name the one that --bootstrap is of with --cluster")
+	case errors.Is(err, reconciling.ErrNoTopic):
+		return exit.NotFoundf("reconciling: %w", err)
+	case errors.Is(err, reconciling.ErrNothing):
+		return exit.WithHint(exit.NotFoundf("reconciling: %w", err),
+			"give the logs of all gateways, those that were set aside (audit adopt) as well; -t TOPIC asks about a topic of which no log knows")
+	}
+	return notConcluded(err)
 }
 
 // read reads every log, and the keys.
@@ -160,54 +173,7 @@ func (c *auditReconcileCommand) read(cmd *cobra.Command) (*reconcile.Coverage, [
 	return coverage, keys, nil
 }
 
-// partitions are those that are to be judged: of topics that decisions are about, or
-// that were named.
-func (c *auditReconcileCommand) partitions(coverage *reconcile.Coverage, e *ends) ([]audit.Coord, error) {
-	clusters := map[string]bool{}
-	topics := map[string]bool{}
-	for _, at := range coverage.Partitions() {
-		if c.cluster == "" || at.Cluster == c.cluster {
-			clusters[at.Cluster] = true
-			topics[at.Topic] = true
-		}
-	}
-
-	cluster := c.cluster
-	for name := range clusters {
-		if len(clusters) > 1 {
-			return nil, exit.WithHint(exit.Usagef("reconciling: the logs know of several clusters"), "name the one that --bootstrap is of with --cluster")
-		}
-		cluster = name
-	}
-	for _, name := range c.topics {
-		if len(e.starts[name]) == 0 {
-			return nil, exit.NotFoundf("reconciling: topic %s is not there", name)
-		}
-	}
-
-	var all []audit.Coord
-	for name, partitions := range e.starts {
-		if len(c.topics) > 0 && !slices.Contains(c.topics, name) || len(c.topics) == 0 && !topics[name] {
-			continue
-		}
-		for p := range partitions {
-			all = append(all, audit.Coord{Cluster: cluster, Topic: name, Partition: p})
-		}
-	}
-	slices.SortFunc(all, func(a, b audit.Coord) int {
-		if d := strings.Compare(a.Topic, b.Topic); d != 0 {
-			return d
-		}
-		return int(a.Partition - b.Partition)
-	})
-	if len(all) == 0 {
-		return nil, exit.WithHint(exit.NotFoundf("reconciling: nothing was compared: the logs hold no decision about a topic that is there"),
-			"give the logs of all gateways, those that were set aside (audit adopt) as well; -t TOPIC asks about a topic of which no log knows")
-	}
-	return all, nil
-}
-
-func (c *auditReconcileCommand) report(cmd *cobra.Command, all []reconciled) error {
+func (c *auditReconcileCommand) report(cmd *cobra.Command, all []reconciling.Judged) error {
 	bypass, before := int64(0), int64(0)
 	beyond := 0
 	for i := range all {
@@ -244,19 +210,18 @@ func (c *auditReconcileCommand) report(cmd *cobra.Command, all []reconciled) err
 	return nil
 }
 
-func writeReconciled(w io.Writer, all []reconciled) error {
+func writeReconciled(w io.Writer, all []reconciling.Judged) error {
 	p := cli.PaletteFor(w)
 	for i := range all {
 		r := &all[i]
-		gaps := "every offset has its decision"
-		if n := r.gaps(); n > 0 {
-			gaps = cli.Count(n, "gap")
-		}
-		if _, err := fmt.Fprintf(w, "%s/%d  offsets %d to %d: %s\n", cli.Printable(r.Topic), r.Partition, r.Start, r.End-1, gaps); err != nil {
+		if err := writeLooked(w, r); err != nil {
 			return err
 		}
 
 		for _, f := range r.Findings {
+			if f.Last < f.First { // of a partition that is gone, and of which no offset is known
+				continue
+			}
 			kind := string(f.Kind)
 			if f.Kind == reconcile.Bypass || f.Kind == reconcile.Beyond {
 				kind = p.Red(kind)
@@ -279,111 +244,20 @@ func writeReconciled(w io.Writer, all []reconciled) error {
 	return nil
 }
 
-// ends are where partitions began and ended when they were asked for.
-type ends struct {
-	client *kgo.Client
-	topics kadm.TopicDetails
-	starts map[string]map[int32]kafkaEnds
-}
-
-type kafkaEnds struct {
-	start, end int64
-	valid      bool
-}
-
-func readEnds(ctx context.Context, client *kgo.Client) (*ends, error) {
-	admin := kadm.NewClient(client)
-	topics, err := admin.ListTopics(ctx)
-	if err != nil {
-		return nil, err
-	}
-	last, err := admin.ListEndOffsets(ctx)
-	if err != nil {
-		return nil, err
-	}
-	first, err := admin.ListStartOffsets(ctx)
-	if err != nil {
-		return nil, err
+// writeLooked tells what was looked at of a partition.
+func writeLooked(w io.Writer, r *reconciling.Judged) error {
+	gone := slices.ContainsFunc(r.Findings, func(f reconcile.Finding) bool { return f.Kind == reconcile.Gone })
+	gaps := gapsIn(r.Findings)
+	looked := fmt.Sprintf("offsets %d to %d: every offset has its decision", r.Start, r.End-1)
+	switch {
+	case gone:
+		looked = "is not in the cluster any more: nothing was looked at"
+	case r.End <= r.Start:
+		looked = "nothing is kept"
+	case gaps > 0:
+		looked = fmt.Sprintf("offsets %d to %d: %s", r.Start, r.End-1, cli.Count(gaps, "gap"))
 	}
 
-	e := &ends{client: client, topics: topics, starts: make(map[string]map[int32]kafkaEnds)}
-	for _, t := range topics {
-		e.starts[t.Topic] = make(map[int32]kafkaEnds)
-		for p := range t.Partitions {
-			start, okStart := first.Lookup(t.Topic, p)
-			end, okEnd := last.Lookup(t.Topic, p)
-			e.starts[t.Topic][p] = kafkaEnds{start.Offset, end.Offset, okStart && okEnd && start.Err == nil && end.Err == nil}
-		}
-	}
-	return e, nil
-}
-
-func (e *ends) judge(ctx context.Context, c *reconcile.Coverage, at audit.Coord, keys [][32]byte) (*reconciled, error) {
-	k := e.starts[at.Topic][at.Partition]
-	if !k.valid {
-		return nil, fmt.Errorf("the ends of %s/%d are not known", at.Topic, at.Partition)
-	}
-
-	found, err := c.Judge(ctx, e.partition(at), keys)
-	if err != nil {
-		return nil, err
-	}
-	return &reconciled{at.Cluster, at.Topic, at.Partition, k.start, k.end, found}, nil
-}
-
-// partition is one as its brokers had it when they were asked.
-func (e *ends) partition(at audit.Coord) *reconcile.Partition {
-	k := e.starts[at.Topic][at.Partition]
-	t := e.topics[at.Topic]
-	reach := func(ctx context.Context, offset int64) (int64, error) { return e.reach(ctx, at, offset) }
-	return &reconcile.Partition{At: at, Topic: t.ID, Start: k.start, End: k.end, Reach: reach, Batch: func(ctx context.Context, offset int64) ([]byte, error) {
-		records, err := fetchAt(ctx, e.client, t, t.Partitions[at.Partition], offset)
-		if err != nil {
-			return nil, err
-		}
-		for batch, err := range recordbatch.SplitBatches(records) {
-			if err != nil {
-				return nil, err
-			}
-			h, err := recordbatch.ParseHeader(batch)
-			if err != nil || h.BaseOffset+int64(h.LastOffsetDelta) >= offset {
-				return batch, err
-			}
-		}
-		return nil, nil
-	}}
-}
-
-// endAsked is how often an end is asked for again, and endPause how long in between: a
-// follower of a healthy cluster has fetched twice by then what its leader acknowledged
-// alone (acks=1), and only what followers have lies below the end.
-const (
-	endAsked = 6
-	endPause = 500 * time.Millisecond
-)
-
-// reach gives the end of a partition once it is at offset, or the one it stays at.
-func (e *ends) reach(ctx context.Context, at audit.Coord, offset int64) (int64, error) {
-	admin := kadm.NewClient(e.client)
-	for asked := 1; ; asked++ {
-		listed, err := admin.ListEndOffsets(ctx, at.Topic)
-		if err != nil {
-			return 0, err
-		}
-		end, ok := listed.Lookup(at.Topic, at.Partition)
-		switch {
-		case !ok:
-			return 0, fmt.Errorf("the end of %s/%d is not known", at.Topic, at.Partition)
-		case end.Err != nil:
-			return 0, end.Err
-		case end.Offset >= offset || asked == endAsked:
-			return end.Offset, nil
-		}
-
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-time.After(endPause):
-		}
-	}
+	_, err := fmt.Fprintf(w, "%s/%d  %s\n", cli.Printable(r.Topic), r.Partition, looked)
+	return err
 }
