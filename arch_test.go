@@ -121,7 +121,7 @@ var rooms = map[string][]string{
 	"internal/problem":     {},
 	"internal/config":      {"audit/evidence", "gateway", "gateway/auth", "gateway/recordbatch", "internal/disk", "internal/problem"},
 	"internal/server": {"gateway", "gateway/admission", "gateway/auth", "gateway/pipeline", "gateway/recordbatch", "transforms", "policy", "signing", "audit", "audit/adopt", "audit/evidence", "audit/objects", "audit/stamp", "audit/tree", "audit/witness", "broker",
-		"internal/build", "internal/config", "internal/disk", "internal/exit", "internal/handed", "internal/ops", "internal/tracing"},
+		"internal/build", "internal/config", "internal/disk", "internal/exit", "internal/handed", "internal/ops", "internal/reconciling", "internal/tracing"},
 	"cmd/guardlock": {"broker", "cmd/guardlock/internal/bench", "cmd/guardlock/internal/cli", "cmd/guardlock/internal/decisions", "cmd/guardlock/internal/demo",
 		"cmd/guardlock/internal/devel", "cmd/guardlock/internal/kafka", "cmd/guardlock/internal/trust", "cmd/guardlock/internal/users", "internal/build", "internal/config",
 		"internal/disk", "internal/exit", "internal/handed", "internal/ops", "internal/plan", "internal/server", "policy", "transforms"},

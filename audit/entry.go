@@ -3,6 +3,7 @@ package audit
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,7 +108,7 @@ func Outcomes() []string { return append([]string(nil), OutcomeNames[:]...) }
 
 // ControlOutcomes lists the outcomes that control entries have.
 func ControlOutcomes() []string {
-	return []string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened", "suspended", "lifted", "reasons_capped", "adopted", "in_force", EraBegun, HoldAdded, HoldLifted}
+	return slices.Concat([]string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened", "suspended", "lifted", "reasons_capped", "adopted", "in_force", EraBegun, HoldAdded, HoldLifted}, ReconciledOutcomes())
 }
 
 // Kind says what an entry is. Part of the format: never renumber.
@@ -129,16 +130,19 @@ const (
 	KindAdoption  Kind = 12 // the log goes on from another, which was set aside
 	KindHold      Kind = 14 // a legal hold was added or lifted; those in force are repeated where a segment begins
 
+	KindReconciliation Kind = 15 // a cluster was compared with the decisions about it
+
 	kindBind Kind = 16 // takes no sequence number
 	kindSeal Kind = 17 // takes no sequence number
 )
 
 var kindNames = map[Kind]string{KindBatch: "record", KindAdmission: "admission", KindConfig: "config",
 	KindStart: "start", KindStop: "stop", KindOpen: "open", KindAdmin: "admin", KindConduct: "conduct", KindStanding: "standing",
-	KindEra: "era", KindAuthority: "authority", KindAdoption: "adoption", KindHold: "hold"}
+	KindEra: "era", KindAuthority: "authority", KindAdoption: "adoption", KindHold: "hold",
+	KindReconciliation: "reconciliation"}
 
 // numberedKinds has a bit for each kind whose entries take a sequence number.
-const numberedKinds = 1<<(KindAdoption+1) - 1<<KindBatch | 1<<KindHold
+const numberedKinds = 1<<(KindAdoption+1) - 1<<KindBatch | 1<<KindHold | 1<<KindReconciliation
 
 // numbered reports whether a kind is known, and its entries take a sequence number.
 func (k Kind) numbered() bool { return k < 32 && numberedKinds&(1<<k) != 0 }

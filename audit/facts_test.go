@@ -28,7 +28,7 @@ func randomControl(r *rand.Rand) *ControlEntry {
 	}
 
 	c := &ControlEntry{
-		Kind:      []Kind{2, 3, 4, 5, 6, 7, 8, KindEra, KindAuthority, KindAdoption}[r.IntN(10)],
+		Kind:      []Kind{2, 3, 4, 5, 6, 7, 8, KindEra, KindAuthority, KindAdoption, KindReconciliation}[r.IntN(11)],
 		Time:      time.UnixMicro(r.Int64N(1 << 52)).UTC(),
 		Subject:   text(400),
 		Module:    ModuleRef{text(9), Digest{byte(r.IntN(2))}},
@@ -76,7 +76,7 @@ func randomControl(r *rand.Rand) *ControlEntry {
 		}
 
 		c.Admission = a
-	case KindAdoption:
+	case KindAdoption, KindReconciliation:
 		for range r.IntN(4) {
 			c.Facts = append(c.Facts, Fact{text(9), text(300)})
 		}
@@ -119,7 +119,7 @@ func TestFactsStandInEntriesOfTheirKindOnly(t *testing.T) {
 		"loaded":             {Kind: KindAdmission, Loaded: &Loaded{}},
 		"opening":            {Kind: KindStart, Opening: Opening{KeyID: [8]byte{1}}},
 		"facts":              {Kind: KindStart, Facts: []Fact{{"a", "b"}}},
-		"no such kind":       {Kind: kindBind - 1},
+		"no such kind":       {Kind: 31},
 		"negative limit":     {Kind: KindAdmission, Admission: &Admission{Grant: Grant{Limits: Limits{Instances: -1}}}},
 		"negative threshold": {Kind: KindAdmission, Admission: &Admission{Threshold: -1}},
 		"era":                {Kind: KindConfig, Era: &Era{}},

@@ -119,21 +119,7 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 	c.topics.learned = c.eras.learned
 	c.topics.led = c.eras.led
 	c.bindings.Store(NewBindings(nil, pipeline.Unbound))
-	var seeds []string
-	for _, a := range cfg.Upstream.Bootstrap() {
-		seeds = append(seeds, a.String())
-	}
-
-	opts := append([]kgo.Opt{
-		kgo.SeedBrokers(seeds...),
-		kgo.Dialer(cfg.dial),
-		kgo.ClientID("guardlock"),
-		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
-		kgo.MetadataMinAge(100 * time.Millisecond),
-	}, cfg.Service...)
-
-	admin, err := kgo.NewClient(opts...)
+	admin, err := cfg.client()
 	if err != nil {
 		return nil, fmt.Errorf("building the gateway's own client: %w", err)
 	}
@@ -154,6 +140,28 @@ func newCluster(g *Gateway, cfg ClusterConfig) (*Cluster, error) {
 	c.resolver = newResolver(c)
 	return c, nil
 }
+
+// client makes a client with the gateway's own identity.
+func (c ClusterConfig) client(more ...kgo.Opt) (*kgo.Client, error) {
+	var seeds []string
+	for _, a := range c.Upstream.Bootstrap() {
+		seeds = append(seeds, a.String())
+	}
+
+	opts := append([]kgo.Opt{
+		kgo.SeedBrokers(seeds...),
+		kgo.Dialer(c.dial),
+		kgo.ClientID("guardlock"),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
+		kgo.MetadataMinAge(100 * time.Millisecond),
+	}, c.Service...)
+	return kgo.NewClient(append(opts, more...)...)
+}
+
+// Client makes a client with the gateway's own identity, for work beside that of
+// clients: neither waits for the other's requests. The caller closes it.
+func (c *Cluster) Client(more ...kgo.Opt) (*kgo.Client, error) { return c.cfg.client(more...) }
 
 // dial is how the gateway's own client connects: by the same way as the
 // clients' connections.

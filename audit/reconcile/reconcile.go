@@ -19,6 +19,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/guardlock/guardlock/audit"
@@ -34,7 +35,7 @@ const (
 	Marker    Kind = "marker"     // a transaction's marker, which a broker writes
 	Pending   Kind = "pending"    // a decision whose answer no log knows is of this batch
 	BeforeEra Kind = "before-era" // stored before a gateway took its first batch for the partition
-	Before    Kind = "before"     // from before the first decision, in logs that do not know when that was
+	Before    Kind = "before"     // from before the first decision, in logs that do not know when that was, or were pruned of what was before
 	Overlap   Kind = "overlap"    // two leaders gave the offsets out: what the first of them stored was lost
 	Beyond    Kind = "beyond"     // decisions name offsets that the partition has not got: what was stored there is lost
 	Nothing   Kind = "nothing"    // nothing is stored there now: compacted away, or never seen
@@ -83,11 +84,16 @@ type place struct {
 
 // Coverage is what the decisions of some logs say was stored where.
 type Coverage struct {
+	// Pace is called before each frame that is read, and may make the reader wait. An error
+	// of it ends Read. Nil reads at once.
+	Pace func(ctx context.Context) error
+
 	spans map[place][]span
 	open  map[place][]open
 	eras  map[place]int64 // where the earliest begins
 
 	recent map[place]*recent
+	pruned map[place]int64 // a log may have known what lies before, and was pruned of it
 }
 
 // Read adds the decisions of a log. It may be called for several logs of gateways in
@@ -98,6 +104,7 @@ func (c *Coverage) Read(ctx context.Context, r *audit.Reader) error {
 		c.open = make(map[place][]open)
 		c.eras = make(map[place]int64)
 		c.recent = make(map[place]*recent)
+		c.pruned = make(map[place]int64)
 	}
 	node, err := r.Node()
 	if err != nil {
@@ -105,15 +112,27 @@ func (c *Coverage) Read(ctx context.Context, r *audit.Reader) error {
 	}
 
 	waiting := make(map[uint64]*waitingBatch)
+	kept := make(map[place]int64) // where the first decision begins that this log has
 	err = r.Cursor(audit.Position{}).Read(ctx, func(f *audit.Frame) error {
+		if c.Pace != nil {
+			if err := c.Pace(ctx); err != nil {
+				return err
+			}
+		}
 		return f.Each(func(e *audit.Entry) error {
 			switch {
 			case e.Batch != nil && e.Batch.Awaits():
 				waiting[e.Seq] = waitingFor(e, node)
 			case e.Bind != nil:
-				c.bind(e.Bind, waiting)
+				at, base := c.bind(e.Bind, waiting)
+				if first, ok := kept[at]; base >= 0 && (!ok || base < first) {
+					kept[at] = base
+				}
 			case e.Control != nil && e.Control.Era != nil:
-				c.era(e.Control.Era)
+				at := c.era(e.Control.Era)
+				if _, ok := kept[at]; !ok {
+					kept[at] = math.MaxInt64
+				}
 			}
 			return nil
 		})
@@ -125,16 +144,32 @@ func (c *Coverage) Read(ctx context.Context, r *audit.Reader) error {
 	for _, w := range waiting {
 		c.open[w.at] = append(c.open[w.at], w.open)
 	}
-	return nil
+	return c.forget(r, kept)
+}
+
+// forget takes note of what a log may have been pruned of. kept are the places that it
+// knows, and where the first decision begins that it still has.
+func (c *Coverage) forget(r *audit.Reader, kept map[place]int64) error {
+	pruned, err := r.Pruned()
+	if pruned {
+		for at, first := range kept {
+			if same, ok := kept[place{Coord: at.Coord}]; ok { // decisions that do not tell the topic's id
+				first = min(first, same)
+			}
+			c.pruned[at] = max(c.pruned[at], first)
+		}
+	}
+	return err
 }
 
 // era takes where a gateway's record of a partition begins. Of several gateways the
 // earliest counts.
-func (c *Coverage) era(e *audit.Era) {
+func (c *Coverage) era(e *audit.Era) place {
 	at := place{audit.Coord{Cluster: e.Cluster, Topic: e.Topic, Partition: e.Partition}, e.TopicID}
 	if first, ok := c.eras[at]; !ok || e.Offset < first {
 		c.eras[at] = e.Offset
 	}
+	return at
 }
 
 type waitingBatch struct {
@@ -156,8 +191,9 @@ func waitingFor(e *audit.Entry, node uint32) *waitingBatch {
 	}
 }
 
-func (c *Coverage) bind(b *audit.Bind, waiting map[uint64]*waitingBatch) {
-	at := place{Coord: b.Coord}
+// bind takes where a batch was stored: base is -1 where it was not.
+func (c *Coverage) bind(b *audit.Bind, waiting map[uint64]*waitingBatch) (at place, base int64) {
+	at = place{Coord: b.Coord}
 	sent := audit.Producer{ProducerID: -1}
 	if w := waiting[b.Seq]; w != nil && b.Route == "" { // of a route nobody told the id
 		at.topic = w.at.topic
@@ -167,19 +203,20 @@ func (c *Coverage) bind(b *audit.Bind, waiting map[uint64]*waitingBatch) {
 		delete(waiting, b.Seq)
 	}
 	if b.Base < 0 || b.Records() == 0 {
-		return
+		return at, -1
 	}
 
 	spans := c.spans[at]
 	s := span{b.Base, b.Base + int64(b.Records()), b.Leader}
 	if c.again(at, sent, s) {
-		return
+		return at, b.Base
 	}
 	if n := len(spans); n > 0 && spans[n-1].end == s.first && spans[n-1].in == s.in { // as they come, mostly
 		spans[n-1].end = s.end
-		return
+		return at, b.Base
 	}
 	c.spans[at] = append(spans, s)
+	return at, b.Base
 }
 
 // recently is how many placements of a partition are remembered: a broker knows a batch
@@ -245,6 +282,7 @@ type about struct {
 	open  []open
 	anew  bool  // there are decisions about an earlier topic of that name
 	era   int64 // where the record begins; -1 where no log says it
+	kept  int64 // before this a log may have been pruned of the decision
 }
 
 // about leaves out what is about a topic that was deleted. A decision that does not tell
@@ -271,6 +309,12 @@ func (c *Coverage) about(p *Partition) (a about) {
 			a.anew = true
 		case a.era < 0 || first < a.era:
 			a.era = first
+		}
+	}
+
+	for at, first := range c.pruned {
+		if at.Coord == p.At && !deleted(at) {
+			a.kept = max(a.kept, first)
 		}
 	}
 
@@ -303,17 +347,16 @@ func (a *about) gaps(start, end int64) (gaps []span) {
 
 // without is what a batch is that no decision names and that ends before an offset: what
 // lies before the era is no bypass, nor, where no log says when that began, what lies
-// before everything that was decided. In a topic that was made anew nothing does: the
-// gateway was there already.
+// before everything that was decided, or that a log may have been pruned of. In a topic
+// that was made anew nothing lies before the era: the gateway was there already.
 func (a *about) without(end int64) Kind {
 	undecided := len(a.spans) == 0 || end <= a.spans[0].first
+	anew := a.anew || !undecided
 	switch {
-	case a.anew || !undecided:
-		return Bypass
-	case a.era < 0:
-		return Before
-	case end <= a.era:
+	case !anew && a.era >= 0 && end <= a.era:
 		return BeforeEra
+	case !anew && a.era < 0, end <= a.kept:
+		return Before
 	}
 	return Bypass
 }
@@ -347,6 +390,7 @@ func (c *Coverage) Examine(ctx context.Context, p *Partition, keys [][32]byte, t
 	for _, f := range a.overlaps(p.Start, p.End) {
 		tell(f)
 	}
+
 	beyond, err := a.beyond(ctx, p)
 	if err != nil {
 		return err

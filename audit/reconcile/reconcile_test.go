@@ -20,18 +20,20 @@ var at = audit.Coord{Cluster: "main", Topic: "cards", Partition: 1}
 // site is a log of one gateway.
 type site struct {
 	t     *testing.T
+	dir   string
 	log   *audit.Log
 	topic [16]byte // id that decisions tell
 }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	l, err := audit.Open(filepath.Join(t.TempDir(), "audit"), audit.Options{Key: testKey, SegmentBytes: 8 << 10})
+	dir := filepath.Join(t.TempDir(), "audit")
+	l, err := audit.Open(dir, audit.Options{Key: testKey, SegmentBytes: 8 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	return &site{t: t, log: l}
+	return &site{t: t, dir: dir, log: l}
 }
 
 // decide records a batch; evidence is what its MAC is made of.
@@ -274,6 +276,49 @@ func TestWhatLiesBeforeTheEraIsNoBypass(t *testing.T) {
 
 // TestTopicMadeAnewHasAnotherEra: of a topic that was deleted it says that the gateway was
 // there before the one which has the name now.
+// TestPrunedLogCallsNothingBypassThatItMayHaveKnown: what was decided, and is kept longer
+// by the topic than by the log. What the log would still have is a bypass all the same.
+func TestPrunedLogCallsNothingBypassThatItMayHaveKnown(t *testing.T) {
+	for name, tells := range map[string]bool{"decisions tell the topic's id": true, "they do not": false} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newSite(t), newSite(t)
+			topic := [16]byte{5}
+			era := audit.NewEra(audit.Era{Target: audit.Target{Cluster: at.Cluster, Topic: at.Topic, TopicID: topic, Partition: at.Partition}})
+			for _, s := range []*site{a, b} {
+				if tells {
+					s.topic = topic
+				}
+				if err := s.log.Record(t.Context(), era); err != nil {
+					t.Fatal(err)
+				}
+			}
+			const records = 400
+			for i := range int64(records) {
+				a.store(i, 1)
+			}
+			b.store(records, 5)
+			b.store(records+7, 1)
+			a.flush()
+
+			p := stored(0, records+8, batch(0, 1, 0, nobody), batch(records+5, 2, 0, nobody))
+			p.Topic = topic
+			whole := judge(t, p, nil, a, b)
+			if len(whole) != 1 || whole[0].Kind != Bypass || whole[0].First != records+5 {
+				t.Fatalf("before anything was removed: %+v", whole)
+			}
+
+			done, err := audit.Prune(t.Context(), a.dir, audit.Pruning{Cut: audit.Cut{Segment: 3}, Keys: [][32]byte{testKey}})
+			if err != nil || len(done.Segments) == 0 {
+				t.Fatalf("%+v, %v", done, err)
+			}
+			got := judge(t, p, nil, a, b)
+			if len(got) != 3 || got[0].Kind != Before || got[0].First != 0 || got[1].Kind != Nothing || got[2].Kind != Bypass || got[2].First != records+5 {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
 func TestTopicMadeAnewHasAnotherEra(t *testing.T) {
 	s := newSite(t)
 	s.topic = [16]byte{1}

@@ -163,6 +163,11 @@ func writeStatus(w io.Writer, s *ops.Status) error {
 	if err := writeServed(w, s); err != nil {
 		return err
 	}
+	for i := range s.Clusters {
+		if err := writeReconciled(w, &s.Clusters[i], s.Now); err != nil {
+			return err
+		}
+	}
 	if err := writeRefused(w, s.Bindings); err != nil {
 		return err
 	}
@@ -217,6 +222,34 @@ func writeServed(w io.Writer, s *ops.Status) error {
 		return err
 	}
 	return nil
+}
+
+// writeReconciled shows what the last look for records without a decision came to.
+func writeReconciled(w io.Writer, c *ops.Cluster, now time.Time) error {
+	r := c.Reconciled
+	if r == nil {
+		return nil
+	}
+
+	name := cli.Printable(c.Name)
+	if r.Outcome == "" {
+		_, err := fmt.Fprintf(w, "cluster %s was not compared with its decisions yet (audit.reconcile)\n", name)
+		return err
+	}
+	fmt.Fprintf(w, "cluster %s was compared with its decisions %s ago: %s, %s, %d offsets\n", name, now.Sub(r.Ended).Round(time.Second),
+		cli.Printable(r.Outcome), cli.Count(r.Partitions, "partition"), r.Offsets)
+
+	if around, beyond := r.Classes["bypass"], r.Classes["beyond"]; around+beyond > 0 {
+		fmt.Fprintf(w, "  WHAT MUST NOT BE: %d offsets of records without a decision, %d that decisions name beyond the end\n", around, beyond)
+	}
+	for _, place := range r.Places {
+		fmt.Fprintf(w, "  %s\n", cli.Printable(place))
+	}
+	if r.Problem == "" {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "  NOT CONCLUDED: %s; last concluded %s\n", cli.Printable(r.Problem), day(r.Concluded))
+	return err
 }
 
 func dashed(names []string) string {

@@ -48,7 +48,7 @@ done
 python3 - "$SERVER" dashboard.json <<'END'
 import json, sys, urllib.parse, urllib.request
 server, dashboard = sys.argv[1:]
-quiet = ("== 1", "upstream_errors", "witness_lag")  # nothing of the kind happens here
+quiet = ("== 1", "upstream_errors", "witness_lag", "reconcile")  # nothing of the kind happens here
 asked = failed = 0
 for panel in json.load(open(dashboard))["panels"]:
     for target in panel["targets"]:

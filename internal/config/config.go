@@ -296,6 +296,8 @@ type Audit struct {
 	DiskAlarm string `yaml:"disk_alarm"`
 	// Evidence commits to the log, so that `guardlock audit prove` can prove entries of it.
 	Evidence Evidence `yaml:"evidence"`
+	// Reconcile looks now and then for records that are stored without a decision.
+	Reconcile Reconcile `yaml:"reconcile"`
 }
 
 // Evidence is how the gateway commits to its decision log: a Merkle tree over the

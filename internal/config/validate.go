@@ -68,6 +68,7 @@ func (c *Config) validate() problem.List {
 		c.Ops.validate(&p)
 	}
 	c.Audit.Evidence.validate(&p)
+	c.Audit.Reconcile.validate(&p, c.Audit.Dir)
 	if _, err := parseRoom(c.Audit.DiskAlarm); err != nil {
 		p.add("audit.disk_alarm", "%s", err)
 	}

@@ -58,6 +58,15 @@ var (
 	WitnessLag     = metric("guardlock_evidence_witness_lag_entries", Gauge, "Entries of the last checkpoint, with placements and seals, that a witness has not cosigned, as far as this process saw.", "witness")
 	CheckpointFail = metric("guardlock_evidence_failures_total", Counter, "Checkpoints that could not be made, or not be shown to every copy and witness.")
 
+	ReconcileEvery      = metric("guardlock_reconcile_every_seconds", Gauge, "Time between two looks for records without a decision (audit.reconcile). This and the following are there only where somebody looks.", "cluster")
+	ReconcileAge        = metric("guardlock_reconcile_age_seconds", Gauge, "Time since a look last came to a conclusion about everything, or since the start where none did.", "cluster")
+	ReconcileTime       = metric("guardlock_reconcile_last_time_seconds", Gauge, "When the last look ended, in seconds since the epoch.", "cluster")
+	ReconcileSeconds    = metric("guardlock_reconcile_duration_seconds", Gauge, "How long it took.", "cluster")
+	ReconcileOutcome    = metric("guardlock_reconcile_outcome", Gauge, "1 for what the last look came to: complete, bypass, beyond, not_concluded.", "cluster", "outcome")
+	ReconcileRuns       = metric("guardlock_reconcile_runs_total", Counter, "Looks, by what they came to.", "cluster", "outcome")
+	ReconcilePartitions = metric("guardlock_reconcile_partitions", Gauge, "Partitions in the last look that came to a conclusion: compared, or gone from the cluster.", "cluster", "state")
+	ReconcileOffsets    = metric("guardlock_reconcile_offsets", Gauge, "Offsets that no decision names, and others that are not as they should be, in the last look that came to a conclusion, by the classes of audit reconcile.", "cluster", "class")
+
 	Connections   = metric("guardlock_connections", Gauge, "Connections of clients.", "cluster")
 	Accepted      = metric("guardlock_connections_accepted_total", Counter, "Connections that were served.", "cluster")
 	TurnedAway    = metric("guardlock_connections_turned_away_total", Counter, "Connections that were closed at once, since there were limits.max_connections.", "cluster")

@@ -38,6 +38,22 @@ type Cluster struct {
 	Connections int       `json:"connections"`
 	InFlight    int       `json:"in_flight"`
 	Unresolved  int       `json:"unresolved"`
+
+	Reconciled *Reconciled `json:"reconciled,omitempty"` // audit.reconcile; nil: nobody looks
+}
+
+// Reconciled is what the last look for records without a decision came to.
+type Reconciled struct {
+	Every      float64          `json:"every_seconds"`
+	Outcome    string           `json:"outcome,omitempty"` // empty: there was no look yet
+	Ended      time.Time        `json:"ended,omitzero"`
+	Concluded  time.Time        `json:"concluded,omitzero"` // when the last look ended that looked at everything
+	Partitions int              `json:"partitions"`
+	Gone       int              `json:"partitions_gone"`
+	Offsets    int64            `json:"offsets"`
+	Classes    map[string]int64 `json:"classes,omitempty"` // offsets
+	Places     []string         `json:"places,omitempty"`  // of what must not be
+	Problem    string           `json:"problem,omitempty"`
 }
 
 // Binding is one binding as it is served.

@@ -46,8 +46,8 @@ func transact(t *testing.T, client *kgo.Client) {
 	}
 }
 
-// logOf is a log that has decisions about a batch of one record in each partition.
-func logOf(t *testing.T, about ...audit.Coord) *reconcile.Coverage {
+// decided is a log that has decisions about a batch of one record in each partition.
+func decided(t *testing.T, about ...audit.Coord) *audit.Log {
 	t.Helper()
 	l, err := audit.Open(filepath.Join(t.TempDir(), "audit"), audit.Options{})
 	if err != nil {
@@ -55,21 +55,32 @@ func logOf(t *testing.T, about ...audit.Coord) *reconcile.Coverage {
 	}
 	t.Cleanup(func() { l.Close() })
 	for _, at := range about {
-		e := &audit.BatchEntry{
-			Target:   audit.Target{Cluster: at.Cluster, Topic: at.Topic, Partition: at.Partition},
-			Producer: audit.Producer{ProducerID: -1},
-			Payload:  audit.Payload{Records: 1},
-			Outcome:  audit.OutcomePassed,
-		}
-		e.Add(audit.Ruling{}, 1)
-		l.Place(l.Append(e, nil).Seq(), audit.Placement{})
+		decide(t, l, at, 0)
 	}
+	return l
+}
+
+// decide has a log say that a batch of one record is stored at an offset.
+func decide(t *testing.T, l *audit.Log, at audit.Coord, offset int64) {
+	t.Helper()
+	e := &audit.BatchEntry{
+		Target:   audit.Target{Cluster: at.Cluster, Topic: at.Topic, Partition: at.Partition},
+		Producer: audit.Producer{ProducerID: -1},
+		Payload:  audit.Payload{Records: 1},
+		Outcome:  audit.OutcomePassed,
+	}
+	e.Add(audit.Ruling{}, 1)
+	l.Place(l.Append(e, nil).Seq(), audit.Placement{BaseOffset: offset})
 	if err := l.Record(t.Context(), audit.ControlEntry{Kind: audit.KindConfig, Subject: "flush", Outcome: "applied"}); err != nil {
 		t.Fatal(err)
 	}
+}
 
+// logOf is what a log covers that decided has made.
+func logOf(t *testing.T, about ...audit.Coord) *reconcile.Coverage {
+	t.Helper()
 	c := new(reconcile.Coverage)
-	if err := c.Read(t.Context(), l.Reader()); err != nil {
+	if err := c.Read(t.Context(), decided(t, about...).Reader()); err != nil {
 		t.Fatal(err)
 	}
 	return c

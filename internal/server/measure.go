@@ -47,6 +47,7 @@ func (v *view) Measure(to *ops.Samples) {
 	}
 
 	v.measureLog(to)
+	v.measureReconciled(to)
 	v.measureTerms(to)
 }
 

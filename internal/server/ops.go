@@ -24,6 +24,8 @@ type watching struct {
 	started time.Time
 	phase   atomic.Int32
 	space   space // on the disk of the decision log
+
+	reconciled reconciled
 }
 
 // The phases of a gateway's life.

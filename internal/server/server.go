@@ -212,6 +212,7 @@ func (s *Server) tendLog(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { s.index(ctx) })
 	wg.Go(func() { s.watchSpace(ctx) })
 	wg.Go(func() { s.watchHolds(ctx) })
+	wg.Go(func() { s.watchReconciled(ctx) })
 }
 
 // Run serves until ctx ends. ready is called with each cluster's name once clients

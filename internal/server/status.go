@@ -284,6 +284,7 @@ func (v *view) addCluster(to *ops.Cluster) {
 	to.Unresolved = n.Unresolved
 	to.Problem = unreached(c)
 	to.Reached = to.Problem == ""
+	to.Reconciled = v.reconciledStatus(to.Name)
 
 	if r := c.Reach(); r != nil {
 		to.Asked = r.At.UTC()

@@ -26,7 +26,8 @@ looked at in the cluster, and told apart:
   pending     of a decision whose answer no log knows yet
   marker      a transaction's marker, which a broker writes
   before-era  stored before a gateway took its first batch for the partition
-  before      stored before the first decision, and no log says since when it knows the partition
+  before      stored before the first decision, and no log says since when it knows the partition,
+              or was pruned of what was before
   overlap     given out by two leaders: what the first of them stored there was lost
   nothing     nothing is there any more: compacted away, or never visible
 
@@ -39,7 +40,9 @@ What decisions name beyond the partition's end is told as well:
 Exit code 3 if there is a bypass, or what is beyond the end; with --strict also for what
 is before, which looks the same. Give the logs of all gateways in front of the cluster:
 one that is missing looks like a bypass. Ask the brokers themselves, not a gateway. Only
-what no decision names is read, and nothing of a record is printed.`
+what no decision names is read, and nothing of a record is printed. Nothing is written into
+a log either: only a gateway writes its log. With audit.reconcile it looks by itself, and
+"guardlock audit query --kind reconciliation" tells what it found.`
 
 type auditReconcileCommand struct {
 	client   kafka.ClientFlags

@@ -1,0 +1,247 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/query"
+	"github.com/guardlock/guardlock/internal/config"
+	"github.com/guardlock/guardlock/internal/ops"
+)
+
+// reconcilingGateway is one that serves in front of a cluster, and looks when it is told.
+type reconcilingGateway struct {
+	*Server
+	t    *testing.T
+	dir  string // of its decision log
+	stop func()
+}
+
+// impatient waits for nothing.
+var impatient = patience{retry: time.Second}
+
+func serveReconciling(t *testing.T, kafka, node, settings string) *reconcilingGateway {
+	t.Helper()
+	yaml := fmt.Sprintf("node: %s\nlisten: {address: \"127.0.0.1:0\"}\nbroker: {upstream: {bootstrap: [%q]}}\nunbound_topics: record\nops: {address: \"127.0.0.1:0\"}\naudit: {reconcile: {%s}}\n",
+		node, kafka, settings)
+	cfg := must(config.Parse([]byte(yaml), filepath.Join(t.TempDir(), "guardlock.yaml")))
+	g := &reconcilingGateway{t: t, dir: cfg.File(cfg.Audit.Dir)}
+	g.Server = must(Open(t.Context(), cfg, NewLogger(config.Log{}, new(lockedBuffer))))
+
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ready := make(chan struct{}, 1)
+	var ends sync.WaitGroup
+	ends.Go(func() {
+		if err := g.Run(ctx, func(string) { ready <- struct{}{} }); err != nil {
+			t.Error(err)
+		}
+	})
+	g.stop = sync.OnceFunc(func() {
+		cancel()
+		ends.Wait()
+		g.Close(context.WithoutCancel(ctx))
+	})
+	t.Cleanup(g.stop)
+	<-ready
+	return g
+}
+
+// produce sends records through the gateway.
+func (g *reconcilingGateway) produce(topic string, records int) {
+	g.t.Helper()
+	produceTo(g.t, g.Addr(config.MainCluster), topic, records)
+}
+
+func produceTo(t *testing.T, address, topic string, records int) {
+	t.Helper()
+	c := must(kgo.NewClient(kgo.SeedBrokers(address), kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner())))
+	defer c.Close()
+	for range records {
+		if err := c.ProduceSync(t.Context(), kgo.StringRecord("v")).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// look looks once, and gives the entry that the log has of it.
+func (g *reconcilingGateway) look() query.Decision {
+	g.t.Helper()
+	g.reconcile(g.t.Context(), impatient)
+	r := must(query.Open(g.dir))
+	defer r.Close()
+	var last query.Decision
+	for d, err := range r.Query(g.t.Context(), query.Filter{Kinds: []audit.Kind{audit.KindReconciliation}}) {
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		last = d
+	}
+	if last.Control == nil {
+		g.t.Fatal("the log says nothing of the look")
+	}
+	return last
+}
+
+// tells is what operators are told: whether /metrics has a line.
+func (g *reconcilingGateway) tells(line string) bool {
+	return strings.Contains(g.get("/metrics"), "\n"+line)
+}
+
+func (g *reconcilingGateway) get(path string) string {
+	g.t.Helper()
+	resp, err := http.Get(g.OpsURL() + path)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	return string(must(io.ReadAll(resp.Body)))
+}
+
+func (g *reconcilingGateway) status() *ops.Reconciled {
+	g.t.Helper()
+	var s ops.Status
+	if err := json.Unmarshal([]byte(g.get("/status")), &s); err != nil || len(s.Clusters) != 1 {
+		g.t.Fatalf("%+v, %v", s, err)
+	}
+	return s.Clusters[0].Reconciled
+}
+
+func factsOf(d query.Decision, key string) (all []string) {
+	for _, f := range d.Control.Facts {
+		if f.Key == key {
+			all = append(all, f.Value)
+		}
+	}
+	return all
+}
+
+// TestRecordStoredAroundTheGatewayIsFoundByIt, and told: in the log, as a metric and in
+// the status. What could not be looked at is never fine, and what was found stays told.
+func TestRecordStoredAroundTheGatewayIsFoundByIt(t *testing.T) {
+	kafka := must(kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t", "lost")))
+	defer kafka.Close()
+	g := serveReconciling(t, kafka.ListenAddrs()[0], "gw-a", "every: 1h")
+
+	if !g.tells(`guardlock_reconcile_age_seconds{cluster="main"}`) || g.status().Outcome != "" {
+		t.Error("before the first look there is no age, or there was a look")
+	}
+	if d := g.look(); d.Outcome != audit.NotReconciled || !strings.Contains(d.Control.Fact("problem"), "nothing was compared") {
+		t.Errorf("without any decision: %+v", d.Control)
+	}
+
+	g.produce("t", 3)
+	g.produce("lost", 2)
+	d := g.look()
+	if d.Outcome != audit.ReconciledComplete || d.Control.Subject != "main" || d.Control.Fact("offsets") != "5" || d.Control.Fact("partitions") != "2" || len(factsOf(d, "log")) != 1 {
+		t.Errorf("nothing went around: %+v", d.Control)
+	}
+	if s := g.status(); s.Outcome != audit.ReconciledComplete || s.Concluded.IsZero() || s.Classes["bypass"] != 0 {
+		t.Errorf("%+v", s)
+	}
+	if !g.tells(`guardlock_reconcile_outcome{cluster="main",outcome="complete"} 1`) || !g.tells(`guardlock_reconcile_offsets{class="bypass",cluster="main"} 0`) {
+		t.Error(g.get("/metrics"))
+	}
+
+	produceTo(t, kafka.ListenAddrs()[0], "t", 2)
+	g.produce("t", 1)
+	if _, err := kadm.NewClient(must(g.gateway.Cluster("main").Client())).DeleteTopics(t.Context(), "lost"); err != nil {
+		t.Fatal(err)
+	}
+	d = g.look()
+	if places := strings.Join(factsOf(d, "at"), ", "); d.Outcome != audit.ReconciledBypass || places != "gone lost/0 0-1, bypass t/0 3-3, bypass t/0 4-4" || d.Control.Fact("offsets.bypass") != "2" || d.Control.Fact("gone") != "1" {
+		t.Errorf("two records went around, and a topic is gone: %+v", d.Control)
+	}
+
+	kafka.Close()
+	if d := g.look(); d.Outcome != audit.NotReconciled || d.Control.Fact("problem") == "" || d.Control.Fact("partitions") != "0" {
+		t.Errorf("with no broker to ask: %+v", d.Control)
+	}
+	s := g.status()
+	if s.Outcome != audit.NotReconciled || s.Problem == "" || s.Concluded.IsZero() {
+		t.Errorf("%+v", s)
+	}
+	for _, line := range []string{
+		`guardlock_reconcile_offsets{class="bypass",cluster="main"} 2`,
+		`guardlock_reconcile_partitions{cluster="main",state="gone"} 1`,
+		`guardlock_reconcile_outcome{cluster="main",outcome="not_concluded"} 1`,
+		`guardlock_reconcile_runs_total{cluster="main",outcome="bypass"} 1`,
+		`guardlock_reconcile_every_seconds{cluster="main"} 3600`,
+	} {
+		if !g.tells(line) {
+			t.Errorf("/metrics has no %s", line)
+		}
+	}
+}
+
+// TestLookNeedsTheLogsOfAllGateways: without that of another its records look as if they
+// had gone around. One that cannot be read leaves nothing concluded.
+func TestLookNeedsTheLogsOfAllGateways(t *testing.T) {
+	kafka := must(kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t")))
+	defer kafka.Close()
+	address := kafka.ListenAddrs()[0]
+	other := serveReconciling(t, address, "gw-b", "")
+	if other.status() != nil || strings.Contains(other.get("/metrics"), "guardlock_reconcile") {
+		t.Error("a gateway that does not look tells of looks")
+	}
+
+	alone := serveReconciling(t, address, "gw-a", "every: 1h")
+	both := serveReconciling(t, address, "gw-c", fmt.Sprintf("every: 1h, logs: [%q, %q]", other.dir, alone.dir))
+	missing := serveReconciling(t, address, "gw-d", fmt.Sprintf("every: 1h, logs: [%q]", filepath.Join(other.dir, "nowhere")))
+	alone.produce("t", 2)
+	other.produce("t", 3)
+	alone.produce("t", 1)
+	both.produce("t", 1)
+	missing.produce("t", 1)
+
+	if d := alone.look(); d.Outcome != audit.ReconciledBypass {
+		t.Errorf("one log of four: %+v", d.Control)
+	}
+	if d := missing.look(); d.Outcome != audit.NotReconciled || !strings.Contains(d.Control.Fact("problem"), "nowhere") {
+		t.Errorf("a log that is not there: %+v", d.Control)
+	}
+	missing.stop()
+
+	both.cfg.Audit.Reconcile.Logs = append(both.cfg.Audit.Reconcile.Logs, missing.dir)
+	if d := both.look(); d.Outcome != audit.ReconciledComplete || d.Control.Fact("offsets") != "8" || len(factsOf(d, "log")) != 4 {
+		t.Errorf("all logs: %+v", d.Control)
+	}
+	both.cfg.Audit.Reconcile.Logs = append(both.cfg.Audit.Reconcile.Logs, filepath.Join(missing.dir, "..", "audit"))
+	if d := both.look(); d.Outcome != audit.NotReconciled || !strings.Contains(d.Control.Fact("problem"), "are the same decision log") {
+		t.Errorf("one log twice: %+v", d.Control)
+	}
+}
+
+// TestLookEndsWithTheGateway: also while brokers do not answer. Nothing is said of it.
+func TestLookEndsWithTheGateway(t *testing.T) {
+	kafka := must(kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t")))
+	defer kafka.Close()
+	g := serveReconciling(t, kafka.ListenAddrs()[0], "gw-a", "every: 1h")
+	g.produce("t", 1)
+	kafka.Close()
+
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { g.reconcile(ctx, patience{again: time.Hour, retry: time.Hour}); close(ended) }()
+	cancel()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it goes on")
+	}
+	if s := g.status(); s.Outcome != "" {
+		t.Errorf("what was cut short says %+v", s)
+	}
+}
