@@ -112,7 +112,7 @@ func tlsBrief(t audit.TLS) string {
 func outcomeText(p cli.Palette, outcome string) string {
 	padded := fmt.Sprintf("%-*s", outcomeWidth, cli.Printable(outcome))
 	switch outcome {
-	case "passed", "allowed", "applied", audit.EraBegun:
+	case "passed", "allowed", "applied", audit.EraBegun, audit.ReconciledComplete:
 		return p.Green(padded)
 	case "modified", "dropped", "routed":
 		return p.Yellow(padded)

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/guardlock/guardlock/internal/ops"
+)
+
+// TestStatusSaysWhatWentAround: whoever reads it sees what must not be, where, and what
+// could not be looked at.
+func TestStatusSaysWhatWentAround(t *testing.T) {
+	now := time.Date(2030, 1, 15, 12, 0, 0, 0, time.UTC)
+	for want, r := range map[string]*ops.Reconciled{
+		"": nil,
+		"cluster main was not compared with its decisions yet (audit.reconcile)\n": {Every: 60},
+		"cluster main was compared with its decisions 5m0s ago: complete, 2 partitions, 9 offsets\n": {
+			Outcome: "complete", Ended: now.Add(-5 * time.Minute), Partitions: 2, Offsets: 9, Classes: map[string]int64{"marker": 3},
+		},
+		"cluster main was compared with its decisions 1s ago: bypass, 1 partition, 9 offsets\n" +
+			"  WHAT MUST NOT BE: 2 offsets of records without a decision, 1 that decisions name beyond the end\n" +
+			"  bypass t/0 3-4\n" +
+			"  NOT CONCLUDED: \\x1b[m; last concluded 2030-01-15 11:00 UTC\n": {
+			Outcome: "bypass", Ended: now.Add(-time.Second), Partitions: 1, Offsets: 9, Classes: map[string]int64{"bypass": 2, "beyond": 1},
+			Places: []string{"bypass t/0 3-4"}, Problem: "\x1b[m", Concluded: now.Add(-time.Hour),
+		},
+	} {
+		var out strings.Builder
+		if err := writeReconciled(&out, &ops.Cluster{Name: "main", Reconciled: r}, now); err != nil || out.String() != want {
+			t.Errorf("%q, want %q; %v", out.String(), want, err)
+		}
+	}
+}
