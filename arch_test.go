@@ -76,7 +76,7 @@ var rooms = map[string][]string{
 	"audit/adopt":          {"audit", "audit/evidence", "audit/segment", "audit/tree", "internal/disk"},
 	"audit/witness":        {"audit/evidence", "internal/disk"},
 	"audit/objects":        {"audit", "internal/disk"},
-	"audit/reconcile":      {"audit", "gateway/recordbatch"},
+	"audit/reconcile":      {"audit", "audit/segment", "gateway/recordbatch"},
 	"audit/query":          {"audit", "internal/pattern"},
 	"audit/export":         {"audit", "audit/query", "internal/build", "internal/disk"},
 	"audit/segment":        {},

@@ -19,7 +19,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 
 	"github.com/guardlock/guardlock/audit"
@@ -68,7 +67,7 @@ type span struct {
 
 // open is a decision on a batch that was forwarded, whose answer is not known.
 type open struct {
-	id       string
+	id       audit.DecisionID
 	producer audit.Producer
 	records  int
 	evidence audit.Evidence
@@ -87,176 +86,16 @@ type Coverage struct {
 	// Pace is called before each frame that is read, and may make the reader wait. An error
 	// of it ends Read. Nil reads at once.
 	Pace func(ctx context.Context) error
+	// Contents has the batches of some partitions compared, too; see Compare. Nil: none.
+	Contents *Contents
 
 	spans map[place][]span
 	open  map[place][]open
 	eras  map[place]int64 // where the earliest begins
 
 	recent map[place]*recent
+	placed map[place][]placed
 	pruned map[place]int64 // a log may have known what lies before, and was pruned of it
-}
-
-// Read adds the decisions of a log. It may be called for several logs of gateways in
-// front of one cluster.
-func (c *Coverage) Read(ctx context.Context, r *audit.Reader) error {
-	if c.spans == nil {
-		c.spans = make(map[place][]span)
-		c.open = make(map[place][]open)
-		c.eras = make(map[place]int64)
-		c.recent = make(map[place]*recent)
-		c.pruned = make(map[place]int64)
-	}
-	node, err := r.Node()
-	if err != nil {
-		return err
-	}
-
-	waiting := make(map[uint64]*waitingBatch)
-	kept := make(map[place]int64) // where the first decision begins that this log has
-	err = r.Cursor(audit.Position{}).Read(ctx, func(f *audit.Frame) error {
-		if c.Pace != nil {
-			if err := c.Pace(ctx); err != nil {
-				return err
-			}
-		}
-		return f.Each(func(e *audit.Entry) error {
-			switch {
-			case e.Batch != nil && e.Batch.Awaits():
-				waiting[e.Seq] = waitingFor(e, node)
-			case e.Bind != nil:
-				at, base := c.bind(e.Bind, waiting)
-				if first, ok := kept[at]; base >= 0 && (!ok || base < first) {
-					kept[at] = base
-				}
-			case e.Control != nil && e.Control.Era != nil:
-				at := c.era(e.Control.Era)
-				if _, ok := kept[at]; !ok {
-					kept[at] = math.MaxInt64
-				}
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("reading decisions: %w", err)
-	}
-
-	for _, w := range waiting {
-		c.open[w.at] = append(c.open[w.at], w.open)
-	}
-	return c.forget(r, kept)
-}
-
-// forget takes note of what a log may have been pruned of. kept are the places that it
-// knows, and where the first decision begins that it still has.
-func (c *Coverage) forget(r *audit.Reader, kept map[place]int64) error {
-	pruned, err := r.Pruned()
-	if pruned {
-		for at, first := range kept {
-			if same, ok := kept[place{Coord: at.Coord}]; ok { // decisions that do not tell the topic's id
-				first = min(first, same)
-			}
-			c.pruned[at] = max(c.pruned[at], first)
-		}
-	}
-	return err
-}
-
-// era takes where a gateway's record of a partition begins. Of several gateways the
-// earliest counts.
-func (c *Coverage) era(e *audit.Era) place {
-	at := place{audit.Coord{Cluster: e.Cluster, Topic: e.Topic, Partition: e.Partition}, e.TopicID}
-	if first, ok := c.eras[at]; !ok || e.Offset < first {
-		c.eras[at] = e.Offset
-	}
-	return at
-}
-
-type waitingBatch struct {
-	at place
-	open
-}
-
-func waitingFor(e *audit.Entry, node uint32) *waitingBatch {
-	b := e.Batch
-	return &waitingBatch{
-		at: place{audit.Coord{Cluster: b.Cluster, Topic: b.Topic, Partition: b.Partition}, b.TopicID},
-		open: open{
-			id:       audit.DecisionID{Node: node, Seq: e.Seq, Index: -1}.String(),
-			producer: b.Producer,
-			records:  b.Records,
-			evidence: b.Evidence,
-			mac:      e.MAC(),
-		},
-	}
-}
-
-// bind takes where a batch was stored: base is -1 where it was not.
-func (c *Coverage) bind(b *audit.Bind, waiting map[uint64]*waitingBatch) (at place, base int64) {
-	at = place{Coord: b.Coord}
-	sent := audit.Producer{ProducerID: -1}
-	if w := waiting[b.Seq]; w != nil && b.Route == "" { // of a route nobody told the id
-		at.topic = w.at.topic
-		sent = w.producer
-	}
-	if b.Route == "" && (b.Base >= 0 || b.ErrorCode != 0) {
-		delete(waiting, b.Seq)
-	}
-	if b.Base < 0 || b.Records() == 0 {
-		return at, -1
-	}
-
-	spans := c.spans[at]
-	s := span{b.Base, b.Base + int64(b.Records()), b.Leader}
-	if c.again(at, sent, s) {
-		return at, b.Base
-	}
-	if n := len(spans); n > 0 && spans[n-1].end == s.first && spans[n-1].in == s.in { // as they come, mostly
-		spans[n-1].end = s.end
-		return at, b.Base
-	}
-	c.spans[at] = append(spans, s)
-	return at, b.Base
-}
-
-// recently is how many placements of a partition are remembered: a broker knows a batch
-// that is sent again among its producer's last five.
-const recently = 64
-
-// recent are the last placements of a partition whose producers number their batches.
-type recent struct {
-	all  []sentAt
-	next int // of all, once it is full
-}
-
-type sentAt struct {
-	audit.Producer
-	first, end int64
-}
-
-// again reports whether a batch was placed before: its producer sent it again, and the
-// broker, which may be another by now, answered where it stands.
-func (c *Coverage) again(at place, sent audit.Producer, s span) bool {
-	if sent.ProducerID < 0 {
-		return false
-	}
-	r := c.recent[at]
-	if r == nil {
-		r = new(recent)
-		c.recent[at] = r
-	}
-
-	one := sentAt{sent, s.first, s.end}
-	switch {
-	case slices.Contains(r.all, one):
-		return true
-	case len(r.all) < recently:
-		r.all = append(r.all, one)
-	default:
-		r.all[r.next] = one
-		r.next = (r.next + 1) % recently
-	}
-	return false
 }
 
 // Partitions are those that decisions are about, in order.
@@ -289,13 +128,10 @@ type about struct {
 // the id counts.
 func (c *Coverage) about(p *Partition) (a about) {
 	a.era = -1
-	deleted := func(at place) bool {
-		return p.Topic != ([16]byte{}) && at.topic != ([16]byte{}) && at.topic != p.Topic
-	}
 	for at, spans := range c.spans {
 		switch {
 		case at.Coord != p.At:
-		case deleted(at):
+		case p.deleted(at):
 			a.anew = true
 		default:
 			a.spans = append(a.spans, spans...)
@@ -305,7 +141,7 @@ func (c *Coverage) about(p *Partition) (a about) {
 	for at, first := range c.eras {
 		switch {
 		case at.Coord != p.At:
-		case deleted(at):
+		case p.deleted(at):
 			a.anew = true
 		case a.era < 0 || first < a.era:
 			a.era = first
@@ -313,13 +149,13 @@ func (c *Coverage) about(p *Partition) (a about) {
 	}
 
 	for at, first := range c.pruned {
-		if at.Coord == p.At && !deleted(at) {
+		if at.Coord == p.At && !p.deleted(at) {
 			a.kept = max(a.kept, first)
 		}
 	}
 
 	for at, open := range c.open {
-		if at.Coord == p.At && !deleted(at) {
+		if at.Coord == p.At && !p.deleted(at) {
 			a.open = append(a.open, open...)
 		}
 	}
@@ -373,6 +209,11 @@ type Partition struct {
 	// Reach gives the end once it is at offset, or the one it stays at. It is called
 	// after the logs were read, since they may be newer than End. Nil keeps to End.
 	Reach func(ctx context.Context, offset int64) (end int64, err error)
+}
+
+// deleted reports whether decisions are about an earlier topic of the partition's name.
+func (p *Partition) deleted(at place) bool {
+	return p.Topic != ([16]byte{}) && at.topic != ([16]byte{}) && at.topic != p.Topic
 }
 
 // Judge tells what the gaps of a partition are. keys are audit keys, by which a batch
@@ -511,7 +352,7 @@ func (a *about) batch(raw []byte, h *recordbatch.Header, keys [][32]byte) Findin
 	for i := range a.open {
 		if a.open[i].is(raw, h, keys) {
 			f.Kind = Pending
-			f.Decision = a.open[i].id
+			f.Decision = a.open[i].id.String()
 			return f
 		}
 	}
@@ -533,9 +374,6 @@ func (o *open) is(raw []byte, h *recordbatch.Header, keys [][32]byte) bool {
 	if err != nil {
 		return false
 	}
-	part := recordbatch.HeaderEvidence(produced)
-	if o.evidence == audit.EvidenceContent {
-		part = recordbatch.ContentEvidence(produced)
-	}
+	part := partOf(produced, o.evidence)
 	return part != nil && slices.ContainsFunc(keys, func(key [32]byte) bool { return o.mac.Check(key, part) })
 }

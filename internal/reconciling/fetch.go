@@ -16,7 +16,12 @@ import (
 // pieceBytes is how much of a partition is asked for at once. Markers of transactions
 // are about 78 bytes and often lie close together: a request for each would be as many as
 // there are transactions. A batch that is larger comes whole.
-const pieceBytes = 256 << 10
+//
+// Who compares content reads everything, so that a piece may be large.
+const (
+	pieceBytes = 256 << 10
+	largePiece = 4 << 20
+)
 
 // pieces reads a partition, a piece at a time. Offsets that are asked for in their order
 // are looked for in the last piece first.
@@ -24,6 +29,7 @@ type pieces struct {
 	ends      *Ends
 	topic     kadm.TopicDetail
 	partition kadm.PartitionDetail
+	bytes     int32 // of a piece
 
 	from int64  // the offset that left holds the records from; means nothing where there are none
 	left []byte // of the last piece
@@ -43,7 +49,7 @@ func (p *pieces) batch(ctx context.Context, offset int64) ([]byte, error) {
 			return nil, err
 		}
 	}
-	records, err := Fetch(ctx, p.ends.client, p.topic, p.partition, offset, pieceBytes)
+	records, err := Fetch(ctx, p.ends.client, p.topic, p.partition, offset, p.bytes)
 	if err != nil {
 		return nil, err
 	}

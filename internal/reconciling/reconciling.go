@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -49,6 +50,8 @@ type Ends struct {
 	client *kgo.Client
 	topics kadm.TopicDetails
 	of     map[string]map[int32]limits
+
+	rewriting map[string]reconcile.Rewrites // of the topics that were asked for them
 }
 
 // limits of a partition.
@@ -76,7 +79,7 @@ func Ask(ctx context.Context, client *kgo.Client) (*Ends, error) {
 		return nil, fmt.Errorf("asking for beginnings: %w", err)
 	}
 
-	e := &Ends{client: client, topics: topics, of: make(map[string]map[int32]limits)}
+	e := &Ends{client: client, topics: topics, of: make(map[string]map[int32]limits), rewriting: make(map[string]reconcile.Rewrites)}
 	for _, t := range topics {
 		e.of[t.Topic] = make(map[int32]limits)
 		for p := range t.Partitions {
@@ -196,6 +199,10 @@ func (e *Ends) gone(ctx context.Context, topic string) error {
 
 // Partition is one as its brokers had it when they were asked.
 func (e *Ends) Partition(at audit.Coord) (*reconcile.Partition, error) {
+	return e.partition(at, pieceBytes)
+}
+
+func (e *Ends) partition(at audit.Coord, bytes int32) (*reconcile.Partition, error) {
 	l, there := e.of[at.Topic][at.Partition]
 	if !there {
 		return nil, fmt.Errorf("the ends of %s/%d are not known", at.Topic, at.Partition)
@@ -204,7 +211,7 @@ func (e *Ends) Partition(at audit.Coord) (*reconcile.Partition, error) {
 		return nil, fmt.Errorf("the ends of %s/%d are not known: %w", at.Topic, at.Partition, l.err)
 	}
 
-	p := &pieces{ends: e, topic: e.topics[at.Topic], partition: e.topics[at.Topic].Partitions[at.Partition]}
+	p := &pieces{ends: e, topic: e.topics[at.Topic], partition: e.topics[at.Topic].Partitions[at.Partition], bytes: bytes}
 	return &reconcile.Partition{
 		At:    at,
 		Topic: p.topic.ID,
@@ -223,6 +230,7 @@ type Judged struct {
 	Start     int64               `json:"start"`
 	End       int64               `json:"end"`
 	Findings  []reconcile.Finding `json:"findings"`
+	Content   *reconcile.Compared `json:"content,omitempty"` // where it was compared
 }
 
 // Judge tells what the gaps of a partition are; see reconcile.Coverage.Judge.
@@ -232,7 +240,57 @@ func (e *Ends) Judge(ctx context.Context, c *reconcile.Coverage, at audit.Coord,
 		return Judged{}, err
 	}
 	found, err := c.Judge(ctx, p, keys)
-	return Judged{at.Cluster, at.Topic, at.Partition, p.Start, p.End, found}, err
+	return Judged{
+		Cluster:   at.Cluster,
+		Topic:     at.Topic,
+		Partition: at.Partition,
+		Start:     p.Start,
+		End:       p.End,
+		Findings:  found,
+	}, err
+}
+
+// Compare compares the batches of a partition with the decisions about them; see
+// reconcile.Coverage.Compare.
+func (e *Ends) Compare(ctx context.Context, c *reconcile.Coverage, at audit.Coord) (*reconcile.Compared, error) {
+	p, err := e.partition(at, largePiece)
+	if err != nil {
+		return nil, err
+	}
+	by, err := e.rewrites(ctx, at.Topic)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.Compare(ctx, p, by)
+	return &r, err
+}
+
+// rewrites asks what the brokers of a topic do to its batches.
+func (e *Ends) rewrites(ctx context.Context, topic string) (by reconcile.Rewrites, err error) {
+	if by, known := e.rewriting[topic]; known {
+		return by, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	all, err := kadm.NewClient(e.client).DescribeTopicConfigs(ctx, topic)
+	if err != nil {
+		return by, fmt.Errorf("asking for the settings of topic %s: %w", topic, err)
+	}
+	one, err := all.On(topic, nil)
+	if err = cmp.Or(err, one.Err); err != nil {
+		return by, fmt.Errorf("asking for the settings of topic %s: %w", topic, err)
+	}
+
+	for _, setting := range one.Configs {
+		switch setting.Key {
+		case "cleanup.policy":
+			by.Compacts = strings.Contains(setting.MaybeValue(), "compact")
+		case "compression.type":
+			by.Compresses = setting.MaybeValue() != "producer"
+		}
+	}
+	e.rewriting[topic] = by
+	return by, nil
 }
 
 // endAsked is how often an end is asked for again, and endPause how long in between: a

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -77,6 +78,67 @@ func TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne(t *testing.T) {
 	d.write("other.key", []byte(strings.Repeat("k", 32)))
 	expect("exact", 2, "is not the key that", "--audit-key", filepath.Join(d.dir, "other.key"))
 	expect("exact", 1, "reading the audit key", "--audit-key", filepath.Join(d.dir, "none.key"))
+}
+
+// TestReconcileComparesTheContentOfAllBatches, as compare does for one: what differs ends
+// with exit code 3 and names its decision; what a broker compacted is counted.
+func TestReconcileComparesTheContentOfAllBatches(t *testing.T) {
+	k := must(kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "exact", "plain")))(t)
+	defer k.Close()
+	m := bundled("uppercase", "exact", "plain")
+	d := deploy(t, plan{
+		broker:   fmt.Sprintf("  upstream: {bootstrap: [%q]}\n", k.ListenAddrs()[0]),
+		modules:  []module{m},
+		bindings: map[string]string{"plain": m.name},
+		rules:    "  - {name: exact, topics: [exact], modules: [uppercase], data_class: internal, evidence: content}\n",
+	})
+
+	gateway := serve(t, d)
+	c := client(t, d.address)
+	for range 3 {
+		mustSend(t, c, "exact", 0, "secret", "value")
+		mustSend(t, c, "plain", 0, "secret", "value")
+	}
+	gateway.terminate()
+
+	expect := func(exit int, want string, more ...string) {
+		t.Helper()
+		args := append([]string{"audit", "reconcile", "--content", "--dir", d.audit(), "-b", k.ListenAddrs()[0]}, more...)
+		if out, got := guardlock(t, args...); got != exit || !strings.Contains(out, want) {
+			t.Errorf("ends with %d, want %d and %q:\n%s", got, exit, want, out)
+		} else if strings.Contains(strings.ToLower(out), "secret") {
+			t.Errorf("prints a record:\n%s", out)
+		}
+	}
+	expect(0, "content: 3 batches as forwarded")
+	expect(0, `"same": 3`, "--json", "--topic", "plain")
+
+	changed := func(batch []byte) { batch[len(batch)-2] ^= 1; reseal(batch) }
+	thinned := func(batch []byte) { batch[60]--; reseal(batch) } // one record less than it has offsets
+	for _, topic := range []string{"exact", "plain"} {
+		swap(t, k, topic, changed)
+		expect(3, "0 to 1  different, decision gl-", "--topic", topic)
+		swap(t, k, topic, thinned)
+		expect(3, `"different": 1`, "--topic", topic, "--json")
+	}
+
+	policy := "compact"
+	if _, err := kadm.NewClient(client(t, k.ListenAddrs()[0])).AlterTopicConfigs(testContext(t), []kadm.AlterConfig{{Name: "cleanup.policy", Value: &policy}}, "exact"); err != nil {
+		t.Fatal(err)
+	}
+	swap(t, k, "exact", thinned)
+	expect(0, "1 rewritten by the broker", "--topic", "exact")
+	swap(t, k, "exact", changed)
+	expect(3, "0 to 1  different, decision gl-", "--topic", "exact")
+
+	d.write("other.key", []byte(strings.Repeat("k", 32)))
+	expect(1, "decided under an audit key that was not given", "--audit-key", filepath.Join(d.dir, "other.key"))
+	expect(1, "reading the audit key", "--audit-key", filepath.Join(d.dir, "none.key"))
+	if err := os.Rename(filepath.Join(filepath.Dir(d.audit()), "audit.key"), filepath.Join(d.dir, "away.key")); err != nil {
+		t.Fatal(err)
+	}
+	expect(2, "--content needs the audit key")
+	expect(0, "content: 3 batches as forwarded", "--audit-key", filepath.Join(d.dir, "away.key"))
 }
 
 // The gateway takes placeholders out of what consumers read, but not out of what

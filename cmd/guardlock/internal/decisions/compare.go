@@ -14,10 +14,10 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/query"
+	"github.com/guardlock/guardlock/audit/reconcile"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/kafka"
 	"github.com/guardlock/guardlock/gateway"
-	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
@@ -99,7 +99,7 @@ func (c *auditCompareCommand) run(cmd *cobra.Command, id string) error {
 	if h, err := recordbatch.ParseHeader(batch); err == nil {
 		result.Records = int(h.NumRecords)
 	}
-	result.Same = sameAsDecided(d.Batch, key, batch)
+	result.Same = reconcile.Unchanged(batch, d.Batch.Evidence, func(part []byte) bool { return d.Batch.CheckMAC(key, part) })
 	if cli.WantsJSON(cmd) {
 		err = cli.PrintJSON(cmd.OutOrStdout(), result)
 	} else if result.Same {
@@ -206,11 +206,6 @@ func (c *auditCompareCommand) stored(ctx context.Context, d query.Decision) ([]b
 	}
 
 	return nil, exit.WithHint(exit.NotFoundf("no batch begins at offset %d any more", d.Batch.BaseOffset), "retention or compaction may have removed it")
-}
-
-func sameAsDecided(b *query.BatchInfo, key [32]byte, batch []byte) bool {
-	evidence := pipeline.EvidenceOf(batch, b.Evidence)
-	return evidence != nil && b.CheckMAC(key, evidence) && recordbatch.Intact(batch)
 }
 
 func writeSame(w io.Writer, c *comparison) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/reconcile"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/kafka"
@@ -37,7 +38,12 @@ What decisions name beyond the partition's end is told as well:
               leader took over
   gone        of a partition that the cluster has not got any more
 
-Exit code 3 if there is a bypass, or what is beyond the end; with --strict also for what
+With --content it also reads all that is kept of the topics, and compares each batch with the
+MAC in its decision, as "audit compare" does for one. Batches that a broker compacted or
+compressed anew can no longer be compared, and are counted. Of a topic that compacts, nothing
+tells a batch that was taken out from one that was compacted away.
+
+Exit code 3 if there is a bypass, what is beyond the end, or a batch that differs; with --strict also for what
 is before, which looks the same. Give the logs of all gateways in front of the cluster:
 one that is missing looks like a bypass. Ask the brokers themselves, not a gateway. Only
 what no decision names is read, and nothing of a record is printed. Nothing is written into
@@ -51,6 +57,7 @@ type auditReconcileCommand struct {
 	cluster  string
 	keyFiles []string
 	strict   bool
+	content  bool
 }
 
 func newAuditReconcileCommand() *cobra.Command {
@@ -60,7 +67,8 @@ func newAuditReconcileCommand() *cobra.Command {
 		Short: "Find records that are stored without a decision",
 		Long:  auditReconcileHelp,
 		Example: `  guardlock audit reconcile -b kafka-1:9092 --dir data/audit
-  guardlock audit reconcile -b kafka-1:9092 --dir gw-a/audit --dir gw-b/audit --topic payments --json`,
+  guardlock audit reconcile -b kafka-1:9092 --dir gw-a/audit --dir gw-b/audit --topic payments --json
+  guardlock audit reconcile -b kafka-1:9092 --dir data/audit --content --audit-key data/audit.key`,
 		Args: cli.NeedArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 	}
@@ -70,6 +78,7 @@ func newAuditReconcileCommand() *cobra.Command {
 	cmd.Flags().StringSliceVarP(&c.topics, "topic", "t", nil, "only this `TOPIC`; without, every topic that has decisions")
 	cmd.Flags().StringVar(&c.cluster, "cluster", "", "the cluster's `NAME` in the logs; needed where they know of several")
 	cmd.Flags().StringArrayVar(&c.keyFiles, "audit-key", nil, "`FILE` with an audit key, which tells pending batches without a producer id (default: audit.key beside each log)")
+	cmd.Flags().BoolVar(&c.content, "content", false, "compare the content of each batch with its decision, too; reads the topics, and needs the audit key")
 	cmd.Flags().BoolVar(&c.strict, "strict", false, "count what is before the first decision as a bypass, too")
 	return cmd
 }
@@ -111,6 +120,9 @@ func (c *auditReconcileCommand) run(cmd *cobra.Command) error {
 	var all []reconciling.Judged
 	for _, at := range parts.There {
 		r, err := ends.Judge(ctx, coverage, at, keys)
+		if err == nil && c.content {
+			r.Content, err = ends.Compare(ctx, coverage, at)
+		}
 		if err != nil {
 			return notConcluded(err)
 		}
@@ -163,6 +175,13 @@ func (c *auditReconcileCommand) read(cmd *cobra.Command) (*reconcile.Coverage, [
 		}
 	}
 
+	if c.content {
+		if len(keys) == 0 {
+			return nil, nil, exit.WithHint(exit.Usagef("reconciling: --content needs the audit key"), "give each gateway's audit.key_file with --audit-key")
+		}
+		coverage.Contents = &reconcile.Contents{Keys: keys, Of: c.compares}
+	}
+
 	logs, err := c.logs.open(cmd)
 	if err != nil {
 		return nil, nil, err
@@ -176,39 +195,71 @@ func (c *auditReconcileCommand) read(cmd *cobra.Command) (*reconcile.Coverage, [
 	return coverage, keys, nil
 }
 
-func (c *auditReconcileCommand) report(cmd *cobra.Command, all []reconciling.Judged) error {
-	bypass, before := int64(0), int64(0)
-	beyond := 0
-	for i := range all {
-		for _, f := range all[i].Findings {
-			switch f.Kind {
-			case reconcile.Bypass:
-				bypass += int64(f.Records)
-			case reconcile.Before:
-				before += int64(f.Records)
-			case reconcile.Beyond:
-				beyond++
-			}
-		}
-	}
+// compares says whether a partition's content is to be compared.
+func (c *auditReconcileCommand) compares(at audit.Coord) bool {
+	return (c.cluster == "" || at.Cluster == c.cluster) && (len(c.topics) == 0 || slices.Contains(c.topics, at.Topic))
+}
 
+func (c *auditReconcileCommand) report(cmd *cobra.Command, all []reconciling.Judged) error {
+	sum := sumOf(all)
 	var err error
 	if cli.WantsJSON(cmd) {
 		err = cli.PrintJSON(cmd.OutOrStdout(), all)
 	} else {
 		err = writeReconciled(cmd.OutOrStdout(), all)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case bypass > 0:
-		return exit.WithHint(exit.Refusedf("reconciling: %s stored without a decision", cli.Count(int(bypass), "record")),
+	}
+	return sum.verdict(c.strict)
+}
+
+// reconciledSum is what all partitions came to.
+type reconciledSum struct {
+	bypass    int64 // records
+	before    int64
+	beyond    int // partitions
+	different int64
+	unkeyed   int64 // batches
+}
+
+func sumOf(all []reconciling.Judged) (sum reconciledSum) {
+	for i := range all {
+		for _, f := range all[i].Findings {
+			switch f.Kind {
+			case reconcile.Bypass:
+				sum.bypass += int64(f.Records)
+			case reconcile.Before:
+				sum.before += int64(f.Records)
+			case reconcile.Beyond:
+				sum.beyond++
+			}
+		}
+		if r := all[i].Content; r != nil {
+			sum.different += r.Different
+			sum.unkeyed += r.Unkeyed
+		}
+	}
+	return sum
+}
+
+// verdict is the command's end.
+func (s *reconciledSum) verdict(strict bool) error {
+	switch {
+	case s.bypass > 0:
+		return exit.WithHint(exit.Refusedf("reconciling: %s stored without a decision", cli.Count(int(s.bypass), "record")),
 			"is the log of every gateway among --dir? Else somebody wrote to the brokers themselves: docs/auditing.md says how to close that way")
-	case beyond > 0:
-		return exit.WithHint(exit.Refusedf("reconciling: decisions name offsets beyond the end of %s", cli.Count(beyond, "partition")),
+	case s.beyond > 0:
+		return exit.WithHint(exit.Refusedf("reconciling: decisions name offsets beyond the end of %s", cli.Count(s.beyond, "partition")),
 			"was a topic cut, or made anew, or did an unclean leader take over? Until the ends are past them, these decisions hide what others store there")
-	case before > 0 && c.strict:
-		return exit.Refusedf("reconciling: %s from before the first decision", cli.Count(int(before), "record"))
+	case s.different > 0:
+		return exit.WithHint(exit.Refusedf("reconciling: %d of the stored batches are not what a gateway forwarded", s.different),
+			"guardlock audit compare DECISION_ID looks at one of them again; it is no compaction, and no compression by the broker")
+	case s.before > 0 && strict:
+		return exit.Refusedf("reconciling: %s from before the first decision", cli.Count(int(s.before), "record"))
+	case s.unkeyed > 0:
+		return exit.WithHint(fmt.Errorf("reconciling: not concluded: %d batches were decided under an audit key that was not given", s.unkeyed),
+			"give the audit.key_file of each gateway and of each time with --audit-key")
 	}
 	return nil
 }
@@ -242,6 +293,46 @@ func writeReconciled(w io.Writer, all []reconciling.Judged) error {
 			if _, err := fmt.Fprintln(w, text); err != nil {
 				return err
 			}
+		}
+		if err := writeContent(w, p, r.Content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeContent tells what comparing the content of a partition's batches came to.
+func writeContent(w io.Writer, p cli.Palette, r *reconcile.Compared) error {
+	if r == nil {
+		return nil
+	}
+
+	text := fmt.Sprintf("  content: %s as forwarded", cli.Count(int(r.Same), "batch"))
+	for _, part := range []struct {
+		batches int64
+		what    string
+	}{
+		{r.Different, "NOT AS FORWARDED"},
+		{r.Unkeyed, "decided under an audit key that was not given"},
+		{r.Rewritten, "rewritten by the broker (compaction, compression): their content can no longer be compared"},
+		{r.Removed, "not kept any longer"},
+		{r.Unmarked, "of which the log has no MAC"},
+	} {
+		if part.batches > 0 {
+			text += fmt.Sprintf("; %d %s", part.batches, part.what)
+		}
+	}
+	if _, err := fmt.Fprintln(w, text); err != nil {
+		return err
+	}
+
+	for _, d := range r.Examples {
+		what := p.Red("different")
+		if d.Missing {
+			what = p.Red("missing")
+		}
+		if _, err := fmt.Fprintf(w, "  %s to %s  %s, decision %s\n", humanize.Comma(d.First), humanize.Comma(d.Last), what, d.Decision); err != nil {
+			return err
 		}
 	}
 	return nil
