@@ -44,6 +44,7 @@ var promises = map[string]string{
 	"a client deletes topics or records":          "TestAdministrationOfBoundTopicsIsRecorded TestAdministrationOfUnboundTopicsIsRefused TestPolicyDeniesAdministration",
 	"a client writes to `__consumer_offsets`":     "TestStarDoesNotMeanKafkasOwnTopics TestTopicsOfNobodyAreNotCreatedByALook",
 	"password guessing":                           "TestGuessingPasswordsIsSlow TestUnknownUserCostsTheSameAndHasALastingSalt",
+	"a gateway's log is left out of what":         "TestNothingIsAnsweredUnlessTheLogsAreThoseOfTheManifest TestManifestCountsOnceEnoughApproversSignedItAsItIs TestManifestThatLeavesALogUncertainIsRefused",
 	"decisions lost in a crash":                   "TestKilledProcessLosesNoResolvedTicket TestCrashAnywhereKeepsWhatWasAcknowledged",
 	"stored batches changed later":                "TestCompareTellsWhetherTheStoredBatchIsTheDecidedOne TestEveryChangedByteIsNoticed",
 	"evidence, metrics or traces tell":            "TestNothingOfARecordIsInAnyEvidence TestACollectorIsToldTheWayOfABatchAndNoContent TestOperatorsAreToldNobodysName",

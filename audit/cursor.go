@@ -119,6 +119,18 @@ func (r *Reader) Node() (uint32, error) {
 	return nodeOf(segs[0].hdr.LogID), nil
 }
 
+// Identity is what a log has drawn for itself at its beginning, which all its segments
+// name, and the gateway that writes it. It is zero for a log without segments. Nothing
+// vouches for it without the audit key.
+func (r *Reader) Identity() (id [8]byte, node string, err error) {
+	segs, err := r.Refresh()
+	if err != nil || len(segs) == 0 {
+		return id, "", err
+	}
+	last := segs[len(segs)-1].hdr
+	return last.LogID, last.Node, nil
+}
+
 // SegmentOf finds the segment that holds the entry with a sequence number, or would:
 // ErrNotFound for one before the log's beginning.
 func (r *Reader) SegmentOf(seq uint64) (uint32, error) {

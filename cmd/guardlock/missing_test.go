@@ -89,6 +89,23 @@ var missingFiles = []string{
 	"audit prove STORED --manifest MISSING",
 	"audit verify --manifest MISSING",
 	"why STORED --manifest MISSING",
+	"audit query --manifest plan.yaml --trust-root MISSING",
+	"audit replay gl-00000011-2 --input input.json --manifest plan.yaml --trust-root MISSING",
+	"audit export --format csv --output out --manifest plan.yaml --trust-root MISSING",
+	"audit reconcile --manifest plan.yaml --trust-root MISSING",
+	"audit summary --manifest plan.yaml --trust-root MISSING",
+	"audit tail --manifest plan.yaml --trust-root MISSING",
+	"audit show STORED --manifest plan.yaml --trust-root MISSING",
+	"audit compare STORED --manifest plan.yaml --trust-root MISSING",
+	"audit prove STORED --manifest plan.yaml --trust-root MISSING",
+	"audit verify --manifest plan.yaml --trust-root MISSING",
+	"why STORED --manifest plan.yaml --trust-root MISSING",
+	"audit manifest make --dir log --from MISSING",
+	"audit manifest make --cluster a --dir log --log-key MISSING",
+	"audit manifest sign MISSING --key k.key",
+	"audit manifest sign cluster.yaml --key MISSING",
+	"audit manifest show MISSING",
+	"audit manifest show cluster.yaml --trust-root MISSING",
 	"audit witness --name a.example/w --log-key MISSING",
 	"audit compare STORED --dir log --audit-key MISSING",
 	"audit prune --before 1d --dir log --audit-key MISSING",
@@ -147,9 +164,13 @@ func TestMissingFileIsTheSameFailureInEveryCommand(t *testing.T) {
 		}
 	}
 
-	prove := strings.Fields("audit prove payments/0@100 --dir log --output 1.evidence.json")
-	if code := run(t.Context(), prove, nil, io.Discard, io.Discard); code != exit.OK {
-		t.Fatalf("audit prove: exit code %d", code)
+	for _, line := range []string{
+		"audit prove payments/0@100 --dir log --output 1.evidence.json",
+		"audit manifest make --cluster a --dir log --log-key log.key.pub --output cluster.yaml",
+	} {
+		if code := run(t.Context(), strings.Fields(line), nil, io.Discard, io.Discard); code != exit.OK {
+			t.Fatalf("%s: exit code %d", line, code)
+		}
 	}
 
 	for _, line := range missingFiles {
@@ -165,7 +186,7 @@ func TestMissingFileIsTheSameFailureInEveryCommand(t *testing.T) {
 }
 
 // written are flags with the name of a file that is written.
-var written = []string{"module approve --out", "module sign --out", "audit prove --output", "user add --file", "module trust-root --out"}
+var written = []string{"module approve --out", "module sign --out", "audit prove --output", "user add --file", "module trust-root --out", "audit manifest make --output"}
 
 // TestEveryFlagWithAFileIsAmongTheMissing keeps the list above whole.
 func TestEveryFlagWithAFileIsAmongTheMissing(t *testing.T) {

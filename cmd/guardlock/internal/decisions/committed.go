@@ -95,7 +95,7 @@ func (f *evidenceFlags) since(ctx context.Context, p *tree.Prover, trust *eviden
 // one, and by none of the other gateways'.
 func (f *evidenceFlags) trusted(of gatewayLog) (*evidence.Trust, error) {
 	if of.LogKey != "" {
-		own, err := (&evidenceFlags{logKeys: []string{of.LogKey}}).keys()
+		own, err := trustIn(of.LogKey)
 		if err != nil || f.trust == "" {
 			return own, err
 		}

@@ -43,6 +43,7 @@ func NewCommand() *cobra.Command {
 		newAuditPruneCommand(),
 		newAuditRetainCommand(),
 		newAuditHoldCommand(),
+		newAuditManifestCommand(),
 		newAuditAdoptCommand(),
 	)
 

@@ -1,21 +1,18 @@
 package decisions
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/manifest"
 	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/audit/tree"
-	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
@@ -23,6 +20,9 @@ import (
 type logsFlags struct {
 	dirs     []string
 	manifest string
+
+	found  []gatewayLog     // once they were asked for
+	signed *manifest.Signed // nil: no manifest was given, or a plain list
 }
 
 const logsHelp = `
@@ -36,27 +36,48 @@ the gateways of a cluster in a file:
     - name: gw-b
       dir: gw-b/audit
 
-A log that is missing or cannot be read is an error, and nothing is answered without it.`
+A log that is missing or cannot be read is an error, and nothing is answered without it.
+Which logs there must be, a signed manifest says (see audit manifest --help): give it with
+--manifest, and with --trust-root who may sign it. Then --dir says where the logs are, if
+the manifest does not: each is known by its id. One too many or too few is an error.`
 
 func (l *logsFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVarP(&l.dirs, "dir", "d", []string{defaultAuditDir}, "`DIRECTORY` of a decision log; once for each gateway")
-	cmd.Flags().StringVar(&l.manifest, "manifest", "", "`FILE` with the gateways of a cluster and their logs, instead of --dir")
+	cmd.Flags().StringVar(&l.manifest, "manifest", "", "`FILE` with the gateways of a cluster and their logs")
+	if cmd.Flags().Lookup(trustRootFlag) == nil {
+		cmd.Flags().String(trustRootFlag, "", "the trust root `FILE` whose approvers must have signed the --manifest")
+	}
 }
 
-// gatewayLog is one gateway in a manifest.
+// trustRootFlag is a flag that some commands have for other signatures, too.
+const trustRootFlag = "trust-root"
+
+// gatewayLog is one log that is asked.
 type gatewayLog struct {
-	Name   string `yaml:"name"`
-	Dir    string `yaml:"dir"`
-	LogKey string `yaml:"log_key"`
+	Name   string
+	Dir    string
+	LogKey string // its file, or itself
+	id     string // that a manifest demands; "" where none does
 }
 
 // sources are the logs that the flags name.
-func (l *logsFlags) sources(cmd *cobra.Command) ([]gatewayLog, error) {
+func (l *logsFlags) sources(cmd *cobra.Command) (all []gatewayLog, err error) {
+	if l.found == nil {
+		l.found, err = l.find(cmd)
+	}
+	return l.found, err
+}
+
+func (l *logsFlags) find(cmd *cobra.Command) ([]gatewayLog, error) {
+	root, err := cmd.Flags().GetString(trustRootFlag)
+	if err != nil {
+		return nil, err
+	}
 	if l.manifest != "" {
-		if cmd.Flags().Changed("dir") {
-			return nil, exit.Usagef("give one of --dir and --manifest")
-		}
-		return readManifest(l.manifest)
+		return l.listed(cmd, root)
+	}
+	if root != "" {
+		return nil, exit.Usagef("--%s says who may sign a --manifest, and none is given", trustRootFlag)
 	}
 
 	var all []gatewayLog
@@ -69,40 +90,6 @@ func (l *logsFlags) sources(cmd *cobra.Command) ([]gatewayLog, error) {
 	}
 
 	return all, nil
-}
-
-func readManifest(path string) ([]gatewayLog, error) {
-	content, err := disk.ReadInput(path, disk.MaxBytes)
-	if err != nil {
-		return nil, fmt.Errorf("reading --manifest: %w", err)
-	}
-
-	var file struct {
-		Gateways []gatewayLog `yaml:"gateways"`
-	}
-	in := yaml.NewDecoder(bytes.NewReader(content))
-	in.KnownFields(true)
-	if err := in.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
-		return nil, exit.Usagef("reading --manifest %s: %w", path, err)
-	}
-	if len(file.Gateways) == 0 {
-		return nil, exit.Usagef("reading --manifest %s: it names no gateways", path)
-	}
-
-	names := make(map[string]bool)
-	for i := range file.Gateways {
-		g := &file.Gateways[i]
-		if g.Name == "" || g.Dir == "" || names[g.Name] {
-			return nil, exit.Usagef("reading --manifest %s: gateway %d needs a name of its own and a dir", path, i+1)
-		}
-		names[g.Name] = true
-		g.Dir = beside(path, g.Dir)
-		if g.LogKey != "" {
-			g.LogKey = beside(path, g.LogKey)
-		}
-	}
-
-	return file.Gateways, nil
 }
 
 // beside is a path as a file names it: from where the file is.
@@ -151,6 +138,9 @@ func (g *gatewayLog) check(log *query.Log, seen map[uint32]string) error {
 	if err != nil {
 		return auditError(g.Dir, err)
 	}
+	if err := g.identify(log.Reader); err != nil {
+		return err
+	}
 	if other := seen[node]; other != "" {
 		return exit.Usagef("%s and %s are the same log", other, g.Dir)
 	}
@@ -164,7 +154,7 @@ func (g *gatewayLog) check(log *query.Log, seen map[uint32]string) error {
 		return nil
 	}
 
-	trust, err := (&evidenceFlags{logKeys: []string{g.LogKey}}).keys()
+	trust, err := trustIn(g.LogKey)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,8 @@ type certified struct {
 	Range   evidence.Range `json:"range"`
 	Origin  string         `json:"log"`
 	Entries int64          `json:"entries"` // that the checkpoint speaks for
+
+	Manifest *listing `json:"manifest,omitempty"`
 }
 
 // runRange writes the certificate of a range.
@@ -74,7 +76,7 @@ func (c *auditProveCommand) runRange(cmd *cobra.Command, what string) error {
 		return fmt.Errorf("writing certificate: %w", err)
 	}
 
-	return reportRange(cmd, f, certified{path, len(b), *at, p.Checkpoint().Origin, p.Checkpoint().Size})
+	return reportRange(cmd, f, certified{path, len(b), *at, p.Checkpoint().Origin, p.Checkpoint().Size, c.logs.listing()})
 }
 
 func reportRange(cmd *cobra.Command, f *evidence.Certificate, done certified) error {
@@ -87,6 +89,9 @@ func reportRange(cmd *cobra.Command, f *evidence.Certificate, done certified) er
 	w.field("proves", "%s/%d offsets %d to %d: each has one decision%s", at.Topic, at.Partition, at.First, at.Last, butFor(f.Gaps))
 	w.field("file", "%s, %s", done.File, humanize.Bytes(uint64(done.Bytes)))
 	w.field("log", "%s, checkpoint of %s entries", done.Origin, humanize.Comma(done.Entries))
+	if w.err == nil {
+		w.err = done.Manifest.write(cmd.OutOrStdout())
+	}
 	return w.err
 }
 

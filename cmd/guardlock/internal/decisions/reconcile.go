@@ -45,10 +45,11 @@ tells a batch that was taken out from one that was compacted away.
 
 Exit code 3 if there is a bypass, what is beyond the end, or a batch that differs; with --strict also for what
 is before, which looks the same. Give the logs of all gateways in front of the cluster:
-one that is missing looks like a bypass. Ask the brokers themselves, not a gateway. Only
-what no decision names is read, and nothing of a record is printed. Nothing is written into
-a log either: only a gateway writes its log. With audit.reconcile it looks by itself, and
-"guardlock audit query --kind reconciliation" tells what it found.`
+one that is missing looks like a bypass. A signed --manifest says which there must be. Ask
+the brokers themselves, not a gateway. Only what no decision names is read, unless there is
+--content, and nothing of a record is printed. Nothing is written into a log either: only a
+gateway writes its log. With audit.reconcile it looks by itself, and "guardlock audit query
+--kind reconciliation" tells what it found.`
 
 type auditReconcileCommand struct {
 	client   kafka.ClientFlags
@@ -200,12 +201,24 @@ func (c *auditReconcileCommand) compares(at audit.Coord) bool {
 	return (c.cluster == "" || at.Cluster == c.cluster) && (len(c.topics) == 0 || slices.Contains(c.topics, at.Topic))
 }
 
+// print writes a result for programs: with a manifest, also whose logs it rests on.
+func (c *auditReconcileCommand) print(cmd *cobra.Command, all []reconciling.Judged) error {
+	by := c.logs.listing()
+	if by == nil {
+		return cli.PrintJSON(cmd.OutOrStdout(), all)
+	}
+	return cli.PrintJSON(cmd.OutOrStdout(), struct {
+		Manifest   *listing             `json:"manifest"`
+		Partitions []reconciling.Judged `json:"partitions"`
+	}{by, all})
+}
+
 func (c *auditReconcileCommand) report(cmd *cobra.Command, all []reconciling.Judged) error {
 	sum := sumOf(all)
 	var err error
 	if cli.WantsJSON(cmd) {
-		err = cli.PrintJSON(cmd.OutOrStdout(), all)
-	} else {
+		err = c.print(cmd, all)
+	} else if err = c.logs.listing().write(cmd.OutOrStdout()); err == nil {
 		err = writeReconciled(cmd.OutOrStdout(), all)
 	}
 	if err != nil {

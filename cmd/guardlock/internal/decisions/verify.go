@@ -79,13 +79,13 @@ func newAuditVerifyCommand() *cobra.Command {
 		},
 	}
 
+	c.evidence.register(cmd)
 	c.logs.register(cmd)
 	cmd.Flags().StringVar(&c.expect, "expect", "", "a head that was kept: the log must go through it (`SEQ:CHAIN`)")
 	cmd.Flags().StringArrayVar(&c.keyFiles, "audit-key", nil, "`FILE` with an audit key of the log; may be given more than once (default: audit.key beside the log's directory)")
 	cmd.Flags().BoolVar(&c.withoutKey, "without-key", false, "check only what needs no key, and exit 0 for that")
 	cmd.Flags().StringVar(&c.since, "since", "", "`FILE` with a checkpoint that was kept (tree/checkpoint in the log's directory): the log must go on from it")
 	cmd.Flags().StringVar(&c.before, "goes-on-from", "", "`DIRECTORY` of a copy of another log: this one must say that it was begun in the place of that (see audit adopt)")
-	c.evidence.register(cmd)
 
 	return cmd
 }
@@ -95,7 +95,7 @@ func (c *auditVerifyCommand) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if len(sources) > 1 {
+	if len(sources) > 1 || c.logs.signed != nil {
 		return c.several(cmd, sources)
 	}
 

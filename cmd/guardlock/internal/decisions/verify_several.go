@@ -28,7 +28,7 @@ type verifiedLog struct {
 // hides nothing of the others, and closes with one verdict.
 func (c *auditVerifyCommand) several(cmd *cobra.Command, sources []gatewayLog) error {
 	for _, flag := range []string{"expect", "since", "goes-on-from"} {
-		if cmd.Flags().Changed(flag) {
+		if cmd.Flags().Changed(flag) && len(sources) > 1 {
 			return exit.Usagef("--%s is of one log, and %d are given", flag, len(sources))
 		}
 	}
@@ -51,7 +51,7 @@ func (c *auditVerifyCommand) several(cmd *cobra.Command, sources []gatewayLog) e
 		all = append(all, l)
 	}
 
-	return errors.Join(reportSeveral(cmd, all), worst(all))
+	return errors.Join(reportSeveral(cmd, all, c.logs.listing()), worst(all))
 }
 
 // owned finds a log that is there twice, or is not shown to be that of its gateway.
@@ -59,7 +59,7 @@ func (l *verifiedLog) owned(of *gatewayLog, seen map[uint32]string) error {
 	if len(l.Segments) == 0 {
 		return nil
 	}
-	node, err := nodeOf(of.Dir)
+	node, err := nodeOf(of)
 	if err != nil {
 		return err
 	}
@@ -75,8 +75,8 @@ func (l *verifiedLog) owned(of *gatewayLog, seen map[uint32]string) error {
 }
 
 // nodeOf is what the ids of a log's decisions begin with.
-func nodeOf(dir string) (uint32, error) {
-	r, err := openLog(dir)
+func nodeOf(of *gatewayLog) (uint32, error) {
+	r, err := openLog(of.Dir)
 	if err != nil {
 		return 0, err
 	}
@@ -84,13 +84,13 @@ func nodeOf(dir string) (uint32, error) {
 
 	node, err := r.Node()
 	if err != nil {
-		return 0, auditError(dir, err)
+		return 0, auditError(of.Dir, err)
 	}
-	return node, nil
+	return node, of.identify(r)
 }
 
 // reportSeveral writes what was found of each log, and the verdict.
-func reportSeveral(cmd *cobra.Command, all []verifiedLog) error {
+func reportSeveral(cmd *cobra.Command, all []verifiedLog, by *listing) error {
 	var failed []string
 	for i := range all {
 		if all[i].err != nil {
@@ -99,12 +99,16 @@ func reportSeveral(cmd *cobra.Command, all []verifiedLog) error {
 	}
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), struct {
-			Intact bool          `json:"intact"`
-			Logs   []verifiedLog `json:"logs"`
-		}{len(failed) == 0, all})
+			Intact   bool          `json:"intact"`
+			Manifest *listing      `json:"manifest,omitempty"`
+			Logs     []verifiedLog `json:"logs"`
+		}{len(failed) == 0, by, all})
 	}
 
 	w := cmd.OutOrStdout()
+	if err := by.write(w); err != nil {
+		return err
+	}
 	for i := range all {
 		if err := all[i].write(w); err != nil {
 			return err

@@ -290,7 +290,7 @@ func (c *moduleApproveCommand) sign(cmd *cobra.Command, files moduleFiles, appro
 		return signedApproval{}, err
 	}
 
-	key, err := loadPrivateKey(cmd, c.key)
+	key, err := LoadPrivateKey(cmd, c.key)
 	if err != nil {
 		return signedApproval{}, err
 	}

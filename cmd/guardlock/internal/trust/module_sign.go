@@ -49,7 +49,7 @@ func (c *moduleSignCommand) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 
-	key, err := loadPrivateKey(cmd, c.key)
+	key, err := LoadPrivateKey(cmd, c.key)
 	if err != nil {
 		return err
 	}

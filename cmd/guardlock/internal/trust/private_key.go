@@ -12,9 +12,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// loadPrivateKey reads a key file, which must be closed to others. A password
+// LoadPrivateKey reads a key file, which must be closed to others. A password
 // is asked for only if the key needs one.
-func loadPrivateKey(cmd *cobra.Command, path string) (*signing.PrivateKey, error) {
+func LoadPrivateKey(cmd *cobra.Command, path string) (*signing.PrivateKey, error) {
 	raw, err := disk.ReadPrivateInput(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the private key: %w", err)
