@@ -80,7 +80,7 @@ type Loaded struct {
 
 // File is one source of a configuration.
 type File struct {
-	Role     string `json:"role"` // configuration, policy, policy_bundle, trust_root, revocations or authority
+	Role     string `json:"role"` // configuration, policy, policy_bundle, trust_root, revocations, manifest, manifest_signature or authority
 	Name     string `json:"name"` // as the configuration has it
 	Digest   Digest `json:"digest"`
 	Revision int64  `json:"revision,omitempty"` // of a signed policy bundle

@@ -141,6 +141,24 @@ func TestSamplesAreAcceptedByCheck(t *testing.T) {
 	}
 }
 
+// The sample of a cluster is one that a gateway holds itself against.
+func TestSampleOfAClusterNamesItsGateways(t *testing.T) {
+	g := built(t)
+	dir := t.TempDir()
+	installation(t, g, dir)
+	sample := read(t, "samples/fleet.yaml")
+	write(t, filepath.Join(dir, "guardlock.yaml"), strings.Replace(sample, "node: gateway-a", "node: gateway-c", 1), 0o600)
+	if out, err := g.run(dir, "check", "guardlock.yaml"); err == nil || !strings.Contains(out, "cluster payments, revision 3, has no gateway gateway-c") {
+		t.Errorf("a gateway that is not in it: %v\n%s", err, out)
+	}
+
+	write(t, filepath.Join(dir, "guardlock.yaml"), sample, 0o600)
+	write(t, filepath.Join(dir, "fleet/cluster.yaml"), read(t, "samples/fleet/cluster.yaml")+"\n", 0o600)
+	if out, err := g.run(dir, "check", "guardlock.yaml"); err == nil || !strings.Contains(out, "too few of the trust root's approvers") {
+		t.Errorf("one that was changed: %v\n%s", err, out)
+	}
+}
+
 // Whoever gets a release must be able to find its sources.
 func TestReleaseBuildSaysItsVersionAndRevision(t *testing.T) {
 	const want = "guardlock v0.0.0-test (revision 0123456789ab,"
@@ -211,7 +229,7 @@ func TestSampleWithAChangedModuleIsRefused(t *testing.T) {
 // installation makes the files that the samples name.
 func installation(t *testing.T, g guardlock, dir string) {
 	t.Helper()
-	for _, d := range []string{"keys", "tls", "modules"} {
+	for _, d := range []string{"keys", "tls", "modules", "fleet"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -228,6 +246,8 @@ func installation(t *testing.T, g guardlock, dir string) {
 		g.must(t, dir, "keygen", "--no-password", "--out", person)
 	}
 	g.must(t, dir, "module", "trust-root", "--author", "ada=ada.pub", "--approver", "grace=grace.pub", "--approver", "linus=linus.pub", "--out", "trust.yaml")
+	copyFile(t, "samples/fleet/cluster.yaml", filepath.Join(dir, "fleet/cluster.yaml"))
+	g.must(t, dir, "audit", "manifest", "sign", "fleet/cluster.yaml", "--key", "grace.key")
 	approveModule(t, g, dir, "gdpr", "--topic", "customers*", "--secret", "pseudonyms")
 	approveModule(t, g, dir, "fraud", "--topic", "payments", "--route", "payments-review")
 	approveModule(t, g, dir, "sensor", "--topic", "sensors")

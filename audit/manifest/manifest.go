@@ -239,6 +239,14 @@ func (m *Manifest) Verify(ctx context.Context, root *signing.TrustRoot, bundles 
 	return &Signed{m, signers}, nil
 }
 
+// Names checks that a gateway is listed, whatever log it writes.
+func (m *Manifest) Names(name string) error {
+	if !slices.ContainsFunc(m.Gateways, func(g Gateway) bool { return g.Name == name }) {
+		return fmt.Errorf("the manifest of cluster %s, revision %d, has no gateway %s: %w", m.Cluster, m.Revision, name, ErrNotListed)
+	}
+	return nil
+}
+
 // Has checks that a gateway writes the log that the manifest has for it.
 func (m *Manifest) Has(name string, id [8]byte, key string) error {
 	var listed *Gateway

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -90,4 +91,78 @@ func writeFleetLog(dir, node string, base int64) error {
 		return err
 	}
 	return errors.Join(checkpoint(), l.Close())
+}
+
+// listedConfig is that of each gateway of a cluster with a manifest.
+const listedConfig = `
+node_variable: GUARDLOCK_TEST_NODE
+listen: {address: "127.0.0.1:0"}
+broker: {embedded: {insecure_no_sync: true}}
+trust: {root: ../trust.yaml}
+audit: {insecure_no_sync: true, manifest: {file: ../cluster.yaml}}
+ops: {address: "127.0.0.1:0"}
+`
+
+// TestGatewaysOfAClusterServeOnceASignedManifestHasThem goes the way of an operator: each
+// first start makes a log and fails, the logs are put into a manifest, approvers sign it,
+// and all serve under it. What is in force then shows in status, fleet and decision log.
+func TestGatewaysOfAClusterServeOnceASignedManifestHasThem(t *testing.T) {
+	t.Chdir(t.TempDir())
+	do := func(want int, line string) string {
+		t.Helper()
+		var out bytes.Buffer
+		if code := run(context.WithoutCancel(t.Context()), strings.Fields(line), nil, &out, &out); code != want {
+			t.Fatalf("%s: exit code %d, want %d: %s", line, code, want, &out)
+		}
+		return out.String()
+	}
+
+	do(exit.OK, "keygen --no-password --out ada")
+	do(exit.OK, "keygen --no-password --out grace")
+	do(exit.OK, "module trust-root --author ada=ada.pub --approver grace=grace.pub --out trust.yaml")
+	nodes := []string{"gw-a", "gw-b"}
+	for _, node := range nodes {
+		if err := os.Mkdir(node, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(node+"/guardlock.yaml", []byte(listedConfig), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("GUARDLOCK_TEST_NODE", node)
+		if out := do(exit.Failure, "serve --config "+node+"/guardlock.yaml"); !strings.Contains(out, "hint: the gateway's log is there now: put it into the manifest") {
+			t.Errorf("%s: the first start says %s", node, out)
+		}
+	}
+
+	do(exit.OK, "audit manifest make --cluster payments --dir gw-a/data/audit -o cluster.yaml")
+	do(exit.OK, "audit manifest sign cluster.yaml --key grace.key")
+	if out := do(exit.Failure, "serve --config gw-b/guardlock.yaml"); !strings.Contains(out, "has no gateway gw-b") {
+		t.Errorf("a gateway that is not listed: %s", out)
+	}
+	do(exit.OK, "audit manifest make --from cluster.yaml --dir gw-b/data/audit -o cluster.yaml")
+	if out := do(exit.Failure, "serve --config gw-b/guardlock.yaml"); !strings.Contains(out, "hint: have approvers of the trust root sign it") {
+		t.Errorf("a manifest that was changed since: %s", out)
+	}
+	do(exit.OK, "audit manifest sign cluster.yaml --key grace.key")
+
+	var flags []string
+	for _, node := range nodes {
+		t.Setenv("GUARDLOCK_TEST_NODE", node)
+		do(exit.OK, "check "+node+"/guardlock.yaml")
+		s := serveConfig(t, node+"/guardlock.yaml", 1)
+		defer s.stop()
+		flags = append(flags, "--url", s.ops)
+	}
+	if out, code := askedFleet(t, flags...); code != exit.OK || !strings.Contains(out, "MANIFEST") {
+		t.Errorf("exit code %d:\n%s", code, out)
+	}
+	if out := do(exit.OK, "status --url "+flags[1]); !strings.Contains(out, "cluster payments, revision 2, signed by grace\n") {
+		t.Errorf("status says %s", out)
+	}
+
+	const listed = "audit query --kind authority --json --manifest cluster.yaml --trust-root trust.yaml"
+	if out := do(exit.OK, listed+" --dir gw-a/data/audit --dir gw-b/data/audit"); strings.Count(out, `"manifest_signature"`) != 2 {
+		t.Errorf("the logs say %s", out)
+	}
+	do(exit.NotFound, listed+" --dir gw-b/data/audit")
 }

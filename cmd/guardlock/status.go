@@ -28,8 +28,8 @@ the listener has client_ca_file, --cert and --key will do instead of a token. Wh
 would run, of a gateway that does not, shows check --explain.
 
 With --fleet it asks the gateway of each --url, and shows which of them differ from
-most in version, configuration, trust root, revocations, policy, or in the modules
-that run, which cannot be asked, and which share a name. Gateways differ in their configuration
+most in version, configuration, trust root, revocations, policy, in the modules that
+run, or in the manifest of the cluster's decision logs, which cannot be asked, and which share a name. Gateways differ in their configuration
 unless one file serves all (node_variable).
 
 Exit code 0: it is ready; 1: it is not, or does not answer; 3: gateways of a fleet differ.`
@@ -174,6 +174,9 @@ func writeStatus(w io.Writer, s *ops.Status) error {
 	if err := writeEnds(w, s); err != nil {
 		return err
 	}
+	if err := writeManifest(w, s.Manifest); err != nil {
+		return err
+	}
 	return writeLog(w, s)
 }
 
@@ -289,14 +292,32 @@ func writeEnds(w io.Writer, s *ops.Status) error {
 	return t.Write(w)
 }
 
+// writeManifest shows by which list of the cluster's logs the gateway's own is known.
+func writeManifest(w io.Writer, m *ops.Manifest) error {
+	if m == nil {
+		return nil
+	}
+	if m.Cluster != "" {
+		if _, err := fmt.Fprintf(w, "manifest %s %.12s: cluster %s, revision %d, signed by %s\n", cli.Printable(m.File), m.Digest, m.Cluster, m.Revision,
+			cli.Printable(strings.Join(m.Signers, ", "))); err != nil {
+			return err
+		}
+	}
+	if m.Problem != "" {
+		_, err := fmt.Fprintf(w, "MANIFEST NOT IN FORCE: %s\n", cli.Printable(m.Problem))
+		return err
+	}
+	return nil
+}
+
 func writeLog(w io.Writer, s *ops.Status) error {
 	l := s.Log
 	if l == nil {
 		return nil
 	}
 
-	_, err := fmt.Fprintf(w, "decision log %s: %d entries, of which checkpoints speak for %d; %d bytes in %s, %d bytes free on its disk\n",
-		cli.Printable(l.Dir), l.Entries, l.Committed, l.Bytes, cli.Count(l.Segments, "segment"), l.DiskFree)
+	_, err := fmt.Fprintf(w, "decision log %s (%s): %d entries, of which checkpoints speak for %d; %d bytes in %s, %d bytes free on its disk\n",
+		cli.Printable(l.Dir), l.ID, l.Entries, l.Committed, l.Bytes, cli.Count(l.Segments, "segment"), l.DiskFree)
 	for _, one := range l.Witnesses {
 		if err == nil && one.Behind > 0 {
 			_, err = fmt.Fprintf(w, "witness %s has not cosigned the last %d entries, placements and seals\n", cli.Printable(one.Name), one.Behind)

@@ -294,6 +294,8 @@ type Audit struct {
 	// Default: 1GiB, or a tenth of a disk that is smaller than 10GiB. Shortly before
 	// the disk is full, what is produced is refused, to be tried again.
 	DiskAlarm string `yaml:"disk_alarm"`
+	// Manifest has the gateway hold its own log against a list of the cluster's logs.
+	Manifest Manifest `yaml:"manifest"`
 	// Evidence commits to the log, so that `guardlock audit prove` can prove entries of it.
 	Evidence Evidence `yaml:"evidence"`
 	// Reconcile looks now and then for records that are stored without a decision.

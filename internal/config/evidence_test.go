@@ -32,3 +32,19 @@ func TestTimestampAuthorityNeedsAnAddressAndItsCertificate(t *testing.T) {
 		t.Errorf("%+v, %v", cfg.Audit.Evidence.Timestamp, err)
 	}
 }
+
+func TestManifestNeedsATrustRoot(t *testing.T) {
+	for _, c := range []struct{ text, problem string }{
+		{"audit: {manifest: {file: cluster.yaml}}\ntrust: {root: trust.yaml}", ""},
+		{"audit: {manifest: {file: cluster.yaml}}", "trust.root"},
+		{"audit: {manifest: {insecure_unlisted: true}}", "audit.manifest.insecure_unlisted"},
+	} {
+		cfg, err := Parse([]byte("broker: {embedded: {}}\n"+c.text+"\n"), "guardlock.yaml")
+		if (err == nil) != (c.problem == "") || err != nil && !strings.Contains(err.Error(), c.problem) {
+			t.Errorf("%s: %v", c.text, err)
+		}
+		if err == nil && !cfg.NeedsTrust() {
+			t.Errorf("%s: nothing needs the trust root", c.text)
+		}
+	}
+}

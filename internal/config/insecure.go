@@ -11,6 +11,10 @@ func (c *Config) Insecure() []string {
 		out = append(out, "audit.insecure_no_sync")
 	}
 
+	if c.Audit.Manifest.Unlisted {
+		out = append(out, "audit.manifest.insecure_unlisted")
+	}
+
 	if c.Ops != nil && c.Ops.Open {
 		out = append(out, "ops.insecure_open")
 	}

@@ -69,6 +69,7 @@ func (c *Config) validate() problem.List {
 	}
 	c.Audit.Evidence.validate(&p)
 	c.Audit.Reconcile.validate(&p, c.Audit.Dir)
+	c.Audit.Manifest.validate(&p, c.Trust.Root)
 	if _, err := parseRoom(c.Audit.DiskAlarm); err != nil {
 		p.add("audit.disk_alarm", "%s", err)
 	}

@@ -27,7 +27,7 @@ type Member struct {
 
 // Facts are what must be the same at all gateways of a fleet: names of digests, but
 // for the version.
-var Facts = []string{"version", "configuration", "trust_root", "revocations", "policy", "modules"}
+var Facts = []string{"version", "configuration", "trust_root", "revocations", "policy", "modules", "manifest"}
 
 // Difference is a fact in which a gateway is not as most are.
 type Difference struct {

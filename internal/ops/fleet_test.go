@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"maps"
 	"slices"
 	"testing"
 )
@@ -19,6 +20,13 @@ func gatewayOf(node, version, trust string) Member {
 	return MemberOf("http://"+node, &s)
 }
 
+// under is a gateway with a manifest of its logs.
+func under(m Member, manifest string) Member {
+	m.Facts = maps.Clone(m.Facts)
+	m.Facts["manifest"] = manifest
+	return m
+}
+
 // differences are those of a fleet as "node fact".
 func differences(members ...Member) []string {
 	var all []string
@@ -32,6 +40,7 @@ func TestFleetShowsWhoDiffersFromMost(t *testing.T) {
 	a := gatewayOf("a", "1", "t")
 	b := gatewayOf("b", "1", "t")
 	old := gatewayOf("old", "0", "s")
+	a2 := gatewayOf("a2", "1", "t")
 	gone := Member{URL: "http://gone", Problem: "connection refused"}
 
 	for _, c := range []struct {
@@ -45,6 +54,7 @@ func TestFleetShowsWhoDiffersFromMost(t *testing.T) {
 		{"no most", []Member{a, old}, []string{"old version", "old trust_root"}},
 		{"one that cannot be asked", []Member{gone, a, b}, nil},
 		{"none that can be asked", []Member{gone, gone}, nil},
+		{"one with another manifest", []Member{a, under(b, "old"), a2}, []string{"b manifest"}},
 		{"two of one name", []Member{a, a}, []string{"a node"}},
 	} {
 		if got := differences(c.members...); !slices.Equal(got, c.want) {

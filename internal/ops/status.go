@@ -18,6 +18,7 @@ type Status struct {
 	Bindings []Binding `json:"bindings"`
 	Ends     []End     `json:"ends"` // the soonest first
 	Log      *Log      `json:"log,omitempty"`
+	Manifest *Manifest `json:"manifest,omitempty"` // nil: none is configured
 }
 
 // File is a file that is in force.
@@ -100,6 +101,7 @@ type End struct {
 // Log is how the decision log and what vouches for it fare.
 type Log struct {
 	Dir        string    `json:"dir"`
+	ID         string    `json:"log_id"`
 	Entries    uint64    `json:"entries"` // durable, ever
 	Pending    int       `json:"pending_bytes"`
 	Open       int       `json:"open_batches"`
@@ -111,6 +113,16 @@ type Log struct {
 	Committed  uint64    `json:"committed_entries"` // that a checkpoint speaks for
 	Checkpoint time.Time `json:"checkpoint,omitzero"`
 	Witnesses  []Witness `json:"witnesses,omitempty"`
+}
+
+// Manifest is the list of the cluster's decision logs that is in force.
+type Manifest struct {
+	File     string   `json:"file"`
+	Cluster  string   `json:"cluster,omitempty"` // empty: none is in force
+	Revision int64    `json:"revision,omitempty"`
+	Digest   string   `json:"digest,omitempty"`
+	Signers  []string `json:"signers"`
+	Problem  string   `json:"problem,omitempty"` // why the file is not in force
 }
 
 // Witness is one that cosigns checkpoints.

@@ -11,12 +11,17 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/manifest"
 	"github.com/guardlock/guardlock/audit/objects"
 	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/internal/build"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/policy"
 )
+
+// roleManifestSignature is that of each signature of the manifest that counts, by its
+// signer.
+const roleManifestSignature = "manifest_signature"
 
 // rolePolicyBundle is that of a signed policy as it was read, signature and all.
 const rolePolicyBundle = "policy_bundle"
@@ -45,6 +50,7 @@ func (r *reloader) recordAuthority(ctx context.Context, under terms, files []aud
 	}
 
 	a.keepFiles(under, r.work.policy)
+	a.keepManifest(r.manifestInForce(), files)
 	for _, cl := range under.cfg.Clusters {
 		a.addBindings(under.cfg, cl.Name, sets[cl.Name])
 	}
@@ -122,6 +128,18 @@ func (a *authority) keepFiles(under terms, p *policy.Engine) {
 			Digest:   a.keep(bundle),
 			Revision: p.BundleRevision(),
 		})
+	}
+}
+
+// keepManifest keeps the manifest, and the signatures by which it counts, where files
+// have it.
+func (a *authority) keepManifest(m *manifest.Signed, files []audit.File) {
+	if m == nil || !slices.ContainsFunc(files, func(f audit.File) bool { return f.Digest == m.Digest() }) {
+		return
+	}
+	a.keepAs(m.Digest(), m.Source())
+	for _, s := range m.Signers {
+		a.snapshot.Files = append(a.snapshot.Files, audit.File{Role: roleManifestSignature, Name: string(s.Identity), Digest: a.keep(s.Bundle)})
 	}
 }
 

@@ -2,11 +2,14 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/manifest"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/admission"
 	"github.com/guardlock/guardlock/gateway/pipeline"
@@ -59,6 +62,8 @@ type checking struct {
 	keys   map[string][]byte
 	policy *policy.Engine
 	trust  *signing.TrustRoot
+
+	listed listed // by the manifest that would be in force
 }
 
 // Check reads a configuration as a gateway would, and finds all that can be found
@@ -100,6 +105,7 @@ func (c *checking) checkAll(ctx context.Context, valid bool) {
 	}
 
 	c.checkClusters()
+	c.checkManifest(ctx)
 	if c.policy != nil && (c.trust != nil || len(c.cfg.Modules) == 0) {
 		c.problem("", c.checkModules(ctx))
 	}
@@ -117,7 +123,7 @@ func (c *checking) problem(where string, err error) {
 }
 
 func (c *checking) checkTrust(ctx context.Context) {
-	if len(c.cfg.Modules) == 0 || c.cfg.Trust.Root == "" {
+	if !c.cfg.NeedsTrust() || c.cfg.Trust.Root == "" {
 		return
 	}
 
@@ -126,6 +132,43 @@ func (c *checking) checkTrust(ctx context.Context) {
 		c.trust, err = parseTrust(raw, c.cfg)
 	}
 	c.problem("trust.root", err)
+}
+
+// checkManifest judges the manifest as a gateway would that has the log which is there.
+func (c *checking) checkManifest(ctx context.Context) {
+	if c.cfg.Audit.Manifest.File == "" || c.trust == nil {
+		return
+	}
+
+	m, err := c.judgeManifest(ctx)
+	if err == nil {
+		c.listed.manifest = m
+		return
+	}
+	c.listed.problem = err.Error()
+	if !c.cfg.Audit.Manifest.Unlisted {
+		c.problem("audit.manifest.file", err)
+	}
+}
+
+func (c *checking) judgeManifest(ctx context.Context) (*manifest.Signed, error) {
+	bundles, err := manifest.SignaturesOf(manifestPath(c.cfg))
+	if err != nil {
+		return nil, err
+	}
+	m, err := judgeManifest(ctx, c.files, terms{cfg: c.cfg, trust: c.trust}, bundles, time.Now())
+	if err != nil {
+		return nil, err
+	}
+
+	own, err := ownLogOf(c.cfg)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, m.Names(c.cfg.Node) // the first start makes the log
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m, m.Has(c.cfg.Node, own.id, own.key)
 }
 
 // checkClusters opens what the listeners and the connections to clusters need,
@@ -208,9 +251,10 @@ func (c *checking) checkModules(ctx context.Context) error {
 	}
 
 	e := &explained{
-		cfg:   c.cfg,
-		sets:  sets,
-		files: filesOf(terms{cfg: c.cfg, trust: c.trust}, c.policy),
+		cfg:    c.cfg,
+		sets:   sets,
+		files:  append(filesOf(terms{cfg: c.cfg, trust: c.trust}, c.policy), manifestFiles(c.cfg, c.listed.manifest)...),
+		listed: c.listed,
 	}
 	status := e.status(time.Now())
 	ends := e.ends()

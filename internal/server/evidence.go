@@ -39,7 +39,8 @@ type committer struct {
 	log   *Logger
 	from  *audit.Reader
 	next  func() uint64 // number behind the last durable entry
-	tree  *tree.Tree    // nil: what it held is no longer sure, and is read again
+	own   ownLog
+	tree  *tree.Tree // nil: what it held is no longer sure, and is read again
 	state commitState
 }
 
@@ -95,12 +96,38 @@ func openCommitter(ctx context.Context, cfg *config.Config, log *Logger, journal
 	if c.tree, err = tree.Open(ctx, c.from, c.opt); err != nil {
 		return nil, treeError(err)
 	}
+	if c.own, err = ownLogIn(c.from, key); err != nil {
+		return nil, err
+	}
 	if len(c.opt.Witnesses) > 0 { // they may know of more than this directory
 		if err := c.commit(ctx); errors.Is(err, tree.ErrRolledBack) {
 			return nil, treeError(err)
 		}
 	}
 	return c, nil
+}
+
+// ownLogIn is what a manifest must have of a log with this log key.
+func ownLogIn(r *audit.Reader, key string) (own ownLog, err error) {
+	if own.id, _, err = r.Identity(); err != nil {
+		return own, fmt.Errorf("reading the id of the decision log: %w", err)
+	}
+	public, err := disk.Read(publicOf(key), disk.MaxBytes)
+	if err != nil {
+		return own, fmt.Errorf("reading the public half of the log key: %w", err)
+	}
+	own.key = strings.TrimSpace(string(public))
+	return own, nil
+}
+
+// ownLogOf is that of a gateway which does not run.
+func ownLogOf(cfg *config.Config) (own ownLog, err error) {
+	r, err := audit.OpenReader(cfg.File(cfg.Audit.Dir))
+	if err != nil {
+		return own, err
+	}
+	own, err = ownLogIn(r, cfg.File(cfg.Audit.Evidence.KeyFile))
+	return own, errors.Join(err, r.Close())
 }
 
 // stamping is how time stamps are got; nil where none are asked for.

@@ -21,6 +21,7 @@ const (
 	roleTrustRoot     = "trust_root"
 	roleRevocations   = "revocations"
 	rolePolicy        = "policy"
+	roleManifest      = "manifest"
 )
 
 // builtInPolicy stands where the configuration names no policy.

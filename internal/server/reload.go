@@ -76,6 +76,7 @@ type building struct {
 
 	policyStamp, packageStamp string
 	authority                 audit.Digest // of the snapshot that was recorded last
+	manifest                  manifestFile
 
 	failed time.Time // when reading or building did last
 
@@ -109,6 +110,7 @@ type inForce struct {
 	loaded   []audit.File                  // what the sets were built from
 	counts   reloadCounts                  // atomic
 	since    map[bindingKey]since          // that bindings are as they are
+	listed   listed                        // by which the gateway's log is known
 
 	trustAge
 }
@@ -139,6 +141,9 @@ func newReloader(s *Server) *reloader {
 
 	r.work.packages = packages{}
 	r.work.admitted = map[string]admission.Module{}
+	if s.commits != nil {
+		r.work.manifest.own = s.commits.own
+	}
 
 	return r
 }
@@ -149,6 +154,9 @@ func (r *reloader) load(ctx context.Context) error {
 	err := r.loadTrust(ctx)
 	if err == nil {
 		err = r.loadPolicy(ctx)
+	}
+	if err == nil {
+		err = r.loadManifest(ctx)
 	}
 	if err != nil {
 		return errors.Join(err, r.recordConfig(ctx, r.refused(err)))
@@ -174,6 +182,7 @@ func (r *reloader) watch(ctx context.Context) {
 	lookUntil(ctx, r.wake, func(bool) {
 		if r.again.Swap(false) {
 			r.work.policyStamp = ""
+			r.work.manifest.stamp = ""
 			r.work.packageStamp = ""
 			r.work.packages = packages{}
 		}
@@ -191,13 +200,14 @@ func (r *reloader) look(ctx context.Context) {
 	}
 
 	policyChanged := r.lookAtPolicy(ctx)
+	manifestChanged := r.lookAtManifest(ctx)
 	stamp, err := r.stampPackages(ctx)
 	if r.tell(&w.files, err, "the files of modules cannot be looked at; what was read before stays") {
 		stamp = w.packageStamp
 	}
 
 	askAgain := !w.askAt.IsZero() && !r.now().Before(w.askAt)
-	if !policyChanged && stamp == w.packageStamp && w.build.text == "" && !askAgain && r.isCurrent() {
+	if !policyChanged && !manifestChanged && stamp == w.packageStamp && w.build.text == "" && !askAgain && r.isCurrent() {
 		return
 	}
 
@@ -293,7 +303,7 @@ func (r *reloader) reload(ctx context.Context) error {
 		}
 	}
 
-	files := filesOf(under, r.work.policy)
+	files := append(filesOf(under, r.work.policy), manifestFiles(under.cfg, r.manifestInForce())...)
 	if err := r.recordApplied(ctx, files); err != nil {
 		closeAll(ctx, sets)
 		return err

@@ -90,14 +90,14 @@ func (r *reloader) tellTrust(ctx context.Context, err error) {
 
 func (r *reloader) trustPath() string {
 	cfg := r.termsNow().cfg
-	if len(cfg.Modules) == 0 {
+	if !cfg.NeedsTrust() {
 		return ""
 	}
 	return cfg.File(cfg.Trust.Root)
 }
 
-// loadTrust reads the trust root and puts it into force. Without modules there
-// is none.
+// loadTrust reads the trust root and puts it into force. Without modules and a
+// manifest there is none.
 func (r *reloader) loadTrust(ctx context.Context) error {
 	path := r.trustPath()
 	if path == "" {

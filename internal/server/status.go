@@ -64,6 +64,7 @@ type explained struct {
 	stale   *admission.Refused            // of every module
 	since   map[bindingKey]since
 	files   []audit.File
+	listed  listed
 }
 
 func (e *explained) status(now time.Time) ops.Status {
@@ -87,6 +88,7 @@ func (e *explained) status(now time.Time) ops.Status {
 		})
 	}
 
+	s.Manifest = e.listed.status(e.cfg)
 	for _, cl := range e.cfg.Clusters {
 		s.Clusters = append(s.Clusters, ops.Cluster{Name: cl.Name, Address: cl.Listen.Address})
 		s.Bindings = append(s.Bindings, e.bindings(cl.Name)...)
@@ -239,6 +241,7 @@ func (r *reloader) explain() *explained {
 		stale:   r.stale,
 		since:   r.since,
 		files:   r.loaded,
+		listed:  r.listed,
 	}
 }
 
@@ -296,6 +299,7 @@ func (v *view) logStatus() *ops.Log {
 	dir := v.cfg.File(v.cfg.Audit.Dir)
 	out := &ops.Log{
 		Dir:       dir,
+		ID:        hex.EncodeToString(v.commits.own.id[:]),
 		Entries:   max(n.NextSeq, 1) - 1, // the first is number 1
 		Pending:   n.Pending,
 		Open:      n.Open,
