@@ -125,11 +125,11 @@ func (e *Exporter) log(ctx context.Context, s *state, log query.Log, sum *Result
 			return false, err
 		}
 		if d.ID.Seq != p.last {
-			if awaits(&d) && d.Time.After(settled) {
-				return true, p.write(ctx)
-			}
 			if err := p.writeIfFull(ctx); err != nil {
 				return false, err
+			}
+			if awaits(&d) && d.Time.After(settled) && d.ID.Seq > p.begun() {
+				return true, p.write(ctx)
 			}
 		}
 
@@ -158,12 +158,22 @@ type part struct {
 	last     uint64 // entry whose rows are in it, all or the first of them
 }
 
+// begun is the last entry of the file that an export was writing when it was ended; 0:
+// it was writing none.
+func (p *part) begun() uint64 { return p.state.Writing[nodeName(p.log.Node)] }
+
+// writeIfFull writes what cannot grow: it is large, or a file of that name was begun.
 func (p *part) writeIfFull(ctx context.Context) error {
 	limit := p.exporter.maxRows
 	if limit == 0 {
 		limit = maxRows
 	}
-	if len(p.rows) < limit && p.size < maxBytes {
+
+	full := len(p.rows) >= limit || p.size >= maxBytes
+	if begun := p.begun(); begun > 0 {
+		full = p.last >= begun
+	}
+	if !full {
 		return nil
 	}
 	return p.write(ctx)
@@ -177,7 +187,8 @@ func rowBytes(d *query.Decision) int {
 	return 1 << 10
 }
 
-// write puts the file where it goes, whole, and then says so in the state.
+// write says in the state which file is begun, puts it where it goes, whole, and says in
+// the state that it is there.
 func (p *part) write(ctx context.Context) error {
 	if len(p.rows) == 0 {
 		return nil
@@ -190,6 +201,10 @@ func (p *part) write(ctx context.Context) error {
 
 	node := nodeName(p.log.Node)
 	name := span{node, p.state.Logs[node] + 1, p.last}.name(e.Format)
+	p.state.Writing[node] = p.last
+	if err := p.state.save(ctx, e.Sink); err != nil {
+		return err
+	}
 	if err := e.Sink.Put(ctx, name, content); err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)
 	}
@@ -198,6 +213,7 @@ func (p *part) write(ctx context.Context) error {
 	}
 
 	p.state.Logs[node] = p.last
+	delete(p.state.Writing, node)
 	p.sum.Files++
 	p.sum.Rows += int64(len(p.rows))
 	p.rows = p.rows[:0]

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"regexp"
 	"strconv"
 
@@ -20,11 +21,14 @@ const StateName = "guardlock-export.json"
 // ErrOtherExport means that a place holds an export of another format or version.
 var ErrOtherExport = errors.New("another export is there")
 
-// state says by log which entry was exported last.
+// state says by log which entry was exported last, and with which the file ends that is
+// being written behind it. An upload may arrive after who sent it was killed: whoever goes
+// on writes a file of the same name, so that the one takes the place of the other.
 type state struct {
 	Version int               `json:"version"`
 	Format  Format            `json:"format"`
 	Logs    map[string]uint64 `json:"logs"`
+	Writing map[string]uint64 `json:"writing,omitempty"`
 }
 
 const stateVersion = 1
@@ -57,7 +61,7 @@ func (s *state) save(ctx context.Context, sink Sink) error {
 // resume reads how far the export came. The files that are there know better than
 // the state, which is written behind them.
 func (e *Exporter) resume(ctx context.Context) (*state, error) {
-	s := &state{Version: stateVersion, Format: e.Format, Logs: make(map[string]uint64)}
+	s := &state{Version: stateVersion, Format: e.Format, Logs: make(map[string]uint64), Writing: make(map[string]uint64)}
 	content, err := e.Sink.Get(ctx, StateName)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("reading the export's state: %w", err)
@@ -89,6 +93,9 @@ func parseState(content []byte) (*state, error) {
 	if s.Logs == nil {
 		s.Logs = make(map[string]uint64)
 	}
+	if s.Writing == nil {
+		s.Writing = make(map[string]uint64)
+	}
 	return s, nil
 }
 
@@ -109,6 +116,7 @@ func (s *state) advance(names []string) {
 			s.Logs[node] = last
 		}
 	}
+	maps.DeleteFunc(s.Writing, func(node string, last uint64) bool { return last <= s.Logs[node] })
 }
 
 // span is what a file's name says: the first and the last entry of a log that it

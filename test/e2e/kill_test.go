@@ -108,9 +108,8 @@ func TestKilledEmbeddedBrokerLosesNoAcknowledgedRecord(t *testing.T) {
 	gateway.terminate()
 }
 
-// everyRecordHasItsDecision waits until nothing is open in the log, then asks
-// it about every record that the topic holds. It returns the records.
-func (d *deployment) everyRecordHasItsDecision(topic string) map[int32][]entry {
+// everyBatchIsSettled waits until nothing is open in the log.
+func (d *deployment) everyBatchIsSettled(topic string) {
 	d.t.Helper()
 	eventually(d.t, "every decision knows what became of its batch", func() bool {
 		for _, b := range decisions(d.t, d.audit(), query.Filter{Topics: []string{topic}, ByBatch: true}) {
@@ -120,7 +119,13 @@ func (d *deployment) everyRecordHasItsDecision(topic string) map[int32][]entry {
 		}
 		return true
 	})
+}
 
+// everyRecordHasItsDecision waits until nothing is open in the log, then asks
+// it about every record that the topic holds. It returns the records.
+func (d *deployment) everyRecordHasItsDecision(topic string) map[int32][]entry {
+	d.t.Helper()
+	d.everyBatchIsSettled(topic)
 	r := must(query.Open(d.audit()))(d.t)
 	defer r.Close()
 	stored := map[int32][]entry{}
