@@ -3,7 +3,7 @@
 
 Written from docs/evidence.md alone, so that two programs which share no line must agree. Needs the package
 `cryptography`. A line for each file; exit code 3 if one is not proven. With --trust-root FILE (JSON) the enclosed
-approvals are checked, too.
+approvals are checked, too. LOG_KEY_FILE has the public key of a log in each line.
 usage: verify.py [--trust-root FILE] LOG_KEY_FILE FILE...
 """
 import base64, collections, functools, hashlib, itertools, json, re, struct, sys, zlib  # noqa: E401
@@ -19,6 +19,7 @@ GAPS = ("before-era", "marker", "nothing", "retention")
 OBJECTS = (  # the fields of the file's objects, in their order
     "format record checkpoint entries approvals", "cluster topic partition offset", "index leaf path names", "salt value bytes",
     "format range gaps checkpoint leaves digest proof names approvals", "cluster topic partition first last", "first last kind",
+    "format range gaps logs names approvals", "checkpoint leaves digest proof",
 )
 # A field of a leaf is a name and a kind: S a string, N a name's digest, V the value of a fact, else what struct calls it;
 # * begins a list of what follows.
@@ -74,20 +75,28 @@ def parse(index, leaf):
     return entry
 
 
-def open_note(text, key_line):
+def keys_of(text):
+    """C2SP signed-note: the public keys of logs, by name and hash."""
+    keys = {}
+    for name, key_hash, key in (line.split("+", 2) for line in text.split()):
+        key = unbase64(key)
+        need(key[0] == 1 and sha256(name.encode() + b"\n" + key)[:4].hex() == key_hash, "no key of a log")
+        keys[name, key_hash] = ed25519.Ed25519PublicKey.from_public_bytes(key[1:])
+    return keys
+
+
+def open_note(text, keys):
     """C2SP signed-note: the text up to the empty line, and a line for each signature."""
-    name, key_hash, key = key_line.split("+", 2)
-    key = unbase64(key)
-    need(key[0] == 1 and sha256(name.encode() + b"\n" + key)[:4].hex() == key_hash, "no key of a log")
     body, _, signatures = text.partition("\n\n")
+    origin, size, root = body.split("\n")
     for line in signatures.rstrip("\n").split("\n"):
         dash, signer, signature = line.split(" ")
         signature = unbase64(signature)
-        if (dash, signer, signature[:4].hex()) == ("\u2014", name, key_hash):
-            ed25519.Ed25519PublicKey.from_public_bytes(key[1:]).verify(signature[4:], body.encode() + b"\n")
-            origin, size, root = body.split("\n")
-            need(origin == name and str(int(size)) == size, "no checkpoint of this log")
-            return int(size), unbase64(root)
+        key = keys.get((signer, signature[:4].hex()))
+        if (dash, signer) == ("\u2014", origin) and key:
+            key.verify(signature[4:], body.encode() + b"\n")
+            need(str(int(size)) == size, "no size of a log")
+            return origin, int(size), unbase64(root)
     raise ValueError("this log did not sign it")
 
 
@@ -125,10 +134,10 @@ def in_log(leaves, others, size, root):
     return [parse(*leaf) for leaf in leaves]
 
 
-def unpack(file):
-    """A certificate's leaves, each with its index, and the hashes of its proof."""
-    packed, proof, leaves, at = unbase64(file["leaves"]), unbase64(file["proof"]), [], 0
-    need(sha256(packed) == unbase64(file["digest"]) and len(proof) % 32 == 0, "not the leaves that it was written with")
+def unpack(section):
+    """A certificate's leaves of one log, each with its index, and the hashes of its proof."""
+    packed, proof, leaves, at = unbase64(section["leaves"]), unbase64(section["proof"] or ""), [], 0
+    need(sha256(packed) == unbase64(section["digest"]) and len(proof) % 32 == 0, "not the leaves that it was written with")
     unpacker = zlib.decompressobj()
     raw = unpacker.decompress(packed, 1 << 29)
     need(unpacker.eof and not unpacker.unused_data, "leaves that cannot be unpacked")
@@ -152,18 +161,25 @@ def names_of(told, entries):
     return names
 
 
-def entries_of(file, size, root):
-    """The entries, the names told of them, and the range: of a certificate, or the one offset of a file of evidence."""
-    if file["format"] == "guardlock range certificate v1":
-        entries = in_log(*unpack(file), size, root)
-        return entries, names_of(file.get("names", []), entries), file["range"]
+def read(file, keys):
+    """The entries of all logs, each with its log; the names told of them; the logs' sizes; and the range, or the one offset."""
+    if file["format"] in ("guardlock range certificate v1", "guardlock range certificate v2"):
+        entries, origins, sizes = [], [], []
+        for section in file["logs"] if file["format"].endswith("v2") else [file]:
+            origin, size, root = open_note(section["checkpoint"], keys)
+            entries += [dict(e, log=origin) for e in in_log(*unpack(section), size, root)]
+            origins.append(origin)
+            sizes.append(size)
+        need(origins == sorted(set(origins)), "a log is there twice, or out of its order")
+        return entries, names_of(file.get("names", []), entries), sizes, file["range"]
     need(file["format"] == "guardlock evidence v1", "another format")
+    origin, size, root = open_note(file["checkpoint"], keys)
     entries, names, record = [], {}, file["record"]
     for e in file["entries"]:
         path = from_left([unbase64(p) for p in e["path"]], e["index"], size)
-        entries += in_log([(e["index"], unbase64(e["leaf"]))], path, size, root)
+        entries += [dict(e, log=origin) for e in in_log([(e["index"], unbase64(e["leaf"]))], path, size, root)]
         names.update(names_of(e.get("names", []), entries[-1:]))
-    return sorted(entries, key=lambda e: e["index"]), names, dict(record, first=record["offset"], last=record["offset"])
+    return sorted(entries, key=lambda e: e["index"]), names, [size], dict(record, first=record["offset"], last=record["offset"])
 
 
 def known(pairs):
@@ -173,31 +189,30 @@ def known(pairs):
     return dict(pairs)
 
 
-def verify(raw, key_line, trust):
+def verify(raw, keys, trust):
     file = json.loads(raw, parse_float=int, object_pairs_hook=known)  # int refuses what is no whole number
     need((json.dumps(file, indent=1, ensure_ascii=False) + "\n").encode() == raw, "not as the program writes it")
-    size, root = open_note(file["checkpoint"], key_line)
-    entries, names, r = entries_of(file, size, root)
+    entries, names, sizes, r = read(file, keys)
     kinds = {1: [], 2: [], 10: [], 11: [], 16: []}
     for e in entries:
         kinds[e["kind"]].append(e)
     decided, admissions, eras, authorities, stored = kinds.values()
     gaps = file.get("gaps", [])
-    covered(r, gaps, eras, stored)
+    covered(r, gaps, eras, stored, len(sizes))
 
-    decisions = {d["seq"]: d for d in decided}
+    decisions = {(d["log"], d["seq"]): d for d in decided}
     counts, used = collections.Counter(), {}
     topics = {bytes.fromhex(e["fact"].get("topic_id", "")) for e in eras}
     for b in stored:
-        d = decisions[b["decision"]]
+        d = decisions[b["log"], b["decision"]]
         answers(b, d)
         topics.add(b"" if b["route"] else d["id"])
         for a in admitted(d, admissions):
-            used.setdefault(a["index"], (a, set()))[1].add(d["time"])
+            used.setdefault((a["log"], a["index"]), (a, set()))[1].add(d["time"])
         counts.update(ruled(d, b, r["first"] - b["base"], r["last"] + 1 - b["base"]))
-    need(len({(b["decision"], b["route"]) for b in stored}) == len(stored), "a decision was answered twice")
+    need(len({(b["log"], b["decision"], b["route"]) for b in stored}) == len(stored), "a decision was answered twice")
     need(len(topics - {b"", bytes(16)}) < 2, "the topic was deleted and made again")
-    need({b["decision"] for b in stored} == set(decisions) and len(decisions) == len(decided), "a decision without place")
+    need({(b["log"], b["decision"]) for b in stored} == set(decisions) and len(decisions) == len(decided), "a decision without place")
     need(len(used) == len(admissions), "an admission of nothing")
     under = in_force(authorities, decided if "record" in file else [])
 
@@ -206,15 +221,15 @@ def verify(raw, key_line, trust):
     callers = {names.get(d[n], "redacted") for d in decided for n in ("principal", "client", "source") if any(d[n])}
     verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
     but = "".join(f", but {g['first']} to {g['last']} {g['kind']}{' (told, not proven)' * (g['kind'] != GAPS[0])}" for g in gaps)
-    by = f"by {people}{signed}{under}, of {size} entries, from {sorted(callers)}"
+    by = f"by {people}{signed}{under}, of {' and '.join(map(str, sizes))} entries, from {sorted(callers)}"
     return f"every offset from {r['first']} to {r['last']}{but}: {verdicts}, {by}"
 
 
-def covered(r, gaps, eras, stored):
-    """Each offset of the range is in one placement or gap; what is before the era is so by an entry of the log."""
+def covered(r, gaps, eras, stored, logs):
+    """Each offset of the range is in one placement or gap; what is before the era is so by an entry of each log."""
     here, before = (r["cluster"], r["topic"], r["partition"]), [g for g in gaps if g["kind"] == GAPS[0]]
     need(all(b["where"] == here for b in stored), "the answer of another partition")
-    need(len(eras) == bool(before), "an era that the range has no place for, or none")
+    need(len({e["log"] for e in eras}) == len(eras) == logs * bool(before), "an era that the range has no place for, or none")
     for e in (e["fact"] for e in eras):
         need((e["cluster"], e["topic"], int(e["partition"])) == here, "the era of another partition")
         need(max(g["last"] for g in before) < min(int(e["offset"]), *(b["base"] for b in stored)), "a gap not before the era")
@@ -254,7 +269,7 @@ def values(admission, key):
 
 def admitted(d, admissions):
     """The latest admissions that let a decision's modules run, and whose grants make that of the decision."""
-    lets = [a for a in admissions if a["outcome"] == "allowed" and a["index"] < d["index"]]
+    lets = [a for a in admissions if a["outcome"] == "allowed" and a["log"] == d["log"] and a["index"] < d["index"]]
     lets = [a for a in lets if "until" not in a["fact"] or int(a["fact"]["until"]) > d["time"]]
     by_grant = [{a["fact"]["grant.digest"]: a for a in lets if (a["module"], a["digest"]) == m} for m in d["modules"]]
     for chosen in itertools.product(*(grants.values() for grants in by_grant)):
@@ -313,10 +328,10 @@ def holds(who, a, time, trust, statement, pae, signature):
 def main(args):
     trust = json.load(open(args[1])) if args[:1] == ["--trust-root"] else None
     key, *files = args[2:] if trust else args
-    key, bad = open(key).read().strip(), 0
+    keys, bad = keys_of(open(key).read()), 0
     for path in files:
         try:
-            print(f"{path}: proven: {verify(open(path, 'rb').read(), key, trust)}")
+            print(f"{path}: proven: {verify(open(path, 'rb').read(), keys, trust)}")
         except Exception as e:  # whatever cannot be read to its end is not proven
             bad += 1
             print(f"{path}: not proven: {e or type(e).__name__}")

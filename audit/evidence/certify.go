@@ -10,21 +10,27 @@ import (
 
 // RangeProof is what a certificate proves.
 type RangeProof struct {
-	Range      Range
+	Range     Range
+	Gaps      []Gap // offsets without a decision
+	Logs      []LogProof
+	Batches   int
+	Decided   Times // of all decisions
+	Epochs    int   // leaders' epochs that are known
+	Verdicts  []Tally
+	Policies  []string
+	Approvals map[string][][]byte
+	Names     map[Name]string
+}
+
+// LogProof is what is proven by one of the logs.
+type LogProof struct {
 	Checkpoint Checkpoint
 	KeyHash    uint32
 	Vouched
-	Gaps       []Gap // offsets without a decision
 	Era        int64 // entry that says where the record begins; -1 where no gap needs it
 	Batches    int
-	Decided    Times // of all decisions
-	Epochs     int   // leaders' epochs that are known
-	Verdicts   []Tally
-	Policies   []string
 	Admissions []Admitted // each once
 	Used       []Times    // when each of them let decisions be made
-	Approvals  map[string][][]byte
-	Names      map[Name]string
 }
 
 // Times are those of the first and the last decision of some, in µs since 1970.
@@ -45,16 +51,26 @@ type Tally struct {
 
 // certification is one certificate on its way to a proof.
 type certification struct {
-	file       *Certificate
-	proof      *RangeProof
+	file     *Certificate
+	proof    *RangeProof
+	sections []*sectionCheck
+	topic    [16]byte // that eras and decisions are about; zero as long as none tells it
+	tallies  map[Tally]int64
+	names    map[Name]bool
+	room     int // how many bytes of leaves there may still be
+}
+
+// sectionCheck is what one log says, on its way to a proof. Numbers of entries and of
+// decisions mean something within their log only.
+type sectionCheck struct {
+	*certification
+	log        *LogProof
 	decisions  map[uint64]decisionAt
 	used       map[uint64]bool
 	placements []placementAt
 	era        *Era
 	admissions Admissions
 	admitted   map[int64]int // index of an admission → its place in the proof; −1 as long as it is not used
-	tallies    map[Tally]int64
-	names      map[Name]bool
 }
 
 type decisionAt struct {
@@ -70,21 +86,20 @@ type placementAt struct {
 // VerifyRange checks a certificate by keys alone. Whatever does not hold is ErrUnproven;
 // an offset without a decision, or with two, does not hold.
 func VerifyRange(f *Certificate, t *Trust) (*RangeProof, error) {
-	c, keyHash, vouched, err := t.vouched(f.Checkpoint)
-	if err != nil {
+	v := certification{
+		file:    f,
+		proof:   &RangeProof{Range: f.Range, Gaps: f.Gaps, Decided: Times{math.MaxInt64, math.MinInt64}},
+		tallies: make(map[Tally]int64),
+		names:   make(map[Name]bool),
+		room:    maxPacked,
+	}
+	if err := v.open(t); err != nil {
 		return nil, err
 	}
 
-	v := certification{
-		file:      f,
-		proof:     &RangeProof{Range: f.Range, Gaps: f.Gaps, Era: -1, Checkpoint: c, KeyHash: keyHash, Vouched: vouched, Decided: Times{math.MaxInt64, math.MinInt64}},
-		decisions: make(map[uint64]decisionAt),
-		used:      make(map[uint64]bool),
-		admitted:  make(map[int64]int),
-		tallies:   make(map[Tally]int64),
-		names:     make(map[Name]bool),
-	}
-	for _, check := range []func() error{v.committed, v.covered, v.judged, v.complete, v.told} {
+	for _, check := range []func() error{
+		v.each((*sectionCheck).committed), v.covered, v.each((*sectionCheck).judged), v.each((*sectionCheck).complete), v.told,
+	} {
 		if err := check(); err != nil {
 			return nil, err
 		}
@@ -92,22 +107,70 @@ func VerifyRange(f *Certificate, t *Trust) (*RangeProof, error) {
 	return v.proof, nil
 }
 
+// open checks what vouches for each of the logs. One log counts once.
+func (v *certification) open(t *Trust) error {
+	if len(v.file.Logs) == 0 {
+		return unproven("there is no log in it")
+	}
+
+	v.proof.Logs = make([]LogProof, len(v.file.Logs))
+	for i := range v.file.Logs {
+		c, keyHash, vouched, err := t.vouched(v.file.Logs[i].Checkpoint)
+		if err != nil {
+			return err
+		}
+		if i > 0 && c.Origin <= v.proof.Logs[i-1].Checkpoint.Origin {
+			return unproven("the log %s is in it twice, or out of its order", c.Origin)
+		}
+
+		log := &v.proof.Logs[i]
+		*log = LogProof{Checkpoint: c, KeyHash: keyHash, Vouched: vouched, Era: -1}
+		v.sections = append(v.sections, &sectionCheck{
+			certification: v,
+			log:           log,
+			decisions:     make(map[uint64]decisionAt),
+			used:          make(map[uint64]bool),
+			admitted:      make(map[int64]int),
+		})
+	}
+	return nil
+}
+
+// each makes one check of the check of each log. Its error names the log where there are
+// several.
+func (v *certification) each(check func(*sectionCheck) error) func() error {
+	return func() error {
+		for _, s := range v.sections {
+			err := check(s)
+			if err != nil && len(v.sections) > 1 {
+				err = fmt.Errorf("%w (in the log %s)", err, s.log.Checkpoint.Origin)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
 // committed checks that all leaves are in the tree, and takes them for what they are.
-func (v *certification) committed() error {
-	leaves, proof, err := v.file.unpack()
+func (v *sectionCheck) committed() error {
+	section := &v.file.Logs[slices.Index(v.sections, v)]
+	leaves, proof, err := section.unpack(v.room)
 	if err != nil {
 		return unproven("%w", err)
 	}
-	size := v.proof.Checkpoint.Size
+	size := v.log.Checkpoint.Size
 	if len(leaves) == 0 || leaves[len(leaves)-1].index >= size {
 		return unproven("it has no entries, or one that is not among the %d of the checkpoint", size)
 	}
 	root, rest, err := rootOf(leaves, proof, 0, size)
-	if err != nil || len(rest) > 0 || root != v.proof.Checkpoint.Root {
+	if err != nil || len(rest) > 0 || root != v.log.Checkpoint.Root {
 		return unproven("its entries are not those of the log")
 	}
 
 	for i := range leaves {
+		v.room -= len(leaves[i].raw)
 		l, err := Parse(leaves[i].raw)
 		if err != nil {
 			return unproven("entry %d: %w", leaves[i].index, err)
@@ -119,7 +182,7 @@ func (v *certification) committed() error {
 	return nil
 }
 
-func (v *certification) take(index int64, l *Leaf) error {
+func (v *sectionCheck) take(index int64, l *Leaf) error {
 	for _, n := range l.Names() {
 		v.names[n] = true
 	}
@@ -136,7 +199,7 @@ func (v *certification) take(index int64, l *Leaf) error {
 		v.admissions.Add(index, l.Control)
 		v.admitted[index] = -1
 	case l.Control != nil && l.Control.Kind == KindEra:
-		return v.begins(index, l.Control)
+		return v.begin(index, l.Control)
 	default:
 		return unproven("entry %d has no place in this certificate", index)
 	}
@@ -149,24 +212,25 @@ func (v *certification) covered() error {
 	if r.First < 0 || r.Last < r.First || r.Last == math.MaxInt64 {
 		return unproven("offsets %d to %d are no range", r.First, r.Last)
 	}
-	if len(v.placements) == 0 {
+
+	var spans []Span
+	epochs := make(map[int32]bool)
+	for _, s := range v.sections {
+		for _, b := range s.placements {
+			if b.Where != (Coord{r.Cluster, r.Topic, r.Partition}) || b.Base < 0 || b.Records == 0 || b.Base > r.Last || b.last() < r.First {
+				return unproven("entry %d is about no offset of the range", b.index)
+			}
+			spans = append(spans, Span{b.Base, b.last()})
+			if b.LeaderEpoch >= 0 {
+				epochs[b.LeaderEpoch] = true
+			}
+		}
+	}
+	if len(spans) == 0 {
 		return unproven("it has no decision")
 	}
-	for _, b := range v.placements {
-		if b.Where != (Coord{r.Cluster, r.Topic, r.Partition}) || b.Base < 0 || b.Records == 0 || b.Base > r.Last || b.last() < r.First {
-			return unproven("entry %d is about no offset of the range", b.index)
-		}
-	}
 
-	slices.SortFunc(v.placements, func(a, b placementAt) int { return cmp.Compare(a.Base, b.Base) })
-	spans := make([]Span, 0, len(v.placements))
-	epochs := make(map[int32]bool)
-	for _, b := range v.placements {
-		spans = append(spans, Span{b.Base, b.last()})
-		if b.LeaderEpoch >= 0 {
-			epochs[b.LeaderEpoch] = true
-		}
-	}
+	v.proof.Batches = len(spans)
 	v.proof.Epochs = len(epochs)
 	spans, err := v.explained(spans)
 	if err != nil {
@@ -227,11 +291,7 @@ func (r *Range) Exactly(spans []Span) error {
 
 // judged finds, for each placement, its decision, who let the modules run, and what
 // became of the records.
-func (v *certification) judged() error {
-	var topic [16]byte
-	if v.era != nil {
-		topic = v.era.TopicID
-	}
+func (v *sectionCheck) judged() error {
 	type answer struct {
 		seq   uint64
 		route string
@@ -251,13 +311,9 @@ func (v *certification) judged() error {
 		if err := answers(b, d); err != nil {
 			return err
 		}
-		if b.Route == "" && d.TopicID != ([16]byte{}) {
-			if topic != ([16]byte{}) && topic != d.TopicID {
-				return unproven("entry %d is about another topic of the same name: it was deleted and made again", d.index)
-			}
-			topic = d.TopicID
+		if b.Route == "" && !v.sameTopic(d.TopicID) {
+			return unproven("entry %d is about another topic of the same name: it was deleted and made again", d.index)
 		}
-
 		if !v.used[b.Decision] {
 			v.used[b.Decision] = true
 			if err := v.admit(d); err != nil {
@@ -269,6 +325,14 @@ func (v *certification) judged() error {
 		}
 	}
 	return nil
+}
+
+// sameTopic reports whether a topic is that of all others which tell theirs, in any log.
+func (v *certification) sameTopic(id [16]byte) bool {
+	if v.topic == ([16]byte{}) {
+		v.topic = id
+	}
+	return id == v.topic || id == [16]byte{}
 }
 
 // answers checks that a placement is the broker's answer to a decision.
@@ -286,7 +350,7 @@ func answers(b placementAt, d decisionAt) error {
 	return nil
 }
 
-func (v *certification) admit(d decisionAt) error {
+func (v *sectionCheck) admit(d decisionAt) error {
 	found, err := v.admissions.Of(d.index, d.Decision)
 	if err != nil {
 		return err
@@ -300,12 +364,12 @@ func (v *certification) admit(d decisionAt) error {
 	for i := range found {
 		at := v.admitted[found[i].Index]
 		if at < 0 {
-			at = len(p.Admissions)
+			at = len(v.log.Admissions)
 			v.admitted[found[i].Index] = at
-			p.Admissions = append(p.Admissions, found[i])
-			p.Used = append(p.Used, Times{d.Time, d.Time})
+			v.log.Admissions = append(v.log.Admissions, found[i])
+			v.log.Used = append(v.log.Used, Times{d.Time, d.Time})
 		}
-		p.Used[at].add(d.Time)
+		v.log.Used[at].add(d.Time)
 	}
 	return nil
 }
@@ -343,7 +407,7 @@ func (v *certification) tally(b placementAt, d decisionAt) error {
 }
 
 // complete checks that nothing is in the certificate that the range does not need.
-func (v *certification) complete() error {
+func (v *sectionCheck) complete() error {
 	for seq, d := range v.decisions {
 		if !v.used[seq] {
 			return unproven("entry %d is about no offset of the range", d.index)
@@ -355,20 +419,21 @@ func (v *certification) complete() error {
 		}
 	}
 
-	v.proof.Batches = len(v.placements)
-	for t, n := range v.tallies {
-		t.Records = n
-		v.proof.Verdicts = append(v.proof.Verdicts, t)
-	}
-	slices.SortFunc(v.proof.Verdicts, func(a, b Tally) int {
-		return cmp.Or(cmp.Compare(b.Records, a.Records), cmp.Compare(a.Ruling.Reason, b.Ruling.Reason), cmp.Compare(a.Module, b.Module))
-	})
+	v.log.Batches = len(v.placements)
 	return nil
 }
 
-// told takes the names and the approvals that the certificate encloses.
+// told sums up, and takes the names and the approvals that the certificate encloses.
 func (v *certification) told() (err error) {
 	p := v.proof
+	for t, n := range v.tallies {
+		t.Records = n
+		p.Verdicts = append(p.Verdicts, t)
+	}
+	slices.SortFunc(p.Verdicts, func(a, b Tally) int {
+		return cmp.Or(cmp.Compare(b.Records, a.Records), cmp.Compare(a.Ruling.Reason, b.Ruling.Reason), cmp.Compare(a.Module, b.Module))
+	})
+
 	p.Names = make(map[Name]string)
 	for i := range v.file.Names {
 		n, value, err := v.file.Names[i].name()
@@ -381,6 +446,10 @@ func (v *certification) told() (err error) {
 		p.Names[n] = value
 	}
 
-	p.Approvals, err = approvalsOf(p.Admissions, v.file.Approvals)
+	var admissions []Admitted
+	for i := range p.Logs {
+		admissions = append(admissions, p.Logs[i].Admissions...)
+	}
+	p.Approvals, err = approvalsOf(admissions, v.file.Approvals)
 	return err
 }

@@ -84,15 +84,21 @@ func FuzzParse(f *testing.F) {
 // FuzzCertificate: whatever is read as a certificate is written as the same bytes, and
 // nothing that no log signed is proven.
 func FuzzCertificate(f *testing.F) {
-	c := evidence.Certificate{Format: evidence.RangeFormat, Range: evidence.Range{Cluster: "main", Topic: "t", Last: 9}, Checkpoint: "gw\n1\nAAAA\n\n"}
-	if err := c.Pack([]int64{3, 4}, [][]byte{samples()[0].Append(nil), samples()[1].Append(nil)}, []tlog.Hash{{1}}); err != nil {
+	s := evidence.Section{Checkpoint: "gw\n1\nAAAA\n\n"}
+	if err := s.Pack([]int64{3, 4}, [][]byte{samples()[0].Append(nil), samples()[1].Append(nil)}, []tlog.Hash{{1}}); err != nil {
 		f.Fatal(err)
 	}
-	b, err := c.Encode()
-	if err != nil {
-		f.Fatal(err)
+	for _, c := range []evidence.Certificate{
+		{Format: evidence.FirstRangeFormat, Logs: []evidence.Section{s}},
+		{Format: evidence.RangeFormat, Logs: []evidence.Section{s, s}},
+	} {
+		c.Range = evidence.Range{Cluster: "main", Topic: "t", Last: 9}
+		b, err := c.Encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
 	}
-	f.Add(b)
 
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := evidence.DecodeCertificate(b)

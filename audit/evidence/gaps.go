@@ -72,43 +72,65 @@ func EraOf(c *Control) (e Era, ok bool) {
 	return e, true
 }
 
-// explained takes the gaps that the certificate names, and checks those that the log
-// itself explains: they come before everything that was decided.
+// explained takes the gaps that the certificate names, and checks those that the logs
+// themselves explain: they come before everything that was decided, and before the
+// earliest era of all logs.
 func (v *certification) explained(spans []Span) ([]Span, error) {
-	first := int64(math.MaxInt64)
-	for _, s := range spans {
-		first = min(first, s.First)
+	begins, err := v.begins(spans)
+	if err != nil {
+		return nil, err
 	}
 
-	needed := false
 	for _, g := range v.file.Gaps {
 		switch {
 		case !g.Kind.known():
 			return nil, unproven("%q explains no gap", g.Kind)
 		case g.First < v.file.Range.First || g.Last < g.First || g.Last > v.file.Range.Last:
 			return nil, unproven("offsets %d to %d are no gap of the range", g.First, g.Last)
-		case g.Kind == GapBeforeEra && (v.era == nil || g.Last >= v.era.Offset || g.Last >= first):
+		case g.Kind == GapBeforeEra && g.Last >= begins:
 			return nil, unproven("no entry says that offsets %d to %d were there before the gateway", g.First, g.Last)
 		}
-		needed = needed || g.Kind == GapBeforeEra
 		spans = append(spans, Span{g.First, g.Last})
 	}
 
-	if v.era != nil && !needed {
-		return nil, unproven("the era is about no offset of the range")
-	}
 	slices.SortFunc(spans, bySpan)
 	return spans, nil
 }
 
-// begins takes the entry that says where the record of the partition begins.
-func (v *certification) begins(index int64, c *Control) error {
+// begins is the offset before which nothing was the gateways'. Where a gap needs that,
+// each log says since when it knows the partition, and else none: the era of one says
+// nothing of what another gateway took before.
+func (v *certification) begins(spans []Span) (first int64, err error) {
+	first = math.MaxInt64
+	for _, s := range spans {
+		first = min(first, s.First)
+	}
+
+	needed := slices.ContainsFunc(v.file.Gaps, func(g Gap) bool { return g.Kind == GapBeforeEra })
+	for _, s := range v.sections {
+		switch {
+		case s.era == nil && needed:
+			return 0, unproven("no entry of the log %s says where the record of this partition begins", s.log.Checkpoint.Origin)
+		case s.era == nil:
+			continue
+		case !needed:
+			return 0, unproven("the era is about no offset of the range")
+		case !v.sameTopic(s.era.TopicID):
+			return 0, unproven("the eras are of two topics of the same name: it was deleted and made again")
+		}
+		first = min(first, s.era.Offset)
+	}
+	return first, nil
+}
+
+// begin takes the entry that says where the record of the partition begins.
+func (v *sectionCheck) begin(index int64, c *Control) error {
 	e, ok := EraOf(c)
 	r := v.file.Range
 	if !ok || v.era != nil || e.Where != (Coord{r.Cluster, r.Topic, r.Partition}) {
 		return unproven("entry %d says nothing of where the record of this partition begins", index)
 	}
 	v.era = &e
-	v.proof.Era = index
+	v.log.Era = index
 	return nil
 }

@@ -12,11 +12,15 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// RangeFormat is what a certificate of a range says it is.
-const RangeFormat = "guardlock range certificate v1"
+// RangeFormat is what a certificate of a range says it is. The first version was of one
+// log, and is still read.
+const (
+	RangeFormat      = "guardlock range certificate v2"
+	FirstRangeFormat = "guardlock range certificate v1"
+)
 
-// MaxRangeBytes bounds a certificate, and maxPacked the leaves in it once they are
-// unpacked.
+// MaxRangeBytes bounds a certificate, and maxPacked the leaves of all logs in it once
+// they are unpacked.
 const (
 	MaxRangeBytes = 64 << 20
 	maxPacked     = 512 << 20
@@ -31,22 +35,38 @@ type Range struct {
 	Last      int64  `json:"last"`
 }
 
-// Certificate proves what became of every record of a range. Leaves stand packed in
-// it, since neighbours say mostly the same, and one proof serves all of them.
+// Certificate proves what became of every record of a range, by the logs of all gateways
+// that stored some of it.
 type Certificate struct {
-	Format     string `json:"format"`
-	Range      Range  `json:"range"`
-	Gaps       []Gap  `json:"gaps,omitempty"` // offsets without a decision, and why
-	Checkpoint string `json:"checkpoint"`     // a signed note
+	Format string    `json:"format"`
+	Range  Range     `json:"range"`
+	Gaps   []Gap     `json:"gaps,omitempty"` // offsets without a decision, and why
+	Logs   []Section `json:"logs"`           // ascending by their origins, so that none is in it twice
+	// Names are behind digests in the leaves, as far as they are told.
+	Names     []Opened `json:"names,omitempty"`
+	Approvals [][]byte `json:"approvals,omitempty"` // as in a File
+}
+
+// Section is what one log says of a range. Leaves stand packed in it, since neighbours
+// say mostly the same, and one proof serves all of them.
+type Section struct {
+	Checkpoint string `json:"checkpoint"` // a signed note
 	// Leaves are the entries in the order of the tree, packed by zlib: u64 index, u32
 	// length, leaf. Digest is the SHA-256 of the packed bytes: one thing can be packed
 	// in many ways, and no changed bit may go unseen.
 	Leaves []byte `json:"leaves"`
 	Digest []byte `json:"digest"`
 	Proof  []byte `json:"proof"` // hashes, as Prover.Multi gives them
-	// Names are behind digests in the leaves, as far as they are told.
+}
+
+// firstCertificate is how the first version is written.
+type firstCertificate struct {
+	Format string `json:"format"`
+	Range  Range  `json:"range"`
+	Gaps   []Gap  `json:"gaps,omitempty"`
+	Section
 	Names     []Opened `json:"names,omitempty"`
-	Approvals [][]byte `json:"approvals,omitempty"` // as in a File
+	Approvals [][]byte `json:"approvals,omitempty"`
 }
 
 // indexed is a leaf with its place in the tree.
@@ -55,8 +75,8 @@ type indexed struct {
 	raw   []byte
 }
 
-// Pack puts leaves and their proof into the certificate. They ascend by index.
-func (c *Certificate) Pack(indexes []int64, leaves [][]byte, proof []Hash) error {
+// Pack puts leaves and their proof into the section. They ascend by index.
+func (s *Section) Pack(indexes []int64, leaves [][]byte, proof []Hash) error {
 	var b bytes.Buffer
 	z, err := zlib.NewWriterLevel(&b, zlib.BestCompression)
 	if err != nil {
@@ -75,26 +95,27 @@ func (c *Certificate) Pack(indexes []int64, leaves [][]byte, proof []Hash) error
 	}
 
 	sum := sha256.Sum256(b.Bytes())
-	c.Leaves = b.Bytes()
-	c.Digest = sum[:]
+	s.Leaves = b.Bytes()
+	s.Digest = sum[:]
+	s.Proof = []byte{} // not null, where the leaves are the whole tree
 	for _, h := range proof {
-		c.Proof = append(c.Proof, h[:]...)
+		s.Proof = append(s.Proof, h[:]...)
 	}
 	return nil
 }
 
-// unpack is the inverse of Pack.
-func (c *Certificate) unpack() (leaves []indexed, proof []Hash, err error) {
-	if sum := sha256.Sum256(c.Leaves); !bytes.Equal(sum[:], c.Digest) {
+// unpack is the inverse of Pack. Its leaves must be no more bytes than most.
+func (s *Section) unpack(most int) (leaves []indexed, proof []Hash, err error) {
+	if sum := sha256.Sum256(s.Leaves); !bytes.Equal(sum[:], s.Digest) {
 		return nil, nil, fmt.Errorf("%w: its leaves are not those that it was written with", ErrFile)
 	}
-	packed := bytes.NewReader(c.Leaves)
+	packed := bytes.NewReader(s.Leaves)
 	z, err := zlib.NewReader(packed)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: unpacking leaves: %w", ErrFile, err)
 	}
-	raw, err := io.ReadAll(io.LimitReader(z, maxPacked+1))
-	if err != nil || len(raw) > maxPacked || packed.Len() > 0 {
+	raw, err := io.ReadAll(io.LimitReader(z, int64(most)+1))
+	if err != nil || len(raw) > most || packed.Len() > 0 {
 		return nil, nil, fmt.Errorf("%w: its leaves cannot be unpacked, or are more than %d bytes", ErrFile, maxPacked)
 	}
 
@@ -114,24 +135,41 @@ func (c *Certificate) unpack() (leaves []indexed, proof []Hash, err error) {
 		last = index
 	}
 
-	if len(c.Proof)%tlog.HashSize != 0 {
+	if len(s.Proof)%tlog.HashSize != 0 {
 		return nil, nil, fmt.Errorf("%w: its proof is cut", ErrFile)
 	}
-	for b := c.Proof; len(b) > 0; b = b[tlog.HashSize:] {
+	for b := s.Proof; len(b) > 0; b = b[tlog.HashSize:] {
 		proof = append(proof, Hash(b[:tlog.HashSize]))
 	}
 	return leaves, proof, nil
 }
 
 // Encode gives the one way to write the certificate, which is that of a File.
-func (c *Certificate) Encode() ([]byte, error) { return encode(c) }
+func (c *Certificate) Encode() ([]byte, error) {
+	if c.Format != FirstRangeFormat {
+		return encode(c)
+	}
+	if len(c.Logs) != 1 {
+		return nil, fmt.Errorf("encoding evidence: %q is of one log", c.Format)
+	}
+	return encode(&firstCertificate{c.Format, c.Range, c.Gaps, c.Logs[0], c.Names, c.Approvals})
+}
 
 // IsCertificate reports whether bytes say that they are a certificate of a range.
 func IsCertificate(b []byte) bool {
+	format := formatOf(b)
+	return format == RangeFormat || format == FirstRangeFormat
+}
+
+// formatOf is what bytes say they are.
+func formatOf(b []byte) string {
 	var f struct {
 		Format string `json:"format"`
 	}
-	return json.Unmarshal(b, &f) == nil && f.Format == RangeFormat
+	if err := json.Unmarshal(b, &f); err != nil {
+		return ""
+	}
+	return f.Format
 }
 
 // DecodeCertificate reads a certificate. One that Encode would write in another way is
@@ -140,6 +178,15 @@ func DecodeCertificate(b []byte) (*Certificate, error) {
 	if len(b) > MaxRangeBytes {
 		return nil, fmt.Errorf("%w: %d bytes, and none has more than %d", ErrFile, len(b), MaxRangeBytes)
 	}
+
+	if formatOf(b) == FirstRangeFormat {
+		f := new(firstCertificate)
+		if err := decode(b, f); err != nil {
+			return nil, err
+		}
+		return &Certificate{f.Format, f.Range, f.Gaps, []Section{f.Section}, f.Names, f.Approvals}, nil
+	}
+
 	c := new(Certificate)
 	if err := decode(b, c); err != nil {
 		return nil, err

@@ -26,11 +26,10 @@ const (
 	vectorsEnd   = "\n## Files in `tree`"
 )
 
-// vectorSigner is the log of the vectors: its secret is 32 zeros.
-func vectorSigner(t *testing.T) (note.Signer, string) {
+// vectorSigner is a log of the vectors: its secret is one byte, 32 times.
+func vectorSigner(t *testing.T, name string, secretByte byte) (note.Signer, string) {
 	t.Helper()
-	const name = "vectors.example/log"
-	secret := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	secret := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{secretByte}, ed25519.SeedSize))
 	public, err := note.NewEd25519VerifierKey(name, secret.Public().(ed25519.PublicKey))
 	if err != nil {
 		t.Fatal(err)
@@ -93,16 +92,8 @@ func vectors(t *testing.T) (files map[string][]byte, text string) {
 	}
 
 	size := int64(len(leaves))
-	root, err := tlog.TreeHash(size, stored)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, public := vectorSigner(t)
-	signed, err := (&evidence.Checkpoint{Origin: signer.Name(), Size: size, Root: root}).Sign(signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-
+	signer, public := vectorSigner(t, "vectors.example/log", 0)
+	signed := vectorCheckpoint(t, signer, size, stored)
 	one := evidence.File{Format: evidence.Format, Record: evidence.Record{Cluster: "main", Topic: "customers", Partition: 3, Offset: 41}, Checkpoint: string(signed)}
 	for n := range int64(3) {
 		path, err := tlog.ProveRecord(size, n, stored)
@@ -113,21 +104,62 @@ func vectors(t *testing.T) (files map[string][]byte, text string) {
 	}
 	one.Entries[1].Names = []evidence.Opened{evidence.Open(evidence.Salt{1}, "User:ada")}
 
-	many := evidence.Certificate{Format: evidence.RangeFormat, Range: evidence.Range{Cluster: "main", Topic: "customers", Partition: 3, First: 40, Last: 41}, Checkpoint: string(signed)}
+	first := evidence.Certificate{Format: evidence.FirstRangeFormat, Range: evidence.Range{Cluster: "main", Topic: "customers", Partition: 3, First: 40, Last: 41},
+		Logs: []evidence.Section{{Checkpoint: string(signed)}}}
 	others := []tlog.Hash{evidence.HashOf(leaves[3]), evidence.HashOf(leaves[4])}
-	if err := many.Pack([]int64{0, 1, 2}, leaves[:3], others); err != nil {
+	if err := first.Logs[0].Pack([]int64{0, 1, 2}, leaves[:3], others); err != nil {
 		t.Fatal(err)
 	}
 
-	files = map[string][]byte{"log.key.pub": []byte(public + "\n")}
-	if files["record.json"], err = one.Encode(); err != nil {
-		t.Fatal(err)
+	several, other, otherText := vectorsOfTwo(t, &first)
+	var err error
+	files = map[string][]byte{"log.key.pub": []byte(public + "\n"), "logs.key.pub": []byte(public + "\n" + other + "\n")}
+	for name, file := range map[string]interface{ Encode() ([]byte, error) }{"record.json": &one, "range.json": &first, "logs.json": several} {
+		if files[name], err = file.Encode(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if files["range.json"], err = many.Encode(); err != nil {
-		t.Fatal(err)
-	}
-	fmt.Fprintf(&out, "log key: %s\ncheckpoint:\n%s", public, signed)
+	fmt.Fprintf(&out, "log key: %s\ncheckpoint:\n%s\n%s", public, signed, otherText)
 	return files, "```\n" + out.String() + "```\n"
+}
+
+// vectorsOfTwo are the certificate of a log together with another one, which stored two
+// more records, that one's key, and its text in the document.
+func vectorsOfTwo(t *testing.T, first *evidence.Certificate) (c *evidence.Certificate, public, text string) {
+	t.Helper()
+	stored := evidence.Leaf{Placement: &evidence.Placement{Decision: 2, Where: evidence.Coord{Cluster: "main", Topic: "customers", Partition: 3}, Base: 42, Records: 2, LeaderEpoch: -1}}
+	leaves := append(vectorLeaves()[:2:2], stored.Append(nil))
+	var hashes hashReader
+	for n, leaf := range leaves {
+		more, err := tlog.StoredHashes(int64(n), leaf, hashes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes = append(hashes, more...)
+	}
+
+	signer, public := vectorSigner(t, "vectors.example/other", 1)
+	signed := vectorCheckpoint(t, signer, 3, hashes)
+	section := evidence.Section{Checkpoint: string(signed)}
+	if err := section.Pack([]int64{0, 1, 2}, leaves, nil); err != nil {
+		t.Fatal(err)
+	}
+	c = &evidence.Certificate{Format: evidence.RangeFormat, Range: first.Range, Logs: []evidence.Section{first.Logs[0], section}}
+	c.Range.Last = 43
+	return c, public, fmt.Sprintf("other leaf 2: %x\nother log key: %s\nother checkpoint:\n%s", leaves[2], public, signed)
+}
+
+func vectorCheckpoint(t *testing.T, signer note.Signer, size int64, stored hashReader) []byte {
+	t.Helper()
+	root, err := tlog.TreeHash(size, stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := (&evidence.Checkpoint{Origin: signer.Name(), Size: size, Root: root}).Sign(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
 }
 
 // TestVectorsOfTheDocument: the document's vectors are what is written today, and the
@@ -169,11 +201,14 @@ func TestVectorsOfTheDocument(t *testing.T) {
 		t.Errorf("a file of evidence is written in another way; got\n%s", files["record.json"])
 	}
 
-	verifier, err := note.NewVerifier(strings.TrimSpace(string(kept["log.key.pub"])))
-	if err != nil {
-		t.Fatal(err)
+	trust := new(evidence.Trust)
+	for key := range strings.FieldsSeq(string(kept["logs.key.pub"])) {
+		verifier, err := note.NewVerifier(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trust.Logs = append(trust.Logs, verifier)
 	}
-	trust := &evidence.Trust{Logs: []note.Verifier{verifier}}
 	one, err := evidence.Decode(kept["record.json"])
 	if err != nil {
 		t.Fatal(err)
@@ -181,11 +216,13 @@ func TestVectorsOfTheDocument(t *testing.T) {
 	if p, err := evidence.Verify(one, trust); err != nil || p.Ruling.Reason != "gdpr.masked" {
 		t.Errorf("the record: %+v, %v", p, err)
 	}
-	many, err := evidence.DecodeCertificate(kept["range.json"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := evidence.VerifyRange(many, trust); err != nil {
-		t.Errorf("the range: %v", err)
+	for name, logs := range map[string]int{"range.json": 1, "logs.json": 2} {
+		c, err := evidence.DecodeCertificate(kept[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := evidence.VerifyRange(c, trust); err != nil || len(p.Logs) != logs {
+			t.Errorf("%s: %+v, %v", name, p, err)
+		}
 	}
 }

@@ -68,31 +68,51 @@ func TestSecondVerifierAgrees(t *testing.T) {
 	}
 }
 
-// TestSecondVerifierAgreesOnRanges: the same of certificates of random ranges.
+// TestSecondVerifierAgreesOnRanges: the same of certificates of random ranges, by one log
+// and by those of two gateways, of both versions.
 func TestSecondVerifierAgreesOnRanges(t *testing.T) {
 	const batches = 300
-	s := newSite(t, audit.Options{SegmentBytes: 16 << 10, InsecureNoSync: true})
-	s.admit()
-	s.begin(0, 0, 9)
+	one := newSiteOf(t, "guardlock.test/one", audit.Options{SegmentBytes: 16 << 10, InsecureNoSync: true})
+	pair := []*site{
+		newSiteOf(t, "guardlock.test/a", audit.Options{SegmentBytes: 16 << 10, InsecureNoSync: true}),
+		newSiteOf(t, "guardlock.test/b", audit.Options{SegmentBytes: 16 << 10, InsecureNoSync: true}),
+	}
+	keys := ""
+	for _, s := range append(pair, one) {
+		keys += s.public + "\n"
+		s.admit()
+		s.begin(0, 0, 9)
+	}
 	for i := range batches {
 		if i >= 3 && i%20 != 7 { // the others are gaps
-			s.produce(int64(3 * i))
+			one.produce(int64(3 * i))
+			pair[rand.IntN(2)].produce(int64(3 * i))
 		}
 	}
-	s.flush()
-	s.checkpoint()
+	for _, s := range append(pair, one) {
+		s.flush()
+		s.checkpoint()
+	}
 
 	dir := t.TempDir()
-	args := []string{filepath.Join("..", "..", "tools", "verify.py"), put(t, dir, "key", []byte(s.public+"\n"))}
+	args := []string{filepath.Join("..", "..", "tools", "verify.py"), put(t, dir, "key", []byte(keys))}
 	const ranges = 100
 	for i := range ranges {
+		sites := pair
+		if i%3 == 0 {
+			sites = []*site{one}
+		}
 		first := rand.Int64N(3*batches - 30)
 		w := wantedRange(first, first+10+rand.Int64N(3*batches-first-10))
 		w.Ask = toldOf(evidence.GapMarker)
-		c, err := s.prover().ProveRange(t.Context(), w)
+		c, err := certifyAll(t, w, sites...)
 		if err != nil {
 			t.Fatal(err)
 		}
+		if i%6 == 0 {
+			c.Format = evidence.FirstRangeFormat
+		}
+
 		b, err := c.Encode()
 		if err != nil {
 			t.Fatal(err)
@@ -101,6 +121,10 @@ func TestSecondVerifierAgreesOnRanges(t *testing.T) {
 		at := bytes.Index(b, []byte(`"checkpoint"`)) // behind the range: a part of it is as true
 		b[at+rand.IntN(len(b)-at)] ^= 1 << rand.IntN(8)
 		args = append(args, put(t, dir, fmt.Sprintf("%d.bad", i), b))
+	}
+	bad := wrongCertificates(t, pair[0], pair[1])
+	for what, b := range bad {
+		args = append(args, put(t, dir, strings.ReplaceAll(what, " ", "-")+".bad", b))
 	}
 
 	seen := 0
@@ -111,9 +135,39 @@ func TestSecondVerifierAgreesOnRanges(t *testing.T) {
 		}
 		seen++
 	}
-	if seen != 2*ranges {
-		t.Errorf("%d verdicts on %d files", seen, 2*ranges)
+	if seen != 2*ranges+len(bad) {
+		t.Errorf("%d verdicts on %d files", seen, 2*ranges+len(bad))
 	}
+}
+
+// wrongCertificates are written as the program writes them, and claim what their logs do
+// not say together.
+func wrongCertificates(t *testing.T, a, b *site) map[string][]byte {
+	t.Helper()
+	all := make(map[string][]byte)
+	for what, change := range map[string]func(*evidence.Certificate){
+		"a log twice":             func(c *evidence.Certificate) { c.Logs = append(c.Logs, c.Logs[1]) },
+		"logs out of their order": func(c *evidence.Certificate) { c.Logs[0], c.Logs[1] = c.Logs[1], c.Logs[0] },
+		"one log left out":        func(c *evidence.Certificate) { c.Logs = c.Logs[:1] },
+		"a gap beyond the era":    func(c *evidence.Certificate) { c.Gaps[0].Last++ },
+		"no era needed":           func(c *evidence.Certificate) { c.Gaps[0].Kind = evidence.GapRetention },
+		"another checkpoint":      func(c *evidence.Certificate) { c.Logs[1].Checkpoint = c.Logs[0].Checkpoint },
+	} {
+		w := wantedRange(2, 300)
+		w.Ask = toldOf(evidence.GapMarker)
+		w.Names = false
+		c, err := certifyAll(t, w, a, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(c)
+		raw, err := c.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[what] = raw
+	}
+	return all
 }
 
 func python(args []string) []byte {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
+	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -16,136 +18,234 @@ import (
 
 // WantedRange is a stretch of offsets whose story is to be told.
 type WantedRange struct {
-	Range     evidence.Range
-	Names     bool // tell the names behind the digests
-	Approvals Approvals
-	// Ask has the brokers explain gaps that the log does not; nil: nobody is asked. Those
+	Range evidence.Range
+	Names bool // tell the names behind the digests
+	// Ask has the brokers explain gaps that the logs do not; nil: nobody is asked. Those
 	// that they cannot explain are left out of the answer.
 	Ask func(context.Context, []evidence.Span) ([]evidence.Gap, error)
 }
 
+// RangeLog is the log of one of the gateways that a range went through, and the approvals
+// beside it.
+type RangeLog struct {
+	*Prover
+	Approvals Approvals
+}
+
 // ErrIncomplete means that a range has offsets which have no decision and no explanation,
 // or two decisions.
-var ErrIncomplete = errors.New("not every offset has one decision in this log")
+var ErrIncomplete = errors.New("not every offset has one decision")
 
-// ProveRange makes a certificate. Offsets that have no decision in what the checkpoint
-// speaks for, or two, are ErrIncomplete. It reads the log twice: an answer of the broker
-// lies behind its decision.
-func (p *Prover) ProveRange(ctx context.Context, w WantedRange) (*evidence.Certificate, error) {
-	g := gathering{wanted: w, leaves: make(map[int64]leafAt), decisions: make(map[uint64]bool), answered: make(map[answer]bool)}
-	if err := p.each(ctx, g.placement); err != nil {
+// ProveRange makes a certificate by the logs of all gateways that the range went through.
+// Offsets that have no decision in what the checkpoints speak for, or two, are
+// ErrIncomplete. It reads each log twice: an answer of the broker lies behind its
+// decision. A log that says nothing of the range is not in the certificate.
+func ProveRange(ctx context.Context, w WantedRange, logs []RangeLog) (*evidence.Certificate, error) {
+	u := union{wanted: w}
+	for _, l := range logs {
+		g := &gathering{log: l, wanted: &u.wanted.Range, leaves: make(map[int64]leafAt), decisions: make(map[uint64]bool), answered: make(map[answer]bool)}
+		if err := g.gather(ctx); err != nil {
+			return nil, fmt.Errorf("%s: %w", l.checkpoint.Origin, err)
+		}
+		if err := u.take(g); err != nil {
+			return nil, err
+		}
+	}
+
+	slices.SortFunc(u.spans, byFirst)
+	slices.SortFunc(u.logs, func(a, b *gathering) int { return cmp.Compare(a.log.checkpoint.Origin, b.log.checkpoint.Origin) })
+	if err := u.explain(ctx); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(g.spans, byFirst)
-	if err := p.each(ctx, g.decision); err != nil {
-		return nil, err
-	}
-	if err := g.explain(ctx); err != nil {
-		return nil, err
-	}
-	if len(g.decisions) > 0 {
-		return nil, fmt.Errorf("%d decisions of the range: %w", len(g.decisions), audit.ErrPruned)
-	}
-	return p.certificate(ctx, &g)
+	return u.certificate(ctx)
 }
 
 func byFirst(a, b evidence.Span) int { return cmp.Compare(a.First, b.First) }
 
-// explain finds out why offsets have no decision: by the log itself where they were there
-// before it, else by the brokers.
-func (g *gathering) explain(ctx context.Context) error {
-	r := &g.wanted.Range
-	gaps := r.Gaps(g.spans)
-	if e, at := g.begins(); len(gaps) > 0 && len(g.spans) > 0 && gaps[0].First < min(e.Offset, g.spans[0].First) {
-		before := evidence.Gap{First: gaps[0].First, Last: min(gaps[0].Last, e.Offset-1), Kind: evidence.GapBeforeEra}
-		g.gaps = append(g.gaps, before)
-		g.leaves[at.index] = at
+// union is what all logs say of the range.
+type union struct {
+	wanted WantedRange
+	logs   []*gathering // by their origins
+	spans  []evidence.Span
+	gaps   []evidence.Gap
+	topic  [16]byte // that all logs are about; zero as long as none tells it
+}
+
+// take adds a log. All logs must be about one topic.
+func (u *union) take(g *gathering) error {
+	if g.topic != ([16]byte{}) && u.topic != ([16]byte{}) && g.topic != u.topic {
+		return fmt.Errorf("%w: the logs are about two topics of the name %s, which was deleted and made again", ErrIncomplete, u.wanted.Range.Topic)
+	}
+	if g.topic != ([16]byte{}) {
+		u.topic = g.topic
+	}
+	u.logs = append(u.logs, g)
+	u.spans = append(u.spans, g.spans...)
+	return nil
+}
+
+// explain finds out why offsets have no decision: by the logs themselves where they were
+// there before all of them, else by the brokers.
+func (u *union) explain(ctx context.Context) error {
+	r := &u.wanted.Range
+	gaps := r.Gaps(u.spans)
+	if begins := u.begins(); len(gaps) > 0 && len(u.spans) > 0 && gaps[0].First < min(begins, u.spans[0].First) {
+		before := evidence.Gap{First: gaps[0].First, Last: min(gaps[0].Last, begins-1), Kind: evidence.GapBeforeEra}
+		u.gaps = append(u.gaps, before)
+		for _, g := range u.logs {
+			if _, at, _ := g.begins(u.topic); at.leaf != nil {
+				g.leaves[at.index] = at
+			}
+		}
 		gaps[0].First = before.Last + 1
 		if gaps[0].First > gaps[0].Last {
 			gaps = gaps[1:]
 		}
 	}
 
-	if len(gaps) > 0 && g.wanted.Ask != nil {
-		told, err := g.wanted.Ask(ctx, gaps)
+	if len(gaps) > 0 && u.wanted.Ask != nil {
+		told, err := u.wanted.Ask(ctx, gaps)
 		if err != nil {
 			return fmt.Errorf("asking what explains offsets without a decision: %w", err)
 		}
-		g.gaps = append(g.gaps, told...)
+		u.gaps = append(u.gaps, told...)
 	}
-	all := slices.Clone(g.spans)
-	for _, gap := range g.gaps {
+	all := slices.Clone(u.spans)
+	for _, gap := range u.gaps {
 		all = append(all, evidence.Span{First: gap.First, Last: gap.Last})
 	}
 
 	slices.SortFunc(all, byFirst)
 	if err := r.Exactly(all); err != nil {
-		return fmt.Errorf("%w: %w", ErrIncomplete, err)
+		return fmt.Errorf("%w in %s: %w", ErrIncomplete, u.origins(), err)
 	}
 	return nil
 }
 
-// begins is the earliest era of the topic that the decisions are about. Its offset is 0
-// where the log does not say, or says it of two topics.
-func (g *gathering) begins() (first evidence.Era, at leafAt) {
+func (u *union) origins() string {
+	all := make([]string, 0, len(u.logs))
+	for _, g := range u.logs {
+		all = append(all, g.log.checkpoint.Origin)
+	}
+	return strings.Join(all, ", ")
+}
+
+// begins is the offset of the earliest era of all logs. It is 0 where a log that has
+// decisions of the range does not say since when it knows the partition, so that what was
+// there before is not known; and where the eras are of two topics.
+func (u *union) begins() int64 {
+	first := int64(math.MaxInt64)
+	for _, g := range u.logs {
+		e, at, clear := g.begins(u.topic)
+		if clear && at.leaf == nil && len(g.spans) == 0 {
+			continue // it says nothing of the range
+		}
+		if at.leaf == nil {
+			return 0
+		}
+
+		if u.topic == ([16]byte{}) {
+			u.topic = e.TopicID
+		}
+		first = min(first, e.Offset)
+	}
+	return first
+}
+
+// begins is the earliest era of a topic; of one that is not known, that of the only topic.
+// Its leaf is nil where the log has none. It is not clear where the log has eras of two
+// topics.
+func (g *gathering) begins(topic [16]byte) (first evidence.Era, at leafAt, clear bool) {
 	for i, e := range g.eras {
 		switch {
-		case g.topic != ([16]byte{}) && e.TopicID != ([16]byte{}) && e.TopicID != g.topic:
+		case topic != ([16]byte{}) && e.TopicID != ([16]byte{}) && e.TopicID != topic:
 		case at.leaf == nil || e.TopicID == first.TopicID && e.Offset < first.Offset:
 			first = e
 			at = g.begun[i]
 		case e.TopicID != first.TopicID:
-			return evidence.Era{}, leafAt{}
+			return evidence.Era{}, leafAt{}, false
 		}
 	}
-	return first, at
+	return first, at, true
 }
 
 // certificate puts together what was gathered.
-func (p *Prover) certificate(ctx context.Context, g *gathering) (*evidence.Certificate, error) {
-	all := make([]leafAt, 0, len(g.leaves))
-	for _, l := range g.leaves {
-		all = append(all, l)
-	}
-	slices.SortFunc(all, func(a, b leafAt) int { return cmp.Compare(a.index, b.index) })
+func (u *union) certificate(ctx context.Context) (*evidence.Certificate, error) {
+	c := &evidence.Certificate{Format: evidence.RangeFormat, Range: u.wanted.Range, Gaps: u.gaps}
+	for _, g := range u.logs {
+		if len(g.leaves) == 0 {
+			continue
+		}
+		section, err := g.section(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", g.log.checkpoint.Origin, err)
+		}
+		c.Logs = append(c.Logs, section)
 
-	c := &evidence.Certificate{Format: evidence.RangeFormat, Range: g.wanted.Range, Gaps: g.gaps, Checkpoint: p.signed}
-	indexes := make([]int64, 0, len(all))
-	leaves := make([][]byte, 0, len(all))
+		if u.wanted.Names {
+			c.Names = append(c.Names, g.names()...)
+		}
+		if c.Approvals, err = g.approvals(c.Approvals); err != nil {
+			return nil, fmt.Errorf("%s: %w", g.log.checkpoint.Origin, err)
+		}
+	}
+	return c, nil
+}
+
+// sorted are the leaves in the order of the tree.
+func (g *gathering) sorted() []leafAt {
+	return slices.SortedFunc(maps.Values(g.leaves), func(a, b leafAt) int { return cmp.Compare(a.index, b.index) })
+}
+
+// names are those behind digests in the leaves, each once.
+func (g *gathering) names() (all []evidence.Opened) {
 	told := make(map[string]bool)
-	for _, l := range all {
-		indexes = append(indexes, l.index)
-		leaves = append(leaves, l.leaf)
+	for _, l := range g.sorted() {
 		for _, n := range l.told {
 			key := n.Salt + n.Value + string(n.Bytes)
-			if g.wanted.Names && !told[key] {
+			if !told[key] {
 				told[key] = true
-				c.Names = append(c.Names, n)
+				all = append(all, n)
 			}
 		}
 	}
+	return all
+}
 
-	for _, l := range all {
+// approvals adds those that the admissions among the leaves name.
+func (g *gathering) approvals(all [][]byte) (more [][]byte, err error) {
+	for _, l := range g.sorted() {
 		if !g.admits[l.index] {
 			continue
 		}
-		more, err := g.wanted.Approvals.enclose(c.Approvals, l.leaf)
-		if err != nil {
+		if all, err = g.log.Approvals.enclose(all, l.leaf); err != nil {
 			return nil, err
 		}
-		c.Approvals = more
+	}
+	return all, nil
+}
+
+// section proves the leaves of one log.
+func (g *gathering) section(ctx context.Context) (evidence.Section, error) {
+	p := g.log.Prover
+	s := evidence.Section{Checkpoint: p.signed}
+	var indexes []int64
+	var leaves [][]byte
+	for _, l := range g.sorted() {
+		indexes = append(indexes, l.index)
+		leaves = append(leaves, l.leaf)
 	}
 
 	fresh, err := p.around(ctx, indexes)
 	if err != nil {
-		return nil, err
+		return s, err
 	}
 	hashes := evidence.NewProver(p.checkpoint.Size, p.checkpoint.Root, &tiles{ctx: ctx, store: p.store, reader: p.reader, edge: p.edge, fresh: fresh})
 	proof, err := hashes.Multi(indexes)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return s, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return c, c.Pack(indexes, leaves, proof)
+	return s, s.Pack(indexes, leaves, proof)
 }
 
 // around makes the tiles of level 0 that hold some leaves, in one pass over the log. One
@@ -187,9 +287,10 @@ func (p *Prover) each(ctx context.Context, fn func(int64, *names, *audit.Entry) 
 	return nil
 }
 
-// gathering is what a range needs, as it is found.
+// gathering is what a range needs of one log, as it is found.
 type gathering struct {
-	wanted     WantedRange
+	log        RangeLog
+	wanted     *evidence.Range
 	leaves     map[int64]leafAt
 	spans      []evidence.Span
 	answered   map[answer]bool
@@ -201,7 +302,20 @@ type gathering struct {
 	topic [16]byte       // that decisions are about; zero as long as none tells it
 	eras  []evidence.Era // of the partition, in the log's order
 	begun []leafAt       // their leaves
-	gaps  []evidence.Gap
+}
+
+// gather reads the log.
+func (g *gathering) gather(ctx context.Context) error {
+	if err := g.log.each(ctx, g.placement); err != nil {
+		return err
+	}
+	if err := g.log.each(ctx, g.decision); err != nil {
+		return err
+	}
+	if len(g.decisions) > 0 {
+		return fmt.Errorf("%d decisions of the range: %w", len(g.decisions), audit.ErrPruned)
+	}
+	return nil
 }
 
 // answer is of the batch itself, or of the records that were routed to a topic.
@@ -214,7 +328,7 @@ type answer struct {
 // counts, as it does for evidence of one record.
 func (g *gathering) placement(index int64, n *names, e *audit.Entry) error {
 	b := e.Bind
-	r := &g.wanted.Range
+	r := g.wanted
 	if b == nil || b.Base < 0 || b.Records() == 0 || b.Coord != (audit.Coord{Cluster: r.Cluster, Topic: r.Topic, Partition: int32(r.Partition)}) {
 		return nil
 	}
@@ -250,7 +364,7 @@ func (g *gathering) decision(index int64, n *names, e *audit.Entry) error {
 	if err != nil {
 		return fmt.Errorf("%w: entry %d: %w", ErrDamaged, index, err)
 	}
-	if d := l.Decision; d.Where.Topic == g.wanted.Range.Topic && d.TopicID != ([16]byte{}) {
+	if d := l.Decision; d.Where.Topic == g.wanted.Topic && d.TopicID != ([16]byte{}) {
 		g.topic = d.TopicID
 	}
 	admitted, err := g.admissions.Of(index, l.Decision)
@@ -271,7 +385,7 @@ func (g *gathering) era(found leafAt) error {
 	if err != nil {
 		return fmt.Errorf("%w: entry %d: %w", ErrDamaged, found.index, err)
 	}
-	r := &g.wanted.Range
+	r := g.wanted
 	if e, ok := evidence.EraOf(l.Control); ok && e.Where == (evidence.Coord{Cluster: r.Cluster, Topic: r.Topic, Partition: r.Partition}) {
 		g.eras = append(g.eras, e)
 		g.begun = append(g.begun, found)

@@ -21,25 +21,43 @@ func wantedRange(first, last int64) tree.WantedRange {
 
 func (s *site) certify(first, last int64) *evidence.Certificate {
 	s.t.Helper()
-	c, err := s.prover().ProveRange(s.t.Context(), wantedRange(first, last))
+	c, err := tree.ProveRange(s.t.Context(), wantedRange(first, last), s.alone())
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	return c
 }
 
+// alone is the log of the site as the only one.
+func (s *site) alone() []tree.RangeLog { return []tree.RangeLog{{Prover: s.prover()}} }
+
 // verifyRange verifies what was written, as an auditor does.
 func (s *site) verifyRange(c *evidence.Certificate) (*evidence.RangeProof, error) {
 	s.t.Helper()
+	return verifyRange(s.t, c, s)
+}
+
+// verifyRange verifies a certificate by the keys of some logs.
+func verifyRange(t testing.TB, c *evidence.Certificate, sites ...*site) (*evidence.RangeProof, error) {
+	t.Helper()
 	b, err := c.Encode()
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	again, err := evidence.DecodeCertificate(b)
 	if err != nil {
 		return nil, err
 	}
-	return evidence.VerifyRange(again, s.keys())
+	return evidence.VerifyRange(again, keysOf(sites...))
+}
+
+// keysOf trusts some logs.
+func keysOf(sites ...*site) *evidence.Trust {
+	trust := new(evidence.Trust)
+	for _, s := range sites {
+		trust.Logs = append(trust.Logs, s.opt.Verifier)
+	}
+	return trust
 }
 
 func TestCertificateProvesEveryOffsetOfARange(t *testing.T) {
@@ -63,7 +81,7 @@ func TestCertificateProvesEveryOffsetOfARange(t *testing.T) {
 	for _, v := range p.Verdicts {
 		total += v.Records
 	}
-	if total != 1097 || p.Batches != 366 || len(p.Policies) != 1 || len(p.Admissions) == 0 {
+	if total != 1097 || p.Batches != 366 || len(p.Policies) != 1 || len(p.Logs) != 1 || len(p.Logs[0].Admissions) == 0 {
 		t.Errorf("%d records in %d batches: %+v", total, p.Batches, p)
 	}
 	// A batch is one record that passed, and two that were masked.
@@ -101,7 +119,7 @@ func TestRangeWithAGapOrAnOverlapHasNoCertificate(t *testing.T) {
 		{15, 16, ""},
 		{0, 30, "offsets 6 to 8 have no decision, 14 to 14 have two decisions, 17 to 19 have no decision, 23 to 30 have no decision"},
 	} {
-		_, err := s.prover().ProveRange(t.Context(), wantedRange(tc.first, tc.last))
+		_, err := tree.ProveRange(t.Context(), wantedRange(tc.first, tc.last), s.alone())
 		if (tc.says == "") != (err == nil) || err != nil && (!errors.Is(err, tree.ErrIncomplete) || !strings.HasSuffix(err.Error(), tc.says)) {
 			t.Errorf("%d to %d: %v", tc.first, tc.last, err)
 		}
@@ -163,7 +181,7 @@ func TestGapsOfARangeAreNamed(t *testing.T) {
 	} {
 		w := wantedRange(tc.first, tc.last)
 		w.Ask = tc.ask
-		c, err := s.prover().ProveRange(t.Context(), w)
+		c, err := tree.ProveRange(t.Context(), w, s.alone())
 		if tc.says != "" {
 			if !errors.Is(err, tree.ErrIncomplete) || !strings.HasSuffix(err.Error(), tc.says) {
 				t.Errorf("%d to %d: %v", tc.first, tc.last, err)
@@ -199,7 +217,7 @@ func TestGapsThatTheLogDoesNotExplainAreRefused(t *testing.T) {
 	} {
 		w := wantedRange(2, 24)
 		w.Ask = toldOf(evidence.GapMarker)
-		c, err := s.prover().ProveRange(t.Context(), w)
+		c, err := tree.ProveRange(t.Context(), w, s.alone())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +237,7 @@ func TestEraOfATopicThatIsGoneExplainsNothing(t *testing.T) {
 	s.produce(10) // tells no id
 	s.flush()
 	s.checkpoint()
-	if _, err := s.prover().ProveRange(t.Context(), wantedRange(2, 12)); !errors.Is(err, tree.ErrIncomplete) {
+	if _, err := tree.ProveRange(t.Context(), wantedRange(2, 12), s.alone()); !errors.Is(err, tree.ErrIncomplete) {
 		t.Error(err)
 	}
 }
@@ -242,15 +260,19 @@ func TestCertificateThatClaimsMoreIsRefused(t *testing.T) {
 		"another partition": func(c *evidence.Certificate) { c.Range.Partition = 1 },
 		"another topic":     func(c *evidence.Certificate) { c.Range.Topic = "cards" },
 		"an empty range":    func(c *evidence.Certificate) { c.Range.Last = c.Range.First - 1 },
-		"a cut proof":       func(c *evidence.Certificate) { c.Proof = c.Proof[:len(c.Proof)-32] },
-		"a longer proof":    func(c *evidence.Certificate) { c.Proof = append(c.Proof, make([]byte, 32)...) },
-		"leaves of others":  func(c *evidence.Certificate) { o := s.certify(0, 20); c.Leaves = o.Leaves; c.Digest = o.Digest },
+		"a cut proof":       func(c *evidence.Certificate) { c.Logs[0].Proof = c.Logs[0].Proof[:len(c.Logs[0].Proof)-32] },
+		"a longer proof":    func(c *evidence.Certificate) { c.Logs[0].Proof = append(c.Logs[0].Proof, make([]byte, 32)...) },
+		"leaves of others": func(c *evidence.Certificate) {
+			o := s.certify(0, 20)
+			c.Logs[0].Leaves = o.Logs[0].Leaves
+			c.Logs[0].Digest = o.Logs[0].Digest
+		},
 		"swapped proof": func(c *evidence.Certificate) {
-			c.Proof = append(bytes.Clone(c.Proof[32:64]), append(c.Proof[:32:32], c.Proof[64:]...)...)
+			c.Logs[0].Proof = append(bytes.Clone(c.Logs[0].Proof[32:64]), append(c.Logs[0].Proof[:32:32], c.Logs[0].Proof[64:]...)...)
 		},
 		"a name of nobody":    func(c *evidence.Certificate) { c.Names = append(c.Names, evidence.Open(evidence.Salt{1}, "mallory")) },
 		"an approval of none": func(c *evidence.Certificate) { c.Approvals = [][]byte{[]byte(`{}`)} },
-		"nothing in it":       func(c *evidence.Certificate) { c.Leaves = nil; c.Digest = nil },
+		"nothing in it":       func(c *evidence.Certificate) { c.Logs[0].Leaves = nil; c.Logs[0].Digest = nil },
 	} {
 		c := s.certify(9, 47)
 		change(c)

@@ -32,7 +32,13 @@ type site struct {
 
 func newSite(t testing.TB, o audit.Options) *site {
 	t.Helper()
-	skey, vkey, err := note.GenerateKey(rand.Reader, "guardlock.test/gw")
+	return newSiteOf(t, "guardlock.test/gw", o)
+}
+
+// newSiteOf is newSite with another origin.
+func newSiteOf(t testing.TB, origin string, o audit.Options) *site {
+	t.Helper()
+	skey, vkey, err := note.GenerateKey(rand.Reader, origin)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -54,7 +55,11 @@ func admitProven(dir string, l *audit.Log) error {
 	if err != nil {
 		return err
 	}
+	return admitBy(l, approvals)
+}
 
+// admitBy records that some people approved the module, and what the gateway serves under.
+func admitBy(l *audit.Log, approvals []audit.Approval) error {
 	if err := l.Record(context.Background(), audit.ControlEntry{
 		Kind: audit.KindAdmission, Time: auditStart, Subject: "payments", Module: testModule(), Outcome: "allowed", Revision: "rev1",
 		Admission: &audit.Admission{
@@ -106,6 +111,50 @@ func writeErasLog(dir string) error {
 		return err
 	}
 	return l.Close()
+}
+
+// writePairLogs makes the logs of two gateways that stored batches of one partition, by
+// turns: the first of offset 100 on, with 108, the second of 104 on, with 112. The same
+// people approved for both, and the trust root lies beside the first log.
+func writePairLogs(dir string) error {
+	var approvals []audit.Approval
+	for i, name := range []string{"a", "b"} {
+		own := filepath.Join(dir, name, "audit")
+		l, err := openTestLog(own)
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			approvals, err = writeApprovals(own)
+		} else {
+			err = os.CopyFS(filepath.Join(own, "objects"), os.DirFS(filepath.Join(dir, "a", "audit", "objects")))
+		}
+		if err != nil {
+			return err
+		}
+		if err := admitBy(l, approvals); err != nil {
+			return err
+		}
+
+		checkpoint, err := testTreeOf("guardlock/gw-"+name+"/0011", own, l)
+		if err != nil {
+			return err
+		}
+		first := 100 + 4*int64(i)
+		begins := audit.Era{Target: audit.Target{Cluster: "main", Topic: "payments"}, Offset: first, LeaderEpoch: 3, Began: auditStart}
+		if err := l.Record(context.Background(), audit.NewEra(begins)); err != nil {
+			return err
+		}
+		for _, base := range []int64{first, first + 8} {
+			if err := appendProven(l, base, audit.Ruling{}); err != nil {
+				return err
+			}
+		}
+		if err := errors.Join(checkpoint(), l.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // appendProven stores a batch of which the last record has a ruling, and makes its
@@ -188,7 +237,12 @@ func approve(dir string, key *signing.PrivateKey) (id string, err error) {
 
 // testTree begins a tree over a log, and returns what makes a checkpoint of it.
 func testTree(dir string, l *audit.Log) (checkpoint func() error, err error) {
-	secret, public, err := note.GenerateKey(rand.Reader, "guardlock/gw/0011")
+	return testTreeOf("guardlock/gw/0011", dir, l)
+}
+
+// testTreeOf is testTree with another origin.
+func testTreeOf(origin, dir string, l *audit.Log) (checkpoint func() error, err error) {
+	secret, public, err := note.GenerateKey(rand.Reader, origin)
 	if err != nil {
 		return nil, err
 	}

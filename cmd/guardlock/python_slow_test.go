@@ -64,6 +64,47 @@ func TestSecondVerifierReadsWhatTheCommandWrites(t *testing.T) {
 	}
 }
 
+// TestSecondVerifierReadsCertificatesOfLogs: of two gateways, by the keys of both.
+func TestSecondVerifierReadsCertificatesOfLogs(t *testing.T) {
+	verifier, err := filepath.Abs("../../tools/verify.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	if err := writePairLogs("pair"); err != nil {
+		t.Fatal(err)
+	}
+	var keys []byte
+	for _, gateway := range []string{"a", "b"} {
+		b, err := os.ReadFile(filepath.Join("pair", gateway, "log.key.pub"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, b...)
+	}
+	if err := os.WriteFile("keys", keys, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	args := strings.Fields("audit prove payments/0 --offsets 98-115 --dir pair/b/audit --dir pair/a/audit -o pair.json")
+	if code := run(t.Context(), args, nil, io.Discard, io.Discard); code != exit.OK {
+		t.Fatalf("exit code %d", code)
+	}
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"keys", "pair.json"}, "offset from 98 to 115, but 98 to 99 before-era: 12 passed, 4 modified verdict_header, by ["},
+		{[]string{"--trust-root", "pair/a/trust.json", "keys", "pair.json"}, ", who signed"},
+		{[]string{"--trust-root", "pair/a/strangers.json", "keys", "pair.json"}, ": not proven: an approval does not hold"},
+		{[]string{"pair/a/log.key.pub", "pair.json"}, ": not proven: this log did not sign it"},
+	} {
+		if out := second(t, append([]string{verifier}, c.args...)...); !strings.Contains(out, c.says) {
+			t.Errorf("%q says %s; want %s", c.args, out, c.says)
+		}
+	}
+}
+
 // second runs the second verifier, whose exit code must be that of its words.
 func second(t *testing.T, args ...string) string {
 	t.Helper()
@@ -88,8 +129,9 @@ func TestSecondVerifierProvesTheVectors(t *testing.T) {
 	for file, says := range map[string]string{
 		"record.json": "proven: every offset from 41 to 41: 1 modified gdpr.masked, by ",
 		"range.json":  "proven: every offset from 40 to 41: 1 passed, 1 modified gdpr.masked, by ",
+		"logs.json":   "proven: every offset from 40 to 43: 2 passed, 2 modified gdpr.masked, by ",
 	} {
-		if out := second(t, "../../tools/verify.py", vectors+"log.key.pub", vectors+file); !strings.Contains(out, says) {
+		if out := second(t, "../../tools/verify.py", vectors+"logs.key.pub", vectors+file); !strings.Contains(out, says) {
 			t.Errorf("%s: it says %s; want %s", file, out, says)
 		}
 	}

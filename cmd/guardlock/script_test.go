@@ -45,7 +45,7 @@ func TestScripts(t *testing.T) {
 			for dir, write := range map[string]func(string) error{
 				"data/audit": writeAuditLog, "two-clusters": writeClustersLog, "not-stored": writeNotStoredLog,
 				"segments/audit": writeSegmentsLog, "proven/audit": writeProvenLog, "eras/audit": writeErasLog,
-				"gone/audit": writeGoneLog, "fleet": writeFleetLogs,
+				"gone/audit": writeGoneLog, "fleet": writeFleetLogs, "pair": writePairLogs,
 			} {
 				if err := write(filepath.Join(env.WorkDir, dir)); err != nil {
 					return err

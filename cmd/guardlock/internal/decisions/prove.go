@@ -35,12 +35,13 @@ the log must speak for the decision already: the gateway signs one each ten seco
 
 With --offsets A-B it is about a partition, TOPIC/PARTITION, and the file is a certificate
 of the range: each of its offsets has one decision, which modules made it, and who let
-them run. If an offset has no decision in this log, or two, there is no certificate, and
-the error names the offsets; but what was stored before the gateway took its first batch
-for the partition is named in it, as the log says. With --bootstrap brokers are asked what
-the others are: a transaction's marker, nothing any more, or no longer kept. The
-certificate says what they told, which it does not prove. "guardlock audit reconcile"
-tells what is left.
+them run. Gateways of a cluster store batches of one partition by turns: give the logs of
+all, and the certificate is made of all together. Whoever verifies it needs all their keys.
+If an offset has no decision in these logs, or two, there is no certificate, and the error
+names the offsets; but what was stored before any of the gateways took its first batch for
+the partition is named in it, as the logs say. With --bootstrap brokers are asked what the
+others are: a transaction's marker, nothing any more, or no longer kept. The certificate
+says what they told, which it does not prove. "guardlock audit reconcile" tells what is left.
 
 With --stamped the file is made with the last checkpoint that a time-stamping authority
 (RFC 3161, audit.evidence.timestamp) stamped, and so also proves when the entries were
@@ -70,6 +71,7 @@ func newAuditProveCommand() *cobra.Command {
 		Example: `  guardlock audit prove customers/1@3380 -o 3380.evidence.json
   guardlock audit prove gl-5c3a91f0-2k-0 --redacted
   guardlock audit prove customers/1 --offsets 0-999999 -o customers-1.range.json
+  guardlock audit prove customers/1 --offsets 0-999999 --manifest cluster.yaml
   guardlock audit verify 3380.evidence.json --log-key data/log.key.pub`,
 		Args: cli.NeedArgs("TOPIC/PARTITION@OFFSET or DECISION_ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {

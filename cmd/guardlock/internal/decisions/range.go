@@ -12,6 +12,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/evidence"
+	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/audit/tree"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/disk"
@@ -20,13 +21,20 @@ import (
 
 // certified is what prove --offsets --json prints.
 type certified struct {
-	File    string         `json:"file"`
-	Bytes   int            `json:"bytes"`
-	Range   evidence.Range `json:"range"`
-	Origin  string         `json:"log"`
-	Entries int64          `json:"entries"` // that the checkpoint speaks for
+	File  string         `json:"file"`
+	Bytes int            `json:"bytes"`
+	Range evidence.Range `json:"range"`
+	Logs  []certifiedBy  `json:"logs"`
 
 	Manifest *listing `json:"manifest,omitempty"`
+}
+
+// certifiedBy is a log that the certificate is made of.
+type certifiedBy struct {
+	Gateway  string `json:"gateway,omitempty"`
+	Origin   string `json:"log"`
+	Entries  int64  `json:"entries"`  // that the checkpoint speaks for
+	Enclosed bool   `json:"enclosed"` // it says something of the range
 }
 
 // runRange writes the certificate of a range.
@@ -40,25 +48,21 @@ func (c *auditProveCommand) runRange(cmd *cobra.Command, what string) error {
 		return err
 	}
 	defer logs.Close()
-	if len(logs) > 1 {
-		return exit.Usagef("proving %s: a certificate is of one log; give one", what)
-	}
-	r := logs[0]
-	wanted.Approvals = tree.ApprovalsOf(r.Dir)
 
 	if wanted.Range.Cluster == "" {
-		if wanted.Range.Cluster, err = onlyCluster(cmd, r.Reader.Reader); err != nil {
-			return auditError(r.Dir, err)
+		if wanted.Range.Cluster, err = onlyCluster(cmd, logs); err != nil {
+			return c.logs.failed(err)
 		}
 	}
 	if cmd.Flags().Changed("bootstrap") {
 		wanted.Ask = c.asks(&wanted.Range)
 	}
-	p, err := c.prover(r)
+
+	sources, err := c.rangeLogs(logs)
 	if err != nil {
 		return proveError(what, err)
 	}
-	f, err := p.ProveRange(cmd.Context(), wanted)
+	f, err := tree.ProveRange(cmd.Context(), wanted, sources)
 	if err != nil {
 		return proveError(what, err)
 	}
@@ -76,7 +80,30 @@ func (c *auditProveCommand) runRange(cmd *cobra.Command, what string) error {
 		return fmt.Errorf("writing certificate: %w", err)
 	}
 
-	return reportRange(cmd, f, certified{path, len(b), *at, p.Checkpoint().Origin, p.Checkpoint().Size, c.logs.listing()})
+	done := certified{File: path, Bytes: len(b), Range: *at, Manifest: c.logs.listing()}
+	for i, log := range logs {
+		done.Logs = append(done.Logs, certifies(f, log.Gateway, sources[i].Prover))
+	}
+	return reportRange(cmd, f, done)
+}
+
+// rangeLogs are the logs with what makes a certificate of them.
+func (c *auditProveCommand) rangeLogs(logs query.Logs) (all []tree.RangeLog, err error) {
+	for _, log := range logs {
+		p, err := c.prover(log)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", log.Dir, err)
+		}
+		all = append(all, tree.RangeLog{Prover: p, Approvals: tree.ApprovalsOf(log.Dir)})
+	}
+	return all, nil
+}
+
+// certifies says whether a log is in the certificate.
+func certifies(f *evidence.Certificate, gateway string, p *tree.Prover) certifiedBy {
+	enclosed := slices.ContainsFunc(f.Logs, func(s evidence.Section) bool { return s.Checkpoint == p.Signed() })
+	c := p.Checkpoint()
+	return certifiedBy{gateway, c.Origin, c.Size, enclosed}
 }
 
 func reportRange(cmd *cobra.Command, f *evidence.Certificate, done certified) error {
@@ -88,7 +115,16 @@ func reportRange(cmd *cobra.Command, f *evidence.Certificate, done certified) er
 	w := &fieldWriter{w: cmd.OutOrStdout(), p: cli.PaletteFor(cmd.OutOrStdout())}
 	w.field("proves", "%s/%d offsets %d to %d: each has one decision%s", at.Topic, at.Partition, at.First, at.Last, butFor(f.Gaps))
 	w.field("file", "%s, %s", done.File, humanize.Bytes(uint64(done.Bytes)))
-	w.field("log", "%s, checkpoint of %s entries", done.Origin, humanize.Comma(done.Entries))
+	for _, log := range done.Logs {
+		text := fmt.Sprintf("%s, checkpoint of %s entries", log.Origin, humanize.Comma(log.Entries))
+		if log.Gateway != "" {
+			text = log.Gateway + ": " + text
+		}
+		if !log.Enclosed {
+			text += "; it says nothing of the range, and is not in the file"
+		}
+		w.field("log", "%s", text)
+	}
 	if w.err == nil {
 		w.err = done.Manifest.write(cmd.OutOrStdout())
 	}
@@ -125,24 +161,28 @@ func (c *auditProveCommand) wantedRange(what string) (w tree.WantedRange, err er
 	return w, nil
 }
 
-// onlyCluster is the one that the log knows of.
-func onlyCluster(cmd *cobra.Command, r *audit.Reader) (string, error) {
+// onlyCluster is the one that the logs know of.
+func onlyCluster(cmd *cobra.Command, logs query.Logs) (string, error) {
 	var names []string
-	err := r.Cursor(audit.Position{}).Read(cmd.Context(), func(f *audit.Frame) error {
-		return f.Each(func(e *audit.Entry) error {
-			if e.Batch != nil && !slices.Contains(names, e.Batch.Cluster) {
-				names = append(names, e.Batch.Cluster)
-			}
-			return nil
+	for _, log := range logs {
+		err := log.Reader.Cursor(audit.Position{}).Read(cmd.Context(), func(f *audit.Frame) error {
+			return f.Each(func(e *audit.Entry) error {
+				if e.Batch != nil && !slices.Contains(names, e.Batch.Cluster) {
+					names = append(names, e.Batch.Cluster)
+				}
+				return nil
+			})
 		})
-	})
+		if err != nil {
+			return "", err
+		}
+	}
+
 	switch {
-	case err != nil:
-		return "", err
 	case len(names) == 0:
 		return "", exit.NotFoundf("there is no decision in the log")
 	case len(names) > 1:
-		return "", exit.WithHint(exit.Usagef("the log knows of several clusters"), "name one with --cluster: %s", strings.Join(names, ", "))
+		return "", exit.WithHint(exit.Usagef("the decisions are of several clusters"), "name one with --cluster: %s", strings.Join(names, ", "))
 	}
 	return names[0], nil
 }
@@ -167,7 +207,9 @@ func (f *evidenceFlags) verifyRange(cmd *cobra.Command, path string, b []byte, k
 		all = append(all, signed...)
 	}
 
-	rest := unsaid(toldText(p.Gaps)+notProvenOfRange, f.trustRoot == "" && len(p.Admissions) > 0, len(p.Witnesses) == 0)
+	admitted := slices.ContainsFunc(p.Logs, func(log evidence.LogProof) bool { return len(log.Admissions) > 0 })
+	unseen := slices.ContainsFunc(p.Logs, func(log evidence.LogProof) bool { return len(log.Witnesses) == 0 })
+	rest := unsaid(toldText(p.Gaps)+notProvenOfRange, f.trustRoot == "" && admitted, unseen)
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), struct {
 			Range     evidence.Range `json:"range"`
@@ -188,17 +230,19 @@ func (f *evidenceFlags) rangeApprovals(cmd *cobra.Command, p *evidence.RangeProo
 	if err != nil {
 		return nil, err
 	}
-	for i := range p.Admissions {
-		one := &evidence.Proof{Admissions: p.Admissions[i : i+1], Approvals: p.Approvals, Decision: &evidence.Decision{Time: p.Used[i].First}}
-		if _, err := approvals(cmd.Context(), root, one); err != nil {
-			return nil, err
+	for _, log := range p.Logs {
+		for i := range log.Admissions {
+			one := &evidence.Proof{Admissions: log.Admissions[i : i+1], Approvals: p.Approvals, Decision: &evidence.Decision{Time: log.Used[i].First}}
+			if _, err := approvals(cmd.Context(), root, one); err != nil {
+				return nil, err
+			}
+			one.Decision.Time = log.Used[i].Last
+			found, err := approvals(cmd.Context(), root, one)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, found...)
 		}
-		one.Decision.Time = p.Used[i].Last
-		found, err := approvals(cmd.Context(), root, one)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, found...)
 	}
 	return all, nil
 }
@@ -210,13 +254,16 @@ func rangeFindings(p *evidence.RangeProof) (all []finding) {
 	}
 
 	r := &p.Range
-	add("log", "%s had %s entries; signed by log key %08x", p.Checkpoint.Origin, humanize.Comma(p.Checkpoint.Size), p.KeyHash)
-	all = append(all, vouched(&p.Vouched)...)
+	for i := range p.Logs {
+		log := &p.Logs[i]
+		add("log", "%s had %s entries; signed by log key %08x", log.Checkpoint.Origin, humanize.Comma(log.Checkpoint.Size), log.KeyHash)
+		all = append(all, vouched(&log.Vouched)...)
+	}
 	add("range", "%s/%d offsets %s to %s: each of the %s has one decision%s, in %s", r.Topic, r.Partition, humanize.Comma(r.First), humanize.Comma(r.Last),
-		humanize.Comma(r.Last-r.First+1), butFor(p.Gaps), cli.Count(p.Batches, "batch"))
+		humanize.Comma(r.Last-r.First+1), butFor(p.Gaps), inLogs(p))
 	for _, g := range p.Gaps {
 		if !g.Kind.Told() {
-			add("era", "offsets %s to %s were there before the gateway's first batch (entry %d)", humanize.Comma(g.First), humanize.Comma(g.Last), p.Era)
+			add("era", "offsets %s to %s were there before %s", humanize.Comma(g.First), humanize.Comma(g.Last), firstBatch(p))
 		}
 	}
 	add("decided", "from %s to %s", moment(p.Decided.First), moment(p.Decided.Last))
@@ -226,10 +273,48 @@ func rangeFindings(p *evidence.RangeProof) (all []finding) {
 	if len(p.Policies) > 0 {
 		add("policy", "%s", strings.Join(p.Policies, ", "))
 	}
-	for i := range p.Admissions {
-		add("admission", "%s", admissionText(&p.Admissions[i]))
+
+	for i := range p.Logs {
+		for n := range p.Logs[i].Admissions {
+			add("admission", "%s%s", admissionText(&p.Logs[i].Admissions[n]), ofLog(p, i))
+		}
 	}
 	return all
+}
+
+// ofLog says whose entries are meant, where there are several logs.
+func ofLog(p *evidence.RangeProof, i int) string {
+	if len(p.Logs) == 1 {
+		return ""
+	}
+	return ", in " + p.Logs[i].Checkpoint.Origin
+}
+
+// inLogs says how many batches each log decided.
+func inLogs(p *evidence.RangeProof) string {
+	text := cli.Count(p.Batches, "batch")
+	if len(p.Logs) == 1 {
+		return text
+	}
+
+	var each []string
+	for i := range p.Logs {
+		each = append(each, fmt.Sprintf("%s%s", humanize.Comma(int64(p.Logs[i].Batches)), ofLog(p, i)))
+	}
+	return text + ": " + strings.Join(each, "; ")
+}
+
+// firstBatch names the entries that say where the record of the partition begins.
+func firstBatch(p *evidence.RangeProof) string {
+	var each []string
+	for i := range p.Logs {
+		each = append(each, fmt.Sprintf("entry %s%s", humanize.Comma(p.Logs[i].Era), ofLog(p, i)))
+	}
+	text := "the gateway's first batch"
+	if len(p.Logs) > 1 {
+		text = "the first batch of each gateway"
+	}
+	return text + " (" + strings.Join(each, "; ") + ")"
 }
 
 // butFor says how many offsets of a range have no decision.
