@@ -75,14 +75,12 @@ def parse(index, leaf):
     return entry
 
 
-def keys_of(text):
-    """C2SP signed-note: the public keys of logs, by name and hash."""
-    keys = {}
-    for name, key_hash, key in (line.split("+", 2) for line in text.split()):
-        key = unbase64(key)
-        need(key[0] == 1 and sha256(name.encode() + b"\n" + key)[:4].hex() == key_hash, "no key of a log")
-        keys[name, key_hash] = ed25519.Ed25519PublicKey.from_public_bytes(key[1:])
-    return keys
+def key_of(line):
+    """C2SP signed-note: the public key of a log, by its name and hash."""
+    name, key_hash, key = line.split("+", 2)
+    key = unbase64(key)
+    need(key[0] == 1 and sha256(name.encode() + b"\n" + key)[:4].hex() == key_hash, "no key of a log")
+    return (name, key_hash), ed25519.Ed25519PublicKey.from_public_bytes(key[1:])
 
 
 def open_note(text, keys):
@@ -100,18 +98,13 @@ def open_note(text, keys):
     raise ValueError("this log did not sign it")
 
 
-def left_of(size):
-    """How many leaves the left part of a tree has: the greatest power of two below its size."""
-    return 1 << (size - 1).bit_length() - 1
-
-
 def root_of(leaves, others, start, size):
     """The root of a tree by some leaves, and by the hashes of the greatest subtrees without any, from left to right."""
     if not leaves:
         return next(others)
     if size == 1:
         return sha256(b"\0" + leaves[0][1])
-    left = left_of(size)
+    left = 1 << (size - 1).bit_length() - 1  # the greatest power of two below the size
     first = root_of([l for l in leaves if l[0] < start + left], others, start, left)
     return sha256(b"\1" + first + root_of([l for l in leaves if l[0] >= start + left], others, start + left, size - left))
 
@@ -122,7 +115,7 @@ def from_left(path, index, size):
         need(not path, "a path is too long")
         return []
     *below, top = path
-    left = left_of(size)
+    left = 1 << (size - 1).bit_length() - 1
     return from_left(below, index, left) + [top] if index < left else [top] + from_left(below, index - left, size - left)
 
 
@@ -193,10 +186,10 @@ def verify(raw, keys, trust):
     file = json.loads(raw, parse_float=int, object_pairs_hook=known)  # int refuses what is no whole number
     need((json.dumps(file, indent=1, ensure_ascii=False) + "\n").encode() == raw, "not as the program writes it")
     entries, names, sizes, r = read(file, keys)
-    kinds = {1: [], 2: [], 10: [], 11: [], 16: []}
-    for e in entries:
-        kinds[e["kind"]].append(e)
+    kinds = {k: [e for e in entries if e["kind"] == k] for k in (1, 2, 10, 11, 16)}
     decided, admissions, eras, authorities, stored = kinds.values()
+    need(sum(map(len, kinds.values())) == len(entries), "an entry that has no place")
+    need(not authorities or file["format"] != "guardlock range certificate v1", "an authority that has no place")
     gaps = file.get("gaps", [])
     covered(r, gaps, eras, stored, len(sizes))
 
@@ -214,8 +207,8 @@ def verify(raw, keys, trust):
     need(len(topics - {b"", bytes(16)}) < 2, "the topic was deleted and made again")
     need({(b["log"], b["decision"]) for b in stored} == set(decisions) and len(decisions) == len(decided), "a decision without place")
     need(len(used) == len(admissions), "an admission of nothing")
-    under = in_force(authorities, decided if "record" in file else [])
 
+    under = in_force(authorities, decided)
     signed = approved(file.get("approvals", []), used.values(), trust)
     people = [(a["module"], a["fact"].get("author"), values(a, "approval")) for a, _ in used.values()]
     callers = {names.get(d[n], "redacted") for d in decided for n in ("principal", "client", "source") if any(d[n])}
@@ -249,18 +242,19 @@ def answers(b, d):
 
 
 def in_force(authorities, decided):
-    """What the gateway of a file of evidence served under: at most one authority, before the decision."""
-    need(len(authorities) <= len(decided), "an authority that has no place")
+    """What the decisions were made under: each authority is the last before one of them, in its log."""
+    before = [[a for a in authorities if a["log"] == d["log"] and a["index"] < d["index"]] for d in decided]
+    text = f", {before.count([])} of {len(decided)} batches without authority" if [] in before else ""
     for a in authorities:
         files, role = {}, None
         for key, value in a["facts"]:
             role = value if key == "file.role" else role
             if key == "file.digest":
                 files.setdefault(role, value)
-        need(a["outcome"] == "in_force" and a["index"] < decided[0]["index"], "an authority that was not in force")
+        need(a["outcome"] == "in_force" and any(a is of[-1] for of in before if of), "an authority that was not in force")
         need("configuration" in files, "an authority without configuration")
-        return "".join(f", {role} {files[role]}" for role in ("configuration", "policy", "trust_root") if role in files)
-    return ""
+        text += "".join(f", {role} {files[role]}" for role in ("configuration", "policy", "trust_root") if role in files)
+    return text
 
 
 def values(admission, key):
@@ -328,7 +322,7 @@ def holds(who, a, time, trust, statement, pae, signature):
 def main(args):
     trust = json.load(open(args[1])) if args[:1] == ["--trust-root"] else None
     key, *files = args[2:] if trust else args
-    keys, bad = keys_of(open(key).read()), 0
+    keys, bad = dict(map(key_of, open(key).read().split())), 0
     for path in files:
         try:
             print(f"{path}: proven: {verify(open(path, 'rb').read(), keys, trust)}")

@@ -31,6 +31,16 @@ type LogProof struct {
 	Batches    int
 	Admissions []Admitted // each once
 	Used       []Times    // when each of them let decisions be made
+	Served     []Served   // in the log's order
+	Unserved   int        // decisions before which the certificate has no authority
+}
+
+// Served is what a gateway served under, and how many decisions of the range it made
+// under that.
+type Served struct {
+	InForce
+	Decisions int
+	Decided   Times
 }
 
 // Times are those of the first and the last decision of some, in µs since 1970.
@@ -198,6 +208,8 @@ func (v *sectionCheck) take(index int64, l *Leaf) error {
 	case l.Control != nil && (l.Control.Kind == KindAdmission || l.Control.Kind == KindStanding):
 		v.admissions.Add(index, l.Control)
 		v.admitted[index] = -1
+	case l.Control != nil && l.Control.Kind == KindAuthority && v.file.Format != FirstRangeFormat:
+		return v.serves(index, l.Control)
 	case l.Control != nil && l.Control.Kind == KindEra:
 		return v.begin(index, l.Control)
 	default:
@@ -357,6 +369,7 @@ func (v *sectionCheck) admit(d decisionAt) error {
 	}
 
 	p := v.proof
+	v.served(d)
 	p.Decided.add(d.Time)
 	if d.PolicyRevision != "" && !slices.Contains(p.Policies, d.PolicyRevision) {
 		p.Policies = append(p.Policies, d.PolicyRevision)
@@ -372,6 +385,31 @@ func (v *sectionCheck) admit(d decisionAt) error {
 		v.log.Used[at].add(d.Time)
 	}
 	return nil
+}
+
+// serves takes an authority. Entries come in the log's order.
+func (v *sectionCheck) serves(index int64, c *Control) error {
+	in := InForce{index, c}
+	if c.Outcome != OutcomeInForce {
+		return unproven("entry %d is no authority that was in force", index)
+	}
+	if in.File(RoleConfiguration) == "" {
+		return unproven("entry %d does not say under which configuration the gateway served", index)
+	}
+	v.log.Served = append(v.log.Served, Served{InForce: in, Decided: Times{math.MaxInt64, math.MinInt64}})
+	return nil
+}
+
+// served counts a decision under the last authority before it. Certificates need not
+// have one: the log may be older than authorities, or be pruned.
+func (v *sectionCheck) served(d decisionAt) {
+	at := below(len(v.log.Served), func(i int) int64 { return v.log.Served[i].Index }, d.index) - 1
+	if at < 0 {
+		v.log.Unserved++
+		return
+	}
+	v.log.Served[at].Decisions++
+	v.log.Served[at].Decided.add(d.Time)
 }
 
 // tally counts the records of a placement that are in the range, by their verdicts.
@@ -416,6 +454,11 @@ func (v *sectionCheck) complete() error {
 	for index, at := range v.admitted {
 		if at < 0 {
 			return unproven("entry %d let nothing run that the range needs", index)
+		}
+	}
+	for i := range v.log.Served {
+		if v.log.Served[i].Decisions == 0 {
+			return unproven("nothing was decided under the authority of entry %d that the range needs", v.log.Served[i].Index)
 		}
 	}
 

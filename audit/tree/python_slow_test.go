@@ -87,6 +87,9 @@ func TestSecondVerifierAgreesOnRanges(t *testing.T) {
 		if i >= 3 && i%20 != 7 { // the others are gaps
 			one.produce(int64(3 * i))
 			pair[rand.IntN(2)].produce(int64(3 * i))
+			if i%50 == 0 {
+				pair[rand.IntN(2)].serveUnder(byte(i / 50))
+			}
 		}
 	}
 	for _, s := range append(pair, one) {
@@ -151,6 +154,7 @@ func wrongCertificates(t *testing.T, a, b *site) map[string][]byte {
 		"one log left out":        func(c *evidence.Certificate) { c.Logs = c.Logs[:1] },
 		"a gap beyond the era":    func(c *evidence.Certificate) { c.Gaps[0].Last++ },
 		"no era needed":           func(c *evidence.Certificate) { c.Gaps[0].Kind = evidence.GapRetention },
+		"the first version":       func(c *evidence.Certificate) { c.Format = evidence.FirstRangeFormat; c.Logs = c.Logs[:1] },
 		"another checkpoint":      func(c *evidence.Certificate) { c.Logs[1].Checkpoint = c.Logs[0].Checkpoint },
 	} {
 		w := wantedRange(2, 300)

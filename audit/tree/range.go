@@ -302,6 +302,9 @@ type gathering struct {
 	topic [16]byte       // that decisions are about; zero as long as none tells it
 	eras  []evidence.Era // of the partition, in the log's order
 	begun []leafAt       // their leaves
+
+	serves    *audit.ControlEntry // the authority in force, as far as the log was read
+	authority leafAt
 }
 
 // gather reads the log.
@@ -345,10 +348,18 @@ func (g *gathering) placement(index int64, n *names, e *audit.Entry) error {
 	return nil
 }
 
-// decision takes the decisions that were answered, and the admissions that they need.
+// decision takes the decisions that were answered, and the admissions and authorities
+// that they were made under.
 func (g *gathering) decision(index int64, n *names, e *audit.Entry) error {
 	if e.Control != nil && e.Control.Era != nil {
 		return g.era(tell(index, n, e))
+	}
+	if e.Control != nil && e.Control.Kind == audit.KindAuthority {
+		if !sameAuthority(g.serves, e.Control) {
+			g.serves = e.Control
+			g.authority = tell(index, n, e)
+		}
+		return nil
 	}
 	if c := e.Control; c != nil && (c.Kind == audit.KindAdmission || c.Kind == audit.KindStanding) {
 		return g.candidate(tell(index, n, e))
@@ -360,6 +371,9 @@ func (g *gathering) decision(index int64, n *names, e *audit.Entry) error {
 	delete(g.decisions, e.Seq)
 	found := tell(index, n, e)
 	g.leaves[index] = found
+	if g.serves != nil {
+		g.leaves[g.authority.index] = g.authority
+	}
 	l, err := evidence.Parse(found.leaf)
 	if err != nil {
 		return fmt.Errorf("%w: entry %d: %w", ErrDamaged, index, err)
@@ -377,6 +391,15 @@ func (g *gathering) decision(index int64, n *names, e *audit.Entry) error {
 		g.admits[at] = true
 	}
 	return nil
+}
+
+// sameAuthority reports whether an authority says what the one before says, as it does
+// where a segment begins and where a gateway starts again. Then it is left out.
+func sameAuthority(before, c *audit.ControlEntry) bool {
+	if before == nil || before.Loaded == nil || c.Loaded == nil {
+		return false
+	}
+	return before.Outcome == c.Outcome && slices.Equal(before.Loaded.Files, c.Loaded.Files)
 }
 
 // era takes where the record of the partition begins.

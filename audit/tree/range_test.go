@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -312,13 +313,25 @@ func TestNoBitOfACertificateCanBeChanged(t *testing.T) {
 }
 
 // TestCertificateOfAMillionOffsetsIsSmall: batches of five hundred, with as many entries
-// of others between them.
+// of others between them, by one gateway and by three.
 func TestCertificateOfAMillionOffsetsIsSmall(t *testing.T) {
-	s := newSite(t, audit.Options{InsecureNoSync: true})
-	s.admit()
+	for _, gateways := range []int{1, 3} {
+		t.Run(fmt.Sprint(gateways), func(t *testing.T) { certifyMillion(t, gateways) })
+	}
+}
+
+func certifyMillion(t *testing.T, gateways int) {
+	t.Helper()
+	var sites []*site
+	for i := range gateways {
+		s := newSiteOf(t, fmt.Sprintf("guardlock.test/gw-%d", i), audit.Options{InsecureNoSync: true})
+		s.admit()
+		s.serveUnder(1)
+		sites = append(sites, s)
+	}
 	const records = 500
-	var last audit.Ticket
 	for i := range 1_000_000 / records {
+		s := sites[rand.IntN(gateways)]
 		for _, topic := range []string{"customers", "others"} {
 			e := &audit.BatchEntry{
 				Caller:    audit.Caller{ConnID: uint64(rand.IntN(100)), Principal: "User:alice", ClientID: "shop-1", Source: "10.0.0.9"},
@@ -330,30 +343,32 @@ func TestCertificateOfAMillionOffsetsIsSmall(t *testing.T) {
 			}
 			e.Add(audit.Ruling{}, 100+i%100)
 			e.Add(audit.Ruling{Verdict: audit.Modified, Reason: "gdpr.masked"}, 400-i%100)
-			last = s.log.Append(e, []byte("batch"))
-			s.log.Place(last.Seq(), audit.Placement{BaseOffset: int64(i * records)})
+			ticket := s.log.Append(e, []byte("batch"))
+			s.log.Place(ticket.Seq(), audit.Placement{BaseOffset: int64(i * records)})
 		}
 	}
-	if err := last.Wait(t.Context()); err != nil {
-		t.Fatal(err)
+	for _, s := range sites {
+		s.flush()
+		s.checkpoint()
 	}
-	s.flush()
-	s.checkpoint()
 
 	begun := time.Now()
-	c := s.certify(0, 999_999)
+	c, err := certifyAll(t, wantedRange(0, 999_999), sites...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	made := time.Since(begun)
 	b, err := c.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
 	begun = time.Now()
-	p, err := s.verifyRange(c)
+	p, err := verifyRange(t, c, sites...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%d bytes, made in %v, verified in %v", len(b), made, time.Since(begun))
-	if len(b) > 5_000_000 || p.Batches != 2000 {
+	if len(b) > 5_000_000 || p.Batches != 2000 || len(p.Logs) != gateways || len(p.Logs[0].Served) != 1 {
 		t.Errorf("%d batches in %d bytes", p.Batches, len(b))
 	}
 }

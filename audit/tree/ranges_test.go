@@ -3,6 +3,8 @@ package tree_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -196,6 +198,55 @@ func TestCertificateOfLogsThatClaimsMoreIsRefused(t *testing.T) {
 	}
 	if _, err := verifyRange(t, certify(2, 18, a, b), b, a); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestCertificateEnclosesTheAuthoritiesOfItsDecisions, each once: what was in force while
+// nothing of the range was decided is not in it, and neither is what a segment repeats.
+func TestCertificateEnclosesTheAuthoritiesOfItsDecisions(t *testing.T) {
+	s := newSite(t, audit.Options{SegmentBytes: 4 << 10, InsecureNoSync: true})
+	s.admit()
+	s.produce(0)
+	base := int64(3)
+	for _, configuration := range []byte{1, 1, 2, 3} { // a gateway that starts again says the same
+		s.serveUnder(configuration)
+		for range 10 {
+			s.produce(base)
+			base += 3
+		}
+	}
+	s.serveUnder(9)
+	s.flush()
+	s.checkpoint()
+
+	for _, tc := range []struct {
+		first, last int64
+		unserved    int
+		decisions   []int // under each configuration, from 1 on
+	}{
+		{0, base - 1, 1, []int{20, 10, 10}},
+		{3, 62, 0, []int{20}},
+		{60, 65, 0, []int{1, 1}},
+		{93, 95, 0, []int{0, 0, 1}},
+		{0, 2, 1, nil},
+	} {
+		p, err := s.verifyRange(s.certify(tc.first, tc.last))
+		if err != nil {
+			t.Errorf("%d to %d: %v", tc.first, tc.last, err)
+			continue
+		}
+		got := make([]int, len(tc.decisions))
+		for _, served := range p.Logs[0].Served {
+			var configuration int
+			if _, err := fmt.Sscanf(served.File(evidence.RoleConfiguration), "%02x", &configuration); err != nil || configuration > len(got) || got[configuration-1] > 0 {
+				t.Errorf("%d to %d: configuration %d, or twice: %v", tc.first, tc.last, configuration, err)
+				continue
+			}
+			got[configuration-1] = served.Decisions
+		}
+		if !slices.Equal(got, tc.decisions) || p.Logs[0].Unserved != tc.unserved {
+			t.Errorf("%d to %d: %d decisions under each, %d under none; want %d and %d", tc.first, tc.last, got, p.Logs[0].Unserved, tc.decisions, tc.unserved)
+		}
 	}
 }
 

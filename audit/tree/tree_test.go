@@ -98,9 +98,16 @@ func (s *site) admit() {
 func (s *site) serve() uint64 {
 	s.t.Helper()
 	next := s.produce(0) + 1
+	s.serveUnder(1)
+	return next
+}
+
+// serveUnder records that the gateway serves under a configuration.
+func (s *site) serveUnder(configuration byte) {
+	s.t.Helper()
 	err := s.log.Record(s.t.Context(), audit.ControlEntry{Kind: audit.KindAuthority, Subject: "guardlock.yaml", Outcome: "in_force", Revision: "policy-1", Loaded: &audit.Loaded{
 		Files: []audit.File{
-			{Role: "configuration", Name: "guardlock.yaml", Digest: audit.Digest{1}},
+			{Role: "configuration", Name: "guardlock.yaml", Digest: audit.Digest{configuration}},
 			{Role: "policy", Name: "built in", Digest: audit.Digest{2}},
 			{Role: "trust_root", Name: "trust.json", Digest: audit.Digest{3}},
 			{Role: "authority", Name: "gw", Digest: audit.Digest{4}},
@@ -109,7 +116,6 @@ func (s *site) serve() uint64 {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return next
 }
 
 // produce stores a batch of three records at an offset, and returns the decision.

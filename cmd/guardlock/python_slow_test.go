@@ -95,7 +95,7 @@ func TestSecondVerifierReadsCertificatesOfLogs(t *testing.T) {
 		says string
 	}{
 		{[]string{"keys", "pair.json"}, "offset from 98 to 115, but 98 to 99 before-era: 12 passed, 4 modified verdict_header, by ["},
-		{[]string{"--trust-root", "pair/a/trust.json", "keys", "pair.json"}, ", who signed"},
+		{[]string{"--trust-root", "pair/a/trust.json", "keys", "pair.json"}, ", who signed, configuration 0100"},
 		{[]string{"--trust-root", "pair/a/strangers.json", "keys", "pair.json"}, ": not proven: an approval does not hold"},
 		{[]string{"pair/a/log.key.pub", "pair.json"}, ": not proven: this log did not sign it"},
 	} {

@@ -34,8 +34,8 @@ the log must speak for the decision already: the gateway signs one each ten seco
 (audit.evidence.every).
 
 With --offsets A-B it is about a partition, TOPIC/PARTITION, and the file is a certificate
-of the range: each of its offsets has one decision, which modules made it, and who let
-them run. Gateways of a cluster store batches of one partition by turns: give the logs of
+of the range: each of its offsets has one decision, which modules made it, who let them
+run, and under which configuration, policy and trust root. Gateways of a cluster store batches of one partition by turns: give the logs of
 all, and the certificate is made of all together. Whoever verifies it needs all their keys.
 If an offset has no decision in these logs, or two, there is no certificate, and the error
 names the offsets; but what was stored before any of the gateways took its first batch for

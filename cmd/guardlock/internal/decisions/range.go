@@ -209,7 +209,7 @@ func (f *evidenceFlags) verifyRange(cmd *cobra.Command, path string, b []byte, k
 
 	admitted := slices.ContainsFunc(p.Logs, func(log evidence.LogProof) bool { return len(log.Admissions) > 0 })
 	unseen := slices.ContainsFunc(p.Logs, func(log evidence.LogProof) bool { return len(log.Witnesses) == 0 })
-	rest := unsaid(toldText(p.Gaps)+notProvenOfRange, f.trustRoot == "" && admitted, unseen)
+	rest := unsaid(toldText(p.Gaps)+unservedText(p)+notProvenOfRange, f.trustRoot == "" && admitted, unseen)
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), struct {
 			Range     evidence.Range `json:"range"`
@@ -278,8 +278,28 @@ func rangeFindings(p *evidence.RangeProof) (all []finding) {
 		for n := range p.Logs[i].Admissions {
 			add("admission", "%s%s", admissionText(&p.Logs[i].Admissions[n]), ofLog(p, i))
 		}
+		for n := range p.Logs[i].Served {
+			add("authority", "%s%s", servedText(&p.Logs[i].Served[n]), ofLog(p, i))
+		}
 	}
 	return all
+}
+
+// servedText says what some decisions were made under.
+func servedText(s *evidence.Served) string {
+	return fmt.Sprintf("%s: %s, from %s to %s", inForceText(&s.InForce), cli.Count(s.Decisions, "batch"), moment(s.Decided.First), moment(s.Decided.Last))
+}
+
+// unservedText says of how many decisions it is not known what they were made under.
+func unservedText(p *evidence.RangeProof) string {
+	n := 0
+	for i := range p.Logs {
+		n += p.Logs[i].Unserved
+	}
+	if n == 0 {
+		return ""
+	}
+	return "the configuration, policy and trust root behind " + cli.Count(n, "batch") + " of the range, which the log does not say;\n"
 }
 
 // ofLog says whose entries are meant, where there are several logs.
