@@ -230,6 +230,10 @@ func TestABatchThatIsNotTracedAllocatesNothingForIt(t *testing.T) {
 	seen := &traces{none: true, asked: make([]TraceParent, 0, 1000)}
 	off := allocated(nil)
 	on := allocated(seen)
+	for again := 0; on > off && again < 5; again++ { // a collection has pools forget
+		off = min(off, allocated(nil))
+		on = min(on, allocated(&traces{none: true}))
+	}
 	if on > off {
 		t.Errorf("%v allocations, %v without", on, off)
 	}
