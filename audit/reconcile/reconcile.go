@@ -38,12 +38,13 @@ const (
 	Overlap   Kind = "overlap"    // two leaders gave the offsets out: what the first of them stored was lost
 	Beyond    Kind = "beyond"     // decisions name offsets that the partition has not got: what was stored there is lost
 	Nothing   Kind = "nothing"    // nothing is stored there now: compacted away, or never seen
+	Known     Kind = "known"      // told apart by an earlier look, and not read again; see Partition
 	Gone      Kind = "gone"       // decisions are about a partition that the cluster has not got
 )
 
 // Kinds lists every kind, the worst first.
 func Kinds() []Kind {
-	return []Kind{Bypass, Beyond, Before, Gone, Overlap, Pending, Nothing, BeforeEra, Marker}
+	return []Kind{Bypass, Beyond, Before, Gone, Overlap, Pending, Nothing, BeforeEra, Marker, Known}
 }
 
 // Finding is one stretch of offsets that no binding names, or that two do, or that the
@@ -203,6 +204,9 @@ type Partition struct {
 	Topic [16]byte // its id; zero where the brokers tell none
 	Start int64    // the first offset that is kept
 	End   int64    // behind the last
+	// Known is where that ends of which the caller knows that no gap of it is a bypass. Zero:
+	// each gap is read.
+	Known int64
 	// Batch gives the batch that holds an offset, or the first behind it; nil where
 	// there is none.
 	Batch func(ctx context.Context, offset int64) ([]byte, error)
@@ -241,6 +245,11 @@ func (c *Coverage) Examine(ctx context.Context, p *Partition, keys [][32]byte, t
 	}
 
 	for _, gap := range a.gaps(p.Start, p.End) {
+		if gap.first < p.Known {
+			known := min(gap.end, p.Known)
+			tell(Finding{Kind: Known, First: gap.first, Last: known - 1})
+			gap.first = known
+		}
 		if err := a.gap(ctx, p, gap, keys, tell); err != nil {
 			return err
 		}

@@ -276,6 +276,35 @@ func TestWhatLiesBeforeTheEraIsNoBypass(t *testing.T) {
 
 // TestTopicMadeAnewHasAnotherEra: of a topic that was deleted it says that the gateway was
 // there before the one which has the name now.
+// TestKnownGapsAreNotReadAgain: what lies across the end of what is known is read from there.
+func TestKnownGapsAreNotReadAgain(t *testing.T) {
+	a := newSite(t)
+	a.store(2, 2)
+	a.flush()
+	c := new(Coverage)
+	if err := c.Read(t.Context(), a.log.Reader()); err != nil {
+		t.Fatal(err)
+	}
+
+	p := stored(0, 10, batch(6, 4, 0, nobody))
+	p.Known = 6
+	p.Batch = func(_ context.Context, offset int64) ([]byte, error) {
+		if offset < p.Known {
+			t.Errorf("offset %d is read", offset)
+		}
+		return batch(6, 4, 0, nobody), nil
+	}
+	got, err := c.Judge(t.Context(), p, nil)
+	want := []Finding{
+		{Kind: Known, First: 0, Last: 1},
+		{Kind: Known, First: 4, Last: 5},
+		{Kind: Bypass, First: 6, Last: 9, Records: 4, ProducerID: -1},
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // TestPrunedLogCallsNothingBypassThatItMayHaveKnown: what was decided, and is kept longer
 // by the topic than by the log. What the log would still have is a bypass all the same.
 func TestPrunedLogCallsNothingBypassThatItMayHaveKnown(t *testing.T) {

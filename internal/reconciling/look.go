@@ -43,6 +43,8 @@ type Look struct {
 	// Again is how long after it was found what must not be is looked for once more, with
 	// the logs as they are then: an answer may have been on its way.
 	Again time.Duration
+	// Memory is what earlier looks of the process found. Nil: each look reads all gaps.
+	Memory *Memory
 }
 
 // Bounds of one look at one cluster.
@@ -57,6 +59,7 @@ var errReads = fmt.Errorf("its gaps take more than %d questions for records", ma
 
 // Run looks, and gives a result for each cluster, in their order.
 func (l *Look) Run(ctx context.Context) []audit.Reconciliation {
+	defer l.Memory.end()
 	all := make([]*looking, len(l.Clusters))
 	for i, c := range l.Clusters {
 		all[i] = l.ask(ctx, c)
@@ -119,7 +122,7 @@ func (l *Look) judge(ctx context.Context, all []*looking) {
 	coverage := &reconcile.Coverage{Pace: pace.rest}
 	logs, err := l.read(ctx, coverage)
 	for _, one := range all {
-		t := tally{offsets: make(map[reconcile.Kind]int64)}
+		t := tally{offsets: make(map[reconcile.Kind]int64), memory: l.Memory}
 		t.result = audit.Reconciliation{Cluster: one.name, Asked: one.asked, Logs: logs.read}
 		switch {
 		case one.err != nil:
@@ -187,6 +190,7 @@ type tally struct {
 	result   audit.Reconciliation
 	offsets  map[reconcile.Kind]int64
 	failures int
+	memory   *Memory
 }
 
 // cluster judges each partition that decisions are about. One that cannot be read keeps
@@ -218,9 +222,24 @@ func (t *tally) partition(ctx context.Context, e *Ends, c *reconcile.Coverage, a
 	if err != nil {
 		return err
 	}
-	if err := c.Examine(ctx, p, keys, func(f reconcile.Finding) { t.note(at, f) }); err != nil {
+	epoch := e.topics[at.Topic].Partitions[at.Partition].LeaderEpoch
+	p.Known = t.memory.known(p, epoch)
+	final := p.End
+	read := int64(0) // gaps come in their order
+
+	err = c.Examine(ctx, p, keys, func(f reconcile.Finding) {
+		t.note(at, f)
+		if !isFinal(p, &f) {
+			final = min(final, f.First)
+		} else {
+			read = f.Last + 1
+		}
+	})
+	if err != nil {
+		t.memory.learn(p, epoch, min(final, read))
 		return err
 	}
+	t.memory.learn(p, epoch, final)
 
 	t.result.Partitions++
 	t.result.Offsets += max(0, p.End-p.Start)

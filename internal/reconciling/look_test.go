@@ -16,6 +16,11 @@ import (
 // lookOnce looks at the one cluster that a client is of, with logs as open gives them.
 func lookOnce(t *testing.T, client *kgo.Client, open func() (*Logs, error)) audit.Reconciliation {
 	t.Helper()
+	return lookWith(t, client, open, nil)
+}
+
+func lookWith(t *testing.T, client *kgo.Client, open func() (*Logs, error), memory *Memory) audit.Reconciliation {
+	t.Helper()
 	seeds, ok := client.OptValue(kgo.SeedBrokers).([]string)
 	if !ok {
 		t.Fatal("the client has no brokers")
@@ -24,6 +29,7 @@ func lookOnce(t *testing.T, client *kgo.Client, open func() (*Logs, error)) audi
 		Clusters: []Cluster{{Name: "main", Connect: func() (*kgo.Client, error) { return kgo.NewClient(kgo.SeedBrokers(seeds...)) }}},
 		Open:     open,
 		Now:      time.Now,
+		Memory:   memory,
 	}
 	all := look.Run(t.Context())
 	if len(all) != 1 || all[0].Cluster != "main" {
@@ -128,5 +134,83 @@ func TestLookRests(t *testing.T) {
 	p.since = time.Now()
 	if err := p.rest(ctx); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// TestWhatIsKnownIsLookedAtAgainWhenItMayHaveChanged: when another leads, or after many
+// looks; a bypass is never known.
+func TestWhatIsKnownIsLookedAtAgainWhenItMayHaveChanged(t *testing.T) {
+	k, client := brokers(t, "t")
+	send(t, client, 2) // records at 0 and 2, markers at 1 and 3
+	l := decided(t, there)
+	memory := new(Memory)
+	look := func(outcome string, marker, known, bypass int64) {
+		t.Helper()
+		r := lookWith(t, client, opening(l), memory)
+		if n := r.ByClass(); r.Outcome != outcome || n["marker"] != marker || n["known"] != known || n["bypass"] != bypass {
+			t.Errorf("%s %v, want %s with %d markers, %d known, %d around", r.Outcome, n, outcome, marker, known, bypass)
+		}
+	}
+
+	look(audit.ReconciledBypass, 2, 0, 1)
+	look(audit.ReconciledBypass, 1, 1, 1) // behind it nothing is known
+	decide(t, l, there, 2)
+	look(audit.ReconciledComplete, 1, 1, 0)
+	look(audit.ReconciledComplete, 0, 2, 0)
+	send(t, client, 1)
+	look(audit.ReconciledBypass, 1, 2, 1)
+	decide(t, l, there, 4)
+	look(audit.ReconciledComplete, 1, 2, 0)
+
+	r := memory.of[there]
+	for name, change := range map[string]func(*remembered){
+		"another leader": func(r *remembered) { r.epoch++ },
+		"another topic":  func(r *remembered) { r.topic[0]++ },
+		"beyond the end": func(r *remembered) { r.upTo++ },
+		"many looks":     func(r *remembered) { r.looks = wholeEvery },
+		"nobody told it": func(r *remembered) { r.topic = [16]byte{} },
+	} {
+		was := r
+		change(&was)
+		memory.of[there] = was
+		t.Log(name)
+		look(audit.ReconciledComplete, 3, 0, 0)
+	}
+	if memory.of[there].looks != 0 {
+		t.Errorf("%+v", memory.of[there])
+	}
+	k.Close()
+}
+
+// TestLookThatEndsEarlyLearnsWhatItRead, so that the next goes on from there.
+func TestLookThatEndsEarlyLearnsWhatItRead(t *testing.T) {
+	_, client := brokers(t, "t")
+	send(t, client, 3) // records at 0, 2 and 4, markers at 1, 3 and 5
+	l := decided(t, there)
+	decide(t, l, there, 2)
+	decide(t, l, there, 4)
+	c := new(reconcile.Coverage)
+	if err := c.Read(t.Context(), l.Reader()); err != nil {
+		t.Fatal(err)
+	}
+
+	enough := errors.New("enough")
+	e := ask(t, client)
+	e.piece = 1 // byte: a batch at a time
+	left := 2
+	e.Before = func(context.Context) error {
+		if left--; left < 0 {
+			return enough
+		}
+		return nil
+	}
+	memory := new(Memory)
+	early := tally{offsets: make(map[reconcile.Kind]int64), memory: memory}
+	if err := early.partition(t.Context(), e, c, there, nil); !errors.Is(err, enough) {
+		t.Fatal(err)
+	}
+	memory.end()
+	if r := memory.of[there]; r.upTo != 4 {
+		t.Errorf("%+v", r)
 	}
 }

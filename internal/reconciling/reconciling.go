@@ -51,6 +51,7 @@ type Ends struct {
 	topics kadm.TopicDetails
 	of     map[string]map[int32]limits
 
+	piece     int32                         // bytes that are asked for at once
 	rewriting map[string]reconcile.Rewrites // of the topics that were asked for them
 }
 
@@ -79,7 +80,7 @@ func Ask(ctx context.Context, client *kgo.Client) (*Ends, error) {
 		return nil, fmt.Errorf("asking for beginnings: %w", err)
 	}
 
-	e := &Ends{client: client, topics: topics, of: make(map[string]map[int32]limits), rewriting: make(map[string]reconcile.Rewrites)}
+	e := &Ends{client: client, topics: topics, of: make(map[string]map[int32]limits), rewriting: make(map[string]reconcile.Rewrites), piece: pieceBytes}
 	for _, t := range topics {
 		e.of[t.Topic] = make(map[int32]limits)
 		for p := range t.Partitions {
@@ -199,7 +200,7 @@ func (e *Ends) gone(ctx context.Context, topic string) error {
 
 // Partition is one as its brokers had it when they were asked.
 func (e *Ends) Partition(at audit.Coord) (*reconcile.Partition, error) {
-	return e.partition(at, pieceBytes)
+	return e.partition(at, e.piece)
 }
 
 func (e *Ends) partition(at audit.Coord, bytes int32) (*reconcile.Partition, error) {

@@ -31,6 +31,8 @@ var calm = patience{again: 10 * time.Second, retry: 10 * time.Second}
 
 // reconciled is what looks came to, by cluster. It is safe for concurrent use.
 type reconciled struct {
+	memory reconciling.Memory // of who looks
+
 	mu sync.Mutex
 	of map[string]looks
 }
@@ -97,7 +99,7 @@ func (s *Server) watchReconciled(ctx context.Context) {
 // reconcile looks once, and has the decision log say what it came to. What was cut short
 // since the gateway ends says nothing.
 func (s *Server) reconcile(ctx context.Context, wait patience) {
-	look := &reconciling.Look{Open: s.openLogs, Now: s.now, Again: wait.again}
+	look := &reconciling.Look{Open: s.openLogs, Now: s.now, Again: wait.again, Memory: &s.reconciled.memory}
 	for _, cl := range s.cfg.Clusters {
 		look.Clusters = append(look.Clusters, reconciling.Cluster{
 			Name: cl.Name,
