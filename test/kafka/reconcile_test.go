@@ -53,3 +53,51 @@ func TestRecordsThatWentAroundAreFound(t *testing.T) {
 		t.Errorf("found %v: %s", count, out)
 	}
 }
+
+// TestContentOfWhatBrokersStoreIsTheDecidedOne: what a broker does to batches on its own accord is no difference.
+func TestContentOfWhatBrokersStoreIsTheDecidedOne(t *testing.T) {
+	text := func(s string) *string { return &s }
+	for what, settings := range map[string]map[string]*string{
+		"as it is":       nil,
+		"broker's times": {"message.timestamp.type": text("LogAppendTime")},
+		"compresses":     {"compression.type": text("gzip")},
+		"compacts":       {"cleanup.policy": text("compact"), "min.cleanable.dirty.ratio": text("0.001"), "segment.ms": text("500")},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			to := name(through(shared), "upper")
+			makeTopic(t, to, 1, settings)
+			produce := func() {
+				t.Helper()
+				send(t, through(shared).client(t, kgo.ProducerBatchCompression(kgo.Lz4Compression())), records(to, 0, numbered("v", 3)...)...)
+				send(t, through(shared).client(t, kgo.DisableIdempotentWrite()), records(to, 0, numbered("v", 5)...)...)
+				eventually(t, "the outcome of every batch is known", func() bool {
+					return unresolved(shared.decisions(t, query.Filter{Topics: []string{to}, ByBatch: true})) == 0
+				})
+			}
+
+			rewritten := what == "compresses" || what == "compacts"
+			eventually(t, "what the broker does is seen", func() bool {
+				produce()
+				cmd := exec.Command("./guardlock", "audit", "reconcile", "-b", cluster.Bootstrap()[0], "--dir", filepath.Join(shared.dir, "data", "audit"), "--topic", to, "--content", "--json")
+				cmd.Dir = built.dir
+				out, err := cmd.Output()
+				if err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+
+				var found []struct {
+					Content struct{ Same, Rewritten, Removed, Unmarked, Unkeyed, Different int }
+				}
+				if err := json.Unmarshal(out, &found); err != nil || len(found) != 1 {
+					t.Fatalf("%v: %s", err, out)
+				}
+				c := found[0].Content
+				if c.Different+c.Removed+c.Unmarked+c.Unkeyed > 0 || !rewritten && c.Rewritten > 0 {
+					t.Fatalf("%+v", c)
+				}
+				return c.Same+c.Rewritten > 1 && rewritten == (c.Rewritten > 0)
+			})
+		})
+	}
+}
