@@ -179,6 +179,7 @@ def known(pairs):
     """An object of the file, whose fields must be those of one kind, in their order."""
     keys = [k for k, _ in pairs]
     need(any(keys == [k for k in of.split() if k in keys] for of in OBJECTS), "a field that is unknown, or out of its order")
+    need(all(v for k, v in pairs if k in ("gaps", "names", "approvals", "value", "bytes")), "a field that would be left out")
     return dict(pairs)
 
 
@@ -246,11 +247,8 @@ def in_force(authorities, decided):
     before = [[a for a in authorities if a["log"] == d["log"] and a["index"] < d["index"]] for d in decided]
     text = f", {before.count([])} of {len(decided)} batches without authority" if [] in before else ""
     for a in authorities:
-        files, role = {}, None
-        for key, value in a["facts"]:
-            role = value if key == "file.role" else role
-            if key == "file.digest":
-                files.setdefault(role, value)
+        marks = [fact for fact in a["facts"] if fact[0] in ("file.role", "file.digest")]
+        files = {role: digest for (_, role), (key, digest) in reversed([*zip(marks, marks[1:])]) if key == "file.digest"}
         need(a["outcome"] == "in_force" and any(a is of[-1] for of in before if of), "an authority that was not in force")
         need("configuration" in files, "an authority without configuration")
         text += "".join(f", {role} {files[role]}" for role in ("configuration", "policy", "trust_root") if role in files)

@@ -156,6 +156,7 @@ func wrongCertificates(t *testing.T, a, b *site) map[string][]byte {
 		"no era needed":           func(c *evidence.Certificate) { c.Gaps[0].Kind = evidence.GapRetention },
 		"the first version":       func(c *evidence.Certificate) { c.Format = evidence.FirstRangeFormat; c.Logs = c.Logs[:1] },
 		"another checkpoint":      func(c *evidence.Certificate) { c.Logs[1].Checkpoint = c.Logs[0].Checkpoint },
+		"nothing":                 func(*evidence.Certificate) {},
 	} {
 		w := wantedRange(2, 300)
 		w.Ask = toldOf(evidence.GapMarker)
@@ -169,7 +170,10 @@ func wrongCertificates(t *testing.T, a, b *site) map[string][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all[what] = raw
+		if what != "nothing" {
+			all[what] = raw
+		}
+		all["an empty list in "+what] = bytes.Replace(raw, []byte("\n ]\n}"), []byte("\n ],\n \"approvals\": []\n}"), 1)
 	}
 	return all
 }
