@@ -169,7 +169,7 @@ func (sc *scanner) readBindings(w *segment.Window, i int, binds []Bind) ([]Bind,
 			if r.kind != kindBind {
 				return nil
 			}
-			c := cursor{b: r.body, strs: sc.View.strs}
+			c := r.read(sc.View.strs)
 			binds = append(binds, Bind{})
 			return c.bind(&binds[len(binds)-1], p.base)
 		})

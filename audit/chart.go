@@ -111,7 +111,7 @@ func (x *chart) sealedAt(w *segment.Window, at int64) bool {
 }
 
 func (x *chart) add(f *segment.Frame) error {
-	p, err := parsePayload(f.Payload)
+	p, err := payloadOf(f)
 	if err != nil {
 		return err
 	}
@@ -155,22 +155,24 @@ func (x *chart) note(r rawEntry, base int64) error {
 	if r.seq != 0 {
 		x.next = r.seq + 1
 	}
-	c := cursor{b: r.body, strs: x.dict.strs}
-	switch r.kind {
-	case kindBind:
+	c := r.read(x.dict.strs)
+	if r.kind == kindBind {
 		return x.noteBind(&c, base)
+	}
+
+	whole := c
+	c.redactions()
+	switch r.kind {
 	case KindBatch:
 		c.byte() // flags
 	case KindOpen:
 		var e ControlEntry
-		if err := c.control(&e, r.kind, base); err != nil {
+		if err := whole.control(&e, r.kind, base); err != nil {
 			return err
 		}
 		if o, ok := e.opening(); ok {
 			x.epochs = append(x.epochs, epochAt{r.seq, o.Epoch})
 		}
-
-		c.b = r.body
 	}
 
 	x.noteTime(base + c.varint())

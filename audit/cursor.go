@@ -50,7 +50,7 @@ func (f *Frame) Each(fn func(*Entry) error) error {
 	epoch := f.epoch
 	return f.payload.each(func(r rawEntry) error {
 		e := Entry{Seq: r.seq, Epoch: epoch}
-		c := cursor{b: r.body, strs: f.strs}
+		c := r.read(f.strs)
 		var err error
 
 		switch r.kind {
@@ -253,12 +253,12 @@ func (c *Cursor) segment(ctx context.Context, n uint32, limit int64, fn func(*Fr
 // enter makes ready what the frames behind the position need of those before it: the
 // segment's strings, and its epoch.
 func (c *Cursor) enter(ctx context.Context, w *segment.Window, n uint32) error {
-	if c.open != nil && c.open.hdr.Number == n {
-		return nil
-	}
 	h, err := segment.ReadHeader(w, n)
 	if err != nil {
 		return err
+	}
+	if c.open != nil && c.open.hdr == h {
+		return nil
 	}
 
 	if n == c.at.Segment {
@@ -269,13 +269,20 @@ func (c *Cursor) enter(ctx context.Context, w *segment.Window, n uint32) error {
 		}
 		c.at = Position{Segment: n, Offset: segment.HeaderSize, Next: h.FirstSeq}
 	}
-	c.open = &openSegment{hdr: h, dict: &dict{}, epoch: h.Epoch, next: h.FirstSeq, end: segment.HeaderSize}
+	c.open = newOpenSegment(h)
+	if h.Version == segment.Rewritten && c.at.Chain == h.Erasure.Was { // it was at the end
+		c.at.Offset = 0
+		return c.frames(ctx, w, w.Size(), func(*Frame) error { return nil })
+	}
 
 	to := c.at.Offset
 	if err := c.frames(ctx, w, to, func(*Frame) error { return nil }); err != nil {
 		return err
 	}
 	if c.open.end != to || c.at.Chain != (segment.Chain{}) && c.open.chain != c.at.Chain {
+		if h.Version == segment.Rewritten {
+			return fmt.Errorf("%w: byte %d of segment %d, which was rewritten for an erasure since", ErrNoPosition, to, n)
+		}
 		return fmt.Errorf("%w: byte %d of segment %d", ErrNoPosition, to, n)
 	}
 	return nil
@@ -313,8 +320,12 @@ func (c *Cursor) frames(ctx context.Context, w *segment.Window, to int64, fn fun
 	return nil
 }
 
+func newOpenSegment(h segment.Header) *openSegment {
+	return &openSegment{hdr: h, dict: &dict{}, epoch: h.Epoch, next: h.FirstSeq, end: segment.HeaderSize}
+}
+
 func (s *openSegment) frame(f *segment.Frame, fn func(*Frame) error) error {
-	p, err := parsePayload(f.Payload)
+	p, err := payloadOf(f)
 	if err == nil {
 		err = p.define(s.dict)
 	}
@@ -340,7 +351,7 @@ func (s *openSegment) frame(f *segment.Frame, fn func(*Frame) error) error {
 		}
 
 		var e ControlEntry
-		c := cursor{b: r.body, strs: s.dict.strs}
+		c := r.read(s.dict.strs)
 		if err := c.control(&e, r.kind, p.base); err != nil {
 			return err
 		}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/guardlock/guardlock/audit/segment"
 )
 
 var errEntry = errors.New("malformed entry")
@@ -15,6 +17,14 @@ type payload struct {
 	base     int64
 	defs     []byte
 	entries  []byte
+	redacts  bool // it is of a rewritten segment, where entries may be redacted
+}
+
+// payloadOf opens the payload of a frame.
+func payloadOf(f *segment.Frame) (payload, error) {
+	p, err := parsePayload(f.Payload)
+	p.redacts = f.Version == segment.Rewritten
+	return p, err
 }
 
 func parsePayload(b []byte) (payload, error) {
@@ -45,9 +55,15 @@ func (p *payload) define(d *dict) error {
 
 // rawEntry is one entry's bytes; seq is 0 for entries that take none.
 type rawEntry struct {
-	kind Kind
-	seq  uint64
-	body []byte
+	kind     Kind
+	seq      uint64
+	body     []byte
+	redacted bool // the body begins with what was taken out
+}
+
+// read begins to read the entry.
+func (r *rawEntry) read(strs []string) cursor {
+	return cursor{b: r.body, strs: strs, redacted: r.redacted}
 }
 
 // each calls fn for the payload's entries in order.
@@ -61,10 +77,18 @@ func (p *payload) each(fn func(rawEntry) error) error {
 		}
 
 		e := rawEntry{kind: Kind(body[0]), body: body[1:]}
+		if e.kind == kindRedacted && p.redacts {
+			e.redacted = true
+			e.kind = Kind(body[1])
+			e.body = body[2:]
+		}
+
 		switch {
 		case e.kind.numbered():
 			e.seq = seq
 			seq++
+		case e.redacted:
+			return fmt.Errorf("reading entries: kind %d is redacted, which has nothing personal: %w", e.kind, errEntry)
 		case e.kind != kindBind && e.kind != kindSeal:
 			return fmt.Errorf("reading entries: kind %d is unknown to this version of guardlock; a newer one may have written it, and can read it: %w", e.kind, errEntry)
 		}
@@ -80,6 +104,7 @@ func (p *payload) each(fn func(rawEntry) error) error {
 // batch reads a batch entry into b, whose memory is reused.
 func (c *cursor) batch(b *BatchEntry, base int64) error {
 	b.Reset()
+	redacted := c.redactions()
 	flags := c.byte()
 	if flags&batchConsumed != 0 {
 		b.Direction = Consume
@@ -108,10 +133,11 @@ func (c *cursor) batch(b *BatchEntry, base int64) error {
 
 	c.rulings(b)
 	wrong := flags&^batchFlags != 0 || flags&(batchHasMAC|batchMACHeader) == batchMACHeader
-	if !c.ok() || wrong || b.validate() != nil {
+	if !c.ok() || wrong || b.validate() != nil || !redacted.fitBatch(b) {
 		return fmt.Errorf("reading batch entry: %w", errEntry)
 	}
 
+	b.Redacted = redacted
 	return nil
 }
 
@@ -204,6 +230,7 @@ func (c *cursor) rulings(b *BatchEntry) {
 }
 
 func (c *cursor) control(e *ControlEntry, kind Kind, base int64) error {
+	redacted := c.redactions()
 	*e = ControlEntry{
 		Kind:    kind,
 		Time:    TimeOf(base + c.varint()),
@@ -220,9 +247,10 @@ func (c *cursor) control(e *ControlEntry, kind Kind, base int64) error {
 		e.Steps = append(e.Steps, Step{Name: c.str(roleText), Verdict: c.str(roleText), Detail: c.str(roleText)})
 	}
 	c.facts(e, base)
-	if !c.ok() {
+	if !c.ok() || !redacted.fitControl(e) {
 		return fmt.Errorf("reading control entry: %w", errEntry)
 	}
+	e.Redacted = redacted
 
 	return nil
 }

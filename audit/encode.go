@@ -45,7 +45,7 @@ func (e *encoder) batch(b *BatchEntry, base int64) {
 		flags |= batchConsumed
 	}
 
-	e.byte(byte(KindBatch))
+	e.kind(KindBatch, b.Redacted)
 	e.byte(flags)
 	e.varint(b.Time.UnixMicro() - base)
 	e.byte(byte(b.Outcome))
@@ -132,7 +132,7 @@ func (e *encoder) rulings(b *BatchEntry) {
 func rulingBits(n int) int { return bits.Len(uint(n - 1)) }
 
 func (e *encoder) control(c *ControlEntry, base int64) {
-	e.byte(byte(c.Kind))
+	e.kind(c.Kind, c.Redacted)
 	e.varint(c.Time.UnixMicro() - base)
 	e.str(roleText, c.Subject)
 	e.module(&c.Module)
@@ -212,6 +212,9 @@ func (e *BatchEntry) validate() error {
 	if len(e.Runs) > 0 && total != e.Records || len(e.Runs) == 0 && len(e.Rulings) > 0 {
 		return fmt.Errorf("%w: %d rulings for %d records", ErrInvalidEntry, total, e.Records)
 	}
+	if e.Redacted != nil {
+		return errRedacted
+	}
 	if e.Direction > Consume || len(e.Modules) > 255 || e.ProducerID < -1 || e.Records < 0 || e.BytesIn < 0 || e.BytesOut < 0 || e.Partition < 0 {
 		return fmt.Errorf("%w: number out of its bounds", ErrInvalidEntry)
 	}
@@ -269,6 +272,9 @@ func (e *BatchEntry) sizeBound() int {
 func (c *ControlEntry) validate() error {
 	if !c.Kind.numbered() || c.Kind == KindBatch || c.Kind == KindStanding {
 		return fmt.Errorf("%w: kind %d is not a control entry's", ErrInvalidEntry, c.Kind)
+	}
+	if c.Redacted != nil {
+		return errRedacted
 	}
 	if c.sizeBound() > maxEntryBytes {
 		return fmt.Errorf("%w: over %d bytes", ErrInvalidEntry, maxEntryBytes)

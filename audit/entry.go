@@ -132,8 +132,9 @@ const (
 
 	KindReconciliation Kind = 15 // a cluster was compared with the decisions about it
 
-	kindBind Kind = 16 // takes no sequence number
-	kindSeal Kind = 17 // takes no sequence number
+	kindBind     Kind = 16 // takes no sequence number
+	kindSeal     Kind = 17 // takes no sequence number
+	kindRedacted Kind = 18 // stands before another kind, whose number it takes; in rewritten segments alone
 )
 
 var kindNames = map[Kind]string{KindBatch: "record", KindAdmission: "admission", KindConfig: "config",
@@ -182,6 +183,7 @@ type Caller struct {
 	ClientID  string // as the client claims
 	Source    string // host, without port
 	TLS       TLS
+	Redacted  Redactions // nil for nearly all
 }
 
 // Target is where a batch was to go. Topics of the same name in two clusters
@@ -365,6 +367,7 @@ type ControlEntry struct {
 	Loaded    *Loaded    // of KindConfig and KindAuthority; nil in logs from before it
 	Era       *Era       // of KindEra alone
 	Facts     []Fact     // of kinds from 12 on: what else they tell, in an order of their own
+	Redacted  Redactions // nil for nearly all
 }
 
 // Fact is one thing that a control entry tells. It is in evidence as it is, so that it

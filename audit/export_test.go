@@ -31,5 +31,8 @@ func NewKeepingReader(d segment.Files) *Reader {
 	return r
 }
 
+// ChainKey is the key of the tags under an audit key.
+func ChainKey(key [32]byte) (*segment.Key, error) { return chainKey(key) }
+
 // CommittedMark says how far the log is durable.
 func (l *Log) CommittedMark() *segment.Mark { return l.committed.Load() }

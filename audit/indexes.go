@@ -45,6 +45,9 @@ func (r *Reader) renewed(s *Indexed, bad *index) (*index, error) {
 func (r *Reader) remake(s *Indexed) (*index, error) {
 	raw, err := makeIndex(context.Background(), r.files, s.sealed)
 	if err != nil {
+		if now, _ := r.rewritten(s, nil); now != s {
+			err = errRewritten
+		}
 		return nil, r.orPruned(s.hdr.Number, err)
 	}
 	if r.keep {
@@ -281,4 +284,35 @@ func writeIndex(d segment.Files, number uint32, raw []byte) error {
 	}
 
 	return err
+}
+
+// errRewritten means that an erasure rewrote a segment while it was read.
+var errRewritten = errors.New("the segment was rewritten for an erasure meanwhile; ask again")
+
+// rewritten is a segment as it is now, if an erasure rewrote it since it was listed: s
+// itself where none did. sc, if not nil, has it open.
+func (r *Reader) rewritten(s *Indexed, sc *scanner) (*Indexed, error) {
+	var h segment.Header
+	var err error
+	if sc != nil {
+		h, err = segment.ReadHeader(segment.NewWindow(sc.file, segment.HeaderSize), s.hdr.Number)
+	} else {
+		h, err = readHeader(r.files, s.hdr.Number)
+	}
+	if err != nil || h == s.hdr {
+		return s, nil // what is wrong with it shows where it is read
+	}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.IndexFunc(r.segs, func(have *Indexed) bool { return have.hdr.Number == h.Number })
+	if i >= 0 && r.segs[i].hdr == h {
+		return r.segs[i], nil
+	}
+
+	now, err := r.load(h.Number, false)
+	if err == nil && i >= 0 {
+		r.segs[i] = now
+	}
+	return now, err
 }

@@ -33,20 +33,18 @@ func (e *Entry) decision(name func(string) evidence.Name) *evidence.Decision {
 		TopicID: b.TopicID,
 		Caller: evidence.Caller{
 			Connection:  b.ConnID,
-			Principal:   name(b.Principal),
-			ClientID:    name(b.ClientID),
-			Source:      name(b.Source),
+			Principal:   b.Redacted.name(PlacePrincipal, b.Principal, name),
+			ClientID:    b.Redacted.name(PlaceClientID, b.ClientID, name),
+			Source:      b.Redacted.name(PlaceSource, b.Source, name),
 			TLSVersion:  b.TLS.Version,
 			CipherSuite: b.TLS.Cipher,
+			Certificate: b.Caller.certificate(name),
 		},
 		Authority: evidence.Authority{PolicyRevision: b.PolicyRevision, Grant: b.GrantDigest},
 		Producer:  evidence.Producer{ID: b.ProducerID, Epoch: b.ProducerEpoch, Sequence: b.BaseSequence},
 		Payload:   e.payload(),
 	}
 
-	if b.TLS.Fingerprint != ([32]byte{}) {
-		d.Certificate = name(string(b.TLS.Fingerprint[:]))
-	}
 	for _, m := range b.Modules {
 		d.Modules = append(d.Modules, evidence.Module{Name: m.Name, Digest: m.Digest})
 	}
@@ -58,6 +56,14 @@ func (e *Entry) decision(name func(string) evidence.Name) *evidence.Decision {
 	}
 
 	return d
+}
+
+func (c *Caller) certificate(name func(string) evidence.Name) evidence.Name {
+	value := ""
+	if f := c.TLS.Fingerprint; f != (Fingerprint{}) {
+		value = string(f[:])
+	}
+	return c.Redacted.name(PlaceCertificate, value, name)
 }
 
 // The kinds of a MAC in a leaf.
@@ -110,17 +116,17 @@ func (c *ControlEntry) leaf(seq uint64, name func(string) evidence.Name) *eviden
 		Time:     c.Time.UnixMicro(),
 		Subject:  c.Subject,
 		Module:   evidence.Module{Name: c.Module.Name, Digest: c.Module.Digest},
-		Who:      name(c.Principal),
+		Who:      c.Redacted.name(PlacePrincipal, c.Principal, name),
 		Outcome:  c.Outcome,
 		Reason:   c.Reason,
 		Revision: c.Revision,
 	}
 
 	var f facts
-	for _, s := range c.Steps {
+	for i, s := range c.Steps {
 		f.text("step", s.Name)
 		f.text("step.verdict", s.Verdict)
-		f.name("step.detail", name(s.Detail)) // it may tell of a client
+		f.name("step.detail", c.Redacted.name(PlaceDetail+Place(i), s.Detail, name)) // it may tell of a client
 	}
 
 	if o, ok := c.opening(); ok {

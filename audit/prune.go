@@ -363,9 +363,9 @@ func partOf(name string) (number uint32, ok bool) {
 	return segment.ParseSegmentName(name)
 }
 
-// flushMark sees to it that no crash brings back a mark from before the anchor.
-func (pr *pruner) flushMark() error {
-	f, err := pr.files.Open(segment.MarkName, true)
+// flushMark sees to it that no crash brings back a mark from before what is about to change.
+func (v *verifier) flushMark() error {
+	f, err := v.files.Open(segment.MarkName, true)
 	if err != nil {
 		return fmt.Errorf("opening committed mark: %w", err)
 	}

@@ -423,10 +423,10 @@ func (r *replay) sealedSegments(all []uint32) (segment.Link, error) {
 		}
 
 		prev = segment.Link{
-			Version: h.Version,
+			Version: h.Version.Begun(),
 			Number:  n,
 			NextSeq: s.NextSeq,
-			Chain:   chain,
+			Chain:   h.LinkChain(chain),
 			LogID:   h.LogID,
 		}
 

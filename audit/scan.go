@@ -38,8 +38,27 @@ type scanner struct {
 	bindings
 }
 
-// Scanner reads a segment's entries. It is for one goroutine, and has to be closed.
+// Scanner reads a segment's entries. It is for one goroutine, and has to be closed. A
+// segment that an erasure rewrote since it was listed is read as it is now.
 func (r *Reader) Scanner(s *Indexed) (*scanner, error) {
+	for {
+		sc, err := r.scannerOf(s)
+		now, changed := r.rewritten(s, sc)
+		if changed == nil && now == s {
+			return sc, err
+		}
+
+		if sc != nil {
+			_ = sc.Close() // it was only read
+		}
+		if changed != nil {
+			return nil, changed
+		}
+		s = now
+	}
+}
+
+func (r *Reader) scannerOf(s *Indexed) (*scanner, error) {
 	sc := &scanner{reader: r, seg: s}
 	if s.chart != nil {
 		sc.View = s.chart.view()
@@ -99,7 +118,7 @@ func (sc *scanner) walk(w *segment.Window, i int, fn func(off int64, p *payload)
 			return false, fmt.Errorf("reading segment %d: %w", sc.seg.hdr.Number, err)
 		}
 
-		p, err := parsePayload(f.Payload)
+		p, err := payloadOf(&f)
 		if err != nil {
 			return false, segment.Corrupt(sc.seg.hdr.Number, at, "%w", err)
 		}
@@ -140,7 +159,7 @@ func (sc *scanner) Block(i int, reverse bool, fn func(*Item) (bool, error)) (boo
 			return false, segment.Corrupt(sc.seg.hdr.Number, off, "%w", err)
 		}
 
-		p, err := parsePayload(f.Payload)
+		p, err := payloadOf(&f)
 		if err != nil {
 			return false, segment.Corrupt(sc.seg.hdr.Number, off, "%w", err)
 		}
@@ -223,7 +242,7 @@ func (sc *scanner) windowOf(i int) *segment.Window {
 
 func (sc *scanner) item(e rawEntry, base int64) (*Item, error) {
 	it := &Item{Seq: e.seq, Kind: e.kind, Node: nodeOf(sc.seg.hdr.LogID)}
-	c := cursor{b: e.body, strs: sc.View.strs}
+	c := e.read(sc.View.strs)
 	if e.kind != KindBatch {
 		it.Control = new(ControlEntry)
 		return it, c.control(it.Control, e.kind, base)

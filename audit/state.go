@@ -154,7 +154,7 @@ const (
 
 // apply reads the entries of one frame.
 func (s *state) apply(f *segment.Frame) error {
-	p, err := parsePayload(f.Payload)
+	p, err := payloadOf(f)
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,8 @@ func (s *state) apply(f *segment.Frame) error {
 }
 
 func (s *state) applyEntry(r rawEntry, base int64) error {
-	c := cursor{b: r.body, strs: s.dict.strs, learn: s.dict}
+	c := r.read(s.dict.strs)
+	c.learn = s.dict
 	switch r.kind {
 	case KindBatch:
 		if err := c.batch(&s.batch, base); err != nil {

@@ -132,6 +132,8 @@ type cursor struct {
 	strs  []string
 	learn *dict // where to note the places of strings; nil for readers, who share strs
 	bad   bool
+
+	redacted bool // what comes begins with what was taken out
 }
 
 // fail ends the reading: nothing behind a fault means anything.

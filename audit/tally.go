@@ -170,7 +170,7 @@ func (r *Reader) TallyLast(ctx context.Context, segs []*Indexed, asked func(leas
 }
 
 func (sc *scanner) tally(s *Summary, e rawEntry, base int64) error {
-	c := cursor{b: e.body, strs: sc.View.strs}
+	c := e.read(sc.View.strs)
 	switch {
 	case e.seq == 0:
 		return nil

@@ -225,6 +225,7 @@ func (w *writer) carryLasting() {
 
 func (w *writer) again(entries []*ControlEntry) {
 	for _, c := range entries {
+		c.Redacted = nil // the entry that it repeats has it, in a segment where it may
 		w.prepare(c.Time)
 		w.enc.control(c, w.cur.base)
 		w.finish()
@@ -236,9 +237,12 @@ func (w *writer) finish() {
 	c := w.cur
 	before := c.pending()
 	c.defs = w.enc.defs
-	c.entries = binary.AppendUvarint(c.entries, uint64(len(w.enc.out)))
-	c.entries = append(c.entries, w.enc.out...)
+	c.entries = appendEntry(c.entries, w.enc.out)
 	w.pending += c.pending() - before
+}
+
+func appendEntry(entries, entry []byte) []byte {
+	return append(binary.AppendUvarint(entries, uint64(len(entry))), entry...)
 }
 
 // roll ends the segment: what is pending goes to the old one, all that follows

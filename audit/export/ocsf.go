@@ -111,7 +111,7 @@ func eventOf(d *query.Decision) *event {
 			Sequence: d.ID.Seq,
 		},
 		Actor:    actorOf(d),
-		Source:   ocsfEndpoint{Name: firstOf(d.ClientID, d.Gateway, "guardlock"), IP: d.Source},
+		Source:   ocsfEndpoint{Name: firstOf(d.ClientID, d.Gateway, "guardlock"), IP: ipOf(d)},
 		Unmapped: unmapped(d),
 		status:   statusOf(d),
 	}
@@ -148,6 +148,14 @@ func (e *event) api(d *query.Decision) {
 
 func classOf(uid, activity, severity int) class {
 	return class{Category: uid / 1000, Class: uid, Activity: activity, Type: uid*100 + activity, Severity: severity}
+}
+
+// ipOf is empty where an erasure took the address out: what is shown then is none.
+func ipOf(d *query.Decision) string {
+	if d.Redacted.Of(audit.PlaceSource) != nil {
+		return ""
+	}
+	return d.Source
 }
 
 func actorOf(d *query.Decision) ocsfActor {

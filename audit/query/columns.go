@@ -60,7 +60,7 @@ func whoColumns() []Column {
 		text("principal", func(d *Decision) string { return d.Principal }),
 		text("client_id", func(d *Decision) string { return d.ClientID }),
 		text("source", func(d *Decision) string { return d.Source }),
-		text("tls_fingerprint", func(d *Decision) string { return d.TLS.Fingerprint.String() }),
+		text("tls_fingerprint", (*Decision).fingerprint),
 	}
 }
 
@@ -121,6 +121,14 @@ func (b *BatchInfo) topicID() string {
 		return ""
 	}
 	return hex.EncodeToString(b.TopicID[:])
+}
+
+// fingerprint is that of the client's certificate, or what is shown in its place.
+func (d *Decision) fingerprint() string {
+	if r := d.Redacted.Of(audit.PlaceCertificate); r != nil {
+		return r.String()
+	}
+	return d.TLS.Fingerprint.String()
 }
 
 // route is where the record went that is no longer where it was sent to.

@@ -155,8 +155,7 @@ func (d *Decision) control() controlJSON {
 		Steps:     c.Steps,
 		Admission: c.Admission,
 		Loaded:    c.Loaded,
-		Facts:     c.Facts,
-		Era:       eraOf(c.Era),
+		toldJSON:  toldJSON{c.Facts, eraOf(c.Era), redactedJSON{c.Redacted.Requests()}},
 	}
 
 	if c.Opening != (audit.Opening{}) {
@@ -193,14 +192,25 @@ type controlJSON struct {
 	openingJSON
 	Admission *audit.Admission `json:"admission,omitempty"`
 	Loaded    *audit.Loaded    `json:"loaded,omitempty"`
-	Facts     []audit.Fact     `json:"facts,omitempty"`
-	Era       *eraJSON         `json:"era,omitempty"`
+	toldJSON
+}
+
+// toldJSON is what the later kinds tell.
+type toldJSON struct {
+	Facts []audit.Fact `json:"facts,omitempty"`
+	Era   *eraJSON     `json:"era,omitempty"`
+	redactedJSON
 }
 
 // openingJSON is of an entry that opened the log.
 type openingJSON struct {
 	Epoch string `json:"epoch,omitempty"`  // of the MACs behind it
 	KeyID string `json:"key_id,omitempty"` // of the audit key
+}
+
+// redactedJSON is what an erasure took out.
+type redactedJSON struct {
+	Redacted map[string]audit.Digest `json:"redacted,omitempty"` // by field: the request
 }
 
 // eraJSON is where the record of a partition begins.
@@ -261,6 +271,7 @@ type callerJSON struct {
 	Source    string    `json:"source"`
 	ConnID    uint64    `json:"connection"`
 	TLS       audit.TLS `json:"tls,omitzero"`
+	redactedJSON
 }
 
 type authorityJSON struct {
@@ -311,7 +322,7 @@ func (d *Decision) record() recordJSON {
 		Outcome:        d.Outcome,
 		Reason:         d.Reason,
 		Module:         d.Module,
-		callerJSON:     callerJSON{d.Principal, d.ClientID, d.Source, d.ConnID, d.TLS},
+		callerJSON:     callerJSON{d.Principal, d.ClientID, d.Source, d.ConnID, d.TLS, redactedJSON{d.Redacted.Requests()}},
 		authorityJSON:  authorityJSON{d.Batch.PolicyRevision, d.Batch.GrantDigest},
 		Batch:          d.Batch.json(),
 	}

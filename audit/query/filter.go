@@ -224,8 +224,15 @@ func (m *matcher) batch(e *audit.BatchEntry) bool {
 
 func (m *matcher) caller(c *audit.Caller) bool {
 	f := &m.f.Client
-	return among(f.Principals, c.Principal) && among(f.IDs, c.ClientID) &&
+	return m.left(c) && among(f.Principals, c.Principal) && among(f.IDs, c.ClientID) &&
 		m.from(c.Source) && (f.Fingerprint == audit.Fingerprint{} || f.Fingerprint == c.TLS.Fingerprint)
+}
+
+// left reports whether what is asked for of a client was not taken out: what was matches
+// nothing.
+func (m *matcher) left(c *audit.Caller) bool {
+	f := &m.f.Client
+	return (len(f.Principals) == 0 || c.Redacted.Of(audit.PlacePrincipal) == nil) && (len(f.IDs) == 0 || c.Redacted.Of(audit.PlaceClientID) == nil)
 }
 
 // control matches a control entry: it has no place, but for an era, and no connection, so
@@ -253,9 +260,15 @@ func (m *matcher) other(c *audit.ControlEntry) bool {
 	placed := (f.Cluster != "" || len(f.Topics) > 0 || f.Partition != nil || f.Offset != nil) && !m.era(c.Era)
 	connected := len(f.Client.IDs) > 0 || f.Client.Source.IsValid() || f.Client.Fingerprint != audit.Fingerprint{}
 	return m.time(c.Time) && !placed && !connected && len(m.f.States) == 0 &&
-		(among(f.Client.Principals, c.Principal) || m.vouched(c.Admission)) &&
+		(m.by(c) || m.vouched(c.Admission)) &&
 		among(f.Outcomes, c.Outcome) &&
 		among(f.Reasons, c.Reason) && m.module(&c.Module)
+}
+
+// by reports whether who is asked for asked for a control entry.
+func (m *matcher) by(c *audit.ControlEntry) bool {
+	asked := m.f.Client.Principals
+	return among(asked, c.Principal) && (len(asked) == 0 || c.Redacted.Of(audit.PlacePrincipal) == nil)
 }
 
 // era reports whether an era is of the place that is asked for. Who asks for a place and

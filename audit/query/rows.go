@@ -19,6 +19,7 @@ func (m *matcher) all(it *audit.Item, yield func(Decision) bool) bool {
 		if !m.control(it.Seq, it.Control) {
 			return true
 		}
+		shown := it.Control.Shown()
 		return yield(Decision{
 			ID:         audit.DecisionID{Node: it.Node, Seq: it.Seq, Index: -1},
 			Kind:       it.Kind,
@@ -28,8 +29,8 @@ func (m *matcher) all(it *audit.Item, yield func(Decision) bool) bool {
 			Outcome:    it.Control.Outcome,
 			Reason:     it.Control.Reason,
 			Module:     optionalModule(it.Control.Module),
-			Caller:     audit.Caller{Principal: it.Control.Principal},
-			Control:    it.Control,
+			Caller:     audit.Caller{Principal: shown.Principal, Redacted: shown.Redacted},
+			Control:    shown,
 		})
 	}
 
@@ -37,6 +38,7 @@ func (m *matcher) all(it *audit.Item, yield func(Decision) bool) bool {
 		return true
 	}
 	e := it.Batch.Clone()
+	e.Show()
 	b := batchRows{it: it, e: e, info: infoOf(it, e)}
 	spans := e.Spans(ruledOutcomes(it, e))
 

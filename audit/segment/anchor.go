@@ -137,7 +137,7 @@ func parseAnchor(b []byte) (*Anchor, error) {
 	if uint64(len(open)) != 8*uint64(n) || binary.LittleEndian.Uint32(b[116:]) != 0 || binary.LittleEndian.Uint32(b[12:]) != uint32(a.Version) {
 		return nil, errAnchor
 	}
-	if a.First < 2 || magics[a.Version] == "" || a.NextSeq == 0 {
+	if a.First < 2 || a.Version != Untagged && a.Version != Current || a.NextSeq == 0 {
 		return nil, errAnchor
 	}
 

@@ -219,7 +219,7 @@ func (c *Committer) prepare(f File) error {
 	if err := f.Reserve(c.Limit); err != nil {
 		return err
 	}
-	if _, err := f.WriteAt(c.Header.encode(), 0); err != nil {
+	if _, err := f.WriteAt(c.Header.Encode(), 0); err != nil {
 		return err
 	}
 	if err := c.Flush(f); err != nil {

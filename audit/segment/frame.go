@@ -11,7 +11,8 @@ import (
 
 // Segment header, little endian, headerSize bytes:
 //
-//	  0  magic "GLAUDIT2"; "GLAUDIT1" in segments from before frames had tags
+//	  0  magic "GLAUDIT2"; "GLAUDIT1" in segments from before frames had tags, and
+//	     "GLAUDIT3" in finished ones that were rewritten for an erasure
 //	  8  u32 segment number, from 1
 //	 12  u32 reserved, 0
 //	 16  [8] frame marker, random
@@ -22,6 +23,8 @@ import (
 //	 80  [16] epoch in force at its beginning
 //	 96  i64 microseconds since 1970, of the Open that made the segment
 //	104  u8 length of node, then node, zeros
+//	172  [32] digest of the request that the last erasure was made for; version 3 alone
+//	204  [32] chain value that it ended with as it was written; version 3 alone
 //	252  u32 CRC32C of bytes 0-251
 //
 // The chain goes on from SHA-256("guardlock audit segment\n" ‖ header).
@@ -60,14 +63,25 @@ type (
 // Version is that of a segment's bytes.
 type Version uint8
 
-// The versions. Only the current one is begun; the older is read, and ended.
+// The versions. Only the current one is begun; the older is read, and ended. A
+// rewritten segment is a finished one of the current version that an erasure took
+// something out of.
 const (
-	Untagged Version = 1
-	Current  Version = 2
+	Untagged  Version = 1
+	Current   Version = 2
+	Rewritten Version = 3
 )
 
 // The magics are those of headers, by version.
-var magics = map[Version]string{Untagged: "GLAUDIT1", Current: "GLAUDIT2"} // read-only
+var magics = map[Version]string{Untagged: "GLAUDIT1", Current: "GLAUDIT2", Rewritten: "GLAUDIT3"} // read-only
+
+// Begun is the version that a segment was written in, before any erasure.
+func (v Version) Begun() Version {
+	if v == Rewritten {
+		return Current
+	}
+	return v
+}
 
 // overhead is the bytes of a frame before its payload.
 func (v Version) overhead() int {
@@ -91,9 +105,22 @@ type Header struct {
 	Epoch    Epoch
 	Created  int64
 	Node     string
+	Erasure  Erasure
 }
 
-func (h *Header) encode() []byte {
+// Erasure is what a rewritten segment says of its last erasure; zero in any other.
+type Erasure struct {
+	Request [32]byte // digest of what asked for it
+	Was     Chain    // that the segment ended with as it was written, which the next goes on from
+}
+
+const (
+	erasureAt  = 172
+	erasureEnd = erasureAt + 32 + len(Chain{})
+)
+
+// Encode gives the header's bytes.
+func (h *Header) Encode() []byte {
 	b := make([]byte, HeaderSize)
 	copy(b, magics[h.Version])
 	binary.LittleEndian.PutUint32(b[8:], h.Number)
@@ -106,6 +133,10 @@ func (h *Header) encode() []byte {
 	binary.LittleEndian.PutUint64(b[96:], uint64(h.Created))
 	b[104] = byte(len(h.Node))
 	copy(b[105:105+MaxNodeBytes], h.Node)
+	if h.Version == Rewritten {
+		copy(b[erasureAt:], h.Erasure.Request[:])
+		copy(b[erasureEnd-len(Chain{}):], h.Erasure.Was[:])
+	}
 	binary.LittleEndian.PutUint32(b[252:], crc32.Checksum(b[:252], castagnoli))
 
 	return b
@@ -115,8 +146,8 @@ func (h *Header) encode() []byte {
 // those of later versions will.
 func unknownVersion(b []byte) error {
 	family := magics[Current][:7]
-	if v, ok := bytes.CutPrefix(b[:8], []byte(family)); ok && v[0] > '0'+byte(Current) && v[0] <= '9' {
-		return fmt.Errorf("an audit segment of version %c, which a newer guardlock wrote and can read; this one reads versions up to %d", v[0], Current)
+	if v, ok := bytes.CutPrefix(b[:8], []byte(family)); ok && v[0] > '0'+byte(Rewritten) && v[0] <= '9' {
+		return fmt.Errorf("an audit segment of version %c, which a newer guardlock wrote and can read; this one reads versions up to %d", v[0], Rewritten)
 	}
 	return errors.New("not an audit segment of a known version")
 }
@@ -156,16 +187,32 @@ func ParseHeader(b []byte) (Header, error) {
 	}
 
 	h.Node = string(b[105 : 105+n])
-	if !bytes.Equal(h.encode(), b[:HeaderSize]) {
+	if h.Version == Rewritten {
+		h.Erasure.Request = [32]byte(b[erasureAt:])
+		h.Erasure.Was = Chain(b[erasureEnd-len(Chain{}) : erasureEnd])
+		if h.Erasure.Request == [32]byte{} || h.Erasure.Was == (Chain{}) {
+			return h, errors.New("header has impossible values")
+		}
+	}
+	if !bytes.Equal(h.Encode(), b[:HeaderSize]) {
 		return h, errors.New("header is not in its one form")
 	}
 
 	return h, nil
 }
 
+// LinkChain is the chain value that the next segment goes on from, of a segment whose
+// last frame has the value end: what an erasure rewrote ends for others as it did before.
+func (h *Header) LinkChain(end Chain) Chain {
+	if h.Version == Rewritten {
+		return h.Erasure.Was
+	}
+	return end
+}
+
 // Chain is the chain value that the segment's first frame continues.
 func (h *Header) Chain() Chain {
-	return sha256.Sum256(append([]byte("guardlock audit segment\n"), h.encode()...))
+	return sha256.Sum256(append([]byte("guardlock audit segment\n"), h.Encode()...))
 }
 
 // Name is the file name of a segment.
@@ -217,6 +264,23 @@ func AppendFrame(dst []byte, h *Header, key *Key, prev Chain, flags uint32, part
 	return dst, chain
 }
 
+// AppendSeal appends what a finished segment ends with: the frame of its seal, and the
+// footer. dst is the segment up to there.
+func AppendSeal(dst []byte, h *Header, key *Key, prev Chain, payload []byte) ([]byte, Chain) {
+	at := int64(len(dst))
+	dst, chain := AppendFrame(dst, h, key, prev, flagSeal, payload)
+	return AppendFooter(dst, at), chain
+}
+
+// Rewritten is the header of a finished segment, which ended with a chain value, after
+// an erasure.
+func (h *Header) Rewritten(request [32]byte, end Chain) Header {
+	again := *h
+	again.Version = Rewritten
+	again.Erasure = Erasure{Request: request, Was: h.LinkChain(end)}
+	return again
+}
+
 // nextChain computes the chain value of frame f, whose payload begins at head.
 func nextChain(prev Chain, f []byte, head int) (c Chain) {
 	h := sha256.New()
@@ -239,6 +303,7 @@ type Frame struct {
 	Chain   Chain
 	Tag     Tag // zeros in a segment without tags
 	Payload []byte
+	Version Version // of its segment
 }
 
 func (f *Frame) End() int64 { return f.Off + int64(len(f.Raw)) }
@@ -285,6 +350,7 @@ func ReadFrame(w *Window, h *Header, off int64) (Frame, error) {
 		Raw:     raw,
 		Flags:   binary.LittleEndian.Uint32(raw[12:]),
 		Payload: raw[start : start+int(n)],
+		Version: h.Version,
 	}
 
 	copy(f.Chain[:], raw[16:])

@@ -9,7 +9,7 @@ import (
 func TestSegmentOfANewerVersionIsToldFromDamage(t *testing.T) {
 	b := make([]byte, HeaderSize)
 	for magic, want := range map[string]string{
-		"GLAUDIT3":   "version 3, which a newer guardlock wrote",
+		"GLAUDIT4":   "version 4, which a newer guardlock wrote",
 		"GLAUDIT9":   "version 9, which a newer guardlock wrote",
 		"GLAUDIT0":   "not an audit segment",
 		"GLAUDITx":   "not an audit segment",

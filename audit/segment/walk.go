@@ -64,6 +64,8 @@ func (k *Walk) Expect(m *Mark) error {
 	k.marked = true
 
 	switch {
+	case k.Header.Version == Rewritten:
+		return Corrupt(k.Header.Number, 0, "was rewritten, though the committed mark lies in it")
 	case k.Header.Version == Untagged:
 		return nil
 	case m.Version == Untagged:
@@ -77,16 +79,16 @@ func (k *Walk) Expect(m *Mark) error {
 
 // Tagged reports whether a tag was checked of what was walked.
 func (k *Walk) Tagged() bool {
-	return k.Key != nil && k.Header.Version == Current && (k.Frames > 0 || k.marked)
+	return k.Key != nil && k.Header.Version != Untagged && (k.Frames > 0 || k.marked)
 }
 
 // Link is what the segment that was walked hands to the next.
 func (k *Walk) Link(nextSeq uint64) Link {
 	return Link{
-		Version: k.Header.Version,
+		Version: k.Header.Version.Begun(),
 		Number:  k.Header.Number,
 		NextSeq: nextSeq,
-		Chain:   k.Chain,
+		Chain:   k.Header.LinkChain(k.Chain),
 		LogID:   k.Header.LogID,
 	}
 }
@@ -200,7 +202,7 @@ func (l *Link) Follows(h *Header) error {
 		return Corrupt(h.Number, 24, "begins at sequence number %d, expected %d", h.FirstSeq, l.NextSeq)
 	case l.Number > 0 && h.LogID != l.LogID:
 		return Corrupt(h.Number, 64, "belongs to another log")
-	case h.Version < l.Version:
+	case h.Version.Begun() < l.Version:
 		return Corrupt(h.Number, 0, "is of an older version than segment %d before it", l.Number)
 	}
 	return nil

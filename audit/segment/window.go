@@ -19,6 +19,9 @@ type Window struct {
 // NewWindow reads the first size bytes of f.
 func NewWindow(f io.ReaderAt, size int64) *Window { return &Window{f: f, size: size} }
 
+// Size is how much is read at most.
+func (w *Window) Size() int64 { return w.size }
+
 // at returns up to n bytes at off, fewer only at the end. They are valid until
 // the next call.
 func (w *Window) at(off int64, n int) ([]byte, error) {

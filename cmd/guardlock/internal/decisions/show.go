@@ -158,6 +158,14 @@ func writeControl(f *fieldWriter, c *audit.ControlEntry) {
 	for _, s := range c.Steps {
 		f.field("  step", "%s: %s  %s", s.Name, s.Verdict, s.Detail)
 	}
+	writeRedacted(f, c.Redacted)
+}
+
+// writeRedacted says what an erasure took out, and for which request.
+func writeRedacted(f *fieldWriter, rs audit.Redactions) {
+	for i := range rs {
+		f.field("redacted", "%s", rs[i].Place.String()+" under request "+rs[i].Request.String())
+	}
 }
 
 func writeRecord(f *fieldWriter, d query.Decision) {
@@ -174,6 +182,7 @@ func writeRecord(f *fieldWriter, d query.Decision) {
 	f.field("client", "%s", orDash(d.ClientID)+" from "+orDash(d.Source))
 	f.field("tls", "%s", tlsText(d.TLS))
 	f.field("tls cert", "%s", d.TLS.Fingerprint)
+	writeRedacted(f, d.Redacted)
 
 	for i := range b.Modules {
 		f.field("chain", "%d. %s", i+1, moduleText(&b.Modules[i]))
