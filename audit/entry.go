@@ -108,7 +108,7 @@ func Outcomes() []string { return append([]string(nil), OutcomeNames[:]...) }
 
 // ControlOutcomes lists the outcomes that control entries have.
 func ControlOutcomes() []string {
-	return slices.Concat([]string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened", "suspended", "lifted", "reasons_capped", "adopted", "in_force", EraBegun, HoldAdded, HoldLifted}, ReconciledOutcomes())
+	return slices.Concat([]string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened", "suspended", "lifted", "reasons_capped", "adopted", "in_force", EraBegun, HoldAdded, HoldLifted, Erased}, ReconciledOutcomes())
 }
 
 // Kind says what an entry is. Part of the format: never renumber.
@@ -128,6 +128,7 @@ const (
 	KindEra       Kind = 10 // the gateway took its first batch for a partition; repeated where a segment begins
 	KindAuthority Kind = 11 // what the gateway serves under from here on; repeated where a segment begins
 	KindAdoption  Kind = 12 // the log goes on from another, which was set aside
+	KindErasure   Kind = 13 // personal values were taken out of a segment
 	KindHold      Kind = 14 // a legal hold was added or lifted; those in force are repeated where a segment begins
 
 	KindReconciliation Kind = 15 // a cluster was compared with the decisions about it
@@ -139,11 +140,11 @@ const (
 
 var kindNames = map[Kind]string{KindBatch: "record", KindAdmission: "admission", KindConfig: "config",
 	KindStart: "start", KindStop: "stop", KindOpen: "open", KindAdmin: "admin", KindConduct: "conduct", KindStanding: "standing",
-	KindEra: "era", KindAuthority: "authority", KindAdoption: "adoption", KindHold: "hold",
+	KindEra: "era", KindAuthority: "authority", KindAdoption: "adoption", KindErasure: "erasure", KindHold: "hold",
 	KindReconciliation: "reconciliation"}
 
 // numberedKinds has a bit for each kind whose entries take a sequence number.
-const numberedKinds = 1<<(KindAdoption+1) - 1<<KindBatch | 1<<KindHold | 1<<KindReconciliation
+const numberedKinds = 1<<(KindAdoption+1) - 1<<KindBatch | 1<<KindErasure | 1<<KindHold | 1<<KindReconciliation
 
 // numbered reports whether a kind is known, and its entries take a sequence number.
 func (k Kind) numbered() bool { return k < 32 && numberedKinds&(1<<k) != 0 }

@@ -97,7 +97,7 @@ func controlsOf(who string) (all []audit.ControlEntry) {
 			c.Admission = &audit.Admission{Author: audit.Signer{Identity: "ada"}, Grant: audit.Grant{Digest: audit.Digest{9}}}
 		case audit.KindConfig, audit.KindAuthority:
 			c.Loaded = &audit.Loaded{Files: []audit.File{{Role: "policy", Name: "built in"}}}
-		case audit.KindAdoption, audit.KindHold:
+		case audit.KindAdoption, audit.KindHold, audit.KindErasure:
 			c.Facts = []audit.Fact{{Key: "hold", Value: "1"}}
 		}
 		all = append(all, c)

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/guardlock/guardlock/audit/segment"
@@ -36,3 +37,15 @@ func ChainKey(key [32]byte) (*segment.Key, error) { return chainKey(key) }
 
 // CommittedMark says how far the log is durable.
 func (l *Log) CommittedMark() *segment.Mark { return l.committed.Load() }
+
+// PassedHead reports whether a log goes through a head, or nobody can tell any more.
+func PassedHead(d segment.Files, key [32]byte, kept *Head) (passed, lost bool) {
+	v, err := newVerifier(d, Known{Keys: [][32]byte{key}, Head: kept})
+	if err != nil || v.verify() != nil {
+		return false, false
+	}
+	if err := v.complete(); v.lost {
+		lost = errors.Is(err, ErrPruned)
+	}
+	return v.passed, lost
+}

@@ -23,13 +23,14 @@ type state struct {
 	standing standing
 	eras     begun
 	holds    toldHolds
+	erasures toldErasures
 
 	continued []Continued // openings that took something on the operator's word
 	adoptions []Adoption
 }
 
 func newState(firstSeq uint64) *state {
-	s := &state{seq: firstSeq, open: make(map[uint64]*BatchRef), standing: make(standing), eras: make(begun), holds: make(toldHolds)}
+	s := &state{seq: firstSeq, open: make(map[uint64]*BatchRef), standing: make(standing), eras: make(begun), holds: make(toldHolds), erasures: make(toldErasures)}
 	s.beginSegment()
 	return s
 }
@@ -70,6 +71,7 @@ func (s *state) noteControl(c *ControlEntry) {
 	s.standing.note(c, s.seq)
 	s.eras.note(c, s.seq)
 	s.holds.note(c, s.seq)
+	s.erasures.note(c, s.seq)
 	if o, ok := c.opening(); ok {
 		s.epoch = o.Epoch
 		s.sum.opened = append(s.sum.opened, epochAt{s.seq, o.Epoch})

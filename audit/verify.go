@@ -28,6 +28,8 @@ type SegmentReport struct {
 	Tags      Tags      `json:"tags"`
 	Chain     string    `json:"chain"`           // at its end
 	Index     string    `json:"index,omitempty"` // what it is found to be; nothing where there is none
+
+	Erasure string `json:"erasure,omitempty"` // digest of the request that it was rewritten for last
 }
 
 // Tags says what is known of the tags of a segment's frames. Without them
@@ -186,6 +188,8 @@ func (v *verifier) complete() error {
 		return ErrNoMark
 	case v.kept != nil && !v.passed && v.report.Anchor != nil && v.kept.NextSeq <= v.report.Anchor.Entries:
 		return fmt.Errorf("%s, which was kept, lies before the anchor, so that it cannot be looked for: %w", v.kept, ErrPruned)
+	case v.kept != nil && !v.passed && v.lost:
+		return fmt.Errorf("%s, which was kept, lies within a segment that was rewritten for an erasure, so that it cannot be looked for: hold the log against a checkpoint (--since): %w", v.kept, ErrPruned)
 	case v.kept != nil && !v.passed:
 		return fmt.Errorf("%w: it does not go through %s, which was kept: it was rewritten, cut short, or is another log", ErrCorrupt, v.kept)
 	}
@@ -241,6 +245,8 @@ type verifier struct {
 	keys   segment.Keys
 	tagged bool // there was a tag, and it was made under a key of keys
 	passed bool // the log goes through what was kept
+	lost   bool // what was kept lies within a segment that was rewritten
+	ends   []end
 	state  *state
 	chart  *chart // of the segment that is read
 	report Report
@@ -291,6 +297,10 @@ func (v *verifier) run() error {
 		if prev, err = v.segment(n, prev, i == len(all)-1); err != nil {
 			return err
 		}
+	}
+
+	if err := v.erasures(); err != nil {
+		return err
 	}
 
 	v.report.Proven = v.proven()
@@ -377,6 +387,10 @@ func (v *verifier) segment(n uint32, prev segment.Link, last bool) (segment.Link
 	}
 
 	v.tagged = v.tagged || k.Tagged()
+	passed, lost := v.passes(k)
+	v.passed = v.passed || passed
+	v.lost = v.lost || lost
+	v.ends = append(v.ends, end{n, v.state.seq, k.Header.Erasure.Request, k.Chain})
 	v.add(k)
 	if k.Sealed {
 		found, err := v.compareIndex(k)
@@ -425,6 +439,7 @@ func (v *verifier) add(k *segment.Walk) {
 		KeyID:     hex.EncodeToString(k.Header.KeyID[:]),
 		Tags:      tagsOf(k),
 		Chain:     hex.EncodeToString(k.Chain[:]),
+		Erasure:   requestOf(&k.Header),
 	})
 
 	v.report.Frames += k.Frames

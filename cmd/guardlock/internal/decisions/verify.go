@@ -307,6 +307,11 @@ func writeWords(w io.Writer, r *audit.Report) {
 			fmt.Fprintf(w, "entry %d of %s: the gateway was told to go on: %s %s, %s\n", c.Entry, c.Time.UTC().Format(time.RFC3339), s.Name, s.Verdict, s.Detail)
 		}
 	}
+	for i := range r.Segments {
+		if s := &r.Segments[i]; s.Erasure != "" {
+			fmt.Fprintf(w, "segment %d: personal values were erased under request %s, as a later entry tells\n", s.Number, s.Erasure)
+		}
+	}
 	for i := range r.Adoptions {
 		fmt.Fprintf(w, "entry %d of %s: %s\n", r.Adoptions[i].Entry, r.Adoptions[i].Time.UTC().Format(time.RFC3339), cli.Printable(adoptionText(&r.Adoptions[i])))
 	}
