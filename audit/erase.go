@@ -491,3 +491,28 @@ func (x *eraser) leaves(w *segment.Window, h segment.Header) (sum [32]byte, err 
 	}
 	return [32]byte(all.Sum(nil)), err
 }
+
+// Rewritten lists the segments that an erasure rewrote.
+func (r *Reader) Rewritten() (all []uint32, err error) {
+	segments, err := r.Segments()
+	if err != nil {
+		return nil, err
+	}
+
+	for _, n := range segments {
+		rewritten, err := r.IsRewritten(n)
+		if err != nil {
+			return nil, err
+		}
+		if rewritten {
+			all = append(all, n)
+		}
+	}
+	return all, nil
+}
+
+// IsRewritten reports whether an erasure rewrote a segment.
+func (r *Reader) IsRewritten(n uint32) (bool, error) {
+	h, err := readHeader(r.files, n)
+	return h.Version == segment.Rewritten, r.orPruned(n, err)
+}

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -9,7 +10,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/evidence"
@@ -30,7 +33,9 @@ const (
 	stampedName    = "stamped"
 	edgeMagic      = "GLEDGE01"
 	namesMagic     = "GLNAMES1"
-	maxStoredBytes = 1 << 20 // more than any file of a tree has
+	names2Magic    = "GLNAMES2" // of a segment that an erasure rewrote
+	maxStoredBytes = 1 << 20    // more than any other file of a tree has
+	maxNamesBytes  = 256 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -130,10 +135,15 @@ func (s store) putEdge(e *evidence.Edge, at audit.Position) error {
 // names are what the names of one segment's leaves are made with: a secret, from
 // which each value's salt follows. Without the file nobody can tell by trying whether
 // a digest is of a value. first is the index of the segment's first leaf.
+//
+// Of a segment that an erasure rewrote the salts themselves are kept, of what is still
+// there, since from the secret the others followed, too. Then the secret is another: what
+// a salt is looked up by.
 type names struct {
 	segment uint32
 	first   int64
 	secret  [32]byte
+	salts   map[lookup]evidence.Salt // nil: they follow from the secret
 	known   map[string]evidence.Name // some of those that were asked for
 }
 
@@ -142,11 +152,44 @@ const maxKnown = 4096
 
 func namesName(segment uint32) string { return fmt.Sprintf("names-%08d", segment) }
 
-// salt is HMAC-SHA256 of the value under the secret, its first half.
-func (n *names) salt(value string) evidence.Salt {
+// lookup is what a value's salt is found by.
+type lookup [16]byte
+
+// lookup is HMAC-SHA256 of the value under the secret, its first half.
+func (n *names) lookup(value string) lookup {
 	h := hmac.New(sha256.New, n.secret[:])
 	h.Write([]byte(value))
-	return evidence.Salt(h.Sum(nil)[:len(evidence.Salt{})])
+	return lookup(h.Sum(nil)[:len(lookup{})])
+}
+
+// saltOf is the salt of a value; ok is false for one that was erased, or never there.
+func (n *names) saltOf(value string) (salt evidence.Salt, ok bool) {
+	at := n.lookup(value)
+	if n.salts == nil {
+		return evidence.Salt(at), true
+	}
+	salt, ok = n.salts[at]
+	return salt, ok
+}
+
+// salt is saltOf a value that a leaf has. Without its salt the name is another's, and no
+// proof holds.
+func (n *names) salt(value string) evidence.Salt {
+	salt, _ := n.saltOf(value)
+	return salt
+}
+
+// encode gives the file of a table of salts.
+func (n *names) encode() []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(n.first))
+	b = append(b, n.secret[:]...)
+	byBytes := func(a, b lookup) int { return bytes.Compare(a[:], b[:]) }
+	for _, at := range slices.SortedFunc(maps.Keys(n.salts), byBytes) {
+		salt := n.salts[at]
+		b = append(b, at[:]...)
+		b = append(b, salt[:]...)
+	}
+	return seal(names2Magic, b)
 }
 
 func (n *names) of(value string) evidence.Name {
@@ -164,9 +207,16 @@ func (n *names) of(value string) evidence.Name {
 
 // names reads a segment's, fs.ErrNotExist where it has none.
 func (s store) names(segment uint32) (*names, error) {
-	b, err := s.read(namesName(segment))
+	b, err := s.disk.Read(s.path(namesName(segment)), maxNamesBytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading names of segment %d: %w", segment, err)
+	}
+
+	if content, ok := unseal(names2Magic, b); ok {
+		if n, ok := parseNames2(content); ok {
+			n.segment = segment
+			return n, nil
+		}
 	}
 
 	content, ok := unseal(namesMagic, b)
