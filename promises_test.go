@@ -58,6 +58,7 @@ var promises = map[string]string{
 
 	// SECURITY.md, what is not defended, and hardening
 	"With `passthrough` each client keeps its own rights": "TestPassedClientsAreJudgedByTheirNames TestThePolicyIsToldWhoAsksForWhat",
+	"The salts are gone, so that no leaf confirms":        "TestErasedPersonIsNowhereAndEveryProofHolds TestForgettingThatEndsAnywhere TestErasureKeepsEveryLeafAndTakesEveryValue",
 	"that together keep a binding suspended":              "TestPauseDoublesWithEachTrialThatFails TestModuleThatFailsForSeveralClientsIsSuspendedForAll",
 	"by the gateway only (mode 0700)":                     "TestLogIsForItsOwnerAlone",
 

@@ -347,6 +347,9 @@ func TestErasureThatEndsAnywhereLeavesAWholeSegment(t *testing.T) {
 				if got, _ := leavesOf(t, left); !slices.Equal(got, want) {
 					t.Fatalf("flavour %d, operation %d, %s: leaves changed", how, at, name)
 				}
+				if _, err := verifyMem(left); err != nil && !errors.Is(err, audit.ErrUntold) {
+					t.Fatalf("flavour %d, operation %d, %s: %v", how, at, name, err)
+				}
 				if err := reopens(left); err != nil {
 					t.Fatalf("flavour %d, operation %d, %s: opening: %v", how, at, name, err)
 				}

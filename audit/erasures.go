@@ -128,6 +128,14 @@ func (v *verifier) erasures() error {
 	return nil
 }
 
+// ended notes where a segment ended.
+func (v *verifier) ended(k *segment.Walk) {
+	passed, lost := v.passes(k)
+	v.passed = v.passed || passed
+	v.lost = v.lost || lost
+	v.ends = append(v.ends, end{k.Header.Number, v.state.seq, k.Header.Erasure.Request, k.Chain})
+}
+
 // passes reports whether a kept head lies at the end of a segment as it was written, or
 // that nobody can tell: within one that was rewritten.
 func (v *verifier) passes(k *segment.Walk) (passed, lost bool) {

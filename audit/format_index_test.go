@@ -40,7 +40,7 @@ func (r *readByPage) counts(c *bytesOf) {
 func (r *readByPage) index(number int, size int, b []byte) {
 	bindings := 0
 	r.check(string(b[:8]) == "GLINDEX1" && binary.LittleEndian.Uint32(b[8:]) == uint32(number), "index %d: magic, number", number)
-	r.check(binary.LittleEndian.Uint64(b[16:]) == uint64(size) && bytes.Equal(b[24:56], r.chain[:]), "index %d: size, chain", number)
+	r.check(binary.LittleEndian.Uint64(b[16:]) == uint64(size) && bytes.Equal(b[24:56], r.ended[:]), "index %d: size, chain", number)
 	r.check(binary.LittleEndian.Uint32(b[68:]) == crc32.Checksum(b[:68], castagnoli), "index %d: CRC", number)
 	blocks := b[72 : 72+48*binary.LittleEndian.Uint32(b[12:])]
 	r.check(binary.LittleEndian.Uint32(b[64:]) == crc32.Checksum(blocks, castagnoli), "index %d: CRC of blocks", number)

@@ -387,10 +387,7 @@ func (v *verifier) segment(n uint32, prev segment.Link, last bool) (segment.Link
 	}
 
 	v.tagged = v.tagged || k.Tagged()
-	passed, lost := v.passes(k)
-	v.passed = v.passed || passed
-	v.lost = v.lost || lost
-	v.ends = append(v.ends, end{n, v.state.seq, k.Header.Erasure.Request, k.Chain})
+	v.ended(k)
 	v.add(k)
 	if k.Sealed {
 		found, err := v.compareIndex(k)

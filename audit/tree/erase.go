@@ -12,7 +12,6 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/evidence"
-	"github.com/guardlock/guardlock/audit/segment"
 	"github.com/guardlock/guardlock/internal/disk"
 )
 
@@ -24,12 +23,13 @@ import (
 // Crash points: with the segment rewritten and its salts still there, whoever has them
 // can confirm a guess; erasing again, or Forget, ends that.
 func EraseSegment(dir string, n uint32, keys [][32]byte, request audit.Digest, p audit.Personal) (audit.Redaction, error) {
-	return EraseOn(disk.OS, filepath.Join(dir, DirName), audit.FilesIn(dir), n, audit.Erasing{Keys: keys, Request: request, Personal: p})
+	return EraseOn(disk.OS, filepath.Join(dir, DirName), dir, n, audit.Erasing{Keys: keys, Request: request, Personal: p})
 }
 
-// EraseOn is EraseSegment on other disks. The names that it is given do not count.
-func EraseOn(s disk.System, dir string, d segment.Files, n uint32, e audit.Erasing) (audit.Redaction, error) {
-	st := store{dir, s}
+// EraseOn is EraseSegment of the log in dir with its tree elsewhere, on another disk than
+// disk.OS. The names that it is given do not count.
+func EraseOn(s disk.System, treeDir, dir string, n uint32, e audit.Erasing) (audit.Redaction, error) {
+	st := store{treeDir, s}
 	_, at, err := st.edge()
 	if err != nil {
 		return audit.Redaction{}, err
@@ -47,11 +47,17 @@ func EraseOn(s disk.System, dir string, d segment.Files, n uint32, e audit.Erasi
 	}
 
 	e.Names = names.of
-	done, err := audit.EraseIn(d, n, e)
+	done, err := audit.EraseSegment(dir, n, e)
 	if err != nil || e.DryRun {
 		return done, err
 	}
-	_, err = st.forget(audit.NewReader(d, func() (*segment.Mark, error) { return audit.CommittedMark(d) }), n)
+
+	r, err := audit.OpenReader(dir)
+	if err != nil {
+		return done, err
+	}
+	defer r.Close()
+	_, err = st.forget(r, n)
 	return done, err
 }
 

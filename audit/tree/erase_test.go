@@ -325,7 +325,7 @@ func TestForgettingThatEndsAnywhere(t *testing.T) {
 	dead := c.base.Killed()
 	dead.Inject(disktest.Fault{At: dead.Ops() + 3, Onwards: true})
 	e := audit.Erasing{Keys: auKey, Request: gdpr17, Personal: eve}
-	if _, err := tree.EraseOn(dead, crashTree, audit.FilesIn(dir), 1, e); !errors.Is(err, disktest.ErrInjected) {
+	if _, err := tree.EraseOn(dead, crashTree, dir, 1, e); !errors.Is(err, disktest.ErrInjected) {
 		t.Fatalf("got %v", err)
 	}
 
