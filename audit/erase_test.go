@@ -445,3 +445,69 @@ func TestRedactedEntryOutsideOfARewrittenSegmentIsDamage(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A query beside an erasure finds every decision, as it was or redacted.
+func TestQueriesBesideAnErasureMissNothing(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, audit.Options{SegmentBytes: 2 * audit.MinSegmentBytes})
+	for i := range 300 {
+		mustAppend(t, l, ofEve("cards", int32(i), 40), nil)
+	}
+	if err := l.IndexOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	reader, err := audit.OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := query.New(reader)
+	ended := make(chan error)
+	go func() {
+		all, err := reader.Segments()
+		for _, n := range all[:len(all)-1] {
+			if err == nil {
+				_, err = audit.EraseSegment(dir, n, erasing())
+			}
+		}
+		ended <- err
+	}()
+
+	for done := false; !done; {
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err)
+			}
+			done = true
+		default:
+		}
+		if got := len(collect(t, r, query.Filter{ByBatch: true, Topics: []string{"cards"}})); got != 300 {
+			t.Fatalf("%d batches of 300", got)
+		}
+	}
+}
+
+// What is before a rewritten segment can be pruned, and so can the segment itself.
+func TestRewrittenLogIsPruned(t *testing.T) {
+	for _, first := range []uint32{2, 3} {
+		d := newMemFiles()
+		l := openMem(t, d, audit.Options{SegmentBytes: 2 * audit.MinSegmentBytes, Now: func() time.Time { return noon }})
+		for i := range 160 {
+			mustAppend(t, l, ofEve("cards", int32(i), 40), nil)
+		}
+		mustClose(t, l)
+
+		done := eraseAll(t, d, erasing())
+		tell(t, d, gdpr17, done...)
+		if _, err := audit.PruneFiles(d, pruning(audit.Cut{Segment: first})); err != nil {
+			t.Fatal(err)
+		}
+		if err := reopens(d); err != nil {
+			t.Errorf("from segment %d on: %v", first, err)
+		}
+		if report, err := verifyMem(d); err != nil || !report.Proven {
+			t.Errorf("from segment %d on: proven %v, %v", first, report.Proven, err)
+		}
+	}
+}

@@ -292,18 +292,9 @@ func (r *Reader) ScanIn(ctx context.Context, segs []*Indexed, q Search, fn func(
 	return nil
 }
 
-// scanSegment begins again with a new index when it finds one to be wrong, and
-// gives nothing twice.
+// scanSegment begins again with a new index when it finds one to be wrong, or an erasure
+// rewrote the segment meanwhile, and gives nothing twice.
 func (r *Reader) scanSegment(ctx context.Context, s *Indexed, q *Search, fn func(*Item) (bool, error)) (bool, error) {
-	sc, err := r.Scanner(s)
-	if errors.Is(err, ErrPruned) {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-
-	defer sc.Close()
 	given := uint64(0) // entry that was given last
 	once := func(it *Item) (bool, error) {
 		if given != 0 && (q.Reverse && it.Seq >= given || !q.Reverse && it.Seq <= given) {
@@ -313,6 +304,24 @@ func (r *Reader) scanSegment(ctx context.Context, s *Indexed, q *Search, fn func
 		return fn(it)
 	}
 
+	for {
+		more, err := r.scanOnce(ctx, s, q, once)
+		if !errors.Is(err, errRewritten) {
+			return more, err
+		}
+	}
+}
+
+func (r *Reader) scanOnce(ctx context.Context, s *Indexed, q *Search, once func(*Item) (bool, error)) (bool, error) {
+	sc, err := r.Scanner(s)
+	if errors.Is(err, ErrPruned) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+
+	defer sc.Close()
 	more, err := sc.blocks(ctx, q, once)
 	if errors.Is(err, errIndex) {
 		if err := sc.renew(); err != nil {
