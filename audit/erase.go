@@ -191,6 +191,7 @@ func (x *eraser) run() (Redaction, error) {
 		if err := x.state.apply(f); err != nil {
 			return err
 		}
+		clear(x.state.open) // the seal tells
 		return x.reading.frame(f, x.frame)
 	})
 	if err == nil && !k.Sealed {
@@ -425,7 +426,12 @@ func (x *eraser) finish(k *segment.Walk, seal *Summary) (Redaction, error) {
 
 	x.flush()
 	x.header = k.Header.Rewritten(x.Request, k.Chain)
-	x.out = x.header.Encode()
+	size := 0
+	for _, payload := range x.frames {
+		size += int(segment.FrameSize(len(payload)))
+	}
+
+	x.out = append(make([]byte, 0, size+size/8+segment.HeaderSize), x.header.Encode()...)
 	chain := x.header.Chain()
 	for i, payload := range x.frames {
 		x.out, chain = segment.AppendFrame(x.out, &x.header, x.key, chain, 0, payload)

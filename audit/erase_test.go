@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -139,12 +140,6 @@ func eraseAll(t testing.TB, d segment.Files, e audit.Erasing) (done []audit.Reda
 		done = append(done, r)
 	}
 	return done
-}
-
-// finished ends the last segment by opening the log in another gateway's name.
-func finished(t testing.TB, d *memFiles) {
-	t.Helper()
-	mustClose(t, openMem(t, d, audit.Options{Node: "another", Adopt: ""}))
 }
 
 // heldValues are those of Eve's that files of a log hold.
@@ -509,5 +504,16 @@ func TestRewrittenLogIsPruned(t *testing.T) {
 		if report, err := verifyMem(d); err != nil || !report.Proven {
 			t.Errorf("from segment %d on: proven %v, %v", first, report.Proven, err)
 		}
+	}
+}
+
+// Segments from before there were tags cannot be rewritten, and it says so.
+func TestUntaggedSegmentIsNotRewritten(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/without-tls")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := audit.EraseSegment(dir, 1, erasing()); !errors.Is(err, audit.ErrNotErasable) || !errors.Is(err, audit.ErrUntagged) {
+		t.Errorf("got %v", err)
 	}
 }

@@ -177,7 +177,7 @@ func severity(d *query.Decision) int {
 func statusOf(d *query.Decision) status {
 	s := status{ID: 1, Status: "Success", Code: d.Outcome, Detail: d.Reason}
 	switch d.Outcome {
-	case "passed", "modified", "dropped", "routed", "allowed", "applied", "opened", "started", "stopped":
+	case "passed", "modified", "dropped", "routed", "allowed", "applied", "opened", "started", "stopped", audit.Erased:
 		return s
 	}
 
