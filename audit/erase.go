@@ -522,3 +522,19 @@ func (r *Reader) IsRewritten(n uint32) (bool, error) {
 	h, err := readHeader(r.files, n)
 	return h.Version == segment.Rewritten, r.orPruned(n, err)
 }
+
+// KeptBy lists the legal holds that keep finished segment n of the log in dir from being
+// changed: whoever erases asks before. Holds that cannot be read are an error, as for who
+// prunes.
+func KeptBy(dir string, n uint32, keys [][32]byte) ([]Hold, error) {
+	d := FilesIn(dir)
+	holds, err := ReadHolds(d, keys)
+	if err != nil {
+		return nil, err
+	}
+	s, err := readSealed(d, n)
+	if err != nil {
+		return nil, fmt.Errorf("reading the seal of segment %d: %w", n, err)
+	}
+	return holds.keeping(s.seal), nil
+}

@@ -517,3 +517,33 @@ func TestUntaggedSegmentIsNotRewritten(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A segment that a legal hold keeps is told before anybody erases from it, and still is
+// where somebody was erased from it before.
+func TestHoldsOnWhatIsToBeErasedAreTold(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, audit.Options{SegmentBytes: audit.MinSegmentBytes})
+	for i := range 60 {
+		mustAppend(t, l, ofEve("cards", int32(i), 40), nil)
+	}
+	mustClose(t, l)
+	keys := [][32]byte{testKey}
+	if by, err := audit.KeptBy(dir, 1, keys); err != nil || len(by) != 0 {
+		t.Errorf("without holds: %v, %v", by, err)
+	}
+	if _, err := audit.EraseSegment(dir, 1, erasing()); err != nil {
+		t.Fatal(err)
+	}
+
+	if _, err := audit.AddHold(audit.FilesIn(dir), keys, audit.Hold{Topic: "cards", Reason: "case 7", Added: noon}); err != nil {
+		t.Fatal(err)
+	}
+	for n := uint32(1); n <= 2; n++ {
+		if by, err := audit.KeptBy(dir, n, keys); err != nil || len(by) != 1 || by[0].Reason != "case 7" {
+			t.Errorf("segment %d: %v, %v", n, by, err)
+		}
+	}
+	if _, err := audit.KeptBy(dir, 1, [][32]byte{{9}}); !errors.Is(err, audit.ErrHolds) {
+		t.Errorf("another key: %v", err)
+	}
+}
