@@ -2,9 +2,13 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/manifest"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/ops"
 	"github.com/guardlock/guardlock/internal/reconciling"
@@ -164,7 +169,40 @@ func (s *Server) openLogs() (*reconciling.Logs, error) {
 		others = append(others, r)
 		logs.All = append(logs.All, reconciling.Log{Name: dir, Reader: r})
 	}
+
+	if m := s.reloader.manifestInForce(); m != nil {
+		if err := allListed(m.Manifest, logs.All); err != nil {
+			logs.Close()
+			return nil, err
+		}
+	}
 	return logs, nil
+}
+
+// allListed demands that logs are just those that a manifest lists: one that is missing
+// looks like records that went around it.
+func allListed(m *manifest.Manifest, logs []reconciling.Log) error {
+	given := make(map[string]string)
+	for _, log := range logs {
+		id, _, err := log.LogID()
+		if err != nil {
+			return fmt.Errorf("reading the decision log %s: %w", log.Name, err)
+		}
+		given[hex.EncodeToString(id[:])] = log.Name
+	}
+
+	for _, g := range m.Gateways {
+		for _, log := range append([]manifest.Log{g.Log}, g.Former...) {
+			if _, there := given[log.ID]; !there && log.Lost == "" {
+				return fmt.Errorf("the manifest of the decision logs lists log %s of gateway %s, and audit.reconcile.logs has no directory of it", log.ID, g.Name)
+			}
+			delete(given, log.ID)
+		}
+	}
+	if more := slices.Sorted(maps.Keys(given)); len(more) > 0 {
+		return fmt.Errorf("the log in %s has the id %s, which is not in the manifest of the decision logs", given[more[0]], more[0])
+	}
+	return nil
 }
 
 // tellReconciled tells the operator.

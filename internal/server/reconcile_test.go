@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,9 +18,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/manifest"
 	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/ops"
+	"github.com/guardlock/guardlock/internal/reconciling"
 )
 
 // reconcilingGateway is one that serves in front of a cluster, and looks when it is told.
@@ -221,6 +224,35 @@ func TestLookNeedsTheLogsOfAllGateways(t *testing.T) {
 	both.cfg.Audit.Reconcile.Logs = append(both.cfg.Audit.Reconcile.Logs, filepath.Join(missing.dir, "..", "audit"))
 	if d := both.look(); d.Outcome != audit.NotReconciled || !strings.Contains(d.Control.Fact("problem"), "are the same decision log") {
 		t.Errorf("one log twice: %+v", d.Control)
+	}
+}
+
+// TestLookReadsJustTheLogsOfTheManifest: it says which there must be.
+func TestLookReadsJustTheLogsOfTheManifest(t *testing.T) {
+	var logs []reconciling.Log
+	var ids []string
+	for i := range 3 {
+		l := must(audit.Open(filepath.Join(t.TempDir(), "audit"), audit.Options{}))
+		t.Cleanup(func() { l.Close() })
+		id, _, err := l.Reader().LogID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		logs = append(logs, reconciling.Log{Name: fmt.Sprint("log ", i), Reader: l.Reader()})
+		ids = append(ids, hex.EncodeToString(id[:]))
+	}
+
+	m := &manifest.Manifest{Gateways: []manifest.Gateway{
+		{Name: "gw-a", Log: manifest.Log{ID: ids[0]}, Former: []manifest.Log{{ID: ids[1]}, {ID: "00", Lost: "INC-812"}}},
+	}}
+	for want, given := range map[string][]reconciling.Log{
+		"": logs[:2],
+		"lists log " + ids[1] + " of gateway gw-a":             logs[:1],
+		"log 2 has the id " + ids[2] + ", which is not in the": logs,
+	} {
+		if err := allListed(m, given); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%d logs: %v, want %q", len(given), err, want)
+		}
 	}
 }
 
