@@ -117,7 +117,7 @@ func (u *union) explain(ctx context.Context) error {
 
 	slices.SortFunc(all, byFirst)
 	if err := r.Exactly(all); err != nil {
-		return fmt.Errorf("%w in %s: %w", ErrIncomplete, u.origins(), err)
+		return fmt.Errorf("%w in %s: %w%s", ErrIncomplete, u.origins(), err, u.overlap())
 	}
 	return nil
 }
@@ -128,6 +128,34 @@ func (u *union) origins() string {
 		all = append(all, g.log.checkpoint.Origin)
 	}
 	return strings.Join(all, ", ")
+}
+
+// overlap names two logs that have the same offsets of the range, the first of such.
+func (u *union) overlap() string {
+	type stretch struct {
+		evidence.Span
+		origin string
+	}
+	var all []stretch
+	for _, g := range u.logs {
+		for _, s := range g.spans {
+			all = append(all, stretch{s, g.log.checkpoint.Origin})
+		}
+	}
+	slices.SortFunc(all, func(a, b stretch) int { return cmp.Or(byFirst(a.Span, b.Span), cmp.Compare(a.origin, b.origin)) })
+
+	var before stretch
+	for i, s := range all {
+		if i > 0 && s.First <= before.Last && s.origin != before.origin {
+			first := max(s.First, u.wanted.Range.First)
+			last := min(s.Last, before.Last, u.wanted.Range.Last)
+			return fmt.Sprintf("; %d to %d are in %s and in %s", first, last, before.origin, s.origin)
+		}
+		if i == 0 || s.Last > before.Last {
+			before = s
+		}
+	}
+	return ""
 }
 
 // begins is the offset of the earliest era of all logs. It is 0 where a log that has

@@ -113,7 +113,7 @@ func TestLogThatIsLeftOutLeavesOffsetsWithoutADecision(t *testing.T) {
 func TestOffsetThatTwoLogsHaveIsRefused(t *testing.T) {
 	a, b := pair(t, -1, -1, []int64{0, 6}, []int64{3, 8})
 	_, err := certifyAll(t, wantedRange(0, 10), a, b)
-	if !errors.Is(err, tree.ErrIncomplete) || !strings.HasSuffix(err.Error(), "offsets 8 to 8 have two decisions") {
+	if !errors.Is(err, tree.ErrIncomplete) || !strings.HasSuffix(err.Error(), "offsets 8 to 8 have two decisions; 8 to 8 are in guardlock.test/gw-a and in guardlock.test/gw-b") {
 		t.Error(err)
 	}
 	if _, err := certifyAll(t, wantedRange(0, 5), a, a, b); !errors.Is(err, tree.ErrIncomplete) {
