@@ -39,7 +39,7 @@ run, and under which configuration, policy and trust root. Gateways of a cluster
 all, and the certificate is made of all together. Whoever verifies it needs all their keys.
 If an offset has no decision in these logs, or two, there is no certificate, and the error
 names the offsets; but what was stored before any of the gateways took its first batch for
-the partition is named in it, as the logs say. With --bootstrap brokers are asked what the
+the partition is named in it, as those logs say. With --bootstrap brokers are asked what the
 others are: a transaction's marker, nothing any more, or no longer kept. The certificate
 says what they told, which it does not prove. "guardlock audit reconcile" tells what is left.
 

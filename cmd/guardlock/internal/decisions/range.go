@@ -209,7 +209,7 @@ func (f *evidenceFlags) verifyRange(cmd *cobra.Command, path string, b []byte, k
 
 	admitted := slices.ContainsFunc(p.Logs, func(log evidence.LogProof) bool { return len(log.Admissions) > 0 })
 	unseen := slices.ContainsFunc(p.Logs, func(log evidence.LogProof) bool { return len(log.Witnesses) == 0 })
-	rest := unsaid(toldText(p.Gaps)+unservedText(p)+notProvenOfRange, f.trustRoot == "" && admitted, unseen)
+	rest := unsaid(toldText(p.Gaps)+beforeText(p.Gaps)+unservedText(p)+notProvenOfRange, f.trustRoot == "" && admitted, unseen)
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), struct {
 			Range     evidence.Range `json:"range"`
@@ -288,6 +288,14 @@ func rangeFindings(p *evidence.RangeProof) (all []finding) {
 // servedText says what some decisions were made under.
 func servedText(s *evidence.Served) string {
 	return fmt.Sprintf("%s: %s, from %s to %s", inForceText(&s.InForce), cli.Count(s.Decisions, "batch"), moment(s.Decided.First), moment(s.Decided.Last))
+}
+
+// beforeText says what the eras of the logs leave open.
+func beforeText(gaps []evidence.Gap) string {
+	if !slices.ContainsFunc(gaps, func(g evidence.Gap) bool { return !g.Kind.Told() }) {
+		return ""
+	}
+	return "that no gateway whose log is not in it decided what was there before the first batch;\n"
 }
 
 // unservedText says of how many decisions it is not known what they were made under.
