@@ -35,7 +35,8 @@
 //
 // The file is hostile until Verify returned. What it then proves is that the signers
 // said that these, and no other, are the cluster's gateways and logs. That somebody has
-// an old revision, the file cannot tell. Directories are covered by the signature as all
+// an old revision, the file cannot tell; logs can, which name the one that was in force.
+// Directories are covered by the signature as all
 // the rest, and are only hints where to look: what counts is the id and the key of the
 // log that is found there.
 package manifest
@@ -68,6 +69,9 @@ const MaxBytes = 1 << 20
 
 // bundleSuffix ends the names of signatures.
 const bundleSuffix = ".sigstore.json"
+
+// Role is that of the manifest among the files which a gateway's log says are in force.
+const Role = "manifest"
 
 var (
 	// ErrPlain means that a file without cluster was to be signed, or to be verified.

@@ -34,3 +34,29 @@ func (r *Reader) AuthorityOf(ctx context.Context, d Decision) (found Decision, e
 	}
 	return found, err
 }
+
+// LastAuthority finds what the log says last of what the gateway serves under. Each segment
+// repeats it, so that the last one has it; the one before is for a segment that has
+// just begun. It returns audit.ErrNotFound where neither does.
+func (r *Reader) LastAuthority(ctx context.Context) (found Decision, err error) {
+	m, err := r.compile(Filter{Kinds: []audit.Kind{audit.KindAuthority}, Reverse: true})
+	if err != nil {
+		return found, err
+	}
+	segs, err := r.Refresh()
+	if err != nil {
+		return found, err
+	}
+
+	search := m.search(func(*audit.Summary) bool { return true })
+	err = r.ScanIn(ctx, segs[max(0, len(segs)-2):], search, func(it *audit.Item) (bool, error) {
+		return m.rows(it, func(in Decision) bool {
+			found = in
+			return false
+		}), nil
+	})
+	if err == nil && found.Control == nil {
+		err = audit.ErrNotFound
+	}
+	return found, err
+}

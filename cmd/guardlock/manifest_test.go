@@ -136,6 +136,8 @@ func TestGatewaysOfAClusterServeOnceASignedManifestHasThem(t *testing.T) {
 
 	do(exit.OK, "audit manifest make --cluster payments --dir gw-a/data/audit -o cluster.yaml")
 	do(exit.OK, "audit manifest sign cluster.yaml --key grace.key")
+	do(exit.OK, "audit manifest make --cluster payments --dir gw-a/data/audit -o old.yaml")
+	do(exit.OK, "audit manifest sign old.yaml --key grace.key")
 	if out := do(exit.Failure, "serve --config gw-b/guardlock.yaml"); !strings.Contains(out, "has no gateway gw-b") {
 		t.Errorf("a gateway that is not listed: %s", out)
 	}
@@ -160,9 +162,21 @@ func TestGatewaysOfAClusterServeOnceASignedManifestHasThem(t *testing.T) {
 		t.Errorf("status says %s", out)
 	}
 
+	if _, metrics := told(t, flags[1]+"/metrics", "", "text/plain"); !strings.Contains(metrics, "guardlock_manifest_usable 1\n") {
+		t.Errorf("metrics say %s", metrics)
+	}
+
 	const listed = "audit query --kind authority --json --manifest cluster.yaml --trust-root trust.yaml"
 	if out := do(exit.OK, listed+" --dir gw-a/data/audit --dir gw-b/data/audit"); strings.Count(out, `"manifest_signature"`) != 2 {
 		t.Errorf("the logs say %s", out)
 	}
 	do(exit.NotFound, listed+" --dir gw-b/data/audit")
+
+	// Whoever is shown the revision before gw-b came learns of that from gw-a's log.
+	for _, command := range []string{"query", "summary", "verify --without-key"} {
+		out := do(exit.Refused, "audit "+command+" --manifest old.yaml --trust-root trust.yaml --dir gw-a/data/audit")
+		if !strings.Contains(out, "was written under revision 2 of the manifest") {
+			t.Errorf("%s by an old manifest: %s", command, out)
+		}
+	}
 }

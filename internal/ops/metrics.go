@@ -88,6 +88,7 @@ var (
 	Reloads       = metric("guardlock_reloads_total", Counter, "Reloads of trust, policy, modules and configuration: applied or refused.", "result")
 	TrustUsable   = metric("guardlock_trust_root_usable", Gauge, "1 while the file of the trust root can be used; with 0 nothing that it newly revokes is revoked.")
 	TrustUntil    = metric("guardlock_trust_root_end_time_seconds", Gauge, "When topics with modules refuse everything unless the trust root is read again (trust.max_outage), or written again (trust.max_age), in seconds since the epoch.")
+	ManifestOK    = metric("guardlock_manifest_usable", Gauge, "1 while the manifest of the cluster's decision logs (audit.manifest) is signed by enough approvers, is not an old one, and has this gateway's log; with 0 the one before stays in force.")
 	EndTimes      = metric("guardlock_end_time_seconds", Gauge, "When something ends that bindings or clients depend on, in seconds since the epoch: a grant by its binding, an approval or key by its module, a certificate by its file's name.", "kind", "name")
 	InsecureInUse = metric("guardlock_insecure_settings", Gauge, "How many settings are in use that are spelled insecure.")
 )

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/manifest"
 	"github.com/guardlock/guardlock/policy"
 )
 
@@ -21,7 +22,7 @@ const (
 	roleTrustRoot     = "trust_root"
 	roleRevocations   = "revocations"
 	rolePolicy        = "policy"
-	roleManifest      = "manifest"
+	roleManifest      = manifest.Role
 )
 
 // builtInPolicy stands where the configuration names no policy.

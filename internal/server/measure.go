@@ -155,6 +155,9 @@ func (v *view) measureTerms(to *ops.Samples) {
 			to.Value(ops.TrustUntil, seconds(until))
 		}
 	}
+	if m := e.listed.status(e.cfg); m != nil {
+		to.Is(ops.ManifestOK, m.Problem == "")
+	}
 	to.Value(ops.Reloads, float64(v.reloader.counts.applied.Load()), "applied")
 	to.Value(ops.Reloads, float64(v.reloader.counts.refused.Load()), "refused")
 }

@@ -1,6 +1,7 @@
 package decisions
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/evidence"
 	"github.com/guardlock/guardlock/audit/manifest"
 	"github.com/guardlock/guardlock/audit/query"
@@ -151,7 +153,7 @@ func (l *logsFlags) place(cmd *cobra.Command) (all []gatewayLog, err error) {
 
 		switch {
 		case dir != "":
-			all = append(all, gatewayLog{Name: d.gateway, Dir: dir, LogKey: d.Key, id: d.ID})
+			all = append(all, gatewayLog{Name: d.gateway, Dir: dir, LogKey: d.Key, id: d.ID, by: l.signed})
 		case d.Lost == "":
 			missing = append(missing, fmt.Sprintf("%s (log %s)", d.gateway, d.ID))
 		}
@@ -197,8 +199,10 @@ func identity(r *query.Reader) (id, node string, err error) {
 	return fmt.Sprintf("%x", raw), node, err
 }
 
-// identify holds a log against the id that the manifest has for it.
-func (g *gatewayLog) identify(r *query.Reader) error {
+// identify holds a log against the id that the manifest has for it, and the manifest
+// against the one under which the log was written last: who was shown an old one would not
+// miss a gateway that came later.
+func (g *gatewayLog) identify(ctx context.Context, r *query.Reader) error {
 	if g.id == "" {
 		return nil
 	}
@@ -208,6 +212,25 @@ func (g *gatewayLog) identify(r *query.Reader) error {
 	}
 	if id != g.id {
 		return exit.Refusedf("the log in %s is %s, and the manifest has %s for %s: it is another log", g.Dir, id, g.id, g.Name)
+	}
+
+	return g.notOlder(ctx, r)
+}
+
+// notOlder refuses a manifest in whose place a log has had a newer one.
+func (g *gatewayLog) notOlder(ctx context.Context, r *query.Reader) error {
+	last, err := r.LastAuthority(ctx)
+	if errors.Is(err, audit.ErrNotFound) || err == nil && last.Control.Loaded == nil {
+		return nil
+	}
+	if err != nil {
+		return auditError(g.Dir, err)
+	}
+	for _, f := range last.Control.Loaded.Files {
+		if f.Role == manifest.Role && f.Digest != g.by.Digest() && f.Revision >= g.by.Revision {
+			return exit.WithHint(exit.Refusedf("the log in %s was written under revision %d of the manifest (sha256:%.12s), and the one that is given is revision %d", g.Dir, f.Revision, f.Digest, g.by.Revision),
+				"an old manifest may lack gateways: take the newest")
+		}
 	}
 	return nil
 }

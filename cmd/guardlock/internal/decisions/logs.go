@@ -58,6 +58,7 @@ type gatewayLog struct {
 	Dir    string
 	LogKey string // its file, or itself
 	id     string // that a manifest demands; "" where none does
+	by     *manifest.Signed
 }
 
 // sources are the logs that the flags name.
@@ -118,7 +119,7 @@ func (l *logsFlags) open(cmd *cobra.Command) (logs query.Logs, err error) {
 
 		log := query.Log{Gateway: from.Name, Dir: from.Dir, Reader: r}
 		logs = append(logs, log)
-		if err := from.check(&logs[len(logs)-1], seen); err != nil {
+		if err := from.check(cmd.Context(), &logs[len(logs)-1], seen); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -133,12 +134,12 @@ func (l *logsFlags) open(cmd *cobra.Command) (logs query.Logs, err error) {
 }
 
 // check holds a log against what the manifest says of it, and against the others.
-func (g *gatewayLog) check(log *query.Log, seen map[uint32]string) error {
+func (g *gatewayLog) check(ctx context.Context, log *query.Log, seen map[uint32]string) error {
 	node, err := log.Reader.Node()
 	if err != nil {
 		return auditError(g.Dir, err)
 	}
-	if err := g.identify(log.Reader); err != nil {
+	if err := g.identify(ctx, log.Reader); err != nil {
 		return err
 	}
 	if other := seen[node]; other != "" {

@@ -1,6 +1,7 @@
 package decisions
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +39,7 @@ func (c *auditVerifyCommand) several(cmd *cobra.Command, sources []gatewayLog) e
 	for _, of := range sources {
 		l := verifiedLog{Gateway: of.Name, Dir: of.Dir}
 		if l.verified, l.err = c.log(cmd.Context(), of); l.verified != nil {
-			l.err = errors.Join(l.verdict, l.owned(&of, seen))
+			l.err = errors.Join(l.verdict, l.owned(cmd.Context(), &of, seen))
 		}
 		if err := cmd.Context().Err(); err != nil {
 			return err
@@ -55,11 +56,11 @@ func (c *auditVerifyCommand) several(cmd *cobra.Command, sources []gatewayLog) e
 }
 
 // owned finds a log that is there twice, or is not shown to be that of its gateway.
-func (l *verifiedLog) owned(of *gatewayLog, seen map[uint32]string) error {
+func (l *verifiedLog) owned(ctx context.Context, of *gatewayLog, seen map[uint32]string) error {
 	if len(l.Segments) == 0 {
 		return nil
 	}
-	node, err := nodeOf(of)
+	node, err := nodeOf(ctx, of)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (l *verifiedLog) owned(of *gatewayLog, seen map[uint32]string) error {
 }
 
 // nodeOf is what the ids of a log's decisions begin with.
-func nodeOf(of *gatewayLog) (uint32, error) {
+func nodeOf(ctx context.Context, of *gatewayLog) (uint32, error) {
 	r, err := openLog(of.Dir)
 	if err != nil {
 		return 0, err
@@ -86,7 +87,7 @@ func nodeOf(of *gatewayLog) (uint32, error) {
 	if err != nil {
 		return 0, auditError(of.Dir, err)
 	}
-	return node, of.identify(r)
+	return node, of.identify(ctx, r)
 }
 
 // reportSeveral writes what was found of each log, and the verdict.
