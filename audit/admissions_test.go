@@ -53,42 +53,48 @@ func TestDecisionsAreJoinedToWhatLetTheirModulesRun(t *testing.T) {
 		"a chain the wrong way":   {[]audit.ModuleRef{gdpr, fraud}, two.And(one), []audit.ControlEntry{admitted("a", one, "cards"), of(admitted("b", two, "cards"), asFraud)}, nil},
 		"one module twice":        {[]audit.ModuleRef{gdpr, gdpr}, one.And(one), []audit.ControlEntry{admitted("a", one, "cards")}, []string{"a", "a"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			now := noon
-			l := openMem(t, newMemFiles(), audit.Options{Node: "gw-1", Now: func() time.Time { return now }})
-			for _, entry := range append(slices.Clone(c.before), admitted("later", c.grant, "cards")) {
-				now = now.Add(time.Second)
-				if entry.Subject == "later" {
-					e := batchOf("cards", 1, 4)
-					e.Time = now
-					e.Modules = c.modules
-					e.GrantDigest = c.grant
-					e.Runs = nil
-					e.Rulings = nil
-					mustAppend(t, l, e, nil)
-					now = now.Add(time.Second)
+		for clock, tick := range map[string]time.Duration{"": time.Second, ", though the clock goes back": -time.Second} {
+			t.Run(name+clock, func(t *testing.T) {
+				if got := joined(t, c.modules, c.grant, c.before, tick); !slices.Equal(got, c.want) {
+					t.Errorf("joined to %q, not to %q", got, c.want)
 				}
-
-				if err := l.Record(t.Context(), entry); err != nil {
-					t.Fatal(err)
-				}
-			}
-
-			r := query.New(l.Reader())
-			rows := collect(t, r, query.Filter{Kinds: []audit.Kind{audit.KindBatch}, ByBatch: true})
-			found, err := r.Admissions(t.Context(), rows[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-
-			var got []string
-			for _, d := range found {
-				got = append(got, d.Control.Subject)
-			}
-
-			if !slices.Equal(got, c.want) {
-				t.Errorf("joined to %q, not to %q", got, c.want)
-			}
-		})
+			})
+		}
 	}
+}
+
+// joined makes a log of admissions, a batch, and one more that comes after it, and gives
+// the subjects of those that the batch is joined to. The clock goes on by a tick.
+func joined(t *testing.T, modules []audit.ModuleRef, grant audit.Digest, before []audit.ControlEntry, tick time.Duration) (subjects []string) {
+	t.Helper()
+	now := noon
+	l := openMem(t, newMemFiles(), audit.Options{Node: "gw-1", Now: func() time.Time { return now }})
+	for _, entry := range append(slices.Clone(before), admitted("later", grant, "cards")) {
+		now = now.Add(tick)
+		if entry.Subject == "later" {
+			e := batchOf("cards", 1, 4)
+			e.Time = now
+			e.Modules = modules
+			e.GrantDigest = grant
+			e.Runs = nil
+			e.Rulings = nil
+			mustAppend(t, l, e, nil)
+			now = now.Add(tick)
+		}
+
+		if err := l.Record(t.Context(), entry); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	r := query.New(l.Reader())
+	rows := collect(t, r, query.Filter{Kinds: []audit.Kind{audit.KindBatch}, ByBatch: true})
+	found, err := r.Admissions(t.Context(), rows[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range found {
+		subjects = append(subjects, d.Control.Subject)
+	}
+	return subjects
 }

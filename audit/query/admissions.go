@@ -13,7 +13,7 @@ import (
 // module the last one before the batch that is of its bytes, reaches the topic and
 // has its grant. The modules of a chain stand in its order. Nil where the log does
 // not hold all of them: they may have been in a part of it that was removed.
-func (r *Reader) Admissions(ctx context.Context, d Decision) ([]Decision, error) {
+func (r *Reader) Admissions(ctx context.Context, d Decision) (all []Decision, err error) {
 	if d.Batch == nil || len(d.Batch.Modules) == 0 || d.Batch.GrantDigest == (audit.Digest{}) {
 		return nil, nil
 	}
@@ -21,27 +21,19 @@ func (r *Reader) Admissions(ctx context.Context, d Decision) ([]Decision, error)
 	f := Filter{
 		Kinds:    []audit.Kind{audit.KindAdmission, audit.KindStanding},
 		Outcomes: []string{"allowed"},
-		To:       d.Time,
-		Reverse:  true,
 	}
 	for i := range d.Batch.Modules {
 		f.Modules = append(f.Modules, d.Batch.Modules[i].Digest.String())
 	}
 
 	j := join{batch: &d, found: make([][]Decision, len(d.Batch.Modules))}
-	for found, err := range r.Query(ctx, f) {
-		if err != nil {
-			return nil, err
+	err = r.before(ctx, f, d.ID.Seq, func(found Decision) bool {
+		if j.add(found) {
+			all = j.chain(0, audit.Digest{})
 		}
-		if !j.add(found) {
-			continue
-		}
-		if all := j.chain(0, audit.Digest{}); all != nil {
-			return all, nil
-		}
-	}
-
-	return nil, nil
+		return all == nil
+	})
+	return all, err
 }
 
 // join looks for the admissions whose grants together are the batch's.

@@ -11,28 +11,35 @@ import (
 // clock. Each segment repeats it, so that no earlier one is read. It returns
 // audit.ErrNotFound where the log holds none.
 func (r *Reader) AuthorityOf(ctx context.Context, d Decision) (found Decision, err error) {
-	m, err := r.compile(Filter{Kinds: []audit.Kind{audit.KindAuthority}, Reverse: true})
-	if err != nil {
-		return found, err
-	}
-
-	search := m.search(func(s *audit.Summary) bool {
-		first, _ := s.Entries()
-		return first < d.ID.Seq && m.segment(s)
-	})
-	err = r.Scan(ctx, search, func(it *audit.Item) (bool, error) {
-		if it.Seq >= d.ID.Seq {
-			return true, nil
-		}
-		return m.rows(it, func(in Decision) bool {
-			found = in
-			return false
-		}), nil
+	err = r.before(ctx, Filter{Kinds: []audit.Kind{audit.KindAuthority}}, d.ID.Seq, func(in Decision) bool {
+		found = in
+		return false
 	})
 	if err == nil && found.Control == nil {
 		err = audit.ErrNotFound
 	}
 	return found, err
+}
+
+// before gives fn what comes before an entry in the log, the latest first, until it
+// returns false. Times do not say that: clocks are set back.
+func (r *Reader) before(ctx context.Context, f Filter, seq uint64, fn func(Decision) bool) error {
+	f.Reverse = true
+	m, err := r.compile(f)
+	if err != nil {
+		return err
+	}
+
+	search := m.search(func(s *audit.Summary) bool {
+		first, _ := s.Entries()
+		return first < seq && m.segment(s)
+	})
+	return r.Scan(ctx, search, func(it *audit.Item) (bool, error) {
+		if it.Seq >= seq {
+			return true, nil
+		}
+		return m.rows(it, fn), nil
+	})
 }
 
 // LastAuthority finds what the log says last of what the gateway serves under. Each segment
