@@ -103,6 +103,8 @@ type Options struct {
 	// SegmentAge is how long a segment takes entries; default 1 h. So a log of few
 	// entries has finished segments, which can be pruned.
 	SegmentAge time.Duration
+	// NewSegment has the opening begin a segment, so that all before it is in finished ones.
+	NewSegment bool
 	// Linger is how long a commit waits for company; default 0. Under load,
 	// company comes by itself while the flush before is under way.
 	Linger time.Duration

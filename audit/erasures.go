@@ -19,6 +19,9 @@ const (
 	factSegment = "segment" // that was rewritten
 	factChain   = "chain"   // value that it ends with since, in hexadecimal
 	factEntries = "entries" // that something was taken out of
+
+	factSigner    = "signer" // who asked for it
+	factSignerKey = "signer.key"
 )
 
 var (
@@ -32,13 +35,14 @@ var (
 type Erasure struct {
 	Request   Digest
 	Redaction Redaction
-	By        string // who carried it out
-	Reason    string // as a rule what the request is known by; nothing that names the person
+	Signers   []Signer // who asked for it, and answer for that
+	By        string   // who carried it out
+	Reason    string   // as a rule what the request is known by; nothing that names the person
 }
 
 // NewErasure is the entry about the erasure from one segment.
 func NewErasure(e Erasure) ControlEntry {
-	return ControlEntry{
+	c := ControlEntry{
 		Kind:      KindErasure,
 		Subject:   segment.Name(e.Redaction.Segment),
 		Principal: e.By,
@@ -51,6 +55,11 @@ func NewErasure(e Erasure) ControlEntry {
 			{factEntries, strconv.Itoa(e.Redaction.Entries)},
 		},
 	}
+
+	for _, signer := range e.Signers {
+		c.Facts = append(c.Facts, Fact{factSigner, signer.Identity}, Fact{factSignerKey, signer.KeyID})
+	}
+	return c
 }
 
 // RecordErasure has the log say what was erased from a segment. Until it does the log is

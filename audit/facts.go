@@ -22,7 +22,7 @@ type Admission struct {
 	Until     time.Time  `json:"until,omitzero"`    // when it has to be judged again
 }
 
-// Signer is the author of a module.
+// Signer is the author of a module, or who signed something else.
 type Signer struct {
 	Identity string    `json:"identity"`
 	KeyID    string    `json:"key_id"`

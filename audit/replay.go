@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/guardlock/guardlock/audit/segment"
 )
@@ -114,6 +115,9 @@ func newLog(r *replay, c *segment.Committer, lock io.Closer) (*Log, error) {
 
 	l.committed.Store(&m)
 	l.w.carryLasting()
+	if r.opt.NewSegment {
+		l.w.began = time.Time{} // so that it is old enough to end
+	}
 	l.reader = NewReader(r.files, func() (*segment.Mark, error) { return l.committed.Load(), nil })
 	return l, r.recallOpen(l.reader)
 }

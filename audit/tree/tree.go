@@ -132,6 +132,36 @@ const maxFresh = 1024
 // checkpoint and the copies of that. It returns ErrRolledBack where one of these speaks
 // for another log or a longer one. Where the tree is behind a copy it is extended first.
 func Open(ctx context.Context, r *audit.Reader, o Options) (*Tree, error) {
+	t, err := goOn(ctx, r, o)
+	if err != nil {
+		return nil, err
+	}
+
+	own := []string{t.store.path(CheckpointName), t.store.path(stampedName)}
+	for _, path := range append(own, o.Copies...) {
+		if err := t.contains(ctx, path); err != nil {
+			return nil, err
+		}
+	}
+
+	return t, nil // copies may be behind: they are written with the next checkpoint
+}
+
+// CatchUp gives each entry of a log a leaf in the tree beside it, and signs nothing: the
+// gateway does at its next start. It is for who has the log to himself.
+func CatchUp(ctx context.Context, r *audit.Reader, dir string) error {
+	t, err := goOn(ctx, r, Options{Dir: dir})
+	if err != nil {
+		return err
+	}
+	if err := t.Extend(ctx); err != nil {
+		return err
+	}
+	return t.store.putEdge(t.edge, t.cursor.Position())
+}
+
+// goOn is the tree in a directory, as far as its edge reaches.
+func goOn(ctx context.Context, r *audit.Reader, o Options) (*Tree, error) {
 	if o.Disk == nil {
 		o.Disk = disk.OS
 	}
@@ -162,14 +192,7 @@ func Open(ctx context.Context, r *audit.Reader, o Options) (*Tree, error) {
 		return nil, fmt.Errorf("going on with the tree: %w", err)
 	}
 
-	own := []string{t.store.path(CheckpointName), t.store.path(stampedName)}
-	for _, path := range append(own, o.Copies...) {
-		if err := t.contains(ctx, path); err != nil {
-			return nil, err
-		}
-	}
-
-	return t, nil // copies may be behind: they are written with the next checkpoint
+	return t, nil
 }
 
 // contains holds the tree against a checkpoint in a file. One that is not there says

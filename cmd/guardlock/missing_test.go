@@ -69,6 +69,11 @@ var missingFiles = []string{
 	"policy test MISSING",
 
 	"audit adopt --config MISSING --reason why",
+	"audit erase sign MISSING --key k.key",
+	"audit erase sign request.json --yes --key MISSING",
+	"audit erase run MISSING --config gw.yaml",
+	"audit erase run request.json --config MISSING",
+	"audit erase run request.json --config gw.yaml --yes --signature MISSING",
 	"audit verify MISSING --log-key log.key.pub",
 	"audit verify --dir log --audit-key MISSING",
 	"audit verify --dir log --without-key --since MISSING",
@@ -143,7 +148,8 @@ func TestMissingFileIsTheSameFailureInEveryCommand(t *testing.T) {
 
 	t.Chdir(t.TempDir())
 	for name, content := range map[string][]byte{"m.wasm": module, "input.json": []byte("{}"), "plan.yaml": []byte("broker: {embedded: {}}\n"),
-		"bound.yaml": []byte("broker: {embedded: {}}\nbindings: [{topics: [a]}]\n")} {
+		"bound.yaml": []byte("broker: {embedded: {}}\nbindings: [{topics: [a]}]\n"), "gw.yaml": []byte("broker: {embedded: {}}\ntrust: {root: trust.yaml}\naudit: {dir: log, key_file: audit.key}\n"),
+		"audit.key": []byte(strings.Repeat("01", 32))} {
 		if err := os.WriteFile(name, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -167,6 +173,7 @@ func TestMissingFileIsTheSameFailureInEveryCommand(t *testing.T) {
 	for _, line := range []string{
 		"audit prove payments/0@100 --dir log --output 1.evidence.json",
 		"audit manifest make --cluster a --dir log --log-key log.key.pub --output cluster.yaml",
+		"audit erase request --request 1 --principal a --output request.json",
 	} {
 		if code := run(t.Context(), strings.Fields(line), nil, io.Discard, io.Discard); code != exit.OK {
 			t.Fatalf("%s: exit code %d", line, code)
@@ -186,7 +193,7 @@ func TestMissingFileIsTheSameFailureInEveryCommand(t *testing.T) {
 }
 
 // written are flags with the name of a file that is written.
-var written = []string{"module approve --out", "module sign --out", "audit prove --output", "user add --file", "module trust-root --out", "audit manifest make --output"}
+var written = []string{"module approve --out", "module sign --out", "audit prove --output", "user add --file", "module trust-root --out", "audit manifest make --output", "audit erase request --output", "audit erase sign --output"}
 
 // TestEveryFlagWithAFileIsAmongTheMissing keeps the list above whole.
 func TestEveryFlagWithAFileIsAmongTheMissing(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os/user"
 	"path/filepath"
 	"strings"
@@ -18,7 +17,6 @@ import (
 	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/audit/tree"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
-	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 )
@@ -71,12 +69,9 @@ func newAuditAdoptCommand() *cobra.Command {
 }
 
 func (c *auditAdoptCommand) run(cmd *cobra.Command) error {
-	cfg, err := config.Load(c.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
+	cfg, err := loadConfig(c.path)
 	if err != nil {
-		return exit.WithHint(exit.WithCode(err, exit.Usage), "run `guardlock check %s`", c.path)
+		return err
 	}
 
 	key, err := disk.ReadKey(cfg.File(cfg.Audit.KeyFile))

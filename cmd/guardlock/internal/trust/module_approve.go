@@ -2,7 +2,6 @@ package trust
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -243,35 +242,11 @@ func (c *moduleApproveCommand) confirm(cmd *cobra.Command, r *approvalReview) er
 	if c.yes {
 		return nil
 	}
-	fmt.Fprint(cmd.ErrOrStderr(), "\nApprove exactly this? [y/N] ")
-	answer, err := readAnswer(cmd.InOrStdin())
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("reading the answer: %w", err)
+	yes, err := cli.Confirm(cmd, "Approve exactly this?")
+	if err != nil || yes {
+		return err
 	}
-	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-		return exit.WithHint(exit.Refusedf("approving: not confirmed, nothing was written"), "answer y, or give --yes where nobody can answer")
-	}
-
-	return nil
-}
-
-// readAnswer reads one line byte by byte, so that what follows is left for a
-// password prompt.
-func readAnswer(r io.Reader) (string, error) {
-	var line []byte
-	for b := make([]byte, 1); len(line) < 64; {
-		n, err := r.Read(b)
-		if n == 1 && b[0] == '\n' {
-			return string(line), nil
-		}
-
-		line = append(line, b[:n]...)
-		if err != nil {
-			return string(line), err
-		}
-	}
-
-	return string(line), nil
+	return exit.WithHint(exit.Refusedf("approving: not confirmed, nothing was written"), "answer y, or give --yes where nobody can answer")
 }
 
 // signedApproval is an approval that was signed and that nobody has yet: it is
