@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -40,17 +39,9 @@ const keepDirect = 1 << 20
 type ring struct {
 	ctx   uintptr // aio_context_t
 	done  *os.File
-	raw   syscall.RawConn // of done
-	fd    uint32          // of done
-	under underway
+	fd    uint32 // of done
+	count [8]byte
 	last  completion
-}
-
-// underway is the write that is under way.
-type underway struct {
-	cb        *controlBlock // nil: it was submitted
-	submitErr error
-	waitErr   error
 }
 
 // newRing returns nil where the system does not have, or does not allow, what
@@ -63,10 +54,6 @@ func newRing() *ring {
 
 	r := &ring{done: os.NewFile(uintptr(fd), "eventfd"), fd: uint32(fd)}
 	polled := r.done.SetReadDeadline(time.Time{}) == nil // reads wait in the poller, not in a thread
-	if polled {
-		r.raw, err = r.done.SyscallConn()
-		polled = err == nil
-	}
 	if polled {
 		_, _, errno := unix.Syscall(unix.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&r.ctx)), 0)
 		polled = errno == 0
@@ -136,46 +123,22 @@ func (r *ring) write(cb *controlBlock, fd uintptr, memory []byte, offset int64) 
 		resultFD: r.fd,
 	}
 
-	// The poller tells each end once (it is edge-triggered), from when the read has
-	// begun: so the write is submitted in it, and the count of ends is never read.
-	r.under = underway{cb: cb}
-	err := r.raw.Read(r.step)
+	if err := r.submit(cb); err != nil {
+		return err
+	}
+	result, err := r.wait()
 	runtime.KeepAlive(memory)
 
 	switch {
-	case r.under.submitErr != nil:
-		return r.under.submitErr
 	case err != nil:
-		return fmt.Errorf("waiting for a direct write: %w", err)
-	case r.under.waitErr != nil:
-		return fmt.Errorf("asking for a direct write: %w", r.under.waitErr)
-	case r.last.result < 0:
-		return unix.Errno(-r.last.result)
-	case r.last.result != int64(len(memory)):
+		return err
+	case result < 0:
+		return unix.Errno(-result)
+	case result != int64(len(memory)):
 		return io.ErrShortWrite
 	}
 
 	return nil
-}
-
-// step submits the write, and then looks whether it has ended. It reports false where
-// the poller is to wait.
-func (r *ring) step(uintptr) bool {
-	if cb := r.under.cb; cb != nil {
-		r.under.cb = nil
-		r.under.submitErr = r.submit(cb)
-		return r.under.submitErr != nil
-	}
-
-	n, errno := r.take()
-	for errno == unix.EINTR {
-		n, errno = r.take()
-	}
-	if errno != 0 {
-		r.under.waitErr = errno
-		return true
-	}
-	return n == 1
 }
 
 func (r *ring) submit(cb *controlBlock) error {
@@ -193,11 +156,30 @@ func (r *ring) submit(cb *controlBlock) error {
 	}
 }
 
-// take moves a completion into last if there is one, and returns their number. It
-// never waits, so the scheduler need not know of it.
+// wait returns what became of the write that was submitted.
+func (r *ring) wait() (int64, error) {
+	for {
+		if _, err := r.done.Read(r.count[:]); err != nil {
+			return 0, fmt.Errorf("waiting for a direct write: %w", err)
+		}
+		n, errno := r.take()
+		for errno == unix.EINTR {
+			n, errno = r.take()
+		}
+
+		if errno != 0 {
+			return 0, fmt.Errorf("asking for a direct write: %w", errno)
+		}
+		if n == 1 {
+			return r.last.result, nil
+		}
+	}
+}
+
+// take moves a completion into last if there is one, and returns their number.
 func (r *ring) take() (uintptr, unix.Errno) {
 	var now unix.Timespec
-	n, _, errno := unix.RawSyscall6(unix.SYS_IO_GETEVENTS, r.ctx, 0, 1, uintptr(unsafe.Pointer(&r.last)), uintptr(unsafe.Pointer(&now)), 0)
+	n, _, errno := unix.Syscall6(unix.SYS_IO_GETEVENTS, r.ctx, 0, 1, uintptr(unsafe.Pointer(&r.last)), uintptr(unsafe.Pointer(&now)), 0)
 	return n, errno
 }
 
