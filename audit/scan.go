@@ -261,6 +261,9 @@ type Search struct {
 	To      int64
 	// Segment is asked of finished segments: whether they may hold what is looked for.
 	Segment func(*Summary) bool
+	// Rest goes on behind a segment that is damaged. The error comes at the end, and names
+	// each.
+	Rest bool
 }
 
 // Scan gives fn every entry of every segment that may hold what is looked for, in
@@ -280,16 +283,23 @@ func (r *Reader) ScanIn(ctx context.Context, segs []*Indexed, q Search, fn func(
 		slices.Reverse(segs)
 	}
 
+	var damaged []error
 	for _, s := range segs {
 		if s.Seal != nil && !q.Segment(s.Seal) {
 			continue
 		}
-		if more, err := r.scanSegment(ctx, s, &q, fn); err != nil || !more {
-			return err
+
+		more, err := r.scanSegment(ctx, s, &q, fn)
+		if err != nil && q.Rest && errors.Is(err, ErrCorrupt) {
+			damaged = append(damaged, err)
+			continue
+		}
+		if err != nil || !more {
+			return errors.Join(append(damaged, err)...)
 		}
 	}
 
-	return nil
+	return errors.Join(damaged...)
 }
 
 // scanSegment begins again with a new index when it finds one to be wrong, or an erasure

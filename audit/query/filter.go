@@ -37,6 +37,7 @@ type Finer struct {
 	LastOffset *int64  // makes Offset the first of a range, which is looked for entry by entry
 	States     []State // of the batch; control entries have none
 	ByRun      bool    // one row for each run of records that fared alike
+	Rest       bool    // where a segment is damaged, what is behind it too; the error comes at the end
 	After      After
 }
 

@@ -120,7 +120,7 @@ func (l Logs) Ends() (Cursor, error) {
 // time. An error of any log ends the stream.
 func (l Logs) Query(ctx context.Context, f Filter, after Cursor) iter.Seq2[Decision, error] {
 	return func(yield func(Decision, error) bool) {
-		m := merge{reverse: f.Reverse}
+		m := merge{reverse: f.Reverse, rest: f.Rest}
 		defer m.stop()
 		for _, log := range l {
 			f.After = after[log.Node]
@@ -133,12 +133,18 @@ func (l Logs) Query(ctx context.Context, f Filter, after Cursor) iter.Seq2[Decis
 			more, err := m.first(yield)
 			left--
 			if err != nil {
-				yield(Decision{}, err)
+				yield(Decision{}, errors.Join(append(m.damaged, err)...))
 				return
 			}
-			if !more || left == 0 {
+			if !more {
 				return
 			}
+			if left == 0 {
+				break
+			}
+		}
+		if len(m.damaged) > 0 {
+			yield(Decision{}, errors.Join(m.damaged...))
 		}
 	}
 }
@@ -173,6 +179,8 @@ type merge struct {
 	heads   []*head
 	stops   []func()
 	reverse bool
+	rest    bool    // the others go on where one is damaged
+	damaged []error // what ended those that are
 }
 
 func (m *merge) stop() {
@@ -187,7 +195,7 @@ func (m *merge) add(rows iter.Seq2[Decision, error], yield func(Decision, error)
 	m.stops = append(m.stops, stop)
 	h := &head{next: next}
 
-	there, err := h.advance()
+	there, err := m.advance(h)
 	if err != nil {
 		yield(Decision{}, err)
 		return false
@@ -198,9 +206,14 @@ func (m *merge) add(rows iter.Seq2[Decision, error], yield func(Decision, error)
 	return true
 }
 
-func (h *head) advance() (bool, error) {
+// advance reads the next row of a stream, for which an error is its end.
+func (m *merge) advance(h *head) (bool, error) {
 	row, err, there := h.next()
 	h.row = row
+	if m.rest && errors.Is(err, audit.ErrCorrupt) {
+		m.damaged = append(m.damaged, err)
+		return false, nil
+	}
 	return there, err
 }
 
@@ -218,7 +231,7 @@ func (m *merge) first(yield func(Decision, error) bool) (bool, error) {
 	if !yield(h.row, nil) {
 		return false, nil
 	}
-	there, err := h.advance()
+	there, err := m.advance(h)
 	if !there {
 		m.heads = slices.Delete(m.heads, best, best+1)
 	}

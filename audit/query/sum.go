@@ -23,6 +23,7 @@ func (m *matcher) search(segment func(*audit.Summary) bool) audit.Search {
 		From:    math.MinInt64,
 		To:      math.MaxInt64,
 		Segment: segment,
+		Rest:    m.f.Rest,
 	}
 
 	if !m.f.From.IsZero() {

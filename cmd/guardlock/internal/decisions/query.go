@@ -44,6 +44,9 @@ Answers can be read in pages: with --limit, what --after takes to go on is print
 the end, on standard error or as "after" of --format json. Pages with the same flags
 give each decision once, whatever comes to the logs meanwhile.
 
+Where a segment is damaged, what the others hold is printed all the same; then the segment
+is named, and the exit code is 3. A count is of everything, or there is none.
+
 --count-by counts records by the values of keys: ` + strings.Join(query.GroupKeys(), ", ") + `.
 ` + auditFilterHelp,
 		Example: `  guardlock audit query --topic payments --partition 0 --offset 42
@@ -79,6 +82,7 @@ func (c *auditQueryCommand) run(cmd *cobra.Command, _ []string) error {
 		return exit.Usagef("audit query: give one of --limit and --latest, as a positive number")
 	}
 
+	f.Rest = true
 	f.Limit = c.limit
 	f.ByBatch = c.byBatch
 	if c.latest > 0 {
