@@ -46,10 +46,12 @@ func (b *Bind) Records() int { return b.count }
 // Each gives fn the entries of the frame in their order. Seals are none. An entry is
 // valid only during the call that it is given to.
 func (f *Frame) Each(fn func(*Entry) error) error {
+	var e Entry // one for all, as what it holds
 	var batch BatchEntry
+	var bind Bind
 	epoch := f.epoch
 	return f.payload.each(func(r rawEntry) error {
-		e := Entry{Seq: r.seq, Epoch: epoch}
+		e = Entry{Seq: r.seq, Epoch: epoch}
 		c := r.read(f.strs)
 		var err error
 
@@ -60,7 +62,7 @@ func (f *Frame) Each(fn func(*Entry) error) error {
 			e.Batch = &batch
 			err = c.batch(e.Batch, f.payload.base)
 		case kindBind:
-			e.Bind = new(Bind)
+			e.Bind = &bind
 			err = c.bind(e.Bind, f.payload.base)
 		default:
 			e.Control = new(ControlEntry)

@@ -12,18 +12,34 @@ import (
 // personal. name gives the digest of a value, and is asked for the empty one too.
 // docs/evidence.md has the fields.
 func (e *Entry) Leaf(name func(string) evidence.Name) evidence.Leaf {
+	return e.LeafIn(new(LeafMemory), name)
+}
+
+// LeafMemory is what a leaf is made in, again and again.
+type LeafMemory struct {
+	decision  evidence.Decision
+	placement evidence.Placement
+}
+
+// LeafIn is Leaf in memory of the caller's, in which it is good until the next.
+func (e *Entry) LeafIn(m *LeafMemory, name func(string) evidence.Name) evidence.Leaf {
 	switch {
 	case e.Batch != nil:
-		return evidence.Leaf{Decision: e.decision(name)}
+		e.decision(&m.decision, name)
+		return evidence.Leaf{Decision: &m.decision}
 	case e.Bind != nil:
-		return evidence.Leaf{Placement: e.Bind.placement()}
+		m.placement = e.Bind.placement()
+		return evidence.Leaf{Placement: &m.placement}
 	}
 	return evidence.Leaf{Control: e.Control.leaf(e.Seq, name)}
 }
 
-func (e *Entry) decision(name func(string) evidence.Name) *evidence.Decision {
+func (e *Entry) decision(d *evidence.Decision, name func(string) evidence.Name) {
 	b := e.Batch
-	d := &evidence.Decision{
+	modules := d.Modules[:0]
+	rulings := d.Rulings[:0]
+	runs := d.Runs[:0]
+	*d = evidence.Decision{
 		Seq:     e.Seq,
 		Time:    b.Time.UnixMicro(),
 		Consume: b.Direction == Consume,
@@ -46,16 +62,18 @@ func (e *Entry) decision(name func(string) evidence.Name) *evidence.Decision {
 	}
 
 	for _, m := range b.Modules {
-		d.Modules = append(d.Modules, evidence.Module{Name: m.Name, Digest: m.Digest})
+		modules = append(modules, evidence.Module{Name: m.Name, Digest: m.Digest})
 	}
 	for _, r := range b.Rulings {
-		d.Rulings = append(d.Rulings, evidence.Ruling{Verdict: uint8(r.Verdict), Module: r.Module, Reason: r.Reason, Route: r.Route})
+		rulings = append(rulings, evidence.Ruling{Verdict: uint8(r.Verdict), Module: r.Module, Reason: r.Reason, Route: r.Route})
 	}
 	for _, r := range b.Runs {
-		d.Runs = append(d.Runs, evidence.Run{Ruling: uint32(r.Ruling), Count: r.Count})
+		runs = append(runs, evidence.Run{Ruling: uint32(r.Ruling), Count: r.Count})
 	}
 
-	return d
+	d.Modules = modules
+	d.Rulings = rulings
+	d.Runs = runs
 }
 
 func (c *Caller) certificate(name func(string) evidence.Name) evidence.Name {
@@ -95,8 +113,8 @@ func (e *Entry) payload() evidence.Payload {
 	return p
 }
 
-func (b *Bind) placement() *evidence.Placement {
-	return &evidence.Placement{
+func (b *Bind) placement() evidence.Placement {
+	return evidence.Placement{
 		Decision:    b.Seq,
 		Where:       evidence.Coord{Cluster: b.Cluster, Topic: b.Topic, Partition: uint32(b.Partition)},
 		Route:       b.Route,

@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,6 +15,13 @@ type Hash = tlog.Hash
 
 // HashOf is the hash of a leaf (RFC 6962, 2.1).
 func HashOf(leaf []byte) Hash { return tlog.RecordHash(leaf) }
+
+// Hash is HashOf the leaf's bytes. It makes them in scratch, behind the byte that RFC
+// 6962 has before a leaf, and returns that to be used again.
+func (l *Leaf) Hash(scratch []byte) (Hash, []byte) {
+	scratch = l.Append(append(scratch[:0], 0))
+	return sha256.Sum256(scratch), scratch
+}
 
 // A tile is 256 neighbouring hashes of the heights 0, 8, 16, … (C2SP tlog-tiles).
 const (

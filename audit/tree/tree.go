@@ -113,7 +113,8 @@ type Tree struct {
 	signed []byte // last; nil before the first
 	shown  shown
 
-	scratch []byte           // of a leaf
+	memory  audit.LeafMemory // of a leaf
+	scratch []byte           // its bytes
 	fresh   map[int64][]byte // tiles of level 0 that were filled since the witnesses were asked
 }
 
@@ -285,9 +286,10 @@ func (t *Tree) add(f *audit.Frame) error {
 	}
 
 	return f.Each(func(e *audit.Entry) error {
-		l := e.Leaf(t.names.of)
-		t.scratch = l.Append(t.scratch[:0])
-		return t.edge.Append(evidence.HashOf(t.scratch), t.full)
+		l := e.LeafIn(&t.memory, t.names.of)
+		var hash evidence.Hash
+		hash, t.scratch = l.Hash(t.scratch)
+		return t.edge.Append(hash, t.full)
 	})
 }
 
