@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -100,10 +99,8 @@ func (f *following) kill() error {
 	}
 
 	const longest = 1500 // ms: it begins to write at 100 or so, and looks for more each second
-	var killed atomic.Bool
-	death := time.AfterFunc(time.Duration(10+f.random.IntN(longest))*time.Millisecond, func() { killed.Store(cmd.Process.Kill() == nil) })
-	defer death.Stop()
-	if err := cmd.Wait(); !killed.Load() {
+	death := time.AfterFunc(time.Duration(10+f.random.IntN(longest))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+	if err := cmd.Wait(); death.Stop() {
 		return fmt.Errorf("it ended by itself: %w: %s", err, &said)
 	}
 
