@@ -113,6 +113,7 @@ func (t toldErasures) note(c *ControlEntry, seq uint64) {
 // end says what verification found of a segment's end.
 type end struct {
 	number  uint32
+	first   uint64
 	next    uint64
 	request Digest // zero: it was not rewritten
 	chain   segment.Chain
@@ -142,7 +143,7 @@ func (v *verifier) ended(k *segment.Walk) {
 	passed, lost := v.passes(k)
 	v.passed = v.passed || passed
 	v.lost = v.lost || lost
-	v.ends = append(v.ends, end{k.Header.Number, v.state.seq, k.Header.Erasure.Request, k.Chain})
+	v.ends = append(v.ends, end{k.Header.Number, k.Header.FirstSeq, v.state.seq, k.Header.Erasure.Request, k.Chain})
 }
 
 // passes reports whether a kept head lies at the end of a segment as it was written, or
@@ -154,6 +155,20 @@ func (v *verifier) passes(k *segment.Walk) (passed, lost bool) {
 	next := v.state.seq
 	passed = v.kept.NextSeq == next && v.kept.Chain == k.Header.Erasure.Was
 	return passed, !passed && v.kept.NextSeq >= k.Header.FirstSeq && v.kept.NextSeq <= next
+}
+
+// vouched demands that the kept head speaks for each segment before it. The next segment
+// goes on from what a rewritten one once ended with, whatever is in it now: what is in it
+// only the entry that tells of the erasure has, and a head from before that entry has
+// neither. Whoever has the audit key could have put anything there.
+func (v *verifier) vouched() error {
+	for _, s := range v.ends {
+		told := v.state.erasures[s.number]
+		if s.request != (Digest{}) && s.first < v.kept.NextSeq && told.seq >= v.kept.NextSeq {
+			return fmt.Errorf("segment %d was rewritten for an erasure (entry %d) since %s was kept, which does not tell what is in it now: hold the log against a checkpoint (--since), and keep the new head: %w", s.number, told.seq, v.kept, ErrPruned)
+		}
+	}
+	return nil
 }
 
 // requestOf is that of the last erasure of a segment, or nothing.

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/guardlock/guardlock/audit/segment"
@@ -38,14 +37,14 @@ func ChainKey(key [32]byte) (*segment.Key, error) { return chainKey(key) }
 // CommittedMark says how far the log is durable.
 func (l *Log) CommittedMark() *segment.Mark { return l.committed.Load() }
 
-// PassedHead reports whether a log goes through a head, or nobody can tell any more.
-func PassedHead(d segment.Files, key [32]byte, kept *Head) (passed, lost bool) {
+// AskedOfHead is what a verification that has a kept head says of that.
+func AskedOfHead(d segment.Files, key [32]byte, kept *Head) error {
 	v, err := newVerifier(d, Known{Keys: [][32]byte{key}, Head: kept})
-	if err != nil || v.verify() != nil {
-		return false, false
+	if err == nil {
+		err = v.verify()
 	}
-	if err := v.complete(); v.lost {
-		lost = errors.Is(err, ErrPruned)
+	if err == nil {
+		err = v.complete()
 	}
-	return v.passed, lost
+	return err
 }

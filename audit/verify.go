@@ -192,6 +192,8 @@ func (v *verifier) complete() error {
 		return fmt.Errorf("%s, which was kept, lies within a segment that was rewritten for an erasure, so that it cannot be looked for: hold the log against a checkpoint (--since): %w", v.kept, ErrPruned)
 	case v.kept != nil && !v.passed:
 		return fmt.Errorf("%w: it does not go through %s, which was kept: it was rewritten, cut short, or is another log", ErrCorrupt, v.kept)
+	case v.kept != nil:
+		return v.vouched()
 	}
 	return nil
 }

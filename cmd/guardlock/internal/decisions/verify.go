@@ -31,7 +31,8 @@ called intact, and exits 1 unless --without-key asks for no more.
 Whoever has the key can rewrite the log, and whoever kept an old copy can put it
 back. So keep the line "keep SEQ:CHAIN" that this prints in another place, and
 give it to --expect the next time: a log that was rewritten or cut since then does
-not go through it. That needs no key.
+not go through it. That needs no key. What an erasure rewrote since it was kept it does
+not speak for: there a checkpoint does, see --since.
 
 A gateway signs a checkpoint of its log every ten seconds. Where there is one, each
 entry that it speaks for is held against it, and its signature checked with --log-key
@@ -143,9 +144,9 @@ func (c *auditVerifyCommand) log(ctx context.Context, of gatewayLog) (*verified,
 		v.Checkpoint, v.otherwise = c.committed(ctx, of, &report)
 	}
 
-	v.verdict = c.judge(of.Dir, failure)
+	v.verdict = errors.Join(c.judge(of.Dir, failure), v.otherwise)
 	if failure == nil || errors.Is(failure, audit.ErrIndex) {
-		v.verdict = errors.Join(v.verdict, v.otherwise, c.notProven(of.Dir, report, &known, keyErr))
+		v.verdict = errors.Join(v.verdict, c.notProven(of.Dir, report, &known, keyErr))
 	}
 	return v, nil
 }
@@ -158,7 +159,7 @@ func (c *auditVerifyCommand) judge(dir string, failure error) error {
 	case errors.Is(failure, audit.ErrIndex):
 		return exit.WithHint(exit.Refusedf("%w", failure), "the log is whole; queries may have missed decisions: delete these indexes, they are made anew")
 	case errors.Is(failure, audit.ErrPruned):
-		return exit.WithHint(exit.Refusedf("%w", failure), "give a head that was kept later; prune prints the one that the log goes on from")
+		return exit.WithHint(exit.Refusedf("%w", failure), "give a head that was kept later; prune prints the one that the log goes on from, and a checkpoint that was kept (--since) speaks for what an erasure rewrote")
 	case errors.Is(failure, audit.ErrCorrupt), errors.Is(failure, audit.ErrNoMark):
 		return exit.WithHint(exit.Refusedf("%w", failure), "keep the files as they are, and compare them with a copy or a backup")
 	}
