@@ -212,9 +212,12 @@ func (c *checking) log(at string, l *Log) {
 	}
 	c.ids[l.ID] = true
 
-	if _, err := note.NewVerifier(l.Key); err != nil {
+	switch _, err := note.NewVerifier(l.Key); {
+	case err != nil:
 		c.Add(at+".log_key", "must be a public key itself, what is in log.key.pub, so that the signature covers it: %v", err)
-	} else if c.keys[l.Key] {
+	case strings.ContainsAny(l.Key, "\r\n"): // base64 is read past them: one key would have many texts
+		c.Add(at+".log_key", "must be on one line")
+	case c.keys[l.Key]:
 		c.Add(at+".log_key", "is listed twice")
 	}
 	c.keys[l.Key] = true

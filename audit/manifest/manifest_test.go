@@ -78,6 +78,8 @@ func TestManifestThatLeavesALogUncertainIsRefused(t *testing.T) {
 		"a former log twice":   {func(m *Manifest) { m.Gateways[1].Former[0].ID = m.Gateways[0].ID }, "former[0].log_id: is listed twice"},
 		"an id cut short":      {func(m *Manifest) { m.Gateways[0].ID = "0011" }, "gateways[0].log_id: must be 16"},
 		"an id in upper case":  {func(m *Manifest) { m.Gateways[1].ID = "0123456789ABCDEF" }, "gateways[1].log_id: must be 16"},
+		"a key on two lines":   {func(m *Manifest) { m.Gateways[1].Key += "\n" }, "gateways[1].log_key: must be on one line"},
+		"a key in two texts":   {func(m *Manifest) { m.Gateways[1].Key = m.Gateways[0].Key + "\n" }, "gateways[1].log_key: must be on one line"},
 		"a key twice":          {func(m *Manifest) { m.Gateways[1].Key = m.Gateways[0].Key }, "gateways[1].log_key: is listed twice"},
 		"a key's file":         {func(m *Manifest) { m.Gateways[1].Key = "log.key.pub" }, "gateways[1].log_key: must be a public key itself"},
 		"a lost log in use":    {func(m *Manifest) { m.Gateways[1].Lost = "why" }, "gateways[1].lost: is of a former log"},

@@ -207,9 +207,9 @@ func (r *reloader) keepManifest(ctx context.Context, cfg *config.Config, fresh *
 			return fmt.Errorf("the manifest that was kept, %s: %w", path, err)
 		case kept.Digest() == fresh.Digest():
 			return nil
-		case kept.Cluster == fresh.Cluster && fresh.Revision < kept.Revision:
+		case fresh.Revision < kept.Revision: // whatever the cluster's name: with another one in between, old ones would come back
 			return fmt.Errorf("revision %d after %d: %w", fresh.Revision, kept.Revision, errManifestOlder)
-		case kept.Cluster == fresh.Cluster && fresh.Revision == kept.Revision:
+		case fresh.Revision == kept.Revision:
 			return fmt.Errorf("revision %d: %w", fresh.Revision, errManifestOther)
 		}
 	}

@@ -46,7 +46,12 @@ func newListedSite(t *testing.T, yaml string) *site {
 // listed writes a manifest of a revision that has this log of the gateway, signed by a key.
 func (s *site) listed(revision int64, log manifest.Log, by *signing.PrivateKey) {
 	s.t.Helper()
-	m := &manifest.Manifest{Cluster: "payments", Revision: revision}
+	s.listedAs("payments", revision, log, by)
+}
+
+func (s *site) listedAs(cluster string, revision int64, log manifest.Log, by *signing.PrivateKey) {
+	s.t.Helper()
+	m := &manifest.Manifest{Cluster: cluster, Revision: revision}
 	m.Add("other", other)
 	m.Add("gateway", log)
 	text := must(m.Encode())
@@ -168,6 +173,34 @@ func TestManifestInForceStaysUntilOneIsInOrderAndNewer(t *testing.T) {
 	s.listed(2, s.own(), s.grace)
 	if err := s.r.load(t.Context()); !errors.Is(err, errManifestOlder) {
 		t.Errorf("after a restart: got %v", err)
+	}
+}
+
+// A cluster may get another name. The revision counts on, so that none of the old name that
+// is older comes back by way of that.
+func TestRevisionCountsOnUnderAnotherName(t *testing.T) {
+	s := newListedSite(t, listedSite)
+	s.listed(2, s.own(), s.grace)
+	if err := s.r.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	for _, step := range []struct {
+		cluster  string
+		revision int64
+		want     int64
+	}{
+		{"renamed", 1, 2},
+		{"renamed", 2, 2},
+		{"renamed", 3, 3},
+		{"payments", 1, 3},
+		{"payments", 2, 3},
+	} {
+		s.listedAs(step.cluster, step.revision, s.own(), s.grace)
+		s.look()
+		if got := s.revision(); got != step.want {
+			t.Errorf("revision %d of %s: revision %d is in force, want %d", step.revision, step.cluster, got, step.want)
+		}
 	}
 }
 

@@ -256,6 +256,7 @@ type listing struct {
 type listedLog struct {
 	Gateway string `json:"gateway"`
 	ID      string `json:"log_id"`
+	Key     string `json:"log_key"`
 	Former  bool   `json:"former,omitempty"`
 	Lost    string `json:"lost,omitempty"`
 	Dir     string `json:"dir,omitempty"` // where it was read
@@ -283,7 +284,7 @@ func listingOf(path string, m *manifest.Signed, found []gatewayLog) *listing {
 
 	last := ""
 	for _, d := range demandedBy(m.Manifest) {
-		log := listedLog{Gateway: d.gateway, ID: d.ID, Former: d.gateway == last, Lost: d.Lost}
+		log := listedLog{Gateway: d.gateway, ID: d.ID, Key: d.Key, Former: d.gateway == last, Lost: d.Lost}
 		if i := slices.IndexFunc(found, func(g gatewayLog) bool { return g.id == d.ID }); i >= 0 {
 			log.Dir = found[i].Dir
 		}
@@ -314,7 +315,7 @@ func (l *listing) write(w io.Writer) error {
 		if log.Lost != "" && log.Dir == "" {
 			text += ", LOST: " + log.Lost
 		}
-		if _, err := fmt.Fprintln(w, cli.Printable(text)); err != nil {
+		if _, err := fmt.Fprintf(w, "%s\n  key %s\n", cli.Printable(text), cli.Printable(log.Key)); err != nil {
 			return err
 		}
 	}
