@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/bundle"
@@ -89,7 +90,7 @@ func (t *TrustRoot) VerifyFile(ctx context.Context, content []byte, bundles [][]
 	}
 
 	if need = max(1, need); len(people) < need {
-		err := fmt.Errorf("verifying file: %w: %d of %d needed", ErrSignatories, len(people), need)
+		err := fmt.Errorf("verifying file: %w: %d of %d needed%s", ErrSignatories, len(people), need, signedBy(people))
 		return nil, errors.Join(append([]error{err}, refusals...)...)
 	}
 
@@ -98,6 +99,19 @@ func (t *TrustRoot) VerifyFile(ctx context.Context, content []byte, bundles [][]
 		all = append(all, people[who])
 	}
 	return all, nil
+}
+
+// signedBy names those whose signatures count, where that are too few.
+func signedBy(people map[Identity]Signatory) string {
+	if len(people) == 0 {
+		return ""
+	}
+
+	var names []string
+	for _, who := range sortedKeys(people) {
+		names = append(names, string(who))
+	}
+	return ", signed by " + strings.Join(names, ", ")
 }
 
 // signatory is the approver who signed the file with this digest.

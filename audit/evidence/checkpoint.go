@@ -15,6 +15,9 @@ import (
 // ErrCheckpoint means that a text is no checkpoint.
 var ErrCheckpoint = errors.New("malformed checkpoint")
 
+// ErrNoKey means that a checkpoint may be right, and that the keys to tell it by are others'.
+var ErrNoKey = errors.New("no key that was given signed it")
+
 // Checkpoint is what a log vouches for: at this size it had this root (C2SP
 // tlog-checkpoint). Origin names the log, and is the name of its key.
 type Checkpoint struct {
@@ -70,6 +73,11 @@ func DecodeBase64(s string) ([]byte, error) {
 // its origin. It returns the name and hash of that key.
 func OpenCheckpoint(signed []byte, logs note.Verifiers) (Checkpoint, note.Signature, error) {
 	n, err := note.Open(signed, logs)
+	var unknown *note.UnverifiedNoteError
+	if errors.As(err, &unknown) {
+		origin, _, _ := strings.Cut(unknown.Note.Text, "\n")
+		return Checkpoint{}, note.Signature{}, fmt.Errorf("checking checkpoint of %q: %w", origin, ErrNoKey)
+	}
 	if err != nil {
 		return Checkpoint{}, note.Signature{}, fmt.Errorf("checking checkpoint: %w", err)
 	}

@@ -297,15 +297,27 @@ func writeManifest(w io.Writer, m *ops.Manifest) error {
 	if m == nil {
 		return nil
 	}
+	stays := ""
 	if m.Cluster != "" {
+		stays = ", and the one above stays"
 		if _, err := fmt.Fprintf(w, "manifest %s %.12s: cluster %s, revision %d, signed by %s\n", cli.Printable(m.File), m.Digest, m.Cluster, m.Revision,
 			cli.Printable(strings.Join(m.Signers, ", "))); err != nil {
 			return err
 		}
 	}
-	if m.Problem != "" {
-		_, err := fmt.Fprintf(w, "MANIFEST NOT IN FORCE: %s\n", cli.Printable(m.Problem))
+	if m.Problem == "" {
+		return nil
+	}
+
+	// What is wrong with each signature has a line of its own.
+	problem, signatures, _ := strings.Cut(m.Problem, "\n")
+	if _, err := fmt.Fprintf(w, "MANIFEST NOT IN FORCE%s: %s\n", stays, cli.Printable(problem)); err != nil {
 		return err
+	}
+	for line := range strings.Lines(signatures) {
+		if _, err := fmt.Fprintf(w, "  %s\n", cli.Printable(strings.TrimSuffix(line, "\n"))); err != nil {
+			return err
+		}
 	}
 	return nil
 }

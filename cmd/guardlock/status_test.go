@@ -32,3 +32,26 @@ func TestStatusSaysWhatWentAround(t *testing.T) {
 		}
 	}
 }
+
+// TestStatusSaysWhichManifestHolds: a file that cannot be used is not taken for the one
+// that is in force, and each signature that does not count has a line.
+func TestStatusSaysWhichManifestHolds(t *testing.T) {
+	const problem = "too few signed it\nsignature 1: \x1b[m\nsignature 2: other bytes"
+	const lines = ": too few signed it\n  signature 1: \\x1b[m\n  signature 2: other bytes\n"
+	before := ops.Manifest{File: "c.yaml", Cluster: "payments", Revision: 3, Digest: "0123456789abcdef", Signers: []string{"grace"}}
+	both := before
+	both.Problem = problem
+	const first = "manifest c.yaml 0123456789ab: cluster payments, revision 3, signed by grace\n"
+
+	for want, m := range map[string]*ops.Manifest{
+		"":    nil,
+		first: &before,
+		first + "MANIFEST NOT IN FORCE, and the one above stays" + lines: &both,
+		"MANIFEST NOT IN FORCE" + lines:                                  {File: "c.yaml", Problem: problem},
+	} {
+		var out strings.Builder
+		if err := writeManifest(&out, m); err != nil || out.String() != want {
+			t.Errorf("%q, want %q; %v", out.String(), want, err)
+		}
+	}
+}

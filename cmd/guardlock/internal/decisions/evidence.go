@@ -169,6 +169,9 @@ func (f *evidenceFlags) verify(cmd *cobra.Command, path string) error {
 
 func refusedFile(path string, err error) error {
 	err = exit.Refusedf("verifying %s: %w", path, err)
+	if errors.Is(err, evidence.ErrNoKey) {
+		return exit.WithHint(err, "give the log.key.pub of that gateway with --log-key, got from whoever runs it and not with the file; where several logs are in a file, the key of each")
+	}
 	if errors.Is(err, evidence.ErrUnproven) {
 		return exit.WithHint(err, "keep the file as it is, and ask whoever gave it to you; nothing in it counts")
 	}

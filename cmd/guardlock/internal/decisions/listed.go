@@ -256,9 +256,9 @@ type listing struct {
 type listedLog struct {
 	Gateway string `json:"gateway"`
 	ID      string `json:"log_id"`
-	Key     string `json:"log_key"`
 	Former  bool   `json:"former,omitempty"`
 	Lost    string `json:"lost,omitempty"`
+	Key     string `json:"log_key"`
 	Dir     string `json:"dir,omitempty"` // where it was read
 }
 
@@ -284,7 +284,7 @@ func listingOf(path string, m *manifest.Signed, found []gatewayLog) *listing {
 
 	last := ""
 	for _, d := range demandedBy(m.Manifest) {
-		log := listedLog{Gateway: d.gateway, ID: d.ID, Key: d.Key, Former: d.gateway == last, Lost: d.Lost}
+		log := listedLog{Gateway: d.gateway, ID: d.ID, Former: d.gateway == last, Lost: d.Lost, Key: d.Key}
 		if i := slices.IndexFunc(found, func(g gatewayLog) bool { return g.id == d.ID }); i >= 0 {
 			log.Dir = found[i].Dir
 		}
@@ -294,16 +294,30 @@ func listingOf(path string, m *manifest.Signed, found []gatewayLog) *listing {
 	return out
 }
 
-// write tells a person what a result rests on.
-func (l *listing) write(w io.Writer) error {
-	if l == nil {
-		return nil
-	}
+// summary says in a line which manifest it is, and who vouches for it.
+func (l *listing) summary() string {
 	by := "signatures not checked"
 	if len(l.Signers) > 0 {
 		by = "signed by " + strings.Join(l.Signers, ", ")
 	}
-	if _, err := fmt.Fprintf(w, "manifest %s: cluster %s, revision %d, %s\n", cli.Printable(l.File), l.Cluster, l.Revision, cli.Printable(by)); err != nil {
+	return fmt.Sprintf("%s: cluster %s, revision %d, %s", l.File, l.Cluster, l.Revision, by)
+}
+
+// write tells a person what a result rests on, and leaves a line before that result.
+func (l *listing) write(w io.Writer) error {
+	if l == nil {
+		return nil
+	}
+	if err := l.each(w, false); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w)
+	return err
+}
+
+// each writes the manifest and its logs; with their keys for whoever is to sign that.
+func (l *listing) each(w io.Writer, keys bool) error {
+	if _, err := fmt.Fprintf(w, "manifest %s\n", cli.Printable(l.summary())); err != nil {
 		return err
 	}
 
@@ -315,10 +329,12 @@ func (l *listing) write(w io.Writer) error {
 		if log.Lost != "" && log.Dir == "" {
 			text += ", LOST: " + log.Lost
 		}
-		if _, err := fmt.Fprintf(w, "%s\n  key %s\n", cli.Printable(text), cli.Printable(log.Key)); err != nil {
+		if keys {
+			text += ", key " + log.Key
+		}
+		if _, err := fmt.Fprintln(w, cli.Printable(text)); err != nil {
 			return err
 		}
 	}
-	_, err := fmt.Fprintln(w)
-	return err
+	return nil
 }

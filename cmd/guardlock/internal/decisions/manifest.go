@@ -3,6 +3,7 @@ package decisions
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -194,7 +195,9 @@ func (c *manifestMakeCommand) write(cmd *cobra.Command, m *manifest.Manifest, te
 	if c.out == c.from {
 		put = disk.Replace
 	}
-	if err := put(c.out, text, 0o644); err != nil {
+	if err := put(c.out, text, 0o644); errors.Is(err, fs.ErrExist) {
+		return exit.WithHint(fmt.Errorf("writing manifest: %w", err), "the next revision of it is made with --from %s; the gateways that are in it stay", c.out)
+	} else if err != nil {
 		return fmt.Errorf("writing manifest: %w", err)
 	}
 
@@ -290,7 +293,7 @@ func (c *manifestSignCommand) run(cmd *cobra.Command, path string) error {
 		return cli.PrintJSON(cmd.OutOrStdout(), map[string]any{"manifest": of, "signature": out, "key_id": key.ID()})
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "signed with key %s\nwrote %s\n", key.ID(), out)
-	return errors.Join(of.write(cmd.OutOrStdout()), err)
+	return errors.Join(of.each(cmd.OutOrStdout(), true), err)
 }
 
 func newManifestShowCommand() *cobra.Command {
@@ -316,7 +319,7 @@ is another file.`,
 			if cli.WantsJSON(cmd) {
 				return cli.PrintJSON(cmd.OutOrStdout(), of)
 			}
-			return of.write(cmd.OutOrStdout())
+			return of.each(cmd.OutOrStdout(), true)
 		},
 	}
 

@@ -78,6 +78,10 @@ func newAuditProveCommand() *cobra.Command {
 			if cmd.Flags().Changed("offsets") {
 				return c.runRange(cmd, args[0])
 			}
+			if partitionShape.MatchString(args[0]) {
+				return exit.WithHint(exit.Usagef("proving %s: it is a partition: which of its records?", args[0]),
+					"%s@OFFSET proves one record, %s --offsets A-B each in a range", args[0], args[0])
+			}
 			return c.run(cmd, args[0])
 		},
 	}

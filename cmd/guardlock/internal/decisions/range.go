@@ -125,8 +125,8 @@ func reportRange(cmd *cobra.Command, f *evidence.Certificate, done certified) er
 		}
 		w.field("log", "%s", text)
 	}
-	if w.err == nil {
-		w.err = done.Manifest.write(cmd.OutOrStdout())
+	if done.Manifest != nil {
+		w.field("manifest", "%s", done.Manifest.summary())
 	}
 	return w.err
 }
@@ -230,7 +230,7 @@ func (f *evidenceFlags) rangeApprovals(cmd *cobra.Command, p *evidence.RangeProo
 	if err != nil {
 		return nil, err
 	}
-	for _, log := range p.Logs {
+	for n, log := range p.Logs {
 		for i := range log.Admissions {
 			one := &evidence.Proof{Admissions: log.Admissions[i : i+1], Approvals: p.Approvals, Decision: &evidence.Decision{Time: log.Used[i].First}}
 			if _, err := approvals(cmd.Context(), root, one); err != nil {
@@ -241,7 +241,9 @@ func (f *evidenceFlags) rangeApprovals(cmd *cobra.Command, p *evidence.RangeProo
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, found...)
+			for _, f := range found {
+				all = append(all, finding{f.Subject, f.Text + ofLog(p, n)})
+			}
 		}
 	}
 	return all, nil

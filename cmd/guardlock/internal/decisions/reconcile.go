@@ -78,7 +78,7 @@ func newAuditReconcileCommand() *cobra.Command {
 	c.logs.register(cmd)
 	cmd.Flags().StringSliceVarP(&c.topics, "topic", "t", nil, "only this `TOPIC`; without, every topic that has decisions")
 	cmd.Flags().StringVar(&c.cluster, "cluster", "", "the cluster's `NAME` in the logs; needed where they know of several")
-	cmd.Flags().StringArrayVar(&c.keyFiles, "audit-key", nil, "`FILE` with an audit key, which tells pending batches without a producer id (default: audit.key beside each log)")
+	cmd.Flags().StringArrayVar(&c.keyFiles, "audit-key", nil, "`FILE` with an audit key, which tells pending batches without a producer id; give all that are needed, one each (default: audit.key beside each log)")
 	cmd.Flags().BoolVar(&c.content, "content", false, "compare the content of each batch with its decision, too; reads the topics, and needs the audit key")
 	cmd.Flags().BoolVar(&c.strict, "strict", false, "count what is before the first decision as a bypass, too")
 	return cmd
@@ -224,7 +224,7 @@ func (c *auditReconcileCommand) report(cmd *cobra.Command, all []reconciling.Jud
 	if err != nil {
 		return err
 	}
-	return sum.verdict(c.strict)
+	return sum.verdict(c.strict, bypassHint(c.logs.listing()))
 }
 
 // reconciledSum is what all partitions came to.
@@ -256,12 +256,21 @@ func sumOf(all []reconciling.Judged) (sum reconciledSum) {
 	return sum
 }
 
+// bypassHint says what to look at after a bypass. Where approvers signed which logs
+// there are, and all were read, a log that is missing is not what it looks like.
+func bypassHint(by *listing) string {
+	const direct = "somebody wrote to the brokers themselves: docs/operating.md says how to close that way"
+	if by != nil && len(by.Signers) > 0 {
+		return "every log of the manifest was read, so that " + direct
+	}
+	return "is the log of every gateway among --dir? Else " + direct
+}
+
 // verdict is the command's end.
-func (s *reconciledSum) verdict(strict bool) error {
+func (s *reconciledSum) verdict(strict bool, bypassed string) error {
 	switch {
 	case s.bypass > 0:
-		return exit.WithHint(exit.Refusedf("reconciling: %s stored without a decision", cli.Count(int(s.bypass), "record")),
-			"is the log of every gateway among --dir? Else somebody wrote to the brokers themselves: docs/auditing.md says how to close that way")
+		return exit.WithHint(exit.Refusedf("reconciling: %s stored without a decision", cli.Count(int(s.bypass), "record")), "%s", bypassed)
 	case s.beyond > 0:
 		return exit.WithHint(exit.Refusedf("reconciling: decisions name offsets beyond the end of %s", cli.Count(s.beyond, "partition")),
 			"was a topic cut, or made anew, or did an unclean leader take over? Until the ends are past them, these decisions hide what others store there")
@@ -272,7 +281,7 @@ func (s *reconciledSum) verdict(strict bool) error {
 		return exit.Refusedf("reconciling: %s from before the first decision", cli.Count(int(s.before), "record"))
 	case s.unkeyed > 0:
 		return exit.WithHint(fmt.Errorf("reconciling: not concluded: %d batches were decided under an audit key that was not given", s.unkeyed),
-			"give the audit.key_file of each gateway and of each time with --audit-key")
+			"give the audit.key_file of each gateway and of each time with --audit-key; with it none beside a log is taken")
 	}
 	return nil
 }
