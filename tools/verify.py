@@ -295,11 +295,11 @@ def approved(bundles, admitted, trust):
         need(sha256(payload).hex() in named, "an approval that no admission names")
         pae = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
         envelopes[sha256(payload).hex()].append((json.loads(payload), pae, base64.b64decode(e["signatures"][0]["sig"])))
-    for a, time in [(a, time) for a, times in admitted for time in (min(times), max(times))] if trust else []:
+    for a, time in [(a, time) for a, times in admitted for time in (min(times), max(times))] if trust is not None else []:
         ids = zip(values(a, "approval"), values(a, "approval.id"))
         signers = {who for who, i in ids if any(holds(who, a, time, trust, *e) for e in envelopes[i])}
         need(trust.get("threshold", 1) <= len(signers) == len(set(values(a, "approval"))), "an approval does not hold")
-    return ", who signed" if trust else ""
+    return ", who signed" if trust is not None else ""
 
 
 def holds(who, a, time, trust, statement, pae, signature):
@@ -318,10 +318,15 @@ def holds(who, a, time, trust, statement, pae, signature):
 
 
 def main(args):
-    trust = json.load(open(args[1])) if args[:1] == ["--trust-root"] else None
-    key, *files = args[2:] if trust else args
-    keys, bad = dict(map(key_of, open(key).read().split())), 0
-    for path in files:
+    root, rest = (args[1:2], args[2:]) if args[:1] == ["--trust-root"] else ([], args)
+    if len(rest) < 2:
+        sys.exit(__doc__)
+    try:
+        trust = json.load(open(root[0])) if root else None
+        keys, bad = dict(map(key_of, open(rest[0]).read().split())), 0
+    except (OSError, ValueError) as e:
+        sys.exit(f"verify.py: log keys and trust root (JSON, as `yq -o=json trust.yaml` makes it) cannot be read: {e}")
+    for path in rest[1:]:
         try:
             print(f"{path}: proven: {verify(open(path, 'rb').read(), keys, trust)}")
         except Exception as e:  # whatever cannot be read to its end is not proven

@@ -39,3 +39,40 @@ func TestSecondVerifierAgreesOnAuthorities(t *testing.T) {
 		}
 	}
 }
+
+// TestSecondVerifierSaysHowItIsUsed: whoever gives it no file of evidence, or a trust root
+// that is not JSON, has proven nothing, and is told what it takes.
+func TestSecondVerifierSaysHowItIsUsed(t *testing.T) {
+	python := os.Getenv("GUARDLOCK_PYTHON")
+	if python == "" {
+		python = "python3"
+	}
+	yaml := filepath.Join(t.TempDir(), "trust.yaml")
+	if err := os.WriteFile(yaml, []byte("authors: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	const key, file = "testdata/log.key.pub", "testdata/range.json"
+	for _, tc := range []struct {
+		args []string
+		says string
+	}{
+		{nil, "usage: verify.py"},
+		{[]string{"--help"}, "usage: verify.py"},
+		{[]string{key}, "usage: verify.py"},
+		{[]string{"--trust-root", yaml, key}, "usage: verify.py"},
+		{[]string{"--trust-root", yaml, key, file}, "JSON"},
+		{[]string{"missing.pub", file}, "missing.pub"},
+	} {
+		out, err := exec.Command(python, append([]string{"../../tools/verify.py"}, tc.args...)...).CombinedOutput()
+		text := string(out)
+		if err == nil || !strings.Contains(text, tc.says) || strings.Contains(text, "Traceback") || strings.Contains(text, ": proven: ") {
+			t.Errorf("%v: %v, %s; want %q", tc.args, err, text, tc.says)
+		}
+	}
+
+	out, err := exec.Command(python, "../../tools/verify.py", key, file).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), ": proven: ") {
+		t.Errorf("a file that proves: %v, %s", err, out)
+	}
+}
