@@ -159,6 +159,9 @@ func (e *Ends) add(ctx context.Context, parts *Parts, choice Choice, topic strin
 		if err := e.gone(ctx, topic); err != nil {
 			return err
 		}
+		if len(choice.Topics) > 0 && len(decided) > 0 {
+			return fmt.Errorf("topic %s %w any more: decisions name it, so that it was there once", topic, ErrNoTopic)
+		}
 		if len(choice.Topics) > 0 {
 			return fmt.Errorf("topic %s %w", topic, ErrNoTopic)
 		}

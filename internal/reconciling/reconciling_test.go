@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -190,8 +191,11 @@ func TestWhatTheClusterHasNotGotIsTold(t *testing.T) {
 	if _, err := ask(t, client).Choose(t.Context(), logOf(t, lost), Choice{}); !errors.Is(err, ErrNothing) {
 		t.Errorf("nothing is there, and that is fine: %v", err)
 	}
-	if _, err := ask(t, client).Choose(t.Context(), c, Choice{Topics: []string{"lost"}}); !errors.Is(err, ErrNoTopic) {
-		t.Errorf("the topic that was named: %v", err)
+	if _, err := ask(t, client).Choose(t.Context(), c, Choice{Topics: []string{"lost"}}); !errors.Is(err, ErrNoTopic) || !strings.Contains(err.Error(), "decisions name it") {
+		t.Errorf("the topic that was named, and was there once: %v", err)
+	}
+	if _, err := ask(t, client).Choose(t.Context(), c, Choice{Topics: []string{"never"}}); !errors.Is(err, ErrNoTopic) || strings.Contains(err.Error(), "decisions name it") {
+		t.Errorf("a topic that nobody knows: %v", err)
 	}
 	if _, err := ask(t, client).Choose(t.Context(), logOf(t, there, audit.Coord{Cluster: "eu", Topic: "t"}), Choice{}); !errors.Is(err, ErrSeveralClusters) {
 		t.Errorf("two clusters: %v", err)

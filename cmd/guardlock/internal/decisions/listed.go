@@ -86,7 +86,7 @@ func readManifest(cmd *cobra.Command, path, root string) (*manifest.Signed, erro
 func loadManifest(path string) (m *manifest.Manifest, bundles [][]byte, err error) {
 	raw, err := disk.ReadInput(path, manifest.MaxBytes)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading --manifest: %w", err)
+		return nil, nil, fmt.Errorf("reading manifest: %w", err)
 	}
 	if m, err = manifest.Parse(raw); err != nil {
 		return nil, nil, manifestError(path, err)
@@ -109,9 +109,9 @@ func loadManifest(path string) (m *manifest.Manifest, bundles [][]byte, err erro
 func manifestError(path string, err error) error {
 	var all problem.List
 	if errors.As(err, &all) {
-		return exit.Usagef("reading --manifest %s: %w", path, all)
+		return exit.Usagef("reading manifest %s: %w", path, all)
 	}
-	return exit.Usagef("reading --manifest %s: %w", path, err)
+	return exit.Usagef("reading manifest %s: %w", path, err)
 }
 
 // demanded is a log of a manifest, before it is known where it is.
