@@ -239,11 +239,11 @@ func writeReconciled(w io.Writer, c *ops.Cluster, now time.Time) error {
 		_, err := fmt.Fprintf(w, "cluster %s was not compared with its decisions yet (audit.reconcile)\n", name)
 		return err
 	}
-	fmt.Fprintf(w, "cluster %s was compared with its decisions %s ago: %s, %s, %d offsets\n", name, now.Sub(r.Ended).Round(time.Second),
-		cli.Printable(r.Outcome), cli.Count(r.Partitions, "partition"), r.Offsets)
+	fmt.Fprintf(w, "cluster %s was compared with its decisions %s ago: %s, %s, %s\n", name, now.Sub(r.Ended).Round(time.Second),
+		cli.Printable(r.Outcome), cli.Count(r.Partitions, "partition"), cli.Count(int(r.Offsets), "offset"))
 
 	if around, beyond := r.Classes["bypass"], r.Classes["beyond"]; around+beyond > 0 {
-		fmt.Fprintf(w, "  WHAT MUST NOT BE: %d offsets of records without a decision, %d that decisions name beyond the end\n", around, beyond)
+		fmt.Fprintf(w, "  WHAT MUST NOT BE: %s of records without a decision, %d that decisions name beyond the end\n", cli.Count(int(around), "offset"), beyond)
 	}
 	for _, place := range r.Places {
 		fmt.Fprintf(w, "  %s\n", cli.Printable(place))

@@ -18,6 +18,10 @@ func TestStatusSaysWhatWentAround(t *testing.T) {
 		"cluster main was compared with its decisions 5m0s ago: complete, 2 partitions, 9 offsets\n": {
 			Outcome: "complete", Ended: now.Add(-5 * time.Minute), Partitions: 2, Offsets: 9, Classes: map[string]int64{"marker": 3},
 		},
+		"cluster main was compared with its decisions 1s ago: bypass, 2 partitions, 1 offset\n" +
+			"  WHAT MUST NOT BE: 1 offset of records without a decision, 0 that decisions name beyond the end\n": {
+			Outcome: "bypass", Ended: now.Add(-time.Second), Partitions: 2, Offsets: 1, Classes: map[string]int64{"bypass": 1},
+		},
 		"cluster main was compared with its decisions 1s ago: bypass, 1 partition, 9 offsets\n" +
 			"  WHAT MUST NOT BE: 2 offsets of records without a decision, 1 that decisions name beyond the end\n" +
 			"  bypass t/0 3-4\n" +
