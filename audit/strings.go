@@ -25,6 +25,9 @@ const (
 	RoleFingerprint // of a client's certificate; the last that Role has room for
 )
 
+// AnyRole stands for all of them.
+const AnyRole = ^Role(0)
+
 // The dictionary is bounded: whoever can choose client ids must not be able to
 // make it grow. What does not fit is written in place.
 const (

@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"slices"
 
 	"github.com/guardlock/guardlock/audit"
 )
@@ -42,10 +43,10 @@ func (r *Reader) before(ctx context.Context, f Filter, seq uint64, fn func(Decis
 	})
 }
 
-// LastAuthority finds what the log says last of what the gateway serves under. Each segment
-// repeats it, so that the last one has it; the one before is for a segment that has
-// just begun. It returns audit.ErrNotFound where neither does.
-func (r *Reader) LastAuthority(ctx context.Context) (found Decision, err error) {
+// LastAuthorityNaming finds the last authority that names a file of a role, in all of the
+// log: what the gateway serves under now may have none any more. It returns
+// audit.ErrNotFound where there is none.
+func (r *Reader) LastAuthorityNaming(ctx context.Context, role string) (found Decision, err error) {
 	m, err := r.compile(Filter{Kinds: []audit.Kind{audit.KindAuthority}, Reverse: true})
 	if err != nil {
 		return found, err
@@ -55,9 +56,14 @@ func (r *Reader) LastAuthority(ctx context.Context) (found Decision, err error) 
 		return found, err
 	}
 
-	search := m.search(func(*audit.Summary) bool { return true })
-	err = r.ScanIn(ctx, segs[max(0, len(segs)-2):], search, func(it *audit.Item) (bool, error) {
+	named := func(s *audit.Summary) bool { // each repeats the authority, and few name such a file
+		return s.Any(audit.AnyRole, func(text string) bool { return text == role })
+	}
+	err = r.ScanIn(ctx, segs, m.search(named), func(it *audit.Item) (bool, error) {
 		return m.rows(it, func(in Decision) bool {
+			if in.Control.Loaded == nil || !slices.ContainsFunc(in.Control.Loaded.Files, func(f audit.File) bool { return f.Role == role }) {
+				return true
+			}
 			found = in
 			return false
 		}), nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -148,11 +149,13 @@ func TestGatewaysOfAClusterServeOnceASignedManifestHasThem(t *testing.T) {
 	do(exit.OK, "audit manifest sign cluster.yaml --key grace.key")
 
 	var flags []string
+	var stops []func()
 	for _, node := range nodes {
 		t.Setenv("GUARDLOCK_TEST_NODE", node)
 		do(exit.OK, "check "+node+"/guardlock.yaml")
 		s := serveConfig(t, node+"/guardlock.yaml", 1)
-		defer s.stop()
+		stops = append(stops, sync.OnceFunc(func() { s.stop() }))
+		defer stops[len(stops)-1]()
 		flags = append(flags, "--url", s.ops)
 	}
 	if out, code := askedFleet(t, flags...); code != exit.OK || !strings.Contains(out, "MANIFEST") {
@@ -179,4 +182,17 @@ func TestGatewaysOfAClusterServeOnceASignedManifestHasThem(t *testing.T) {
 			t.Errorf("%s by an old manifest: %s", command, out)
 		}
 	}
+
+	// It does so, too, once gw-a serves without a manifest.
+	for _, stop := range stops {
+		stop()
+	}
+	t.Setenv("GUARDLOCK_TEST_NODE", "gw-a")
+	without := strings.Replace(listedConfig, ", manifest: {file: ../cluster.yaml}", "", 1)
+	if err := os.WriteFile("gw-a/guardlock.yaml", []byte(without), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := serveConfig(t, "gw-a/guardlock.yaml", 1)
+	s.stop()
+	do(exit.Refused, "audit query --manifest old.yaml --trust-root trust.yaml --dir gw-a/data/audit")
 }

@@ -217,10 +217,11 @@ func (g *gatewayLog) identify(ctx context.Context, r *query.Reader) error {
 	return g.notOlder(ctx, r)
 }
 
-// notOlder refuses a manifest in whose place a log has had a newer one.
+// notOlder refuses a manifest in whose place a log has had a newer one, also where the
+// gateway serves without any by now.
 func (g *gatewayLog) notOlder(ctx context.Context, r *query.Reader) error {
-	last, err := r.LastAuthority(ctx)
-	if errors.Is(err, audit.ErrNotFound) || err == nil && last.Control.Loaded == nil {
+	last, err := r.LastAuthorityNaming(ctx, manifest.Role)
+	if errors.Is(err, audit.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
