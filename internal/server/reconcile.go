@@ -14,9 +14,12 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/zap"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/evidence"
 	"github.com/guardlock/guardlock/audit/manifest"
+	"github.com/guardlock/guardlock/audit/tree"
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/ops"
 	"github.com/guardlock/guardlock/internal/reconciling"
@@ -183,12 +186,18 @@ func (s *Server) openLogs() (*reconciling.Logs, error) {
 // looks like records that went around it.
 func allListed(m *manifest.Manifest, logs []reconciling.Log) error {
 	given := make(map[string]string)
-	for _, log := range logs {
+	for i, log := range logs {
 		id, _, err := log.LogID()
 		if err != nil {
 			return fmt.Errorf("reading the decision log %s: %w", log.Name, err)
 		}
 		given[hex.EncodeToString(id[:])] = log.Name
+		if i == 0 {
+			continue // the gateway's own, which it held against the manifest when it began
+		}
+		if err := signedAsListed(m, log, hex.EncodeToString(id[:])); err != nil {
+			return err
+		}
 	}
 
 	for _, g := range m.Gateways {
@@ -201,6 +210,32 @@ func allListed(m *manifest.Manifest, logs []reconciling.Log) error {
 	}
 	if more := slices.Sorted(maps.Keys(given)); len(more) > 0 {
 		return fmt.Errorf("the log in %s has the id %s, which is not in the manifest of the decision logs", given[more[0]], more[0])
+	}
+	return nil
+}
+
+// signedAsListed demands that the last checkpoint of a log is signed by the key that the
+// manifest has for it: anybody can make up a log with an id. What is not listed is left
+// for others to refuse.
+func signedAsListed(m *manifest.Manifest, log reconciling.Log, id string) error {
+	for _, g := range m.Gateways {
+		for _, listed := range append([]manifest.Log{g.Log}, g.Former...) {
+			if listed.ID != id {
+				continue
+			}
+
+			key, err := note.NewVerifier(listed.Key)
+			if err != nil {
+				return fmt.Errorf("the manifest's key of log %s: %w", id, err)
+			}
+			prover, err := tree.OpenProver(filepath.Join(log.Name, tree.DirName), log.Reader)
+			if err == nil {
+				_, _, err = evidence.OpenCheckpoint([]byte(prover.Signed()), note.VerifierList(key))
+			}
+			if err != nil {
+				return fmt.Errorf("the log in %s is not shown to be that of %s: %w", log.Name, g.Name, err)
+			}
+		}
 	}
 	return nil
 }

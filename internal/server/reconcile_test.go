@@ -16,10 +16,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/manifest"
 	"github.com/guardlock/guardlock/audit/query"
+	"github.com/guardlock/guardlock/audit/tree"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/ops"
 	"github.com/guardlock/guardlock/internal/reconciling"
@@ -227,31 +229,52 @@ func TestLookNeedsTheLogsOfAllGateways(t *testing.T) {
 	}
 }
 
-// TestLookReadsJustTheLogsOfTheManifest: it says which there must be.
-func TestLookReadsJustTheLogsOfTheManifest(t *testing.T) {
-	var logs []reconciling.Log
-	var ids []string
-	for i := range 3 {
-		l := must(audit.Open(filepath.Join(t.TempDir(), "audit"), audit.Options{}))
-		t.Cleanup(func() { l.Close() })
-		id, _, err := l.Reader().LogID()
-		if err != nil {
-			t.Fatal(err)
-		}
-		logs = append(logs, reconciling.Log{Name: fmt.Sprint("log ", i), Reader: l.Reader()})
-		ids = append(ids, hex.EncodeToString(id[:]))
+// signedLog makes a log with a checkpoint, and gives its key.
+func signedLog(t *testing.T) (log reconciling.Log, id, key string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "audit")
+	l := must(audit.Open(dir, audit.Options{}))
+	t.Cleanup(func() { l.Close() })
+	raw, _, err := l.Reader().LogID()
+	if err != nil {
+		t.Fatal(err)
 	}
 
-	m := &manifest.Manifest{Gateways: []manifest.Gateway{
-		{Name: "gw-a", Log: manifest.Log{ID: ids[0]}, Former: []manifest.Log{{ID: ids[1]}, {ID: "00", Lost: "INC-812"}}},
-	}}
-	for want, given := range map[string][]reconciling.Log{
-		"": logs[:2],
-		"lists log " + ids[1] + " of gateway gw-a":             logs[:1],
-		"log 2 has the id " + ids[2] + ", which is not in the": logs,
+	secret, key, err := note.GenerateKey(nil, "guardlock/gw/01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	grown := must(tree.Open(t.Context(), l.Reader(), tree.Options{Dir: filepath.Join(dir, tree.DirName), Signer: must(note.NewSigner(secret)), Verifier: must(note.NewVerifier(key))}))
+	must(grown.Checkpoint(t.Context()))
+	return reconciling.Log{Name: dir, Reader: l.Reader()}, hex.EncodeToString(raw[:]), key
+}
+
+// TestLookReadsJustTheLogsOfTheManifest: it says which there must be, and whose each is.
+func TestLookReadsJustTheLogsOfTheManifest(t *testing.T) {
+	own, ownID, ownKey := signedLog(t)
+	other, otherID, otherKey := signedLog(t)
+	third, thirdID, thirdKey := signedLog(t)
+	listing := func(key string) *manifest.Manifest {
+		return &manifest.Manifest{Gateways: []manifest.Gateway{
+			{Name: "gw-a", Log: manifest.Log{ID: ownID, Key: ownKey}, Former: []manifest.Log{{ID: "00", Lost: "INC-812"}}},
+			{Name: "gw-b", Log: manifest.Log{ID: otherID, Key: key}},
+		}}
+	}
+
+	for name, c := range map[string]struct {
+		key  string
+		logs []reconciling.Log
+		want string
+	}{
+		"just these":       {otherKey, []reconciling.Log{own, other}, ""},
+		"one is missing":   {otherKey, []reconciling.Log{own}, "lists log " + otherID + " of gateway gw-b"},
+		"one too many":     {otherKey, []reconciling.Log{own, other, third}, "has the id " + thirdID + ", which is not in the"},
+		"another's key":    {thirdKey, []reconciling.Log{own, other}, "is not shown to be that of gw-b"},
+		"a key of nothing": {"", []reconciling.Log{own, other}, "the manifest's key of log " + otherID},
 	} {
-		if err := allListed(m, given); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%d logs: %v, want %q", len(given), err, want)
+		err := allListed(listing(c.key), c.logs)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
 }
