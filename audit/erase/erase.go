@@ -52,6 +52,7 @@ var (
 type Options struct {
 	Dir     string
 	Log     audit.Options // the gateway's: keys and name are needed
+	Former  [][32]byte    // audit keys that older segments are under
 	Request *Request
 	Signers []audit.Signer // of the request
 	By      string         // who runs this; nothing proves it
@@ -144,7 +145,7 @@ func (o *Options) find(ctx context.Context, numbers []uint32, done *Done) error 
 }
 
 func (o *Options) keys() [][32]byte {
-	keys := [][32]byte{o.Log.Key}
+	keys := append([][32]byte{o.Log.Key}, o.Former...)
 	if o.Log.PreviousKey != nil {
 		keys = append(keys, *o.Log.PreviousKey)
 	}

@@ -190,6 +190,25 @@ func TestAnotherRequestErasesFromTheSameSegments(t *testing.T) {
 	w.erased()
 }
 
+// TestSegmentsUnderFormerKeysAreErasedFromWithThoseKeys: and nothing is, without.
+func TestSegmentsUnderFormerKeysAreErasedFromWithThoseKeys(t *testing.T) {
+	w := newWorld(t)
+	former := w.Log.Key
+	w.Log.Key = [32]byte{2}
+	w.Log.PreviousKey = &former
+	w.serve(func(*audit.Log) {})
+	w.Log.PreviousKey = nil
+
+	if _, err := Run(t.Context(), w.Options); !errors.Is(err, audit.ErrForeign) || len(w.erasures()) != 0 {
+		t.Fatalf("without the former key: %v", err)
+	}
+	w.Former = [][32]byte{former}
+	if done, err := Run(t.Context(), w.Options); err != nil || done.Entries != 40 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	w.erased()
+}
+
 // TestHeldSegmentsAreNotErasedFrom: not one, and nothing says so.
 func TestHeldSegmentsAreNotErasedFrom(t *testing.T) {
 	w := newWorld(t)

@@ -74,6 +74,7 @@ var missingFiles = []string{
 	"audit erase run MISSING --config gw.yaml",
 	"audit erase run request.json --config MISSING",
 	"audit erase run request.json --config gw.yaml --yes --signature MISSING",
+	"audit erase run request.json --config gw.yaml --audit-key MISSING",
 	"audit verify MISSING --log-key log.key.pub",
 	"audit verify --dir log --audit-key MISSING",
 	"audit verify --dir log --without-key --since MISSING",

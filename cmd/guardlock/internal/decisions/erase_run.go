@@ -28,6 +28,7 @@ const minSigners = 2
 type eraseRunCommand struct {
 	config     string
 	signatures []string
+	former     []string
 	by         string
 	dryRun     bool
 	yes        bool
@@ -58,6 +59,7 @@ say that a segment is not what its erasure left.`,
 	fl := cmd.Flags()
 	fl.StringVarP(&c.config, "config", "c", "", "the gateway's configuration `FILE`")
 	fl.StringArrayVar(&c.signatures, "signature", nil, "`FILE` with a signature of the request; may be given more than once (default: those beside it)")
+	fl.StringArrayVar(&c.former, "audit-key", nil, "`FILE` with a former audit key, which older segments are under; may be given more than once")
 	fl.StringVar(&c.by, "by", "", "who you are, as the log keeps it: a `NAME` that nothing proves (default: the user of this process)")
 	fl.BoolVar(&c.dryRun, "dry-run", false, "say what would be erased, and erase nothing")
 	fl.BoolVarP(&c.yes, "yes", "y", false, "do not ask")
@@ -122,8 +124,8 @@ func (c *eraseRunCommand) options(cfg *config.Config, r *erase.Request) (o erase
 	if o.Log.Key, err = disk.ReadKey(cfg.File(cfg.Audit.KeyFile)); err != nil {
 		return o, fmt.Errorf("audit.key_file: %w", err)
 	}
-	if cfg.Audit.PreviousKeyFile == "" {
-		return o, nil
+	if o.Former, err = readKeys(c.former); err != nil || cfg.Audit.PreviousKeyFile == "" {
+		return o, err
 	}
 
 	previous, err := disk.ReadKey(cfg.File(cfg.Audit.PreviousKeyFile))
@@ -221,6 +223,8 @@ func eraseError(dir string, err error) error {
 		return exit.WithHint(exit.Refusedf("%w", err), "guardlock audit hold list --dir %s; nothing was erased", cli.ShellWord(dir))
 	case errors.Is(err, erase.ErrRemains):
 		return exit.WithHint(exit.Refusedf("%w", err), "run it again once what repeats it is gone: a legal hold whose adder it names is repeated until it is lifted")
+	case errors.Is(err, audit.ErrForeign):
+		return exit.WithHint(err, "give each former audit key with --audit-key")
 	case errors.Is(err, audit.ErrNotErasable):
 		return exit.WithHint(exit.Refusedf("%w", err), "a segment from before there were tags goes with `guardlock audit prune` alone")
 	case errors.Is(err, tree.ErrDamaged):
