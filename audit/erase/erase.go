@@ -27,6 +27,7 @@ package erase
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,14 +49,22 @@ var (
 	ErrRemains = errors.New("not everything is erased")
 )
 
+// Signer is somebody who signed the request. Bundle is his signature, which is kept beside
+// the log as approvals are: with the request's digest in the log it can be checked by
+// whoever has no request any more.
+type Signer struct {
+	audit.Signer
+	Bundle []byte
+}
+
 // Options say which log is erased from, on whose word.
 type Options struct {
 	Dir     string
 	Log     audit.Options // the gateway's: keys and name are needed
 	Former  [][32]byte    // audit keys that older segments are under
 	Request *Request
-	Signers []audit.Signer // of the request
-	By      string         // who runs this; nothing proves it
+	Signers []Signer // of the request
+	By      string   // who runs this; nothing proves it
 
 	// Progress, if not nil, is told how many segments of how many were looked at.
 	Progress func(done, of int)
@@ -225,6 +234,12 @@ func (o *Options) run(ctx context.Context) (done Done, err error) {
 
 // eraseAll erases from each segment, once the log says so.
 func (o *Options) eraseAll(ctx context.Context, log *audit.Log, segments []audit.Redaction) error {
+	if len(segments) == 0 {
+		return nil
+	}
+	if err := o.keepSignatures(); err != nil {
+		return err
+	}
 	told, err := erasures(ctx, log.Reader())
 	if err != nil {
 		return err
@@ -241,6 +256,23 @@ func (o *Options) eraseAll(ctx context.Context, log *audit.Log, segments []audit
 	return nil
 }
 
+func (o *Options) people() (all []audit.Signer) {
+	for i := range o.Signers {
+		all = append(all, o.Signers[i].Signer)
+	}
+	return all
+}
+
+func (o *Options) keepSignatures() error {
+	digest := o.Request.Digest()
+	for _, s := range o.Signers {
+		if err := tree.ApprovalsOf(o.Dir).Keep(hex.EncodeToString(digest[:]), s.KeyID, s.Bundle); err != nil {
+			return fmt.Errorf("keeping the signature of %s: %w", s.Identity, err)
+		}
+	}
+	return nil
+}
+
 func (o *Options) erase(ctx context.Context, log *audit.Log, n uint32, told [][]audit.Fact) (audit.Redaction, error) {
 	dir := filepath.Join(o.Dir, tree.DirName)
 	e := audit.Erasing{Keys: o.keys(), Request: o.Request.Digest(), Personal: o.Request.personal(), DryRun: true}
@@ -249,7 +281,7 @@ func (o *Options) erase(ctx context.Context, log *audit.Log, n uint32, told [][]
 		return r, err
 	}
 
-	says := audit.Erasure{Request: e.Request, Redaction: r, Signers: o.Signers, By: o.By, Reason: o.Request.Number}
+	says := audit.Erasure{Request: e.Request, Redaction: r, Signers: o.people(), By: o.By, Reason: o.Request.Number}
 	entry := audit.NewErasure(says)
 	if !slices.ContainsFunc(told, func(facts []audit.Fact) bool { return slices.Equal(facts, entry.Facts) }) {
 		if err := log.RecordErasure(ctx, says); err != nil {

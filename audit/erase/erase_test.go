@@ -34,7 +34,7 @@ func newWorld(t *testing.T) *world {
 	w.Dir = filepath.Join(w.root, "audit")
 	w.Log = audit.Options{Key: [32]byte{1}, Node: "gw", SegmentBytes: 4 << 10}
 	w.By = "operator"
-	w.Signers = []audit.Signer{{Identity: "grace", KeyID: "k1"}, {Identity: "linus", KeyID: "k2"}}
+	w.Signers = []Signer{{audit.Signer{Identity: "grace", KeyID: "k1"}, []byte("{1}")}, {audit.Signer{Identity: "linus", KeyID: "k2"}, []byte("{2}")}}
 	w.Request = w.request("User:shop-7", "till-3", "192.0.2.7")
 
 	secret, public, err := note.GenerateKey(nil, "guardlock/gw/01")
@@ -168,6 +168,10 @@ func TestErasedValuesAreNowhereAndEveryCheckpointHolds(t *testing.T) {
 	c := audit.ControlEntry{Facts: told[0]}
 	if c.Fact("request") == "" || c.Fact("signer") != "grace" || c.Fact("signer.key") != "k1" {
 		t.Errorf("the log says %v", told[0])
+	}
+	kept, err := tree.ApprovalsOf(w.Dir).Bundle(c.Fact("request"), "k1")
+	if err != nil || string(kept) != "{1}" {
+		t.Errorf("the signature is kept as %s, %v", kept, err)
 	}
 
 	// The same once more finds nothing to do, and says nothing more.
@@ -316,7 +320,7 @@ func TestAKillBehindTheEntryIsToldAndMadeGood(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := l.RecordErasure(t.Context(), audit.Erasure{Request: e.Request, Redaction: r, Signers: w.Signers, By: w.By, Reason: w.Request.Number}); err != nil {
+		if err := l.RecordErasure(t.Context(), audit.Erasure{Request: e.Request, Redaction: r, Signers: w.people(), By: w.By, Reason: w.Request.Number}); err != nil {
 			t.Fatal(err)
 		}
 	})

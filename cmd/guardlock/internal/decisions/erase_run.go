@@ -137,7 +137,7 @@ func (c *eraseRunCommand) options(cfg *config.Config, r *erase.Request) (o erase
 }
 
 // signers are those of the trust root's approvers who signed a request.
-func (c *eraseRunCommand) signers(ctx context.Context, cfg *config.Config, path string, content []byte, now time.Time) ([]audit.Signer, error) {
+func (c *eraseRunCommand) signers(ctx context.Context, cfg *config.Config, path string, content []byte, now time.Time) ([]erase.Signer, error) {
 	if cfg.Trust.Root == "" {
 		return nil, exit.Usagef("%s names no trust root (trust.root), and nothing is erased but on the word of its approvers", c.config)
 	}
@@ -165,9 +165,9 @@ func (c *eraseRunCommand) signers(ctx context.Context, cfg *config.Config, path 
 	if err != nil {
 		return nil, exit.WithHint(exit.Refusedf("%s: %w", path, err), "have approvers of the trust root sign it: guardlock audit erase sign %s --key KEY", cli.ShellWord(path))
 	}
-	var signers []audit.Signer
+	var signers []erase.Signer
 	for _, p := range people {
-		signers = append(signers, audit.Signer{Identity: string(p.Identity), KeyID: p.KeyID})
+		signers = append(signers, erase.Signer{Signer: audit.Signer{Identity: string(p.Identity), KeyID: p.KeyID}, Bundle: p.Bundle})
 	}
 	return signers, nil
 }
