@@ -79,6 +79,7 @@ type listening struct {
 	boot     net.Listener
 	sessions map[*session]struct{}
 	draining bool
+	late     []net.Conn // taken while the listeners closed
 	accepts  sync.WaitGroup
 	serving  sync.WaitGroup
 	ctx      context.Context // of everything served; set by listen
@@ -244,8 +245,18 @@ func (c *Cluster) run(ctx context.Context) error {
 	// clients' answers must not wait for them.
 	c.admin.Close()
 	c.accepts.Wait()
+	c.endLate()
 
 	return nil
+}
+
+func (c *Cluster) endLate() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, client := range c.late {
+		abort(client)
+	}
+	c.late = nil
 }
 
 // drain lets connections finish what they have read, and ends those that have
@@ -318,7 +329,14 @@ func (c *Cluster) accept(ln net.Listener, to target) {
 func (c *Cluster) serve(client net.Conn, to target) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.draining || len(c.sessions) >= c.gw.cfg.MaxConnections {
+	if c.draining {
+		// One that waited for the socket's next owner came just too early. A reset now may
+		// look to it as if nobody were there; at the end it connects again, to that owner.
+		c.counts.turnedAway.Add(1)
+		c.late = append(c.late, client)
+		return
+	}
+	if len(c.sessions) >= c.gw.cfg.MaxConnections {
 		c.counts.turnedAway.Add(1)
 		abort(client)
 		return
