@@ -3,6 +3,7 @@ package decisions
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -98,12 +99,19 @@ func (c *eraseRequestCommand) run(cmd *cobra.Command, now time.Time) error {
 	r := &c.request
 	r.Made = now
 	r.NotAfter = now.Add(period)
+	for i, s := range r.Certificates {
+		r.Certificates[i] = strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(s, "sha256:"), ":", ""))
+	}
+	for i, s := range r.Sources {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return exit.WithHint(exit.Usagef("--source: it is no address"), "give it as audit query shows it, as 192.0.2.7 or 2001:db8::1")
+		}
+		r.Sources[i] = a.Unmap().String()
+	}
 	for _, list := range []*[]string{&r.Principals, &r.ClientIDs, &r.Sources, &r.Certificates} {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
-	}
-	for i, s := range r.Certificates {
-		r.Certificates[i] = strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(s, "sha256:"), ":", ""))
 	}
 
 	b, err := r.Encode()

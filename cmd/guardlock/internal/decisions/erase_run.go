@@ -83,8 +83,14 @@ func (c *eraseRunCommand) run(cmd *cobra.Command, path string, now time.Time) er
 	if err != nil {
 		return err
 	}
+	progress := newEraseProgress(cmd)
+	o.Progress = progress.draw
 	if c.dryRun {
 		done, err := erase.Look(cmd.Context(), o)
+		progress.clear()
+		if err == nil && len(done.Held) > 0 {
+			err = erase.ErrHeld
+		}
 		return c.say(cmd, &o, &done, eraseError(o.Dir, err))
 	}
 
@@ -98,8 +104,6 @@ func (c *eraseRunCommand) run(cmd *cobra.Command, path string, now time.Time) er
 		return err
 	}
 
-	progress := newEraseProgress(cmd)
-	o.Progress = progress.draw
 	done, err := erase.Run(cmd.Context(), o)
 	progress.clear()
 	return c.say(cmd, &o, &done, eraseError(o.Dir, err))
