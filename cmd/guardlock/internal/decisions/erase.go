@@ -99,19 +99,8 @@ func (c *eraseRequestCommand) run(cmd *cobra.Command, now time.Time) error {
 	r := &c.request
 	r.Made = now
 	r.NotAfter = now.Add(period)
-	for i, s := range r.Certificates {
-		r.Certificates[i] = strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(s, "sha256:"), ":", ""))
-	}
-	for i, s := range r.Sources {
-		a, err := netip.ParseAddr(s)
-		if err != nil {
-			return exit.WithHint(exit.Usagef("--source: it is no address"), "give it as audit query shows it, as 192.0.2.7 or 2001:db8::1")
-		}
-		r.Sources[i] = a.Unmap().String()
-	}
-	for _, list := range []*[]string{&r.Principals, &r.ClientIDs, &r.Sources, &r.Certificates} {
-		slices.Sort(*list)
-		*list = slices.Compact(*list)
+	if err := spell(r); err != nil {
+		return err
 	}
 
 	b, err := r.Encode()
@@ -130,6 +119,25 @@ func (c *eraseRequestCommand) run(cmd *cobra.Command, now time.Time) error {
 	f.field("wrote", "%s", c.out)
 	f.field("next", "two approvers of the trust root each run `guardlock audit erase sign %s --key KEY`", cli.ShellWord(c.out))
 	return f.err
+}
+
+// spell gives values the spelling and order that the log and requests have.
+func spell(r *erase.Request) error {
+	for i, s := range r.Certificates {
+		r.Certificates[i] = strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(s, "sha256:"), ":", ""))
+	}
+	for i, s := range r.Sources {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return exit.WithHint(exit.Usagef("--source: it is no address"), "give it as audit query shows it, as 192.0.2.7 or 2001:db8::1")
+		}
+		r.Sources[i] = a.Unmap().String()
+	}
+	for _, list := range []*[]string{&r.Principals, &r.ClientIDs, &r.Sources, &r.Certificates} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	return nil
 }
 
 // writeRequest shows all that a request asks for.
