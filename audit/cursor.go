@@ -103,6 +103,8 @@ type openSegment struct {
 	next  uint64
 	end   int64         // of what is known of it
 	chain segment.Chain // of the frame that ends there
+
+	sealed bool // it ends there
 }
 
 // Segments lists the numbers of the log's segments, oldest first.
@@ -169,23 +171,24 @@ func (c *Cursor) Position() Position { return c.at }
 
 // Read gives fn all frames from the cursor's position to the durable end of the log,
 // until fn returns an error, which is returned and leaves the cursor before that
-// frame. Where the position was pruned the error is ErrPruned, and ErrNoPosition where
-// the log never came so far.
+// frame. Where the position was pruned the error is ErrPruned, ErrNoPosition where the log
+// never came so far, and ErrCorrupt where a segment ends before its end: what comes behind
+// it is not given, since nobody would see the gap.
 func (c *Cursor) Read(ctx context.Context, fn func(*Frame) error) error {
 	all, m, err := c.there()
 	if err != nil {
 		return err
 	}
 
-	for _, n := range all {
+	for i, n := range all {
 		if n < c.at.Segment {
 			continue
 		}
-		limit := int64(0)
+		u := until{last: i == len(all)-1}
 		if m != nil && n == m.Segment {
-			limit = m.End
+			u.mark = m.End
 		}
-		if err := c.segment(ctx, n, limit, fn); err != nil {
+		if err := c.segment(ctx, n, u, fn); err != nil {
 			return err
 		}
 	}
@@ -232,24 +235,56 @@ func (c *Cursor) Check(ctx context.Context) error {
 	return c.enter(ctx, segment.NewWindow(f, size), c.at.Segment)
 }
 
-// segment reads one segment from where the cursor is in it; limit, if not 0, is where
-// it ends for now.
-func (c *Cursor) segment(ctx context.Context, n uint32, limit int64, fn func(*Frame) error) error {
+// until is where a segment ends for now.
+type until struct {
+	last bool  // no later one exists
+	mark int64 // the committed mark is there; 0 if it is not in this segment, or nobody writes
+}
+
+// segment reads one segment from where the cursor is in it.
+func (c *Cursor) segment(ctx context.Context, n uint32, u until, fn func(*Frame) error) error {
 	f, size, err := c.reader.openSegment(n)
 	if err != nil {
 		return err
 	}
 
 	defer f.Close()
-	if limit != 0 {
-		size = min(size, limit)
+	if u.mark != 0 {
+		size = min(size, u.mark)
 	}
 
 	w := segment.NewWindow(f, size)
 	if err := c.enter(ctx, w, n); err != nil {
 		return err
 	}
-	return c.frames(ctx, w, size, fn)
+	if err := c.frames(ctx, w, size, fn); err != nil {
+		return err
+	}
+	return c.open.ended(w, u)
+}
+
+// ended reports ErrCorrupt where the frames end before the segment does.
+func (s *openSegment) ended(w *segment.Window, u until) error {
+	switch {
+	case s.sealed:
+		return nil
+	case !u.last:
+		return segment.Corrupt(s.hdr.Number, s.end, "no good frame, though a later segment exists")
+	case u.mark > s.end:
+		return segment.Corrupt(s.hdr.Number, s.end, "ends before byte %d, which the committed mark says is durable", u.mark)
+	case u.mark != 0:
+		return nil
+	}
+
+	// Nobody writes, or began to since: then the next frame is good now.
+	at, found, err := w.AnyFrame(&s.hdr, s.end)
+	if err != nil {
+		return err
+	}
+	if found && at > s.end {
+		return segment.Corrupt(s.hdr.Number, s.end, "bad frame, but a good one follows at byte %d", at)
+	}
+	return nil
 }
 
 // enter makes ready what the frames behind the position need of those before it: the
@@ -293,7 +328,7 @@ func (c *Cursor) enter(ctx context.Context, w *segment.Window, n uint32) error {
 // frames reads up to a byte of the segment.
 func (c *Cursor) frames(ctx context.Context, w *segment.Window, to int64, fn func(*Frame) error) error {
 	s := c.open
-	for s.end < to {
+	for s.end < to && !s.sealed {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("reading segment %d: %w", s.hdr.Number, err)
 		}
@@ -314,7 +349,7 @@ func (c *Cursor) frames(ctx context.Context, w *segment.Window, to int64, fn fun
 		if s.end > c.at.Offset {
 			c.at = Position{s.hdr.Number, s.end, s.next, s.chain}
 		}
-		if f.Sealed() {
+		if s.sealed = f.Sealed(); s.sealed {
 			return nil
 		}
 	}

@@ -166,6 +166,34 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 	}
 }
 
+// TestCursorPassesOverNoDamage flips a byte of each frame of each segment. While a gateway
+// writes, its mark vouches for the last frame as well; else that may be torn.
+func TestCursorPassesOverNoDamage(t *testing.T) {
+	base := smallLog(t)
+	mark, ok, err := segment.ReadMark(base)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+
+	for i, name := range segmentsOf(base) {
+		at := ends(t, base.live[name])
+		for n, end := range at {
+			d := base.killed()
+			d.live[name].cache[end-1] ^= 0x20
+			for writing, position := range map[bool]func() (*segment.Mark, error){
+				false: func() (*segment.Mark, error) { return nil, nil },
+				true:  func() (*segment.Mark, error) { return &mark, nil },
+			} {
+				err := audit.NewReader(d, position).Cursor(audit.Position{}).Read(t.Context(), func(*audit.Frame) error { return nil })
+				torn := !writing && i == 2 && n == len(at)-1
+				if errors.Is(err, audit.ErrCorrupt) == torn {
+					t.Errorf("%s, byte %d, a gateway writes: %v: %v", name, end-1, writing, err)
+				}
+			}
+		}
+	}
+}
+
 func TestBadFrameBeforeGoodOnesIsCorruption(t *testing.T) {
 	d := smallLog(t)
 	ageMark(d)
