@@ -170,8 +170,12 @@ func (t *Trust) vouched(signed string) (c Checkpoint, keyHash uint32, v Vouched,
 	return c, sig.Hash, v, nil
 }
 
+// ErrUnwitnessed means that the log signed a checkpoint, and too few witnesses did. They
+// may be down, or be asked at this moment.
+var ErrUnwitnessed = errors.New("too few witnesses signed it")
+
 // Open checks a checkpoint: a trusted log signed it, and as many of the witnesses as
-// the threshold says.
+// the threshold says, or it is ErrUnwitnessed.
 func (t *Trust) Open(signed []byte) (Checkpoint, note.Signature, []Cosignature, error) {
 	c, sig, err := OpenCheckpoint(signed, note.VerifierList(t.Logs...))
 	if err != nil {
@@ -183,7 +187,7 @@ func (t *Trust) Open(signed []byte) (Checkpoint, note.Signature, []Cosignature, 
 		return c, sig, nil, err
 	}
 	if len(all) < t.Threshold {
-		return c, sig, nil, fmt.Errorf("checking checkpoint: %d of the trusted witnesses signed it, and %d are needed", len(all), t.Threshold)
+		return c, sig, nil, fmt.Errorf("checking checkpoint: %w: %d of those that are trusted, and %d are needed", ErrUnwitnessed, len(all), t.Threshold)
 	}
 	return c, sig, all, nil
 }

@@ -118,7 +118,12 @@ func (f *evidenceFlags) trusted(of gatewayLog) (*evidence.Trust, error) {
 }
 
 func committedError(err error) error {
-	return exit.WithHint(exit.Refusedf("holding the log against its checkpoint: %w", err), "keep the files as they are, and compare them with a copy or a backup")
+	unwitnessed := errors.Is(err, evidence.ErrUnwitnessed)
+	err = exit.Refusedf("holding the log against its checkpoint: %w", err)
+	if unwitnessed {
+		return exit.WithHint(err, "the gateway asks its witnesses with each checkpoint: try again; `guardlock status` says which does not answer")
+	}
+	return exit.WithHint(err, "keep the files as they are, and compare them with a copy or a backup")
 }
 
 func writeCommitted(w io.Writer, c *committed) error {

@@ -172,6 +172,9 @@ func refusedFile(path string, err error) error {
 	if errors.Is(err, evidence.ErrNoKey) {
 		return exit.WithHint(err, "give the log.key.pub of that gateway with --log-key, got from whoever runs it and not with the file; where several logs are in a file, the key of each")
 	}
+	if errors.Is(err, evidence.ErrUnwitnessed) {
+		return exit.WithHint(err, "a witness was down when the file was made, or being asked: have it made again")
+	}
 	if errors.Is(err, evidence.ErrUnproven) {
 		return exit.WithHint(err, "keep the file as it is, and ask whoever gave it to you; nothing in it counts")
 	}

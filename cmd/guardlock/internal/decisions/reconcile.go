@@ -100,14 +100,14 @@ func (c *auditReconcileCommand) run(cmd *cobra.Command) error {
 	ctx := cmd.Context()
 	client, err := c.client.Connect(ctx, nil, kgo.ClientID(gateway.AuditClientID))
 	if err != nil {
-		return err
+		return notConcluded(err)
 	}
 	defer client.Close()
 
 	// Ends come first: what is stored below them has its decision in a log by now.
 	ends, err := reconciling.Ask(ctx, client)
 	if err != nil {
-		return fmt.Errorf("reconciling: %w", err)
+		return notConcluded(err)
 	}
 	coverage, keys, err := c.read(cmd)
 	if err != nil {
@@ -141,7 +141,14 @@ func (c *auditReconcileCommand) run(cmd *cobra.Command) error {
 }
 
 func notConcluded(err error) error {
-	return exit.WithHint(fmt.Errorf("reconciling: not concluded: %w", err), "nothing is said of what was not read; try again")
+	if exit.CodeOf(err) == exit.Usage {
+		return err
+	}
+	err = fmt.Errorf("reconciling: not concluded: %w", err)
+	if exit.HintOf(err) != "" {
+		return err
+	}
+	return exit.WithHint(err, "nothing is said of what was not read; try again")
 }
 
 // chosen says what to do where nothing can be judged.

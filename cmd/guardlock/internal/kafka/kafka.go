@@ -105,7 +105,7 @@ func (f *ClientFlags) explain(err error) error {
 	var unknownCA x509.UnknownAuthorityError
 	switch {
 	case errors.Is(err, kerr.SaslAuthenticationFailed):
-		return exit.WithHint(exit.WithCode(err, exit.Refused), "check --username and --password-file")
+		return exit.WithHint(err, "check --username and --password-file") // nothing was asked, and of some commands exit.Refused is an answer
 	case errors.As(err, &unknownCA):
 		return exit.WithHint(err, "give the authority that signed the server's certificate with --ca")
 	case f.usesTLS() && !errors.Is(err, syscall.ECONNREFUSED):
