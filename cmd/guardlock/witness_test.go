@@ -15,13 +15,13 @@ import (
 
 // witnessOutput runs a witness until its address is known, and returns what it said and
 // what ends it.
-func witnessOutput(t *testing.T, args ...string) (lines []string, end func() int) {
+func witnessOutput(t *testing.T, listen string, args ...string) (lines []string, end func() int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out, in := io.Pipe()
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, append([]string{"audit", "witness", "--listen", "127.0.0.1:0"}, args...), strings.NewReader(""), in, io.Discard)
+		ended <- run(ctx, append([]string{"audit", "witness", "--listen", listen}, args...), strings.NewReader(""), in, io.Discard)
 		in.Close()
 	}()
 
@@ -43,7 +43,7 @@ func TestWitnessKeepsItsKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := []string{"--name", "bank.example/witness", "--state", filepath.Join(dir, "state"), "--log-key", filepath.Join(dir, "log.key.pub")}
-	first, end := witnessOutput(t, args...)
+	first, end := witnessOutput(t, "127.0.0.1:0", args...)
 	if !strings.HasPrefix(first[0], "witness  bank.example/witness+") || first[2] != "cosigns  guardlock/gw/0011" {
 		t.Errorf("%q", first)
 	}
@@ -60,7 +60,7 @@ func TestWitnessKeepsItsKey(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 
-	again, end := witnessOutput(t, args...)
+	again, end := witnessOutput(t, "127.0.0.1:0", args...)
 	if code := end(); code != exit.OK || again[0] != first[0] {
 		t.Errorf("%q after %q, exit code %d", again[0], first[0], code)
 	}
