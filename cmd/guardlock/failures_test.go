@@ -221,6 +221,29 @@ func TestGatewayServesWhileItsTreeCannotBeWritten(t *testing.T) {
 	s.stops(t)
 }
 
+// TestGatewayServesWithADamagedOldSegmentAndSaysSo: the tree has not come so far yet.
+func TestGatewayServesWithADamagedOldSegmentAndSaysSo(t *testing.T) {
+	dir := logWorld(t, map[string]string{"gw.yaml": "node: gw\nunbound_topics: record\naudit: {evidence: {every: 1s}}\n"})
+	log := filepath.Join(dir, "data", "audit")
+	path := filepath.Join(log, "audit-00000002.wal")
+	segment, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	segment[300] ^= 1
+	writeFiles(t, log, 0o600, map[string]string{filepath.Base(path): string(segment)})
+
+	s := serveConfig(t, filepath.Join(dir, "gw.yaml"), 1)
+	producedAndRead(t, s.addr["main"], "v")
+	s.says(t, "what is newer than the last cannot be proven")
+	saysAll(t, s.log.String(), "decision log corrupt: segment 2, byte 256")
+	if code := s.stop(); code != exit.Failure {
+		t.Errorf("exit code %d", code)
+	}
+	saysAll(t, guardlock(t, exit.Refused, "audit", "verify", "--dir", log), "segment 2, byte 256")
+	saysAll(t, guardlock(t, exit.Refused, "audit", "query", "--dir", log, "-t", "payments"), "segment 2, byte 256", "payments/0@0")
+}
+
 // TestServeMakesNoLogKeyInThePlaceOfALostOne: its public half is what auditors have.
 func TestServeMakesNoLogKeyInThePlaceOfALostOne(t *testing.T) {
 	e := newEvidenced(t)
