@@ -33,26 +33,12 @@ var (
 // produceOfEve stores a batch of hers, and returns the decision.
 func (s *site) produceOfEve(offset int64) uint64 {
 	s.t.Helper()
-	e := &audit.BatchEntry{
-		Caller: audit.Caller{ConnID: 8, Principal: "User:eve", ClientID: "eves-laptop", Source: "192.0.2.77",
-			TLS: audit.TLS{Version: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Fingerprint: audit.Fingerprint(eve.Certificates[0])}},
-		Target:    audit.Target{Cluster: "main", Topic: "customers"},
-		Authority: audit.Authority{Modules: []audit.ModuleRef{module}, PolicyRevision: "policy-1", GrantDigest: audit.Digest{9}},
-		Producer:  audit.Producer{ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1},
-		Payload:   audit.Payload{Records: 3, BytesIn: 100, BytesOut: 90},
-		Outcome:   audit.OutcomeModified,
-	}
-	e.Add(audit.Ruling{}, 1)
-	e.Add(audit.Ruling{Verdict: audit.Modified, Reason: "gdpr.masked"}, 2)
-	ticket := s.log.Append(e, []byte("batch"))
-	if err := ticket.Wait(s.t.Context()); err != nil {
-		s.t.Fatal(err)
-	}
-	s.log.Place(ticket.Seq(), audit.Placement{BaseOffset: offset})
-	return ticket.Seq()
+	return s.produceBy(audit.Caller{ConnID: 8, Principal: "User:eve", ClientID: "eves-laptop", Source: "192.0.2.77",
+		TLS: audit.TLS{Version: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Fingerprint: audit.Fingerprint(eve.Certificates[0])}}, offset)
 }
 
-// auditDir is where the site's log lies, and its tree, as a gateway has it.
+// newErasable is a site with its log in a directory, and its tree in that, as a gateway has
+// them.
 func newErasable(t *testing.T) (s *site, dir string) {
 	s = newSite(t, audit.Options{SegmentBytes: 8 << 10})
 	dir = filepath.Join(s.dir, "audit")
@@ -98,7 +84,7 @@ func finishedBefore(t *testing.T, s *site) []uint32 {
 func TestErasedPersonIsNowhereAndEveryProofHolds(t *testing.T) {
 	s, dir := newErasable(t)
 	s.admit()
-	hers, others := []uint64{}, []uint64{}
+	var hers, others []uint64
 	for i := range 160 {
 		if i%2 == 0 && i < 120 { // the last segment is not hers
 			hers = append(hers, s.produceOfEve(int64(3*i)))
@@ -129,48 +115,15 @@ func TestErasedPersonIsNowhereAndEveryProofHolds(t *testing.T) {
 	secrets := secretsOf(t, dir)
 	salts := before.Entries[1].Names
 
-	segments := finishedBefore(t, s)
-	erased := 0
-	for _, n := range segments {
-		done, err := tree.EraseSegment(dir, n, auKey, gdpr17, eve)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if done.Entries == 0 {
-			continue
-		}
-		erased += done.Entries
-		if err := s.log.RecordErasure(t.Context(), audit.Erasure{Request: gdpr17, Redaction: done, By: "dana", Reason: "GDPR-17"}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if erased != len(hers) {
+	if erased := eraseEve(t, s, dir); erased != len(hers) {
 		t.Errorf("%d entries of %d were redacted", erased, len(hers))
 	}
+
 	if found := holding(t, dir, values...); len(found) != 0 {
 		t.Errorf("she is still there:\n%s", strings.Join(found, "\n"))
 	}
 
-	// What would confirm a guess is gone with her.
-	var confirming []string
-	for _, n := range salts {
-		salt, err := hex.DecodeString(n.Salt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		confirming = append(confirming, string(salt), n.Salt)
-	}
-	rewritten, err := r.Rewritten()
-	if err != nil || len(rewritten) == 0 {
-		t.Fatal(rewritten, err)
-	}
-	for _, n := range rewritten {
-		confirming = append(confirming, string(secrets[n]))
-	}
-	if found := holding(t, dir, confirming...); len(found) != 0 {
-		t.Errorf("salts are still there:\n%s", strings.Join(found, "\n"))
-	}
-
+	nothingConfirms(t, dir, r, salts, secrets)
 	for name, f := range map[string]*evidence.File{"hers": before, "of another": beforeOther} {
 		if _, err := evidence.Verify(f, s.keys()); err != nil {
 			t.Errorf("evidence from before, %s: %v", name, err)
@@ -192,6 +145,50 @@ func TestErasedPersonIsNowhereAndEveryProofHolds(t *testing.T) {
 	}
 
 	checkErased(t, s, dir, kept)
+}
+
+// eraseEve erases her from each finished segment, has the log say so, and counts entries.
+func eraseEve(t *testing.T, s *site, dir string) (erased int) {
+	t.Helper()
+	segments := finishedBefore(t, s)
+	for _, n := range segments {
+		done, err := tree.EraseSegment(dir, n, auKey, gdpr17, eve)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done.Entries == 0 {
+			continue
+		}
+		erased += done.Entries
+		if err := s.log.RecordErasure(t.Context(), audit.Erasure{Request: gdpr17, Redaction: done, By: "dana", Reason: "GDPR-17"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return erased
+}
+
+// nothingConfirms demands that what would confirm a guess is gone: her salts, and the
+// secrets that those of rewritten segments followed from.
+func nothingConfirms(t *testing.T, dir string, r *audit.Reader, salts []evidence.Opened, secrets map[uint32][]byte) {
+	t.Helper()
+	var confirming []string
+	for _, n := range salts {
+		salt, err := hex.DecodeString(n.Salt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		confirming = append(confirming, string(salt), n.Salt)
+	}
+	rewritten, err := r.Rewritten()
+	if err != nil || len(rewritten) == 0 {
+		t.Fatal(rewritten, err)
+	}
+	for _, n := range rewritten {
+		confirming = append(confirming, string(secrets[n]))
+	}
+	if found := holding(t, dir, confirming...); len(found) != 0 {
+		t.Errorf("salts are still there:\n%s", strings.Join(found, "\n"))
+	}
 }
 
 // checkErased holds the whole log against its tree, and starts a gateway on it.

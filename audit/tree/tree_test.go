@@ -121,8 +121,14 @@ func (s *site) serveUnder(configuration byte) {
 // produce stores a batch of three records at an offset, and returns the decision.
 func (s *site) produce(offset int64) uint64 {
 	s.t.Helper()
+	return s.produceBy(audit.Caller{ConnID: 7, Principal: "User:alice", ClientID: "shop-1", Source: "10.0.0.9"}, offset)
+}
+
+// produceBy is produce of another client.
+func (s *site) produceBy(who audit.Caller, offset int64) uint64 {
+	s.t.Helper()
 	e := &audit.BatchEntry{
-		Caller:    audit.Caller{ConnID: 7, Principal: "User:alice", ClientID: "shop-1", Source: "10.0.0.9"},
+		Caller:    who,
 		Target:    audit.Target{Cluster: "main", Topic: "customers"},
 		Authority: audit.Authority{Modules: []audit.ModuleRef{module}, PolicyRevision: "policy-1", GrantDigest: audit.Digest{9}},
 		Producer:  audit.Producer{ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1},
