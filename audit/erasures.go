@@ -62,8 +62,8 @@ func NewErasure(e Erasure) ControlEntry {
 	return c
 }
 
-// RecordErasure has the log say what was erased from a segment. Until it does the log is
-// not intact, so that it is asked for as soon as the segment was rewritten.
+// RecordErasure has the log say what is erased from a segment. From the entry or the
+// rewritten segment on, whichever is there first, until both are, the log is not intact.
 func (l *Log) RecordErasure(ctx context.Context, e Erasure) error {
 	c := NewErasure(e)
 	if _, ok := erasureOf(&c); !ok {

@@ -87,8 +87,9 @@ func (d *Done) add(r audit.Redaction) {
 	}
 }
 
-// Look tells what Run would do, and changes nothing. A gateway may be writing meanwhile:
-// of the segment that it writes Places are not told.
+// Look tells what Run would do, and changes nothing. A gateway may be writing meanwhile: of
+// the segment that it writes it tells in how many entries a value stands whole, and neither
+// where in them nor which holds keep it.
 func Look(ctx context.Context, o Options) (Done, error) {
 	done, err := o.look(ctx)
 	if err != nil {
@@ -240,7 +241,7 @@ func (o *Options) eraseAll(ctx context.Context, log *audit.Log, segments []audit
 	if err := o.keepSignatures(); err != nil {
 		return err
 	}
-	told, err := erasures(ctx, log.Reader())
+	told, err := lastErasures(ctx, log.Reader())
 	if err != nil {
 		return err
 	}
@@ -273,7 +274,7 @@ func (o *Options) keepSignatures() error {
 	return nil
 }
 
-func (o *Options) erase(ctx context.Context, log *audit.Log, n uint32, told [][]audit.Fact) (audit.Redaction, error) {
+func (o *Options) erase(ctx context.Context, log *audit.Log, n uint32, told lastTold) (audit.Redaction, error) {
 	dir := filepath.Join(o.Dir, tree.DirName)
 	e := audit.Erasing{Keys: o.keys(), Request: o.Request.Digest(), Personal: o.Request.personal(), DryRun: true}
 	r, err := tree.EraseOn(disk.OS, dir, o.Dir, n, e)
@@ -283,7 +284,7 @@ func (o *Options) erase(ctx context.Context, log *audit.Log, n uint32, told [][]
 
 	says := audit.Erasure{Request: e.Request, Redaction: r, Signers: o.people(), By: o.By, Reason: o.Request.Number}
 	entry := audit.NewErasure(says)
-	if !slices.ContainsFunc(told, func(facts []audit.Fact) bool { return slices.Equal(facts, entry.Facts) }) {
+	if !slices.Equal(told[entry.Subject], entry.Facts) {
 		if err := log.RecordErasure(ctx, says); err != nil {
 			return r, err
 		}
@@ -293,16 +294,20 @@ func (o *Options) erase(ctx context.Context, log *audit.Log, n uint32, told [][]
 	return tree.EraseOn(disk.OS, dir, o.Dir, n, e)
 }
 
-// erasures are what the log says of erasures already.
-func erasures(ctx context.Context, r *audit.Reader) (all [][]audit.Fact, err error) {
+// lastTold is what the log says last of the erasure from each segment, by its file. What
+// was said before that counts no more.
+type lastTold map[string][]audit.Fact
+
+func lastErasures(ctx context.Context, r *audit.Reader) (lastTold, error) {
+	told := make(lastTold)
 	search := audit.Search{To: math.MaxInt64, Segment: func(s *audit.Summary) bool { return s.Kinds&(1<<audit.KindErasure) != 0 }}
-	err = r.Scan(ctx, search, func(it *audit.Item) (bool, error) {
+	err := r.Scan(ctx, search, func(it *audit.Item) (bool, error) {
 		if it.Kind == audit.KindErasure {
-			all = append(all, it.Control.Facts)
+			told[it.Control.Subject] = it.Control.Facts
 		}
 		return true, nil
 	})
-	return all, err
+	return told, err
 }
 
 // nothingRemains looks at the segment that is written, which nothing is erased from. It

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -131,14 +132,23 @@ func (w *world) erased() {
 	}
 }
 
-func (w *world) erasures() (all [][]audit.Fact) {
+// erasures are all entries about erasures, in their order.
+func (w *world) erasures() (all []audit.ControlEntry) {
 	w.t.Helper()
 	r, err := audit.OpenReader(w.Dir)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer r.Close()
-	if all, err = erasures(w.t.Context(), r); err != nil {
+
+	everywhere := audit.Search{To: math.MaxInt64, Segment: func(*audit.Summary) bool { return true }}
+	err = r.Scan(w.t.Context(), everywhere, func(it *audit.Item) (bool, error) {
+		if it.Kind == audit.KindErasure {
+			all = append(all, *it.Control)
+		}
+		return true, nil
+	})
+	if err != nil {
 		w.t.Fatal(err)
 	}
 	return all
@@ -165,9 +175,9 @@ func TestErasedValuesAreNowhereAndEveryCheckpointHolds(t *testing.T) {
 	if len(told) != len(done.Segments) {
 		t.Errorf("%d entries about %d segments", len(told), len(done.Segments))
 	}
-	c := audit.ControlEntry{Facts: told[0]}
+	c := told[0]
 	if c.Fact("request") == "" || c.Fact("signer") != "grace" || c.Fact("signer.key") != "k1" {
-		t.Errorf("the log says %v", told[0])
+		t.Errorf("the log says %v", c.Facts)
 	}
 	kept, err := tree.ApprovalsOf(w.Dir).Bundle(c.Fact("request"), "k1")
 	if err != nil || string(kept) != "{1}" {
@@ -310,27 +320,45 @@ func TestWhatIsRepeatedIsNotPassedOver(t *testing.T) {
 	}
 }
 
+// tellOnly has the log say what an erasure is about to do to segment 1, and does nothing.
+func (w *world) tellOnly(r *Request) {
+	w.t.Helper()
+	w.serve(func(l *audit.Log) {
+		e := audit.Erasing{Keys: w.keys(), Request: r.Digest(), Personal: r.personal(), DryRun: true}
+		done, err := tree.EraseOn(disk.OS, w.tree.Dir, w.Dir, 1, e)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if err := l.RecordErasure(w.t.Context(), audit.Erasure{Request: e.Request, Redaction: done, Signers: w.people(), By: w.By, Reason: r.Number}); err != nil {
+			w.t.Fatal(err)
+		}
+	})
+}
+
 // TestAKillBehindTheEntryIsToldAndMadeGood: the log says what was not done yet. Verifying
 // finds it, and the same again does it without saying so twice.
 func TestAKillBehindTheEntryIsToldAndMadeGood(t *testing.T) {
 	w := newWorld(t)
-	w.serve(func(l *audit.Log) {
-		e := audit.Erasing{Keys: w.keys(), Request: w.Request.Digest(), Personal: w.Request.personal(), DryRun: true}
-		r, err := tree.EraseOn(disk.OS, w.tree.Dir, w.Dir, 1, e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := l.RecordErasure(t.Context(), audit.Erasure{Request: e.Request, Redaction: r, Signers: w.people(), By: w.By, Reason: w.Request.Number}); err != nil {
-			t.Fatal(err)
-		}
-	})
-
+	w.tellOnly(w.Request)
 	if _, err := audit.VerifyWith(t.Context(), w.Dir, audit.Known{Keys: w.keys()}); !errors.Is(err, audit.ErrNotErased) {
 		t.Errorf("verifying: %v", err)
 	}
+
 	done, err := Run(t.Context(), w.Options)
 	if err != nil || len(w.erasures()) != len(done.Segments) {
 		t.Errorf("%d entries about %d segments, %v", len(w.erasures()), len(done.Segments), err)
+	}
+	w.erased()
+}
+
+// TestAnotherRequestThatWasCutShortDoesNotHideWhatWasDone: what the log says last of a
+// segment counts, so that it is said again where another request came in between.
+func TestAnotherRequestThatWasCutShortDoesNotHideWhatWasDone(t *testing.T) {
+	w := newWorld(t)
+	w.tellOnly(w.Request)
+	w.tellOnly(w.request("User:other", "pos", "192.0.2.8"))
+	if _, err := Run(t.Context(), w.Options); err != nil {
+		t.Fatal(err)
 	}
 	w.erased()
 }
