@@ -369,7 +369,6 @@ func (p *Personal) mentioned(text string) bool {
 }
 
 func mentions(text, value string) bool {
-	inWord := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 	for from := 0; value != ""; {
 		i := strings.Index(text[from:], value)
 		if i < 0 {
@@ -377,15 +376,33 @@ func mentions(text, value string) bool {
 		}
 
 		i += from
-		before, _ := utf8.DecodeLastRuneInString(text[:i])
-		after, _ := utf8.DecodeRuneInString(text[i+len(value):])
-		if !inWord(before) && !inWord(after) {
+		if !wordEndsIn(text[:i]) && !wordBeginsIn(text[i+len(value):]) {
 			return true
 		}
 		from = i + 1
 	}
 	return false
 }
+
+// Names have these signs within them: User:shop is not who User:shop-7 is. At the end of a
+// sentence, or before a port, a name ends.
+const withinNames = "-_@"
+
+// wordBeginsIn reports whether a text goes on with the word before it.
+func wordBeginsIn(text string) bool {
+	text = strings.TrimLeft(text, withinNames)
+	r, _ := utf8.DecodeRuneInString(text)
+	return inWord(r)
+}
+
+// wordEndsIn reports whether a text ends with the beginning of the word behind it.
+func wordEndsIn(text string) bool {
+	text = strings.TrimRight(text, withinNames)
+	r, _ := utf8.DecodeLastRuneInString(text)
+	return inWord(r)
+}
+
+func inWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
 // inClear reports whether evidence has a value in clear: in what an entry is about, or
 // among those who answer for a module.
