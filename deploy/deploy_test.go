@@ -413,7 +413,7 @@ func TestUnitIsValid(t *testing.T) {
 		}
 	}
 
-	for _, line := range []string{"NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet=\n", "SystemCallFilter=@system-service", "UMask=0077"} {
+	for _, line := range []string{"NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet=\n", "SystemCallFilter=@system-service", "SystemCallFilter=sched_setattr", "UMask=0077"} {
 		if !strings.Contains(unit, line) {
 			t.Errorf("the unit lacks %s", line)
 		}

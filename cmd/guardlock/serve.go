@@ -17,6 +17,7 @@ import (
 	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/internal/handed"
 	"github.com/guardlock/guardlock/internal/server"
+	"github.com/guardlock/guardlock/internal/timeslice"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 )
@@ -117,6 +118,11 @@ func serve(cmd *cobra.Command, path string) error {
 	defer log.Sync()
 	tellStart(cfg, log)
 	defer tellEnd(ctx, log)()
+
+	// Without short turns all works, and waits longer beside busy neighbours.
+	if err := timeslice.Shorten(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		log.Warn("the gateway may wait long for a processor where others keep all busy: allow it sched_setattr(2)", zap.Error(err))
+	}
 
 	sockets, err := handedSockets()
 	if err != nil {

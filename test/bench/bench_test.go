@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	if len(os.Args) == 2 && os.Args[1] == spinArg {
-		runSpin()
+	if len(os.Args) == 3 && os.Args[1] == spinArg {
+		runSpin(os.Args[2])
 	}
 	if len(os.Args) > 1 && os.Args[1] == transforms.TrialCommand {
 		if err := transforms.RunTrial(context.Background(), os.Stdin, os.Stdout); err != nil {
@@ -64,6 +64,7 @@ func startProxyIn(tb testing.TB, mode, upstream, dir string) *proxy {
 
 	p := &proxy{cmd: exec.Command(exe, childArg, mode, upstream, dir)}
 	p.cmd.Stderr = os.Stderr
+	p.cmd.SysProcAttr = ownSession()
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		tb.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +22,7 @@ import (
 	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/pipeline"
+	"github.com/guardlock/guardlock/internal/timeslice"
 	"github.com/guardlock/guardlock/transforms"
 	"github.com/guardlock/guardlock/transforms/modules"
 	"github.com/guardlock/guardlock/transforms/record"
@@ -38,6 +40,9 @@ const (
 	modeMask      = "gdpr"      // three fields of every record masked by the gdpr module, recorded
 )
 
+// longTurns behind a mode's name leaves its threads the kernel's usual turns of the processor.
+const longTurns = "+longturns"
+
 // committed behind a mode's name has the decision log committed to, as audit.evidence does.
 const committed = "+evidence"
 
@@ -47,6 +52,13 @@ const committed = "+evidence"
 func runChild(mode, upstream, dir string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	mode, long := strings.CutSuffix(mode, longTurns)
+	if mode != modeSplice && !long {
+		if err := timeslice.Shorten(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+
 	serve := serveGateway
 
 	switch mode {
