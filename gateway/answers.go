@@ -15,6 +15,7 @@ import (
 
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/gateway/wire"
+	"github.com/guardlock/guardlock/internal/meter"
 )
 
 // errProtocol means that the broker answered what was not asked. Nothing that
@@ -42,13 +43,13 @@ type answers struct {
 	// writeMu serialises writes to the client, which the reader and the writer
 	// both make. It is taken before mu.
 	writeMu     sync.Mutex
-	writesUntil time.Time // the write deadline that is set; guarded by writeMu
-	gone        bool      // the client cannot be written to any more; guarded by writeMu
+	writesUntil meter.Moment // the write deadline that is set; guarded by writeMu
+	gone        bool         // the client cannot be written to any more; guarded by writeMu
 
 	begun atomic.Bool // the client has had an answer
 
-	// blockedSince is when the write to the client that is under way began, in
-	// nanoseconds since the epoch; 0 if there is none
+	// blockedSince is the meter.Moment when the write to the client that is under way
+	// began; 0 if there is none
 	blockedSince atomic.Int64
 
 	mu         sync.Mutex
@@ -293,14 +294,14 @@ func (a *answers) send(out *outbox) error {
 		return nil
 	}
 
-	if err := a.armWrites(); err != nil {
+	began := meter.Now()
+	if err := a.armWrites(began); err != nil {
 		a.gone = true
 	}
-	began := time.Now()
-	a.blockedSince.Store(began.UnixNano())
+	a.blockedSince.Store(int64(began))
 	err := out.flush(a.client)
 	a.blockedSince.Store(0)
-	a.cluster.counts.answers.Observe(time.Since(began))
+	a.cluster.counts.answers.Observe(meter.Mark().Since(began))
 
 	if err != nil {
 		a.gone = true
@@ -323,14 +324,13 @@ func (a *answers) told(out *outbox, written bool) {
 
 // armWrites keeps a deadline ahead of every write. It is moved only now and
 // then, because moving it costs more than a small write.
-func (a *answers) armWrites() error {
+func (a *answers) armWrites(now meter.Moment) error {
 	timeout := a.cluster.gw.cfg.WriteTimeout
-	now := time.Now()
-	if a.writesUntil.Sub(now) > timeout/2 {
+	if a.writesUntil.Since(now) > timeout/2 {
 		return nil
 	}
-	a.writesUntil = now.Add(timeout)
-	return a.client.SetWriteDeadline(a.writesUntil)
+	a.writesUntil = now + meter.Moment(timeout)
+	return a.client.SetWriteDeadline(time.Now().Add(timeout))
 }
 
 // checkIdle wakes whoever waits for the last answer, or for room in the queue.

@@ -28,6 +28,7 @@ import (
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/pipeline"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/internal/meter"
 )
 
 // DecisionLog is where decisions become durable. Beside what the pipeline asks
@@ -156,7 +157,7 @@ func (g *Gateway) closeStalled() {
 	for _, c := range g.clusters {
 		c.mu.Lock()
 		for s := range c.sessions {
-			if since := s.answers.blockedSince.Load(); since != 0 && time.Since(time.Unix(0, since)) > stallLimit {
+			if since := s.answers.blockedSince.Load(); since != 0 && meter.Now().Since(meter.Moment(since)) > stallLimit {
 				s.kill(errStalled)
 			}
 		}

@@ -75,7 +75,7 @@ type end struct {
 type topicTally struct{ records, bytes atomic.Uint64 }
 
 // times is when a batch came to stages that begin in one call and end in another.
-type times struct{ came, taken, decided, settled time.Time }
+type times struct{ came, taken, decided, settled meter.Moment }
 
 // counted is what of a decision is counted once it is known to hold.
 type counted struct {
@@ -141,6 +141,9 @@ func (c *Counts) topic(name string, stored bool) *topicTally {
 // count keeps what will be counted of the worker's decision. Its entry is used
 // again for the next batch.
 func (w *worker) count() {
+	if meter.Off {
+		return
+	}
 	n := &w.d.counted
 	n.outcome = w.entry.Outcome
 	n.in = w.entry.BytesIn
@@ -157,6 +160,9 @@ func (w *worker) count() {
 
 // forwarded counts a batch that goes on.
 func (n *counted) forwarded() {
+	if meter.Off {
+		return
+	}
 	t := n.tally
 	t.in.Add(uint64(n.in))
 	t.out.Add(uint64(n.out))
@@ -187,8 +193,8 @@ func (n *counted) refuse(outcome audit.Outcome, reason string) {
 
 // answered counts what the broker said to a batch, and how long that took.
 func (c *Counts) answered(d *Decided, code int16) {
-	now := time.Now()
-	c.Stages[StageUpstream].ObserveOf(now.Sub(d.times.settled), d.ticket.Seq(), now)
+	now := meter.Mark()
+	c.Stages[StageUpstream].ObserveOf(now.Since(d.times.settled), d.ticket.Seq(), now)
 	if code != 0 {
 		if code < -1 {
 			code = maxCode // no error of Kafka's
@@ -197,6 +203,9 @@ func (c *Counts) answered(d *Decided, code int16) {
 		return
 	}
 
+	if meter.Off {
+		return
+	}
 	t := c.topic(d.Partition.Topic, true)
 	t.bytes.Add(uint64(d.counted.in))
 	for _, records := range d.counted.records {

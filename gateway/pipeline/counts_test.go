@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"math"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"go.uber.org/zap"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/wire"
+	"github.com/guardlock/guardlock/internal/meter"
 )
 
 // settled takes a batch through to the broker's answer.
@@ -147,7 +147,7 @@ func TestCountingAllocatesNothing(t *testing.T) {
 	count := func() {
 		d.counted.tally = c.of(g, Produce)
 		d.counted.forwarded()
-		d.times.settled = time.Now()
+		d.times.settled = meter.Now()
 		c.answered(&d, 0)
 	}
 	count()
@@ -168,15 +168,15 @@ func BenchmarkCounting(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			d.counted.tally = c.of(g, Produce)
-			last := time.Now()
+			last := meter.Now()
 			for stage := range []Stage{StageQueue, StageDecode, StageWasm, StageEncode} {
-				now := time.Now()
-				c.Stages[stage].Observe(now.Sub(last))
+				now := meter.Now()
+				c.Stages[stage].Observe(now.Since(last))
 				last = now
 			}
 
-			d.times.settled = time.Now()
-			c.Stages[StageCommit].ObserveOf(d.times.settled.Sub(last), 1, d.times.settled)
+			d.times.settled = meter.Now()
+			c.Stages[StageCommit].ObserveOf(d.times.settled.Since(last), 1, d.times.settled)
 			d.counted.forwarded()
 			c.answered(&d, 0)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
+	"github.com/guardlock/guardlock/internal/meter"
 	"github.com/guardlock/guardlock/transforms"
 	"github.com/guardlock/guardlock/transforms/record"
 )
@@ -22,10 +23,10 @@ var ErrTooManyHoles = errors.New("too many partitions with refused batches on on
 // decision and no error; the one error is ErrTooManyHoles.
 func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
 	noEra := p.begin(ctx, in) // it may take a while, so that no worker is held meanwhile
-	came := time.Now()
+	came := meter.Mark()
 	w := p.cfg.Workers.take(in.Grant)
-	taken := time.Now()
-	p.counts.Stages[StageQueue].Observe(taken.Sub(came))
+	taken := meter.Mark()
+	p.counts.Stages[StageQueue].Observe(taken.Since(came))
 	defer func() {
 		w.release()
 		p.cfg.Workers.put(w, in.Grant)
@@ -65,7 +66,7 @@ func (p *Pipeline) Decide(ctx context.Context, in *Input) (Decided, error) {
 	w.count()
 	w.traced()
 	w.d.ticket = p.cfg.Log.Append(&w.entry, EvidenceOf(w.d.Out, w.entry.Evidence))
-	w.d.times.decided = time.Now()
+	w.d.times.decided = meter.Mark()
 	return w.d, nil
 }
 
@@ -209,8 +210,8 @@ func (w *worker) readHeader() (refusal, bool) {
 func (w *worker) transform(ctx context.Context) (refusal, bool) {
 	b := &w.batch
 	_, err := w.codec.Decode(w.in.Records, b)
-	decoded := time.Now()
-	w.counts.Stages[StageDecode].Observe(decoded.Sub(w.d.times.taken))
+	decoded := meter.Mark()
+	w.counts.Stages[StageDecode].Observe(decoded.Since(w.d.times.taken))
 	if err != nil {
 		return batchRefusal(err), true
 	}
@@ -242,18 +243,18 @@ func (w *worker) transform(ctx context.Context) (refusal, bool) {
 		return refusal{}, false
 	}
 
-	began := time.Now()
+	began := meter.Mark()
 	why, refused := w.apply(ctx, b)
-	ended := time.Now()
-	w.counts.Stages[StageEncode].Observe(ended.Sub(began))
+	ended := meter.Mark()
+	w.counts.Stages[StageEncode].Observe(ended.Since(began))
 	w.d.trace.add(StageEncode, began, ended)
 	return why, refused
 }
 
 // ranSince measures the modules of the batch.
-func (w *worker) ranSince(decoded time.Time) {
-	now := time.Now()
-	d := now.Sub(decoded)
+func (w *worker) ranSince(decoded meter.Moment) {
+	now := meter.Mark()
+	d := now.Since(decoded)
 	w.counts.Stages[StageWasm].Observe(d)
 	w.d.counted.tally.wasm.Add(int64(d))
 	w.d.trace.add(StageWasm, decoded, now)

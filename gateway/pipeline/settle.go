@@ -9,6 +9,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/wire"
+	"github.com/guardlock/guardlock/internal/meter"
 )
 
 // Settle waits until the decision is durable, stores copies of routed records,
@@ -41,9 +42,9 @@ func (p *Pipeline) Settle(ctx context.Context, d *Decided, g *Guard, log *zap.Lo
 
 // settled counts a decision that holds from now on.
 func (p *Pipeline) settled(d *Decided, refused bool) {
-	now := time.Now()
+	now := meter.Mark()
 	d.times.settled = now
-	p.counts.Stages[StageCommit].ObserveOf(now.Sub(d.times.decided), d.ticket.Seq(), now)
+	p.counts.Stages[StageCommit].ObserveOf(now.Since(d.times.decided), d.ticket.Seq(), now)
 
 	p.traceSettled(d, refused)
 	if refused {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway/wire"
+	"github.com/guardlock/guardlock/internal/meter"
 	"github.com/guardlock/guardlock/transforms/record"
 )
 
@@ -179,7 +180,7 @@ func cutField(raw []byte) (field, rest []byte, ok bool) {
 
 // sample begins the trace of the batch under way, if it is to have one. Modules have
 // not seen the batch yet; b is nil where it could not be read.
-func (w *worker) sample(b *record.Batch, decoded time.Time) {
+func (w *worker) sample(b *record.Batch, decoded meter.Moment) {
 	if w.cfg.Tracer == nil {
 		return
 	}
@@ -226,9 +227,9 @@ func (t *Trace) link(b *record.Batch) {
 }
 
 // add is for a stage that has ended. A nil Trace takes nothing.
-func (t *Trace) add(s Stage, from, to time.Time) {
+func (t *Trace) add(s Stage, from, to meter.Moment) {
 	if t != nil {
-		t.Spans = append(t.Spans, Span{StageNames[s], from, to})
+		t.Spans = append(t.Spans, Span{StageNames[s], from.Time(), to.Time()})
 	}
 }
 
@@ -239,7 +240,7 @@ func (w *worker) traced() {
 		return
 	}
 	if !w.asked {
-		w.sample(nil, time.Time{})
+		w.sample(nil, 0)
 	}
 	if t := w.d.trace; t != nil {
 		t.Outcome = w.entry.Outcome
@@ -273,7 +274,7 @@ func (p *Pipeline) traceAnswered(d *Decided, a *wire.ProduceAnswer) {
 		return
 	}
 	d.trace.ErrorCode = a.ErrorCode
-	d.trace.add(StageUpstream, d.times.settled, time.Now())
+	d.trace.add(StageUpstream, d.times.settled, meter.Mark())
 }
 
 // Abandoned ends the trace of a batch whose answer will never come, or never reach its
@@ -284,7 +285,7 @@ func (p *Pipeline) Abandoned(d *Decided) {
 	}
 	if d.trace.Reason == "" { // it was forwarded
 		d.trace.Lost = true
-		d.trace.add(StageUpstream, d.times.settled, time.Now())
+		d.trace.add(StageUpstream, d.times.settled, meter.Mark())
 	}
 	p.Untold(d)
 }

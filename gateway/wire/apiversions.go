@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/twmb/franz-go/pkg/kmsg"

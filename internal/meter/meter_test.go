@@ -3,6 +3,7 @@ package meter
 import (
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -29,11 +30,11 @@ func TestHistogramCountsEachDurationOnce(t *testing.T) {
 
 func TestExamplesNameDecisions(t *testing.T) {
 	var h Histogram
-	now := time.Now()
+	now := Now()
 	h.ObserveOf(time.Millisecond, 0, now)
 	h.ObserveOf(time.Millisecond, 7, now)
 	h.ObserveOf(time.Millisecond, 8, now) // within the second: the first stays
-	h.ObserveOf(time.Second, 9, time.Now())
+	h.ObserveOf(time.Second, 9, Now())
 
 	examples := h.Read().Examples
 	if len(examples) != 2 || examples[0].Seq != 7 || examples[1].Seq != 9 {
@@ -41,9 +42,24 @@ func TestExamplesNameDecisions(t *testing.T) {
 	}
 }
 
+func TestMomentsAreTimesOfTheWallClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before := Now()
+		time.Sleep(90 * time.Minute)
+		after := Now()
+
+		if d := after.Since(before); d != 90*time.Minute {
+			t.Errorf("%v went by", d)
+		}
+		if at := before.Time(); !at.Equal(time.Now().Add(-90 * time.Minute)) {
+			t.Errorf("the moment was at %v by the wall clock; it is %v now", at, time.Now())
+		}
+	})
+}
+
 func TestObservingAllocatesNothing(t *testing.T) {
 	var h Histogram
-	h.ObserveOf(time.Millisecond, 1, time.Now())
+	h.ObserveOf(time.Millisecond, 1, Now())
 	if n := testing.AllocsPerRun(1000, func() { h.Observe(time.Millisecond) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
@@ -52,7 +68,7 @@ func TestObservingAllocatesNothing(t *testing.T) {
 func BenchmarkObserve(b *testing.B) {
 	var h Histogram
 	b.ReportAllocs()
-	now := time.Now()
+	now := Now()
 	for b.Loop() {
 		h.ObserveOf(80*time.Microsecond, 1, now)
 	}

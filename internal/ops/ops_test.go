@@ -92,7 +92,7 @@ func (everything) Measure(to *Samples) {
 	for _, m := range All() {
 		if m.Kind == Histogram {
 			var h meter.Histogram
-			h.ObserveOf(time.Second, 7, time.Now())
+			h.ObserveOf(time.Second, 7, meter.Now())
 			to.Histogram(m, h.Read(), slices.Clone(m.Labels)...)
 			continue
 		}

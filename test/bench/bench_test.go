@@ -136,6 +136,17 @@ func BenchmarkEvidence(b *testing.B) {
 	})
 }
 
+// BenchmarkMetrics is what counting and measuring costs on the way of a batch, over the
+// same without: the ratio of CPU in one run. Who asks for the metrics takes a millisecond
+// each time, once in a quarter of a minute.
+func BenchmarkMetrics(b *testing.B) {
+	eachLoad(b, func(b *testing.B, f load.Frame) {
+		for _, mode := range []string{modeRecord, modeMask} {
+			b.Run(mode, func(b *testing.B) { compareModes(b, f, []string{mode + unmeasured, mode}) })
+		}
+	})
+}
+
 // compareModes gives proxies the same load in turns; the first is what the others are
 // compared with.
 func compareModes(b *testing.B, f load.Frame, modes []string) {

@@ -22,6 +22,7 @@ import (
 	"github.com/guardlock/guardlock/broker"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/gateway/pipeline"
+	"github.com/guardlock/guardlock/internal/meter"
 	"github.com/guardlock/guardlock/internal/timeslice"
 	"github.com/guardlock/guardlock/transforms"
 	"github.com/guardlock/guardlock/transforms/modules"
@@ -39,6 +40,9 @@ const (
 	modeUppercase = "uppercase" // every record changed by the uppercase module, recorded
 	modeMask      = "gdpr"      // three fields of every record masked by the gdpr module, recorded
 )
+
+// unmeasured behind a mode's name leaves out what metrics count.
+const unmeasured = "+unmeasured"
 
 // longTurns behind a mode's name leaves its threads the kernel's usual turns of the processor.
 const longTurns = "+longturns"
@@ -59,6 +63,7 @@ func runChild(mode, upstream, dir string) error {
 		}
 	}
 
+	mode, meter.Off = strings.CutSuffix(mode, unmeasured)
 	serve := serveGateway
 
 	switch mode {
