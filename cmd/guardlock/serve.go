@@ -121,7 +121,7 @@ func serve(cmd *cobra.Command, path string) error {
 
 	// Without short turns all works, and waits longer beside busy neighbours.
 	if err := timeslice.Shorten(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		log.Warn("the gateway may wait long for a processor where others keep all busy: allow it sched_setattr(2)", zap.Error(err))
+		log.Info("the gateway may wait long for a processor where others keep all busy: allow it sched_setattr(2)", zap.Error(err))
 	}
 
 	sockets, err := handedSockets()
