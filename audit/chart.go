@@ -164,7 +164,11 @@ func (x *chart) note(r rawEntry, base int64) error {
 	c.redactions()
 	switch r.kind {
 	case KindBatch:
-		c.byte() // flags
+		if r.brief {
+			c.uvarint() // template
+		} else {
+			c.byte() // flags
+		}
 	case KindOpen:
 		var e ControlEntry
 		if err := whole.control(&e, r.kind, base); err != nil {
@@ -235,17 +239,17 @@ func (b *Bind) whereabouts() whereabouts {
 // whereabouts reads a binding whose strings are in the dictionary, which is most of
 // them; ok is false for any other, and for a malformed one.
 func (c *cursor) whereabouts() (w whereabouts, ok bool) {
+	if c.brief {
+		return c.briefWhereabouts()
+	}
+
 	w.seq = c.uvarint()
-	cluster := c.uvarint()
-	topic := c.uvarint()
-	partition := c.uvarint()
+	w.refs, ok = c.coordRefs()
 	route := c.uvarint()
-	known := func(ref uint64) bool { return ref == refEmpty || ref >= refFirst && ref-refFirst < uint64(len(c.strs)) }
-	if !known(cluster) || !known(topic) || !known(route) || partition > math.MaxInt32 {
+	if !ok || !c.known(route) {
 		return w, false
 	}
 
-	w.refs = coordRefs{uint32(cluster), uint32(topic), uint32(partition)}
 	w.place.base = int64(c.uvarint()) - 1
 	w.place.count = uint32(c.number())
 	c.uvarint() // append time
@@ -253,6 +257,23 @@ func (c *cursor) whereabouts() (w whereabouts, ok bool) {
 	w.refused = route == refEmpty && flags>>1 != 0
 
 	return w, c.ok() && w.place.base >= -1 && flags <= 1<<17
+}
+
+// coordRefs reads a coordinate whose strings are in the dictionary; ok is false for
+// another.
+func (c *cursor) coordRefs() (refs coordRefs, ok bool) {
+	cluster := c.uvarint()
+	topic := c.uvarint()
+	partition := c.uvarint()
+	if !c.known(cluster) || !c.known(topic) || partition > math.MaxInt32 {
+		return refs, false
+	}
+	return coordRefs{uint32(cluster), uint32(topic), uint32(partition)}, true
+}
+
+// known reports whether a reference is to nothing, or to a string of the dictionary.
+func (c *cursor) known(ref uint64) bool {
+	return ref == refEmpty || ref >= refFirst && ref-refFirst < uint64(len(c.strs))
 }
 
 // knownCoord numbers a coordinate of the dictionary.

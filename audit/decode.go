@@ -8,7 +8,10 @@ import (
 	"github.com/guardlock/guardlock/audit/segment"
 )
 
-var errEntry = errors.New("malformed entry")
+var (
+	errEntry   = errors.New("malformed entry")
+	errBinding = fmt.Errorf("reading binding: %w", errEntry)
+)
 
 // payload is an opened frame payload: its definitions are known, its entries
 // are still bytes.
@@ -58,29 +61,35 @@ type rawEntry struct {
 	kind     Kind
 	seq      uint64
 	body     []byte
-	redacted bool // the body begins with what was taken out
+	redacted bool   // the body begins with what was taken out
+	brief    bool   // the body has a template
+	first    uint64 // sequence number of the frame's first entry
+	nonce    uint64 // of a brief batch
 }
 
 // read begins to read the entry.
 func (r *rawEntry) read(strs []string) cursor {
-	return cursor{b: r.body, strs: strs, redacted: r.redacted}
+	return cursor{b: r.body, strs: strs, redacted: r.redacted, brief: r.brief, first: r.first, nonce: r.nonce}
 }
 
 // each calls fn for the payload's entries in order.
 func (p *payload) each(fn func(rawEntry) error) error {
 	c := cursor{b: p.entries}
 	seq := p.firstSeq
+	nonce := uint64(0)
 	for len(c.b) > 0 {
 		body := c.bytes(c.uvarint())
 		if c.bad || len(body) < 2 {
 			return fmt.Errorf("reading entries: %w", errEntry)
 		}
 
-		e := rawEntry{kind: Kind(body[0]), body: body[1:]}
+		e := rawEntry{kind: Kind(body[0]), body: body[1:], first: p.firstSeq}
 		if e.kind == kindRedacted && p.redacts {
 			e.redacted = true
 			e.kind = Kind(body[1])
 			e.body = body[2:]
+		} else if err := e.unbrief(&nonce); err != nil {
+			return err
 		}
 
 		switch {
@@ -104,6 +113,9 @@ func (p *payload) each(fn func(rawEntry) error) error {
 // batch reads a batch entry into b, whose memory is reused.
 func (c *cursor) batch(b *BatchEntry, base int64) error {
 	b.Reset()
+	if c.brief {
+		return c.briefBatch(b, base)
+	}
 	redacted := c.redactions()
 	flags := c.byte()
 	if flags&batchConsumed != 0 {
@@ -122,22 +134,39 @@ func (c *cursor) batch(b *BatchEntry, base int64) error {
 	b.BytesOut = c.number()
 
 	if flags&batchHasMAC != 0 {
-		b.nonce = c.uvarint()
-		copy(b.mac[:], c.bytes(uint64(len(b.mac))))
-		c.bad = c.bad || b.nonce == 0
-		b.Evidence = EvidenceContent
-		if flags&batchMACHeader != 0 {
-			b.Evidence = EvidenceHeader
-		}
+		c.mac(b, flags, c.uvarint())
 	}
 
 	c.rulings(b)
-	wrong := flags&^batchFlags != 0 || flags&(batchHasMAC|batchMACHeader) == batchMACHeader
-	if !c.ok() || wrong || b.validate() != nil || !redacted.fitBatch(b) {
-		return fmt.Errorf("reading batch entry: %w", errEntry)
+	if len(b.Rulings) > 0 {
+		c.runs(b)
+	}
+	if err := c.whole(b, flags, redacted.fitBatch(b)); err != nil {
+		return err
 	}
 
 	b.Redacted = redacted
+	return nil
+}
+
+// mac reads what a batch's MAC is.
+func (c *cursor) mac(b *BatchEntry, flags byte, nonce uint64) {
+	b.nonce = nonce
+	copy(b.mac[:], c.bytes(uint64(len(b.mac))))
+	c.bad = c.bad || nonce == 0
+
+	b.Evidence = EvidenceContent
+	if flags&batchMACHeader != 0 {
+		b.Evidence = EvidenceHeader
+	}
+}
+
+// whole demands that all of a batch was read, and that it is one.
+func (c *cursor) whole(b *BatchEntry, flags byte, fine bool) error {
+	wrong := flags&^batchFlags != 0 || flags&(batchHasMAC|batchMACHeader) == batchMACHeader
+	if !fine || !c.ok() || wrong || b.validate() != nil {
+		return fmt.Errorf("reading batch entry: %w", errEntry)
+	}
 	return nil
 }
 
@@ -188,23 +217,24 @@ func (c *cursor) module() (m ModuleRef) {
 }
 
 func (c *cursor) producer(b *BatchEntry) {
+	c.producerOf(b)
+	if b.ProducerID >= 0 {
+		b.BaseSequence = int32(c.varint())
+	}
+}
+
+// producerOf reads whose batch it is.
+func (c *cursor) producerOf(b *BatchEntry) {
 	b.ProducerID = int64(c.uvarint()) - 1
+	b.ProducerEpoch = -1
+	b.BaseSequence = -1
 	if b.ProducerID >= 0 {
 		b.ProducerEpoch = int16(c.varint())
-		b.BaseSequence = int32(c.varint())
-	} else {
-		b.ProducerEpoch = -1
-		b.BaseSequence = -1
 	}
 }
 
 func (c *cursor) rulings(b *BatchEntry) {
-	n := c.count()
-	if n == 0 {
-		return
-	}
-
-	for range n {
+	for range c.count() {
 		r := Ruling{
 			Verdict: Verdict(c.byte()),
 			Module:  c.byte(),
@@ -217,8 +247,13 @@ func (c *cursor) rulings(b *BatchEntry) {
 		}
 		b.Rulings = append(b.Rulings, r)
 	}
+}
 
-	shift := rulingBits(n)
+func (c *cursor) runs(b *BatchEntry) {
+	if c.bad {
+		return
+	}
+	shift := rulingBits(len(b.Rulings))
 	for runs := c.count(); runs > 0 && !c.bad; runs-- {
 		v := c.uvarint()
 		if v>>shift > math.MaxInt32 {
@@ -256,6 +291,9 @@ func (c *cursor) control(e *ControlEntry, kind Kind, base int64) error {
 }
 
 func (c *cursor) bind(b *Bind, base int64) error {
+	if c.brief {
+		return c.briefBind(b, base)
+	}
 	*b = Bind{Seq: c.uvarint(), Coord: c.coord(), Route: c.str(RoleRoute)}
 	b.Base = int64(c.uvarint()) - 1
 	b.count = c.number()
@@ -271,7 +309,7 @@ func (c *cursor) bind(b *Bind, base int64) error {
 	}
 
 	if !c.ok() || b.Base < -1 || flags > 1<<17 {
-		return fmt.Errorf("reading binding: %w", errEntry)
+		return errBinding
 	}
 	return nil
 }

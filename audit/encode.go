@@ -26,8 +26,7 @@ const (
 	batchFlags      = batchHasMAC | batchHasTopicID | batchHasTLS | batchMACHeader | batchConsumed
 )
 
-func (e *encoder) batch(b *BatchEntry, base int64) {
-	flags := byte(0)
+func batchFlagsOf(b *BatchEntry) (flags byte) {
 	if b.nonce != 0 {
 		flags |= batchHasMAC
 		if b.Evidence == EvidenceHeader {
@@ -44,7 +43,15 @@ func (e *encoder) batch(b *BatchEntry, base int64) {
 	if b.Direction == Consume {
 		flags |= batchConsumed
 	}
+	return flags
+}
 
+func (e *encoder) batch(b *BatchEntry, base int64) {
+	if e.briefBatch(b, base) {
+		return
+	}
+
+	flags := batchFlagsOf(b)
 	e.kind(KindBatch, b.Redacted)
 	e.byte(flags)
 	e.varint(b.Time.UnixMicro() - base)
@@ -64,6 +71,9 @@ func (e *encoder) batch(b *BatchEntry, base int64) {
 	}
 
 	e.rulings(b)
+	if len(b.Rulings) > 0 {
+		e.runs(b)
+	}
 }
 
 func (e *encoder) caller(b *BatchEntry) {
@@ -106,14 +116,9 @@ func (e *encoder) producer(b *BatchEntry) {
 	}
 }
 
-// rulings writes each distinct ruling once and then the runs, each as one
-// number: count and ruling. Most fit in a byte.
+// rulings writes each distinct ruling once.
 func (e *encoder) rulings(b *BatchEntry) {
 	e.uvarint(uint64(len(b.Rulings)))
-	if len(b.Rulings) == 0 {
-		return
-	}
-
 	for i := range b.Rulings {
 		r := &b.Rulings[i]
 		e.byte(byte(r.Verdict))
@@ -121,7 +126,10 @@ func (e *encoder) rulings(b *BatchEntry) {
 		e.str(RoleReason, r.Reason)
 		e.str(RoleRoute, r.Route)
 	}
+}
 
+// runs writes each run as one number: count and ruling. Most fit in a byte.
+func (e *encoder) runs(b *BatchEntry) {
 	shift := rulingBits(len(b.Rulings))
 	e.uvarint(uint64(len(b.Runs)))
 	for _, r := range b.Runs {
@@ -170,6 +178,10 @@ func (b *Bind) contains(offset int64) bool {
 }
 
 func (e *encoder) bind(b *Bind, base int64) {
+	if e.briefBind(b, base) {
+		return
+	}
+
 	e.byte(byte(kindBind))
 	e.uvarint(b.Seq)
 	e.str(RoleCluster, b.Cluster)
@@ -252,9 +264,10 @@ func (e *BatchEntry) validateStrings() error {
 	return nil
 }
 
-// sizeBound is at least the bytes that the entry and its definitions take.
+// sizeBound is at least the bytes that the entry and its definitions take, its template
+// among them.
 func (e *BatchEntry) sizeBound() int {
-	n := 192 + len(e.Cluster) + len(e.Topic) + len(e.Principal) + len(e.ClientID) + len(e.Source) + len(e.PolicyRevision) + len(e.Reason)
+	n := 192 + maxInterned + len(e.Cluster) + len(e.Topic) + len(e.Principal) + len(e.ClientID) + len(e.Source) + len(e.PolicyRevision) + len(e.Reason)
 	if e.TLS != (TLS{}) {
 		n += 64 + len(e.TLS.Version) + len(e.TLS.Cipher)
 	}

@@ -136,6 +136,10 @@ const (
 	kindBind     Kind = 16 // takes no sequence number
 	kindSeal     Kind = 17 // takes no sequence number
 	kindRedacted Kind = 18 // stands before another kind, whose number it takes; in rewritten segments alone
+
+	kindBriefBatch Kind = 22 // a batch, by its template
+	kindBriefBind  Kind = 23 // a binding, by its template
+	kindBriefNext  Kind = 24 // a batch, by its template, whose nonce follows that of the one before
 )
 
 var kindNames = map[Kind]string{KindBatch: "record", KindAdmission: "admission", KindConfig: "config",

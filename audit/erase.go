@@ -263,7 +263,7 @@ func (x *eraser) frame(f *Frame) error {
 			x.cur.base = f.payload.base
 		}
 
-		x.enc = encoder{dict: x.enc.dict, defs: x.cur.defs, out: x.enc.out[:0]}
+		x.enc = x.cur.encoder(x.enc.dict, x.enc.out)
 		switch {
 		case e.Batch != nil:
 			x.note(&e.Batch.Caller.Redacted, x.fromBatch(e.Batch), false)
@@ -278,8 +278,7 @@ func (x *eraser) frame(f *Frame) error {
 		if e.Seq != 0 {
 			x.next = e.Seq + 1
 		}
-		x.cur.defs = x.enc.defs
-		x.cur.entries = appendEntry(x.cur.entries, x.enc.out)
+		x.cur.add(&x.enc)
 		if x.cur.pending() >= blockBytes {
 			x.flush()
 		}
@@ -430,6 +429,7 @@ func (x *eraser) flush() {
 	x.frames = append(x.frames, slices.Concat(x.cur.head, x.cur.defs, x.cur.entries))
 	x.cur.defs = x.cur.defs[:0]
 	x.cur.entries = x.cur.entries[:0]
+	x.cur.nonce = 0
 }
 
 // finish puts the new segment together, if it is another one.

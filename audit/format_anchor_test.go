@@ -51,7 +51,7 @@ func TestPrunedLogIsReadByItsSpecificationAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	r := &readByPage{t: t, batches: map[uint64]*foundBatch{}, controls: map[int]int{}, counted: map[string]int{}, decided: map[string]int{}}
+	r := &readByPage{t: t, batches: map[uint64]*foundBatch{}, controls: map[int]int{}, kinds: map[int]int{}, counted: map[string]int{}, decided: map[string]int{}}
 	first := r.anchor(dir)
 	names := segmentFiles(t, dir)
 	for i, name := range names {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+
 	"testing"
 	"time"
 
@@ -45,6 +46,7 @@ type readByPage struct {
 	strings  []string
 	batches  map[uint64]*foundBatch
 	controls map[int]int // by kind
+	kinds    map[int]int // entries by the kind that they are written with
 	epochs   []string    // of open entries
 	facts    []string    // of admissions and configurations, in their order
 	seals    int
@@ -185,6 +187,7 @@ func (r *readByPage) payload(b []byte, sealed bool) {
 	for len(c.b) > 0 {
 		e := bytesOf{r, c.take(int(c.uvarint()))}
 		kind := e.u8()
+		r.kinds[kind]++
 		redacted := 0
 		if kind == 18 && r.redacts {
 			kind = e.u8()
@@ -198,15 +201,19 @@ func (r *readByPage) payload(b []byte, sealed bool) {
 				r.check(b.Principal == "", "it has what was taken out")
 				b.Principal = "redacted:17abcdef"
 			}
-			r.batches[r.seq] = b
-			r.decided[b.Topic] += b.Records
-			r.decided["batches"]++
-			r.seq++
+			r.found(b)
+		case kind == 22:
+			e.varint() // nonce
+			r.found(r.briefBatch(&e))
+		case kind == 24:
+			r.found(r.briefBatch(&e))
 		case kind >= 2 && kind <= 11:
 			r.control(&e, base, kind)
 			r.seq++
 		case kind == 16:
 			r.binding(&e, base)
+		case kind == 23:
+			r.briefBinding(&e, first)
 		case kind == 17 && sealed:
 			r.seal(&e)
 		default:
@@ -217,12 +224,42 @@ func (r *readByPage) payload(b []byte, sealed bool) {
 	}
 }
 
+func (r *readByPage) found(b *foundBatch) {
+	r.batches[r.seq] = b
+	r.decided[b.Topic] += b.Records
+	r.decided["batches"]++
+	r.seq++
+}
+
 func (r *readByPage) batch(c *bytesOf) *foundBatch {
 	f := &foundBatch{Offset: -1}
 	flags := c.u8()
 	f.Consumed = flags&16 != 0
 	c.varint()
 	f.Outcome = c.u8()
+	r.batchBy(c, f, flags)
+
+	if c.uvarint() != 0 {
+		c.varint()
+		c.varint()
+	}
+
+	f.Records = int(c.uvarint())
+	c.u8()
+	c.uvarint()
+	c.uvarint()
+
+	if flags&1 != 0 {
+		c.uvarint()
+		c.take(16)
+	}
+
+	f.Verdicts = r.runs(c, r.rulings(c))
+	return f
+}
+
+// batchBy reads from a batch's reason to its modules.
+func (r *readByPage) batchBy(c *bytesOf, f *foundBatch, flags int) {
 	c.string()
 	c.string() // cluster
 	f.Topic = c.string()
@@ -247,35 +284,19 @@ func (r *readByPage) batch(c *bytesOf) *foundBatch {
 	for n := c.uvarint(); n > 0; n-- {
 		f.Modules = append(f.Modules, c.module())
 	}
-
-	if c.uvarint() != 0 {
-		c.varint()
-		c.varint()
-	}
-
-	f.Records = int(c.uvarint())
-	c.u8()
-	c.uvarint()
-	c.uvarint()
-
-	if flags&1 != 0 {
-		c.uvarint()
-		c.take(16)
-	}
-
-	f.Verdicts = r.rulings(c)
-	return f
 }
 
-func (r *readByPage) rulings(c *bytesOf) (verdicts []int) {
-	var each []int
+func (r *readByPage) rulings(c *bytesOf) (each []int) {
 	for n := c.uvarint(); n > 0; n-- {
 		each = append(each, c.u8())
 		c.u8()
 		c.string()
 		c.string()
 	}
+	return each
+}
 
+func (r *readByPage) runs(c *bytesOf, each []int) (verdicts []int) {
 	if len(each) == 0 {
 		return nil
 	}
@@ -302,17 +323,18 @@ func (r *readByPage) binding(c *bytesOf, _ int64) {
 	c.uvarint()
 	route := c.string()
 
-	offset := int64(c.uvarint()) - 1
-	if records := c.uvarint(); offset >= 0 && records > 0 {
-		r.bindings++
-	}
-
+	r.bound(seq, route, int64(c.uvarint())-1, c.uvarint())
 	c.uvarint() // append time
 	c.uvarint() // error code
 	if len(c.b) > 0 {
 		r.leaders = append(r.leaders, c.uvarint())
 	}
+}
 
+func (r *readByPage) bound(seq uint64, route string, offset int64, records uint64) {
+	if offset >= 0 && records > 0 {
+		r.bindings++
+	}
 	if b := r.batches[seq]; b != nil && route == "" {
 		b.Offset = offset
 	}
@@ -348,46 +370,6 @@ func (r *readByPage) control(c *bytesOf, base int64, kind int) {
 	if kind == 10 {
 		r.facts = append(r.facts, fmt.Sprintf("era %s %s %.2x %d %d %d %s", c.string(), c.string(), c.string(), c.uvarint(), c.uvarint(), c.uvarint(), c.moment()))
 	}
-}
-
-// admission reads the facts of one.
-func (r *readByPage) admission(c *bytesOf) {
-	r.facts = append(r.facts, "author "+c.string()+" "+c.string()+" "+c.moment())
-	for n := c.uvarint(); n > 0; n-- {
-		r.facts = append(r.facts, "approver "+c.string()+" "+c.string()+" "+c.string()+" "+c.string()+" "+c.moment()+" "+c.moment()+" "+c.moment())
-	}
-
-	r.facts = append(r.facts, fmt.Sprintf("threshold %d, config %.2x, trust root %.2x, grant %.2x", c.uvarint(), c.string(), c.string(), c.string()))
-	r.facts = append(r.facts, fmt.Sprint("granted ", c.list(), c.list(), c.list(), c.list(), c.list()))
-	r.facts = append(r.facts, fmt.Sprint("limits ", c.uvarint(), c.uvarint(), c.uvarint(), c.uvarint(), " ", c.moment(), " ", c.moment()))
-	r.facts = append(r.facts, fmt.Sprint("binding ", c.list(), c.list(), " ", c.moment()))
-	if len(c.b) > 0 {
-		r.facts = append(r.facts, "cluster "+c.string())
-	}
-}
-
-func (r *readByPage) loaded(c *bytesOf) {
-	r.facts = append(r.facts, "fault "+c.string())
-	for n := c.uvarint(); n > 0; n-- {
-		r.facts = append(r.facts, fmt.Sprintf("file %s %s %.2x %d", c.string(), c.string(), c.string(), c.uvarint()))
-	}
-}
-
-func (c *bytesOf) list() (names []string) {
-	for n := c.uvarint(); n > 0; n-- {
-		names = append(names, c.string())
-	}
-	return names
-}
-
-// moment is a time that may be none.
-func (c *bytesOf) moment() string {
-	u := c.uvarint()
-	if u == 0 {
-		return "never"
-	}
-	u--
-	return time.UnixMicro(c.r.base + (int64(u>>1) ^ -int64(u&1))).UTC().Format("15:04:05.000000")
 }
 
 func (r *readByPage) seal(c *bytesOf) {
@@ -459,6 +441,12 @@ func logForPage(t *testing.T) string {
 		if i%8 == 4 {
 			e.Direction = audit.Consume
 		}
+		if i%10 == 9 { // what comes again has a template
+			for range 3 {
+				again := l.Append(e, []byte{byte(i)}).Seq()
+				l.Place(again, audit.Placement{BaseOffset: int64(again), AppendTime: time.UnixMicro(7e14)})
+			}
+		}
 		seq := mustAppend(t, l, e, []byte{byte(i)})
 		if i%4 != 0 {
 			p := audit.Placement{BaseOffset: int64(i) * 50}
@@ -481,7 +469,7 @@ func logForPage(t *testing.T) string {
 
 // readPage reads a log by the page, and compares it with what queries say.
 func readPage(t *testing.T, dir string) *readByPage {
-	r := &readByPage{t: t, seq: 1, batches: map[uint64]*foundBatch{}, controls: map[int]int{}, counted: map[string]int{}, decided: map[string]int{}}
+	r := &readByPage{t: t, seq: 1, batches: map[uint64]*foundBatch{}, controls: map[int]int{}, kinds: map[int]int{}, counted: map[string]int{}, decided: map[string]int{}}
 	value, certificate := nameOf("User:p3"), nameOf(string(carol[:]))
 	r.names = map[uint64][]byte{0: value[:], 3: certificate[:]}
 	files, err := filepath.Glob(filepath.Join(dir, "audit-*.wal"))
@@ -506,6 +494,9 @@ func readPage(t *testing.T, dir string) *readByPage {
 		}
 	}
 
+	for _, kind := range []int{1, 16, 22, 23, 24} {
+		r.check(r.kinds[kind] > 0, "there is no entry of kind %d", kind)
+	}
 	r.mark(dir, len(files), end)
 	r.compare(dir)
 	return r
@@ -538,14 +529,6 @@ func recordFacts(t *testing.T, l *audit.Log) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// factsByPage are those of recordFacts.
-var factsByPage = []string{
-	"author ada a1 12:00:00.000000", "approver grace SEC-1 id1 g1 12:00:00.000000 12:00:00.000001 never",
-	"threshold 1, config 0100, trust root 0200, grant 0300", "granted [c*] [f g] [k] [] [gateway:a]", "limits 4 5 6 7 never 13:00:00.000000",
-	"binding [cards] [f] 12:01:00.000000", "cluster main", "fault trust.yaml", "file configuration guardlock.yaml 0400 0", "file policy p.tar.gz 0500 9", "fault ", "file authority gw-1 0600 0",
-	"era main cards 0600 2 77 5 12:00:00.000000",
 }
 
 // mark reads the mark of a log that was closed.
@@ -590,7 +573,7 @@ func (r *readByPage) compare(dir string) {
 		r.check(len(got.Verdicts) == got.Records && got.Verdicts[3] == 1 && got.Verdicts[44] == 3, "verdicts of batch %d: %v", d.Batch.Seq, got.Verdicts)
 	}
 
-	r.check(n == len(r.batches) && n == 120, "%d batches by query, %d by the page", n, len(r.batches))
+	r.check(n == len(r.batches) && n == 156, "%d batches by query, %d by the page", n, len(r.batches))
 	r.check(reflect.DeepEqual(r.leaders, []uint64{1, 41, 81}), "leaders' epochs %v", r.leaders)
 	r.check(reflect.DeepEqual(r.facts, factsByPage), "facts %q", r.facts)
 	r.check(r.controls[6] == 1 && r.controls[3] == 2 && r.controls[2] == 1 && len(r.epochs) == 1 && r.seals >= 2, "controls %v, %d seals", r.controls, r.seals)

@@ -169,7 +169,7 @@ func payloads(f *testing.F) (out [][]byte) {
 		f.Fatal(err)
 	}
 
-	for range 100 {
+	for range 300 {
 		l.Place(l.Append(tenRecords(), nil).Seq(), Placement{BaseOffset: 5})
 	}
 	if err := l.Close(); err != nil {

@@ -51,6 +51,10 @@ type dict struct {
 	overflow Role // places where strings in place were seen
 	bytes    int
 	ids      map[string]uint32 // writers only
+
+	seen          []uint32            // writers only, see seenBefore
+	templates     map[uint32]struct{} // strings that are templates
+	templateBytes int
 }
 
 func newDict() *dict { return &dict{ids: make(map[string]uint32)} }
@@ -77,6 +81,10 @@ type encoder struct {
 	dict *dict
 	defs []byte
 	out  []byte
+
+	brief bool   // entries may have templates
+	first uint64 // sequence number of the frame's first entry
+	nonce uint64 // of the last brief batch in the frame
 }
 
 func (e *encoder) byte(b byte)      { e.out = append(e.out, b) }
@@ -98,13 +106,17 @@ func (e *encoder) str(r Role, s string) {
 	}
 
 	if !known {
-		id = e.dict.define(s)
-		e.defs = binary.AppendUvarint(e.defs, uint64(len(s)))
-		e.defs = append(e.defs, s...)
+		id = e.define(s)
 	}
 
 	e.dict.roles[id] |= r
 	e.uvarint(uint64(id) + refFirst)
+}
+
+func (e *encoder) define(s string) uint32 {
+	e.defs = binary.AppendUvarint(e.defs, uint64(len(s)))
+	e.defs = append(e.defs, s...)
+	return e.dict.define(s)
 }
 
 // fixed writes a digest or id: nothing for zeros.
@@ -136,7 +148,10 @@ type cursor struct {
 	learn *dict // where to note the places of strings; nil for readers, who share strs
 	bad   bool
 
-	redacted bool // what comes begins with what was taken out
+	redacted bool   // what comes begins with what was taken out
+	brief    bool   // what comes has a template
+	first    uint64 // sequence number of the frame's first entry
+	nonce    uint64 // of a brief batch
 }
 
 // fail ends the reading: nothing behind a fault means anything.

@@ -20,6 +20,7 @@ type chunk struct {
 	head    []byte // set when the chunk is closed
 	defs    []byte
 	entries []byte
+	nonce   uint64 // of the last brief batch in it
 	seq     uint64 // first
 	base    int64
 	seal    []byte // not nil: the segment before ends with this seal, the chunk begins a new one
@@ -46,6 +47,17 @@ func (c *chunk) commit() *segment.Commit {
 		NextSeq:  c.next,
 		Payload:  [3][]byte{c.head, c.defs, c.entries},
 	}
+}
+
+// encoder writes the chunk's next entry; add takes it.
+func (c *chunk) encoder(d *dict, memory []byte) encoder {
+	return encoder{dict: d, defs: c.defs, out: memory[:0], brief: true, first: c.seq, nonce: c.nonce}
+}
+
+func (c *chunk) add(e *encoder) {
+	c.defs = e.defs
+	c.nonce = e.nonce
+	c.entries = appendEntry(c.entries, e.out)
 }
 
 // headBound is at least the length of a chunk's head.
@@ -192,7 +204,7 @@ func (w *writer) prepare(at time.Time) {
 		w.cur.seq = w.seq
 		w.cur.base = at.UnixMicro()
 	}
-	w.enc = encoder{dict: w.dict, defs: w.cur.defs, out: w.enc.out[:0]}
+	w.enc = w.cur.encoder(w.dict, w.enc.out)
 }
 
 // repeat begins a segment with the admissions, the eras and the legal holds that hold, unless they would
@@ -236,8 +248,7 @@ func (w *writer) again(entries []*ControlEntry) {
 func (w *writer) finish() {
 	c := w.cur
 	before := c.pending()
-	c.defs = w.enc.defs
-	c.entries = appendEntry(c.entries, w.enc.out)
+	c.add(&w.enc)
 	w.pending += c.pending() - before
 }
 

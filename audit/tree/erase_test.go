@@ -85,8 +85,8 @@ func TestErasedPersonIsNowhereAndEveryProofHolds(t *testing.T) {
 	s, dir := newErasable(t)
 	s.admit()
 	var hers, others []uint64
-	for i := range 160 {
-		if i%2 == 0 && i < 120 { // the last segment is not hers
+	for i := range 280 {
+		if i%2 == 0 && i < 200 { // the last segment is not hers
 			hers = append(hers, s.produceOfEve(int64(3*i)))
 		} else {
 			others = append(others, s.produce(int64(3*i)))

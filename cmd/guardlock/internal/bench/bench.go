@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -272,6 +273,12 @@ func (c *command) logDir(cfg *config.Config) (string, error) {
 	beside := c.dir
 	if beside == "" {
 		beside = besideLog(cfg.File(cfg.Audit.Dir))
+	}
+
+	// The gateway reads its configuration's paths from where that lies, and not from here.
+	beside, err := filepath.Abs(beside)
+	if err != nil {
+		return "", err
 	}
 
 	dir, err := os.MkdirTemp(beside, "guardlock-bench-*")

@@ -1,0 +1,237 @@
+package audit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+)
+
+// briefly writes entries as a frame of a log has them, and reads them back.
+func briefly(t testing.TB, c *chunk, d *dict, fn func(*Entry)) {
+	t.Helper()
+	f := Frame{strs: d.strs, payload: payload{firstSeq: c.seq, base: c.base, entries: c.entries}}
+	err := f.Each(func(e *Entry) error {
+		fn(e)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestBriefBatchesReadBackAsWritten(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	d := newDict()
+	kinds := []*BatchEntry{randomBatch(r), randomBatch(r), randomBatch(r), randomBatch(r)}
+	brief := 0
+	for range 200 {
+		c := &chunk{seq: 1 + r.Uint64N(1000), base: 77}
+		var want []BatchEntry
+		for range 1 + r.IntN(9) {
+			e := *kinds[r.IntN(len(kinds))]
+			e.BytesIn = r.IntN(1 << 20)
+			e.BytesOut = r.IntN(1 << 20)
+			if r.IntN(2) == 0 {
+				e.BytesOut = e.BytesIn
+			}
+			e.BaseSequence += min(r.Int32N(3), 1<<31-1-e.BaseSequence)
+			if e.ProducerID < 0 {
+				e.BaseSequence = -1
+			}
+			if e.nonce != 0 && r.IntN(2) == 0 {
+				e.nonce = 1 + r.Uint64()>>1
+			} else if e.nonce != 0 {
+				e.nonce = c.nonce + 1
+			}
+
+			enc := c.encoder(d, nil)
+			enc.batch(&e, c.base)
+			if k := Kind(enc.out[0]); k == kindBriefBatch || k == kindBriefNext {
+				brief++
+			}
+			c.add(&enc)
+			want = append(want, e)
+		}
+
+		i := 0
+		briefly(t, c, d, func(e *Entry) {
+			got, written := fmt.Sprintf("%+v", *e.Batch), fmt.Sprintf("%+v", want[i])
+			if e.Seq != c.seq+uint64(i) || got != written {
+				t.Fatalf("got %d %s\nwant %s", e.Seq, got, written)
+			}
+			i++
+		})
+		if i != len(want) {
+			t.Fatalf("read %d of %d", i, len(want))
+		}
+	}
+
+	if brief < 300 {
+		t.Errorf("%d batches were brief; want most", brief)
+	}
+}
+
+func TestBriefBindingsReadBackAsWritten(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	d := newDict()
+	brief := 0
+	for range 2000 {
+		c := &chunk{seq: 1 + r.Uint64N(1<<40), base: 1_000_000}
+		want := Bind{
+			Seq:       r.Uint64(),
+			Coord:     Coord{"c", "t", r.Int32N(3)},
+			Base:      int64(r.Uint64N(1<<40)) - 1,
+			count:     r.IntN(3),
+			Recovered: r.IntN(2) == 0,
+			ErrorCode: int16(r.IntN(3)) - 1,
+			Leader:    LeaderEpochOf(r.Int32N(2) - 1),
+		}
+		if r.IntN(2) == 0 {
+			want.AppendTime = 1 + r.Int64N(1<<50)
+		}
+		if r.IntN(4) == 0 {
+			want.Route = "elsewhere"
+		}
+
+		enc := c.encoder(d, nil)
+		enc.bind(&want, c.base)
+		if enc.out[0] == byte(kindBriefBind) {
+			brief++
+			// What a chart reads of it is what is in it.
+			read := cursor{b: enc.out[1:], strs: d.strs, brief: true, first: c.seq}
+			w, ok := read.whereabouts()
+			whole := want.whereabouts()
+			whole.refs = w.refs
+			if !ok || !reflect.DeepEqual(w, whole) || d.named(w.refs.topic) != want.Topic || w.refs.partition != uint32(want.Partition) {
+				t.Fatalf("a chart reads %+v, %v of %+v", w, ok, want)
+			}
+		}
+
+		c.add(&enc)
+		briefly(t, c, d, func(e *Entry) {
+			if *e.Bind != want {
+				t.Fatalf("got %+v\nwant %+v", *e.Bind, want)
+			}
+		})
+	}
+
+	if brief < 1500 {
+		t.Errorf("%d bindings were brief; want most", brief)
+	}
+}
+
+// Whoever connects anew for each batch must not fill the dictionary, which others need.
+func TestConnectionsOfOneBatchMakeNoTemplates(t *testing.T) {
+	d := newDict()
+	c := &chunk{seq: 1}
+	e := tenRecords()
+	for i := range 20_000 {
+		e.ConnID = uint64(i)
+		enc := c.encoder(d, nil)
+		enc.batch(e, 0)
+	}
+	if len(d.templates) > 0 {
+		t.Errorf("%d templates", len(d.templates))
+	}
+
+	// Of two batches each, they take half of it at most.
+	for i := range maxDictStrings {
+		e.ConnID = uint64(i) << 32
+		for range 2 {
+			enc := c.encoder(d, nil)
+			enc.batch(e, 0)
+		}
+	}
+	if len(d.templates) > maxTemplates || d.templateBytes > maxTemplateBytes || len(d.templates) < 1000 {
+		t.Errorf("%d templates of %d bytes", len(d.templates), d.templateBytes)
+	}
+	if !d.fits("client-7") {
+		t.Error("the dictionary has no room for a client id any more")
+	}
+}
+
+// A writer that goes on with a segment counts the templates that are in it.
+func TestTemplatesAreCountedWhenALogIsOpenedAgain(t *testing.T) {
+	dir := t.TempDir()
+	var before int
+	for range 2 {
+		l, err := Open(dir, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := len(l.w.dict.templates)
+		if found != before {
+			t.Errorf("%d templates were found; there are %d", found, before)
+		}
+
+		for range 5 {
+			ticket := l.Append(tenRecords(), []byte("x"))
+			l.Place(ticket.Seq(), Placement{BaseOffset: 5})
+			if err := ticket.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before = len(l.w.dict.templates)
+		if before < 2 {
+			t.Errorf("%d templates; want those of a batch and of a binding", before)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// FuzzBrief: what is read by a template is what the same entry is without one.
+func FuzzBrief(f *testing.F) {
+	d := newDict()
+	r := rand.New(rand.NewPCG(15, 16))
+	for range 20 {
+		e := randomBatch(r)
+		c := &chunk{seq: 5, base: 77}
+		for range 3 {
+			enc := c.encoder(d, nil)
+			enc.batch(e, c.base)
+			bind := Bind{Seq: 5, Coord: Coord{e.Cluster, e.Topic, e.Partition}, Base: 7, count: e.Records}
+			c.add(&enc)
+			enc = c.encoder(d, nil)
+			enc.bind(&bind, c.base)
+			c.add(&enc)
+		}
+		f.Add(c.entries)
+	}
+
+	f.Fuzz(func(t *testing.T, entries []byte) {
+		read := Frame{strs: d.strs, payload: payload{firstSeq: 5, base: 77, entries: entries}}
+		again := &chunk{seq: 5, base: 77}
+		plain := newDict()
+		var first [][]byte
+		err := read.Each(func(e *Entry) error {
+			enc := encoder{dict: plain}
+			switch {
+			case e.Batch != nil && e.Batch.Records <= 1000:
+				enc.batch(e.Batch, 77)
+			case e.Bind != nil:
+				enc.bind(e.Bind, 77)
+			default:
+				return errors.New("another entry")
+			}
+			again.add(&enc)
+			first = append(first, fmt.Appendf(nil, "%d %+v %+v", e.Seq, e.Batch, e.Bind))
+			return nil
+		})
+		if err != nil {
+			return
+		}
+
+		i := 0
+		briefly(t, again, plain, func(e *Entry) {
+			if got := fmt.Appendf(nil, "%d %+v %+v", e.Seq, e.Batch, e.Bind); !bytes.Equal(got, first[i]) {
+				t.Fatalf("got %s\nwant %s", got, first[i])
+			}
+			i++
+		})
+	})
+}
