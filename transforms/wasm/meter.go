@@ -14,9 +14,11 @@ import (
 // fuel is about one instruction.
 //
 //   - A loop pays for each turn out of a local variable, which the engine keeps
-//     in a register; the local is refilled from the global every localFuel units.
-//   - A function that calls others, or is long, pays at its entry for the code
-//     outside of its loops. For a short one that calls nothing its callers pay.
+//     in a register. The function's entry pays ahead for some turns, and the local
+//     is refilled from the global after as many: leastAhead units at least, and
+//     turnsAhead turns of its longest loop, but mostAhead units at most.
+//   - A function that calls others, loops or is long pays at its entry for the code
+//     outside of its loops. For a short one that does neither its callers pay.
 //   - Instructions whose cost depends on an operand pay by that operand before
 //     they run. memory.fill and memory.copy run in pieces, each of which pays.
 //   - When the global falls below zero the guest calls yield, where Go looks at
@@ -27,13 +29,16 @@ import (
 //     error and not in the engine's ceiling of 400 MB. Locals, code and whatever
 //     calls and blocks hand on count for the frame.
 //
-// So a guest runs at most about FuelSlice+localFuel instructions and one function
+// So a guest runs at most about FuelSlice+mostAhead instructions and one function
 // body between two looks at the clock: well under a millisecond, and some
 // milliseconds if each of them misses the cache. What is forgiven when the fuel is
 // filled up again is not lost, since the clock counts what was really used.
 const (
 	FuelSlice = 1 << 18
-	localFuel = 512
+
+	leastAhead = 256
+	turnsAhead = 4
+	mostAhead  = 1 << 12
 
 	callCost  = 4         // of a call, on top of what a callee does not pay itself
 	leafCost  = 64        // the most that a function may cost and not pay itself

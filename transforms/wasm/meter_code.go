@@ -1,5 +1,7 @@
 package wasm
 
+import "slices"
+
 // metered is one function body on its way through the rewriter. One value
 // serves all bodies in turn.
 type metered struct {
@@ -12,6 +14,7 @@ type metered struct {
 	loops          int     // how many loops were written
 	calls          bool
 	bulk           bool
+	ahead          int32  // fuel that its loops are given at a time
 	handed         int32  // bytes that calls and blocks hand on
 	counter        uint32 // local: fuel of the loops
 	operand        uint32 // local: the length of a bulk instruction
@@ -172,6 +175,7 @@ func (f *metered) open(i int) {
 	f.loops = 0
 	f.calls = false
 	f.bulk = false
+	f.ahead = 0
 	f.handed = 0
 	f.space = f.w.m.space()
 	f.space.locals = f.r.locals(f.typ, f.w.m.lim.Locals)
@@ -221,6 +225,11 @@ func (f *metered) measure() {
 				open = open[:len(open)-1]
 			}
 		}
+	}
+
+	if loops := f.costs[1:]; len(loops) > 0 {
+		f.ahead = min(max(leastAhead, turnsAhead*min(slices.Max(loops), mostAhead)), mostAhead)
+		f.costs[0] += f.ahead
 	}
 }
 
@@ -345,6 +354,11 @@ func (f *metered) writeEntry() {
 		f.take()
 	}
 
+	if f.ahead > 0 {
+		f.constant(f.ahead)
+		f.local(opLocalSet, f.counter)
+	}
+
 	if f.calls {
 		// The wrapper takes the place of the function's own label: a branch to
 		// it, and return, now land before the frame is given back.
@@ -416,10 +430,10 @@ func (f *metered) turn(cost int32) {
 	f.local(opLocalTee, f.counter)
 	f.ifNegative()
 	f.local(opLocalGet, f.counter)
-	f.constant(cost + localFuel)
+	f.constant(cost + f.ahead)
 	f.out = append(f.out, opI32Add)
 	f.local(opLocalSet, f.counter)
-	f.constant(cost + localFuel)
+	f.constant(cost + f.ahead)
 	f.callBurn()
 	f.out = append(f.out, opEnd)
 }
