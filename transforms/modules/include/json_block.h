@@ -2,8 +2,9 @@
 //
 // Token by token, each one waits for the end of the one before it: about 25 cycles a
 // token, whatever a compiler makes of it. Here a word has a bit per byte, and what may
-// stand next to what is asked of 64 bytes at once; only brackets are gone through one
-// by one.
+// stand next to what is asked of 64 bytes at once. Blocks that have nothing but strings,
+// numbers and objects of a list one behind the other have a way of their own; in others
+// the brackets are gone through one by one.
 //
 // A scan accepts, or it does not know: then the scanner of tokens is asked, and its answer
 // and fault count. A block reads up to 63 bytes behind the text, which GL_SLACK allows.
@@ -26,22 +27,28 @@ GL_INLINE v128_t json_is_quote(v128_t v) { return json_is(v, '"'); }
 GL_INLINE v128_t json_is_backslash(v128_t v) { return json_is(v, '\\'); }
 GL_INLINE v128_t json_is_comma(v128_t v) { return json_is(v, ','); }
 GL_INLINE v128_t json_is_colon(v128_t v) { return json_is(v, ':'); }
-GL_INLINE v128_t json_is_dot_or_zero(v128_t v) { return wasm_v128_or(json_is(v, '.'), json_is(v, '0')); }
 GL_INLINE v128_t json_is_control(v128_t v) { return wasm_i8x16_eq(wasm_u8x16_min(v, wasm_i8x16_splat(0x1f)), v); }
 GL_INLINE v128_t json_is_white(v128_t v) {
     return wasm_v128_or(wasm_v128_or(json_is(v, ' '), json_is(v, '\n')), wasm_v128_or(json_is(v, '\r'), json_is(v, '\t')));
 }
 
-// json_is_digit moves the digits to the greatest of signed bytes, which the engine
-// compares in one instruction.
-GL_INLINE v128_t json_is_digit(v128_t v) {
-    return wasm_i8x16_gt(wasm_i8x16_add(v, wasm_i8x16_splat(0x7f - '9')), wasm_i8x16_splat(0x7f - 10));
+// json_number_bytes moves the digits to the greatest of signed bytes, which the engine
+// compares in one instruction. The next two are of bytes that it moved.
+GL_INLINE void json_number_bytes(json_bytes *v) {
+    v->a = wasm_i8x16_add(v->a, wasm_i8x16_splat(0x7f - '9'));
+    v->b = wasm_i8x16_add(v->b, wasm_i8x16_splat(0x7f - '9'));
+    v->c = wasm_i8x16_add(v->c, wasm_i8x16_splat(0x7f - '9'));
+    v->d = wasm_i8x16_add(v->d, wasm_i8x16_splat(0x7f - '9'));
 }
+GL_INLINE v128_t json_is_digit(v128_t v) { return wasm_i8x16_gt(v, wasm_i8x16_splat(0x7f - 10)); }
+GL_INLINE v128_t json_is_dot_or_zero(v128_t v) { return json_is(wasm_v128_or(v, wasm_i8x16_splat(2)), '0' + 0x7f - '9'); }
 
 GL_INLINE v128_t json_is_opening(v128_t v) { return json_is(wasm_v128_or(v, wasm_i8x16_splat(0x20)), '{'); }
 GL_INLINE v128_t json_is_closing(v128_t v) { return json_is(wasm_v128_or(v, wasm_i8x16_splat(0x20)), '}'); }
-// json_is_curly tells curly brackets from square ones; some letters are curly too.
-GL_INLINE v128_t json_is_curly(v128_t v) { return json_is(wasm_v128_or(v, wasm_i8x16_splat(6)), 0x7f); }
+GL_INLINE v128_t json_is_curly_opening(v128_t v) { return json_is(v, '{'); }
+GL_INLINE v128_t json_is_curly_closing(v128_t v) { return json_is(v, '}'); }
+GL_INLINE v128_t json_is_square_opening(v128_t v) { return json_is(v, '['); }
+GL_INLINE v128_t json_is_square_closing(v128_t v) { return json_is(v, ']'); }
 
 // json_unusual tells whether a block has a backslash, a control character, or a byte
 // beyond ASCII (which is harmless).
@@ -71,18 +78,17 @@ GL_INLINE uint64_t json_behind(uint64_t x, uint64_t white) { return ((x & white)
 // json_rare is what is known of a block that has a backslash or a control character.
 static struct {
     uint64_t escaped, controls;
-    uint64_t carry;  // 1: the first byte behind the block is escaped
 } json_rare;
 
-// json_read_rare returns the bytes in front of which a backslash counts.
+// json_read_rare returns the bytes in front of which a backslash counts. The first byte of
+// a block is not one of them.
 GL_COLD uint64_t json_read_rare(const uint8_t *p) {
     json_bytes v = json_load64(p);
-    uint64_t escaped = json_rare.carry, slashes = JSON_MASK(json_is_backslash, v);
+    uint64_t escaped = 0, slashes = JSON_MASK(json_is_backslash, v);
     for (uint64_t rest = slashes; rest != 0; rest &= rest - 1) {
         uint64_t bit = rest & -rest;
         if (!(escaped & bit)) escaped |= bit << 1;
     }
-    json_rare.carry = (slashes & ~escaped) >> 63;
     json_rare.controls = JSON_MASK(json_is_control, v);
     json_rare.escaped = escaped;
     return escaped;
@@ -118,9 +124,18 @@ GL_COLD uint64_t json_read_white(const uint8_t *p) {
 
 // ---- a scan ----
 
+// json_scan is what one block hands to the next. Blocks overlap: what the first byte of one
+// is was checked with the block before, and it is neither white space nor of a scalar, so
+// that it itself tells what may follow.
+typedef struct json_scan {
+    uint64_t stack;      // a bit per container, the lowest of the innermost: 1 for an object
+    uint64_t in_string;  // the first byte does not begin a string, but is in one or ends it: ~0
+    uint64_t in_key;     // which is a key: 1
+} json_scan;
+
 // json_nesting is what brackets make of a block.
 typedef struct json_nesting {
-    uint64_t stack;   // a bit per container, the lowest of the innermost: 1 for an object
+    uint64_t stack;
     uint64_t object;  // bytes that are in an object, or open one
     uint64_t until;   // bytes up to the end of the outermost container
 } json_nesting;
@@ -158,33 +173,25 @@ GL_INLINE bool json_leaf(const uint8_t *p) {
     return closes != 0 && (inside == 0 || __builtin_ctz(closes) < __builtin_ctz(inside));
 }
 
-// json_bad_numbers marks what is wrong with those made of digits and dots: a zero in front of
-// digits, a dot without digits on both sides, a second dot. A scalar that has other bytes
-// as well breaks none of this where it is good.
-GL_INLINE uint64_t json_bad_numbers(uint64_t digits, uint64_t dots, uint64_t zeros, uint64_t starts) {
-    uint64_t bad = (zeros & starts) << 1 & digits;
-    bad |= dots & ~(digits << 1 & digits >> 1);
-    return bad | (((dots << 1) + digits) & ~digits & dots);
+// json_bad_numbers marks what is wrong with those made of digits and dots: a dot or a zero in
+// front of digits at the start, a dot without digits behind it, a second dot. A scalar
+// that has other bytes as well breaks none of this where it is good.
+GL_INLINE uint64_t json_bad_numbers(uint64_t digits, uint64_t dots, uint64_t dots_or_zeros, uint64_t starts) {
+    // What is added behind a dot carries through digits to the byte behind them.
+    uint64_t behind = dots << 1, carried = behind + digits;
+    return ((dots_or_zeros & starts) << 1 & digits) | (carried & (dots | behind));
 }
 
-// json_before is what one block hands to the next, 0 or 1, about the last byte so far that is
-// not white space: something has to follow, which is a key, unless the container is empty; a
-// key ended. And whether a string goes on that is a key.
-typedef struct json_before {
-    uint64_t wants, wants_key, opened, ended_key, in_key;
-} json_before;
-
-// json_tokens are those of a block, and what json_misplaced makes of them.
+// json_tokens are those of a block.
 typedef struct json_tokens {
     uint64_t quotes, strings, opens, closes, commas, colons, starts;
-    uint64_t wanting, wanting_key;  // something, a key, has to follow
-    uint64_t key_ends, in_key;
 } json_tokens;
 
-// json_misplaced marks the tokens that may not stand where they do.
-GL_INLINE uint64_t json_misplaced(json_tokens *t, const json_before *before, uint64_t white) {
-    uint64_t follows = t->wanting << 1 | before->wants, key_follows = t->wanting_key << 1 | before->wants_key;
-    uint64_t inside = t->opens << 1 | before->opened;
+// json_misplaced marks the tokens that may not stand where they do, and sets *keys to the
+// keys, from their first quotes to their last ones.
+GL_INLINE uint64_t json_misplaced(const json_tokens *t, uint64_t object, uint64_t in_key, uint64_t white, uint64_t *keys) {
+    uint64_t inside = t->opens << 1, follows = (t->commas | t->colons | t->opens) << 1;
+    uint64_t key_follows = ((t->commas | t->opens) & object) << 1;
     if (white != 0) {
         follows = json_behind(follows, white);
         key_follows = json_behind(key_follows, white);
@@ -193,85 +200,132 @@ GL_INLINE uint64_t json_misplaced(json_tokens *t, const json_before *before, uin
 
     // Adding a key's first quote carries through the string to the last one.
     uint64_t first_quotes = t->quotes & t->strings;
-    uint64_t keys = t->strings + ((first_quotes & key_follows) | before->in_key);
-    t->in_key = keys < t->strings;
-    t->key_ends = keys & t->quotes & ~t->strings;
-    uint64_t colon_follows = t->key_ends << 1 | before->ended_key;
+    *keys = (t->strings + ((first_quotes & key_follows) | in_key)) ^ t->strings;
+    uint64_t colon_follows = (*keys & ~t->strings) << 1;
     if (white != 0) colon_follows = json_behind(colon_follows, white);
 
-    uint64_t bad = (first_quotes | t->opens | t->starts) & ~follows;      // a value where none is wanted
-    bad |= (t->commas | t->colons | (t->closes & ~inside)) & follows;     // none where one is
-    bad |= key_follows & ~(first_quotes | t->closes);                     // another value for a key
+    // What is neither in a string nor of a scalar is one of these tokens, so that either a
+    // value follows or the end of an empty container.
+    uint64_t bad = follows ^ (first_quotes | t->opens | t->starts | (t->closes & inside));
+    bad |= key_follows & ~(first_quotes | t->closes);
     return bad | (colon_follows ^ t->colons);
 }
 
+// json_no_list is 0 in an object that is in a list, and else ~0.
+GL_INLINE uint64_t json_no_list(uint64_t stack) { return (stack & 3) == 1 ? 0 : ~0ull; }
+
 // json_scan_container validates the container at p, or returns NULL if it may be invalid.
 static __attribute__((noinline, unused)) const uint8_t *json_scan_container(const uint8_t *p, uint32_t depth) {
-    json_before before = {.wants = 1};
-    uint64_t in_string = 0;  // a string goes on: ~0
-    json_nesting n = {.stack = 1};
-    json_rare.carry = 0;
+    json_scan s = {.stack = 2 | (*p == '{')};
+    if (*p == '[' && p[1] == '{') {
+        s.stack = 5;  // in an object, in a list
+        p++;
+    }
+    uint64_t in_object = -(s.stack & 1), no_list = json_no_list(s.stack);
     if (depth > JSON_MAX_DEPTH - 64) return NULL;
     for (;;) {
         json_bytes v = json_load64(p);
-        uint64_t quotes = JSON_MASK(json_is_quote, v);
-        bool rare = json_unusual(v) || json_rare.carry;
-        if (GL_UNLIKELY(rare)) {
+        uint64_t quotes = JSON_MASK(json_is_quote, v), rare = 0;
+        if (GL_UNLIKELY(json_unusual(v))) {
             quotes &= ~json_read_rare(p);
-        } else if (quotes == 0 && in_string != 0) {
+            rare = 2;
+        }
+        if (GL_UNLIKELY((quotes | rare | ~s.in_string) == 0)) {
             p += 64;
             continue;
         }
 
         // A string has its first quote in it, and not its last one.
-        uint64_t strings = json_parity(quotes) ^ in_string, out = ~(strings | quotes);
-        uint64_t curly = JSON_MASK(json_is_curly, v), opens = JSON_MASK(json_is_opening, v) & out;
-        uint64_t closes = JSON_MASK(json_is_closing, v) & out, brackets = opens | closes;
-        if (!json_nest(&n, brackets, opens, curly)) return NULL;
-
-        // The bytes are read anew, since the loop over the brackets left no register.
-        __asm__ volatile("" ::: "memory");
-        v = json_load64(p);
+        uint64_t strings = json_parity(quotes) ^ s.in_string, out = ~(strings | quotes);
+        uint64_t opens = JSON_MASK(json_is_curly_opening, v) & out, closes = JSON_MASK(json_is_curly_closing, v) & out;
         uint64_t commas = JSON_MASK(json_is_comma, v) & out, colons = JSON_MASK(json_is_colon, v) & out;
-        uint64_t digits = JSON_MASK(json_is_digit, v) & out, dots = JSON_MASK(json_is_dot_or_zero, v) & out;
-        uint64_t zeros = dots & digits, odd = out & ~(brackets | commas | colons | digits | dots), white = 0;
-        dots ^= zeros;
+        json_number_bytes(&v);
+        uint64_t digits = JSON_MASK(json_is_digit, v) & out, dots_or_zeros = JSON_MASK(json_is_dot_or_zero, v) & out;
+        uint64_t scalars = digits | dots_or_zeros, dots = scalars ^ digits, starts = scalars & (scalars ^ scalars << 1);
+        uint64_t curly = opens | closes, tokens = curly | commas | colons, odd = out ^ (tokens | scalars);
+        uint64_t first_quotes = quotes & strings, keys;
+
+        // A seam is where objects of a list follow each other. A block is plain if it has no
+        // other brackets but in its last bytes, and no scalars but of digits and dots.
+        uint64_t seams = closes & ~1ull & commas >> 1 & opens >> 2;
+        uint64_t brackets = curly ^ (seams | seams << 2);
+        uint64_t special = rare | odd | brackets << 3 >> 3 | (seams & no_list);
+        if (GL_LIKELY(special <= 1)) {
+            // This is json_misplaced, but that an object's end is not one after a bracket or a
+            // comma, so that bad may mean an empty object, which the general way knows.
+            uint64_t wanting = (commas ^ seams << 1) | opens, key_follows = (wanting & in_object) << 1;
+            uint64_t follows = (wanting | colons) << 1;
+            keys = strings + ((first_quotes & key_follows) | s.in_key);
+            uint64_t key_ends = keys & (quotes ^ first_quotes);
+            keys ^= strings;
+            uint64_t bad = follows ^ (first_quotes | starts);
+            bad |= (key_follows & starts) | (key_ends << 1 ^ colons);
+            bad |= json_bad_numbers(digits, dots, dots_or_zeros, starts);
+            if (GL_UNLIKELY((brackets >> 61 | scalars >> 63) != 0)) {
+                // What may go on, or be of a seam, is left to the next block.
+                uint64_t last = brackets >> 61 << 61;
+                uint32_t size = 64 - (uint32_t)__builtin_clzll(~(scalars | -(last & -last)));
+                if (size > 1 && (bad & ~(~0ull << size)) <= 1) {
+                    p += size - 1;
+                    s.in_string = -(strings >> (size - 2) & 1);
+                    s.in_key = keys >> (size - 1) & 1;
+                    continue;
+                }
+            } else if (GL_LIKELY(bad <= 1)) {
+                p += 63;
+                s.in_string = (uint64_t)((int64_t)(strings << 1) >> 63);
+                s.in_key = keys >> 63;
+                continue;
+            }
+        }
+
+        // The general way.
+        uint64_t white = 0;
         if (odd != 0) {
-            white = json_read_white(p) & odd;
-            odd ^= white;
+            __asm__ volatile("" ::: "memory");
+            v = json_load64(p);
+            uint64_t square = JSON_MASK(json_is_square_opening, v) & odd;
+            opens |= square;
+            odd ^= square;
+            square = JSON_MASK(json_is_square_closing, v) & odd;
+            closes |= square;
+            odd ^= square;
+            if (odd != 0) {
+                white = json_read_white(p) & odd;
+                odd ^= white;
+            }
+            scalars |= odd;
         }
+        json_nesting n = {.stack = s.stack};
+        if (!json_nest(&n, (opens | closes) & ~1ull, opens, curly)) return NULL;
 
-        // A scalar at the end of the block may go on: it is left to the next one.
-        uint64_t scalars = digits | dots | odd, until = n.until;
-        uint32_t size = 64, last = 63;
+        // A scalar at the end of the block may go on: it is left to the next one, which
+        // begins with the last byte in front of it that is not white space.
+        uint64_t until = n.until;
+        uint32_t next = 63;
         if (GL_UNLIKELY((scalars | white) >> 63) && n.stack != 1) {
-            if (~scalars == 0) return NULL;
-            size -= (uint32_t)__builtin_clzll(~scalars);
-            until = ~0ull >> (64 - size);
-            uint64_t black = until & ~white;
-            last = black == 0 ? 64 : 63 - (uint32_t)__builtin_clzll(black);
+            until = ~0ull >> (scalars >> 63 ? __builtin_clzll(~scalars) : 0);
+            next = 63 - (uint32_t)__builtin_clzll(until & ~white);
+            if (next == 0) return NULL;
         }
 
-        json_tokens t = {
-            .quotes = quotes, .strings = strings, .opens = opens, .closes = closes, .commas = commas, .colons = colons,
-            .wanting = commas | colons | opens, .wanting_key = (commas | opens) & n.object,
-            .starts = scalars & ~(scalars << 1),
-        };
-        uint64_t bad = GL_UNLIKELY(white != 0) ? json_misplaced(&t, &before, white) : json_misplaced(&t, &before, 0);
-        bad |= json_bad_numbers(digits, dots, zeros, t.starts);
-        if (bad & until) return NULL;
+        json_tokens t = {quotes, strings, opens, closes, commas, colons, scalars & ~(scalars << 1)};
+        uint64_t bad = json_misplaced(&t, n.object, s.in_key, white, &keys);
+        bad |= json_bad_numbers(digits, dots, dots_or_zeros, t.starts);
+        if (bad & until & ~1ull) return NULL;
         if (GL_UNLIKELY(odd & until) && !json_good_scalars(p, scalars, odd & until)) return NULL;
-        if (GL_UNLIKELY(rare) && !json_good_rare(p, strings, until)) return NULL;
+        if (GL_UNLIKELY(rare)) {
+            if (!json_good_rare(p, strings, until)) return NULL;
+            if (json_rare.escaped >> 63) next = 62;
+        }
         if (n.stack == 1) return p + 64 - __builtin_clzll(until);
 
-        p += size;
-        in_string = (uint64_t)((int64_t)strings >> 63);
-        before.in_key = t.in_key;
-        if (last == 64) continue;
-        before.wants = t.wanting >> last & 1;
-        before.wants_key = t.wanting_key >> last & 1;
-        before.opened = opens >> last & 1;
-        before.ended_key = t.key_ends >> last & 1;
+        p += next;
+        s.stack = n.stack;
+        in_object = -(s.stack & 1);
+        no_list = json_no_list(s.stack);
+        s.in_string = -(strings >> (next - 1) & 1);
+        s.in_key = keys >> next & 1;
     }
 }
 
