@@ -62,8 +62,8 @@ func (i *instance) readOutput(count uint32) error {
 		out = c.outDescs
 	}
 
-	untouched := c.untouched(input)
-	if untouched && bytes.Equal(out, c.descs) {
+	in := inputBlock{chunk: c, bytes: input}
+	if bytes.Equal(out, c.descs) && in.untouched() {
 		return nil // every record passed as it is
 	}
 
@@ -77,10 +77,10 @@ func (i *instance) readOutput(count uint32) error {
 
 		c.dropped(next, source)
 		next = source + 1
-		if untouched && *d == c.input(source) {
+		if *d == c.input(source) && in.untouched() {
 			continue
 		}
-		if err := i.readRecord(memory, d, source, untouched); err != nil {
+		if err := i.readRecord(memory, d, source, in.same); err != nil {
 			return i.invalid(err)
 		}
 	}
@@ -211,7 +211,7 @@ type field struct {
 	at        int
 	null      byte // the flag that says null; 0 for none
 	was       record.Span
-	untouched bool // the guest changed no byte of its input
+	untouched bool // it is known that the guest changed no byte of its input
 }
 
 // readValue returns the view of a value, which the guest gave as bytes or as edits.

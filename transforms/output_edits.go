@@ -19,7 +19,6 @@ const (
 
 // edits is the list of one value, kept from value to value.
 type edits struct {
-	raw  []byte // the list as the guest wrote it: a worker could change it once it is checked
 	list []record.Edit
 }
 
@@ -38,8 +37,7 @@ func (c *chunk) readEdits(memory []byte, d *[descriptorSize]byte, was record.Spa
 		return was, touched, errEdits
 	}
 
-	c.edits.raw = append(c.edits.raw[:0], raw...)
-	size, err := c.edits.parse(memory, uint64(was.Len))
+	size, err := c.edits.parse(memory, raw, uint64(was.Len))
 	if err != nil {
 		return was, touched, err
 	}
@@ -55,23 +53,25 @@ func (c *chunk) readEdits(memory []byte, d *[descriptorSize]byte, was record.Spa
 	return s, touched, nil
 }
 
-// parse checks the list against a value of n bytes, which nothing changes before all
-// of it is known to be good. It returns the size of what the edits make of the value.
+// parse checks the list that the guest wrote, raw, against a value of n bytes, which
+// nothing changes before all of it is known to be good. It returns the size of what the
+// edits make of the value.
 // Each edit begins behind the one before, so that a list is never longer than the
 // value and the work of the host stays in proportion to what the guest was given.
-func (e *edits) parse(memory []byte, n uint64) (size uint64, err error) {
+func (e *edits) parse(memory, raw []byte, n uint64) (size uint64, err error) {
 	e.list = e.list[:0]
 	size = n
 	free := uint64(0) // where the next edit may begin, in the value
-	for raw := e.raw; len(raw) > 0; raw = raw[editSize:] {
-		at := uint64(binary.LittleEndian.Uint32(raw[editAt:]))
-		length := uint64(binary.LittleEndian.Uint32(raw[editLen:]))
+	for ; len(raw) > 0; raw = raw[editSize:] {
+		one := [editSize]byte(raw) // a worker could change what it wrote
+		at := uint64(binary.LittleEndian.Uint32(one[editAt:]))
+		length := uint64(binary.LittleEndian.Uint32(one[editLen:]))
 		if at < free || at+length > n {
 			return 0, errEdits
 		}
 
-		to := binary.LittleEndian.Uint32(raw[editNew:])
-		replacement, ok := view(memory, to, uint64(binary.LittleEndian.Uint32(raw[editNewLen:])))
+		to := binary.LittleEndian.Uint32(one[editNew:])
+		replacement, ok := view(memory, to, uint64(binary.LittleEndian.Uint32(one[editNewLen:])))
 		if !ok {
 			return 0, errPointer
 		}
