@@ -110,6 +110,11 @@ GL_COLD bool read_rules(config_value v) {
 }
 
 GL_COLD void choose_rules(void) {
+    for (uint32_t i = 0; i < paths.n_rules; i++) {
+        if (!rules[i].required) continue;
+        required.bits[i / 64] |= 1ull << i % 64;
+        any_required = true;
+    }
     for (uint32_t n = 0; n < paths.n_nodes; n++) {
         const rule *best = NULL;
         for (uint32_t i = 0; i < paths.n_rules; i++) {
@@ -117,12 +122,10 @@ GL_COLD void choose_rules(void) {
             if (best == NULL || hides_more(&rules[i], best)) best = &rules[i];
             if (rules[i].required) node_rules[n].bits[i / 64] |= 1ull << i % 64;
         }
-        if (best != NULL) node_rule[n] = *best;
-    }
-    for (uint32_t i = 0; i < paths.n_rules; i++) {
-        if (!rules[i].required) continue;
-        required.bits[i / 64] |= 1ull << i % 64;
-        any_required = true;
+        if (best == NULL) continue;
+        node_rule[n] = *best;
+        if (best->action == MASK && best->form == FORM_PLAIN && best->keep_last < 255 && !any_required)
+            paths.nodes[n].note = best->keep_last + 1;
     }
 }
 
@@ -378,7 +381,37 @@ GL_COLD bool all_found(const edit *e) {
 
 #include "inside.h"
 
-static const uint8_t *visit(void *self, const paths_match *m) {
+// mask_short masks the text at value, if it is one that ends within 32 bytes and has only
+// characters of one byte each. It returns NULL, and has done nothing, if not or if there
+// is no room.
+GL_INLINE const uint8_t *mask_short(edit *e, const uint8_t *value, uint32_t keep) {
+    if (*value != '"') return NULL;
+    const uint8_t *p = value;
+    JSON_OPAQUE(p);
+    v128_t b = wasm_v128_load(p + 17);
+    __asm__ volatile("" ::: "memory");
+    v128_t a = wasm_v128_load(p + 1);
+    uint32_t quotes = wasm_i8x16_bitmask(json_is_quote(a)) | wasm_i8x16_bitmask(json_is_quote(b)) << 16;
+    uint32_t others = json_not_simple(a) | json_not_simple(b) << 16;
+    if (quotes == 0 || (others & (quotes - 1) & ~quotes) != 0) return NULL;
+    uint32_t n = (uint32_t)__builtin_ctz(quotes), hidden = n > keep ? n - keep : n;
+    const uint8_t *end = value + n + 2;
+    e->actions |= ACTION(MASK);
+    if (hidden == 0) return end;
+    return gl_edit(e->call, (uint32_t)(value + 1 - e->value), hidden, quoted_stars + 1, hidden) < 0 ? NULL : end;
+}
+
+// visit masks short texts by itself, which is what most rules are about: the note of such
+// a rule's node is one more than what is kept.
+GL_INLINE const uint8_t *visit(void *self, const paths_match *m) {
+    uint32_t note = paths.nodes[m->node].note;
+    const uint8_t *end = GL_LIKELY(note != 0) ? mask_short(self, m->value, note - 1) : NULL;
+    if (GL_LIKELY(end != NULL)) return end;
+    paths_match match = *m;  // so that the other one need not be in memory
+    return visit_any(self, &match);
+}
+
+static __attribute__((noinline)) const uint8_t *visit_any(void *self, const paths_match *m) {
     edit *e = self;
     if (GL_UNLIKELY(paths.nodes[m->node].accepts == PATHS_INSIDE)) return visit_inside(e, m);
     const rule *r = &node_rule[m->node];

@@ -13,7 +13,7 @@
 #ifndef GUARDLOCK_GDPR_INSIDE_H
 #define GUARDLOCK_GDPR_INSIDE_H
 
-static const uint8_t *visit(void *self, const paths_match *m);
+static const uint8_t *visit_any(void *self, const paths_match *m);
 
 // inside_seek steps through the content of a text, from *at decoded bytes to to.
 static const uint8_t *inside_seek(const uint8_t *p, const uint8_t *end, uint32_t *at, uint32_t to) {
@@ -76,9 +76,9 @@ static const uint8_t *inside_text(edit *e, const paths_match *m, uint8_t *text, 
 // inside_walk shows what is in a text to the rules: it is JSON, and may be a text again.
 static const uint8_t *inside_walk(edit *e, const paths_match *m, const uint8_t *start) {
     const paths_node *node = &paths.nodes[m->node];
-    if (*start != '"') return paths_walk_at(start, node, m->depth, visit, e);
+    if (*start != '"') return paths_walk_at(start, node, m->depth, visit_any, e);
     paths_match again = {m->node, start, start, m->depth};
-    return visit(e, &again);
+    return visit_any(e, &again);
 }
 
 // visit_inside goes into a text that holds JSON, whose place no rule takes as a whole.

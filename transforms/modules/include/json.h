@@ -76,6 +76,13 @@ GL_INLINE json_bytes json_load64(const uint8_t *p) {
     return v;
 }
 
+// json_mask has a bit for each of 64 bytes, the highest one: bit i is of byte i.
+GL_INLINE uint64_t json_mask(v128_t a, v128_t b, v128_t c, v128_t d) {
+    uint32_t low = wasm_i8x16_bitmask(a) | wasm_i8x16_bitmask(b) << 16;
+    uint32_t high = wasm_i8x16_bitmask(c) | wasm_i8x16_bitmask(d) << 16;
+    return (uint64_t)high << 32 | low;
+}
+
 GL_INLINE v128_t json_or64(json_bytes v) { return wasm_v128_or(wasm_v128_or(v.a, v.b), wasm_v128_or(v.c, v.d)); }
 
 // json_ascii256 tells whether 256 bytes are ASCII.
@@ -88,10 +95,15 @@ GL_INLINE bool json_ascii256(const uint8_t *p) {
     return wasm_i8x16_bitmask(all) == 0;
 }
 
-// utf8_valid takes the ASCII prefix 256 and 64 bytes at a time.
+// utf8_valid takes the ASCII prefix 256 and 64 bytes at a time, and what is left at once. It
+// may read GL_SLACK bytes behind the end.
 static inline bool utf8_valid(const uint8_t *p, const uint8_t *end) {
     while (end - p >= 256 && json_ascii256(p)) p += 256;
     while (end - p >= 64 && wasm_i8x16_bitmask(json_or64(json_load64(p))) == 0) p += 64;
+    if (GL_LIKELY(end - p < 64)) {
+        json_bytes v = json_load64(p);
+        if ((json_mask(v.a, v.b, v.c, v.d) & ~(~0ull << (end - p))) == 0) return true;
+    }
     return utf8_valid_from(p, end);
 }
 
@@ -130,14 +142,20 @@ GL_INLINE const uint8_t *json_escape(const uint8_t *p) {
     return NULL;
 }
 
-// json_stops marks, among the 16 bytes at p, those at which a string's content
-// cannot just go on: a quote, a backslash, a control character. Flipping bit 1
-// puts the quote (0x22) right above the control characters, so that one
-// comparison finds both.
-GL_INLINE uint32_t json_stops(const uint8_t *p) {
-    v128_t v = wasm_v128_load(p), limit = wasm_i8x16_splat(0x20);
-    v128_t flipped = wasm_v128_xor(v, wasm_i8x16_splat(2));
-    v128_t low = wasm_i8x16_eq(wasm_u8x16_min(flipped, limit), flipped);
+// json_stops_of marks, among 16 bytes, those at which a string's content cannot just
+// go on: a quote, a backslash, a control character. Flipping bit 1 puts the quote
+// (0x22) right above the control characters, and flipping bit 7 all of them at the
+// end of signed bytes, so that one comparison finds both.
+GL_INLINE uint32_t json_stops_of(v128_t v) {
+    v128_t low = wasm_i8x16_lt(wasm_v128_xor(v, wasm_i8x16_splat(-0x7e)), wasm_i8x16_splat(-0x80 + 0x21));
+    return wasm_i8x16_bitmask(wasm_v128_or(low, wasm_i8x16_eq(v, wasm_i8x16_splat('\\'))));
+}
+GL_INLINE uint32_t json_stops(const uint8_t *p) { return json_stops_of(wasm_v128_load(p)); }
+
+// json_not_simple marks, among 16 bytes, those that are no character by themselves, or
+// none that a string may have: backslashes, control characters, bytes beyond ASCII.
+GL_INLINE uint32_t json_not_simple(v128_t v) {
+    v128_t low = wasm_i8x16_lt(v, wasm_i8x16_splat(0x20));
     return wasm_i8x16_bitmask(wasm_v128_or(low, wasm_i8x16_eq(v, wasm_i8x16_splat('\\'))));
 }
 
@@ -170,8 +188,8 @@ GL_INLINE const uint8_t *json_string(const uint8_t *p) {
 }
 
 GL_INLINE uint32_t json_digit_run(const uint8_t *p) {
-    v128_t v = wasm_i8x16_sub(wasm_v128_load(p), wasm_i8x16_splat('0'));
-    uint32_t digits = wasm_i8x16_bitmask(wasm_i8x16_eq(wasm_u8x16_min(v, wasm_i8x16_splat(9)), v));
+    v128_t v = wasm_i8x16_add(wasm_v128_load(p), wasm_i8x16_splat(0x7f - '9'));
+    uint32_t digits = wasm_i8x16_bitmask(wasm_i8x16_gt(v, wasm_i8x16_splat(0x7f - 10)));
     return (uint32_t)__builtin_ctz(~digits);
 }
 

@@ -12,15 +12,9 @@
 #ifndef GUARDLOCK_JSON_BLOCK_H
 #define GUARDLOCK_JSON_BLOCK_H
 
-// ---- masks: bit i is of byte i ----
+// ---- masks ----
 
 #define JSON_MASK(is, v) json_mask(is(v.a), is(v.b), is(v.c), is(v.d))
-
-GL_INLINE uint64_t json_mask(v128_t a, v128_t b, v128_t c, v128_t d) {
-    uint32_t low = wasm_i8x16_bitmask(a) | wasm_i8x16_bitmask(b) << 16;
-    uint32_t high = wasm_i8x16_bitmask(c) | wasm_i8x16_bitmask(d) << 16;
-    return (uint64_t)high << 32 | low;
-}
 
 GL_INLINE v128_t json_is(v128_t v, char c) { return wasm_i8x16_eq(v, wasm_i8x16_splat(c)); }
 GL_INLINE v128_t json_is_quote(v128_t v) { return json_is(v, '"'); }
@@ -211,8 +205,18 @@ GL_INLINE uint64_t json_misplaced(const json_tokens *t, uint64_t object, uint64_
     return bad | (colon_follows ^ t->colons);
 }
 
-// json_no_list is 0 in an object that is in a list, and else ~0.
-GL_INLINE uint64_t json_no_list(uint64_t stack) { return (stack & 3) == 1 ? 0 : ~0ull; }
+// json_in_object is ~0 in an object, and json_no_list 0 in an object that is in a list. Both
+// are hidden from the compiler, which would compare where a mask does.
+GL_INLINE uint64_t json_in_object(uint64_t stack) {
+    uint64_t mask = -(stack & 1);
+    JSON_OPAQUE(mask);
+    return mask;
+}
+GL_INLINE uint64_t json_no_list(uint64_t stack) {
+    uint64_t mask = (stack & 3) == 1 ? 0 : ~0ull;
+    JSON_OPAQUE(mask);
+    return mask;
+}
 
 // json_scan_container validates the container at p, or returns NULL if it may be invalid.
 static __attribute__((noinline, unused)) const uint8_t *json_scan_container(const uint8_t *p, uint32_t depth) {
@@ -221,7 +225,7 @@ static __attribute__((noinline, unused)) const uint8_t *json_scan_container(cons
         s.stack = 5;  // in an object, in a list
         p++;
     }
-    uint64_t in_object = -(s.stack & 1), no_list = json_no_list(s.stack);
+    uint64_t in_object = json_in_object(s.stack), no_list = json_no_list(s.stack);
     if (depth > JSON_MAX_DEPTH - 64) return NULL;
     for (;;) {
         json_bytes v = json_load64(p);
@@ -229,8 +233,9 @@ static __attribute__((noinline, unused)) const uint8_t *json_scan_container(cons
         if (GL_UNLIKELY(json_unusual(v))) {
             quotes &= ~json_read_rare(p);
             rare = 2;
+            v = json_load64(p);  // which need not be kept for this
         }
-        if (GL_UNLIKELY((quotes | rare | ~s.in_string) == 0)) {
+        if (GL_UNLIKELY((quotes | rare) == 0) && s.in_string != 0) {
             p += 64;
             continue;
         }
@@ -241,7 +246,9 @@ static __attribute__((noinline, unused)) const uint8_t *json_scan_container(cons
         uint64_t commas = JSON_MASK(json_is_comma, v) & out, colons = JSON_MASK(json_is_colon, v) & out;
         json_number_bytes(&v);
         uint64_t digits = JSON_MASK(json_is_digit, v) & out, dots_or_zeros = JSON_MASK(json_is_dot_or_zero, v) & out;
-        uint64_t scalars = digits | dots_or_zeros, dots = scalars ^ digits, starts = scalars & (scalars ^ scalars << 1);
+        uint64_t scalars = digits | dots_or_zeros, dots = scalars ^ digits, changes = scalars ^ scalars << 1;
+        JSON_OPAQUE(changes);
+        uint64_t starts = scalars & changes;
         uint64_t curly = opens | closes, tokens = curly | commas | colons, odd = out ^ (tokens | scalars);
         uint64_t first_quotes = quotes & strings, keys;
 
@@ -322,7 +329,7 @@ static __attribute__((noinline, unused)) const uint8_t *json_scan_container(cons
 
         p += next;
         s.stack = n.stack;
-        in_object = -(s.stack & 1);
+        in_object = json_in_object(s.stack);
         no_list = json_no_list(s.stack);
         s.in_string = -(strings >> (next - 1) & 1);
         s.in_key = keys >> next & 1;

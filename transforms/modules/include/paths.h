@@ -77,6 +77,7 @@ typedef struct paths_node {
     uint8_t accepts;       // a rule ends here (paths_accepts), or a place with JSON inside
     uint8_t dead;          // nothing below can match
     uint8_t strict;        // what a value here is held to
+    uint8_t note;          // the visitor's own
 } paths_node;
 
 // One automaton per module. Node 0 is dead; node 1 is the root.
@@ -131,14 +132,19 @@ GL_COLD uint32_t paths_fold(uint8_t *text, uint32_t len) {
     return (uint32_t)(d - text);
 }
 
+// paths_lowered has upper-case letters of ASCII in lower case. They are moved to the
+// greatest of signed bytes, to be found.
+GL_INLINE v128_t paths_lowered(v128_t v) {
+    v128_t upper = wasm_i8x16_gt(wasm_i8x16_add(v, wasm_i8x16_splat(0x7f - 'Z')), wasm_i8x16_splat(0x7f - 26));
+    return wasm_v128_or(v, wasm_v128_and(upper, wasm_i8x16_splat(0x20)));
+}
+
 // paths_same compares a key with a name, which is in lower case already if case
 // does not count. What is not ASCII has been folded before.
 GL_INLINE bool paths_same(const uint8_t *key, const uint8_t *name, uint32_t n) {
     if (!paths.fold) return gl_equal(key, name, n);
     for (uint32_t i = 0; i < n; i += 16) {
-        v128_t v = wasm_v128_load(key + i), from_a = wasm_i8x16_sub(v, wasm_i8x16_splat('A'));
-        v128_t upper = wasm_i8x16_eq(wasm_u8x16_min(from_a, wasm_i8x16_splat(25)), from_a);
-        v = wasm_v128_or(v, wasm_v128_and(upper, wasm_i8x16_splat(0x20)));
+        v128_t v = paths_lowered(wasm_v128_load(key + i));
         uint32_t same = wasm_i8x16_bitmask(wasm_i8x16_eq(v, wasm_v128_load(name + i)));
         if (n - i < 16) same |= 0xffffu << (n - i);
         if ((same & 0xffff) != 0xffff) return false;
@@ -160,6 +166,20 @@ GL_INLINE uint32_t paths_find(const uint8_t *p, uint32_t len) {
     do {
         if (paths.names[id].len == len && paths_same(p, paths.names[id].p, len)) return id;
         id = paths.names[id].next;
+    } while (id != 0);
+    return 0;
+}
+
+// paths_find_short is paths_find for len < 16 bytes at p that were read.
+GL_INLINE uint32_t paths_find_short(const uint8_t *p, v128_t v, uint32_t len) {
+    uint32_t id = paths.chain[paths_hash(p, len)];
+    if (GL_LIKELY(id == 0)) return 0;
+    if (paths.fold) v = paths_lowered(v);
+    do {
+        const paths_name *name = &paths.names[id];
+        uint32_t same = wasm_i8x16_bitmask(wasm_i8x16_eq(v, wasm_v128_load(name->p)));
+        if (name->len == len && (~same & ~(~0u << len)) == 0) return id;
+        id = name->next;
     } while (id != 0);
     return 0;
 }
@@ -532,15 +552,16 @@ static __attribute__((noinline)) const uint8_t *paths_key_rest(const uint8_t *p,
 // paths_key reads the key at p, a quote, and returns the member's value.
 GL_INLINE const uint8_t *paths_key(const uint8_t *p, uint32_t *id) {
     if (*p++ != '"') return NULL;
-    uint32_t stops = json_stops(p), len = (uint32_t)__builtin_ctz(stops | 0x10000);
-    uint32_t high = wasm_i8x16_bitmask(wasm_v128_load(p)) & ~(~0u << len);
-    if (GL_UNLIKELY(p[len] != '"' || stops == 0 || high != 0)) {
+    v128_t v = wasm_v128_load(p);
+    uint32_t quotes = wasm_i8x16_bitmask(json_is_quote(v)), others = json_not_simple(v);
+    if (GL_UNLIKELY(quotes == 0 || (others & (quotes - 1) & ~quotes) != 0)) {
         static uint32_t found;
         const uint8_t *value = paths_key_rest(p, &found);
         *id = found;
         return value;
     }
-    *id = paths_find(p, len);
+    uint32_t len = (uint32_t)__builtin_ctz(quotes);
+    *id = paths_find_short(p, v, len);
     return json_colon(p + len);
 }
 

@@ -297,7 +297,7 @@ GL_INLINE uint8_t *gl_take(gl_call *c, uint32_t n) {
 // Edits ascend and do not overlap. They are of the value as it came, so a transform
 // does not set r->value as well. They cost a fraction of a whole new value.
 GL_INLINE int32_t gl_edit(gl_call *c, uint32_t at, uint32_t len, const uint8_t *bytes, uint32_t n) {
-    if (GL_UNLIKELY(gl_room(c, sizeof(gl_edit_entry)) == NULL)) return GL_ERR_SPACE;
+    if (GL_UNLIKELY(c->cap - c->used < sizeof(gl_edit_entry))) return GL_ERR_SPACE;
     c->cap -= sizeof(gl_edit_entry);
     c->edits++;
     *(gl_edit_entry *)(c->base + c->cap) = (gl_edit_entry){at, len, bytes, n};
