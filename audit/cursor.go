@@ -26,6 +26,14 @@ type Frame struct {
 	epoch   segment.Epoch
 	strs    []string
 	payload payload
+	memory  *entryMemory
+}
+
+// entryMemory is what the entries of all frames are read into, one after the other.
+type entryMemory struct {
+	entry Entry
+	batch BatchEntry
+	bind  Bind
 }
 
 // Entry is one entry of the log: one of Batch, Control and Bind.
@@ -46,12 +54,10 @@ func (b *Bind) Records() int { return b.count }
 // Each gives fn the entries of the frame in their order. Seals are none. An entry is
 // valid only during the call that it is given to.
 func (f *Frame) Each(fn func(*Entry) error) error {
-	var e Entry // one for all, as what it holds
-	var batch BatchEntry
-	var bind Bind
+	e := &f.memory.entry // one for all, as what it holds
 	epoch := f.epoch
 	return f.payload.each(func(r rawEntry) error {
-		e = Entry{Seq: r.seq, Epoch: epoch}
+		*e = Entry{Seq: r.seq, Epoch: epoch}
 		c := r.read(f.strs)
 		var err error
 
@@ -59,10 +65,10 @@ func (f *Frame) Each(fn func(*Entry) error) error {
 		case kindSeal:
 			return nil
 		case KindBatch:
-			e.Batch = &batch
+			e.Batch = &f.memory.batch
 			err = c.batch(e.Batch, f.payload.base)
 		case kindBind:
-			e.Bind = &bind
+			e.Bind = &f.memory.bind
 			err = c.bind(e.Bind, f.payload.base)
 		default:
 			e.Control = new(ControlEntry)
@@ -75,7 +81,7 @@ func (f *Frame) Each(fn func(*Entry) error) error {
 		if e.Control != nil {
 			epoch = e.Control.epochAfter(epoch)
 		}
-		return fn(&e)
+		return fn(e)
 	})
 }
 
@@ -103,6 +109,8 @@ type openSegment struct {
 	next  uint64
 	end   int64         // of what is known of it
 	chain segment.Chain // of the frame that ends there
+
+	memory entryMemory
 
 	sealed bool // it ends there
 }
@@ -373,7 +381,7 @@ func (s *openSegment) frame(f *segment.Frame, fn func(*Frame) error) error {
 		return segment.Corrupt(s.hdr.Number, f.Off, "%w", err)
 	}
 
-	given := Frame{Segment: s.hdr.Number, epoch: s.epoch, strs: s.dict.strs, payload: p}
+	given := Frame{Segment: s.hdr.Number, epoch: s.epoch, strs: s.dict.strs, payload: p, memory: &s.memory}
 	next := s.next
 	epoch := s.epoch
 	err = p.each(func(r rawEntry) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -68,15 +69,23 @@ func (e *Edge) Append(leaf Hash, full func(level int, n int64, tile []Hash) erro
 
 // RootOf is the hash above a full tile.
 func RootOf(tile []Hash) Hash {
-	level := bytesOf(tile)
-	for len(level) > tlog.HashSize {
-		for i := 0; i < len(level); i += 2 * tlog.HashSize {
-			h := tlog.NodeHash(Hash(level[i:i+tlog.HashSize]), Hash(level[i+tlog.HashSize:i+2*tlog.HashSize]))
-			copy(level[i/2:], h[:])
+	level := slices.Clone(tile)
+	for len(level) > 1 {
+		for i := 0; i < len(level); i += 2 {
+			level[i/2] = nodeOf(&level[i], &level[i+1])
 		}
 		level = level[:len(level)/2]
 	}
-	return Hash(level)
+	return level[0]
+}
+
+// nodeOf is the hash of a node by those below it (RFC 6962, 2.1). Each leaf costs one
+// of these, so it is made in one call and without an allocation.
+func nodeOf(left, right *Hash) Hash {
+	b := [1 + 2*tlog.HashSize]byte{1}
+	copy(b[1:], left[:])
+	copy(b[1+tlog.HashSize:], right[:])
+	return sha256.Sum256(b[:])
 }
 
 func bytesOf(tile []Hash) []byte {

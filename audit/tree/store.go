@@ -193,7 +193,10 @@ func (n *names) encode() []byte {
 }
 
 func (n *names) of(value string) evidence.Name {
-	if name, ok := n.known[value]; ok || value == "" {
+	if value == "" {
+		return evidence.Name{}
+	}
+	if name, ok := n.known[value]; ok {
 		return name
 	}
 	if n.known == nil || len(n.known) >= maxKnown {
