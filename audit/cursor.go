@@ -26,11 +26,13 @@ type Frame struct {
 	epoch   segment.Epoch
 	strs    []string
 	payload payload
-	memory  *entryMemory
+	memory  *frameMemory
 }
 
-// entryMemory is what the entries of all frames are read into, one after the other.
-type entryMemory struct {
+// frameMemory is what a cursor gives all frames in, and their entries, one after the
+// other: a log of small frames would otherwise cost its reader most in garbage.
+type frameMemory struct {
+	frame Frame
 	entry Entry
 	batch BatchEntry
 	bind  Bind
@@ -110,7 +112,7 @@ type openSegment struct {
 	end   int64         // of what is known of it
 	chain segment.Chain // of the frame that ends there
 
-	memory entryMemory
+	memory frameMemory
 
 	sealed bool // it ends there
 }
@@ -381,7 +383,8 @@ func (s *openSegment) frame(f *segment.Frame, fn func(*Frame) error) error {
 		return segment.Corrupt(s.hdr.Number, f.Off, "%w", err)
 	}
 
-	given := Frame{Segment: s.hdr.Number, epoch: s.epoch, strs: s.dict.strs, payload: p, memory: &s.memory}
+	given := &s.memory.frame
+	*given = Frame{Segment: s.hdr.Number, epoch: s.epoch, strs: s.dict.strs, payload: p, memory: &s.memory}
 	next := s.next
 	epoch := s.epoch
 	err = p.each(func(r rawEntry) error {
@@ -407,7 +410,7 @@ func (s *openSegment) frame(f *segment.Frame, fn func(*Frame) error) error {
 		return segment.Corrupt(s.hdr.Number, f.Off, "%w", err)
 	}
 
-	if err := fn(&given); err != nil {
+	if err := fn(given); err != nil {
 		return err
 	}
 	s.next = next

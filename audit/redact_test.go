@@ -33,7 +33,7 @@ func redactedBatch(r *rand.Rand) *BatchEntry {
 
 // entriesOf reads entries as of a rewritten segment.
 func entriesOf(entries []byte, strs []string, fn func(*Entry) error) error {
-	f := Frame{strs: strs, memory: new(entryMemory), payload: payload{firstSeq: 1, base: 77, entries: entries, redacts: true}}
+	f := Frame{strs: strs, memory: new(frameMemory), payload: payload{firstSeq: 1, base: 77, entries: entries, redacts: true}}
 	return f.Each(fn)
 }
 
