@@ -156,15 +156,12 @@ func (r *Runtime) trialRequest(file []byte, key codeKey, bounds trialBounds) (io
 
 // verdict tells what a child that failed says about the file.
 func (b trialBounds) verdict(ctx context.Context, process *child.Process, said *child.Words) error {
-	state := process.ProcessState
-	used := state.UserTime() + state.SystemTime()
-
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("compiling: %w", ctx.Err())
-	case state.ExitCode() == TrialExit:
+	case process.ProcessState.ExitCode() == TrialExit:
 		return &trialError{said.First()}
-	case used >= b.CPU*9/10:
+	case process.OutOfTime():
 		return &trialError{fmt.Sprintf("it takes more than %s of processor time", b.CPU)}
 	case said.OutOfMemory():
 		return &trialError{fmt.Sprintf("it takes more than %d MiB of memory", b.Memory>>20)}
@@ -187,8 +184,7 @@ func RunTrial(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	return err
 }
 
-// runTrial reads the request and then the file, and sets the limits in between,
-// before anything of the file is looked at.
+// runTrial does what the request on stdin asks for.
 func runTrial(ctx context.Context, stdin io.Reader) error {
 	request, file, err := readTrialRequest(stdin)
 	if err != nil {
@@ -201,8 +197,8 @@ func runTrial(ctx context.Context, stdin io.Reader) error {
 	return request.run(ctx, file)
 }
 
-// run compiles the file as the parent would, and starts it once with all that
-// it imports.
+// readTrialRequest reads the request and then the file, and sets the limits in
+// between, before anything of the file is looked at.
 func readTrialRequest(stdin io.Reader) (request trialRequest, file []byte, err error) {
 	in := json.NewDecoder(io.LimitReader(stdin, 1<<30))
 	if err := in.Decode(&request); err != nil {
@@ -225,6 +221,8 @@ func readTrialRequest(stdin io.Reader) (request trialRequest, file []byte, err e
 	return request, file, nil
 }
 
+// run compiles the file as the parent would, and starts it once with all that
+// it imports.
 func (q trialRequest) run(ctx context.Context, file []byte) error {
 	code, err := q.compile(ctx, file, Config{Scan: q.Scan})
 	if err != nil {

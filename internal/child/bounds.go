@@ -17,7 +17,7 @@ type Bounds struct {
 	Reserved uint64
 	// Written bounds the memory that can be written to, from the beginning.
 	Written uint64
-	// CPU bounds the processor time, in whole seconds. On Linux only.
+	// CPU bounds the processor time, in whole seconds; Process.OutOfTime tells a child that used it up. On Linux only.
 	CPU time.Duration
 	// NoFiles lets the child open no descriptor any more, and write to no file.
 	NoFiles bool

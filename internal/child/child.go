@@ -80,3 +80,9 @@ func (p *Process) Killed() bool {
 	status, ok := p.ProcessState.Sys().(syscall.WaitStatus)
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
+
+// OutOfTime reports whether a child that is gone had used up Bounds.CPU.
+func (p *Process) OutOfTime() bool {
+	status, ok := p.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGXCPU
+}

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -56,6 +55,11 @@ func TestMain(m *testing.M) {
 		for {
 			held = append(held, make([]byte, 1<<20))
 		}
+	case "__dumpable":
+		if err := (Bounds{}).Apply(); err != nil {
+			panic(err)
+		}
+		dumpable()
 	case "__time":
 		if err := (Bounds{CPU: time.Second}).Apply(); err != nil {
 			panic(err)
@@ -197,8 +201,32 @@ func TestBoundsEndAChildThatPassesThem(t *testing.T) {
 
 	p = start(t, "__time", func(*exec.Cmd) {})
 	p.Wait()
-	if status := p.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() {
+	if !p.OutOfTime() || p.Killed() {
 		t.Errorf("time: %v", p.ProcessState)
+	}
+}
+
+// Somebody may kill a child that is about to use up its time: that says nothing about what it computed.
+func TestKilledChildIsNotOutOfTime(t *testing.T) {
+	p := start(t, "__time", func(*exec.Cmd) {})
+	p.Kill()
+	p.Wait()
+	if p.OutOfTime() || !p.Killed() {
+		t.Errorf("it ended by %v", p.ProcessState)
+	}
+}
+
+// A core that a program collects has no limit of its size.
+func TestChildWithBoundsLeavesNoCoreToAnybody(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Log("only Linux hands cores to programs")
+		return
+	}
+
+	var said Words
+	p := start(t, "__dumpable", func(cmd *exec.Cmd) { cmd.Stdout = &said })
+	if err := p.Wait(); err != nil || said.First() != "core limit 0, dumpable 0" {
+		t.Errorf("%v, %s", err, said.First())
 	}
 }
 
