@@ -49,7 +49,7 @@ const (
 )
 
 // asker reads the files that the flags name.
-func (o *askFlags) asker() (*asker, error) {
+func (o *askFlags) asker(ctx context.Context) (*asker, error) {
 	if len(o.urls) != 1 {
 		return nil, exit.Usagef("give one --url")
 	}
@@ -57,7 +57,7 @@ func (o *askFlags) asker() (*asker, error) {
 	a := &asker{url: o.urls[0]}
 	secure := &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.token != "" {
-		raw, err := disk.ReadPrivateInput(o.token)
+		raw, err := disk.ReadPrivateInput(ctx, o.token)
 		if err != nil {
 			return nil, err
 		}
@@ -65,7 +65,7 @@ func (o *askFlags) asker() (*asker, error) {
 	}
 
 	if o.ca != "" {
-		raw, err := disk.ReadInput(o.ca, disk.MaxBytes)
+		raw, err := disk.ReadInput(ctx, o.ca, disk.MaxBytes)
 		if err != nil {
 			return nil, err
 		}
@@ -79,7 +79,7 @@ func (o *askFlags) asker() (*asker, error) {
 		return nil, exit.Usagef("--cert and --key go together")
 	}
 	if o.cert != "" {
-		pair, err := kafka.KeyPair(o.cert, o.key)
+		pair, err := kafka.KeyPair(ctx, o.cert, o.key)
 		if err != nil {
 			return nil, fmt.Errorf("reading --cert and --key: %w", err)
 		}

@@ -47,7 +47,7 @@ func askFleet(ctx context.Context, flags askFlags) (ops.Fleet, error) {
 	for i, url := range flags.urls {
 		one := flags
 		one.urls = []string{url}
-		ask, err := one.asker()
+		ask, err := one.asker(ctx)
 		if err != nil {
 			return ops.Fleet{}, err
 		}

@@ -136,6 +136,23 @@ var missingFiles = []string{
 // TestMissingFileIsTheSameFailureInEveryCommand: a script tells it from a refusal, from
 // a command line that is wrong, and from a topic or decision that does not exist.
 func TestMissingFileIsTheSameFailureInEveryCommand(t *testing.T) {
+	stored := placeFiles(t)
+
+	for _, line := range missingFiles {
+		var stderr bytes.Buffer
+		args := strings.Fields(strings.NewReplacer("MISSING", "missing.file", "STORED", stored).Replace(line))
+		if code := run(t.Context(), args, strings.NewReader(""), io.Discard, &stderr); code != exit.Failure {
+			t.Errorf("%s: exit code %d, want %d: %s", line, code, exit.Failure, &stderr)
+		}
+		if !strings.Contains(stderr.String(), "missing.file") {
+			t.Errorf("%s: it does not name the file: %s", line, &stderr)
+		}
+	}
+}
+
+// placeFiles puts all files into an empty directory, starts a broker, and returns the id of
+// a decision.
+func placeFiles(t *testing.T) string {
 	module, err := os.ReadFile("../../transforms/modules/uppercase/uppercase.wasm")
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +161,7 @@ func TestMissingFileIsTheSameFailureInEveryCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer broker.Close()
+	t.Cleanup(broker.Close)
 	t.Setenv("GUARDLOCK_BOOTSTRAP", broker.ListenAddrs()[0]) // some ask it first
 
 	t.Chdir(t.TempDir())
@@ -181,16 +198,7 @@ func TestMissingFileIsTheSameFailureInEveryCommand(t *testing.T) {
 		}
 	}
 
-	for _, line := range missingFiles {
-		var stderr bytes.Buffer
-		args := strings.Fields(strings.NewReplacer("MISSING", "missing.file", "STORED", stored).Replace(line))
-		if code := run(t.Context(), args, strings.NewReader(""), io.Discard, &stderr); code != exit.Failure {
-			t.Errorf("%s: exit code %d, want %d: %s", line, code, exit.Failure, &stderr)
-		}
-		if !strings.Contains(stderr.String(), "missing.file") {
-			t.Errorf("%s: it does not name the file: %s", line, &stderr)
-		}
-	}
+	return stored
 }
 
 // written are flags with the name of a file that is written.

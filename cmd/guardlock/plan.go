@@ -88,7 +88,7 @@ func (o *planOptions) run(cmd *cobra.Command) error {
 // before is what the new configuration is compared with.
 func (o *planOptions) before(ctx context.Context) (plan.Side, error) {
 	if len(o.urls) > 0 {
-		ask, err := o.asker()
+		ask, err := o.asker(ctx)
 		if err != nil {
 			return plan.Side{}, err
 		}

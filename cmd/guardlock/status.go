@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ func newStatusCommand() *cobra.Command {
 const watchPause = 2 * time.Second
 
 func runStatus(cmd *cobra.Command, o *statusOptions) error {
-	ask, err := o.asker()
+	ask, err := o.asker(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func showStatus(cmd *cobra.Command, s *ops.Status) (notReady, err error) {
 }
 
 // asker is of the gateway that the flags are about: of a configuration, or of a URL.
-func (o *statusOptions) asker() (*asker, error) {
+func (o *statusOptions) asker(ctx context.Context) (*asker, error) {
 	if o.config != "" && len(o.urls) > 0 {
 		return nil, exit.Usagef("status: give --config or --url, not both")
 	}
@@ -139,7 +140,7 @@ func (o *statusOptions) asker() (*asker, error) {
 	if len(ask.urls) > 1 {
 		return nil, exit.Usagef("status: several gateways are asked with --fleet")
 	}
-	return ask.asker()
+	return ask.asker(ctx)
 }
 
 // writeStatus shows a status to a person: what is wrong first.

@@ -26,7 +26,7 @@ func Read(path string, limit int64) ([]byte, error) {
 	}
 	defer f.Close()
 
-	return readAtMost(f, limit)
+	return readAtMost(f, path, limit)
 }
 
 // ReadPrivate reads a regular file that holds a key, a password or users, and
@@ -38,31 +38,7 @@ func ReadPrivate(path string) ([]byte, error) {
 	}
 	defer f.Close()
 
-	return readClosedToOthers(f)
-}
-
-// ReadInput reads what a person named on the command line: a file, or a pipe,
-// which is waited for.
-func ReadInput(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-
-	return readAtMost(f, limit)
-}
-
-// ReadPrivateInput is ReadInput of a secret. Like ReadPrivate it refuses a file
-// that others may read; a pipe has no others, so that any is taken.
-func ReadPrivateInput(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-
-	return readClosedToOthers(f)
+	return readClosedToOthers(f, path, f.Stat)
 }
 
 // open opens a regular file without waiting for it. The kind is looked at twice:
@@ -90,26 +66,26 @@ func open(path string) (*os.File, error) {
 
 func notRegular(path string) error { return &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular} }
 
-func readAtMost(f *os.File, limit int64) ([]byte, error) {
-	content, err := io.ReadAll(io.LimitReader(f, limit+1))
+func readAtMost(r io.Reader, path string, limit int64) ([]byte, error) {
+	content, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, err
 	}
 	if int64(len(content)) > limit {
-		return nil, fmt.Errorf("%s has more than %d bytes: %w", f.Name(), limit, ErrTooLarge)
+		return nil, fmt.Errorf("%s has more than %d bytes: %w", path, limit, ErrTooLarge)
 	}
 
 	return content, nil
 }
 
-func readClosedToOthers(f *os.File) ([]byte, error) {
-	info, err := f.Stat()
+func readClosedToOthers(r io.Reader, path string, stat func() (fs.FileInfo, error)) ([]byte, error) {
+	info, err := stat()
 	if err != nil {
 		return nil, err
 	}
 
 	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o077 != 0 && !handedByRoot(info) {
-		return nil, fmt.Errorf("%s may be read by others (mode %04o); run: chmod 600 %s", f.Name(), mode.Perm(), f.Name())
+		return nil, fmt.Errorf("%s may be read by others (mode %04o); run: chmod 600 %s", path, mode.Perm(), path)
 	}
-	return readAtMost(f, MaxBytes)
+	return readAtMost(r, path, MaxBytes)
 }

@@ -6,6 +6,7 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/gateway/recordbatch"
 	"github.com/guardlock/guardlock/internal/config"
+	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/internal/load"
 	"github.com/guardlock/guardlock/internal/pattern"
@@ -103,7 +105,7 @@ func (c *command) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	frames, err := c.frames()
+	frames, err := c.frames(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -209,7 +211,7 @@ const (
 )
 
 // frames are the batches to send, in turns.
-func (c *command) frames() ([]load.Frame, error) {
+func (c *command) frames(ctx context.Context) ([]load.Frame, error) {
 	codec, err := recordbatch.ParseCompression(c.load.compression)
 	if err != nil {
 		return nil, exit.Usagef("bench: --compression %q is not one of none, gzip, snappy, lz4, zstd", c.load.compression)
@@ -217,7 +219,7 @@ func (c *command) frames() ([]load.Frame, error) {
 
 	values := load.Samples(c.load.batch)
 	if c.input != "" {
-		if values, err = readLines(c.input); err != nil {
+		if values, err = readLines(ctx, c.input); err != nil {
 			return nil, err
 		}
 	}
@@ -241,8 +243,8 @@ func (c *command) frames() ([]load.Frame, error) {
 }
 
 // readLines reads the lines of a file, as far as they are sent.
-func readLines(path string) ([][]byte, error) {
-	f, err := os.Open(path)
+func readLines(ctx context.Context, path string) ([][]byte, error) {
+	f, err := disk.OpenInput(ctx, path)
 	if err != nil {
 		return nil, err
 	}

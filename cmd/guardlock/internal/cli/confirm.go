@@ -7,13 +7,15 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/guardlock/guardlock/internal/disk"
 )
 
 // Confirm asks a question, and reports whether the answer was yes. Anything else, the
 // end of the input too, is a no.
 func Confirm(cmd *cobra.Command, question string) (bool, error) {
 	fmt.Fprintf(cmd.ErrOrStderr(), "\n%s [y/N] ", question)
-	answer, err := readAnswer(cmd.InOrStdin())
+	answer, err := readAnswer(disk.Interruptible(cmd.Context(), cmd.InOrStdin()))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, fmt.Errorf("reading the answer: %w", err)
 	}

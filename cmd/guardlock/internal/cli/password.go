@@ -2,12 +2,14 @@ package cli
 
 import (
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
@@ -46,9 +48,17 @@ func AskPassword(cmd *cobra.Command, prompt string) ([]byte, error) {
 			"set %s; for a key without password, `guardlock keygen --no-password`", PasswordVariable)
 	}
 
+	echo, err := term.GetState(int(in.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("asking on the terminal: %w", err)
+	}
+
 	fmt.Fprint(cmd.ErrOrStderr(), prompt)
-	password, err := term.ReadPassword(int(in.Fd()))
+	password, err := disk.Waited(cmd.Context(), func() ([]byte, error) { return term.ReadPassword(int(in.Fd())) })
 	fmt.Fprintln(cmd.ErrOrStderr())
+	if cmd.Context().Err() != nil {
+		err = errors.Join(err, term.Restore(int(in.Fd()), echo)) // whoever types next sees it again
+	}
 
 	if err != nil {
 		return nil, fmt.Errorf("reading the password: %w", err)

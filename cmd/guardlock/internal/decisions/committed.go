@@ -71,7 +71,7 @@ func (f *evidenceFlags) check(ctx context.Context, r *query.Reader, p *tree.Prov
 
 // since demands that the log goes on from a checkpoint that somebody kept.
 func (f *evidenceFlags) since(ctx context.Context, p *tree.Prover, trust *evidence.Trust, c *committed, path string) error {
-	signed, err := disk.ReadInput(path, disk.MaxBytes)
+	signed, err := disk.ReadInput(ctx, path, disk.MaxBytes)
 	if err != nil {
 		return fmt.Errorf("reading --since: %w", err)
 	}

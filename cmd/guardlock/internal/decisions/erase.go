@@ -1,6 +1,7 @@
 package decisions
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -183,7 +184,7 @@ func (c *eraseSignCommand) run(cmd *cobra.Command, path string) error {
 	if c.key == "" {
 		return cli.NeedFlag(cmd, "key", "guardlock audit erase sign request.json --key grace.key")
 	}
-	r, content, err := readRequest(path)
+	r, content, err := readRequest(cmd.Context(), path)
 	if err != nil {
 		return err
 	}
@@ -237,8 +238,8 @@ func (c *eraseSignCommand) confirm(cmd *cobra.Command, r *erase.Request) error {
 }
 
 // readRequest reads a request, and the bytes that people sign.
-func readRequest(path string) (*erase.Request, []byte, error) {
-	content, err := disk.ReadInput(path, erase.MaxRequestBytes+1)
+func readRequest(ctx context.Context, path string) (*erase.Request, []byte, error) {
+	content, err := disk.ReadInput(ctx, path, erase.MaxRequestBytes+1)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the request: %w", err)
 	}

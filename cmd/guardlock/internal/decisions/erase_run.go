@@ -70,7 +70,7 @@ func (c *eraseRunCommand) run(cmd *cobra.Command, path string, now time.Time) er
 	if c.config == "" {
 		return cli.NeedFlag(cmd, "config", "guardlock audit erase run request.json --config guardlock.yaml")
 	}
-	request, content, err := readRequest(path)
+	request, content, err := readRequest(cmd.Context(), path)
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (c *eraseRunCommand) signers(ctx context.Context, cfg *config.Config, path 
 	}
 	var bundles [][]byte
 	for _, file := range files {
-		b, err := disk.ReadInput(file, signing.MaxBundleBytes+1)
+		b, err := disk.ReadInput(ctx, file, signing.MaxBundleBytes+1)
 		if err != nil {
 			return nil, fmt.Errorf("reading --signature: %w", err)
 		}

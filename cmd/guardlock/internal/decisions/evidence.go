@@ -149,7 +149,7 @@ func (f *evidenceFlags) verify(cmd *cobra.Command, path string) error {
 		return err
 	}
 
-	b, err := disk.ReadInput(path, evidence.MaxRangeBytes)
+	b, err := disk.ReadInput(cmd.Context(), path, evidence.MaxRangeBytes)
 	if err != nil {
 		return fmt.Errorf("reading evidence: %w", err)
 	}

@@ -63,7 +63,7 @@ func (l *logsFlags) plain(cmd *cobra.Command, m *manifest.Manifest) (all []gatew
 func readManifest(cmd *cobra.Command, path, root string) (*manifest.Signed, error) {
 	flags := evidenceFlags{trustRoot: root}
 	if root == "" {
-		m, _, err := loadManifest(path)
+		m, _, err := loadManifest(cmd.Context(), path)
 		return &manifest.Signed{Manifest: m}, err
 	}
 
@@ -71,7 +71,7 @@ func readManifest(cmd *cobra.Command, path, root string) (*manifest.Signed, erro
 	if err != nil {
 		return nil, err
 	}
-	m, bundles, err := loadManifest(path)
+	m, bundles, err := loadManifest(cmd.Context(), path)
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +83,8 @@ func readManifest(cmd *cobra.Command, path, root string) (*manifest.Signed, erro
 }
 
 // loadManifest reads a manifest and the signatures beside it.
-func loadManifest(path string) (m *manifest.Manifest, bundles [][]byte, err error) {
-	raw, err := disk.ReadInput(path, manifest.MaxBytes)
+func loadManifest(ctx context.Context, path string) (m *manifest.Manifest, bundles [][]byte, err error) {
+	raw, err := disk.ReadInput(ctx, path, manifest.MaxBytes)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading manifest: %w", err)
 	}

@@ -133,7 +133,7 @@ func (c *manifestMakeCommand) begin(cmd *cobra.Command) (*manifest.Manifest, err
 		return &manifest.Manifest{Cluster: c.cluster, Revision: 1}, nil
 	}
 
-	before, _, err := loadManifest(c.from)
+	before, _, err := loadManifest(cmd.Context(), c.from)
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +267,7 @@ func (c *manifestSignCommand) run(cmd *cobra.Command, path string) error {
 		return exit.Usagef("--name %q cannot be part of a file name: use letters, digits, '.', '_' and '-'", name)
 	}
 
-	m, _, err := loadManifest(path)
+	m, _, err := loadManifest(cmd.Context(), path)
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func (c *auditReplayCommand) run(cmd *cobra.Command, id string) error {
 	if c.input == "" {
 		return cli.NeedFlag(cmd, "input", "guardlock audit replay gl-5c3a91f0-2k --input batch.bin")
 	}
-	raw, err := disk.ReadInput(c.input, replay.MaxInput)
+	raw, err := disk.ReadInput(cmd.Context(), c.input, replay.MaxInput)
 	if err != nil {
 		return fmt.Errorf("reading --input: %w", err)
 	}

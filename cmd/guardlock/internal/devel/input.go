@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -88,10 +87,10 @@ func (f *inputFlags) template(cmd *cobra.Command) (cases.Record, error) {
 // openInput opens the file that args name behind the module, or standard input.
 func openInput(cmd *cobra.Command, args []string) (io.ReadCloser, error) {
 	if len(args) < 2 || args[1] == "-" {
-		return io.NopCloser(cmd.InOrStdin()), nil
+		return io.NopCloser(disk.Interruptible(cmd.Context(), cmd.InOrStdin())), nil
 	}
 
-	f, err := os.Open(args[1])
+	f, err := disk.OpenInput(cmd.Context(), args[1])
 	if err != nil {
 		return nil, fmt.Errorf("reading records: %w", err)
 	}

@@ -70,7 +70,7 @@ func (f *ClientFlags) Register(cmd *cobra.Command) {
 // address or password is a plain error now and not a retry loop later.
 // The caller closes the client. The tap may be nil.
 func (f *ClientFlags) Connect(ctx context.Context, tap *Tap, more ...kgo.Opt) (*kgo.Client, error) {
-	opts, err := f.options(tap)
+	opts, err := f.options(ctx, tap)
 	if err != nil {
 		return nil, err
 	}
@@ -115,13 +115,13 @@ func (f *ClientFlags) explain(err error) error {
 	return exit.WithHint(err, "is it running there? give the address with --bootstrap; `guardlock demo` starts a chain on this machine")
 }
 
-func (f *ClientFlags) options(tap *Tap) ([]kgo.Opt, error) {
-	dial, err := f.dialer()
+func (f *ClientFlags) options(ctx context.Context, tap *Tap) ([]kgo.Opt, error) {
+	dial, err := f.dialer(ctx)
 	if err != nil {
 		return nil, err
 	}
 
-	mechanism, err := f.sasl()
+	mechanism, err := f.sasl(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -147,13 +147,13 @@ func (f *ClientFlags) options(tap *Tap) ([]kgo.Opt, error) {
 // dialFunc is the shape of the function that kgo dials with.
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-func (f *ClientFlags) dialer() (dialFunc, error) {
+func (f *ClientFlags) dialer(ctx context.Context) (dialFunc, error) {
 	plain := &net.Dialer{Timeout: f.timeout}
 	if !f.usesTLS() {
 		return plain.DialContext, nil
 	}
 
-	config, err := f.tlsConfig()
+	config, err := f.tlsConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -162,10 +162,10 @@ func (f *ClientFlags) dialer() (dialFunc, error) {
 
 func (f *ClientFlags) usesTLS() bool { return f.tls || f.ca != "" || f.cert != "" || f.key != "" }
 
-func (f *ClientFlags) tlsConfig() (*tls.Config, error) {
+func (f *ClientFlags) tlsConfig(ctx context.Context) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if f.ca != "" {
-		pem, err := disk.ReadInput(f.ca, disk.MaxBytes)
+		pem, err := disk.ReadInput(ctx, f.ca, disk.MaxBytes)
 		if err != nil {
 			return nil, fmt.Errorf("reading --ca: %w", err)
 		}
@@ -180,7 +180,7 @@ func (f *ClientFlags) tlsConfig() (*tls.Config, error) {
 		return nil, exit.Usagef("--cert and --key go together")
 	}
 	if f.cert != "" {
-		pair, err := KeyPair(f.cert, f.key)
+		pair, err := KeyPair(ctx, f.cert, f.key)
 		if err != nil {
 			return nil, fmt.Errorf("reading --cert and --key: %w", err)
 		}
@@ -191,13 +191,13 @@ func (f *ClientFlags) tlsConfig() (*tls.Config, error) {
 }
 
 // KeyPair reads a client certificate and its key, which must be closed to others.
-func KeyPair(certFile, keyFile string) (tls.Certificate, error) {
-	cert, err := disk.ReadInput(certFile, disk.MaxBytes)
+func KeyPair(ctx context.Context, certFile, keyFile string) (tls.Certificate, error) {
+	cert, err := disk.ReadInput(ctx, certFile, disk.MaxBytes)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
 
-	key, err := disk.ReadPrivateInput(keyFile)
+	key, err := disk.ReadPrivateInput(ctx, keyFile)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -206,7 +206,7 @@ func KeyPair(certFile, keyFile string) (tls.Certificate, error) {
 
 // sasl returns the mechanism that the flags ask for, or nil if they ask for
 // none.
-func (f *ClientFlags) sasl() (sasl.Mechanism, error) {
+func (f *ClientFlags) sasl(ctx context.Context) (sasl.Mechanism, error) {
 	mechanism := strings.ToUpper(f.mechanism)
 	if mechanism == "" {
 		if f.username != "" {
@@ -215,7 +215,7 @@ func (f *ClientFlags) sasl() (sasl.Mechanism, error) {
 		return nil, nil
 	}
 
-	password, err := f.password()
+	password, err := f.password(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +237,7 @@ func (f *ClientFlags) sasl() (sasl.Mechanism, error) {
 
 // password reads the password from a file or the environment. It never comes
 // from a flag: other users of the machine see those.
-func (f *ClientFlags) password() (string, error) {
+func (f *ClientFlags) password(ctx context.Context) (string, error) {
 	if f.username == "" {
 		return "", exit.Usagef("--sasl-mechanism without --username")
 	}
@@ -248,7 +248,7 @@ func (f *ClientFlags) password() (string, error) {
 		return "", exit.WithHint(exit.Usagef("no password for %s", f.username), "give --password-file, or set GUARDLOCK_SASL_PASSWORD")
 	}
 
-	raw, err := disk.ReadPrivateInput(f.passwordFile)
+	raw, err := disk.ReadPrivateInput(ctx, f.passwordFile)
 	if err != nil {
 		return "", fmt.Errorf("reading --password-file: %w", err)
 	}

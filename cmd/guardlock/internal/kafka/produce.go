@@ -1,10 +1,10 @@
 package kafka
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
+	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 )
 
@@ -85,7 +86,7 @@ func (c *produceCommand) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 
-	in, size, err := c.open(cmd.InOrStdin())
+	in, size, err := c.open(cmd.Context(), cmd.InOrStdin())
 	if err != nil {
 		return err
 	}
@@ -185,11 +186,11 @@ func (c *produceCommand) checkTopic(cmd *cobra.Command, client *kgo.Client) erro
 
 // open returns the source of the lines and its size in bytes, 0 where that is
 // not known.
-func (c *produceCommand) open(stdin io.Reader) (io.ReadCloser, int64, error) {
+func (c *produceCommand) open(ctx context.Context, stdin io.Reader) (io.ReadCloser, int64, error) {
 	if c.file == "" || c.file == "-" {
 		return io.NopCloser(stdin), 0, nil
 	}
-	f, err := os.Open(c.file)
+	f, err := disk.OpenInput(ctx, c.file)
 	if err != nil {
 		return nil, 0, fmt.Errorf("reading --file: %w", err)
 	}

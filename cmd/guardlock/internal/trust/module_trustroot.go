@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -60,10 +61,10 @@ type trustRootKey struct {
 func (c *trustRootCommand) run(cmd *cobra.Command, _ []string) error {
 	file := trustRootFile{Threshold: c.threshold}
 	var err error
-	if file.Authors, err = readPublicKeys("--author", c.authors); err != nil {
+	if file.Authors, err = readPublicKeys(cmd.Context(), "--author", c.authors); err != nil {
 		return err
 	}
-	if file.Approvers, err = readPublicKeys("--approver", c.approvers); err != nil {
+	if file.Approvers, err = readPublicKeys(cmd.Context(), "--approver", c.approvers); err != nil {
 		return err
 	}
 
@@ -91,7 +92,7 @@ func (c *trustRootCommand) run(cmd *cobra.Command, _ []string) error {
 
 // readPublicKeys reads IDENTITY=FILE pairs. It takes any file that holds one
 // public key and writes it in the one form that trust roots have.
-func readPublicKeys(flag string, pairs []string) ([]trustRootKey, error) {
+func readPublicKeys(ctx context.Context, flag string, pairs []string) ([]trustRootKey, error) {
 	keys := []trustRootKey{}
 	for _, pair := range pairs {
 		identity, path, ok := strings.Cut(pair, "=")
@@ -99,7 +100,7 @@ func readPublicKeys(flag string, pairs []string) ([]trustRootKey, error) {
 			return nil, exit.Usagef("%s %q is not IDENTITY=FILE", flag, pair)
 		}
 
-		raw, err := disk.ReadInput(path, disk.MaxBytes)
+		raw, err := disk.ReadInput(ctx, path, disk.MaxBytes)
 		if err != nil {
 			return nil, fmt.Errorf("reading the key of %s: %w", identity, err)
 		}

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -70,7 +71,7 @@ type firedRule struct {
 const maxInput = 4 << 20
 
 func (c *policyEvalCommand) run(cmd *cobra.Command, args []string) error {
-	input, err := c.read(cmd.InOrStdin())
+	input, err := c.read(cmd.Context(), cmd.InOrStdin())
 	if err != nil {
 		return err
 	}
@@ -99,9 +100,9 @@ func (c *policyEvalCommand) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func (c *policyEvalCommand) read(stdin io.Reader) ([]byte, error) {
+func (c *policyEvalCommand) read(ctx context.Context, stdin io.Reader) ([]byte, error) {
 	if c.input != "-" {
-		raw, err := disk.ReadInput(c.input, maxInput)
+		raw, err := disk.ReadInput(ctx, c.input, maxInput)
 		if err != nil {
 			return nil, fmt.Errorf("reading the input: %w", err)
 		}
@@ -111,7 +112,7 @@ func (c *policyEvalCommand) read(stdin io.Reader) ([]byte, error) {
 	if f, ok := stdin.(*os.File); ok && cli.IsTerminal(f) {
 		return nil, exit.WithHint(exit.Usagef("policy eval: no input"), "give --input FILE, or start from `guardlock policy eval --example`")
 	}
-	return io.ReadAll(io.LimitReader(stdin, maxInput))
+	return io.ReadAll(io.LimitReader(disk.Interruptible(ctx, stdin), maxInput))
 }
 
 func (c *policyEvalCommand) write(cmd *cobra.Command, v policy.Evaluation) error {

@@ -15,7 +15,7 @@ import (
 // LoadPrivateKey reads a key file, which must be closed to others. A password
 // is asked for only if the key needs one.
 func LoadPrivateKey(cmd *cobra.Command, path string) (*signing.PrivateKey, error) {
-	raw, err := disk.ReadPrivateInput(path)
+	raw, err := disk.ReadPrivateInput(cmd.Context(), path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the private key: %w", err)
 	}
