@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,9 +57,25 @@ func reportExplained(cmd *cobra.Command, r server.Report, strict bool) error {
 		return err
 	}
 	if strict && len(r.Refused) > 0 {
-		return exit.Refusedf("%w", errors.Join(r.Refused...))
+		return strictly(&r, exit.Refusedf("%w", errors.Join(r.Refused...)))
 	}
 	return nil
+}
+
+// strictly takes the code of a "no" from the error of a configuration about which nobody
+// said no: what its modules were refused for is that somebody could not be asked.
+func strictly(r *server.Report, err error) error {
+	saidNo := func(err error) bool {
+		refused, ok := errors.AsType[interface {
+			error
+			Undecided() bool
+		}](err)
+		return !exit.Unanswered(err) && (!ok || !refused.Undecided())
+	}
+	if len(r.Problems) > 0 || slices.ContainsFunc(r.Refused, saidNo) {
+		return err
+	}
+	return exit.WithCode(err, exit.Failure)
 }
 
 // checkLine is the JSON form of a check, for scripts that decide about a start.
@@ -114,7 +131,7 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 	}
 
 	if len(r.Problems) > 0 || strict && len(r.Refused) > 0 {
-		return problemsOf(path, append(r.Problems, r.Refused...), r.Unread)
+		return strictly(&r, problemsOf(path, append(r.Problems, r.Refused...), r.Unread))
 	}
 
 	if cli.WantsJSON(cmd) {

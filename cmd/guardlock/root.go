@@ -28,7 +28,8 @@ Exit codes:
     0  done
     1  something did not work (file, network, broker); a named file that is missing, too
     2  the command line is wrong
-    3  refused: by a signature, an approval, a policy, a module or a check of the log
+    3  refused: by a signature, an approval, a policy, a module or a check of the log;
+       what could not be asked or read is 1
     4  not found: no such topic, decision or file in the log
   130  interrupted before the work was done`
 

@@ -2,9 +2,14 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -12,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/guardlock/guardlock/internal/exit"
+	"github.com/guardlock/guardlock/internal/server"
 )
 
 // saysAll checks that each text is in what was said.
@@ -128,4 +134,82 @@ func refuseFetch(req kmsg.Request) kmsg.Response {
 		resp.Topics = append(resp.Topics, answer)
 	}
 	return resp
+}
+
+// TestFileOfALogThatCannotBeReadIsNoAnswer: exit.Refused says of a log that somebody
+// changed it. A link to itself is what nobody can read, root neither.
+func TestFileOfALogThatCannotBeReadIsNoAnswer(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "audit")
+	if err := writeProvenLog(log); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeAuditKey(filepath.Join(dir, "audit.key")); err != nil {
+		t.Fatal(err)
+	}
+
+	unread := 0
+	err := filepath.WalkDir(log, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Base(path) == "lock" {
+			return err
+		}
+		unlink := makeUnreadable(t, path)
+		defer unlink()
+
+		for _, command := range []string{"verify --without-key", "prove payments/0@100", "query", "show gl-00000011-2", "prune --before 2020-01-01 --dry-run",
+			"hold list", "reconcile --topic payments -b 127.0.0.1:1"} {
+			said := strings.Builder{}
+			code := run(t.Context(), append(append([]string{"audit"}, strings.Fields(command)...), "--dir", log), nil, io.Discard, &said)
+			if code == exit.Refused {
+				t.Errorf("%s cannot be read: audit %s: exit code %d, %s", path, command, code, &said)
+			}
+			if code == exit.Failure && strings.Contains(said.String(), "too many levels of symbolic links") {
+				unread++
+			}
+		}
+		return nil
+	})
+	if err != nil || unread < 10 {
+		t.Errorf("%d answers were that a file cannot be read, %v", unread, err)
+	}
+}
+
+// makeUnreadable puts a link to itself in a file's place, and returns how to put it back.
+func makeUnreadable(t *testing.T, path string) func() {
+	t.Helper()
+	if err := errors.Join(os.Rename(path, path+".aside"), os.Symlink(filepath.Base(path), path)); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := os.Rename(path+".aside", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+type notAsked struct{ error }
+
+func (notAsked) Undecided() bool { return true }
+
+// TestModulesThatNobodyWasAskedAboutAreNotRefused: with --strict a script takes
+// exit.Refused for the answer of a rule.
+func TestModulesThatNobodyWasAskedAboutAreNotRefused(t *testing.T) {
+	no := errors.New("the policy says no")
+	unasked := notAsked{errors.New("the policy could not be asked")}
+	for _, c := range []struct {
+		report server.Report
+		want   int
+	}{
+		{server.Report{Refused: []error{no}}, exit.Refused},
+		{server.Report{Refused: []error{unasked, no}}, exit.Refused},
+		{server.Report{Refused: []error{unasked}}, exit.Failure},
+		{server.Report{Refused: []error{fmt.Errorf("reading module: %w", syscall.EIO)}}, exit.Failure},
+		{server.Report{Refused: []error{unasked}, Problems: []error{no}}, exit.Refused},
+	} {
+		cmd := newCheckCommand()
+		cmd.SetOut(io.Discard)
+		if got := exit.CodeOf(reportCheck(cmd, "gw.yaml", c.report, true)); got != c.want {
+			t.Errorf("%v, %v: exit code %d, want %d", c.report.Problems, c.report.Refused, got, c.want)
+		}
+	}
 }

@@ -7,8 +7,12 @@
 package exit
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
+	"syscall"
 )
 
 // Exit codes. They are documented in the root command's help: scripts branch
@@ -55,6 +59,27 @@ func Usagef(format string, args ...any) error {
 // work, and nothing failed. The program ends with Refused.
 func Refusedf(format string, args ...any) error {
 	return WithCode(fmt.Errorf(format, args...), Refused)
+}
+
+// Judged gives err, which came of judging something that had to be read for it, its code:
+// Refused, but Failure where err says that it could not be read. Could not ask is not no.
+func Judged(err error) error {
+	if Unanswered(err) {
+		return WithCode(err, Failure)
+	}
+	return WithCode(err, Refused)
+}
+
+// Unanswered reports whether err comes from the system, which could not do what it was
+// asked: nothing was found out. That a file is not there is an answer.
+func Unanswered(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+
+	_, system := errors.AsType[syscall.Errno](err)
+	_, network := errors.AsType[net.Error](err)
+	return (system || network) && !errors.Is(err, fs.ErrNotExist)
 }
 
 // NotFoundf formats the error that what was asked for does not exist. The

@@ -179,8 +179,15 @@ func goesOn(ctx context.Context, r *audit.Report, before string) error {
 
 	for i := range r.Adoptions {
 		named, ok := checkpointOf(&r.Adoptions[i])
-		if ok && named.Origin == p.Checkpoint().Origin && p.Contains(ctx, named) == nil {
+		if !ok || named.Origin != p.Checkpoint().Origin {
+			continue
+		}
+		err := p.Contains(ctx, named)
+		if err == nil {
 			return nil
+		}
+		if exit.Unanswered(err) {
+			return committedError(err)
 		}
 	}
 

@@ -117,10 +117,15 @@ func (f *evidenceFlags) trusted(of gatewayLog) (*evidence.Trust, error) {
 	return (&evidenceFlags{logKeys: []string{beside}}).keys()
 }
 
+// unread is the hint where part of a log could not be read.
+const unread = "nothing was found out: see that its files can be read, and try again"
+
 func committedError(err error) error {
-	unwitnessed := errors.Is(err, evidence.ErrUnwitnessed)
-	err = exit.Refusedf("holding the log against its checkpoint: %w", err)
-	if unwitnessed {
+	err = exit.Judged(fmt.Errorf("holding the log against its checkpoint: %w", err))
+	switch {
+	case exit.CodeOf(err) == exit.Failure:
+		return exit.WithHint(err, unread)
+	case errors.Is(err, evidence.ErrUnwitnessed):
 		return exit.WithHint(err, "the gateway asks its witnesses with each checkpoint: try again; `guardlock status` says which does not answer")
 	}
 	return exit.WithHint(err, "keep the files as they are, and compare them with a copy or a backup")

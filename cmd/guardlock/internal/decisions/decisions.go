@@ -93,6 +93,8 @@ func auditError(dir string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return exit.WithHint(exit.WithCode(err, exit.NotFound), "give its directory with --dir: audit.dir of the configuration, by default audit in data_dir")
+	case exit.Unanswered(err):
+		return exit.WithHint(err, unread)
 	case errors.Is(err, audit.ErrCorrupt):
 		return exit.WithHint(exit.WithCode(err, exit.Refused), "keep the files as they are, and run `guardlock audit verify --dir %s`", dir)
 	}

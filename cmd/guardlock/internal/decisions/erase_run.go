@@ -221,6 +221,8 @@ func eraseError(dir string, err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case exit.Unanswered(err):
+		return auditError(dir, err)
 	case errors.Is(err, audit.ErrLocked):
 		return exit.WithHint(err, "stop the gateway first")
 	case errors.Is(err, erase.ErrHeld):

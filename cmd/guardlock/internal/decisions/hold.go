@@ -283,6 +283,8 @@ func changeError(dir string, err error) error {
 // holdError gives errors about holds their exit codes and hints; nil is any other.
 func holdError(dir string, err error) error {
 	switch {
+	case errors.Is(err, audit.ErrHolds) && exit.Unanswered(err):
+		return exit.WithHint(fmt.Errorf("the decision log in %s: %w", dir, err), "nothing was removed or changed: see that the file %s can be read, and try again", audit.HoldsName)
 	case errors.Is(err, audit.ErrForeign):
 		return exit.WithHint(exit.WithCode(err, exit.Usage), "give each audit key that the log was written under with --audit-key")
 	case errors.Is(err, audit.ErrHoldsUntagged):

@@ -164,7 +164,7 @@ func (g *gatewayLog) check(ctx context.Context, log *query.Log, seen map[uint32]
 		_, _, _, err = trust.Open([]byte(prover.Signed()))
 	}
 	if err != nil {
-		return exit.Refusedf("the log in %s is not shown to be that of %s: %w", g.Dir, g.Name, err)
+		return exit.Judged(fmt.Errorf("the log in %s is not shown to be that of %s: %w", g.Dir, g.Name, err))
 	}
 	return nil
 }

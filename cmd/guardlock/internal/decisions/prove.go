@@ -280,6 +280,8 @@ func (c *auditProveCommand) wanted(ctx context.Context, log query.Log, d query.D
 func proveError(what string, err error) error {
 	err = fmt.Errorf("proving %s: %w", what, err)
 	switch {
+	case exit.Unanswered(err):
+		return exit.WithHint(err, unread)
 	case errors.Is(err, tree.ErrIncomplete):
 		return exit.WithHint(exit.WithCode(err, exit.NotFound), "`guardlock audit reconcile` tells what is there; decisions of the last seconds are provable with the next checkpoint")
 	case errors.Is(err, tree.ErrNotCommitted):

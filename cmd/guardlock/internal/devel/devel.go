@@ -96,7 +96,7 @@ func (m module) open() (*cases.Sandbox, error) {
 		return s, nil
 	}
 
-	err = exit.Refusedf("loading %s: %w", m.file, err)
+	err = exit.Judged(fmt.Errorf("loading %s: %w", m.file, err))
 	if _, refused := errors.AsType[*wasm.RefusedError](err); refused {
 		return nil, exit.WithHint(err, "no gateway would load this module: see `guardlock module inspect %s`", cli.ShellWord(m.file))
 	}

@@ -100,7 +100,11 @@ func (c *moduleVerifyCommand) run(cmd *cobra.Command, args []string) error {
 	}
 
 	if r := verdict.Refused; r != nil {
-		return errors.Join(err, exit.Refusedf("verifying %s: %s: %w", v.files.wasm, r.Code, r.Err))
+		no := exit.Refusedf("verifying %s: %s: %w", v.files.wasm, r.Code, r.Err)
+		if r.Undecided() {
+			no = exit.WithCode(no, exit.Failure)
+		}
+		return errors.Join(err, no)
 	}
 	return err
 }
