@@ -42,8 +42,13 @@ func TestConfigurationOfTheChartIsAcceptedByCheck(t *testing.T) {
 	}
 	mount(t, pod, "gdpr", 0o644, approved)
 
+	listed := filepath.Join(made, "cluster.yaml")
+	write(t, listed, strings.Replace(read(t, "samples/fleet/cluster.yaml"), "name: gateway-a", "name: guardlock-0", 1), 0o644)
+	g.must(t, made, "audit", "manifest", "sign", listed, "--key", "grace.key")
+	mount(t, pod, "manifest", 0o644, from("cluster.yaml=cluster.yaml", "cluster.yaml.grace.sigstore.json=cluster.yaml.grace.sigstore.json"))
+
 	t.Setenv("POD_NAME", "guardlock-0")
-	for _, name := range []string{"small", "whole", "watched"} {
+	for _, name := range []string{"small", "whole", "watched", "listed"} {
 		write(t, filepath.Join(pod, "guardlock.yaml"), rendered(t, name), 0o644)
 		if out, err := g.run(pod, "check", "--strict", "guardlock.yaml"); err != nil {
 			t.Errorf("%s: %v\n%s", name, err, out)

@@ -15,7 +15,8 @@ type Reconcile struct {
 	// Logs are the directories of the decision logs of all other gateways in front of the same
 	// clusters, and of those that were set aside (audit adopt). They must be the logs
 	// themselves, not copies: what a copy lacks looks as if it had gone around every
-	// gateway. One that cannot be read means that nothing is concluded. Default: none.
+	// gateway. One that cannot be read means that nothing is concluded. The gateway's own, by
+	// another path, is looked into once, so that one list serves all. Default: none.
 	Logs []string `yaml:"logs"`
 	// KeyFiles hold the audit keys of those gateways, which tell batches without a producer id
 	// whose answer nobody saw yet. Default: audit.key beside each log, where there is one.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -157,6 +158,10 @@ func (s *Server) openLogs() (*reconciling.Logs, error) {
 	}
 	for _, dir := range set.Logs {
 		dir = s.cfg.File(dir)
+		if sameDirectory(dir, logs.All[0].Name) {
+			continue // one configuration serves all gateways, and names the log of each
+		}
+
 		key, err := disk.ReadKey(filepath.Join(filepath.Dir(dir), "audit.key"))
 		switch {
 		case err == nil:
@@ -180,6 +185,17 @@ func (s *Server) openLogs() (*reconciling.Logs, error) {
 		}
 	}
 	return logs, nil
+}
+
+// sameDirectory reports whether two paths lead to one directory. A path that leads
+// nowhere is left for others to refuse.
+func sameDirectory(a, b string) bool {
+	at, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	same, err := os.Stat(b)
+	return err == nil && os.SameFile(at, same)
 }
 
 // allListed demands that logs are just those that a manifest lists: one that is missing

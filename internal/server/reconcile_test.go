@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -223,6 +224,16 @@ func TestLookNeedsTheLogsOfAllGateways(t *testing.T) {
 	if d := both.look(); d.Outcome != audit.ReconciledComplete || d.Control.Fact("offsets") != "8" || len(factsOf(d, "log")) != 4 {
 		t.Errorf("all logs: %+v", d.Control)
 	}
+
+	own := filepath.Join(t.TempDir(), "own")
+	if err := os.Symlink(both.dir, own); err != nil {
+		t.Fatal(err)
+	}
+	both.cfg.Audit.Reconcile.Logs = append(both.cfg.Audit.Reconcile.Logs, own)
+	if d := both.look(); d.Outcome != audit.ReconciledComplete || len(factsOf(d, "log")) != 4 {
+		t.Errorf("its own log by another path: %+v", d.Control)
+	}
+
 	both.cfg.Audit.Reconcile.Logs = append(both.cfg.Audit.Reconcile.Logs, filepath.Join(missing.dir, "..", "audit"))
 	if d := both.look(); d.Outcome != audit.NotReconciled || !strings.Contains(d.Control.Fact("problem"), "are the same decision log") {
 		t.Errorf("one log twice: %+v", d.Control)

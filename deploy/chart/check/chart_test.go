@@ -100,6 +100,12 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"PartOfNothing":    {values: "{autoscaling: {enabled: true}, resources: {requests: {cpu: null}}}", want: "resources.requests.cpu"},
 		"RouteWithoutSNI":  {values: "tlsRoute: {enabled: true, parentRefs: [{name: public}]}", want: "listen.sni"},
 		"RouteToNobody":    {values: "tlsRoute: {enabled: true}", want: "parentRefs"},
+		"TwoManifests":     {values: "{manifest: {configMap: m}, configuration: {audit: {manifest: {file: m.yaml}}}}", want: "two manifests"},
+		"ManifestByAPath":  {values: "manifest: {configMap: m, file: ../m.yaml}", want: "file"},
+		"OthersUnread":     {values: "reconcile: {every: 1h}", want: "ReadWriteMany"},
+		"ThoseBeforeToo":   {values: "{reconcile: {every: 1h, gateways: 2}, replicas: 1}", want: "ReadWriteMany"},
+		"MoreThanRead":     {values: "{reconcile: {every: 1h}, autoscaling: {enabled: true}}", want: "autoscaling"},
+		"LookOfTheirs":     {values: "configuration: {audit: {reconcile: {every: 1h}}}", want: "reconcile"},
 		"NameOfTheVolume":  {values: "files: [{name: ../x, configMap: y}]", want: "name"},
 		"ReleaseIsTooLong": {release: "a-release-with-a-long-name", want: "too long"},
 	} {

@@ -30,7 +30,43 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if and .Values.maxConnectionAge (not (get (default dict (get .Values.configuration "limits")) "max_connection_age")) }}
 {{- $_ := set $chart "limits" (dict "max_connection_age" .Values.maxConnectionAge) }}
 {{- end }}
+{{- $audit := dict }}
+{{- $saidAudit := default dict (get .Values.configuration "audit") }}
+{{- if .Values.manifest.configMap }}
+{{- if get (default dict (get $saidAudit "manifest")) "file" }}
+{{- fail "manifest.configMap and configuration.audit.manifest.file are two manifests: leave one out" }}
+{{- end }}
+{{- $_ := set $audit "manifest" (dict "file" (printf "manifest/%s" .Values.manifest.file)) }}
+{{- end }}
+{{- if .Values.reconcile.every }}
+{{- $logs := default list (get (default dict (get $saidAudit "reconcile")) "logs") }}
+{{- range $pod := fromJsonArray (include "guardlock.gateways" .) }}
+{{- $logs = append $logs (printf "/var/lib/guardlock-gateways/%s/audit" $pod) }}
+{{- end }}
+{{- $_ := set $audit "reconcile" (dict "every" .Values.reconcile.every "logs" $logs) }}
+{{- end }}
+{{- if $audit }}
+{{- $_ := set $chart "audit" $audit }}
+{{- end }}
 {{- toYaml (mergeOverwrite (deepCopy .Values.configuration) $chart) }}
+{{- end }}
+
+{{/* The pods whose volumes each gateway mounts to look into the logs of all: none where it is alone, or nobody looks. */}}
+{{- define "guardlock.gateways" -}}
+{{- $all := list }}
+{{- $count := max (int .Values.reconcile.gateways) (int .Values.replicas) }}
+{{- if and .Values.reconcile.every .Values.autoscaling.enabled }}
+{{- fail "reconcile needs the logs of all gateways, and autoscaling makes more of them that no configuration names: leave one out" }}
+{{- end }}
+{{- if and .Values.reconcile.every (gt $count 1) }}
+{{- if ne .Values.storage.accessMode "ReadWriteMany" }}
+{{- fail (printf "reconcile.every with %d gateways needs storage.accessMode ReadWriteMany: each looks into the logs of all others" $count) }}
+{{- end }}
+{{- range $i := until (int $count) }}
+{{- $all = append $all (printf "%s-%d" (include "guardlock.name" $) $i) }}
+{{- end }}
+{{- end }}
+{{- toJson $all }}
 {{- end }}
 
 {{/* The port of the listener for operators, which must be one that the pod's neighbours can reach. */}}
