@@ -12,7 +12,7 @@ import (
 // briefly writes entries as a frame of a log has them, and reads them back.
 func briefly(t testing.TB, c *chunk, d *dict, fn func(*Entry)) {
 	t.Helper()
-	f := Frame{strs: d.strs, payload: payload{firstSeq: c.seq, base: c.base, entries: c.entries}}
+	f := Frame{strs: d.strs, memory: new(frameMemory), payload: payload{firstSeq: c.seq, base: c.base, entries: c.entries}}
 	err := f.Each(func(e *Entry) error {
 		fn(e)
 		return nil
@@ -204,7 +204,7 @@ func FuzzBrief(f *testing.F) {
 	}
 
 	f.Fuzz(func(t *testing.T, entries []byte) {
-		read := Frame{strs: d.strs, payload: payload{firstSeq: 5, base: 77, entries: entries}}
+		read := Frame{strs: d.strs, memory: new(frameMemory), payload: payload{firstSeq: 5, base: 77, entries: entries}}
 		again := &chunk{seq: 5, base: 77}
 		plain := newDict()
 		var first [][]byte

@@ -48,3 +48,10 @@ func AskedOfHead(d segment.Files, key [32]byte, kept *Head) error {
 	}
 	return err
 }
+
+// KnownKind reports whether a log may have entries of a kind, in whatever segment.
+func KnownKind(kind uint8) bool {
+	p := payload{firstSeq: 1, entries: appendEntry(nil, []byte{kind, byte(KindBatch), 0}), redacts: true}
+	err := p.each(func(rawEntry) error { return nil })
+	return err == nil
+}

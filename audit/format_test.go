@@ -207,7 +207,7 @@ func (r *readByPage) payload(b []byte, sealed bool) {
 			r.found(r.briefBatch(&e))
 		case kind == 24:
 			r.found(r.briefBatch(&e))
-		case kind >= 2 && kind <= 11:
+		case kind >= 2 && kind <= 15:
 			r.control(&e, base, kind)
 			r.seq++
 		case kind == 16:
@@ -361,7 +361,7 @@ func (r *readByPage) control(c *bytesOf, base int64, kind int) {
 		c.take(8)
 	}
 
-	if kind == 2 && len(c.b) > 0 {
+	if (kind == 2 || kind == 9) && len(c.b) > 0 {
 		r.admission(c)
 	}
 	if (kind == 3 || kind == 11) && len(c.b) > 0 {
@@ -369,6 +369,9 @@ func (r *readByPage) control(c *bytesOf, base int64, kind int) {
 	}
 	if kind == 10 {
 		r.facts = append(r.facts, fmt.Sprintf("era %s %s %.2x %d %d %d %s", c.string(), c.string(), c.string(), c.uvarint(), c.uvarint(), c.uvarint(), c.moment()))
+	}
+	if kind >= 12 {
+		r.told(c)
 	}
 }
 

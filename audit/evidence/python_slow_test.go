@@ -3,9 +3,12 @@
 package evidence_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -74,5 +77,40 @@ func TestSecondVerifierSaysHowItIsUsed(t *testing.T) {
 	out, err := exec.Command(python, "../../tools/verify.py", key, file).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), ": proven: ") {
 		t.Errorf("a file that proves: %v, %s", err, out)
+	}
+}
+
+// TestSecondVerifierReadsTheLeavesOfTheDocument: each that docs/evidence.md has, of every
+// kind.
+func TestSecondVerifierReadsTheLeavesOfTheDocument(t *testing.T) {
+	python := os.Getenv("GUARDLOCK_PYTHON")
+	if python == "" {
+		python = "python3"
+	}
+	page, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	leaves := regexp.MustCompile(`(?m)^(?:other )?leaf(?: \d)?: ([0-9a-f]+)$`).FindAllSubmatch(page, -1)
+	var in, want strings.Builder
+	for _, leaf := range leaves {
+		in.WriteString(string(leaf[1]) + "\n")
+		kind, err := strconv.ParseUint(string(leaf[1][36:38]), 16, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if evidence.Kind(kind) == evidence.KindStanding {
+			kind = uint64(evidence.KindAdmission) // it counts as what it repeats
+		}
+		fmt.Fprintln(&want, kind)
+	}
+
+	c := exec.Command(python, "-B", "-c", `import sys; sys.path.insert(0, "../../tools"); import verify
+for line in sys.stdin: print(verify.parse("", 0, bytes.fromhex(line))["kind"])`)
+	c.Stdin = strings.NewReader(in.String())
+	out, err := c.CombinedOutput()
+	if err != nil || string(out) != want.String() || len(leaves) < 16 {
+		t.Errorf("%v, %d leaves: %s; want %s", err, len(leaves), out, &want)
 	}
 }
