@@ -282,6 +282,53 @@ func TestHoldOutlivesItsFile(t *testing.T) {
 	}
 }
 
+// TestHoldThatWasLiftedAtOnceIsToldOnce: added and lifted before the log was told of it, and
+// never again, whatever segments, restarts and prunings come.
+func TestHoldThatWasLiftedAtOnceIsToldOnce(t *testing.T) {
+	opts := audit.Options{Key: testKey, SegmentBytes: audit.MinSegmentBytes, Now: func() time.Time { return noon }}
+	d := newMemFiles()
+	l := openMem(t, d, opts)
+	decide(t, l, 0, 10)
+	hold, err := audit.AddHold(d, held, audit.Hold{Topic: "other", Reason: "case", Added: noon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hold, err = audit.LiftHold(d, held, hold.ID, audit.Lift{Reason: "closed", Time: noon}); err != nil {
+		t.Fatal(err)
+	}
+
+	tell := func() (added int) {
+		t.Helper()
+		before, _ := l.Head()
+		if err := l.TellHolds(t.Context(), audit.Holds{hold}); err != nil {
+			t.Fatal(err)
+		}
+		after, _ := l.Head()
+		return int(after - before)
+	}
+	if n := tell(); n != 2 {
+		t.Fatalf("%d entries of a hold that was added and lifted", n)
+	}
+	for from := 10; from < 460; from += 150 {
+		mustClose(t, l)
+		l = openMem(t, d, opts)
+		decide(t, l, from, 150)
+		if n := tell(); n != 0 {
+			t.Fatalf("%d entries more", n)
+		}
+	}
+	mustClose(t, l)
+
+	if done, err := audit.PruneFiles(d, pruning(audit.Cut{Before: noon.Add(4 * time.Hour)})); err != nil || len(done.Segments) < 2 {
+		t.Fatalf("pruning: %+v, %v", done, err)
+	}
+	l = openMem(t, d, opts)
+	if n := tell(); n != 0 {
+		t.Errorf("%d entries more behind a pruning", n)
+	}
+	mustClose(t, l)
+}
+
 // TestHoldIsToldWhereverAnOpeningOrASegmentEnds: whatever fails while segments begin, and
 // whatever is left, the log that is opened again asks for the hold.
 func TestHoldIsToldWhereverAnOpeningOrASegmentEnds(t *testing.T) {

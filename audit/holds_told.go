@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/guardlock/guardlock/audit/segment"
@@ -24,13 +26,16 @@ const (
 	factHoldTo    = "to"
 	factHoldAdded = "added"
 	factHoldWhy   = "reason" // it was added for, where it is lifted for another
+	factHoldEnded = "lifted"
 )
 
 // ErrHoldsMissing says that the log knows of a legal hold that the file of holds lacks.
 var ErrHoldsMissing = errors.New("a legal hold is missing that the log says was added")
 
-// toldHolds are the legal holds in force that the log was told of, by their ids. A segment
-// begins with them, so that neither pruning nor a restart makes the log forget one.
+// toldHolds are the legal holds in force that the log was told of, by their ids, and the
+// last one that was added, which may be lifted: ids ascend, so that it says up to where
+// holds were told. A segment begins with them, so that neither pruning nor a restart makes
+// the log forget one, or tell of one twice.
 type toldHolds map[string]*ControlEntry
 
 // note takes a control entry, which has the sequence number seq.
@@ -38,17 +43,51 @@ func (t toldHolds) note(c *ControlEntry, seq uint64) {
 	if c.Kind != KindHold {
 		return
 	}
-	id := c.Fact(factHold)
-	if c.Outcome == HoldLifted {
-		delete(t, id)
-		return
-	}
-
 	again := *c
 	if _, ok := c.Repeats(); !ok {
 		again.Steps = repeats(seq)
 	}
-	t[id] = &again
+	t[c.Fact(factHold)] = &again
+
+	last := t.last()
+	maps.DeleteFunc(t, func(id string, c *ControlEntry) bool { return !t.holds(id) && holdNumber(id) < last })
+}
+
+// holds reports whether the log says that a hold is in force.
+func (t toldHolds) holds(id string) bool { return t[id] != nil && t[id].Outcome == HoldAdded }
+
+// last is the number of the last hold that was told; 0 if there was none.
+func (t toldHolds) last() (n uint64) {
+	for id := range t {
+		n = max(n, holdNumber(id))
+	}
+	return n
+}
+
+// holdNumber is the number that a hold has for an id; 0 if it has none.
+func holdNumber(id string) uint64 {
+	n, err := strconv.ParseUint(id, 10, 32)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// news are the entries that the log has not got yet of a hold: both, where it was added
+// and lifted between two looks.
+func (t toldHolds) news(h *Hold) (news []ControlEntry) {
+	added := *h
+	added.Lifted = time.Time{}
+	held := t.holds(h.ID)
+	fresh := holdNumber(h.ID) > t.last()
+
+	if !held && (h.InForce() || fresh) {
+		news = append(news, added.entry())
+	}
+	if !h.InForce() && (held || fresh) {
+		news = append(news, h.entry())
+	}
+	return news
 }
 
 // entries are the holds as a segment repeats them.
@@ -76,7 +115,7 @@ func (h *Hold) entry() ControlEntry {
 		e.Outcome = HoldLifted
 		e.Principal = h.LiftedBy
 		e.Reason = h.LiftReason
-		e.Facts = append(e.Facts, Fact{factHoldWhy, h.Reason})
+		e.Facts = append(e.Facts, Fact{factHoldWhy, h.Reason}, Fact{factHoldEnded, holdTime(h.Lifted)})
 	}
 	return e
 }
@@ -96,10 +135,7 @@ func (l *Log) TellHolds(ctx context.Context, hs Holds) error {
 	var news []ControlEntry
 	missing := hs.lacks(l.w.holds)
 	for i := range hs {
-		h := &hs[i]
-		if _, told := l.w.holds[h.ID]; told != h.InForce() {
-			news = append(news, h.entry())
-		}
+		news = append(news, l.w.holds.news(&hs[i])...)
 	}
 	l.mu.Unlock()
 
@@ -120,6 +156,9 @@ func (hs Holds) lacks(told toldHolds) error {
 
 	for _, c := range told.entries(time.Time{}) {
 		id := c.Fact(factHold)
+		if !told.holds(id) {
+			continue
+		}
 		h := as[id]
 		same := h != nil && h.Topic == c.Subject && holdTime(h.From) == c.Fact(factHoldFrom) && holdTime(h.To) == c.Fact(factHoldTo)
 		if !same || holdTime(h.Added) != c.Fact(factHoldAdded) {

@@ -62,7 +62,16 @@ func TestLogSaysWhichHoldsWereAddedAndLifted(t *testing.T) {
 	s.lookAtHolds(t.Context(), &h)
 	s.lookAtHolds(t.Context(), new(holds)) // as a gateway that starts
 
-	want := "held payments ada case 1, held cards bob case 2, hold_lifted cards eve closed"
+	if _, err := audit.AddHold(files, keys, audit.Hold{Topic: "orders", Reason: "case 3", By: "ada", Added: at}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := audit.LiftHold(files, keys, "3", audit.Lift{Reason: "by mistake", By: "ada", Time: at}); err != nil {
+		t.Fatal(err)
+	}
+	s.lookAtHolds(t.Context(), &h)
+	s.lookAtHolds(t.Context(), new(holds))
+
+	want := "held payments ada case 1, held cards bob case 2, hold_lifted cards eve closed, held orders ada case 3, hold_lifted orders ada by mistake"
 	if got := strings.Join(told(), ", "); got != want {
 		t.Errorf("the log says %q, want %q", got, want)
 	}
