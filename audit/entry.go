@@ -137,6 +137,8 @@ const (
 	kindSeal     Kind = 17 // takes no sequence number
 	kindRedacted Kind = 18 // stands before another kind, whose number it takes; in rewritten segments alone
 
+	KindAcknowledgement Kind = 20 // somebody looked into records that went around; repeated where a segment begins
+
 	kindBriefBatch Kind = 22 // a batch, by its template
 	kindBriefBind  Kind = 23 // a binding, by its template
 	kindBriefNext  Kind = 24 // a batch, by its template, whose nonce follows that of the one before
@@ -145,10 +147,10 @@ const (
 var kindNames = map[Kind]string{KindBatch: "record", KindAdmission: "admission", KindConfig: "config",
 	KindStart: "start", KindStop: "stop", KindOpen: "open", KindAdmin: "admin", KindConduct: "conduct", KindStanding: "standing",
 	KindEra: "era", KindAuthority: "authority", KindAdoption: "adoption", KindErasure: "erasure", KindHold: "hold",
-	KindReconciliation: "reconciliation"}
+	KindReconciliation: "reconciliation", KindAcknowledgement: "acknowledgement"}
 
 // numberedKinds has a bit for each kind whose entries take a sequence number.
-const numberedKinds = 1<<(KindAdoption+1) - 1<<KindBatch | 1<<KindErasure | 1<<KindHold | 1<<KindReconciliation
+const numberedKinds = 1<<(KindAdoption+1) - 1<<KindBatch | 1<<KindErasure | 1<<KindHold | 1<<KindReconciliation | 1<<KindAcknowledgement
 
 // numbered reports whether a kind is known, and its entries take a sequence number.
 func (k Kind) numbered() bool { return k < 32 && numberedKinds&(1<<k) != 0 }

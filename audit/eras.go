@@ -64,7 +64,7 @@ func (b begun) entries(now time.Time) []*ControlEntry { return repeated(b, Coord
 // sizeBound is at least the bytes that the entries take.
 func (b begun) sizeBound() int { return sizeOfRepeated(b) }
 
-// lastingBefore takes the eras and the legal holds of the segment before the last, where a
+// lastingBefore takes the eras, the legal holds and what was acknowledged of the segment before the last, where a
 // crash left the last without the frame that repeats them.
 func (r *replay) lastingBefore(all []uint32, last *segment.Walk) error {
 	if last.Last > 0 || len(all) < 2 {
@@ -102,6 +102,7 @@ func (r *replay) lastingBefore(all []uint32, last *segment.Walk) error {
 
 	r.state.eras = before.eras
 	r.state.holds = before.holds
+	r.state.acknowledged = before.acknowledged
 	return nil
 }
 

@@ -3,12 +3,9 @@ package audit
 import (
 	"bytes"
 	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"slices"
 	"strconv"
 	"time"
@@ -24,7 +21,6 @@ const HoldsName = "holds"
 const (
 	holdsFormat = "guardlock holds v2"
 	oldHolds    = "guardlock holds v1" // without a tag
-	maxHolds    = 4 << 20              // bytes of the file
 )
 
 var (
@@ -119,9 +115,7 @@ func (f holdsFile) tag(key [32]byte, log [8]byte) (Digest, error) {
 		return Digest{}, fmt.Errorf("tagging legal holds: %w", err)
 	}
 
-	mac := hmac.New(sha256.New, deriveKey(key, "guardlock audit holds v2", log[:]))
-	mac.Write(b)
-	return Digest(mac.Sum(nil)), nil
+	return tagOf(key, "guardlock audit holds v2", log, b), nil
 }
 
 // check demands that somebody with one of the keys wrote the file, for this log.
@@ -212,60 +206,14 @@ func (hs Holds) told(d segment.Files) error {
 	return nil
 }
 
-// newestHeader is that of the last segment which has one: a crash may leave one without.
-func newestHeader(d segment.Files) (h segment.Header, err error) {
-	all, _, err := segment.Numbers(d)
-	if err == nil && len(all) == 0 {
-		err = fmt.Errorf("the directory holds no segment of a log: %w", fs.ErrNotExist)
-	}
-	if err != nil {
-		return h, err
-	}
-
-	for _, n := range slices.Backward(all) {
-		if h, err = readHeader(d, n); err == nil {
-			return h, nil
-		}
-	}
-	return h, err
-}
-
-func readHeader(d segment.Files, n uint32) (h segment.Header, err error) {
-	f, err := d.Open(segment.Name(n), false)
-	if err != nil {
-		return h, fmt.Errorf("opening segment %d: %w", n, err)
-	}
-
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return h, fmt.Errorf("sizing segment %d: %w", n, err)
-	}
-	return segment.ReadHeader(segment.NewWindow(f, size), n)
-}
-
 // readHolds reads the file; nil where there is none.
 func readHolds(d segment.Files) (*holdsFile, error) {
-	f, err := d.Open(HoldsName, false)
-	if errors.Is(err, fs.ErrNotExist) {
+	b, err := readBeside(d, HoldsName)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrHolds, err)
+	}
+	if b == nil {
 		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrHolds, err)
-	}
-
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrHolds, err)
-	}
-	if size > maxHolds {
-		return nil, fmt.Errorf("%w: the file has %d bytes, and %d at most are read", ErrHolds, size, maxHolds)
-	}
-
-	b := make([]byte, size)
-	if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%w: %w", ErrHolds, err)
 	}
 	file, err := parseHolds(b)
 	return &file, err
@@ -346,38 +294,24 @@ func changeHolds(d segment.Files, keys [][32]byte, change func(Holds) (Holds, er
 }
 
 // replaceHolds writes what next returns, while nobody else changes the holds or prunes.
-func replaceHolds(d segment.Files, keys [][32]byte, next func(log [8]byte) (Holds, error)) (err error) {
-	h, err := newestHeader(d)
-	if err != nil {
-		return err
-	}
-	now := slices.IndexFunc(keys, func(key [32]byte) bool { return keyID(key) == h.KeyID })
-	if now < 0 {
-		return fmt.Errorf("%w: it is under the audit key %x, which was not given", ErrForeign, h.KeyID)
-	}
+func replaceHolds(d segment.Files, keys [][32]byte, next func(log [8]byte) (Holds, error)) error {
+	return replaceBeside(d, keys, HoldsName, func(key [32]byte, log [8]byte) ([]byte, error) {
+		hs, err := next(log)
+		if err != nil {
+			return nil, err
+		}
+		file := holdsFile{Format: holdsFormat, Holds: hs}
+		if file.Tag, err = file.tag(key, log); err != nil {
+			return nil, err
+		}
 
-	draft, err := segment.OpenDraft(d, HoldsName)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, draft.Close()) }()
-
-	hs, err := next(h.LogID)
-	if err != nil {
-		return err
-	}
-	file := holdsFile{Format: holdsFormat, Holds: hs}
-	if file.Tag, err = file.tag(keys[now], h.LogID); err != nil {
-		return err
-	}
-
-	b, err := file.encode()
-	if err != nil {
-		return err
-	}
-	if _, err := parseHolds(b); err != nil || len(b) > maxHolds {
-		return fmt.Errorf("the hold cannot be written: %w", errors.Join(ErrHolds, err))
-	}
-
-	return draft.Put(b)
+		b, err := file.encode()
+		if err != nil {
+			return nil, err
+		}
+		if _, err := parseHolds(b); err != nil || len(b) > maxBeside {
+			return nil, fmt.Errorf("the hold cannot be written: %w", errors.Join(ErrHolds, err))
+		}
+		return b, nil
+	})
 }

@@ -25,12 +25,14 @@ type state struct {
 	holds    toldHolds
 	erasures toldErasures
 
+	acknowledged toldAcknowledgements
+
 	continued []Continued // openings that took something on the operator's word
 	adoptions []Adoption
 }
 
 func newState(firstSeq uint64) *state {
-	s := &state{seq: firstSeq, open: make(map[uint64]*BatchRef), standing: make(standing), eras: make(begun), holds: make(toldHolds), erasures: make(toldErasures)}
+	s := &state{seq: firstSeq, open: make(map[uint64]*BatchRef), standing: make(standing), eras: make(begun), holds: make(toldHolds), erasures: make(toldErasures), acknowledged: make(toldAcknowledgements)}
 	s.beginSegment()
 	return s
 }
@@ -72,6 +74,7 @@ func (s *state) noteControl(c *ControlEntry) {
 	s.eras.note(c, s.seq)
 	s.holds.note(c, s.seq)
 	s.erasures.note(c, s.seq)
+	s.acknowledged.note(c, s.seq)
 	if o, ok := c.opening(); ok {
 		s.epoch = o.Epoch
 		s.sum.opened = append(s.sum.opened, epochAt{s.seq, o.Epoch})

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"slices"
@@ -66,7 +67,9 @@ func Vectors() (all []Vector) {
 	all = append(all, vectorBrief(kindBriefBatch, "brief decision", func(e *encoder) { e.batch(&brief, vectorBase) }))
 	all = append(all, vectorBrief(kindBriefBind, "brief placement", func(e *encoder) { e.bind(bind, vectorBase) }))
 	brief.nonce = 1
-	return append(all, vectorBrief(kindBriefNext, "brief decision, next nonce", func(e *encoder) { e.batch(&brief, vectorBase) }))
+	all = append(all, vectorBrief(kindBriefNext, "brief decision, next nonce", func(e *encoder) { e.batch(&brief, vectorBase) }))
+	slices.SortStableFunc(all, func(a, b Vector) int { return cmp.Compare(a.Kind, b.Kind) })
+	return all
 }
 
 // vectorBrief is an entry by its template, which is made at the second coming.
@@ -138,6 +141,7 @@ func vectorControls() []ControlEntry {
 	admission := vectorAdmission()
 	gdpr := ModuleRef{Name: "gdpr", Digest: Digest{5}}
 	era := NewEra(Era{Target: Target{Cluster: "main", Topic: "customers", TopicID: [16]byte{1, 2}, Partition: 3}, Offset: 40, LeaderEpoch: 2, Began: vectorTime(10)})
+	acknowledged := Acknowledgement{Cluster: "main", Topic: "customers", TopicID: TopicID{1, 2}, Partition: 3, First: 41, Last: 41, By: "ada", Reason: "case 9", Given: vectorTime(20)}
 	hold := Hold{ID: "h1", Topic: "customers", From: vectorTime(0), Added: vectorTime(14), Reason: "case 9", By: "ada"}
 	again := Step{Name: stepRepeats, Verdict: "entry", Detail: "2"}
 
@@ -163,7 +167,8 @@ func vectorControls() []ControlEntry {
 		NewErasure(Erasure{Request: Digest{0x17}, Redaction: Redaction{Segment: 3, Chain: "0e0f", Entries: 2}, Signers: []Signer{{Identity: "grace", KeyID: "g1"}}, By: "ada", Reason: "request 17"}),
 		hold.entry(),
 		(&Reconciliation{Cluster: "main", Outcome: ReconciledBypass, Asked: vectorTime(0), Ended: vectorTime(15), Partitions: 6, Offsets: 100,
-			Classes: []ReconciledClass{{"bypass", 1}, {"known", 99}}, Places: []string{"bypass customers/3 41-41"}, Logs: []ReconciledLog{{ID: [8]byte{12, 13}, Next: 9}}}).Entry(),
+			Classes: []ReconciledClass{{"bypass", 1}, {"known", 99}}, Places: []ReconciledPlace{{Class: "bypass", Topic: "customers", TopicID: [16]byte{1, 2}, Partition: 3, First: 41, Last: 41}}, Logs: []ReconciledLog{{ID: [8]byte{12, 13}, Next: 9}}}).Entry(),
+		acknowledged.entry(),
 	}
 }
 

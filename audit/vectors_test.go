@@ -34,7 +34,7 @@ func TestVectorsOfEachKind(t *testing.T) {
 
 	for _, v := range audit.Vectors() {
 		fmt.Fprintf(&entries, "%d %s: %x\n", v.Kind, v.Called, v.Payload)
-		if v.Leaf != nil && v.Kind <= 16 {
+		if v.Leaf != nil && v.Kind != 18 {
 			b := v.Leaf.Append(nil)
 			hash := tlog.RecordHash(b)
 			fmt.Fprintf(&leaves, "%d %s:%s\nleaf: %x\nhash: %x\n", v.Kind, v.Called, shownLeaf(v.Leaf, told), b, hash[:])
@@ -98,8 +98,8 @@ func TestVectorsAreReadByTheirPageAlone(t *testing.T) {
 		}
 		r.payload(b, false)
 	}
-	for kind := 2; kind <= 15; kind++ {
-		if kinds[kind] != 1 {
+	for kind := 2; kind <= 20; kind++ {
+		if control := kind <= 15 || kind == 20; control && kinds[kind] != 1 {
 			t.Errorf("kind %d was found %d times", kind, kinds[kind])
 		}
 	}

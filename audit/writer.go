@@ -207,7 +207,7 @@ func (w *writer) prepare(at time.Time) {
 	w.enc = w.cur.encoder(w.dict, w.enc.out)
 }
 
-// repeat begins a segment with the admissions, the eras and the legal holds that hold, unless they would
+// repeat begins a segment with the admissions that hold and with what lasts, unless the first would
 // take more than a quarter of it: then a decision's admission can be pruned before it.
 func (w *writer) repeat() {
 	if int64(w.standing.sizeBound()) <= w.limit/4 {
@@ -217,10 +217,11 @@ func (w *writer) repeat() {
 }
 
 // repeatLasting leaves the eras out where they would take more than a quarter of the
-// segment: a gateway that starts behind it begins them anew. The file of the holds, which
-// bounds them, is smaller than that.
+// segment: a gateway that starts behind it begins them anew. The files of the holds and of
+// what was acknowledged, which bound these, are smaller than that.
 func (w *writer) repeatLasting() {
 	w.again(w.holds.entries(w.now()))
+	w.again(w.acknowledged.entries(w.now()))
 	if int64(w.eras.sizeBound()) <= w.limit/4 {
 		w.again(w.eras.entries(w.now()))
 	}
@@ -228,7 +229,7 @@ func (w *writer) repeatLasting() {
 
 // carryLasting repeats them in a segment that a log is opened with and that is empty.
 func (w *writer) carryLasting() {
-	if w.start > segment.HeaderSize || len(w.eras)+len(w.holds) == 0 {
+	if w.start > segment.HeaderSize || len(w.eras)+len(w.holds)+len(w.acknowledged) == 0 {
 		return
 	}
 	w.cur = w.newChunk()

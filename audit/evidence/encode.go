@@ -36,7 +36,7 @@ func Parse(b []byte) (*Leaf, error) {
 		l.Decision = r.decision()
 	case kind == KindPlacement:
 		l.Placement = r.placement()
-	case kind > KindDecision && kind < KindPlacement:
+	case kind > KindDecision && kind < KindPlacement, kind == KindAcknowledgement:
 		l.Control = r.control(kind)
 	default:
 		return nil, fmt.Errorf("%w: unknown kind %d", ErrLeaf, kind)

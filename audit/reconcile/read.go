@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/segment"
@@ -81,11 +82,26 @@ func (r *reading) entry(e *audit.Entry) (err error) {
 			r.kept[at] = base
 		}
 
+	case e.Control != nil && e.Control.Kind == audit.KindAcknowledgement:
+		return r.into.acknowledge(e.Control)
+
 	case e.Control != nil && e.Control.Era != nil:
 		at := r.into.era(e.Control.Era)
 		if _, ok := r.kept[at]; !ok {
 			r.kept[at] = math.MaxInt64
 		}
+	}
+	return nil
+}
+
+// acknowledge takes what somebody looked into. Segments repeat it.
+func (c *Coverage) acknowledge(e *audit.ControlEntry) error {
+	a, ok := audit.AcknowledgementOf(e)
+	if !ok {
+		return fmt.Errorf("what was acknowledged at %s is not as it is written here", e.Time.UTC().Format(time.RFC3339))
+	}
+	if !slices.Contains(c.acknowledged, a) {
+		c.acknowledged = append(c.acknowledged, a)
 	}
 	return nil
 }

@@ -40,11 +40,14 @@ const (
 	Nothing   Kind = "nothing"    // nothing is stored there now: compacted away, or never seen
 	Known     Kind = "known"      // told apart by an earlier look, and not read again; see Partition
 	Gone      Kind = "gone"       // decisions are about a partition that the cluster has not got
+
+	// Acknowledged is the class of a bypass that somebody looked into. It stays a bypass.
+	Acknowledged Kind = "acknowledged"
 )
 
 // Kinds lists every kind, the worst first.
 func Kinds() []Kind {
-	return []Kind{Bypass, Beyond, Before, Gone, Overlap, Pending, Nothing, BeforeEra, Marker, Known}
+	return []Kind{Bypass, Beyond, Acknowledged, Before, Gone, Overlap, Pending, Nothing, BeforeEra, Marker, Known}
 }
 
 // Finding is one stretch of offsets that no binding names, or that two do, or that the
@@ -57,6 +60,17 @@ type Finding struct {
 	ProducerID int64   `json:"producer_id,omitempty"`
 	Decision   string  `json:"decision_id,omitempty"`   // of what is pending
 	Epochs     []int32 `json:"leader_epochs,omitempty"` // of the leaders that gave the same offsets out
+
+	// Acknowledged says who looked into a bypass, and why it is there; nil: nobody.
+	Acknowledged *audit.Acknowledgement `json:"acknowledged,omitempty"`
+}
+
+// Class is the kind as it is counted.
+func (f *Finding) Class() Kind {
+	if f.Acknowledged != nil {
+		return Acknowledged
+	}
+	return f.Kind
 }
 
 // span is a stretch of offsets: from first on, below end. in is the epoch of the leader
@@ -97,6 +111,8 @@ type Coverage struct {
 	recent map[place]*recent
 	placed map[place][]placed
 	pruned map[place]int64 // a log may have known what lies before, and was pruned of it
+
+	acknowledged []audit.Acknowledgement
 }
 
 // Partitions are those that decisions are about, in order.
@@ -123,6 +139,8 @@ type about struct {
 	anew  bool  // there are decisions about an earlier topic of that name
 	era   int64 // where the record begins; -1 where no log says it
 	kept  int64 // before this a log may have been pruned of the decision
+
+	acknowledged []audit.Acknowledgement
 }
 
 // about leaves out what is about a topic that was deleted. A decision that does not tell
@@ -158,6 +176,11 @@ func (c *Coverage) about(p *Partition) (a about) {
 	for at, open := range c.open {
 		if at.Coord == p.At && !p.deleted(at) {
 			a.open = append(a.open, open...)
+		}
+	}
+	for _, one := range c.acknowledged {
+		if one.TopicID == p.Topic && p.At == (audit.Coord{Cluster: one.Cluster, Topic: one.Topic, Partition: one.Partition}) {
+			a.acknowledged = append(a.acknowledged, one)
 		}
 	}
 	slices.SortFunc(a.spans, func(a, b span) int { return cmp.Compare(a.first, b.first) })
@@ -366,7 +389,20 @@ func (a *about) batch(raw []byte, h *recordbatch.Header, keys [][32]byte) Findin
 		}
 	}
 	f.Kind = a.without(f.Last + 1)
+	if f.Kind == Bypass {
+		f.Acknowledged = a.acknowledges(f.First, f.Last)
+	}
 	return f
+}
+
+// acknowledges finds who acknowledged all offsets of a batch; nil where nobody did.
+func (a *about) acknowledges(first, last int64) *audit.Acknowledgement {
+	for i := range a.acknowledged {
+		if one := &a.acknowledged[i]; one.First <= first && last <= one.Last {
+			return one
+		}
+	}
+	return nil
 }
 
 // is reports whether a stored batch is the decided one: by the producer's own numbers,

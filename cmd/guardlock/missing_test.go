@@ -117,6 +117,7 @@ var missingFiles = []string{
 	"audit prune --before 1d --dir log --audit-key MISSING",
 	"audit retain --keep 1d --dir log --audit-key MISSING",
 	"audit hold add --topic a --reason b --dir log --audit-key MISSING",
+	"audit reconcile acknowledge a/0 --offsets 1-2 --reason b --dir log --audit-key MISSING",
 	"audit hold list --dir log --audit-key MISSING",
 	"audit hold lift 1 --reason b --dir log --audit-key MISSING",
 	"audit hold tag --dir log --audit-key MISSING",

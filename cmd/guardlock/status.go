@@ -246,6 +246,9 @@ func writeReconciled(w io.Writer, c *ops.Cluster, now time.Time) error {
 	if around, beyond := r.Classes["bypass"], r.Classes["beyond"]; around+beyond > 0 {
 		fmt.Fprintf(w, "  WHAT MUST NOT BE: %s of records without a decision, %d that decisions name beyond the end\n", cli.Count(int(around), "offset"), beyond)
 	}
+	if known := r.Classes["acknowledged"]; known > 0 {
+		fmt.Fprintf(w, "  acknowledged: %s of records without a decision; guardlock audit query --kind acknowledgement tells by whom\n", cli.Count(int(known), "offset"))
+	}
 	for _, place := range r.Places {
 		fmt.Fprintf(w, "  %s\n", cli.Printable(place))
 	}

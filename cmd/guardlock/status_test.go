@@ -22,6 +22,12 @@ func TestStatusSaysWhatWentAround(t *testing.T) {
 			"  WHAT MUST NOT BE: 1 offset of records without a decision, 0 that decisions name beyond the end\n": {
 			Outcome: "bypass", Ended: now.Add(-time.Second), Partitions: 2, Offsets: 1, Classes: map[string]int64{"bypass": 1},
 		},
+		"cluster main was compared with its decisions 1s ago: acknowledged, 2 partitions, 1 offset\n" +
+			"  acknowledged: 1 offset of records without a decision; guardlock audit query --kind acknowledgement tells by whom\n" +
+			"  acknowledged t/0 3-3\n": {
+			Outcome: "acknowledged", Ended: now.Add(-time.Second), Partitions: 2, Offsets: 1, Classes: map[string]int64{"acknowledged": 1},
+			Places: []string{"acknowledged t/0 3-3"},
+		},
 		"cluster main was compared with its decisions 1s ago: bypass, 1 partition, 9 offsets\n" +
 			"  WHAT MUST NOT BE: 2 offsets of records without a decision, 1 that decisions name beyond the end\n" +
 			"  bypass t/0 3-4\n" +

@@ -62,8 +62,8 @@ var (
 	ReconcileAge        = metric("guardlock_reconcile_age_seconds", Gauge, "Time since a look last came to a conclusion about everything, or since the start where none did.", "cluster")
 	ReconcileTime       = metric("guardlock_reconcile_last_time_seconds", Gauge, "When the last look ended, in seconds since the epoch.", "cluster")
 	ReconcileSeconds    = metric("guardlock_reconcile_duration_seconds", Gauge, "How long it took.", "cluster")
-	ReconcileOutcome    = metric("guardlock_reconcile_outcome", Gauge, "1 for what the last look came to: complete, bypass, beyond, not_concluded.", "cluster", "outcome")
-	ReconcileRuns       = metric("guardlock_reconcile_runs_total", Counter, "Looks, by what they came to.", "cluster", "outcome")
+	ReconcileOutcome    = metric("guardlock_reconcile_outcome", Gauge, "1 for what the last look came to: complete, acknowledged, bypass, beyond, not_concluded. It is known over restarts, from the decision log.", "cluster", "outcome")
+	ReconcileRuns       = metric("guardlock_reconcile_runs_total", Counter, "Looks since the start, by what they came to.", "cluster", "outcome")
 	ReconcilePartitions = metric("guardlock_reconcile_partitions", Gauge, "Partitions in the last look that came to a conclusion: compared, or gone from the cluster.", "cluster", "state")
 	ReconcileOffsets    = metric("guardlock_reconcile_offsets", Gauge, "Offsets that no decision names, and others that are not as they should be, in the last look that came to a conclusion, by the classes of audit reconcile.", "cluster", "class")
 

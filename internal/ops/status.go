@@ -53,7 +53,7 @@ type Reconciled struct {
 	Gone       int              `json:"partitions_gone"`
 	Offsets    int64            `json:"offsets"`
 	Classes    map[string]int64 `json:"classes,omitempty"` // offsets
-	Places     []string         `json:"places,omitempty"`  // of what must not be
+	Places     []string         `json:"places,omitempty"`  // of what must not be, and of what is acknowledged
 	Problem    string           `json:"problem,omitempty"`
 }
 

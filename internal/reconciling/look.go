@@ -191,6 +191,9 @@ type tally struct {
 	offsets  map[reconcile.Kind]int64
 	failures int
 	memory   *Memory
+
+	wrong        []audit.ReconciledPlace
+	acknowledged []audit.ReconciledPlace
 }
 
 // cluster judges each partition that decisions are about. One that cannot be read keeps
@@ -199,7 +202,7 @@ func (t *tally) cluster(ctx context.Context, one *looking, c *reconcile.Coverage
 	parts, err := one.ends.Choose(ctx, c, Choice{Cluster: one.name})
 	for _, at := range parts.Gone {
 		t.result.Gone++
-		t.note(at, c.Gone(at))
+		t.note(&reconcile.Partition{At: at}, c.Gone(at))
 	}
 	if err != nil {
 		t.fail(err)
@@ -228,7 +231,7 @@ func (t *tally) partition(ctx context.Context, e *Ends, c *reconcile.Coverage, a
 	read := int64(0) // gaps come in their order
 
 	err = c.Examine(ctx, p, keys, func(f reconcile.Finding) {
-		t.note(at, f)
+		t.note(p, f)
 		if !isFinal(p, &f) {
 			final = min(final, f.First)
 		} else {
@@ -246,14 +249,41 @@ func (t *tally) partition(ctx context.Context, e *Ends, c *reconcile.Coverage, a
 	return nil
 }
 
-func (t *tally) note(at audit.Coord, f reconcile.Finding) {
-	t.offsets[f.Kind] += f.Last - f.First + 1
-	switch f.Kind {
+func (t *tally) note(p *reconcile.Partition, f reconcile.Finding) {
+	class := f.Class()
+	t.offsets[class] += f.Last - f.First + 1
+	place := audit.ReconciledPlace{
+		Class:     string(class),
+		Topic:     p.At.Topic,
+		TopicID:   p.Topic,
+		Partition: p.At.Partition,
+		First:     f.First,
+		Last:      f.Last,
+	}
+
+	switch class {
 	case reconcile.Bypass, reconcile.Beyond, reconcile.Gone:
-		if len(t.result.Places) < maxPlaces {
-			t.result.Places = append(t.result.Places, fmt.Sprintf("%s %s/%d %d-%d", f.Kind, at.Topic, at.Partition, f.First, f.Last))
+		t.wrong = placed(t.wrong, place)
+	case reconcile.Acknowledged:
+		t.acknowledged = placed(t.acknowledged, place)
+	}
+}
+
+// placed adds a place: one that goes on where the last one ends is one with it.
+func placed(all []audit.ReconciledPlace, next audit.ReconciledPlace) []audit.ReconciledPlace {
+	if n := len(all); n > 0 && all[n-1].Last+1 == next.First {
+		longer, whole := all[n-1], next
+		longer.Last = next.Last
+		whole.First = longer.First
+		if longer == whole {
+			all[n-1] = whole
+			return all
 		}
 	}
+	if len(all) < maxPlaces {
+		all = append(all, next)
+	}
+	return all
 }
 
 // fail keeps the first failure, and that there were others.
@@ -283,6 +313,8 @@ func (t *tally) end(now time.Time) audit.Reconciliation {
 		t.result.Classes = append(t.result.Classes, audit.ReconciledClass{Class: string(k), Offsets: t.offsets[k]})
 	}
 
+	t.result.Places = append(t.wrong, t.acknowledged...)
+	t.result.Places = t.result.Places[:min(len(t.result.Places), maxPlaces)]
 	t.result.Ended = now
 	switch {
 	case t.offsets[reconcile.Bypass] > 0:
@@ -291,6 +323,8 @@ func (t *tally) end(now time.Time) audit.Reconciliation {
 		t.result.Outcome = audit.ReconciledBeyond
 	case t.failures > 0:
 		t.result.Outcome = audit.NotReconciled
+	case t.offsets[reconcile.Acknowledged] > 0:
+		t.result.Outcome = audit.ReconciledAcknowledged
 	default:
 		t.result.Outcome = audit.ReconciledComplete
 	}

@@ -74,7 +74,7 @@ func TestAnswerThatWasOnItsWayIsNoBypass(t *testing.T) {
 	if r := lookOnce(t, client, late); r.Outcome != audit.ReconciledComplete || opened != 2 || r.ByClass()["marker"] != 2 || r.Offsets != 4 {
 		t.Errorf("%+v, by %d looks", r, opened)
 	}
-	if r := lookOnce(t, client, opening(decided(t, there))); r.Outcome != audit.ReconciledBypass || strings.Join(r.Places, ", ") != "bypass t/0 2-2" {
+	if r := lookOnce(t, client, opening(decided(t, there))); r.Outcome != audit.ReconciledBypass || strings.Join(r.PlaceTexts(), ", ") != "bypass t/0 2-2" {
 		t.Errorf("nobody answered: %+v", r)
 	}
 }

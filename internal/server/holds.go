@@ -14,25 +14,69 @@ import (
 	"github.com/guardlock/guardlock/internal/disk"
 )
 
-// holdsEvery is how often the legal holds of the decision log are looked at.
-const holdsEvery = time.Second
+// besideEvery is how often the files beside the decision log are looked at.
+const besideEvery = time.Second
 
-// holds is what is known of the file of the legal holds.
-type holds struct {
+// beside is a file beside the log in which commands write what the gateway is to record.
+type beside struct {
+	name string
+	what string // for messages
+	till string // what holds while it cannot be read
+	// take reads the file, and has the log say what is new in it.
+	take func(ctx context.Context, dir string, keys [][32]byte) error
+
 	looked time.Time
 	seen   fs.FileInfo // nil: there was no file
 	failed alarm
 }
 
-// watchHolds has the decision log say which legal holds are added and lifted, until ctx
-// ends. Commands change them in a file, and only the gateway writes the log.
-func (s *Server) watchHolds(ctx context.Context) {
-	ticker := time.NewTicker(holdsEvery)
+// holds are the legal holds that are added and lifted.
+func (s *Server) holds() *beside {
+	return &beside{
+		name: audit.HoldsName,
+		what: "the legal holds of the decision log",
+		till: "nothing is removed from it until this is repaired",
+		take: func(ctx context.Context, dir string, keys [][32]byte) error {
+			all, err := audit.ReadHolds(audit.FilesIn(dir), keys)
+			if err != nil {
+				return err
+			}
+			return s.journal.TellHolds(ctx, all)
+		},
+	}
+}
+
+// acknowledged is what people looked into of that which went around.
+func (s *Server) acknowledged() *beside {
+	return &beside{
+		name: audit.AcknowledgementsName,
+		what: "what was acknowledged",
+		till: "it alarms until this is repaired; what the log has of it stays if the file " + audit.AcknowledgementsName + " is removed",
+		take: func(ctx context.Context, dir string, keys [][32]byte) error {
+			all, err := audit.ReadAcknowledgements(audit.FilesIn(dir), keys)
+			if err != nil {
+				return err
+			}
+			told, err := s.journal.TellAcknowledgements(ctx, all)
+			if told > 0 {
+				s.reconciled.lookAgain()
+			}
+			return err
+		},
+	}
+}
+
+// watchBeside has the decision log say what commands write to files beside it, until ctx
+// ends: only the gateway writes the log.
+func (s *Server) watchBeside(ctx context.Context) {
+	ticker := time.NewTicker(besideEvery)
 	defer ticker.Stop()
-	var h holds
+	files := []*beside{s.holds(), s.acknowledged()}
 
 	for {
-		s.lookAtHolds(ctx, &h)
+		for _, b := range files {
+			s.lookBeside(ctx, b)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -41,23 +85,27 @@ func (s *Server) watchHolds(ctx context.Context) {
 	}
 }
 
-// lookAtHolds looks once. What failed is tried again when the file has changed, and each
-// minute, since two segments of the log are read for it.
-func (s *Server) lookAtHolds(ctx context.Context, h *holds) {
+// lookBeside looks once. What failed is tried again when the file has changed, and each
+// minute, since segments of the log are read for it.
+func (s *Server) lookBeside(ctx context.Context, b *beside) {
 	dir := s.cfg.File(s.cfg.Audit.Dir)
-	now, err := os.Stat(filepath.Join(dir, audit.HoldsName))
+	now, err := os.Stat(filepath.Join(dir, b.name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.tellHolds(h, err)
+		s.tellBeside(b, err)
 		return
 	}
-	again := h.failed.text != "" && s.now().Sub(h.looked) >= repeatAlarm
-	if !h.looked.IsZero() && !again && sameFile(now, h.seen) {
+	again := b.failed.text != "" && s.now().Sub(b.looked) >= repeatAlarm
+	if !b.looked.IsZero() && !again && sameFile(now, b.seen) {
 		return
 	}
 
-	h.looked = s.now()
-	h.seen = now
-	s.tellHolds(h, s.takeHolds(ctx, dir))
+	b.looked = s.now()
+	b.seen = now
+	keys, err := s.auditKeys()
+	if err == nil {
+		err = b.take(ctx, dir, keys)
+	}
+	s.tellBeside(b, err)
 }
 
 func sameFile(a, b fs.FileInfo) bool {
@@ -67,36 +115,29 @@ func sameFile(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
-// takeHolds reads the holds, and gives the log what is new.
-func (s *Server) takeHolds(ctx context.Context, dir string) error {
-	key, err := disk.ReadKey(s.cfg.File(s.cfg.Audit.KeyFile))
-	if err != nil {
-		return err
-	}
-	keys := [][32]byte{key}
-	if path := s.cfg.Audit.PreviousKeyFile; path != "" {
-		previous, err := disk.ReadKey(s.cfg.File(path))
-		if err != nil {
-			return err
+// auditKeys are those of the gateway's own log, the present one first.
+func (s *Server) auditKeys() (keys [][32]byte, err error) {
+	for _, path := range []string{s.cfg.Audit.KeyFile, s.cfg.Audit.PreviousKeyFile} {
+		if path == "" {
+			continue
 		}
-		keys = append(keys, previous)
+		key, err := disk.ReadKey(s.cfg.File(path))
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
 	}
-
-	all, err := audit.ReadHolds(audit.FilesIn(dir), keys)
-	if err != nil {
-		return err
-	}
-	return s.journal.TellHolds(ctx, all)
+	return keys, nil
 }
 
-func (s *Server) tellHolds(h *holds, err error) {
+func (s *Server) tellBeside(b *beside, err error) {
 	if err == nil {
-		if h.failed.over() {
-			s.log.Info("the legal holds of the decision log can be read again")
+		if b.failed.over() {
+			s.log.Info(b.what + " can be read again")
 		}
 		return
 	}
-	if tell, _ := h.failed.ring(err, s.now()); tell {
-		s.log.Error("the legal holds of the decision log: nothing is removed from it until this is repaired", zap.Error(err))
+	if tell, _ := b.failed.ring(err, s.now()); tell {
+		s.log.Error(b.what+": "+b.till, zap.Error(err))
 	}
 }

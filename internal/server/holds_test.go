@@ -41,8 +41,8 @@ func TestLogSaysWhichHoldsWereAddedAndLifted(t *testing.T) {
 		return rows
 	}
 
-	var h holds
-	s.lookAtHolds(t.Context(), &h)
+	h := s.holds()
+	s.lookBeside(t.Context(), h)
 	if got := told(); len(got) != 0 {
 		t.Fatalf("without holds: %q", got)
 	}
@@ -54,13 +54,13 @@ func TestLogSaysWhichHoldsWereAddedAndLifted(t *testing.T) {
 	if _, err := audit.AddHold(files, keys, audit.Hold{Topic: "cards", Reason: "case 2", By: "bob", Added: at}); err != nil {
 		t.Fatal(err)
 	}
-	s.lookAtHolds(t.Context(), &h)
-	s.lookAtHolds(t.Context(), &h)
+	s.lookBeside(t.Context(), h)
+	s.lookBeside(t.Context(), h)
 	if _, err := audit.LiftHold(files, keys, "2", audit.Lift{Reason: "closed", By: "eve", Time: at}); err != nil {
 		t.Fatal(err)
 	}
-	s.lookAtHolds(t.Context(), &h)
-	s.lookAtHolds(t.Context(), new(holds)) // as a gateway that starts
+	s.lookBeside(t.Context(), h)
+	s.lookBeside(t.Context(), s.holds()) // as a gateway that starts
 
 	if _, err := audit.AddHold(files, keys, audit.Hold{Topic: "orders", Reason: "case 3", By: "ada", Added: at}); err != nil {
 		t.Fatal(err)
@@ -68,8 +68,8 @@ func TestLogSaysWhichHoldsWereAddedAndLifted(t *testing.T) {
 	if _, err := audit.LiftHold(files, keys, "3", audit.Lift{Reason: "by mistake", By: "ada", Time: at}); err != nil {
 		t.Fatal(err)
 	}
-	s.lookAtHolds(t.Context(), &h)
-	s.lookAtHolds(t.Context(), new(holds))
+	s.lookBeside(t.Context(), h)
+	s.lookBeside(t.Context(), s.holds())
 
 	want := "held payments ada case 1, held cards bob case 2, hold_lifted cards eve closed, held orders ada case 3, hold_lifted orders ada by mistake"
 	if got := strings.Join(told(), ", "); got != want {
@@ -82,8 +82,8 @@ func TestLogSaysWhichHoldsWereAddedAndLifted(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, audit.HoldsName)); err != nil {
 		t.Fatal(err)
 	}
-	s.lookAtHolds(t.Context(), &h)
-	s.lookAtHolds(t.Context(), &h)
+	s.lookBeside(t.Context(), h)
+	s.lookBeside(t.Context(), h)
 	if n := strings.Count(log.String(), "a legal hold is missing that the log says was added"); n != 1 {
 		t.Errorf("the missing file was told %d times: %s", n, log)
 	}

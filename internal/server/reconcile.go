@@ -41,6 +41,7 @@ var calm = patience{again: 10 * time.Second, retry: 10 * time.Second}
 // reconciled is what looks came to, by cluster. It is safe for concurrent use.
 type reconciled struct {
 	memory reconciling.Memory // of who looks
+	again  chan struct{}      // somebody waits for a look
 
 	mu sync.Mutex
 	of map[string]looks
@@ -76,6 +77,42 @@ func (r *reconciled) note(one audit.Reconciliation) {
 	r.of[one.Cluster] = l
 }
 
+// recall takes what the log has of a look before the start; the later ones come first.
+func (r *reconciled) recall(one audit.Reconciliation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.of == nil {
+		r.of = make(map[string]looks)
+	}
+
+	l := r.of[one.Cluster]
+	if l.last.Outcome == "" {
+		l.last = one
+	}
+	if l.found.Outcome == "" && one.Outcome != audit.NotReconciled {
+		l.found = one
+	}
+	if l.whole.IsZero() && one.Problem == "" {
+		l.whole = one.Ended
+	}
+	r.of[one.Cluster] = l
+}
+
+// knows reports whether a look at a cluster is known that came to a conclusion.
+func (r *reconciled) knows(cluster string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.of[cluster].found.Outcome != ""
+}
+
+// lookAgain has the next look come at once, and not when it is due.
+func (r *reconciled) lookAgain() {
+	select {
+	case r.again <- struct{}{}:
+	default:
+	}
+}
+
 // at is what is known of one cluster. counts are by outcome.
 func (r *reconciled) at(cluster string) (l looks, counts map[string]uint64) {
 	r.mu.Lock()
@@ -95,14 +132,37 @@ func (s *Server) watchReconciled(ctx context.Context) {
 		return
 	}
 
+	if err := s.recallReconciled(ctx); err != nil && ctx.Err() == nil {
+		s.log.Error("what earlier looks for records without a decision found is not known until the next", zap.Error(err))
+	}
 	for wait := min(every, firstLook); ; wait = every {
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.reconciled.again:
 		case <-time.After(wait):
 		}
 		s.reconcile(ctx, calm)
 	}
+}
+
+// recallReconciled reads back from the log what looks came to before the start: a bypass
+// that was found is told until a look that concludes says something else.
+func (s *Server) recallReconciled(ctx context.Context) error {
+	unknown := make(map[string]bool)
+	for _, cl := range s.cfg.Clusters {
+		unknown[cl.Name] = true
+	}
+
+	return s.journal.Reader().Reconciliations(ctx, func(one audit.Reconciliation) bool {
+		if unknown[one.Cluster] {
+			s.reconciled.recall(one)
+		}
+		if s.reconciled.knows(one.Cluster) {
+			delete(unknown, one.Cluster)
+		}
+		return len(unknown) > 0 && ctx.Err() == nil
+	})
 }
 
 // reconcile looks once, and has the decision log say what it came to. What was cut short
@@ -135,13 +195,12 @@ func (s *Server) reconcile(ctx context.Context, wait patience) {
 // openLogs opens the logs of all gateways, this one's included.
 func (s *Server) openLogs() (*reconciling.Logs, error) {
 	set := &s.cfg.Audit.Reconcile
-	var files []string
-	if s.cfg.Audit.PreviousKeyFile != "" {
-		files = append(files, s.cfg.Audit.PreviousKeyFile)
+	own, err := s.auditKeys()
+	if err != nil {
+		return nil, err
 	}
-	files = append(files, s.cfg.Audit.KeyFile)
 
-	logs := &reconciling.Logs{All: []reconciling.Log{{Name: s.cfg.File(s.cfg.Audit.Dir), Reader: s.journal.Reader()}}}
+	logs := &reconciling.Logs{All: []reconciling.Log{{Name: s.cfg.File(s.cfg.Audit.Dir), Reader: s.journal.Reader()}}, Keys: own}
 	var others []*audit.Reader
 	logs.Close = func() {
 		for _, r := range others {
@@ -149,7 +208,7 @@ func (s *Server) openLogs() (*reconciling.Logs, error) {
 		}
 	}
 
-	for _, file := range append(files, set.KeyFiles...) {
+	for _, file := range set.KeyFiles {
 		key, err := disk.ReadKey(s.cfg.File(file))
 		if err != nil {
 			return nil, err
@@ -266,7 +325,7 @@ func (s *Server) tellReconciled(r *audit.Reconciliation) {
 		zap.Duration("took", r.Ended.Sub(r.Asked)),
 	}
 	if len(r.Places) > 0 {
-		fields = append(fields, zap.Strings("at", r.Places))
+		fields = append(fields, zap.Strings("at", r.PlaceTexts()))
 	}
 	if r.Problem != "" {
 		fields = append(fields, zap.String("problem", r.Problem))
@@ -277,6 +336,8 @@ func (s *Server) tellReconciled(r *audit.Reconciliation) {
 		s.log.Error("records are stored without a decision: is the log of every gateway among audit.reconcile.logs? Else somebody wrote to the brokers themselves", fields...)
 	case audit.ReconciledBeyond:
 		s.log.Error("decisions name offsets that their partitions have not got: was a topic cut, or made anew, or did an unclean leader take over?", fields...)
+	case audit.ReconciledAcknowledged:
+		s.log.Info("records are stored without a decision, and somebody acknowledged all of them: guardlock audit query --kind acknowledgement", fields...)
 	case audit.NotReconciled:
 		s.log.Warn("the cluster could not be compared with its decisions: what was not looked at may hold records without one", fields...)
 	default:
@@ -339,7 +400,7 @@ func (v *view) reconciledStatus(cluster string) *ops.Reconciled {
 		Partitions: l.last.Partitions,
 		Gone:       l.last.Gone,
 		Offsets:    l.last.Offsets,
-		Places:     l.last.Places,
+		Places:     l.last.PlaceTexts(),
 		Problem:    l.last.Problem,
 	}
 	if l.last.Outcome != "" {

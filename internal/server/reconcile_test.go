@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/guardlock/guardlock/audit"
@@ -43,7 +45,11 @@ func serveReconciling(t *testing.T, kafka, node, settings string) *reconcilingGa
 	t.Helper()
 	yaml := fmt.Sprintf("node: %s\nlisten: {address: \"127.0.0.1:0\"}\nbroker: {upstream: {bootstrap: [%q]}}\nunbound_topics: record\nops: {address: \"127.0.0.1:0\"}\naudit: {reconcile: {%s}}\n",
 		node, kafka, settings)
-	cfg := must(config.Parse([]byte(yaml), filepath.Join(t.TempDir(), "guardlock.yaml")))
+	return startReconciling(t, must(config.Parse([]byte(yaml), filepath.Join(t.TempDir(), "guardlock.yaml"))))
+}
+
+func startReconciling(t *testing.T, cfg *config.Config) *reconcilingGateway {
+	t.Helper()
 	g := &reconcilingGateway{t: t, dir: cfg.File(cfg.Audit.Dir)}
 	g.Server = must(Open(t.Context(), cfg, NewLogger(config.Log{}, new(lockedBuffer))))
 
@@ -167,7 +173,7 @@ func TestRecordStoredAroundTheGatewayIsFoundByIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	d = g.look()
-	if places := strings.Join(factsOf(d, "at"), ", "); d.Outcome != audit.ReconciledBypass || places != "gone lost/0 0-1, bypass t/0 3-3, bypass t/0 4-4" || d.Control.Fact("offsets.bypass") != "2" || d.Control.Fact("gone") != "1" {
+	if places := strings.Join(factsOf(d, "at"), ", "); d.Outcome != audit.ReconciledBypass || places != "gone lost/0 0-1, bypass t/0 3-4" || d.Control.Fact("offsets.bypass") != "2" || d.Control.Fact("gone") != "1" {
 		t.Errorf("two records went around, and a topic is gone: %+v", d.Control)
 	}
 
@@ -189,6 +195,100 @@ func TestRecordStoredAroundTheGatewayIsFoundByIt(t *testing.T) {
 		if !g.tells(line) {
 			t.Errorf("/metrics has no %s", line)
 		}
+	}
+}
+
+// again is the same gateway after a restart.
+func (g *reconcilingGateway) again() *reconcilingGateway {
+	g.t.Helper()
+	g.stop()
+	return startReconciling(g.t, g.cfg)
+}
+
+// acknowledge does as the command does.
+func (g *reconcilingGateway) acknowledge(first, last int64) {
+	g.t.Helper()
+	ack := audit.Acknowledgement{Cluster: "main", Topic: "t", First: first, Last: last, By: "ada", Reason: "INC-812", Given: time.Now()}
+	if _, err := audit.Acknowledge(g.t.Context(), audit.FilesIn(g.dir), must(g.auditKeys()), ack); err != nil {
+		g.t.Fatal(err)
+	}
+	g.lookBeside(g.t.Context(), g.acknowledged())
+}
+
+// TestBypassIsToldOverARestart: in the status and as a metric, from the decision log, until
+// a look that concludes says something else.
+func TestBypassIsToldOverARestart(t *testing.T) {
+	kafka := must(kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t")))
+	defer kafka.Close()
+	g := serveReconciling(t, kafka.ListenAddrs()[0], "gw-a", "every: 1h")
+	g.produce("t", 1)
+	produceTo(t, kafka.ListenAddrs()[0], "t", 2)
+	g.produce("t", 1)
+	g.look()
+	kafka.ControlKey(int16(kmsg.ListOffsets), func(kmsg.Request) (kmsg.Response, error, bool) {
+		kafka.KeepControl()
+		return nil, errors.New("no ends"), true
+	})
+	g.look() // concludes nothing
+
+	for range 2 {
+		g = g.again()
+		if err := g.recallReconciled(t.Context()); err != nil { // it does so itself when it starts
+			t.Fatal(err)
+		}
+		told := g.status().Outcome == audit.NotReconciled && g.status().Problem != "" &&
+			g.tells(`guardlock_reconcile_offsets{class="bypass",cluster="main"} 2`) && g.tells(`guardlock_reconcile_outcome{cluster="main",outcome="not_concluded"} 1`) &&
+			g.tells(`guardlock_reconcile_runs_total{cluster="main",outcome="bypass"} 0`)
+		if !told {
+			t.Fatalf("after a restart it tells %+v\n%s", g.status(), g.get("/metrics"))
+		}
+	}
+}
+
+// TestAcknowledgedBypassAlarmsNoMore, and everything else does: other offsets, and the same
+// offsets of a topic that is made anew. It stays in the log, and in each look.
+func TestAcknowledgedBypassAlarmsNoMore(t *testing.T) {
+	kafka := must(kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t")))
+	defer kafka.Close()
+	address := kafka.ListenAddrs()[0]
+	g := serveReconciling(t, address, "gw-a", "every: 1h")
+	g.produce("t", 1)
+	produceTo(t, address, "t", 3)
+	g.look()
+
+	g.acknowledge(1, 2)
+	if d := g.look(); d.Outcome != audit.ReconciledBypass || strings.Join(factsOf(d, "at"), ", ") != "bypass t/0 3-3, acknowledged t/0 1-2" {
+		t.Errorf("of three records two are acknowledged: %+v", d.Control)
+	}
+	g.acknowledge(3, 3)
+	d := g.look()
+	if d.Outcome != audit.ReconciledAcknowledged || d.Control.Fact("offsets.acknowledged") != "3" || d.Control.Fact("offsets.bypass") != "" || strings.Join(factsOf(d, "at"), ", ") != "acknowledged t/0 1-3" {
+		t.Errorf("all are acknowledged: %+v", d.Control)
+	}
+
+	g = g.again()
+	if d := g.look(); d.Outcome != audit.ReconciledAcknowledged {
+		t.Errorf("after a restart: %+v", d.Control)
+	}
+	if s := g.status(); s.Outcome != audit.ReconciledAcknowledged || s.Classes["acknowledged"] != 3 || s.Classes["bypass"] != 0 {
+		t.Errorf("%+v", s)
+	}
+	if !g.tells(`guardlock_reconcile_offsets{class="bypass",cluster="main"} 0`) || !g.tells(`guardlock_reconcile_offsets{class="acknowledged",cluster="main"} 3`) {
+		t.Error(g.get("/metrics"))
+	}
+
+	produceTo(t, address, "t", 1)
+	if d := g.look(); d.Outcome != audit.ReconciledBypass || d.Control.Fact("offsets.bypass") != "1" || d.Control.Fact("offsets.acknowledged") != "3" {
+		t.Errorf("another record went around: %+v", d.Control)
+	}
+
+	admin := kadm.NewClient(must(g.gateway.Cluster("main").Client()))
+	must(admin.DeleteTopics(t.Context(), "t"))
+	must(admin.CreateTopics(t.Context(), 1, 1, nil, "t"))
+	g.produce("t", 1)
+	produceTo(t, address, "t", 3)
+	if d := g.look(); d.Outcome != audit.ReconciledBypass || d.Control.Fact("offsets.bypass") != "3" || d.Control.Fact("offsets.acknowledged") != "" {
+		t.Errorf("the topic was made anew: %+v", d.Control)
 	}
 }
 

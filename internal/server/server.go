@@ -96,6 +96,7 @@ func open(ctx context.Context, cfg *config.Config, log *Logger, with startedWith
 		brokers:     map[string]*broker.Embedded{},
 		reader:      disk.NewReader(readWithin),
 		asked:       asked{hangups: make(chan struct{}, 1)},
+		watching:    watching{reconciled: reconciled{again: make(chan struct{}, 1)}},
 		startedWith: with,
 	}
 
@@ -211,7 +212,7 @@ func (s *Server) guestEvent(e transforms.LogEvent) {
 func (s *Server) tendLog(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { s.index(ctx) })
 	wg.Go(func() { s.watchSpace(ctx) })
-	wg.Go(func() { s.watchHolds(ctx) })
+	wg.Go(func() { s.watchBeside(ctx) })
 	wg.Go(func() { s.watchReconciled(ctx) })
 }
 

@@ -137,28 +137,33 @@ var (
 )
 
 func (c *auditProveCommand) wantedRange(what string) (w tree.WantedRange, err error) {
+	w.Range, err = parseRange("proving", what, c.offsets)
+	w.Range.Cluster = c.cluster
+	w.Names = !c.redacted
+	return w, err
+}
+
+// parseRange reads a partition and offsets of it.
+func parseRange(doing, what, span string) (r evidence.Range, err error) {
 	place := partitionShape.FindStringSubmatch(what)
-	offsets := offsetsShape.FindStringSubmatch(c.offsets)
+	offsets := offsetsShape.FindStringSubmatch(span)
 	if place == nil || offsets == nil {
-		return w, exit.Usagef("proving %s: --offsets %s: it takes TOPIC/PARTITION and --offsets A-B", what, c.offsets)
+		return r, exit.Usagef("%s %s: --offsets %s: it takes TOPIC/PARTITION and --offsets A-B", doing, what, span)
 	}
 
 	partition, err := strconv.ParseInt(place[2], 10, 32)
 	if err != nil {
-		return w, exit.Usagef("proving %s: %s is no partition", what, place[2])
+		return r, exit.Usagef("%s %s: %s is no partition", doing, what, place[2])
 	}
 	first, err := strconv.ParseInt(offsets[1], 10, 64)
 	if err != nil {
-		return w, exit.Usagef("proving %s: %s is no offset", what, offsets[1])
+		return r, exit.Usagef("%s %s: %s is no offset", doing, what, offsets[1])
 	}
 	last, err := strconv.ParseInt(offsets[2], 10, 64)
 	if err != nil || last < first {
-		return w, exit.Usagef("proving %s: %s is no range of offsets", what, c.offsets)
+		return r, exit.Usagef("%s %s: %s is no range of offsets", doing, what, span)
 	}
-
-	w.Range = evidence.Range{Cluster: c.cluster, Topic: place[1], Partition: uint32(partition), First: first, Last: last}
-	w.Names = !c.redacted
-	return w, nil
+	return evidence.Range{Topic: place[1], Partition: uint32(partition), First: first, Last: last}, nil
 }
 
 // onlyCluster is the one that the logs know of.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -37,6 +38,9 @@ What decisions name beyond the partition's end is told as well:
   beyond      stored once and lost since: the topic was cut or made anew, or an unclean
               leader took over
   gone        of a partition that the cluster has not got any more
+
+A bypass that the gateway found too and that somebody acknowledged (see "reconcile acknowledge")
+is told with his name and reason. It stays a bypass, and the exit code is the same.
 
 With --content it also reads all that is kept of the topics, and compares each batch with the
 MAC in its decision, as "audit compare" does for one. Batches that a broker compacted or
@@ -81,6 +85,7 @@ func newAuditReconcileCommand() *cobra.Command {
 	cmd.Flags().StringArrayVar(&c.keyFiles, "audit-key", nil, "`FILE` with an audit key, which tells pending batches without a producer id; give all that are needed, one each (default: audit.key beside each log)")
 	cmd.Flags().BoolVar(&c.content, "content", false, "compare the content of each batch with its decision, too; reads the topics, and needs the audit key")
 	cmd.Flags().BoolVar(&c.strict, "strict", false, "count what is before the first decision as a bypass, too")
+	cmd.AddCommand(newAcknowledgeCommand())
 	return cmd
 }
 
@@ -237,6 +242,7 @@ func (c *auditReconcileCommand) report(cmd *cobra.Command, all []reconciling.Jud
 // reconciledSum is what all partitions came to.
 type reconciledSum struct {
 	bypass    int64 // records
+	known     int64 // of these, acknowledged
 	before    int64
 	beyond    int // partitions
 	different int64
@@ -249,6 +255,9 @@ func sumOf(all []reconciling.Judged) (sum reconciledSum) {
 			switch f.Kind {
 			case reconcile.Bypass:
 				sum.bypass += int64(f.Records)
+				if f.Acknowledged != nil {
+					sum.known += int64(f.Records)
+				}
 			case reconcile.Before:
 				sum.before += int64(f.Records)
 			case reconcile.Beyond:
@@ -276,6 +285,11 @@ func bypassHint(by *listing) string {
 // verdict is the command's end.
 func (s *reconciledSum) verdict(strict bool, bypassed string) error {
 	switch {
+	case s.bypass > 0 && s.known == s.bypass:
+		return exit.WithHint(exit.Refusedf("reconciling: %s stored without a decision, all of them acknowledged", cli.Count(int(s.bypass), "record")),
+			"who acknowledged them answers for that; the gateway raises no alarm about them")
+	case s.known > 0:
+		return exit.WithHint(exit.Refusedf("reconciling: %s stored without a decision, %d of them acknowledged", cli.Count(int(s.bypass), "record"), s.known), "%s", bypassed)
 	case s.bypass > 0:
 		return exit.WithHint(exit.Refusedf("reconciling: %s stored without a decision", cli.Count(int(s.bypass), "record")), "%s", bypassed)
 	case s.beyond > 0:
@@ -318,6 +332,9 @@ func writeReconciled(w io.Writer, all []reconciling.Judged) error {
 			}
 			if f.Decision != "" {
 				text += ", decision " + f.Decision
+			}
+			if a := f.Acknowledged; a != nil {
+				text += fmt.Sprintf(", acknowledged by %s %s: %q", cli.Printable(a.By), a.Given.Format(time.RFC3339), a.Reason)
 			}
 			if _, err := fmt.Fprintln(w, text); err != nil {
 				return err
