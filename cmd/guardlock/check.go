@@ -24,8 +24,9 @@ then what would run where, and until when.
 
 A problem keeps a gateway from starting: exit code 3. A module that would be
 refused does not: the gateway starts, and what is produced to that module's
-topics is refused. It is a warning here, and exit code 3 only with --strict: for
-a review of a change, not before a start.`
+topics is refused. Neither does a log of another gateway that audit.reconcile
+could not read: then its looks conclude nothing. These are warnings here, and
+exit code 3 only with --strict: for a review of a change, not before a start.`
 
 func newCheckCommand() *cobra.Command {
 	var strict, explain bool
@@ -35,7 +36,7 @@ func newCheckCommand() *cobra.Command {
 		Long:  checkHelp,
 		Example: `  guardlock check guardlock.yaml
   guardlock check guardlock.yaml --explain  # as guardlock status, of a gateway that does not run
-  guardlock check guardlock.yaml --strict   # a module that would be refused is a problem, too`,
+  guardlock check guardlock.yaml --strict   # what is a warning else is a problem, too`,
 		Args: cli.NeedArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := server.Check(cmd.Context(), args[0])
@@ -47,7 +48,7 @@ func newCheckCommand() *cobra.Command {
 	}
 
 	cmd.Flags().BoolVar(&explain, "explain", false, "show what would run where, by whose leave and until when, as status does")
-	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 3 if a module would be refused, too")
+	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 3 for what is a warning else: a module that would be refused, a log that audit.reconcile could not read")
 	return cmd
 }
 
@@ -56,8 +57,11 @@ func reportExplained(cmd *cobra.Command, r server.Report, strict bool) error {
 	if _, err := showStatus(cmd, r.Status); err != nil {
 		return err
 	}
-	if strict && len(r.Refused) > 0 {
-		return strictly(&r, exit.Refusedf("%w", errors.Join(r.Refused...)))
+	if failed := append(r.Refused, r.Warnings...); strict && len(failed) > 0 {
+		return strictly(&r, exit.Refusedf("%w", errors.Join(failed...)))
+	}
+	for _, w := range r.Warnings {
+		cli.Warn(cmd.ErrOrStderr(), w)
 	}
 	return nil
 }
@@ -72,7 +76,7 @@ func strictly(r *server.Report, err error) error {
 		}](err)
 		return !exit.Unanswered(err) && (!ok || !refused.Undecided())
 	}
-	if len(r.Problems) > 0 || slices.ContainsFunc(r.Refused, saidNo) {
+	if len(r.Problems)+len(r.Warnings) > 0 || slices.ContainsFunc(r.Refused, saidNo) {
 		return err
 	}
 	return exit.WithCode(err, exit.Failure)
@@ -84,6 +88,7 @@ type checkLine struct {
 	OK       bool     `json:"ok"` // it starts, and every module runs
 	Problems []string `json:"problems"`
 	Refused  []string `json:"refused"`
+	Warnings []string `json:"warnings"` // what else a gateway that starts could not do
 	Insecure []string `json:"insecure"` // settings that a gateway warns of at its start
 	Bindings []bound  `json:"bindings"`
 	Reasons  []gives  `json:"reasons"`
@@ -114,6 +119,7 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 			OK:       len(r.Problems)+len(r.Refused) == 0,
 			Problems: texts(r.Problems),
 			Refused:  texts(r.Refused),
+			Warnings: texts(r.Warnings),
 			Insecure: append([]string{}, r.Insecure...),
 			Bindings: make([]bound, len(r.Bindings)),
 			Reasons:  make([]gives, len(r.Reasons)),
@@ -130,8 +136,8 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 		}
 	}
 
-	if len(r.Problems) > 0 || strict && len(r.Refused) > 0 {
-		return strictly(&r, problemsOf(path, append(r.Problems, r.Refused...), r.Unread))
+	if warned := append(r.Refused, r.Warnings...); len(r.Problems) > 0 || strict && len(warned) > 0 {
+		return strictly(&r, problemsOf(path, append(r.Problems, warned...), r.Unread))
 	}
 
 	if cli.WantsJSON(cmd) {
@@ -141,8 +147,8 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 	for _, name := range r.Insecure {
 		cli.Warn(cmd.ErrOrStderr(), fmt.Errorf("INSECURE: %s", name))
 	}
-	for _, refused := range r.Refused {
-		cli.Warn(cmd.ErrOrStderr(), refused)
+	for _, w := range append(r.Refused, r.Warnings...) {
+		cli.Warn(cmd.ErrOrStderr(), w)
 	}
 	if err := writeBindings(out, r.Bindings); err != nil {
 		return err

@@ -183,6 +183,19 @@ func TestGatewaysOfAClusterServeOnceASignedManifestHasThem(t *testing.T) {
 		}
 	}
 
+	// Looks need the log of gw-b, too: it is known from the manifest which there must be.
+	looking := strings.Replace(listedConfig, "manifest: {file: ../cluster.yaml}", "manifest: {file: ../cluster.yaml}, reconcile: {every: 1h%s}", 1)
+	for logs, want := range map[string]string{"": "lists log ", ", logs: [../gw-b/data/audit]": "", ", logs: [../gw-b/data]": "nothing is in it"} {
+		if err := os.WriteFile("gw-a/looking.yaml", []byte(strings.Replace(looking, "%s", logs, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("GUARDLOCK_TEST_NODE", "gw-a")
+		out := do(exit.OK, "check gw-a/looking.yaml")
+		if !strings.Contains(out, want) || strings.Contains(out, "comes to a conclusion") != (want != "") {
+			t.Errorf("logs %q: check says %s", logs, out)
+		}
+	}
+
 	// It does so, too, once gw-a serves without a manifest.
 	for _, stop := range stops {
 		stop()

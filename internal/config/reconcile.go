@@ -16,7 +16,9 @@ type Reconcile struct {
 	// clusters, and of those that were set aside (audit adopt). They must be the logs
 	// themselves, not copies: what a copy lacks looks as if it had gone around every
 	// gateway. One that cannot be read means that nothing is concluded. The gateway's own, by
-	// another path, is looked into once, so that one list serves all. Default: none.
+	// another path, is looked into once, so that one list serves all. With audit.manifest
+	// they must be just those that the manifest lists, and those that are not named here are
+	// read where its dir says. Default: none.
 	Logs []string `yaml:"logs"`
 	// KeyFiles hold the audit keys of those gateways, which tell batches without a producer id
 	// whose answer nobody saw yet. Default: audit.key beside each log, where there is one.

@@ -27,9 +27,12 @@ type Log struct {
 
 // Logs are those of all gateways.
 type Logs struct {
-	All   []Log
-	Keys  [][32]byte // audit keys; see reconcile.Coverage.Judge
-	Close func()     // called when they were read
+	All  []Log
+	Keys [][32]byte // audit keys; see reconcile.Coverage.Judge
+	// Doubt is why they may not be all that there are. What is found is told all the same,
+	// and nothing is concluded.
+	Doubt error
+	Close func() // called when they were read
 }
 
 // Look is one comparison of clusters with the decisions about them, beside the work of
@@ -132,6 +135,9 @@ func (l *Look) judge(ctx context.Context, all []*looking) {
 		default:
 			one.ends.Before = bounded(pace)
 			t.cluster(ctx, one, coverage, logs.keys)
+			if logs.doubt != nil {
+				t.fail(logs.doubt)
+			}
 		}
 		one.result = t.end(l.Now())
 	}
@@ -151,8 +157,9 @@ func bounded(pace *pacer) func(context.Context) error {
 
 // readLogs are logs that were read.
 type readLogs struct {
-	read []audit.ReconciledLog
-	keys [][32]byte
+	read  []audit.ReconciledLog
+	keys  [][32]byte
+	doubt error
 }
 
 // read reads all logs.
@@ -163,6 +170,7 @@ func (l *Look) read(ctx context.Context, c *reconcile.Coverage) (all readLogs, e
 	}
 	defer logs.Close()
 	all.keys = logs.Keys
+	all.doubt = logs.Doubt
 	seen := make(map[[8]byte]string)
 
 	for _, log := range logs.All {

@@ -79,6 +79,28 @@ func TestAnswerThatWasOnItsWayIsNoBypass(t *testing.T) {
 	}
 }
 
+// TestLookThatMayLackALogConcludesNothing, and tells what it found all the same.
+func TestLookThatMayLackALogConcludesNothing(t *testing.T) {
+	_, client := brokers(t, "t")
+	send(t, client, 2)
+	doubting := func(l *audit.Log) func() (*Logs, error) {
+		return func() (*Logs, error) {
+			all, err := opening(l)()
+			all.Doubt = errors.New("who knows")
+			return all, err
+		}
+	}
+
+	l := decided(t, there)
+	if r := lookOnce(t, client, doubting(l)); r.Outcome != audit.ReconciledBypass || r.Problem != "who knows" {
+		t.Errorf("with a bypass: %+v", r)
+	}
+	decide(t, l, there, 2)
+	if r := lookOnce(t, client, doubting(l)); r.Outcome != audit.NotReconciled || r.Problem != "who knows" || r.Offsets != 4 {
+		t.Errorf("without one: %+v", r)
+	}
+}
+
 // TestLookSaysWhatItCouldNotLookAt, and what it found all the same.
 func TestLookSaysWhatItCouldNotLookAt(t *testing.T) {
 	_, client := brokers(t, "t")

@@ -29,6 +29,7 @@ type Report struct {
 	Unread   bool     // the file itself could not be read, which is the one problem
 	Insecure []string // settings that a gateway warns of at its start
 	Refused  []error  // modules that would not run: a gateway starts, and refuses their topics
+	Warnings []error  // what else a gateway that starts could not do
 	Bindings []Bound  // what would run where, in the order in which bindings are looked at
 	Reasons  []Catalogue
 	Config   *config.Config // nil where it makes no sense
@@ -106,6 +107,7 @@ func (c *checking) checkAll(ctx context.Context, valid bool) {
 
 	c.checkClusters()
 	c.checkManifest(ctx)
+	c.checkOthers()
 	if c.policy != nil && (c.trust != nil || len(c.cfg.Modules) == 0) {
 		c.problem("", c.checkModules(ctx))
 	}
@@ -169,6 +171,25 @@ func (c *checking) judgeManifest(ctx context.Context) (*manifest.Signed, error) 
 		return nil, err
 	}
 	return m, m.Has(c.cfg.Node, own.id, own.key)
+}
+
+// checkOthers finds logs of other gateways that looks for records without a decision could
+// not read, or that would be missing.
+func (c *checking) checkOthers() {
+	if c.cfg.Audit.Reconcile.Every == 0 {
+		return
+	}
+
+	o := openOthers(c.cfg)
+	defer o.close()
+	if m := c.listed.manifest; m != nil {
+		o.hold(m.Manifest)
+	} else if c.cfg.Audit.Manifest.File != "" {
+		o.problems = append(o.problems, errNoManifest)
+	}
+	for _, err := range o.problems {
+		c.Warnings = append(c.Warnings, fmt.Errorf("%w: until that is mended, no look for records without a decision comes to a conclusion", err))
+	}
 }
 
 // checkClusters opens what the listeners and the connections to clusters need,

@@ -2,26 +2,13 @@ package server
 
 import (
 	"context"
-	"encoding/hex"
-	"errors"
-	"fmt"
-	"io/fs"
-	"maps"
-	"os"
-	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/zap"
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/guardlock/guardlock/audit"
-	"github.com/guardlock/guardlock/audit/evidence"
-	"github.com/guardlock/guardlock/audit/manifest"
-	"github.com/guardlock/guardlock/audit/tree"
-	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/ops"
 	"github.com/guardlock/guardlock/internal/reconciling"
 )
@@ -190,129 +177,6 @@ func (s *Server) reconcile(ctx context.Context, wait patience) {
 			s.log.Error("what comparing a cluster with its decisions came to could not be recorded", zap.Error(err))
 		}
 	}
-}
-
-// openLogs opens the logs of all gateways, this one's included.
-func (s *Server) openLogs() (*reconciling.Logs, error) {
-	set := &s.cfg.Audit.Reconcile
-	own, err := s.auditKeys()
-	if err != nil {
-		return nil, err
-	}
-
-	logs := &reconciling.Logs{All: []reconciling.Log{{Name: s.cfg.File(s.cfg.Audit.Dir), Reader: s.journal.Reader()}}, Keys: own}
-	var others []*audit.Reader
-	logs.Close = func() {
-		for _, r := range others {
-			r.Close()
-		}
-	}
-
-	for _, file := range set.KeyFiles {
-		key, err := disk.ReadKey(s.cfg.File(file))
-		if err != nil {
-			return nil, err
-		}
-		logs.Keys = append(logs.Keys, key)
-	}
-	for _, dir := range set.Logs {
-		dir = s.cfg.File(dir)
-		if sameDirectory(dir, logs.All[0].Name) {
-			continue // one configuration serves all gateways, and names the log of each
-		}
-
-		key, err := disk.ReadKey(filepath.Join(filepath.Dir(dir), "audit.key"))
-		switch {
-		case err == nil:
-			logs.Keys = append(logs.Keys, key)
-		case !errors.Is(err, fs.ErrNotExist):
-			return nil, err
-		}
-
-		r, err := audit.OpenReader(dir)
-		if err != nil {
-			return nil, err
-		}
-		others = append(others, r)
-		logs.All = append(logs.All, reconciling.Log{Name: dir, Reader: r})
-	}
-
-	if m := s.reloader.manifestInForce(); m != nil {
-		if err := allListed(m.Manifest, logs.All); err != nil {
-			logs.Close()
-			return nil, err
-		}
-	}
-	return logs, nil
-}
-
-// sameDirectory reports whether two paths lead to one directory. A path that leads
-// nowhere is left for others to refuse.
-func sameDirectory(a, b string) bool {
-	at, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	same, err := os.Stat(b)
-	return err == nil && os.SameFile(at, same)
-}
-
-// allListed demands that logs are just those that a manifest lists: one that is missing
-// looks like records that went around it.
-func allListed(m *manifest.Manifest, logs []reconciling.Log) error {
-	given := make(map[string]string)
-	for i, log := range logs {
-		id, _, err := log.LogID()
-		if err != nil {
-			return fmt.Errorf("reading the decision log %s: %w", log.Name, err)
-		}
-		given[hex.EncodeToString(id[:])] = log.Name
-		if i == 0 {
-			continue // the gateway's own, which it held against the manifest when it began
-		}
-		if err := signedAsListed(m, log, hex.EncodeToString(id[:])); err != nil {
-			return err
-		}
-	}
-
-	for _, g := range m.Gateways {
-		for _, log := range append([]manifest.Log{g.Log}, g.Former...) {
-			if _, there := given[log.ID]; !there && log.Lost == "" {
-				return fmt.Errorf("the manifest of the decision logs lists log %s of gateway %s, and audit.reconcile.logs has no directory of it", log.ID, g.Name)
-			}
-			delete(given, log.ID)
-		}
-	}
-	if more := slices.Sorted(maps.Keys(given)); len(more) > 0 {
-		return fmt.Errorf("the log in %s has the id %s, which is not in the manifest of the decision logs", given[more[0]], more[0])
-	}
-	return nil
-}
-
-// signedAsListed demands that the last checkpoint of a log is signed by the key that the
-// manifest has for it: anybody can make up a log with an id. What is not listed is left
-// for others to refuse.
-func signedAsListed(m *manifest.Manifest, log reconciling.Log, id string) error {
-	for _, g := range m.Gateways {
-		for _, listed := range append([]manifest.Log{g.Log}, g.Former...) {
-			if listed.ID != id {
-				continue
-			}
-
-			key, err := note.NewVerifier(listed.Key)
-			if err != nil {
-				return fmt.Errorf("the manifest's key of log %s: %w", id, err)
-			}
-			prover, err := tree.OpenProver(filepath.Join(log.Name, tree.DirName), log.Reader)
-			if err == nil {
-				_, _, err = evidence.OpenCheckpoint([]byte(prover.Signed()), note.VerifierList(key))
-			}
-			if err != nil {
-				return fmt.Errorf("the log in %s is not shown to be that of %s: %w", log.Name, g.Name, err)
-			}
-		}
-	}
-	return nil
 }
 
 // tellReconciled tells the operator.

@@ -360,30 +360,49 @@ func signedLog(t *testing.T) (log reconciling.Log, id, key string) {
 	return reconciling.Log{Name: dir, Reader: l.Reader()}, hex.EncodeToString(raw[:]), key
 }
 
-// TestLookReadsJustTheLogsOfTheManifest: it says which there must be, and whose each is.
+// TestLookReadsJustTheLogsOfTheManifest: it says which there must be, whose each is and,
+// where the configuration does not, where they are.
 func TestLookReadsJustTheLogsOfTheManifest(t *testing.T) {
-	own, ownID, ownKey := signedLog(t)
+	_, ownID, ownKey := signedLog(t)
 	other, otherID, otherKey := signedLog(t)
 	third, thirdID, thirdKey := signedLog(t)
-	listing := func(key string) *manifest.Manifest {
+	former, formerID, formerKey := signedLog(t)
+	listing := func(key, dir string) *manifest.Manifest {
 		return &manifest.Manifest{Gateways: []manifest.Gateway{
-			{Name: "gw-a", Log: manifest.Log{ID: ownID, Key: ownKey}, Former: []manifest.Log{{ID: "00", Lost: "INC-812"}}},
-			{Name: "gw-b", Log: manifest.Log{ID: otherID, Key: key}},
+			{Name: "gw-a", Log: manifest.Log{ID: ownID, Key: ownKey, Dir: "nowhere"}, Former: []manifest.Log{{ID: "00", Lost: "INC-812"}, {ID: formerID, Key: formerKey, Dir: former.Name}}},
+			{Name: "gw-b", Log: manifest.Log{ID: otherID, Key: key, Dir: dir}},
 		}}
 	}
 
 	for name, c := range map[string]struct {
-		key  string
-		logs []reconciling.Log
-		want string
+		key, dir string
+		logs     []string
+		want     string
 	}{
-		"just these":       {otherKey, []reconciling.Log{own, other}, ""},
-		"one is missing":   {otherKey, []reconciling.Log{own}, "lists log " + otherID + " of gateway gw-b"},
-		"one too many":     {otherKey, []reconciling.Log{own, other, third}, "has the id " + thirdID + ", which is not in the"},
-		"another's key":    {thirdKey, []reconciling.Log{own, other}, "is not shown to be that of gw-b"},
-		"a key of nothing": {"", []reconciling.Log{own, other}, "the manifest's key of log " + otherID},
+		"just these":        {otherKey, "", []string{other.Name}, ""},
+		"its dir":           {otherKey, other.Name, nil, ""},
+		"its dir, from it":  {otherKey, filepath.Base(other.Name), nil, ""},
+		"named, and moved":  {otherKey, "nowhere", []string{other.Name}, ""},
+		"named, and a dir":  {otherKey, other.Name, []string{other.Name, former.Name}, ""},
+		"one is missing":    {otherKey, "", nil, "lists log " + otherID + " of gateway gw-b"},
+		"no such dir":       {otherKey, "nowhere", nil, "nowhere: no such file or directory"},
+		"another's dir":     {otherKey, third.Name, nil, "lists log " + otherID + " of gateway gw-b"},
+		"one too many":      {otherKey, "", []string{other.Name, third.Name}, "has the id " + thirdID + ", which is not in the"},
+		"another's key":     {thirdKey, "", []string{other.Name}, "is not shown to be that of gw-b"},
+		"a key of nothing":  {"", "", []string{other.Name}, "is not shown to be that of gw-b: the manifest's key"},
+		"what is not there": {otherKey, other.Name, []string{"nowhere"}, "audit.reconcile.logs[0]: "},
 	} {
-		err := allListed(listing(c.key), c.logs)
+		cfg := &config.Config{Node: "gw-a"}
+		cfg.Audit.Reconcile.Logs = c.logs
+		cfg.Audit.Manifest.File = filepath.Join(filepath.Dir(other.Name), "cluster.yaml")
+		o := openOthers(cfg)
+		o.hold(listing(c.key, c.dir))
+		o.close()
+
+		var err error
+		if len(o.problems) > 0 {
+			err = o.problems[0]
+		}
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
