@@ -39,6 +39,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -297,6 +298,10 @@ func (t *Tree) full(level int, n int64, hashes []evidence.Hash) error {
 	if level > 0 {
 		return t.store.tile(level, n, hashes)
 	}
+
+	// What came since the last checkpoint takes a busy gateway tenths of a second, and
+	// the scheduler would let produces wait behind it for 10 ms at a time.
+	runtime.Gosched()
 
 	if len(t.opt.Witnesses) > 0 && len(t.fresh) < maxFresh {
 		t.fresh[n] = tileBytes(hashes)

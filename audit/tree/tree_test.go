@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
@@ -483,6 +485,48 @@ func TestDamagedTreeIsFound(t *testing.T) {
 				t.Errorf("%s of %d bytes: %v", name, len(changed), err)
 			}
 		}
+	}
+}
+
+// TestExtendingLetsOthersRun: with one processor, whoever has work gets a turn after each
+// tile, and not when the scheduler takes the processor away, which is after 10 ms.
+func TestExtendingLetsOthersRun(t *testing.T) {
+	const tiles = 20 // in far less than that: else the scheduler alone would give these turns
+	s := newSite(t, audit.Options{InsecureNoSync: true})
+	s.checkpoint() // what is written for a new segment is not waited for below
+	for i := range tiles * evidence.TileWidth / 2 { // an entry and its binding
+		s.produce(int64(i))
+	}
+	s.flush()
+
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	var turns atomic.Int64
+	stop := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				turns.Add(1)
+				runtime.Gosched()
+			}
+		}
+	}()
+
+	runtime.Gosched()
+	before := turns.Load()
+	if err := s.tree.Extend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := turns.Load() - before
+	close(stop)
+	<-ended
+
+	if got < tiles/2 { // the runtime's own goroutines have turns, too
+		t.Errorf("%d tiles were filled, and another goroutine had %d turns", tiles, got)
 	}
 }
 
