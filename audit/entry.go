@@ -108,7 +108,7 @@ func Outcomes() []string { return append([]string(nil), OutcomeNames[:]...) }
 
 // ControlOutcomes lists the outcomes that control entries have.
 func ControlOutcomes() []string {
-	return slices.Concat([]string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened", "suspended", "lifted", "reasons_capped", "adopted", "in_force", EraBegun, HoldAdded, HoldLifted, Erased}, ReconciledOutcomes())
+	return slices.Concat([]string{"allowed", "denied", "undecided", "applied", "refused", "started", "stopped", "opened", "suspended", "lifted", "reasons_capped", "adopted", "in_force", EraBegun, HoldAdded, HoldLifted, Erased, ClockForward, ClockBack}, ReconciledOutcomes())
 }
 
 // Kind says what an entry is. Part of the format: never renumber.
@@ -139,6 +139,8 @@ const (
 
 	KindAcknowledgement Kind = 20 // somebody looked into records that went around; repeated where a segment begins
 
+	KindClock Kind = 21 // the wall clock was set
+
 	kindBriefBatch Kind = 22 // a batch, by its template
 	kindBriefBind  Kind = 23 // a binding, by its template
 	kindBriefNext  Kind = 24 // a batch, by its template, whose nonce follows that of the one before
@@ -147,10 +149,10 @@ const (
 var kindNames = map[Kind]string{KindBatch: "record", KindAdmission: "admission", KindConfig: "config",
 	KindStart: "start", KindStop: "stop", KindOpen: "open", KindAdmin: "admin", KindConduct: "conduct", KindStanding: "standing",
 	KindEra: "era", KindAuthority: "authority", KindAdoption: "adoption", KindErasure: "erasure", KindHold: "hold",
-	KindReconciliation: "reconciliation", KindAcknowledgement: "acknowledgement"}
+	KindReconciliation: "reconciliation", KindAcknowledgement: "acknowledgement", KindClock: "clock"}
 
 // numberedKinds has a bit for each kind whose entries take a sequence number.
-const numberedKinds = 1<<(KindAdoption+1) - 1<<KindBatch | 1<<KindErasure | 1<<KindHold | 1<<KindReconciliation | 1<<KindAcknowledgement
+const numberedKinds = 1<<(KindAdoption+1) - 1<<KindBatch | 1<<KindErasure | 1<<KindHold | 1<<KindReconciliation | 1<<KindAcknowledgement | 1<<KindClock
 
 // numbered reports whether a kind is known, and its entries take a sequence number.
 func (k Kind) numbered() bool { return k < 32 && numberedKinds&(1<<k) != 0 }

@@ -208,7 +208,7 @@ func (c *cursor) facts(e *ControlEntry, base int64) {
 		e.Loaded = c.loaded()
 	case KindEra:
 		e.Era = c.era(base)
-	case KindAdoption, KindErasure, KindHold, KindReconciliation, KindAcknowledgement:
+	case KindAdoption, KindErasure, KindHold, KindReconciliation, KindAcknowledgement, KindClock:
 		e.Facts = c.told()
 	}
 }

@@ -28,7 +28,7 @@ func randomControl(r *rand.Rand) *ControlEntry {
 	}
 
 	c := &ControlEntry{
-		Kind:      []Kind{2, 3, 4, 5, 6, 7, 8, KindEra, KindAuthority, KindAdoption, KindReconciliation}[r.IntN(11)],
+		Kind:      []Kind{2, 3, 4, 5, 6, 7, 8, KindEra, KindAuthority, KindAdoption, KindReconciliation, KindClock}[r.IntN(12)],
 		Time:      time.UnixMicro(r.Int64N(1 << 52)).UTC(),
 		Subject:   text(400),
 		Module:    ModuleRef{text(9), Digest{byte(r.IntN(2))}},
@@ -76,7 +76,7 @@ func randomControl(r *rand.Rand) *ControlEntry {
 		}
 
 		c.Admission = a
-	case KindAdoption, KindReconciliation:
+	case KindAdoption, KindReconciliation, KindClock:
 		for range r.IntN(4) {
 			c.Facts = append(c.Facts, Fact{text(9), text(300)})
 		}

@@ -207,7 +207,7 @@ func (r *readByPage) payload(b []byte, sealed bool) {
 			r.found(r.briefBatch(&e))
 		case kind == 24:
 			r.found(r.briefBatch(&e))
-		case kind >= 2 && kind <= 15 || kind == 20:
+		case kind >= 2 && kind <= 15 || kind == 20 || kind == 21:
 			r.control(&e, base, kind)
 			r.seq++
 		case kind == 16:

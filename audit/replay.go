@@ -434,7 +434,9 @@ func (r *replay) sealedSegments(all []uint32) (segment.Link, error) {
 			LogID:   h.LogID,
 		}
 
+		gone := max(state.gone, s.MaxTime)
 		state = newState(s.NextSeq)
+		state.gone = gone
 		for _, seq := range s.open {
 			state.open[seq] = nil // see recallOpen
 		}

@@ -24,6 +24,7 @@ type state struct {
 	eras     begun
 	holds    toldHolds
 	erasures toldErasures
+	gone     int64 // latest time of any entry of segments before the current one; µs, 0 without any
 
 	acknowledged toldAcknowledgements
 
@@ -45,12 +46,16 @@ func newStateAt(anchor *segment.Anchor) *state {
 		for _, seq := range anchor.Open {
 			s.open[seq] = nil
 		}
+		s.gone = anchor.Gone.Latest
 	}
 	return s
 }
 
 // beginSegment forgets the dictionary and the summary; what is open stays open.
 func (s *state) beginSegment() {
+	if s.sum != nil {
+		s.gone = max(s.gone, s.sum.MaxTime)
+	}
 	s.dict = newDict()
 	s.sum = newSummary(s.seq, s.dict)
 }

@@ -142,6 +142,7 @@ func vectorControls() []ControlEntry {
 	gdpr := ModuleRef{Name: "gdpr", Digest: Digest{5}}
 	era := NewEra(Era{Target: Target{Cluster: "main", Topic: "customers", TopicID: [16]byte{1, 2}, Partition: 3}, Offset: 40, LeaderEpoch: 2, Began: vectorTime(10)})
 	acknowledged := Acknowledgement{Cluster: "main", Topic: "customers", TopicID: TopicID{1, 2}, Partition: 3, First: 41, Last: 41, By: "ada", Reason: "case 9", Given: vectorTime(20)}
+	clock := ClockStep{Was: vectorTime(21), Is: vectorTime(5_000_021)}
 	hold := Hold{ID: "h1", Topic: "customers", From: vectorTime(0), Added: vectorTime(14), Reason: "case 9", By: "ada"}
 	again := Step{Name: stepRepeats, Verdict: "entry", Detail: "2"}
 
@@ -169,6 +170,7 @@ func vectorControls() []ControlEntry {
 		(&Reconciliation{Cluster: "main", Outcome: ReconciledBypass, Asked: vectorTime(0), Ended: vectorTime(15), Partitions: 6, Offsets: 100,
 			Classes: []ReconciledClass{{"bypass", 1}, {"known", 99}}, Places: []ReconciledPlace{{Class: "bypass", Topic: "customers", TopicID: [16]byte{1, 2}, Partition: 3, First: 41, Last: 41}}, Logs: []ReconciledLog{{ID: [8]byte{12, 13}, Next: 9}}}).Entry(),
 		acknowledged.entry(),
+		clock.Entry(),
 	}
 }
 

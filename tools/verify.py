@@ -43,7 +43,7 @@ def unbase64(text):
 
 def parse(log, index, leaf):
     """The fields of a leaf, and its place."""
-    need(leaf[:18] == b"guardlock leaf v1\n" and 1 <= leaf[18] <= 16, "no leaf of version 1")
+    need(leaf[:18] == b"guardlock leaf v1\n" and leaf[18] in (*range(1, 17), 20, 21), "no leaf of version 1")
     number, rest = leaf[18], io.BytesIO(leaf[19:])
 
     def take(kind):

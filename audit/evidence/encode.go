@@ -36,7 +36,7 @@ func Parse(b []byte) (*Leaf, error) {
 		l.Decision = r.decision()
 	case kind == KindPlacement:
 		l.Placement = r.placement()
-	case kind > KindDecision && kind < KindPlacement, kind == KindAcknowledgement:
+	case kind > KindDecision && kind < KindPlacement, kind == KindAcknowledgement, kind == KindClock:
 		l.Control = r.control(kind)
 	default:
 		return nil, fmt.Errorf("%w: unknown kind %d", ErrLeaf, kind)

@@ -36,6 +36,8 @@ func samples() []evidence.Leaf {
 			Recovered: true}},
 		{Control: &evidence.Control{Kind: evidence.KindAdmission, Seq: 3, Time: 4, Subject: "b", Module: evidence.Module{Name: "gdpr"}, Who: name("x"),
 			Outcome: "allowed", Reason: "y", Revision: "z", Facts: []evidence.Fact{{Key: "author", Value: "ada"}, {Key: "step.detail", Name: name("d")}}}},
+		{Control: &evidence.Control{Kind: evidence.KindClock, Seq: 8, Time: 1_790_000_000_000_000, Subject: "clock", Outcome: "clock_back",
+			Facts: []evidence.Fact{{Key: "was", Value: "2026-09-21T15:13:20Z"}, {Key: "is", Value: "2026-09-21T14:13:20Z"}, {Key: "seen", Value: "running"}}}},
 	}
 }
 

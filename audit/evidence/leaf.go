@@ -19,11 +19,13 @@ var ErrLeaf = errors.New("malformed leaf")
 type Kind uint8
 
 // The kinds that have fields of their own here. Every other kind up to 15 is a
-// control entry, and so is that of an acknowledgement.
+// control entry, and so is that of an acknowledgement and of a
+// clock that was set.
 const (
 	KindDecision        Kind = 1
 	KindPlacement       Kind = 16
 	KindAcknowledgement Kind = 20
+	KindClock           Kind = 21
 )
 
 // Salt keeps a name from being found by trying: without it nobody can tell whether

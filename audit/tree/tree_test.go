@@ -493,7 +493,7 @@ func TestDamagedTreeIsFound(t *testing.T) {
 func TestExtendingLetsOthersRun(t *testing.T) {
 	const tiles = 20 // in far less than that: else the scheduler alone would give these turns
 	s := newSite(t, audit.Options{InsecureNoSync: true})
-	s.checkpoint() // what is written for a new segment is not waited for below
+	s.checkpoint()                                  // what is written for a new segment is not waited for below
 	for i := range tiles * evidence.TileWidth / 2 { // an entry and its binding
 		s.produce(int64(i))
 	}

@@ -173,7 +173,7 @@ func placeFiles(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	if err := writeProvenLog("log"); err != nil {
+	if err := writeRecentLog("log"); err != nil {
 		t.Fatal(err)
 	}
 	var rows bytes.Buffer

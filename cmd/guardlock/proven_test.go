@@ -24,8 +24,16 @@ import (
 // batch of four records of which one was changed and one routed, and behind the
 // checkpoint another batch. Beside it lie the log's public key, a file for --trust, the
 // trust root, and one that knows neither of the two.
-func writeProvenLog(dir string) error {
-	l, err := openTestLog(dir)
+func writeProvenLog(dir string) error { return writeProvenFrom(dir, auditStart) }
+
+// writeRecentLog is writeProvenLog of yesterday: what has to be done by a time has ended by
+// the times of the other log.
+func writeRecentLog(dir string) error {
+	return writeProvenFrom(dir, time.Now().UTC().Truncate(time.Hour).Add(-24*time.Hour))
+}
+
+func writeProvenFrom(dir string, start time.Time) error {
+	l, err := audit.Open(dir, audit.Options{Key: testAuditKey, Node: "gw", Now: func() time.Time { return start }})
 	if err != nil {
 		return err
 	}
@@ -61,7 +69,7 @@ func admitProven(dir string, l *audit.Log) error {
 // admitBy records that some people approved the module, and what the gateway serves under.
 func admitBy(l *audit.Log, approvals []audit.Approval) error {
 	if err := l.Record(context.Background(), audit.ControlEntry{
-		Kind: audit.KindAdmission, Time: auditStart, Subject: "payments", Module: testModule(), Outcome: "allowed", Revision: "rev1",
+		Kind: audit.KindAdmission, Time: l.Latest(), Subject: "payments", Module: testModule(), Outcome: "allowed", Revision: "rev1",
 		Admission: &audit.Admission{
 			Author:    audit.Signer{Identity: "ada@example.com", KeyID: "k1"},
 			Approvals: approvals,
@@ -74,7 +82,7 @@ func admitBy(l *audit.Log, approvals []audit.Approval) error {
 	}
 
 	return l.Record(context.Background(), audit.ControlEntry{
-		Kind: audit.KindAuthority, Time: auditStart, Subject: "guardlock.yaml", Outcome: "in_force", Revision: "rev1",
+		Kind: audit.KindAuthority, Time: l.Latest(), Subject: "guardlock.yaml", Outcome: "in_force", Revision: "rev1",
 		Loaded: &audit.Loaded{Files: []audit.File{
 			{Role: "configuration", Name: "guardlock.yaml", Digest: audit.Digest{1}},
 			{Role: "policy", Name: "policy.rego", Digest: audit.Digest{2}},
@@ -160,7 +168,7 @@ func writePairLogs(dir string) error {
 // appendProven stores a batch of which the last record has a ruling, and makes its
 // binding durable.
 func appendProven(l *audit.Log, base int64, last audit.Ruling) error {
-	e := testBatch(auditStart.Add(time.Minute), audit.OutcomeModified)
+	e := testBatch(l.Latest().Truncate(time.Hour).Add(time.Minute), audit.OutcomeModified)
 	e.GrantDigest = audit.Digest{9}
 	e.Add(audit.Ruling{}, 2)
 	e.Add(audit.Ruling{Verdict: audit.Modified, Reason: "verdict_header"}, 1)

@@ -9,9 +9,11 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/bench"
 	"github.com/guardlock/guardlock/internal/server"
 	"github.com/guardlock/guardlock/policy"
@@ -44,7 +46,7 @@ func TestScripts(t *testing.T) {
 			}
 			for dir, write := range map[string]func(string) error{
 				"data/audit": writeAuditLog, "two-clusters": writeClustersLog, "not-stored": writeNotStoredLog,
-				"segments/audit": writeSegmentsLog, "proven/audit": writeProvenLog, "eras/audit": writeErasLog,
+				"segments/audit": writeSegmentsLog, "proven/audit": writeProvenLog, "recent/audit": writeRecentLog, "eras/audit": writeErasLog,
 				"gone/audit": writeGoneLog, "fleet": writeFleetLogs, "pair": writePairLogs,
 			} {
 				if err := write(filepath.Join(env.WorkDir, dir)); err != nil {
@@ -67,7 +69,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GUARDLOCK_BOOTSTRAP", broker.ListenAddrs()[0])
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "flip": flip, "capture": capture},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "flip": flip, "capture": capture, "later": later},
 	})
 }
 
@@ -135,6 +137,19 @@ func flip(ts *testscript.TestScript, neg bool, args []string) {
 
 	content[at] ^= 1
 	ts.Check(os.WriteFile(path, content, 0o600))
+}
+
+// later has a gateway write to a log by a clock that is so far ahead: later DIR DURATION.
+func later(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: later DIR DURATION")
+	}
+	by, err := time.ParseDuration(args[1])
+	ts.Check(err)
+
+	l, err := audit.Open(ts.MkAbs(args[0]), audit.Options{Key: testAuditKey, Node: "gw", Now: func() time.Time { return time.Now().Add(by) }})
+	ts.Check(err)
+	ts.Check(l.Close())
 }
 
 // capture keeps the first match of a pattern in the last output as a variable.

@@ -161,6 +161,9 @@ func writeStatus(w io.Writer, s *ops.Status) error {
 		fmt.Fprintf(w, "INSECURE: %s\n", cli.Printable(name))
 	}
 
+	if err := writeClock(w, s.Clock, s.Now); err != nil {
+		return err
+	}
 	if err := writeServed(w, s); err != nil {
 		return err
 	}
@@ -179,6 +182,25 @@ func writeStatus(w io.Writer, s *ops.Status) error {
 		return err
 	}
 	return writeLog(w, s)
+}
+
+// writeClock says that the wall clock was set, which is not so as a rule.
+func writeClock(w io.Writer, c *ops.Clock, now time.Time) error {
+	if c == nil || c.Forward+c.Back == 0 {
+		return nil
+	}
+
+	by := "forward"
+	if c.Is.Before(c.Was) {
+		by = "back"
+	}
+	if _, err := fmt.Fprintf(w, "CLOCK: set forward %s, set back %s; the last time %s by %s, to %s\n", cli.Count(int(c.Forward), "time"), cli.Count(int(c.Back), "time"),
+		by, c.Is.Sub(c.Was).Abs().Round(time.Second), c.Is.UTC().Format(time.RFC3339)); err != nil || c.Ahead == 0 {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "  approvals end by %s, which is %s ahead of the wall clock\n", now.UTC().Format(time.RFC3339),
+		(time.Duration(c.Ahead * float64(time.Second))).Round(time.Second))
+	return err
 }
 
 func day(t time.Time) string {

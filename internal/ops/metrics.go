@@ -58,6 +58,9 @@ var (
 	WitnessLag     = metric("guardlock_evidence_witness_lag_entries", Gauge, "Entries of the last checkpoint, with placements and seals, that a witness has not cosigned, as far as this process saw.", "witness")
 	CheckpointFail = metric("guardlock_evidence_failures_total", Counter, "Checkpoints that could not be made, or not be shown to every copy and witness.")
 
+	ClockSteps = metric("guardlock_clock_steps_total", Counter, "Steps of the wall clock of more than a second, forward or back, that were seen at the start and since.", "direction")
+	ClockAhead = metric("guardlock_clock_ahead_seconds", Gauge, "How far the time by which approvals end is ahead of the wall clock, which was set back. It is 0 where that was not, or has caught up.")
+
 	ReconcileEvery      = metric("guardlock_reconcile_every_seconds", Gauge, "Time between two looks for records without a decision (audit.reconcile). This and the following are there only where somebody looks.", "cluster")
 	ReconcileAge        = metric("guardlock_reconcile_age_seconds", Gauge, "Time since a look last came to a conclusion about everything, or since the start where none did.", "cluster")
 	ReconcileTime       = metric("guardlock_reconcile_last_time_seconds", Gauge, "When the last look ended, in seconds since the epoch.", "cluster")

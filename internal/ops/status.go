@@ -19,6 +19,17 @@ type Status struct {
 	Ends     []End     `json:"ends"` // the soonest first
 	Log      *Log      `json:"log,omitempty"`
 	Manifest *Manifest `json:"manifest,omitempty"` // nil: none is configured
+	Clock    *Clock    `json:"clock,omitempty"`
+}
+
+// Clock is what became of the wall clock. Status.Now goes on with it, but never back.
+type Clock struct {
+	Wall    time.Time `json:"wall"`
+	Ahead   float64   `json:"ahead_seconds"` // of the wall clock, which was set back: that far is Now
+	Forward int64     `json:"set_forward"`   // how often since the start
+	Back    int64     `json:"set_back"`
+	Was     time.Time `json:"was,omitzero"` // what it would have shown without the last step
+	Is      time.Time `json:"is,omitzero"`  // what it showed
 }
 
 // File is a file that is in force.

@@ -48,6 +48,7 @@ func (v *view) Measure(to *ops.Samples) {
 
 	v.measureLog(to)
 	v.measureReconciled(to)
+	v.measureClock(to)
 	v.measureTerms(to)
 }
 

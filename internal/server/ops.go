@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/gateway"
 	"github.com/guardlock/guardlock/internal/config"
 	"github.com/guardlock/guardlock/internal/ops"
@@ -26,6 +27,8 @@ type watching struct {
 	space   space // on the disk of the decision log
 
 	reconciled reconciled
+	clock      *clock
+	clockSeen  *audit.ClockStep // before the start; nil: none
 }
 
 // The phases of a gateway's life.

@@ -55,7 +55,7 @@ type Server struct {
 
 // startedWith is what a Server is given by whoever starts it.
 type startedWith struct {
-	now     func() time.Time // by which approvals and policy let run
+	now     func() time.Time // the wall clock, nil for the system's; once the log is open, that by which approvals and policy let run
 	sockets *handed.Sockets
 }
 
@@ -85,7 +85,7 @@ func Open(ctx context.Context, cfg *config.Config, log *Logger) (*Server, error)
 
 // OpenWith is Open with sockets that the process was handed.
 func OpenWith(ctx context.Context, cfg *config.Config, log *Logger, sockets *handed.Sockets) (*Server, error) {
-	return open(ctx, cfg, log, startedWith{time.Now, sockets})
+	return open(ctx, cfg, log, startedWith{sockets: sockets})
 }
 
 // open is Open with what Open itself is not given.
@@ -112,9 +112,10 @@ func open(ctx context.Context, cfg *config.Config, log *Logger, with startedWith
 	if s.keys, err = loadKeys(cfg); err != nil {
 		return s, err
 	}
-	if s.journal, err = openJournal(cfg); err != nil {
+	if s.journal, err = openJournal(cfg, s.now); err != nil {
 		return s, err
 	}
+	s.takeClock()
 	if s.commits, err = openCommitter(ctx, cfg, log, s.journal); err != nil {
 		return s, err
 	}
@@ -134,7 +135,7 @@ func open(ctx context.Context, cfg *config.Config, log *Logger, with startedWith
 
 // openJournal opens the decision log for writing, with its key, which is made
 // at the first start.
-func openJournal(cfg *config.Config) (*audit.Log, error) {
+func openJournal(cfg *config.Config, wall func() time.Time) (*audit.Log, error) {
 	dir := cfg.File(cfg.Audit.Dir)
 	if pending, err := adopt.Pending(dir); err != nil || pending {
 		return nil, exit.WithHint(errors.Join(errors.New("a new decision log is being made in the place of the old one, which was not finished"), err), adoptHint)
@@ -161,6 +162,7 @@ func openJournal(cfg *config.Config) (*audit.Log, error) {
 		Node:           cfg.Node,
 		Adopt:          cfg.Audit.Adopt,
 		InsecureNoSync: cfg.Audit.NoSync,
+		Now:            wall,
 	}
 
 	if cfg.Audit.PreviousKeyFile != "" {
@@ -213,6 +215,7 @@ func (s *Server) tendLog(ctx context.Context, wg *sync.WaitGroup) {
 	wg.Go(func() { s.index(ctx) })
 	wg.Go(func() { s.watchSpace(ctx) })
 	wg.Go(func() { s.watchBeside(ctx) })
+	wg.Go(func() { s.watchClock(ctx) })
 	wg.Go(func() { s.watchReconciled(ctx) })
 }
 
@@ -302,6 +305,9 @@ func (s *Server) index(ctx context.Context) {
 // is in the log, and the clusters were asked for their brokers. Those that did not
 // answer are returned.
 func (s *Server) start(ctx context.Context, ready func(cluster string)) (waiting []string, err error) {
+	if err := s.tellStart(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.reloader.load(ctx); err != nil {
 		return nil, err
 	}

@@ -275,6 +275,7 @@ func (v *view) Status() ops.Status {
 		v.addCluster(&s.Clusters[i])
 	}
 	s.Log = v.logStatus()
+	s.Clock = v.clockStatus()
 	return s
 }
 

@@ -94,6 +94,9 @@ func (c *eraseRunCommand) run(cmd *cobra.Command, path string, now time.Time) er
 		return c.say(cmd, &o, &done, eraseError(o.Dir, err))
 	}
 
+	if now, err = notBefore(o.Dir, now); err != nil {
+		return err
+	}
 	if err := request.InTime(now); err != nil {
 		return exit.Refusedf("%s: %w", path, err)
 	}
@@ -110,6 +113,25 @@ func (c *eraseRunCommand) run(cmd *cobra.Command, path string, now time.Time) er
 }
 
 // loadConfig reads a gateway's configuration.
+// notBefore is now, or the latest time of the log where the clock was set back since: what
+// had ended by that stays ended.
+func notBefore(dir string, now time.Time) (time.Time, error) {
+	r, err := openLog(dir)
+	if err != nil {
+		return now, err
+	}
+
+	defer r.Close()
+	latest, err := r.Latest()
+	if err != nil {
+		return now, auditError(dir, err)
+	}
+	if latest.After(now) {
+		return latest, nil
+	}
+	return now, nil
+}
+
 func loadConfig(path string) (*config.Config, error) {
 	cfg, err := config.Load(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -67,7 +67,7 @@ func (f *auditFilterFlags) register(cmd *cobra.Command) {
 	fl.StringSliceVar(&f.outcomes, "outcome", nil, "with this `OUTCOME`: "+strings.Join(query.Outcomes(), ", "))
 	fl.StringSliceVar(&f.reasons, "reason", nil, "with this `REASON`")
 	fl.StringSliceVar(&f.states, "state", nil, "of batches in this `STATE`: "+stateNames())
-	fl.StringSliceVar(&f.kinds, "kind", nil, "of this `KIND`: record, admission, conduct, config, admin, start, stop, open, era, authority, adoption, hold, erasure, reconciliation, acknowledgement; or standing, which repeats an admission where a segment begins")
+	fl.StringSliceVar(&f.kinds, "kind", nil, "of this `KIND`: record, admission, conduct, config, admin, start, stop, open, era, authority, adoption, hold, erasure, reconciliation, acknowledgement, clock; or standing, which repeats an admission where a segment begins")
 }
 
 func (f *auditFilterFlags) filter(cmd *cobra.Command, now time.Time) (query.Filter, error) {
