@@ -4,8 +4,10 @@
 //
 // # Order
 //
-// A witness makes the size that it has seen durable before it signs. A crash between
-// the two costs the log one question more, and never a second history.
+// A witness makes the checkpoint that it has seen durable before it hands out its
+// signature. A crash between the two costs the log one question more, and never a second
+// history. What it keeps is the note with the log's signature and its own, so that it can
+// prove in a dispute what it was shown.
 //
 // # Trust
 //
@@ -119,7 +121,7 @@ func (w *Witness) add(body []byte) ([]byte, error) {
 	if log == nil {
 		return nil, &refusal{http.StatusNotFound, 0, "this witness does not know the log"}
 	}
-	c, _, err := evidence.OpenCheckpoint(q.checkpoint, note.VerifierList(log))
+	c, signature, err := evidence.OpenCheckpoint(q.checkpoint, note.VerifierList(log))
 	if err != nil {
 		return nil, &refusal{http.StatusForbidden, 0, "the log's key did not sign that"}
 	}
@@ -133,10 +135,12 @@ func (w *Witness) add(body []byte) ([]byte, error) {
 	if err := goesOn(&seen, &c, q); err != nil {
 		return nil, err
 	}
-	if err := w.keep(&c); err != nil {
+
+	line := w.signer.Cosign(c.Text(), w.now())
+	if err := w.keep(&c, signature, line); err != nil {
 		return nil, err
 	}
-	return w.signer.Cosign(c.Text(), w.now()), nil
+	return line, nil
 }
 
 // goesOn checks that a checkpoint is of the history that was seen.
@@ -159,10 +163,13 @@ func goesOn(seen, c *evidence.Checkpoint, q *question) error {
 	return nil
 }
 
-// path is the file of a log: its origin, as base64 for file names.
-func (w *Witness) path(origin string) string {
-	return filepath.Join(w.dir, base64.RawURLEncoding.EncodeToString([]byte(origin)))
+// FileOf is the file in which a witness keeps what it cosigned last of a log: the origin,
+// as base64 for file names.
+func FileOf(dir, origin string) string {
+	return filepath.Join(dir, base64.RawURLEncoding.EncodeToString([]byte(origin)))
 }
+
+func (w *Witness) path(origin string) string { return FileOf(w.dir, origin) }
 
 // seen is the last checkpoint of a log. That of none is the empty tree's.
 func (w *Witness) seen(origin string) (evidence.Checkpoint, error) {
@@ -173,18 +180,24 @@ func (w *Witness) seen(origin string) (evidence.Checkpoint, error) {
 	if err != nil {
 		return evidence.Checkpoint{}, fmt.Errorf("reading what was seen: %w", err)
 	}
-	c, err := evidence.ParseCheckpoint(string(b))
+	text, _, signed := strings.Cut(string(b), "\n\n") // an older version kept the text alone
+	if signed {
+		text += "\n"
+	}
+	c, err := evidence.ParseCheckpoint(text)
 	if err != nil || c.Origin != origin {
 		return c, fmt.Errorf("reading what was seen: %s is damaged", w.path(origin))
 	}
 	return c, nil
 }
 
-func (w *Witness) keep(c *evidence.Checkpoint) error {
+// keep writes the note: the checkpoint, the log's own signature of it, and the witness's
+// line. Whoever has another checkpoint of the log can be shown what the log signed.
+func (w *Witness) keep(c *evidence.Checkpoint, by note.Signature, line []byte) error {
 	if err := disk.MakeDirs(w.disk, filepath.Dir(w.dir), w.dir, 0o700); err != nil {
 		return err
 	}
-	if err := disk.Keep(w.disk, w.path(c.Origin), []byte(c.Text()), 0o600); err != nil {
+	if err := disk.Keep(w.disk, w.path(c.Origin), fmt.Appendf(nil, "%s\n— %s %s\n%s", c.Text(), by.Name, by.Base64, line), 0o600); err != nil {
 		return fmt.Errorf("keeping what was seen: %w", err)
 	}
 	return nil

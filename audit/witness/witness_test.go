@@ -231,3 +231,46 @@ func FuzzQuestion(f *testing.F) {
 		}
 	})
 }
+
+// TestWitnessKeepsTheNoteThatItCosigned: in a dispute it shows what the log signed.
+func TestWitnessKeepsTheNoteThatItCosigned(t *testing.T) {
+	h := newHistory(t)
+	dir := t.TempDir()
+	s := httptest.NewServer(New(dir, signer, []note.Verifier{h.verifier}))
+	t.Cleanup(s.Close)
+
+	for range 2 {
+		h.grow(t, 3, "entry")
+		if _, _, err := h.show(t, NewClient(s.URL, &signer.Witness)); err != nil {
+			t.Fatal(err)
+		}
+		kept, err := os.ReadFile(FileOf(dir, h.signer.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := note.Open(kept, note.VerifierList(h.verifier, &signer.Witness))
+		c, _ := h.checkpoint(t)
+		if err != nil || len(n.Sigs) != 2 || len(n.UnverifiedSigs) > 0 || n.Text != c.Text() {
+			t.Errorf("kept %q, %v", kept, err)
+		}
+	}
+}
+
+// TestWitnessGoesOnFromWhatAnOlderVersionKept: that had no signatures.
+func TestWitnessGoesOnFromWhatAnOlderVersionKept(t *testing.T) {
+	h := newHistory(t).grow(t, 3, "entry")
+	dir := t.TempDir()
+	c, _ := h.checkpoint(t)
+	if err := os.WriteFile(FileOf(dir, c.Origin), []byte(c.Text()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(New(dir, signer, []note.Verifier{h.verifier}))
+	t.Cleanup(s.Close)
+
+	if _, _, err := h.fork().grow(t, 4, "another").show(t, NewClient(s.URL, &signer.Witness)); err == nil {
+		t.Error("another history is signed")
+	}
+	if _, _, err := h.grow(t, 1, "entry").show(t, NewClient(s.URL, &signer.Witness)); err != nil {
+		t.Error(err)
+	}
+}

@@ -69,3 +69,41 @@ func TestWitnessKeepsItsKey(t *testing.T) {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }
+
+// TestWitnessShowsWhatItCosigned: a copy of the log is held against it, and one that is
+// another log does not pass.
+func TestWitnessShowsWhatItCosigned(t *testing.T) {
+	dir := t.TempDir()
+	log := filepath.Join(dir, "audit")
+	other := filepath.Join(dir, "other", "audit")
+	for _, d := range []string{log, other} {
+		if err := writeProvenLog(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state := filepath.Join(dir, "state")
+	signed, err := os.ReadFile(filepath.Join(log, "tree", "checkpoint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	said, end := witnessOutput(t, "127.0.0.1:0", "--name", "bank.example/witness", "--state", state, "--log-key", filepath.Join(dir, "log.key.pub"))
+	resp, err := http.Post(strings.TrimPrefix(said[1], "listens  ")+"/add-checkpoint", "text/plain", strings.NewReader("old 0\n\n"+string(signed)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if code := end(); code != exit.OK || resp.StatusCode != http.StatusOK {
+		t.Fatalf("exit code %d, %s", code, resp.Status)
+	}
+
+	note := guardlock(t, exit.OK, "audit", "witness", "--state", state, "--show", "guardlock/gw/0011")
+	saysAll(t, note, "guardlock/gw/0011\n", "\n— guardlock/gw/0011 ", "\n— bank.example/witness ")
+	seen := filepath.Join(dir, "seen.checkpoint")
+	if err := os.WriteFile(seen, []byte(note), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	guardlock(t, exit.OK, "audit", "verify", "--dir", log, "--without-key", "--log-key", filepath.Join(dir, "log.key.pub"), "--since", seen)
+	guardlock(t, exit.Refused, "audit", "verify", "--dir", other, "--without-key", "--log-key", filepath.Join(dir, "other", "log.key.pub"), "--since", seen)
+	saysAll(t, guardlock(t, exit.NotFound, "audit", "witness", "--state", state, "--show", "guardlock/gw/0012"), "cosigned nothing of that log")
+}

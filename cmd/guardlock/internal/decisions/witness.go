@@ -1,10 +1,12 @@
 package decisions
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -35,13 +37,16 @@ and to auditors (witnesses in the file of audit verify --trust).
 
 It speaks HTTP on loopback. What it is asked and answers is signed and no secret; put
 whatever terminates TLS in front of it. What it saw is in --state: a witness that loses
-it would sign a second history, so keep the directory.`
+it would sign a second history, so keep the directory. --show prints the checkpoint
+that it cosigned last of a log, with the log's signature and its own: a copy of the log
+is held against it by audit verify --since.`
 
 type auditWitnessCommand struct {
 	listen  string
 	name    string
 	state   string
 	logKeys []string
+	show    string
 }
 
 func newAuditWitnessCommand() *cobra.Command {
@@ -51,7 +56,8 @@ func newAuditWitnessCommand() *cobra.Command {
 		Short: "Cosign checkpoints of decision logs",
 		Long:  auditWitnessHelp,
 		Example: `  guardlock audit witness --name bank.example/witness --log-key gw-a.pub --log-key gw-b.pub
-  guardlock audit witness --name bank.example/witness --state /var/lib/witness --listen 127.0.0.1:9444 --log-key gw-a.pub`,
+  guardlock audit witness --name bank.example/witness --state /var/lib/witness --listen 127.0.0.1:9444 --log-key gw-a.pub
+  guardlock audit witness --state /var/lib/witness --show guardlock/gw/0011 >seen.checkpoint`,
 		Args: cli.NeedArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 	}
@@ -60,12 +66,35 @@ func newAuditWitnessCommand() *cobra.Command {
 	cmd.Flags().StringVar(&c.name, "name", "", "the witness's `NAME`, for its key: a domain of yours with a path, without spaces and plus signs")
 	cmd.Flags().StringVar(&c.state, "state", "witness", "`DIRECTORY` of its key and of what it saw; made at first start")
 	cmd.Flags().StringArrayVar(&c.logKeys, "log-key", nil, "`FILE` with the public key of a log that it cosigns; may be given more than once")
+	cmd.Flags().StringVar(&c.show, "show", "", "print the checkpoint that was cosigned last of the log with this `ORIGIN`, and end")
 	return cmd
 }
+
+// shown prints what the witness keeps of a log.
+func (c *auditWitnessCommand) shown(w io.Writer) error {
+	signed, err := disk.Read(witness.FileOf(c.seen(), c.show), disk.MaxBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return exit.WithHint(exit.NotFoundf("showing %s: the witness in %s has cosigned nothing of that log", c.show, c.state), "the origin is the first line of a checkpoint, and what the witness prints behind cosigns")
+	}
+	if err != nil {
+		return fmt.Errorf("showing %s: %w", c.show, err)
+	}
+	if !bytes.Contains(signed, []byte("\n\n")) {
+		return exit.WithHint(exit.NotFoundf("showing %s: what was kept has no signatures, since an older version kept it", c.show), "the next checkpoint of the log is kept with them")
+	}
+	_, err = w.Write(signed)
+	return err
+}
+
+// seen is the directory of what the witness saw.
+func (c *auditWitnessCommand) seen() string { return filepath.Join(c.state, "seen") }
 
 var witnessName = regexp.MustCompile(`^[a-zA-Z0-9._/-]{1,128}$`)
 
 func (c *auditWitnessCommand) run(cmd *cobra.Command) error {
+	if c.show != "" {
+		return c.shown(cmd.OutOrStdout())
+	}
 	if !witnessName.MatchString(c.name) {
 		return cli.NeedFlag(cmd, "name", "--name bank.example/witness")
 	}
@@ -93,7 +122,7 @@ func (c *auditWitnessCommand) run(cmd *cobra.Command) error {
 func (c *auditWitnessCommand) serve(ctx context.Context, l net.Listener, signer *evidence.WitnessSigner, logs []note.Verifier) error {
 	const timeout = 10 * time.Second
 	s := &http.Server{
-		Handler:           witness.New(filepath.Join(c.state, "seen"), signer, logs),
+		Handler:           witness.New(c.seen(), signer, logs),
 		ReadHeaderTimeout: timeout,
 		ReadTimeout:       timeout,
 		WriteTimeout:      timeout,
