@@ -106,6 +106,25 @@ type Log struct {
 	Lost string `yaml:"lost,omitempty"` // why a former one is not there any more
 }
 
+// Placed is a log with its place in a manifest.
+type Placed struct {
+	*Log
+	Gateway string
+	Former  bool
+}
+
+// Logs lists the logs of a manifest, each gateway's own before its former ones.
+func (m *Manifest) Logs() (all []Placed) {
+	for i := range m.Gateways {
+		g := &m.Gateways[i]
+		all = append(all, Placed{&g.Log, g.Name, false})
+		for n := range g.Former {
+			all = append(all, Placed{&g.Former[n], g.Name, true})
+		}
+	}
+	return all
+}
+
 // Parse reads a manifest or a plain list. Unknown fields are errors. Everything wrong is
 // reported at once, as a problem.List.
 func Parse(raw []byte) (*Manifest, error) {

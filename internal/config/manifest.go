@@ -1,5 +1,7 @@
 package config
 
+import "path/filepath"
+
 // Manifest is a list of the cluster's gateways and their logs, by which auditors know
 // that a log is missing.
 type Manifest struct {
@@ -12,6 +14,12 @@ type Manifest struct {
 	// Unlisted lets the gateway start all the same, with an alarm. Danger: who reads the logs
 	// of the cluster does not miss what this gateway decides.
 	Unlisted bool `yaml:"insecure_unlisted"`
+}
+
+// AcceptedManifest is the file in the data directory that holds the last manifest that was
+// in force, so that no older one follows it over a restart.
+func (c *Config) AcceptedManifest() string {
+	return filepath.Join(c.File(c.DataDir), "manifest.accepted.yaml")
 }
 
 // NeedsTrust reports whether anything is judged by the trust root.

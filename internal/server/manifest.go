@@ -23,10 +23,6 @@ import (
 // logs of the others. So it does not start before approvers signed one that has it. What
 // becomes of the manifest later ends nothing: the one that was in force stays.
 
-// keptManifest is the file in the data directory that holds the last manifest that was in
-// force, so that no older one follows it over a restart.
-const keptManifest = "manifest.accepted.yaml"
-
 // judgeAgainAfter is how often a manifest that did not change is judged again: the keys
 // of who signed it end.
 const judgeAgainAfter = time.Minute
@@ -194,7 +190,7 @@ func judgeManifest(ctx context.Context, files *disk.Reader, under terms, bundles
 
 // keepManifest keeps what comes into force, and refuses what is older than that.
 func (r *reloader) keepManifest(ctx context.Context, cfg *config.Config, fresh *manifest.Signed) error {
-	path := filepath.Join(cfg.File(cfg.DataDir), keptManifest)
+	path := cfg.AcceptedManifest()
 	raw, err := r.files.Read(ctx, path, manifest.MaxBytes)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading the manifest that was kept: %w", err)

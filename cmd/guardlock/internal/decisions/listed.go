@@ -114,24 +114,6 @@ func manifestError(path string, err error) error {
 	return exit.Usagef("reading manifest %s: %w", path, err)
 }
 
-// demanded is a log of a manifest, before it is known where it is.
-type demanded struct {
-	gateway string
-	*manifest.Log
-}
-
-// demandedBy lists the logs of a manifest, each gateway's own before its former ones.
-func demandedBy(m *manifest.Manifest) (all []demanded) {
-	for i := range m.Gateways {
-		g := &m.Gateways[i]
-		all = append(all, demanded{g.Name, &g.Log})
-		for n := range g.Former {
-			all = append(all, demanded{g.Name, &g.Former[n]})
-		}
-	}
-	return all
-}
-
 // place finds the directory of each log that the manifest demands: those that it names,
 // or those of --dir, which are told from each other by the ids of their logs.
 func (l *logsFlags) place(cmd *cobra.Command) (all []gatewayLog, err error) {
@@ -144,7 +126,7 @@ func (l *logsFlags) place(cmd *cobra.Command) (all []gatewayLog, err error) {
 	}
 
 	var missing []string
-	for _, d := range demandedBy(l.signed.Manifest) {
+	for _, d := range l.signed.Logs() {
 		dir := dirs[d.ID]
 		if !given && d.Dir != "" && d.Lost == "" {
 			dir = beside(l.manifest, d.Dir)
@@ -153,9 +135,9 @@ func (l *logsFlags) place(cmd *cobra.Command) (all []gatewayLog, err error) {
 
 		switch {
 		case dir != "":
-			all = append(all, gatewayLog{Name: d.gateway, Dir: dir, LogKey: d.Key, id: d.ID, by: l.signed})
+			all = append(all, gatewayLog{Name: d.Gateway, Dir: dir, LogKey: d.Key, id: d.ID, by: l.signed})
 		case d.Lost == "":
-			missing = append(missing, fmt.Sprintf("%s (log %s)", d.gateway, d.ID))
+			missing = append(missing, fmt.Sprintf("%s (log %s)", d.Gateway, d.ID))
 		}
 	}
 
@@ -252,6 +234,8 @@ type listing struct {
 	Digest   string      `json:"digest"`
 	Signers  []string    `json:"signers"` // none: they were not asked for
 	Logs     []listedLog `json:"logs"`
+
+	Difference *difference `json:"difference,omitempty"` // where it is compared with another
 }
 
 type listedLog struct {
@@ -283,13 +267,11 @@ func listingOf(path string, m *manifest.Signed, found []gatewayLog) *listing {
 		out.Signers = append(out.Signers, string(s.Identity))
 	}
 
-	last := ""
-	for _, d := range demandedBy(m.Manifest) {
-		log := listedLog{Gateway: d.gateway, ID: d.ID, Former: d.gateway == last, Lost: d.Lost, Key: d.Key}
+	for _, d := range m.Logs() {
+		log := listedLog{Gateway: d.Gateway, ID: d.ID, Former: d.Former, Lost: d.Lost, Key: d.Key}
 		if i := slices.IndexFunc(found, func(g gatewayLog) bool { return g.id == d.ID }); i >= 0 {
 			log.Dir = found[i].Dir
 		}
-		last = d.gateway
 		out.Logs = append(out.Logs, log)
 	}
 	return out
@@ -337,5 +319,5 @@ func (l *listing) each(w io.Writer, keys bool) error {
 			return err
 		}
 	}
-	return nil
+	return l.Difference.write(w)
 }

@@ -75,8 +75,8 @@ the one of --log-key that signed the log's checkpoint.
 
 With --from it is the next revision of that manifest: gateways are added, and where one
 writes another log than before, the one before becomes a former one. Whoever signs it
-looks at what changed. Nothing but the log says whose it is: take directories from where
-you know them to be.`,
+looks at what changed (--against). Nothing but the log says whose it is: take directories
+from where you know them to be.`,
 		Example: `  guardlock audit manifest make --cluster payments --dir gw-a/audit --dir gw-b/audit -o cluster.yaml
   guardlock audit manifest make --from cluster.yaml --dir gw-c/audit -o cluster.yaml`,
 		Args: cli.NeedArgs(),
@@ -226,8 +226,10 @@ func before(former string) string {
 }
 
 type manifestSignCommand struct {
+	againstFlags
 	key  string
 	name string
+	yes  bool
 }
 
 func newManifestSignCommand() *cobra.Command {
@@ -240,9 +242,14 @@ logs and keys, and that there are no others. It shows what you sign. The signatu
 written beside the file, as FILE.NAME.sigstore.json, in the place of one that you made of
 another revision. cosign verify-blob checks it, too.
 
+With --against FILE, or with --config on a gateway's machine, it shows first what differs
+from the manifest in force: "-" what that demands and this does not, "+" what is new, "!"
+what is otherwise. Where something is lost you are asked before anything is signed. A log
+that is left out is one that nobody misses; nothing else keeps it from being left out.
+
 It counts where the trust root has you as an approver, and together with as many others
 as its threshold says. Only whoever looks at it with the trust root learns that.`,
-		Example: `  guardlock audit manifest sign cluster.yaml --key grace.key
+		Example: `  guardlock audit manifest sign cluster.yaml --against ../main/cluster.yaml --key grace.key
   guardlock audit manifest show cluster.yaml --trust-root trust.yaml`,
 		Args: cli.NeedArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args[0]) },
@@ -250,6 +257,8 @@ as its threshold says. Only whoever looks at it with the trust root learns that.
 
 	cmd.Flags().StringVarP(&c.key, "key", "k", "", "private key `FILE` of the approver")
 	cmd.Flags().StringVar(&c.name, "name", "", "`NAME` of the signer in the file's name (default: the key's file without .key)")
+	cmd.Flags().BoolVarP(&c.yes, "yes", "y", false, "sign also where something is lost, without asking")
+	c.register(cmd)
 	return cmd
 }
 
@@ -274,38 +283,78 @@ func (c *manifestSignCommand) run(cmd *cobra.Command, path string) error {
 	if m.Plain() {
 		return exit.Usagef("signing %s: %w", path, manifest.ErrPlain)
 	}
+	of := listingOf(path, &manifest.Signed{Manifest: m}, nil)
+	if of.Difference, err = c.difference(cmd, path, m, ""); err != nil {
+		return err
+	}
+	if err := c.review(cmd, of); err != nil {
+		return err
+	}
+	return c.sign(cmd, path, name, m, of)
+}
+
+// review shows what is to be signed, and asks where that takes something away.
+func (c *manifestSignCommand) review(cmd *cobra.Command, of *listing) error {
+	asks := of.Difference.lost() != nil && !c.yes
+	out := cmd.OutOrStdout()
+	if cli.WantsJSON(cmd) {
+		out = cmd.ErrOrStderr()
+	}
+	if asks || !cli.WantsJSON(cmd) {
+		if err := of.each(out, true); err != nil {
+			return err
+		}
+	}
+
+	if of.Difference == nil && of.Revision > 1 {
+		cli.Warn(cmd.ErrOrStderr(), errors.New("it was not compared with the manifest in force, and may leave out a log: give --against FILE"))
+	}
+	if !asks {
+		return nil
+	}
+
+	yes, err := cli.Confirm(cmd, "Something is lost. Sign exactly this?")
+	if err != nil || yes {
+		return err
+	}
+	return exit.WithHint(exit.Refusedf("signing: not confirmed, nothing was written"), "answer y, or give --yes where nobody can answer")
+}
+
+func (c *manifestSignCommand) sign(cmd *cobra.Command, path, name string, m *manifest.Manifest, of *listing) error {
 	key, err := trust.LoadPrivateKey(cmd, c.key)
 	if err != nil {
 		return err
 	}
-
 	bundle, err := signing.SignArtifact(cmd.Context(), m.Source(), key)
 	if err != nil {
 		return fmt.Errorf("signing %s: %w", path, err)
 	}
+
 	out := manifest.SignatureOf(path, name)
 	if err := disk.Replace(out, bundle, 0o644); err != nil {
 		return fmt.Errorf("writing the signature: %w", err)
 	}
-
-	of := listingOf(path, &manifest.Signed{Manifest: m}, nil)
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), map[string]any{"manifest": of, "signature": out, "key_id": key.ID()})
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "signed with key %s\nwrote %s\n", key.ID(), out)
-	return errors.Join(of.each(cmd.OutOrStdout(), true), err)
+	return err
 }
 
 func newManifestShowCommand() *cobra.Command {
 	var root string
+	var against againstFlags
 	cmd := &cobra.Command{
 		Use:   "show FILE",
 		Short: "Show what a manifest says, and who vouches for it",
 		Long: `Show the gateways and logs of a manifest. With --trust-root it shows whose signatures
 count, and exits with code 3 where too few of the approvers signed it, or what they signed
-is another file.`,
-		Example: `  guardlock audit manifest show cluster.yaml --trust-root trust.yaml`,
-		Args:    cli.NeedArgs("FILE"),
+is another file. With --against FILE, or --config, it shows what differs from that manifest,
+and exits with code 3 where something is lost: a log that is not listed any more, say. The
+trust root must vouch for the FILE of --against as well.`,
+		Example: `  guardlock audit manifest show cluster.yaml --trust-root trust.yaml
+  guardlock audit manifest show cluster.yaml --against ../main/cluster.yaml`,
+		Args: cli.NeedArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			signed, err := readManifest(cmd, args[0], root)
 			if err != nil {
@@ -316,13 +365,22 @@ is another file.`,
 			}
 
 			of := listingOf(args[0], signed, nil)
-			if cli.WantsJSON(cmd) {
-				return cli.PrintJSON(cmd.OutOrStdout(), of)
+			if of.Difference, err = against.difference(cmd, args[0], signed.Manifest, root); err != nil {
+				return err
 			}
-			return of.each(cmd.OutOrStdout(), true)
+			if cli.WantsJSON(cmd) {
+				err = cli.PrintJSON(cmd.OutOrStdout(), of)
+			} else {
+				err = of.each(cmd.OutOrStdout(), true)
+			}
+			if err != nil {
+				return err
+			}
+			return of.Difference.lost()
 		},
 	}
 
 	cmd.Flags().StringVar(&root, trustRootFlag, "", "the trust root `FILE` whose approvers must have signed it")
+	against.register(cmd)
 	return cmd
 }
