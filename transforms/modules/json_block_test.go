@@ -25,6 +25,7 @@ var blockTexts = []string{
 	`["straße ✓","` + strings.Repeat("日本", 15) + `",{"é":"` + strings.Repeat("x", 70) + `"},1234567890123456789012345678901234567890]`,
 	strings.Repeat(`[`, 30) + strings.Repeat(`{"a":[`, 20) + `1` + strings.Repeat(`]}`, 20) + strings.Repeat(`]`, 30),
 	`[` + strings.Repeat(" ", 130) + `1` + strings.Repeat("\n", 70) + `,[0` + strings.Repeat(" ", 61) + `],{"a"` + strings.Repeat("\t", 64) + `:0.0}]`,
+	`["` + strings.Repeat("long ", 50) + `",{"` + strings.Repeat("key", 50) + `":[{"a":1},{"b":2}]}]`,
 	listOf(4, 26, `{"a":"%s"}`),
 	listOf(0, 7, `{"k":1.5,"%s":{"e":[],"b":[{"c":true},{"d":-1}]},"n":12}`),
 	listOf(0, 9, `{},[],[[12,3],["%s"]],{"":{}},{"a":[{}]}`),

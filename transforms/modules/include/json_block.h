@@ -3,7 +3,7 @@
 // Token by token, each one waits for the end of the one before it: about 25 cycles a
 // token, whatever a compiler makes of it. Here a word has a bit per byte, and what may
 // stand next to what is asked of 64 bytes at once. Blocks that have nothing but strings,
-// numbers and objects of a list one behind the other have a way of their own; in others
+// numbers and objects of a list, one behind the other, have a loop of their own; in others
 // the brackets are gone through one by one.
 //
 // A scan accepts, or it does not know: then the scanner of tokens is asked, and its answer
@@ -41,8 +41,12 @@ GL_INLINE v128_t json_is_opening(v128_t v) { return json_is(wasm_v128_or(v, wasm
 GL_INLINE v128_t json_is_closing(v128_t v) { return json_is(wasm_v128_or(v, wasm_i8x16_splat(0x20)), '}'); }
 GL_INLINE v128_t json_is_curly_opening(v128_t v) { return json_is(v, '{'); }
 GL_INLINE v128_t json_is_curly_closing(v128_t v) { return json_is(v, '}'); }
-GL_INLINE v128_t json_is_square_opening(v128_t v) { return json_is(v, '['); }
-GL_INLINE v128_t json_is_square_closing(v128_t v) { return json_is(v, ']'); }
+// json_is_curly tells curly brackets from square ones; some letters are curly too.
+GL_INLINE v128_t json_is_curly(v128_t v) { return json_is(wasm_v128_or(v, wasm_i8x16_splat(6)), 0x7f); }
+
+GL_INLINE v128_t json_is_unusual(v128_t v) {
+    return wasm_v128_or(wasm_i8x16_lt(v, wasm_i8x16_splat(0x20)), json_is_backslash(v));
+}
 
 // json_unusual tells whether a block has a backslash, a control character, or a byte
 // beyond ASCII (which is harmless).
@@ -111,6 +115,12 @@ GL_COLD bool json_good_scalars(const uint8_t *p, uint64_t scalars, uint64_t odd)
     return true;
 }
 
+// json_read_unusual marks what json_unusual tells of.
+GL_COLD uint64_t json_read_unusual(const uint8_t *p) {
+    json_bytes v = json_load64(p);
+    return JSON_MASK(json_is_unusual, v);
+}
+
 GL_COLD uint64_t json_read_white(const uint8_t *p) {
     json_bytes v = json_load64(p);
     return JSON_MASK(json_is_white, v);
@@ -126,6 +136,9 @@ typedef struct json_scan {
     uint64_t in_string;  // the first byte does not begin a string, but is in one or ends it: ~0
     uint64_t in_key;     // which is a key: 1
 } json_scan;
+
+// JSON_LIST_OF_OBJECTS is a stack: in an object that is in a list.
+#define JSON_LIST_OF_OBJECTS 5u
 
 // json_nesting is what brackets make of a block.
 typedef struct json_nesting {
@@ -218,106 +231,52 @@ GL_INLINE uint64_t json_no_list(uint64_t stack) {
     return mask;
 }
 
-// json_scan_container validates the container at p, or returns NULL if it may be invalid.
-static __attribute__((noinline, unused)) const uint8_t *json_scan_container(const uint8_t *p, uint32_t depth) {
-    json_scan s = {.stack = 2 | (*p == '{')};
-    if (*p == '[' && p[1] == '{') {
-        s.stack = 5;  // in an object, in a list
-        p++;
-    }
-    uint64_t in_object = json_in_object(s.stack), no_list = json_no_list(s.stack);
-    if (depth > JSON_MAX_DEPTH - 64) return NULL;
+// json_scan_any validates blocks from p on, whatever is in them, to one that is plain, and
+// returns what is to be read next; or the end of the outermost container, with a stack of
+// 1; or NULL if they may be invalid.
+static __attribute__((noinline, unused)) const uint8_t *json_scan_any(json_scan *s, const uint8_t *p) {
+    uint64_t in_string = s->in_string, in_key = s->in_key;
+    json_nesting n = {.stack = s->stack};
     for (;;) {
         json_bytes v = json_load64(p);
-        uint64_t quotes = JSON_MASK(json_is_quote, v), rare = 0;
-        if (GL_UNLIKELY(json_unusual(v))) {
+        uint64_t quotes = JSON_MASK(json_is_quote, v);
+        bool rare = json_unusual(v);
+        if (GL_UNLIKELY(rare)) {
             quotes &= ~json_read_rare(p);
-            rare = 2;
             v = json_load64(p);  // which need not be kept for this
-        }
-        if (GL_UNLIKELY((quotes | rare) == 0) && s.in_string != 0) {
+        } else if (quotes == 0 && in_string != 0) {
             p += 64;
             continue;
         }
 
         // A string has its first quote in it, and not its last one.
-        uint64_t strings = json_parity(quotes) ^ s.in_string, out = ~(strings | quotes);
-        uint64_t opens = JSON_MASK(json_is_curly_opening, v) & out, closes = JSON_MASK(json_is_curly_closing, v) & out;
+        uint64_t strings = json_parity(quotes) ^ in_string, out = ~(strings | quotes);
+        uint64_t curly = JSON_MASK(json_is_curly, v), opens = JSON_MASK(json_is_opening, v) & out;
+        uint64_t closes = JSON_MASK(json_is_closing, v) & out, brackets = (opens | closes) & ~1ull;
         uint64_t commas = JSON_MASK(json_is_comma, v) & out, colons = JSON_MASK(json_is_colon, v) & out;
         json_number_bytes(&v);
         uint64_t digits = JSON_MASK(json_is_digit, v) & out, dots_or_zeros = JSON_MASK(json_is_dot_or_zero, v) & out;
-        uint64_t scalars = digits | dots_or_zeros, dots = scalars ^ digits, changes = scalars ^ scalars << 1;
-        JSON_OPAQUE(changes);
-        uint64_t starts = scalars & changes;
-        uint64_t curly = opens | closes, tokens = curly | commas | colons, odd = out ^ (tokens | scalars);
-        uint64_t first_quotes = quotes & strings, keys;
-
-        // A seam is where objects of a list follow each other. A block is plain if it has no
-        // other brackets but in its last bytes, and no scalars but of digits and dots.
-        uint64_t seams = closes & ~1ull & commas >> 1 & opens >> 2;
-        uint64_t brackets = curly ^ (seams | seams << 2);
-        uint64_t special = rare | odd | brackets << 3 >> 3 | (seams & no_list);
-        if (GL_LIKELY(special <= 1)) {
-            // This is json_misplaced, but that an object's end is not one after a bracket or a
-            // comma, so that bad may mean an empty object, which the general way knows.
-            uint64_t wanting = (commas ^ seams << 1) | opens, key_follows = (wanting & in_object) << 1;
-            uint64_t follows = (wanting | colons) << 1;
-            keys = strings + ((first_quotes & key_follows) | s.in_key);
-            uint64_t key_ends = keys & (quotes ^ first_quotes);
-            keys ^= strings;
-            uint64_t bad = follows ^ (first_quotes | starts);
-            bad |= (key_follows & starts) | (key_ends << 1 ^ colons);
-            bad |= json_bad_numbers(digits, dots, dots_or_zeros, starts);
-            if (GL_UNLIKELY((brackets >> 61 | scalars >> 63) != 0)) {
-                // What may go on, or be of a seam, is left to the next block.
-                uint64_t last = brackets >> 61 << 61;
-                uint32_t size = 64 - (uint32_t)__builtin_clzll(~(scalars | -(last & -last)));
-                if (size > 1 && (bad & ~(~0ull << size)) <= 1) {
-                    p += size - 1;
-                    s.in_string = -(strings >> (size - 2) & 1);
-                    s.in_key = keys >> (size - 1) & 1;
-                    continue;
-                }
-            } else if (GL_LIKELY(bad <= 1)) {
-                p += 63;
-                s.in_string = (uint64_t)((int64_t)(strings << 1) >> 63);
-                s.in_key = keys >> 63;
-                continue;
-            }
-        }
-
-        // The general way.
-        uint64_t white = 0;
+        uint64_t scalars = digits | dots_or_zeros, dots = scalars ^ digits;
+        uint64_t odd = out & ~(opens | closes | commas | colons | scalars), white = 0;
         if (odd != 0) {
-            __asm__ volatile("" ::: "memory");
-            v = json_load64(p);
-            uint64_t square = JSON_MASK(json_is_square_opening, v) & odd;
-            opens |= square;
-            odd ^= square;
-            square = JSON_MASK(json_is_square_closing, v) & odd;
-            closes |= square;
-            odd ^= square;
-            if (odd != 0) {
-                white = json_read_white(p) & odd;
-                odd ^= white;
-            }
+            white = json_read_white(p) & odd;
+            odd ^= white;
             scalars |= odd;
         }
-        json_nesting n = {.stack = s.stack};
-        if (!json_nest(&n, (opens | closes) & ~1ull, opens, curly)) return NULL;
+        if (!json_nest(&n, brackets, opens, curly)) return NULL;
 
         // A scalar at the end of the block may go on: it is left to the next one, which
         // begins with the last byte in front of it that is not white space.
-        uint64_t until = n.until;
+        uint64_t until = n.until, keys;
         uint32_t next = 63;
         if (GL_UNLIKELY((scalars | white) >> 63) && n.stack != 1) {
-            until = ~0ull >> (scalars >> 63 ? __builtin_clzll(~scalars) : 0);
+            until = ~0ull >> (scalars >> 63 ? __builtin_clzll(~scalars | 1) : 0);
             next = 63 - (uint32_t)__builtin_clzll(until & ~white);
             if (next == 0) return NULL;
         }
 
         json_tokens t = {quotes, strings, opens, closes, commas, colons, scalars & ~(scalars << 1)};
-        uint64_t bad = json_misplaced(&t, n.object, s.in_key, white, &keys);
+        uint64_t bad = white != 0 ? json_misplaced(&t, n.object, in_key, white, &keys) : json_misplaced(&t, n.object, in_key, 0, &keys);
         bad |= json_bad_numbers(digits, dots, dots_or_zeros, t.starts);
         if (bad & until & ~1ull) return NULL;
         if (GL_UNLIKELY(odd & until) && !json_good_scalars(p, scalars, odd & until)) return NULL;
@@ -325,14 +284,101 @@ static __attribute__((noinline, unused)) const uint8_t *json_scan_container(cons
             if (!json_good_rare(p, strings, until)) return NULL;
             if (json_rare.escaped >> 63) next = 62;
         }
-        if (n.stack == 1) return p + 64 - __builtin_clzll(until);
+        if (n.stack == 1) {
+            s->stack = 1;
+            return p + 64 - __builtin_clzll(until);
+        }
 
         p += next;
-        s.stack = n.stack;
+        in_string = -(strings >> (next - 1) & 1);
+        in_key = keys >> next & 1;
+        uint64_t seams = brackets & closes & curly & commas >> 1 & opens >> 2;
+        if (((brackets ^ (seams | seams << 2)) | white | odd | rare) != 0) continue;
+        s->stack = n.stack;
+        s->in_string = in_string;
+        s->in_key = in_key;
+        return p;
+    }
+}
+
+// json_scan_container validates the container at p, or returns NULL if it may be invalid.
+//
+// It reads plain blocks itself: they have strings, numbers of digits and dots, and no
+// brackets but at seams, where objects of a list follow each other.
+static __attribute__((noinline, unused)) const uint8_t *json_scan_container(const uint8_t *p, uint32_t depth) {
+    json_scan s = {.stack = 2 | (*p == '{')};
+    if (depth > JSON_MAX_DEPTH - 64) return NULL;
+    if (*p == '[' && p[1] == '{') {
+        s.stack = JSON_LIST_OF_OBJECTS;
+        p++;
+    }
+    uint64_t in_string = 0, in_key = 0, in_object = json_in_object(s.stack), no_list = json_no_list(s.stack);
+    for (;;) {
+        json_bytes v = json_load64(p);
+        uint64_t quotes = JSON_MASK(json_is_quote, v), unusual = 0;
+        if (GL_UNLIKELY(json_unusual(v))) {
+            unusual = json_read_unusual(p);
+            v = json_load64(p);  // which need not be kept for this
+        }
+        if (GL_UNLIKELY((quotes | unusual) == 0) && in_string != 0) {
+            p += 63;
+            continue;
+        }
+
+        uint64_t strings = json_parity(quotes) ^ in_string, out = ~(strings | quotes);
+        uint64_t opens = JSON_MASK(json_is_curly_opening, v) & out, closes = JSON_MASK(json_is_curly_closing, v) & out;
+        uint64_t commas = JSON_MASK(json_is_comma, v) & out, colons = JSON_MASK(json_is_colon, v) & out;
+        json_number_bytes(&v);
+        uint64_t digits = JSON_MASK(json_is_digit, v) & out, dots_or_zeros = JSON_MASK(json_is_dot_or_zero, v) & out;
+        uint64_t scalars = digits | dots_or_zeros, dots = scalars ^ digits, changes = scalars ^ scalars << 1;
+        JSON_OPAQUE(changes);
+        uint64_t starts = scalars & changes, curly = opens | closes, first_quotes = quotes & strings;
+        uint64_t seams = closes & ~1ull & commas >> 1 & opens >> 2;
+
+        // This is json_misplaced, but that an empty object is bad.
+        uint64_t wanting = (commas ^ seams << 1) | opens, key_follows = (wanting & in_object) << 1;
+        uint64_t keys = strings + ((first_quotes & key_follows) | in_key);
+        uint64_t key_ends = keys & (quotes ^ first_quotes);
+        uint64_t bad = (wanting | colons) << 1 ^ (first_quotes | starts);
+        bad |= (key_follows & starts) | (key_ends << 1 ^ colons);
+        bad |= json_bad_numbers(digits, dots, dots_or_zeros, starts);
+        keys ^= strings;
+
+        uint64_t brackets = curly ^ (seams | seams << 2), odd = out ^ (curly | commas | colons | scalars);
+        uint64_t special = unusual | odd | brackets | (scalars & 1ull << 63);
+        if (GL_LIKELY((special | bad | (seams & no_list)) <= 1)) {
+            p += 63;
+            in_string = (uint64_t)((int64_t)(strings << 1) >> 63);
+            in_key = keys >> 63;
+            continue;
+        }
+
+        // What is in front of the first byte that is not plain holds, whatever that is: often
+        // the end of a list of objects, with what is behind the text in the block. A scalar
+        // at the end may go on, and a bracket there be of a seam: the next block has them.
+        uint64_t stop = (unusual | odd | brackets) & ~1ull, first = stop & -stop;
+        if (stop << 3 != 0) {
+            const uint8_t *close = p + __builtin_ctzll(stop);
+            bool ends = s.stack == JSON_LIST_OF_OBJECTS && (closes & first) != 0 && close[1] == ']';
+            if (ends && (bad & (first | (first - 1)) & ~1ull) == 0) return close + 2;
+        } else if ((seams & no_list) == 0) {
+            uint32_t left = (uint32_t)__builtin_clzll(~(scalars | -first) | 1), size = 64 - left;
+            if (size > 1 && (bad & ~0ull >> left & ~1ull) == 0) {
+                p += size - 1;
+                in_string = -(strings >> (size - 2) & 1);
+                in_key = keys >> (size - 1) & 1;
+                continue;
+            }
+        }
+
+        s.in_string = in_string;
+        s.in_key = in_key;
+        p = json_scan_any(&s, p);
+        if (p == NULL || s.stack == 1) return p;
+        in_string = s.in_string;
+        in_key = s.in_key;
         in_object = json_in_object(s.stack);
         no_list = json_no_list(s.stack);
-        s.in_string = -(strings >> (next - 1) & 1);
-        s.in_key = keys >> next & 1;
     }
 }
 
