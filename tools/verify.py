@@ -106,8 +106,8 @@ def unpack(file, part, size):
     """The leaves of one proof, each with its index, and the hashes that lead from them to the root."""
     if "entries" in file:
         return [(part["index"], unbase64(part["leaf"]))], from_left(part["path"], part["index"], size)
-    packed, proof, leaves, at = unbase64(part["leaves"]), unbase64(part["proof"] or ""), [], 0
-    unpacker = zlib.decompressobj()
+    packed, proof = unbase64(part["leaves"]), b"" if part["proof"] is None else unbase64(part["proof"])
+    unpacker, leaves, at = zlib.decompressobj(), [], 0
     raw = unpacker.decompress(packed, 1 << 29)
     need(hashlib.sha256(packed).digest() == unbase64(part["digest"]), "not the leaves that it was written with")
     while at < len(raw):
