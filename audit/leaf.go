@@ -269,6 +269,6 @@ func (f *facts) loaded(l *Loaded) {
 		f.text("file.role", file.Role)
 		f.text("file.name", file.Name)
 		f.digest("file.digest", file.Digest)
-		f.number("file.revision", file.Revision)
+		f.number(evidence.FactFileRevision, file.Revision)
 	}
 }

@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"math"
@@ -27,6 +28,7 @@ type LogProof struct {
 	Checkpoint Checkpoint
 	KeyHash    uint32
 	Vouched
+	Bare       bool  // nothing of the log is enclosed but the checkpoint
 	Era        int64 // entry that says where the record begins; -1 where no gap needs it
 	Batches    int
 	Admissions []Admitted // each once
@@ -122,6 +124,9 @@ func (v *certification) open(t *Trust) error {
 	if len(v.file.Logs) == 0 {
 		return unproven("there is no log in it")
 	}
+	if m := v.file.Manifest; m != nil && (!bytes.Equal(m.digest(), m.Digest) || len(m.Signatures) == 0) {
+		return unproven("the manifest in it is not the one that it was written with, or nobody signed it")
+	}
 
 	v.proof.Logs = make([]LogProof, len(v.file.Logs))
 	for i := range v.file.Logs {
@@ -166,6 +171,9 @@ func (v *certification) each(check func(*sectionCheck) error) func() error {
 // committed checks that all leaves are in the tree, and takes them for what they are.
 func (v *sectionCheck) committed() error {
 	section := &v.file.Logs[slices.Index(v.sections, v)]
+	if v.log.Bare = v.file.Manifest != nil && section.bare(); v.log.Bare {
+		return nil
+	}
 	leaves, proof, err := section.unpack(v.room)
 	if err != nil {
 		return unproven("%w", err)

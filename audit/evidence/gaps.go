@@ -109,6 +109,8 @@ func (v *certification) begins(spans []Span) (first int64, err error) {
 	needed := slices.ContainsFunc(v.file.Gaps, func(g Gap) bool { return g.Kind == GapBeforeEra })
 	for _, s := range v.sections {
 		switch {
+		case s.log.Bare:
+			continue
 		case s.era == nil && needed:
 			return 0, unproven("no entry of the log %s says where the record of this partition begins", s.log.Checkpoint.Origin)
 		case s.era == nil:

@@ -213,8 +213,9 @@ const (
 	FactAudience    = "grant.audience"
 	FactThreshold   = "threshold"
 
-	FactFileRole   = "file.role" // of an authority: each file has a role, and then its digest
-	FactFileDigest = "file.digest"
+	FactFileRole     = "file.role" // of an authority: each file has a role, and then its digest
+	FactFileDigest   = "file.digest"
+	FactFileRevision = "file.revision" // where the file has one
 
 	FactCluster   = "cluster"
 	FactTopic     = "topic"

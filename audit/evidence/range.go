@@ -12,11 +12,12 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// RangeFormat is what a certificate of a range says it is. The first version was of one
-// log, and is still read.
+// RangeFormat is what a certificate of a range says it is, and ListedRangeFormat one that
+// encloses the manifest of the logs. The first version was of one log, and is still read.
 const (
-	RangeFormat      = "guardlock range certificate v2"
-	FirstRangeFormat = "guardlock range certificate v1"
+	ListedRangeFormat = "guardlock range certificate v3"
+	RangeFormat       = "guardlock range certificate v2"
+	FirstRangeFormat  = "guardlock range certificate v1"
 )
 
 // MaxRangeBytes bounds a certificate, and maxPacked the leaves of all logs in it once
@@ -38,13 +39,53 @@ type Range struct {
 // Certificate proves what became of every record of a range, by the logs of all gateways
 // that stored some of it.
 type Certificate struct {
-	Format string    `json:"format"`
-	Range  Range     `json:"range"`
-	Gaps   []Gap     `json:"gaps,omitempty"` // offsets without a decision, and why
-	Logs   []Section `json:"logs"`           // ascending by their origins, so that none is in it twice
+	Format string `json:"format"`
+	Range  Range  `json:"range"`
+	Gaps   []Gap  `json:"gaps,omitempty"` // offsets without a decision, and why
+	// Manifest says which logs there are, each of which is then in the certificate.
+	Manifest *Manifest `json:"manifest,omitempty"`
+	Logs     []Section `json:"logs"` // ascending by their origins, so that none is in it twice
 	// Names are behind digests in the leaves, as far as they are told.
 	Names     []Opened `json:"names,omitempty"`
 	Approvals [][]byte `json:"approvals,omitempty"` // as in a File
+}
+
+// Manifest is the signed list of a cluster's logs, as audit/manifest has it. It is checked
+// by whoever has a trust root: here it is bytes.
+type Manifest struct {
+	File       []byte   `json:"file"`
+	Signatures [][]byte `json:"signatures"`
+	// Digest is the SHA-256 of the file and of each signature, each behind its length in u32:
+	// no changed bit may go unseen, also of what a signature says beside itself.
+	Digest []byte `json:"digest"`
+}
+
+// NewManifest encloses a manifest and the signatures that count.
+func NewManifest(file []byte, signatures [][]byte) *Manifest {
+	m := &Manifest{File: file, Signatures: signatures}
+	m.Digest = m.digest()
+	return m
+}
+
+func (m *Manifest) digest() []byte {
+	h := sha256.New()
+	for _, b := range append([][]byte{m.File}, m.Signatures...) {
+		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(b))))
+		h.Write(b)
+	}
+	return h.Sum(nil)
+}
+
+// Bare is the section of a log that says nothing of the range. No proof says that it has no
+// entry about it: the checkpoint shows which log it is, and how long.
+func Bare(checkpoint string) Section {
+	return Section{Checkpoint: checkpoint, Leaves: []byte{}, Digest: []byte{}, Proof: []byte{}}
+}
+
+// bare reports whether the section is one of Bare.
+func (s *Section) bare() bool {
+	written := s.Leaves != nil && s.Digest != nil && s.Proof != nil
+	return written && len(s.Leaves)+len(s.Digest)+len(s.Proof) == 0
 }
 
 // Section is what one log says of a range. Leaves stand packed in it, since neighbours
@@ -158,7 +199,7 @@ func (c *Certificate) Encode() ([]byte, error) {
 // IsCertificate reports whether bytes say that they are a certificate of a range.
 func IsCertificate(b []byte) bool {
 	format := formatOf(b)
-	return format == RangeFormat || format == FirstRangeFormat
+	return format == ListedRangeFormat || format == RangeFormat || format == FirstRangeFormat
 }
 
 // formatOf is what bytes say they are.
@@ -184,15 +225,18 @@ func DecodeCertificate(b []byte) (*Certificate, error) {
 		if err := decode(b, f); err != nil {
 			return nil, err
 		}
-		return &Certificate{f.Format, f.Range, f.Gaps, []Section{f.Section}, f.Names, f.Approvals}, nil
+		return &Certificate{Format: f.Format, Range: f.Range, Gaps: f.Gaps, Logs: []Section{f.Section}, Names: f.Names, Approvals: f.Approvals}, nil
 	}
 
 	c := new(Certificate)
 	if err := decode(b, c); err != nil {
 		return nil, err
 	}
-	if c.Format != RangeFormat {
-		return nil, fmt.Errorf("%w: its format is %q, and this program reads %q", ErrFile, c.Format, RangeFormat)
+	if c.Format != RangeFormat && c.Format != ListedRangeFormat {
+		return nil, fmt.Errorf("%w: its format is %q, and this program reads %q", ErrFile, c.Format, ListedRangeFormat)
+	}
+	if (c.Manifest != nil) != (c.Format == ListedRangeFormat) {
+		return nil, fmt.Errorf("%w: a manifest is in %q, and only there", ErrFile, ListedRangeFormat)
 	}
 	return c, nil
 }

@@ -57,13 +57,18 @@ type InForce struct {
 }
 
 // File is the digest of the file with a role, in hexadecimal; empty where there is none.
-func (f *InForce) File(role string) string {
+func (f *InForce) File(role string) string { return f.ofFile(role, FactFileDigest) }
+
+// Revision is that of the file with a role, in decimal; empty where there is none.
+func (f *InForce) Revision(role string) string { return f.ofFile(role, FactFileRevision) }
+
+func (f *InForce) ofFile(role, key string) string {
 	here := false
 	for _, fact := range f.Facts {
 		switch {
 		case fact.Key == FactFileRole:
 			here = fact.Value == role
-		case fact.Key == FactFileDigest && here:
+		case fact.Key == key && here:
 			return fact.Value
 		}
 	}

@@ -247,6 +247,7 @@ func (c *checking) log(at string, l *Log) {
 type Signed struct {
 	*Manifest
 	Signers []signing.Signatory // none: nobody was asked for
+	Bundles [][]byte            // those of their signatures, one of each
 }
 
 // Verify checks that enough of the trust root's approvers signed the manifest.
@@ -262,7 +263,20 @@ func (m *Manifest) Verify(ctx context.Context, root *signing.TrustRoot, bundles 
 	if err != nil {
 		return nil, fmt.Errorf("verifying manifest: %w", err)
 	}
-	return &Signed{m, signers}, nil
+	return &Signed{m, signers, m.counting(ctx, root, bundles, now)}, nil
+}
+
+// counting are the signatures that count, one of each signer.
+func (m *Manifest) counting(ctx context.Context, root *signing.TrustRoot, bundles [][]byte, now time.Time) (all [][]byte) {
+	seen := make(map[signing.Identity]bool)
+	for _, b := range bundles {
+		who, err := root.VerifyFile(ctx, m.raw, [][]byte{b}, 1, now)
+		if err == nil && !seen[who[0].Identity] {
+			seen[who[0].Identity] = true
+			all = append(all, b)
+		}
+	}
+	return all
 }
 
 // Names checks that a gateway is listed, whatever log it writes.

@@ -20,6 +20,8 @@ import (
 type WantedRange struct {
 	Range evidence.Range
 	Names bool // tell the names behind the digests
+	// Manifest is enclosed, with each log that is given; nil: there is none.
+	Manifest *evidence.Manifest
 	// Ask has the brokers explain gaps that the logs do not; nil: nobody is asked. Those
 	// that they cannot explain are left out of the answer.
 	Ask func(context.Context, []evidence.Span) ([]evidence.Gap, error)
@@ -39,7 +41,8 @@ var ErrIncomplete = errors.New("not every offset has one decision")
 // ProveRange makes a certificate by the logs of all gateways that the range went through.
 // Offsets that have no decision in what the checkpoints speak for, or two, are
 // ErrIncomplete. It reads each log twice: an answer of the broker lies behind its
-// decision. A log that says nothing of the range is not in the certificate.
+// decision. A log that says nothing of the range is in the certificate with its checkpoint
+// where there is a manifest, and else not.
 func ProveRange(ctx context.Context, w WantedRange, logs []RangeLog) (*evidence.Certificate, error) {
 	u := union{wanted: w}
 	for _, l := range logs {
@@ -199,9 +202,15 @@ func (g *gathering) begins(topic [16]byte) (first evidence.Era, at leafAt, clear
 
 // certificate puts together what was gathered.
 func (u *union) certificate(ctx context.Context) (*evidence.Certificate, error) {
-	c := &evidence.Certificate{Format: evidence.RangeFormat, Range: u.wanted.Range, Gaps: u.gaps}
+	c := &evidence.Certificate{Format: evidence.RangeFormat, Range: u.wanted.Range, Gaps: u.gaps, Manifest: u.wanted.Manifest}
+	if c.Manifest != nil {
+		c.Format = evidence.ListedRangeFormat
+	}
 	for _, g := range u.logs {
 		if len(g.leaves) == 0 {
+			if c.Manifest != nil {
+				c.Logs = append(c.Logs, evidence.Bare(g.log.signed))
+			}
 			continue
 		}
 		section, err := g.section(ctx)

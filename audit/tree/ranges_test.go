@@ -270,9 +270,67 @@ func TestFirstVersionOfACertificateIsStillProven(t *testing.T) {
 	}
 }
 
+// TestCertificateWithAManifestHasEachOfItsLogs, also one that says nothing of the range; and
+// without a manifest that has no place in it.
+func TestCertificateWithAManifestHasEachOfItsLogs(t *testing.T) {
+	a, b := pair(t, 3, -1, []int64{3, 6}, []int64{90})
+	w := wantedRange(0, 8)
+	w.Manifest = evidence.NewManifest([]byte("gateways: …"), [][]byte{[]byte("signed")})
+	c, err := certifyAll(t, w, b, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Format != evidence.ListedRangeFormat || len(c.Logs) != 2 {
+		t.Fatalf("%q with %d logs", c.Format, len(c.Logs))
+	}
+	p, err := evidence.VerifyRange(c, keysOf(a, b))
+	if err != nil || p.Logs[0].Bare || !p.Logs[1].Bare || p.Logs[1].Checkpoint.Size == 0 {
+		t.Errorf("%+v, %v", p, err)
+	}
+
+	for name, change := range map[string]func(*evidence.Certificate){
+		"the manifest is another": func(c *evidence.Certificate) { c.Manifest.File = []byte("gateways: ") },
+		"nobody signed it":        func(c *evidence.Certificate) { c.Manifest = evidence.NewManifest(c.Manifest.File, nil) },
+		"there is none":           func(c *evidence.Certificate) { c.Manifest = nil },
+		"it has no place":         func(c *evidence.Certificate) { c.Format = evidence.RangeFormat },
+		"all logs are bare":       func(c *evidence.Certificate) { c.Logs[0] = evidence.Bare(c.Logs[0].Checkpoint) },
+		"half a section":          func(c *evidence.Certificate) { c.Logs[1].Digest = c.Logs[0].Digest },
+		"another format":          func(c *evidence.Certificate) { c.Format = "guardlock range certificate v4" },
+	} {
+		again, err := certifyAll(t, w, a, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again.Manifest = evidence.NewManifest(w.Manifest.File, w.Manifest.Signatures)
+		change(again)
+		raw, err := again.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err = evidence.DecodeCertificate(raw); err == nil {
+			_, err = evidence.VerifyRange(again, keysOf(a, b))
+		}
+		if err == nil {
+			t.Errorf("%s: it is proven", name)
+		}
+	}
+}
+
 func TestNoBitOfACertificateOfLogsCanBeChanged(t *testing.T) {
 	a, b := pair(t, 3, 6, []int64{3, 9}, []int64{6})
-	c, err := certifyAll(t, wantedRange(0, 11), a, b)
+	noBitCanBeChanged(t, wantedRange(0, 11), a, b)
+}
+
+func TestNoBitOfACertificateWithAManifestCanBeChanged(t *testing.T) {
+	a, b := pair(t, 3, -1, []int64{9}, []int64{90})
+	w := wantedRange(9, 11)
+	w.Manifest = evidence.NewManifest([]byte("gateways: …"), [][]byte{[]byte("signed"), []byte("by two")})
+	noBitCanBeChanged(t, w, a, b)
+}
+
+func noBitCanBeChanged(t *testing.T, w tree.WantedRange, a, b *site) {
+	t.Helper()
+	c, err := certifyAll(t, w, a, b)
 	if err != nil {
 		t.Fatal(err)
 	}

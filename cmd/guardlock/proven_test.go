@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -128,7 +129,7 @@ func writePairLogs(dir string) error {
 	var approvals []audit.Approval
 	for i, name := range []string{"a", "b"} {
 		own := filepath.Join(dir, name, "audit")
-		l, err := openTestLog(own)
+		l, err := audit.Open(own, audit.Options{Key: testAuditKey, Node: "gw-" + name, Now: func() time.Time { return auditStart }})
 		if err != nil {
 			return err
 		}
@@ -179,8 +180,8 @@ func appendProven(l *audit.Log, base int64, last audit.Ruling) error {
 	return l.Record(context.Background(), audit.ControlEntry{Kind: audit.KindConfig, Subject: "flush", Outcome: "applied"})
 }
 
-// writeApprovals keeps the approvals of grace and linus beside a log, writes the trust
-// root that knows them, and one of strangers by the same names.
+// writeApprovals keeps the approvals of grace and linus beside a log, and writes their keys,
+// the trust root that knows them, and one of strangers by the same names.
 func writeApprovals(dir string) (all []audit.Approval, err error) {
 	var trust, strangers []map[string]string
 	for _, who := range []string{"grace@example.com", "linus@example.com"} {
@@ -190,6 +191,9 @@ func writeApprovals(dir string) (all []audit.Approval, err error) {
 		}
 		stranger, err := signing.GenerateKey(rand.Reader)
 		if err != nil {
+			return nil, err
+		}
+		if err := writeKey(dir, who, key); err != nil {
 			return nil, err
 		}
 		trust = append(trust, trusted(who, key))
@@ -216,6 +220,16 @@ func writeApprovals(dir string) (all []audit.Approval, err error) {
 		}
 	}
 	return all, nil
+}
+
+// writeKey writes somebody's private key beside a log.
+func writeKey(dir, who string, key *signing.PrivateKey) error {
+	pem, err := key.MarshalPEM(nil)
+	if err != nil {
+		return err
+	}
+	name, _, _ := strings.Cut(who, "@")
+	return os.WriteFile(filepath.Join(filepath.Dir(dir), name+".key"), pem, 0o600)
 }
 
 func trusted(who string, key *signing.PrivateKey) map[string]string {

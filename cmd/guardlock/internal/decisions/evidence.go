@@ -33,7 +33,7 @@ type evidenceFlags struct {
 func (f *evidenceFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.logKeys, "log-key", nil, "`FILE` with the public key of a log; may be given more than once")
 	cmd.Flags().StringVar(&f.trust, "trust", "", "`FILE` in YAML that lists the public keys of logs, witnesses, and time-stamping authorities")
-	cmd.Flags().StringVar(&f.trustRoot, trustRootFlag, "", "the trust root `FILE`: by it the approvals are checked that a FILE of evidence encloses, or the signatures of a --manifest")
+	cmd.Flags().StringVar(&f.trustRoot, trustRootFlag, "", "the trust root `FILE`: by it the approvals and the manifest are checked that a FILE of evidence encloses, or the signatures of a --manifest")
 }
 
 // auditors is the file of --trust.

@@ -42,6 +42,8 @@ names the offsets; but what was stored before any of the gateways took its first
 the partition is named in it, as those logs say. With --bootstrap brokers are asked what the
 others are: a transaction's marker, nothing any more, or no longer kept. The certificate
 says what they told, which it does not prove. "guardlock audit reconcile" tells what is left.
+With a signed --manifest and --trust-root the certificate encloses the manifest and each of
+its logs, so that it shows that none was left out.
 
 With --stamped the file is made with the last checkpoint that a time-stamping authority
 (RFC 3161, audit.evidence.timestamp) stamped, and so also proves when the entries were
@@ -71,7 +73,7 @@ func newAuditProveCommand() *cobra.Command {
 		Example: `  guardlock audit prove customers/1@3380 -o 3380.evidence.json
   guardlock audit prove gl-5c3a91f0-2k-0 --redacted
   guardlock audit prove customers/1 --offsets 0-999999 -o customers-1.range.json
-  guardlock audit prove customers/1 --offsets 0-999999 --manifest cluster.yaml
+  guardlock audit prove customers/1 --offsets 0-999999 --manifest cluster.yaml --trust-root trust.yaml
   guardlock audit verify 3380.evidence.json --log-key data/log.key.pub`,
 		Args: cli.NeedArgs("TOPIC/PARTITION@OFFSET or DECISION_ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {

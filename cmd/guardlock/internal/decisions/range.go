@@ -34,7 +34,8 @@ type certifiedBy struct {
 	Gateway  string `json:"gateway,omitempty"`
 	Origin   string `json:"log"`
 	Entries  int64  `json:"entries"`  // that the checkpoint speaks for
-	Enclosed bool   `json:"enclosed"` // it says something of the range
+	Enclosed bool   `json:"enclosed"` // it is in the file
+	Bare     bool   `json:"bare,omitempty"`
 }
 
 // runRange writes the certificate of a range.
@@ -58,6 +59,7 @@ func (c *auditProveCommand) runRange(cmd *cobra.Command, what string) error {
 		wanted.Ask = c.asks(&wanted.Range)
 	}
 
+	wanted.Manifest = c.logs.enclosing()
 	sources, err := c.rangeLogs(logs)
 	if err != nil {
 		return proveError(what, err)
@@ -101,9 +103,15 @@ func (c *auditProveCommand) rangeLogs(logs query.Logs) (all []tree.RangeLog, err
 
 // certifies says whether a log is in the certificate.
 func certifies(f *evidence.Certificate, gateway string, p *tree.Prover) certifiedBy {
-	enclosed := slices.ContainsFunc(f.Logs, func(s evidence.Section) bool { return s.Checkpoint == p.Signed() })
+	at := slices.IndexFunc(f.Logs, func(s evidence.Section) bool { return s.Checkpoint == p.Signed() })
 	c := p.Checkpoint()
-	return certifiedBy{gateway, c.Origin, c.Size, enclosed}
+	return certifiedBy{
+		Gateway:  gateway,
+		Origin:   c.Origin,
+		Entries:  c.Size,
+		Enclosed: at >= 0,
+		Bare:     at >= 0 && len(f.Logs[at].Leaves) == 0,
+	}
 }
 
 func reportRange(cmd *cobra.Command, f *evidence.Certificate, done certified) error {
@@ -122,6 +130,8 @@ func reportRange(cmd *cobra.Command, f *evidence.Certificate, done certified) er
 		}
 		if !log.Enclosed {
 			text += "; it says nothing of the range, and is not in the file"
+		} else if log.Bare {
+			text += "; it says nothing of the range: in the file is its checkpoint alone"
 		}
 		w.field("log", "%s", text)
 	}
@@ -204,6 +214,11 @@ func (f *evidenceFlags) verifyRange(cmd *cobra.Command, path string, b []byte, k
 	}
 
 	all := rangeFindings(p)
+	listed, err := f.enclosedIn(cmd, file, p)
+	if err != nil {
+		return refusedFile(path, err)
+	}
+	all = append(all, listed.proven...)
 	if f.trustRoot != "" {
 		signed, err := f.rangeApprovals(cmd, p)
 		if err != nil {
@@ -214,7 +229,7 @@ func (f *evidenceFlags) verifyRange(cmd *cobra.Command, path string, b []byte, k
 
 	admitted := slices.ContainsFunc(p.Logs, func(log evidence.LogProof) bool { return len(log.Admissions) > 0 })
 	unseen := slices.ContainsFunc(p.Logs, func(log evidence.LogProof) bool { return len(log.Witnesses) == 0 })
-	rest := unsaid(toldText(p.Gaps)+beforeText(p.Gaps)+unservedText(p)+notProvenOfRange, f.trustRoot == "" && admitted, unseen)
+	rest := unsaid(toldText(p.Gaps)+listed.missing+unservedText(p)+notProvenOfRange, f.trustRoot == "" && admitted, unseen)
 	if cli.WantsJSON(cmd) {
 		return cli.PrintJSON(cmd.OutOrStdout(), struct {
 			Range     evidence.Range `json:"range"`
@@ -334,7 +349,9 @@ func inLogs(p *evidence.RangeProof) string {
 
 	var each []string
 	for i := range p.Logs {
-		each = append(each, fmt.Sprintf("%s%s", humanize.Comma(int64(p.Logs[i].Batches)), ofLog(p, i)))
+		if !p.Logs[i].Bare {
+			each = append(each, fmt.Sprintf("%s%s", humanize.Comma(int64(p.Logs[i].Batches)), ofLog(p, i)))
+		}
 	}
 	return text + ": " + strings.Join(each, "; ")
 }
@@ -343,7 +360,9 @@ func inLogs(p *evidence.RangeProof) string {
 func firstBatch(p *evidence.RangeProof) string {
 	var each []string
 	for i := range p.Logs {
-		each = append(each, fmt.Sprintf("entry %s%s", humanize.Comma(p.Logs[i].Era), ofLog(p, i)))
+		if p.Logs[i].Era >= 0 {
+			each = append(each, fmt.Sprintf("entry %s%s", humanize.Comma(p.Logs[i].Era), ofLog(p, i)))
+		}
 	}
 	text := "the gateway's first batch"
 	if len(p.Logs) > 1 {
