@@ -50,6 +50,14 @@ const longTurns = "+longturns"
 // committed behind a mode's name has the decision log committed to, as audit.evidence does.
 const committed = "+evidence"
 
+// serving is a proxy that serves.
+type serving struct {
+	addr string
+	// settle does what is left to do for the load so far, which would otherwise be done
+	// in another proxy's turn, where nobody counts it. Optional.
+	settle func()
+}
+
 // runChild serves as one proxy in front of upstream until stdin ends. It prints
 // its address, then for each line read its CPU time in microseconds and its
 // resident set in KiB.
@@ -72,14 +80,17 @@ func runChild(mode, upstream, dir string) error {
 	case modeSite:
 		serve = serveSite
 	}
-	addr, err := serve(ctx, mode, upstream, dir)
+	p, err := serve(ctx, mode, upstream, dir)
 	if err != nil {
 		return err
 	}
 
-	fmt.Println(addr)
+	fmt.Println(p.addr)
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
+		if p.settle != nil {
+			p.settle()
+		}
 		var u syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 			return err
@@ -101,10 +112,10 @@ func residentKiB() int {
 	return resident * os.Getpagesize() / 1024
 }
 
-func serveSplice(_ context.Context, _, upstream, _ string) (string, error) {
+func serveSplice(_ context.Context, _, upstream, _ string) (serving, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", err
+		return serving{}, err
 	}
 
 	go func() {
@@ -125,78 +136,90 @@ func serveSplice(_ context.Context, _, upstream, _ string) (string, error) {
 		}
 	}()
 
-	return ln.Addr().String(), nil
+	return serving{addr: ln.Addr().String()}, nil
 }
 
-func serveGateway(ctx context.Context, mode, upstream, dir string) (string, error) {
+func serveGateway(ctx context.Context, mode, upstream, dir string) (p serving, err error) {
 	journal, err := audit.Open(dir, audit.Options{Node: "bench", InsecureNoSync: mode == modeUnsynced})
 	if err != nil {
-		return "", err
+		return p, err
 	}
 
 	mode, evident := strings.CutSuffix(mode, committed)
 	if evident {
-		if err := commitTo(ctx, journal, filepath.Join(dir, tree.DirName)); err != nil {
-			return "", err
+		if p.settle, err = commitTo(ctx, journal, filepath.Join(dir, tree.DirName)); err != nil {
+			return p, err
 		}
 	}
 
 	at, err := broker.ParseHostPort(upstream)
 	if err != nil {
-		return "", err
+		return p, err
 	}
 
 	cluster, err := broker.NewCluster(broker.ClusterConfig{Bootstrap: []broker.HostPort{at}})
 	if err != nil {
-		return "", err
+		return p, err
 	}
 
 	g, err := gateway.New(gateway.Config{Decisions: journal, Clusters: []gateway.ClusterConfig{{
 		Name: "bench", Upstream: cluster, Host: "127.0.0.1", MaxNode: 10}}})
 	if err != nil {
-		return "", err
+		return p, err
 	}
 	if err := g.Listen(ctx); err != nil {
-		return "", err
+		return p, err
 	}
 
 	bindings, err := bindingsFor(ctx, mode)
 	if err != nil {
-		return "", err
+		return p, err
 	}
 
 	g.Cluster("bench").SetBindings(bindings)
 	go g.Run(ctx)
-	return g.Cluster("bench").Addr(), nil
+	p.addr = g.Cluster("bench").Addr()
+	return p, nil
 }
 
-// commitTo signs a checkpoint of the log each second.
-func commitTo(ctx context.Context, journal *audit.Log, dir string) error {
+// commitTo signs a checkpoint of the log each second, and whenever settle is called.
+func commitTo(ctx context.Context, journal *audit.Log, dir string) (settle func(), err error) {
 	private, public, err := note.GenerateKey(rand.Reader, "bench")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	signer, err := note.NewSigner(private)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	verifier, err := note.NewVerifier(public)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	t, err := tree.Open(ctx, journal.Reader(), tree.Options{Dir: dir, Signer: signer, Verifier: verifier})
 	if err != nil {
-		return err
+		return nil, err
 	}
 
+	asked := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
-		for tick := time.NewTicker(time.Second); ctx.Err() == nil; <-tick.C {
+		tick := time.NewTicker(time.Second)
+		for {
 			if _, err := t.Checkpoint(ctx); err != nil && ctx.Err() == nil {
 				panic(err)
 			}
+
+			select {
+			case <-tick.C:
+			case <-asked:
+				done <- struct{}{}
+			case <-ctx.Done():
+				return
+			}
 		}
 	}()
-	return nil
+	return func() { asked <- struct{}{}; <-done }, nil
 }
 
 func bindingsFor(ctx context.Context, mode string) (*gateway.Bindings, error) {

@@ -125,20 +125,20 @@ func (s *site) approve(lasts time.Duration) error {
 }
 
 // serveSite runs the gateway of a site until the process ends.
-func serveSite(ctx context.Context, _, _, dir string) (string, error) {
+func serveSite(ctx context.Context, _, _, dir string) (serving, error) {
 	path := filepath.Join(dir, "guardlock.yaml")
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return "", err
+		return serving{}, err
 	}
 	cfg, err := config.Parse(raw, path)
 	if err != nil {
-		return "", err
+		return serving{}, err
 	}
 
 	s, err := server.Open(ctx, cfg, server.NewLogger(cfg.Log, os.Stderr))
 	if err != nil {
-		return "", err
+		return serving{}, err
 	}
 	ready := make(chan struct{}, 1)
 	failed := make(chan error, 1)
@@ -146,8 +146,8 @@ func serveSite(ctx context.Context, _, _, dir string) (string, error) {
 
 	select {
 	case <-ready:
-		return s.Addr(config.MainCluster), nil
+		return serving{addr: s.Addr(config.MainCluster)}, nil
 	case err := <-failed:
-		return "", fmt.Errorf("serving: %w", err)
+		return serving{}, fmt.Errorf("serving: %w", err)
 	}
 }
