@@ -133,7 +133,7 @@ func (c *crash) stored(d *disktest.Disk, path string) (checkpoint evidence.Check
 // as a whole, witnessed and copied, and so is all that was promised before.
 func (c *crash) serves(name string, d *disktest.Disk, g *gateway, promised evidence.Checkpoint) {
 	c.t.Helper()
-	for _, path := range []string{crashTree + "/checkpoint", crashCopy} {
+	for _, path := range []string{crashTree + "/checkpoint", crashTree + "/witnessed", crashCopy} {
 		if left, _ := c.stored(d, path); left.Size < promised.Size {
 			c.t.Errorf("%s: %s speaks for %d entries, and %d were promised", name, path, left.Size, promised.Size)
 		}
@@ -145,6 +145,9 @@ func (c *crash) serves(name string, d *disktest.Disk, g *gateway, promised evide
 		return
 	}
 	_, own := c.stored(d, crashTree+"/checkpoint")
+	if _, witnessed := c.stored(d, crashTree+"/witnessed"); !bytes.Equal(own, witnessed) {
+		c.t.Errorf("%s: the checkpoint is %q, and the last that was witnessed %q", name, own, witnessed)
+	}
 	if _, copied := c.stored(d, crashCopy); !bytes.Equal(own, copied) || !bytes.Contains(own, []byte("bank.example/witness")) {
 		c.t.Errorf("%s: the checkpoint is %q, and its copy %q", name, own, copied)
 	}

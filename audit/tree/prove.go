@@ -23,6 +23,10 @@ var ErrNoTree = errors.New("there is no tree over the decision log")
 // ErrNoStamp means that no time-stamping authority was asked yet.
 var ErrNoStamp = errors.New("no checkpoint has a time stamp")
 
+// ErrNotWitnessed means that no checkpoint was cosigned by every witness yet, or that there
+// are none.
+var ErrNotWitnessed = errors.New("no checkpoint is cosigned by every witness")
+
 // Prover makes evidence from a log and the tree over it, as they are on disk. It writes
 // nothing, and may be used beside the gateway that writes both.
 type Prover struct {
@@ -48,6 +52,12 @@ func OpenProverOn(s disk.System, dir string, r *audit.Reader) (*Prover, error) {
 // than the last, mostly.
 func OpenStampedProver(dir string, r *audit.Reader) (*Prover, error) {
 	return openProver(disk.OS, dir, r, stampedName, ErrNoStamp)
+}
+
+// OpenWitnessedProver does it with the last checkpoint that every witness cosigned: the
+// last of all waits for them, for as long as one does not answer.
+func OpenWitnessedProver(dir string, r *audit.Reader) (*Prover, error) {
+	return openProver(disk.OS, dir, r, witnessedName, ErrNotWitnessed)
 }
 
 func openProver(s disk.System, dir string, r *audit.Reader, name string, none error) (*Prover, error) {

@@ -30,6 +30,7 @@ const CheckpointName = "checkpoint"
 
 const (
 	edgeName       = "edge"
+	witnessedName  = "witnessed"
 	stampedName    = "stamped"
 	edgeMagic      = "GLEDGE01"
 	namesMagic     = "GLNAMES1"

@@ -10,7 +10,7 @@
 //  1. the names' secret of each segment that leaves are of, and each tile that is full;
 //  2. the edge, with how far of the log it reaches;
 //  3. the signed checkpoint;
-//  4. what witnesses say of it;
+//  4. what witnesses say of it, and, once all of them have, a copy for readers;
 //  5. its copies;
 //  6. a time stamp of it, now and then, in a file of its own.
 //
@@ -19,10 +19,10 @@
 //
 // # Files
 //
-// The directory holds `checkpoint` (C2SP tlog-checkpoint), `stamped` (the last that has
-// a time stamp), `edge`, `names-00000001` for
-// each segment of the log, and `tile/LEVEL/N` for each full tile from level 1 on (C2SP
-// tlog-tiles). Tiles of level 0 follow from the log and the names.
+// The directory holds `checkpoint` (C2SP tlog-checkpoint), `witnessed` (the last that
+// every witness cosigned, while `checkpoint` waits for them), `stamped` (the last that has
+// a time stamp), `edge`, `names-00000001` for each segment of the log, and `tile/LEVEL/N`
+// for each full tile from level 1 on (C2SP tlog-tiles). Tiles of level 0 follow from the log and the names.
 // docs/evidence.md gives the bytes.
 //
 // # Trust
@@ -139,7 +139,7 @@ func Open(ctx context.Context, r *audit.Reader, o Options) (*Tree, error) {
 		return nil, err
 	}
 
-	own := []string{t.store.path(CheckpointName), t.store.path(stampedName)}
+	own := []string{t.store.path(CheckpointName), t.store.path(witnessedName), t.store.path(stampedName)}
 	for _, path := range append(own, o.Copies...) {
 		if err := t.contains(ctx, path); err != nil {
 			return nil, err
@@ -401,7 +401,12 @@ func (t *Tree) witness(ctx context.Context) error {
 		t.signed = lines
 		t.shown.copies = false
 	}
-	t.shown.witnesses = len(failed) == 0
+	if len(failed) == 0 {
+		if err := t.store.write(witnessedName, lines); err != nil {
+			return err
+		}
+		t.shown.witnesses = true
+	}
 	clear(t.fresh)
 	return errors.Join(failed...)
 }

@@ -4,9 +4,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/evidence"
 	"github.com/guardlock/guardlock/audit/tree"
+	"github.com/guardlock/guardlock/audit/witness"
 )
 
 var module = audit.ModuleRef{Name: "gdpr", Digest: audit.Digest{0xaa}}
@@ -488,87 +490,65 @@ func TestDamagedTreeIsFound(t *testing.T) {
 	}
 }
 
-// TestExtendingLetsOthersRun: with one processor, whoever has work gets a turn after each
-// tile, and not when the scheduler takes the processor away, which is after 10 ms.
-func TestExtendingLetsOthersRun(t *testing.T) {
-	const tiles = 20 // in far less than that: else the scheduler alone would give these turns
-	s := newSite(t, audit.Options{InsecureNoSync: true})
-	s.checkpoint()                                  // what is written for a new segment is not waited for below
-	for i := range tiles * evidence.TileWidth / 2 { // an entry and its binding
-		s.produce(int64(i))
-	}
-	s.flush()
-
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	var turns atomic.Int64
-	stop := make(chan struct{})
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			select {
-			case <-stop:
+// TestWitnessedIsTheLastThatEveryWitnessCosigned: a checkpoint that one of them has not
+// seen yet does not take its place, and what it says is held against the log.
+func TestWitnessedIsTheLastThatEveryWitnessCosigned(t *testing.T) {
+	s := newSite(t, audit.Options{})
+	var down atomic.Bool
+	for i := range 2 {
+		signer := evidence.NewWitnessSigner(fmt.Sprintf("bank-%d.example/witness", i), [32]byte{byte(i)})
+		w := witness.New(t.TempDir(), signer, []note.Verifier{s.opt.Verifier})
+		server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, in *http.Request) {
+			if i == 1 && down.Load() {
+				http.Error(out, "away", http.StatusServiceUnavailable)
 				return
-			default:
-				turns.Add(1)
-				runtime.Gosched()
 			}
-		}
-	}()
+			w.ServeHTTP(out, in)
+		}))
+		t.Cleanup(server.Close)
+		s.opt.Witnesses = append(s.opt.Witnesses, witness.NewClient(server.URL, &signer.Witness))
+	}
+	s.reopen()
 
-	runtime.Gosched()
-	before := turns.Load()
-	if err := s.tree.Extend(t.Context()); err != nil {
+	grow := func() int64 {
+		s.produce(0)
+		s.flush()
+		_, err := s.tree.Checkpoint(t.Context())
+		if down.Load() != errors.Is(err, tree.ErrUnwitnessed) || !down.Load() && err != nil {
+			t.Fatal(err)
+		}
+		return s.tree.Committed()
+	}
+	witnessed := func() int64 {
+		p, err := tree.OpenWitnessedProver(s.opt.Dir, s.log.Reader())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Checkpoint().Size
+	}
+
+	if _, err := tree.OpenWitnessedProver(s.opt.Dir, s.log.Reader()); !errors.Is(err, tree.ErrNotWitnessed) {
+		t.Errorf("before the first: %v", err)
+	}
+	first := grow()
+	down.Store(true)
+	second := grow()
+	if got := witnessed(); got != first || second <= first {
+		t.Errorf("%d entries were witnessed, %d are signed, and it says %d", first, second, got)
+	}
+	down.Store(false)
+	if third := grow(); witnessed() != third {
+		t.Errorf("%d entries are witnessed, and it says %d", third, witnessed())
+	}
+
+	if err := os.Remove(filepath.Join(s.opt.Dir, tree.CheckpointName)); err != nil {
 		t.Fatal(err)
 	}
-	got := turns.Load() - before
-	close(stop)
-	<-ended
-
-	if got < tiles/2 { // the runtime's own goroutines have turns, too
-		t.Errorf("%d tiles were filled, and another goroutine had %d turns", tiles, got)
+	if err := os.Remove(filepath.Join(s.opt.Dir, "edge")); err != nil {
+		t.Fatal(err)
 	}
-}
-
-// BenchmarkExtend: what a leaf costs, which nobody waits for. A busy gateway makes a few
-// batches durable at a time: each is a frame of the log.
-func BenchmarkExtend(b *testing.B) {
-	for _, batches := range []int{4, 20_000} {
-		b.Run(fmt.Sprintf("batches=%d", batches), func(b *testing.B) { benchmarkExtend(b, batches) })
+	other := openLog(t, filepath.Join(t.TempDir(), "audit"), audit.Options{})
+	if _, err := tree.Open(t.Context(), other.Reader(), s.opt); !errors.Is(err, tree.ErrRolledBack) {
+		t.Errorf("a log in its place: %v", err)
 	}
-}
-
-func benchmarkExtend(b *testing.B, batches int) {
-	s := newSite(b, audit.Options{InsecureNoSync: true})
-	s.admit()
-	for i := range 20_000 {
-		e := &audit.BatchEntry{
-			Caller:    audit.Caller{Principal: fmt.Sprint("User:", i%60), ClientID: fmt.Sprint("shop-", i%240), Source: "10.0.0.9"},
-			Target:    audit.Target{Cluster: "main", Topic: "customers", Partition: int32(i % 12)},
-			Authority: audit.Authority{Modules: []audit.ModuleRef{module}, PolicyRevision: "policy-1", GrantDigest: audit.Digest{9}},
-			Payload:   audit.Payload{Records: 16},
-			Outcome:   audit.OutcomeModified,
-		}
-		e.Add(audit.Ruling{Verdict: audit.Modified, Reason: "gdpr.masked"}, 16)
-		seq := s.log.Append(e, []byte("batch")).Seq()
-		s.log.Place(seq, audit.Placement{BaseOffset: int64(i * 16)})
-		if (i+1)%batches == 0 {
-			s.flush()
-		}
-	}
-
-	b.ReportAllocs()
-	leaves := int64(0)
-	for n := 0; b.Loop(); n++ {
-		s.opt.Dir = filepath.Join(s.dir, fmt.Sprint("tree-", n))
-		t, err := tree.Open(b.Context(), s.log.Reader(), s.opt)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := t.Extend(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-		leaves += t.Size()
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(leaves), "ns/leaf")
 }

@@ -15,9 +15,11 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/evidence"
 	"github.com/guardlock/guardlock/audit/stamp"
 	"github.com/guardlock/guardlock/audit/stamp/stamptest"
 	"github.com/guardlock/guardlock/audit/tree"
+	"github.com/guardlock/guardlock/audit/witness"
 	"github.com/guardlock/guardlock/signing"
 )
 
@@ -289,16 +291,39 @@ func testTreeOf(origin, dir string, l *audit.Log) (checkpoint func() error, err 
 	if err != nil {
 		return nil, err
 	}
-	t, err := tree.Open(context.Background(), l.Reader(), tree.Options{Dir: filepath.Join(dir, tree.DirName), Signer: signer, Verifier: verifier, Stamps: stamps})
+	cosigner, gone, err := testWitness(beside, public, verifier)
 	if err != nil {
 		end()
 		return nil, err
 	}
+	t, err := tree.Open(context.Background(), l.Reader(), tree.Options{Dir: filepath.Join(dir, tree.DirName), Signer: signer, Verifier: verifier, Stamps: stamps, Witnesses: []*witness.Client{cosigner}})
+	if err != nil {
+		end()
+		gone()
+		return nil, err
+	}
 	return func() error {
 		defer end()
+		defer gone()
 		_, err := t.Checkpoint(context.Background())
 		return err
 	}, nil
+}
+
+// testWitness begins a witness, and writes a file for --trust that demands it.
+func testWitness(dir, logKey string, log note.Verifier) (c *witness.Client, end func(), err error) {
+	signer := evidence.NewWitnessSigner("bank.example/witness", [32]byte{7})
+	trust := fmt.Sprintf("logs: [%q]\nwitnesses: {threshold: 1, keys: [%q]}\n", logKey, &signer.Witness)
+	if err := os.WriteFile(filepath.Join(dir, "witnessed.yaml"), []byte(trust), 0o600); err != nil {
+		return nil, nil, err
+	}
+
+	state := filepath.Join(dir, "witness")
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		return nil, nil, err
+	}
+	server := httptest.NewServer(witness.New(state, signer, []note.Verifier{log}))
+	return witness.NewClient(server.URL, &signer.Witness), server.Close, nil
 }
 
 // testStamps begins a time-stamping authority, and writes files for --trust that know

@@ -49,6 +49,10 @@ With --stamped the file is made with the last checkpoint that a time-stamping au
 (RFC 3161, audit.evidence.timestamp) stamped, and so also proves when the entries were
 there at the latest.
 
+With --witnessed it is made with the last checkpoint that every witness of the gateway
+(audit.evidence.witnesses) cosigned. The last of all waits for them: a file that is made
+with it may not hold for who asks for witnesses.
+
 In the log stand digests of principal, client id, source and certificate. The file
 tells what is behind them, unless --redacted leaves that out; it proves the rest all
 the same.
@@ -60,8 +64,10 @@ type auditProveCommand struct {
 	out      string
 	offsets  string
 	redacted bool
-	stamped  bool
 	client   kafka.ClientFlags
+
+	stamped   bool
+	witnessed bool
 }
 
 func newAuditProveCommand() *cobra.Command {
@@ -94,6 +100,7 @@ func newAuditProveCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&c.out, "output", "o", "", "`FILE` to write; it must not be there yet (default: the record's place, with .evidence.json)")
 	cmd.Flags().StringVar(&c.offsets, "offsets", "", "prove each offset from `A-B`, both included, of TOPIC/PARTITION")
 	cmd.Flags().BoolVar(&c.stamped, "stamped", false, "use the last checkpoint that has a time stamp (audit.evidence.timestamp)")
+	cmd.Flags().BoolVar(&c.witnessed, "witnessed", false, "use the last checkpoint that every witness cosigned (audit.evidence.witnesses)")
 	cmd.Flags().BoolVar(&c.redacted, "redacted", false, "do not tell who produced the record")
 
 	return cmd
@@ -102,8 +109,13 @@ func newAuditProveCommand() *cobra.Command {
 // prover makes files with the checkpoint that the flags ask for.
 func (c *auditProveCommand) prover(log query.Log) (*tree.Prover, error) {
 	open := tree.OpenProver
-	if c.stamped {
+	switch {
+	case c.stamped && c.witnessed:
+		return nil, exit.Usagef("--stamped and --witnessed name two checkpoints: give one of them, and make a second file with the other")
+	case c.stamped:
 		open = tree.OpenStampedProver
+	case c.witnessed:
+		open = tree.OpenWitnessedProver
 	}
 	return open(filepath.Join(log.Dir, tree.DirName), log.Reader.Reader)
 }
@@ -290,6 +302,8 @@ func proveError(what string, err error) error {
 		return exit.WithHint(exit.WithCode(err, exit.NotFound), "try again in a moment: the gateway signs a checkpoint every ten seconds, or as audit.evidence.every says; one with a time stamp each hour, or as audit.evidence.timestamp.every says")
 	case errors.Is(err, tree.ErrNoStamp):
 		return exit.WithHint(exit.WithCode(err, exit.NotFound), "set audit.evidence.timestamp; the first stamp is asked for with the next checkpoint")
+	case errors.Is(err, tree.ErrNotWitnessed):
+		return exit.WithHint(exit.WithCode(err, exit.NotFound), "set audit.evidence.witnesses; where that is set, `guardlock status` says which of them does not answer")
 	case errors.Is(err, tree.ErrNoTree), errors.Is(err, os.ErrNotExist):
 		return exit.WithHint(exit.WithCode(err, exit.NotFound), "a gateway of this version makes it, beside the log that it writes, within audit.evidence.every")
 	case errors.Is(err, audit.ErrNotFound), errors.Is(err, audit.ErrPruned):
