@@ -9,7 +9,7 @@ BENCH       ?= .
 # Packages with tests that need a real Kafka, behind the build tag kafka.
 KAFKA_TESTS := $(sort $(dir $(shell grep -rl --include='*_test.go' '^//go:build kafka' . 2>/dev/null)))
 
-.PHONY: build test test-race fuzz bench kafka-jars clients test-kafka modules modules-check lint soak
+.PHONY: build test test-race fuzz bench kafka-jars clients test-kafka modules modules-check lint soak cluster
 
 build:
 	$(GO) build -o guardlock ./cmd/guardlock
@@ -58,6 +58,10 @@ modules-check:
 SOAK ?= 30m
 soak:
 	$(GO) test -tags soak -count=1 -v -timeout 2h -run TestNothingGrows ./test/e2e -soak $(SOAK)
+
+# The Helm chart in a real Kubernetes, which is built first.
+cluster:
+	deploy/chart/cluster/run.sh
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

@@ -106,6 +106,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"ThoseBeforeToo":   {values: "{reconcile: {every: 1h, gateways: 2}, replicas: 1}", want: "ReadWriteMany"},
 		"MoreThanRead":     {values: "{reconcile: {every: 1h}, autoscaling: {enabled: true}}", want: "autoscaling"},
 		"LookOfTheirs":     {values: "configuration: {audit: {reconcile: {every: 1h}}}", want: "reconcile"},
+		"MountedTwice":     {values: "{files: [{name: a, configMap: b}], secrets: [{name: a, secret: c}]}", want: "mounted twice"},
 		"NameOfTheVolume":  {values: "files: [{name: ../x, configMap: y}]", want: "name"},
 		"ReleaseIsTooLong": {release: "a-release-with-a-long-name", want: "too long"},
 	} {
