@@ -94,7 +94,7 @@ func (e *enclosed) manifestTime(m *manifest.Manifest, p *evidence.RangeProof) (t
 func (e *enclosed) hold(m *manifest.Signed, file *evidence.Certificate, p *evidence.RangeProof) error {
 	listed := make(map[string]bool)
 	var bare, lost []string
-	for _, d := range demandedBy(m.Manifest) {
+	for _, d := range m.Logs() {
 		key, err := note.NewVerifier(d.Key)
 		if err != nil {
 			return fmt.Errorf("%w: the key of log %s: %w", evidence.ErrUnproven, d.ID, err)
@@ -106,7 +106,7 @@ func (e *enclosed) hold(m *manifest.Signed, file *evidence.Certificate, p *evide
 			lost = append(lost, key.Name())
 			continue
 		case at < 0:
-			return fmt.Errorf("%w: the manifest in it lists the log %s of %s, which was left out", evidence.ErrUnproven, key.Name(), d.gateway)
+			return fmt.Errorf("%w: the manifest in it lists the log %s of %s, which was left out", evidence.ErrUnproven, key.Name(), d.Gateway)
 		case p.Logs[at].Bare:
 			bare = append(bare, key.Name())
 		}
