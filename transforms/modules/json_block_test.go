@@ -26,6 +26,7 @@ var blockTexts = []string{
 	strings.Repeat(`[`, 30) + strings.Repeat(`{"a":[`, 20) + `1` + strings.Repeat(`]}`, 20) + strings.Repeat(`]`, 30),
 	`[` + strings.Repeat(" ", 130) + `1` + strings.Repeat("\n", 70) + `,[0` + strings.Repeat(" ", 61) + `],{"a"` + strings.Repeat("\t", 64) + `:0.0}]`,
 	`["` + strings.Repeat("long ", 50) + `",{"` + strings.Repeat("key", 50) + `":[{"a":1},{"b":2}]}]`,
+	`[` + strings.Repeat(`1,`, 40) + `2]`,
 	listOf(4, 26, `{"a":"%s"}`),
 	listOf(0, 7, `{"k":1.5,"%s":{"e":[],"b":[{"c":true},{"d":-1}]},"n":12}`),
 	listOf(0, 9, `{},[],[[12,3],["%s"]],{"":{}},{"a":[{}]}`),
@@ -73,8 +74,11 @@ func TestContainersInBlocksAreReadAsOthersReadThem(t *testing.T) {
 	g := mustOpen(t, "gdpr", blockConfig)
 	others := []byte("\"\\{}[],:0a1.-+eE tu\n\x00\x1f/Y_y\x7f\x80\xc3")
 	for _, text := range blockTexts {
-		for shift := 0; shift < 64; shift += 13 {
-			shifted := `["` + strings.Repeat("s", shift) + `",` + text + `]`
+		for shift := -13; shift < 64; shift += 13 {
+			shifted := text
+			if shift >= 0 {
+				shifted = `["` + strings.Repeat("s", shift) + `",` + text + `]`
+			}
 			texts := []string{shifted}
 			for at := range shifted {
 				for _, c := range others {

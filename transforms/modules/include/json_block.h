@@ -311,8 +311,12 @@ static __attribute__((noinline, unused)) const uint8_t *json_scan_container(cons
     if (*p == '[' && p[1] == '{') {
         s.stack = JSON_LIST_OF_OBJECTS;
         p++;
+    } else if (*p == '[') {
+        // A block that begins with a square bracket is none of the plain ones.
+        p = json_scan_any(&s, p);
+        if (p == NULL || s.stack == 1) return p;
     }
-    uint64_t in_string = 0, in_key = 0, in_object = json_in_object(s.stack), no_list = json_no_list(s.stack);
+    uint64_t in_string = s.in_string, in_key = s.in_key, in_object = json_in_object(s.stack), no_list = json_no_list(s.stack);
     for (;;) {
         json_bytes v = json_load64(p);
         uint64_t quotes = JSON_MASK(json_is_quote, v), unusual = 0;
