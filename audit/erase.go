@@ -35,6 +35,10 @@ type Redaction struct {
 	// Clear counts entries in which a value stays, since evidence has it in clear there:
 	// who signed or approved a module answers for it.
 	Clear int `json:"clear"`
+	// Otherwise counts entries that stay and name a value in another spelling, of which
+	// Spelled has the first.
+	Otherwise int       `json:"otherwise"`
+	Spelled   []Spelled `json:"-"`
 	// Chain is the value that the segment ends with now, in hexadecimal, and nothing where
 	// this request did not rewrite it last.
 	Chain string `json:"chain,omitempty"`
@@ -130,7 +134,12 @@ type eraser struct {
 	key     *segment.Key
 	changed int
 	done    Redaction
+
+	spellings *Spellings
 }
+
+// MaxSpelled is how many entries Redaction.Spelled has at most.
+const MaxSpelled = 20
 
 func newEraser(d segment.Files, n uint32, e Erasing) (*eraser, error) {
 	v, err := newVerifier(d, Known{Keys: e.Keys})
@@ -158,7 +167,7 @@ func newEraser(d segment.Files, n uint32, e Erasing) (*eraser, error) {
 	if e.Names == nil {
 		e.Names = func(string) evidence.Name { return evidence.Name{1} } // nobody sees it
 	}
-	return &eraser{verifier: v, Erasing: e, number: n, done: Redaction{Segment: n, Places: make(map[string]int)}}, nil
+	return &eraser{verifier: v, Erasing: e, number: n, done: Redaction{Segment: n, Places: make(map[string]int)}, spellings: e.Personal.Spellings()}, nil
 }
 
 // run reads the segment, and makes the new one in memory.
@@ -274,6 +283,7 @@ func (x *eraser) frame(f *Frame) error {
 			x.note(&e.Control.Redacted, x.fromControl(e.Control), x.Personal.inClear(e.Control))
 			x.enc.control(e.Control, x.cur.base)
 		}
+		x.done.AddSpelled(nodeOf(x.old.LogID), e.Seq, x.spellings.In(e))
 
 		if e.Seq != 0 {
 			x.next = e.Seq + 1
@@ -284,6 +294,18 @@ func (x *eraser) frame(f *Frame) error {
 		}
 		return nil
 	})
+}
+
+// AddSpelled counts an entry that has values in another spelling in some places.
+func (r *Redaction) AddSpelled(node uint32, seq uint64, places []string) {
+	if len(places) == 0 {
+		return
+	}
+
+	r.Otherwise++
+	if len(r.Spelled) < MaxSpelled {
+		r.Spelled = append(r.Spelled, Spelled{DecisionID{Node: node, Seq: seq, Index: -1}, places})
+	}
 }
 
 // note counts what is taken out of an entry, or was for the same request.
@@ -406,6 +428,11 @@ func inWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 // inClear reports whether evidence has a value in clear: in what an entry is about, or
 // among those who answer for a module.
 func (p *Personal) inClear(c *ControlEntry) bool {
+	return slices.ContainsFunc(clearTexts(c), p.mentioned)
+}
+
+// clearTexts are those of an entry that evidence has in clear.
+func clearTexts(c *ControlEntry) []string {
 	texts := []string{c.Subject}
 	for i := range c.Facts {
 		texts = append(texts, c.Facts[i].Value)
@@ -416,7 +443,7 @@ func (p *Personal) inClear(c *ControlEntry) bool {
 			texts = append(texts, a.Approvals[i].Approver)
 		}
 	}
-	return slices.ContainsFunc(texts, p.mentioned)
+	return texts
 }
 
 // flush ends a frame of the new segment. It is written when all of them are known: the

@@ -76,11 +76,17 @@ type Done struct {
 	Entries  int               `json:"entries"`  // in them, that had one
 	Clear    int               `json:"clear"`    // entries in which one stays, since evidence has it in clear
 	Held     []audit.Hold      `json:"held"`     // that keep one of the segments
-	DryRun   bool              `json:"dry_run"`
+	// Otherwise counts entries that stay and name a value in another spelling: case,
+	// percent-encoding, Unicode form. Spelled are the first of them.
+	Otherwise int             `json:"otherwise"`
+	Spelled   []audit.Spelled `json:"otherwise_in"`
+	DryRun    bool            `json:"dry_run"`
 }
 
 func (d *Done) add(r audit.Redaction) {
 	d.Clear += r.Clear
+	d.Otherwise += r.Otherwise
+	d.Spelled = append(d.Spelled, r.Spelled[:min(len(r.Spelled), audit.MaxSpelled-len(d.Spelled))]...)
 	if r.Entries > 0 {
 		d.Segments = append(d.Segments, r)
 		d.Entries += r.Entries
@@ -99,7 +105,7 @@ func Look(ctx context.Context, o Options) (Done, error) {
 }
 
 func (o *Options) look(ctx context.Context) (Done, error) {
-	done := Done{DryRun: true}
+	done := Done{DryRun: true, Spelled: []audit.Spelled{}}
 	r, err := audit.OpenReader(o.Dir)
 	if err != nil {
 		return done, err
@@ -115,8 +121,8 @@ func (o *Options) look(ctx context.Context) (Done, error) {
 		return done, err
 	}
 
-	entries, err := o.written(ctx, r, numbers[last])
-	done.add(audit.Redaction{Segment: numbers[last], Entries: entries})
+	written, err := o.written(ctx, r, numbers[last])
+	done.add(written)
 	return done, err
 }
 
@@ -163,7 +169,15 @@ func (o *Options) keys() [][32]byte {
 }
 
 // written counts the entries with a value in the segment that is written.
-func (o *Options) written(ctx context.Context, r *audit.Reader, n uint32) (entries int, err error) {
+func (o *Options) written(ctx context.Context, r *audit.Reader, n uint32) (found audit.Redaction, err error) {
+	node, err := r.Node()
+	if err != nil {
+		return found, err
+	}
+
+	found.Segment = n
+	personal := o.Request.personal()
+	spellings := personal.Spellings()
 	values := o.Request.set()
 	has := false
 	note := func(value string) evidence.Name {
@@ -176,12 +190,13 @@ func (o *Options) written(ctx context.Context, r *audit.Reader, n uint32) (entri
 			has = false
 			e.Leaf(note)
 			if has {
-				entries++
+				found.Entries++
 			}
+			found.AddSpelled(node, e.Seq, spellings.In(e))
 			return nil
 		})
 	})
-	return entries, err
+	return found, err
 }
 
 // Run erases. A gateway that writes the log is audit.ErrLocked; a hold on a segment that
@@ -202,6 +217,7 @@ func (o *Options) run(ctx context.Context) (done Done, err error) {
 	}
 	defer func() { err = errors.Join(err, holds.Close()) }()
 
+	done.Spelled = []audit.Spelled{}
 	o.Log.NewSegment = true
 	log, err := audit.Open(o.Dir, o.Log)
 	if err != nil {
@@ -313,12 +329,12 @@ func lastErasures(ctx context.Context, r *audit.Reader) (lastTold, error) {
 // nothingRemains looks at the segment that is written, which nothing is erased from. It
 // begins with what is repeated of the log before it, as legal holds and who added them.
 func (o *Options) nothingRemains(ctx context.Context, log *audit.Log, n uint32) error {
-	entries, err := o.written(ctx, log.Reader(), n)
+	left, err := o.written(ctx, log.Reader(), n)
 	if err != nil {
 		return err
 	}
-	if entries > 0 {
-		return fmt.Errorf("%w: segment %d repeats what names a value, in %d entries", ErrRemains, n, entries)
+	if left.Entries > 0 {
+		return fmt.Errorf("%w: segment %d repeats what names a value, in %d entries", ErrRemains, n, left.Entries)
 	}
 	return nil
 }

@@ -362,3 +362,40 @@ func TestAnotherRequestThatWasCutShortDoesNotHideWhatWasDone(t *testing.T) {
 	}
 	w.erased()
 }
+
+// TestWhatIsSpelledOtherwiseIsTold: it stays, and the two people can ask for it, too.
+func TestWhatIsSpelledOtherwiseIsTold(t *testing.T) {
+	w := newWorld(t)
+	w.serve(func(l *audit.Log) {
+		for _, detail := range []string{"refused User:shop-7", "refused user:SHOP-7", "refused User%3Ashop-7", "refused User:shop-77"} {
+			c := audit.ControlEntry{Kind: audit.KindAdmin, Outcome: "denied", Steps: []audit.Step{{Name: "resource", Detail: detail}}}
+			if err := l.Record(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+
+	told := func(what string, done Done, err error) {
+		t.Helper()
+		if err != nil || done.Otherwise != 2 || len(done.Spelled) != 2 {
+			t.Fatalf("%s: %d entries, %+v, %v", what, done.Otherwise, done.Spelled, err)
+		}
+		for _, s := range done.Spelled {
+			if len(s.Places) != 1 || s.Places[0] != "detail" || s.Entry.Index != -1 || s.Entry.Seq == 0 {
+				t.Errorf("%s: %+v", what, s)
+			}
+		}
+	}
+	done, err := Look(t.Context(), w.Options)
+	told("a dry run, while they are in the segment that is written", done, err)
+	done, err = Run(t.Context(), w.Options)
+	told("erasing", done, err)
+	done, err = Look(t.Context(), w.Options)
+	told("a dry run after that", done, err)
+
+	w.Request.Principals = []string{"user:SHOP-7", "User%3Ashop-7"}
+	if done, err = Run(t.Context(), w.Options); err != nil || done.Entries != 2 {
+		t.Errorf("asked for as they are spelled: %d entries, %v", done.Entries, err)
+	}
+	w.erased()
+}

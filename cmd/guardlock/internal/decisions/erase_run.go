@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -286,6 +287,7 @@ func (c *eraseRunCommand) say(cmd *cobra.Command, o *erase.Options, done *erase.
 	if done.Clear > 0 {
 		f.field("stays", "%s of people who answer for a module or a setting: evidence has their names in clear", humanize.Comma(int64(done.Clear)))
 	}
+	sayOtherwise(f, done)
 	for i := range done.Held {
 		f.field("held by", "%s", describeHold(&done.Held[i]))
 	}
@@ -293,6 +295,22 @@ func (c *eraseRunCommand) say(cmd *cobra.Command, o *erase.Options, done *erase.
 		f.field("next", "start the gateway; when all gateways are done, delete the request and its signatures")
 	}
 	return errors.Join(f.err, err)
+}
+
+// sayOtherwise tells which entries stay and name a value in another spelling.
+func sayOtherwise(f *fieldWriter, done *erase.Done) {
+	if done.Otherwise == 0 {
+		return
+	}
+
+	f.field("stays", "%s with a value in another spelling (case, percent-encoding, Unicode form) or in a reason: look at each (guardlock audit show), and ask for that spelling too",
+		cli.Count(done.Otherwise, "entry"))
+	for _, s := range done.Spelled {
+		f.field("", "%s, %s", s.Entry, strings.Join(s.Places, ", "))
+	}
+	if more := done.Otherwise - len(done.Spelled); more > 0 {
+		f.field("", "and %d more", more)
+	}
 }
 
 // placesText tells how often which field was redacted.
