@@ -317,14 +317,14 @@ func (c *cursor) briefBind(b *Bind, base int64) error {
 }
 
 // briefWhereabouts is whereabouts of a binding by its template.
-func (c *cursor) briefWhereabouts() (w whereabouts, ok bool) {
+func (c *cursor) briefWhereabouts(base int64) (w whereabouts, ok bool) {
 	t := c.template()
 	flags := t.byte()
 	code := t.uvarint()
 	w.refs, ok = t.coordRefs()
 	route := t.uvarint()
 	if flags&bindHasLeader != 0 {
-		t.uvarint()
+		t.number()
 	}
 
 	w.seq = c.first + uint64(c.varint())
@@ -334,7 +334,7 @@ func (c *cursor) briefWhereabouts() (w whereabouts, ok bool) {
 		w.place.count = uint32(c.number())
 	}
 	if flags&bindHasTime != 0 {
-		c.varint()
+		c.bad = base+c.varint() == 0 || c.bad
 	}
 	w.refused = route == refEmpty && code != 0
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -102,7 +103,7 @@ func TestBriefBindingsReadBackAsWritten(t *testing.T) {
 			brief++
 			// What a chart reads of it is what is in it.
 			read := cursor{b: enc.out[1:], strs: d.strs, brief: true, first: c.seq}
-			w, ok := read.whereabouts()
+			w, ok := read.whereabouts(c.base)
 			whole := want.whereabouts()
 			whole.refs = w.refs
 			if !ok || !reflect.DeepEqual(w, whole) || d.named(w.refs.topic) != want.Topic || w.refs.partition != uint32(want.Partition) {
@@ -120,6 +121,38 @@ func TestBriefBindingsReadBackAsWritten(t *testing.T) {
 
 	if brief < 1500 {
 		t.Errorf("%d bindings were brief; want most", brief)
+	}
+}
+
+// A chart, which an index is made of, takes just the bindings that a verifier takes.
+func TestChartsRefuseTheBriefBindingsThatVerifiersRefuse(t *testing.T) {
+	d := newDict()
+	enc := encoder{dict: d}
+	template := func(flags byte, more ...byte) byte {
+		text := slices.Concat([]byte{flags, 0, refFirst, refFirst, 0, refEmpty}, more)
+		return byte(enc.define(string(text)))
+	}
+	d.define("c")
+	timed := template(bindHasTime | bindOne)
+	led := template(bindHasLeader|bindOne, 0xff, 0xff, 0xff, 0xff, 0x7f)
+	fine := template(bindHasLeader|bindHasTime, 5)
+
+	for name, body := range map[string][]byte{
+		"an append time of 0":             {timed, 0, 1, 2},
+		"a leader epoch of over 31 bits":  {led, 0, 1},
+		"fine":                            {fine, 0, 1, 1, 4},
+		"bytes behind":                    {fine, 0, 1, 1, 4, 0},
+		"a template that is a plain name": {0, 0, 1, 1},
+		"a template that is not there":    {77, 0, 1, 1},
+		"no template":                     {},
+	} {
+		var b Bind
+		verified := cursor{b: body, strs: d.strs, brief: true, first: 5}
+		err := verified.bind(&b, -1)
+		charted := cursor{b: body, strs: d.strs, brief: true, first: 5}
+		if _, ok := charted.whereabouts(-1); ok != (err == nil) || ok != (name == "fine") {
+			t.Errorf("%s: a chart takes it: %v; a verifier: %v", name, ok, err)
+		}
 	}
 }
 
@@ -208,6 +241,20 @@ func FuzzBrief(f *testing.F) {
 		again := &chunk{seq: 5, base: 77}
 		plain := newDict()
 		var first [][]byte
+		_ = read.payload.each(func(r rawEntry) error {
+			if r.kind != kindBind {
+				return nil
+			}
+
+			var b Bind
+			verified, charted := r.read(d.strs), r.read(d.strs)
+			err := verified.bind(&b, 77)
+			if w, ok := charted.whereabouts(77); ok && (err != nil || w.seq != b.Seq || w.place.base != b.Base || w.place.count != uint32(b.count)) {
+				t.Fatalf("a chart reads %+v, a verifier %+v, %v", w, b, err)
+			}
+			return nil
+		})
+
 		err := read.Each(func(e *Entry) error {
 			enc := encoder{dict: plain}
 			switch {

@@ -191,7 +191,7 @@ func (x *chart) noteTime(t int64) {
 
 func (x *chart) noteBind(c *cursor, base int64) error {
 	whole := *c
-	w, ok := c.whereabouts()
+	w, ok := c.whereabouts(base)
 	if !ok {
 		var b Bind
 		if err := whole.bind(&b, base); err != nil {
@@ -238,9 +238,9 @@ func (b *Bind) whereabouts() whereabouts {
 
 // whereabouts reads a binding whose strings are in the dictionary, which is most of
 // them; ok is false for any other, and for a malformed one.
-func (c *cursor) whereabouts() (w whereabouts, ok bool) {
+func (c *cursor) whereabouts(base int64) (w whereabouts, ok bool) {
 	if c.brief {
-		return c.briefWhereabouts()
+		return c.briefWhereabouts(base)
 	}
 
 	w.seq = c.uvarint()
