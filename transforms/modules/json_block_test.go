@@ -3,6 +3,7 @@ package modules_test
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -91,6 +92,67 @@ func TestContainersInBlocksAreReadAsOthersReadThem(t *testing.T) {
 				readsBlock(t, g, some...)
 			}
 		}
+	}
+}
+
+// randomJSON is a value of what blocks tell apart: lists of objects that follow each other,
+// other containers, strings longer than a block, and white space here and there.
+func randomJSON(r *rand.Rand, depth int) string {
+	one := func(of ...string) string { return of[r.IntN(len(of))] }
+	white := func() string { return strings.Repeat(one(" ", "\n"), max(0, r.IntN(60)-57)) }
+
+	kind := r.IntN(6)
+	if depth == 0 || kind > 2 {
+		text := `"` + strings.Repeat("t", r.IntN(20)*r.IntN(6)) + `"`
+		return white() + one("0", "12.5", "0.25", "true", "-1e5", "null", `"é\""`, text, text) + white()
+	}
+
+	var parts []string
+	for range r.IntN(7) {
+		member := one(`"a":`, `"b c":`, `"":`) + randomJSON(r, depth-1)
+		switch kind {
+		case 0:
+			parts = append(parts, `{`+member+`,"n":`+one("1", "2.25", `"s"`)+`}`)
+		case 1:
+			parts = append(parts, member)
+		default:
+			parts = append(parts, randomJSON(r, depth-1))
+		}
+	}
+
+	if kind == 1 {
+		return white() + "{" + strings.Join(parts, ",") + "}" + white()
+	}
+	return white() + "[" + strings.Join(parts, ",") + "]" + white()
+}
+
+// Whatever tokens are put into a container or taken from it: it is accepted where
+// encoding/json accepts it.
+func TestContainersInBlocksWithTokensAnywhere(t *testing.T) {
+	g := mustOpen(t, "gdpr", blockConfig)
+	r := rand.New(rand.NewPCG(1, 2))
+	tokens := []string{
+		"{", "}", "[", "]", ",", ":", `"a"`, `"k":`, "1", "1.5", "0", ".", "true", "-1", "},{", "],[", " ", "\n", `"`, `\`, "[]", "{}",
+		`{"a":1}`, `{"x":"y","z":2.5}`, `[1,2]`, `"` + strings.Repeat("s", 60) + `"`, "é", strings.Repeat(" ", 63), "",
+	}
+
+	for range 12 {
+		var texts []string
+		for len(texts) < 3000 {
+			text := "[" + randomJSON(r, 4) + "," + randomJSON(r, 3) + "]"
+			texts = append(texts, text)
+			for range 8 {
+				mangled := text
+				for range 1 + r.IntN(2) {
+					at := r.IntN(min(len(mangled), 2<<r.IntN(10)) + 1)
+					to := min(len(mangled), at+r.IntN(3))
+					mangled = mangled[:at] + tokens[r.IntN(len(tokens))] + mangled[to:]
+				}
+
+				texts = append(texts, mangled)
+			}
+		}
+		readsBlock(t, g, texts...)
 	}
 }
 
