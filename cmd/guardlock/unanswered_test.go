@@ -156,7 +156,7 @@ func TestFileOfALogThatCannotBeReadIsNoAnswer(t *testing.T) {
 		unlink := makeUnreadable(t, path)
 		defer unlink()
 
-		for _, command := range []string{"verify --without-key", "prove payments/0@100", "query", "show gl-00000011-2", "prune --before 2020-01-01 --dry-run",
+		for _, command := range []string{"verify --without-key", "prove payments/0@100 --output " + filepath.Join(t.TempDir(), "1.json"), "query", "show gl-00000011-2", "prune --before 2020-01-01 --dry-run",
 			"hold list", "reconcile --topic payments -b 127.0.0.1:1"} {
 			said := strings.Builder{}
 			code := run(t.Context(), append(append([]string{"audit"}, strings.Fields(command)...), "--dir", log), nil, io.Discard, &said)

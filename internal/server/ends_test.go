@@ -89,15 +89,6 @@ func (p *producing) await(t *testing.T, what string, done func(stored, refused t
 	}
 }
 
-// flows waits until records are stored again after a change. How soon is nobody's
-// promise: the module is judged again first, which takes a busy machine a while.
-func (p *producing) flows(t *testing.T, what string, changed time.Time) {
-	t.Helper()
-	p.await(t, what, func(stored, _ time.Time) bool { return stored.After(changed) })
-	stored, _ := p.last()
-	t.Logf("%s: records flow after %s", what, stored.Sub(changed))
-}
-
 // stops wants the last record to be stored a second after a change at most. What is
 // refused two seconds after it shows that no more come.
 func (p *producing) stops(t *testing.T, what string, changed time.Time) {
