@@ -59,7 +59,7 @@ SOAK ?= 30m
 soak:
 	$(GO) test -tags soak -count=1 -v -timeout 2h -run TestNothingGrows ./test/e2e -soak $(SOAK)
 
-# The Helm chart in a real Kubernetes, which is built first.
+# The Helm chart in a real Kubernetes, which is built first; needs root.
 cluster:
 	deploy/chart/cluster/run.sh
 

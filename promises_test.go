@@ -75,7 +75,7 @@ var promises = map[string]string{
 	"A log records what became of each record":          "TestTicketResolvesOnlyWhenDurable TestNothingBehindAnUnrecordedBatchIsStored",
 	"OPA, Sigstore and wazero have one room each":       "TestEachEngineHasOneRoom",
 	"loading, deciding and testing policies, each in a": "TestAPolicyCannotEndOrStallTheProcess TestAnUndefinedDecisionIsUndefinedInAChildToo",
-	"samples, each tested":                              "TestSamplesAreAcceptedByCheck TestComposeLetsNobodyAroundTheGateway TestUnitIsValid TestConfigurationOfTheChartIsAcceptedByCheck TestChartRendersWhatWasReviewed",
+	"samples, each tested":                              "TestSamplesAreAcceptedByCheck TestComposeLetsNobodyAroundTheGateway TestUnitIsValid TestConfigurationOfTheChartIsAcceptedByCheck TestChartRendersWhatWasReviewed TestReleaseLives",
 }
 
 // noPromises are sentences with such a word that promise nothing of the code.

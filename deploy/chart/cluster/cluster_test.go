@@ -4,7 +4,8 @@
 // to build, so that nobody else builds Kubernetes.
 //
 // There is no kubelet and no container runtime: a few lines say of pods that they run, as
-// a kubelet reports it (kubelet_test.go).
+// a kubelet reports it (kubelet_test.go). What a pod would run is run by itself, in the file
+// system and the network that its specification describes (pod_test.go).
 package cluster
 
 import (

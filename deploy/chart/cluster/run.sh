@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the chart in a real Kubernetes, which is built first: about six minutes on two cores, then one. Arguments go
-# to `go test`.
+# Installs the chart in a real Kubernetes, which is built first: about six minutes on two cores, then one. As root, since what a
+# pod runs gets a network and a file system of its own. Arguments go to `go test`.
 set -euo pipefail
 cd "$(dirname "$0")"
 
