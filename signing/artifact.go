@@ -22,6 +22,12 @@ var (
 	ErrSignatories  = errors.New("too few of the trust root's approvers signed the file: have others sign it")
 )
 
+// BundleSuffix ends the names of files that are Sigstore bundles.
+const BundleSuffix = ".sigstore.json"
+
+// SignatureOf is where a signer's signature of a file stands: beside it.
+func SignatureOf(path, signer string) string { return path + "." + signer + BundleSuffix }
+
 // SignArtifact makes a Sigstore bundle with a message signature over content,
 // which may be any file: cosign verify-blob reads it.
 func SignArtifact(ctx context.Context, content []byte, key *PrivateKey) ([]byte, error) {

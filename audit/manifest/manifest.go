@@ -49,9 +49,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -66,9 +63,6 @@ import (
 
 // MaxBytes bounds the file, and each of its signatures.
 const MaxBytes = 1 << 20
-
-// bundleSuffix ends the names of signatures.
-const bundleSuffix = ".sigstore.json"
 
 // Role is that of the manifest among the files which a gateway's log says are in force.
 const Role = "manifest"
@@ -307,28 +301,6 @@ func (m *Manifest) Has(name string, id [8]byte, key string) error {
 		return fmt.Errorf("the log key of gateway %s is %s, and %s in the manifest of cluster %s, revision %d: %w", name, key, listed.Key, m.Cluster, m.Revision, ErrNotListed)
 	}
 	return nil
-}
-
-// SignatureOf is where a signer's signature of a file stands.
-func SignatureOf(path, signer string) string { return path + "." + signer + bundleSuffix }
-
-// SignaturesOf lists the files of the signatures beside a file, by name.
-func SignaturesOf(path string) ([]string, error) {
-	entries, err := os.ReadDir(filepath.Dir(path))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("looking for signatures of %s: %w", path, err)
-	}
-
-	var all []string
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), filepath.Base(path)+".") && strings.HasSuffix(e.Name(), bundleSuffix) {
-			all = append(all, filepath.Join(filepath.Dir(path), e.Name()))
-		}
-	}
-	return all, nil
 }
 
 // Next is a manifest to go on from m with: its revision is one more. The text of it is

@@ -3,8 +3,6 @@ package manifest
 import (
 	"crypto/rand"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -185,23 +183,5 @@ func TestGatewayMustBeAsTheManifestHasIt(t *testing.T) {
 		if !errors.Is(err, ErrNotListed) {
 			t.Errorf("%s: got %v", name, err)
 		}
-	}
-}
-
-func TestSignaturesAreFoundBesideTheirFile(t *testing.T) {
-	dir := t.TempDir()
-	for _, name := range []string{"cluster.yaml", "cluster.yaml.grace.sigstore.json", "cluster.yaml.sigstore.json", "other.yaml.grace.sigstore.json", "cluster.yaml.linus.json"} {
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	path := filepath.Join(dir, "cluster.yaml")
-	got, err := SignaturesOf(path)
-	if err != nil || len(got) != 2 || got[0] != SignatureOf(path, "grace") {
-		t.Errorf("got %v, %v", got, err)
-	}
-	if got, err := SignaturesOf(filepath.Join(dir, "gone", "cluster.yaml")); err != nil || got != nil {
-		t.Errorf("got %v, %v", got, err)
 	}
 }

@@ -22,7 +22,7 @@ const (
 	buildType      = sourceURL + "/blob/main/docs/releasing.md"
 	statementType  = "https://in-toto.io/Statement/v1"
 	predicateType  = "https://slsa.dev/provenance/v1"
-	bundleSuffix   = ".sigstore.json"
+	bundleSuffix   = signing.BundleSuffix
 	sumsBundle     = sumsName + bundleSuffix
 	provenanceName = "provenance" + bundleSuffix
 )

@@ -206,3 +206,21 @@ func TestReaderStopsWaitingWhenItsCallerDoes(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestFilesBesideOneAreThoseOfItsName(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"cluster.yaml", "cluster.yaml.grace.sigstore.json", "cluster.yaml.sigstore.json", "other.yaml.grace.sigstore.json", "cluster.yaml.linus.json"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	path := filepath.Join(dir, "cluster.yaml")
+	got, err := Beside(path, ".sigstore.json")
+	if err != nil || len(got) != 2 || got[0] != path+".grace.sigstore.json" {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if got, err := Beside(filepath.Join(dir, "gone", "cluster.yaml"), ".sigstore.json"); err != nil || got != nil {
+		t.Errorf("got %v, %v", got, err)
+	}
+}

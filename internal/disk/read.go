@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 )
 
 // ErrNotRegular is returned for a FIFO, a socket, a device or a directory where
@@ -27,6 +29,25 @@ func Read(path string, limit int64) ([]byte, error) {
 	defer f.Close()
 
 	return readAtMost(f, path, limit)
+}
+
+// Beside lists the files beside one whose names begin with its own and a dot, and end in
+// suffix, by name. Where there is no directory, there are none.
+func Beside(path, suffix string) (all []string, err error) {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking beside %s: %w", path, err)
+	}
+
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), filepath.Base(path)+".") && strings.HasSuffix(e.Name(), suffix) {
+			all = append(all, filepath.Join(filepath.Dir(path), e.Name()))
+		}
+	}
+	return all, nil
 }
 
 // ReadPrivate reads a regular file that holds a key, a password or users, and

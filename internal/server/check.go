@@ -154,7 +154,7 @@ func (c *checking) checkManifest(ctx context.Context) {
 }
 
 func (c *checking) judgeManifest(ctx context.Context) (*manifest.Signed, error) {
-	bundles, err := manifest.SignaturesOf(manifestPath(c.cfg))
+	bundles, err := disk.Beside(manifestPath(c.cfg), signing.BundleSuffix)
 	if err != nil {
 		return nil, err
 	}

@@ -129,7 +129,7 @@ func (r *reloader) lookAtManifest(ctx context.Context) bool {
 // stampManifest changes with the manifest and the signatures beside it.
 func (r *reloader) stampManifest(ctx context.Context, cfg *config.Config) (stamp string, bundles []string, err error) {
 	path := manifestPath(cfg)
-	bundles, err = disk.Within(ctx, r.files, "the signatures of the manifest", func() ([]string, error) { return manifest.SignaturesOf(path) })
+	bundles, err = disk.Within(ctx, r.files, "the signatures of the manifest", func() ([]string, error) { return disk.Beside(path, signing.BundleSuffix) })
 	if err == nil {
 		stamp, err = r.files.Stamp(ctx, "the files of the manifest", append([]string{path}, bundles...)...)
 	}

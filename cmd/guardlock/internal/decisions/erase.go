@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guardlock/guardlock/audit/erase"
-	"github.com/guardlock/guardlock/audit/manifest"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/trust"
 	"github.com/guardlock/guardlock/internal/disk"
@@ -210,7 +209,7 @@ func (c *eraseSignCommand) run(cmd *cobra.Command, path string) error {
 		if !signerShape.MatchString(name) {
 			return exit.Usagef("the key's name %q cannot be part of a file name: say with --output where the signature goes", name)
 		}
-		out = manifest.SignatureOf(path, name)
+		out = signing.SignatureOf(path, name)
 	}
 	if err := disk.Replace(out, bundle, 0o644); err != nil {
 		return fmt.Errorf("writing the signature: %w", err)

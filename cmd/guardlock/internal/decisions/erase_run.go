@@ -14,7 +14,6 @@ import (
 
 	"github.com/guardlock/guardlock/audit"
 	"github.com/guardlock/guardlock/audit/erase"
-	"github.com/guardlock/guardlock/audit/manifest"
 	"github.com/guardlock/guardlock/audit/tree"
 	"github.com/guardlock/guardlock/cmd/guardlock/internal/cli"
 	"github.com/guardlock/guardlock/internal/config"
@@ -175,7 +174,7 @@ func (c *eraseRunCommand) signers(ctx context.Context, cfg *config.Config, path 
 
 	files := c.signatures
 	if len(files) == 0 {
-		if files, err = manifest.SignaturesOf(path); err != nil {
+		if files, err = disk.Beside(path, signing.BundleSuffix); err != nil {
 			return nil, fmt.Errorf("looking for signatures: %w", err)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/guardlock/guardlock/internal/disk"
 	"github.com/guardlock/guardlock/internal/exit"
 	"github.com/guardlock/guardlock/internal/problem"
+	"github.com/guardlock/guardlock/signing"
 )
 
 // listed are the logs that the manifest demands. A trust root must vouch for it where one
@@ -77,7 +78,7 @@ func readManifest(cmd *cobra.Command, path, root string) (*manifest.Signed, erro
 	}
 	signed, err := m.Verify(cmd.Context(), trust, bundles, time.Now())
 	if err != nil {
-		return nil, exit.WithHint(exit.Refusedf("%s: %w", path, err), "nothing is answered by a manifest that nobody vouches for; signatures stand beside it: %s", manifest.SignatureOf(path, "NAME"))
+		return nil, exit.WithHint(exit.Refusedf("%s: %w", path, err), "nothing is answered by a manifest that nobody vouches for; signatures stand beside it: %s", signing.SignatureOf(path, "NAME"))
 	}
 	return signed, nil
 }
@@ -92,7 +93,7 @@ func loadManifest(ctx context.Context, path string) (m *manifest.Manifest, bundl
 		return nil, nil, manifestError(path, err)
 	}
 
-	names, err := manifest.SignaturesOf(path)
+	names, err := disk.Beside(path, signing.BundleSuffix)
 	if err != nil {
 		return nil, nil, err
 	}

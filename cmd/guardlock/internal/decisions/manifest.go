@@ -330,7 +330,7 @@ func (c *manifestSignCommand) sign(cmd *cobra.Command, path, name string, m *man
 		return fmt.Errorf("signing %s: %w", path, err)
 	}
 
-	out := manifest.SignatureOf(path, name)
+	out := signing.SignatureOf(path, name)
 	if err := disk.Replace(out, bundle, 0o644); err != nil {
 		return fmt.Errorf("writing the signature: %w", err)
 	}

@@ -61,7 +61,7 @@ type moduleFiles struct {
 
 const (
 	approvalPrefix = "approval."
-	bundleSuffix   = ".sigstore.json"
+	bundleSuffix   = signing.BundleSuffix
 )
 
 // Find names a module's file and its configuration, "" without one. The module is
