@@ -140,6 +140,9 @@ typedef struct json_scan {
 // JSON_LIST_OF_OBJECTS is a stack: in an object that is in a list.
 #define JSON_LIST_OF_OBJECTS 5u
 
+// After so many plain blocks the next one is expected to be plain.
+#define JSON_PLAIN_AGAIN 2
+
 // json_nesting is what brackets make of a block.
 typedef struct json_nesting {
     uint64_t stack;
@@ -231,13 +234,13 @@ GL_INLINE uint64_t json_no_list(uint64_t stack) {
     return mask;
 }
 
-// json_scan_any validates blocks from p on, whatever is in them, to one that is plain, and
-// returns what is to be read next; or the end of the outermost container, with a stack of
-// 1; or NULL if they may be invalid.
+// json_scan_any validates blocks from p on, whatever is in them, until some in a row were
+// plain, and returns what is to be read next; or the end of the outermost container, with
+// a stack of 1; or NULL if they may be invalid.
 static __attribute__((noinline, unused)) const uint8_t *json_scan_any(json_scan *s, const uint8_t *p) {
     uint64_t in_string = s->in_string, in_key = s->in_key;
     json_nesting n = {.stack = s->stack};
-    for (;;) {
+    for (uint32_t plain = 0; plain < JSON_PLAIN_AGAIN;) {
         json_bytes v = json_load64(p);
         uint64_t quotes = JSON_MASK(json_is_quote, v);
         bool rare = json_unusual(v);
@@ -293,12 +296,12 @@ static __attribute__((noinline, unused)) const uint8_t *json_scan_any(json_scan 
         in_string = -(strings >> (next - 1) & 1);
         in_key = keys >> next & 1;
         uint64_t seams = brackets & closes & curly & commas >> 1 & opens >> 2;
-        if (((brackets ^ (seams | seams << 2)) | white | odd | rare) != 0) continue;
-        s->stack = n.stack;
-        s->in_string = in_string;
-        s->in_key = in_key;
-        return p;
+        plain = ((brackets ^ (seams | seams << 2)) | white | odd | rare) == 0 ? plain + 1 : 0;
     }
+    s->stack = n.stack;
+    s->in_string = in_string;
+    s->in_key = in_key;
+    return p;
 }
 
 // json_scan_container validates the container at p, or returns NULL if it may be invalid.
@@ -311,8 +314,8 @@ static __attribute__((noinline, unused)) const uint8_t *json_scan_container(cons
     if (*p == '[' && p[1] == '{') {
         s.stack = JSON_LIST_OF_OBJECTS;
         p++;
-    } else if (*p == '[') {
-        // A block that begins with a square bracket is none of the plain ones.
+    } else {
+        // Others are rarely plain at once, and never with a square bracket as the first byte.
         p = json_scan_any(&s, p);
         if (p == NULL || s.stack == 1) return p;
     }
