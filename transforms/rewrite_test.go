@@ -13,10 +13,17 @@ import (
 // evaluate runs an exported function of a module, rewritten or as it is.
 func evaluate(t *testing.T, file []byte, name string, arg int32) ([]uint64, error) {
 	t.Helper()
+	results, _, err := evaluateYields(t, file, name, arg)
+	return results, err
+}
+
+// evaluateYields also tells how often the function yielded.
+func evaluateYields(t *testing.T, file []byte, name string, arg int32) (results []uint64, yields uint64, err error) {
+	t.Helper()
 	engine := wazero.NewRuntimeWithConfig(t.Context(), wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2))
 	defer engine.Close(t.Context())
 
-	_, err := engine.NewHostModuleBuilder(wasm.YieldModule).NewFunctionBuilder().
+	_, err = engine.NewHostModuleBuilder(wasm.YieldModule).NewFunctionBuilder().
 		WithGoModuleFunction(yield{}, []api.ValueType{api.ValueTypeI32}, nil).Export(wasm.YieldName).Instantiate(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +37,8 @@ func evaluate(t *testing.T, file []byte, name string, arg int32) ([]uint64, erro
 	m := &Module{limits: Limits{}.withDefaults(), code: &Code{runtime: &Runtime{turns: newTurns()}}}
 	i := &instance{module: m}
 	i.clock = clock{call: time.Hour, batch: time.Hour, free: time.Hour}
-	return mod.ExportedFunction(name).Call(i, api.EncodeI32(arg))
+	results, err = mod.ExportedFunction(name).Call(i, api.EncodeI32(arg))
+	return results, i.yields, err
 }
 
 // controlFlow are functions of type (i32)->i32 that leave in every way there is.
@@ -61,6 +69,30 @@ func controlFlow() []asmFunc {
 		{typ: typTransform, export: "loopWithParam", locals: 1, code: loopWithParam},
 		{typ: typTransform, export: "bulk", code: bulk},
 		{typ: typTransform, export: "leaf", code: cat(lget(0), i32c(3), op(0x6c))},
+	}
+}
+
+// A loop is given fuel ahead, and gives back what it did not use however its function ends:
+// a function that is called a hundred thousand times pays for what runs.
+func TestLoopsGiveBackWhatTheyDoNotUse(t *testing.T) {
+	const calls, atMost = 100_000, 50 // instructions of a call and of the turn around it
+	once := cat(op(opBlock, 0x40, opLoop, 0x40), lget(0), op(opBrIf, 1, opEnd, opEnd), lget(0))
+	returned := cat(op(opLoop, 0x40), lget(0), op(opReturn, opEnd), lget(0))
+	for name, code := range map[string][]byte{"branch": once, "return": returned} {
+		around := cat(op(opLoop, 0x40), i32c(1), call(3), op(0x1a), lget(0), i32c(1), op(opI32Sub, opLocalTee, 0), op(opBrIf, 0, opEnd), lget(0))
+		file := asm{extra: []asmFunc{
+			{typ: typTransform, export: "around", code: around},
+			{typ: typTransform, export: "loop", code: code},
+		}}.wasm()
+		m, err := scan(file, ScanLimits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		_, yields, err := evaluateYields(t, meter(m, defaultStackBytes), "around", calls)
+		if err != nil || yields == 0 || yields > calls*atMost/wasm.FuelSlice+1 {
+			t.Errorf("%s: %d yields, %v", name, yields, err)
+		}
 	}
 }
 

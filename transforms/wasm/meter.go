@@ -16,7 +16,8 @@ import (
 //   - A loop pays for each turn out of a local variable, which the engine keeps
 //     in a register. The function's entry pays ahead for some turns, and the local
 //     is refilled from the global after as many: leastAhead units at least, and
-//     turnsAhead turns of its longest loop, but mostAhead units at most.
+//     turnsAhead turns of its longest loop, but mostAhead units at most. What is left
+//     of them goes back when the function returns.
 //   - A function that calls others, loops or is long pays at its entry for the code
 //     outside of its loops. For a short one that does neither its callers pay.
 //   - Instructions whose cost depends on an operand pay by that operand before

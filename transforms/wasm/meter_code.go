@@ -359,23 +359,35 @@ func (f *metered) writeEntry() {
 		f.local(opLocalSet, f.counter)
 	}
 
-	if f.calls {
+	if f.givesBack() {
 		// The wrapper takes the place of the function's own label: a branch to
-		// it, and return, now land before the frame is given back.
+		// it, and return, now land before what was taken is given back.
 		f.out = f.w.blockType(append(f.out, opBlock), f.typ.results)
 	}
 }
 
+// givesBack reports whether a function gives back what it took: its frame, and the fuel
+// that its loops did not use.
+func (f *metered) givesBack() bool { return f.calls || f.ahead > 0 }
+
 func (f *metered) writeExit() {
-	if f.calls { // the body's own end closed the wrapper
+	if f.ahead > 0 {
+		f.global(opGlobalGet, f.w.fuel)
+		f.local(opLocalGet, f.counter)
+		f.out = append(f.out, opI32Add)
+		f.global(opGlobalSet, f.w.fuel)
+	}
+	if f.calls {
 		f.takeStack(f.frame())
+	}
+	if f.givesBack() { // the body's own end closed the wrapper
 		f.out = append(f.out, opEnd)
 	}
 }
 
 // writeBody copies the instructions, with what loops and bulk instructions pay,
-// function indices moved, and returns turned into branches that give the frame
-// back.
+// function indices moved, and returns turned into branches to where what was taken
+// is given back.
 func (f *metered) writeBody() {
 	f.space.depth = 1
 	copied := f.r.pos // up to here the code was written
@@ -397,7 +409,7 @@ func (f *metered) writeBody() {
 			f.out = appendU32(f.out, f.w.function(in.index))
 			copied = f.r.pos
 		case opReturn:
-			if f.calls {
+			if f.givesBack() {
 				f.flush(&copied, in.start)
 				f.out = appendU32(append(f.out, opBr), uint32(f.space.depth-1))
 				copied = f.r.pos
