@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -229,17 +230,30 @@ func (r *Reader) found(ctx context.Context, a *Acknowledgement) (id TopicID, err
 		return id, err
 	}
 	if last == nil {
-		return id, fmt.Errorf("%w: no look at the cluster %q came to a conclusion (audit.reconcile)", ErrNoBypass, a.Cluster)
+		return id, fmt.Errorf("%w: no look at the cluster %q has come to a conclusion yet (audit.reconcile)", ErrNoBypass, a.Cluster)
+	}
+	return last.bypassAt(a)
+}
+
+// bypassAt gives the id of the topic in which the look found a bypass at all of the offsets.
+func (r *Reconciliation) bypassAt(a *Acknowledgement) (id TopicID, err error) {
+	var others []string
+	for _, p := range r.Places {
+		there := p.Topic == a.Topic && p.Partition == a.Partition && p.First <= a.First && p.Last >= a.Last
+		switch {
+		case there && p.Class == classBypass:
+			return p.TopicID, nil
+		case there && p.Class == Acknowledged:
+			return id, ErrAcknowledged
+		case p.Class == classBypass:
+			others = append(others, p.String())
+		}
 	}
 
-	places := slices.DeleteFunc(last.Places, func(p ReconciledPlace) bool { return p.Class != classBypass })
-	at := slices.IndexFunc(places, func(p ReconciledPlace) bool {
-		return p.Topic == a.Topic && p.Partition == a.Partition && p.First <= a.First && p.Last >= a.Last
-	})
-	if at < 0 {
-		return id, fmt.Errorf("%w: it found %v", ErrNoBypass, places)
+	if others == nil {
+		return id, fmt.Errorf("%w: it found none anywhere", ErrNoBypass)
 	}
-	return places[at].TopicID, nil
+	return id, fmt.Errorf("%w: it found %s", ErrNoBypass, strings.Join(others, ", "))
 }
 
 // acknowledgementsFile is what commands write.

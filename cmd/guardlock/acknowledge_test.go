@@ -135,6 +135,7 @@ func TestBypassThatSomebodyAcknowledgedIsToldWithHisName(t *testing.T) {
 	})
 
 	saysAll(t, a.acknowledge(exit.NotFound, "1-3"), "the last look of the gateway found no bypass there", "bypass payments/0 1-2", "hint: guardlock status")
+	saysAll(t, a.acknowledge(exit.NotFound, "3"), "it found bypass payments/0 1-2\n", "--kind reconciliation")
 	saysAll(t, a.acknowledge(exit.Usage, "2-1"), "2-1 is no range of offsets")
 	saysAll(t, a.acknowledge(exit.Failure, "1-2", "--audit-key", filepath.Join(a.dir, "nowhere")), "nowhere")
 	saysAll(t, a.acknowledge(exit.OK, "1-2"), `acknowledged payments/0 1-2 by ada: "INC-812: by hand"`)
@@ -143,6 +144,9 @@ func TestBypassThatSomebodyAcknowledgedIsToldWithHisName(t *testing.T) {
 	eventually(t, "the gateway records it, and looks again", func() bool {
 		return s.reconciled(t).Outcome == audit.ReconciledAcknowledged
 	})
+	saysAll(t, a.acknowledge(exit.Failure, "1-2"), "acknowledged already", "--kind acknowledgement")
+	saysAll(t, a.acknowledge(exit.Failure, "2"), "acknowledged already")
+	saysAll(t, a.acknowledge(exit.NotFound, "3-4"), "it found none anywhere")
 	s.measures(t, `guardlock_reconcile_offsets{class="bypass",cluster="main"}`, true)
 	s.measures(t, `guardlock_reconcile_offsets{class="acknowledged",cluster="main"}`, false)
 	saysAll(t, guardlock(t, exit.OK, "audit", "query", "--dir", a.log(), "--kind", "acknowledgement", "--principal", "ada"), "acknowledged", "payments/0 1-2", "INC-812: by hand")
@@ -157,7 +161,7 @@ func TestBypassThatSomebodyAcknowledgedIsToldWithHisName(t *testing.T) {
 // TestFileOfAcknowledgementsThatCannotBeReadAlarmsOn: it is said, and nothing is recorded.
 func TestFileOfAcknowledgementsThatCannotBeReadAlarmsOn(t *testing.T) {
 	a := newAround(t)
-	a.acknowledge(exit.OK, "1-1")
+	a.acknowledge(exit.OK, "1")
 	writeFiles(t, a.log(), 0o600, map[string]string{audit.AcknowledgementsName: `{"format": "guardlock acknowledgements v1", "acknowledgements": []}`})
 	saysAll(t, a.acknowledge(exit.Refused, "2-2"), "what was acknowledged cannot be read", "remove the file acknowledgements")
 

@@ -22,8 +22,9 @@ each look still names them.
 
 It is about just these offsets of the topic that is there now. What is found at others, or
 in a topic that is made anew under the name, alarms again. Only what the last look named
-(guardlock status) can be acknowledged, and so nothing beforehand; it names ten places at
-once, and the next ones when these are acknowledged. It cannot be taken back.
+(guardlock status, or audit query --kind reconciliation) can be acknowledged, and so nothing
+beforehand; it names ten places at once, and the next ones when these are acknowledged. It
+cannot be taken back.
 
 The audit key of the log is needed, since it silences an alarm.`
 
@@ -49,7 +50,7 @@ func newAcknowledgeCommand() *cobra.Command {
 
 	c.register(cmd)
 	cmd.Flags().StringVar(&c.cluster, "cluster", config.MainCluster, "the cluster's `NAME` in the log")
-	cmd.Flags().StringVar(&c.offsets, "offsets", "", "the offsets from A to B, both included, written `A-B`")
+	cmd.Flags().StringVar(&c.offsets, "offsets", "", "the offsets from A to B, both included, written `A-B`, or one offset")
 	cmd.Flags().StringVar(&c.reason, "reason", "", "why they are there: a `TEXT` that the log keeps")
 	cmd.Flags().StringVar(&c.by, "by", "", "`NAME` of who says so (default: who runs this)")
 	cli.Once(cmd)
@@ -104,7 +105,7 @@ func (c *acknowledgeCommand) run(cmd *cobra.Command, what string) error {
 func acknowledgeError(dir string, err error) error {
 	switch {
 	case errors.Is(err, audit.ErrNoBypass):
-		return exit.WithHint(exit.NotFoundf("acknowledging: %w", err), "guardlock status names what the gateway found; guardlock audit query --kind acknowledgement, what was acknowledged")
+		return exit.WithHint(exit.NotFoundf("acknowledging: %w", err), "guardlock status names what the gateway found, and so does guardlock audit query --kind reconciliation --latest 1 --json; the first look is a minute after the start")
 	case errors.Is(err, audit.ErrAcknowledged):
 		return exit.WithHint(fmt.Errorf("acknowledging: %w", err), "the gateway records it, if it has not yet: guardlock audit query --kind acknowledgement")
 	case errors.Is(err, audit.ErrForeign):

@@ -1,6 +1,7 @@
 package decisions
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -143,7 +144,7 @@ func reportRange(cmd *cobra.Command, f *evidence.Certificate, done certified) er
 
 var (
 	partitionShape = regexp.MustCompile(`^([a-zA-Z0-9._-]+)/([0-9]+)$`)
-	offsetsShape   = regexp.MustCompile(`^([0-9]+)-([0-9]+)$`)
+	offsetsShape   = regexp.MustCompile(`^([0-9]+)(?:-([0-9]+))?$`)
 )
 
 func (c *auditProveCommand) wantedRange(what string) (w tree.WantedRange, err error) {
@@ -158,7 +159,7 @@ func parseRange(doing, what, span string) (r evidence.Range, err error) {
 	place := partitionShape.FindStringSubmatch(what)
 	offsets := offsetsShape.FindStringSubmatch(span)
 	if place == nil || offsets == nil {
-		return r, exit.Usagef("%s %s: --offsets %s: it takes TOPIC/PARTITION and --offsets A-B", doing, what, span)
+		return r, exit.Usagef("%s %s: --offsets %s: it takes TOPIC/PARTITION and --offsets A-B, or one offset", doing, what, span)
 	}
 
 	partition, err := strconv.ParseInt(place[2], 10, 32)
@@ -169,7 +170,7 @@ func parseRange(doing, what, span string) (r evidence.Range, err error) {
 	if err != nil {
 		return r, exit.Usagef("%s %s: %s is no offset", doing, what, offsets[1])
 	}
-	last, err := strconv.ParseInt(offsets[2], 10, 64)
+	last, err := strconv.ParseInt(cmp.Or(offsets[2], offsets[1]), 10, 64)
 	if err != nil || last < first {
 		return r, exit.Usagef("%s %s: %s is no range of offsets", doing, what, span)
 	}
