@@ -85,7 +85,7 @@ func strictly(r *server.Report, err error) error {
 // checkLine is the JSON form of a check, for scripts that decide about a start.
 type checkLine struct {
 	File     string   `json:"file"`
-	OK       bool     `json:"ok"` // it starts, and every module runs
+	OK       bool     `json:"ok"` // it starts, and every module runs; with --strict nothing is warned of, either
 	Problems []string `json:"problems"`
 	Refused  []string `json:"refused"`
 	Warnings []string `json:"warnings"` // what else a gateway that starts could not do
@@ -116,7 +116,7 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 	if cli.WantsJSON(cmd) {
 		line := checkLine{
 			File:     path,
-			OK:       len(r.Problems)+len(r.Refused) == 0,
+			OK:       len(r.Problems)+len(r.Refused) == 0 && (!strict || len(r.Warnings) == 0),
 			Problems: texts(r.Problems),
 			Refused:  texts(r.Refused),
 			Warnings: texts(r.Warnings),

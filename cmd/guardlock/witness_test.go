@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
@@ -99,6 +100,12 @@ func TestWitnessShowsWhatItCosigned(t *testing.T) {
 
 	note := guardlock(t, exit.OK, "audit", "witness", "--state", state, "--show", "guardlock/gw/0011")
 	saysAll(t, note, "guardlock/gw/0011\n", "\n— guardlock/gw/0011 ", "\n— bank.example/witness ")
+	var kept struct{ Origin, Note string }
+	as := guardlock(t, exit.OK, "audit", "witness", "--state", state, "--show", "guardlock/gw/0011", "--json")
+	if err := json.Unmarshal([]byte(as), &kept); err != nil || kept.Origin != "guardlock/gw/0011" || kept.Note != note {
+		t.Errorf("as JSON it is %s: %v", as, err)
+	}
+
 	seen := filepath.Join(dir, "seen.checkpoint")
 	if err := os.WriteFile(seen, []byte(note), 0o600); err != nil {
 		t.Fatal(err)

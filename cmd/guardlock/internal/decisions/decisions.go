@@ -22,10 +22,10 @@ which modules with which digests judged it, under which policy and approvals,
 who sent it, and where it is stored. It holds nothing of the records.
 
 These commands read the log's files and can run beside a gateway that is writing.
-Only prune, retain, hold, erase and adopt change anything of the log. Where a segment has no index yet (*.idx),
-a query leaves one beside it if it may, so that the next answer comes faster.
-Prune, retain, hold, erase and compare need the audit key, verify and replay ask for it, and compare
-also needs a broker.`
+Only prune, retain, hold, reconcile acknowledge, erase and adopt change anything of it. Where
+a segment has no index yet (*.idx), a query leaves one beside it if it may, so that the next
+answer comes faster. Those that change it, but for adopt, and compare need the audit key,
+verify and replay ask for it, and compare also needs a broker.`
 
 func NewCommand() *cobra.Command {
 	group := cli.NewGroup("audit", "Look into the log of decisions", auditHelp,

@@ -112,7 +112,6 @@ func (c *eraseRunCommand) run(cmd *cobra.Command, path string, now time.Time) er
 	return c.say(cmd, &o, &done, eraseError(o.Dir, err))
 }
 
-// loadConfig reads a gateway's configuration.
 // notBefore is now, or the latest time of the log where the clock was set back since: what
 // had ended by that stays ended.
 func notBefore(dir string, now time.Time) (time.Time, error) {
@@ -132,6 +131,7 @@ func notBefore(dir string, now time.Time) (time.Time, error) {
 	return now, nil
 }
 
+// loadConfig reads a gateway's configuration.
 func loadConfig(path string) (*config.Config, error) {
 	cfg, err := config.Load(path)
 	if errors.Is(err, fs.ErrNotExist) {

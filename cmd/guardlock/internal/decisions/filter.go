@@ -46,7 +46,7 @@ const auditFilterHelp = `
 Flags narrow the choice together. A flag that is given several times, or with
 values between commas, asks for any of them; the names of principals and clients
 may hold commas themselves, so that those flags are repeated. Exit code 4 if no
-log has never seen a cluster, topic, module, reason, principal or client that is
+log has ever seen a cluster, topic, module, reason, principal or client that is
 asked for.
 ` + logsHelp
 

@@ -214,8 +214,17 @@ func (c *manifestMakeCommand) write(cmd *cobra.Command, m *manifest.Manifest, te
 	for _, a := range all {
 		f.field(a.Gateway, "log %s%s", a.ID, before(a.Former))
 	}
-	f.field("next", "look at it, and have approvers of the trust root sign it: guardlock audit manifest sign %s --key KEY", c.out)
+	f.field("next", "look at it, and have approvers of the trust root sign it: guardlock audit manifest sign %s%s --key KEY", c.out, c.against())
 	return f.err
+}
+
+// against is what the next revision is signed with, so that signers see what it takes away:
+// nothing where the one before is written over, or there is none.
+func (c *manifestMakeCommand) against() string {
+	if c.from == "" || c.from == c.out {
+		return ""
+	}
+	return " --against " + c.from
 }
 
 func before(former string) string {

@@ -135,5 +135,5 @@ func (d *difference) lost() error {
 	if d == nil || !d.Loses {
 		return nil
 	}
-	return exit.Refusedf("something is lost")
+	return exit.WithHint(exit.Refusedf("something is lost that %s demands", d.Against), "lines that begin with - say what: sign it only if each is meant")
 }

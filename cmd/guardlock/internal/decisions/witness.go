@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -71,7 +70,7 @@ func newAuditWitnessCommand() *cobra.Command {
 }
 
 // shown prints what the witness keeps of a log.
-func (c *auditWitnessCommand) shown(w io.Writer) error {
+func (c *auditWitnessCommand) shown(cmd *cobra.Command) error {
 	signed, err := disk.Read(witness.FileOf(c.seen(), c.show), disk.MaxBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return exit.WithHint(exit.NotFoundf("showing %s: the witness in %s has cosigned nothing of that log", c.show, c.state), "the origin is the first line of a checkpoint, and what the witness prints behind cosigns")
@@ -82,7 +81,13 @@ func (c *auditWitnessCommand) shown(w io.Writer) error {
 	if !bytes.Contains(signed, []byte("\n\n")) {
 		return exit.WithHint(exit.NotFoundf("showing %s: what was kept has no signatures, since an older version kept it", c.show), "the next checkpoint of the log is kept with them")
 	}
-	_, err = w.Write(signed)
+	if cli.WantsJSON(cmd) {
+		return cli.PrintJSON(cmd.OutOrStdout(), struct {
+			Origin string `json:"origin"`
+			Note   string `json:"note"` // byte by byte what is printed otherwise
+		}{c.show, string(signed)})
+	}
+	_, err = cmd.OutOrStdout().Write(signed)
 	return err
 }
 
@@ -93,7 +98,7 @@ var witnessName = regexp.MustCompile(`^[a-zA-Z0-9._/-]{1,128}$`)
 
 func (c *auditWitnessCommand) run(cmd *cobra.Command) error {
 	if c.show != "" {
-		return c.shown(cmd.OutOrStdout())
+		return c.shown(cmd)
 	}
 	if !witnessName.MatchString(c.name) {
 		return cli.NeedFlag(cmd, "name", "--name bank.example/witness")
