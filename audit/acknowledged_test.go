@@ -79,7 +79,7 @@ func TestOnlyWhatWasFoundIsAcknowledged(t *testing.T) {
 		"another partition":     func(a *audit.Acknowledgement) { a.Partition = 1 },
 		"another topic":         func(a *audit.Acknowledgement) { a.Topic = "card" },
 		"another cluster":       func(a *audit.Acknowledgement) { a.Cluster = "eu" },
-		"no bypass":             func(a *audit.Acknowledgement) { a.First, a.Last = 5, 5 },
+		"no bypass":             func(a *audit.Acknowledgement) { a.First, a.Last = 6, 6 },
 	} {
 		other := ack
 		change(&other)
@@ -89,6 +89,11 @@ func TestOnlyWhatWasFoundIsAcknowledged(t *testing.T) {
 		if n, err := l.TellAcknowledgements(t.Context(), []audit.Acknowledgement{other}); n != 0 || !errors.Is(err, audit.ErrNoBypass) {
 			t.Errorf("%s: the log takes %d, %v", name, n, err)
 		}
+	}
+	before := ack
+	before.First, before.Last = 5, 5
+	if _, err := audit.Acknowledge(t.Context(), d, held, before); !errors.Is(err, audit.ErrAcknowledged) {
+		t.Errorf("what the last look found acknowledged: %v", err)
 	}
 	for name, change := range map[string]func(*audit.Acknowledgement){
 		"no reason":    func(a *audit.Acknowledgement) { a.Reason = "" },
