@@ -113,10 +113,12 @@ type bound struct {
 
 func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) error {
 	out := cmd.OutOrStdout()
+	warned := append(r.Refused, r.Warnings...)
+	failed := len(r.Problems) > 0 || strict && len(warned) > 0
 	if cli.WantsJSON(cmd) {
 		line := checkLine{
 			File:     path,
-			OK:       len(r.Problems)+len(r.Refused) == 0 && (!strict || len(r.Warnings) == 0),
+			OK:       !failed && len(r.Refused) == 0,
 			Problems: texts(r.Problems),
 			Refused:  texts(r.Refused),
 			Warnings: texts(r.Warnings),
@@ -136,7 +138,7 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 		}
 	}
 
-	if warned := append(r.Refused, r.Warnings...); len(r.Problems) > 0 || strict && len(warned) > 0 {
+	if failed {
 		return strictly(&r, problemsOf(path, append(r.Problems, warned...), r.Unread))
 	}
 
@@ -147,7 +149,7 @@ func reportCheck(cmd *cobra.Command, path string, r server.Report, strict bool) 
 	for _, name := range r.Insecure {
 		cli.Warn(cmd.ErrOrStderr(), fmt.Errorf("INSECURE: %s", name))
 	}
-	for _, w := range append(r.Refused, r.Warnings...) {
+	for _, w := range warned {
 		cli.Warn(cmd.ErrOrStderr(), w)
 	}
 	if err := writeBindings(out, r.Bindings); err != nil {
