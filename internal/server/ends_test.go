@@ -17,8 +17,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/guardlock/guardlock/audit"
+	"github.com/guardlock/guardlock/audit/adopt"
 	"github.com/guardlock/guardlock/audit/query"
 	"github.com/guardlock/guardlock/internal/config"
+	"github.com/guardlock/guardlock/internal/disk"
 )
 
 // settableClock is the wall clock of a machine that somebody sets.
@@ -284,5 +286,36 @@ func TestStepsOfTheClockAddUpUntilTheyAreTold(t *testing.T) {
 		if (step != nil) != c.told {
 			t.Errorf("%s on the clock after %s: %+v", c.wall, c.passed, step)
 		}
+	}
+}
+
+// A clock that was in 2099 for a moment, by one bad answer of a time server, must not end a
+// gateway for good: a new log is the cure, as docs/trust.md says.
+func TestClockThatWasAheadByMistakeIsCuredByANewLog(t *testing.T) {
+	clock := &settableClock{}
+	p := newServing(t, clock)
+	p.await(t, "the first record", func(stored, _ time.Time) bool { return !stored.IsZero() })
+	p.stops(t, "the clock is set to 2099", clock.set(time.Until(time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC))))
+	p.stops(t, "it is set right", clock.set(0))
+	if c := (&view{p.server}).Status().Clock; c.Ahead < (10 * 365 * 24 * time.Hour).Seconds() {
+		t.Errorf("the status has %+v", c)
+	}
+	p.ends()
+
+	cfg := p.server.cfg
+	_, err := adopt.Begin(t.Context(), adopt.Options{
+		Dir:    cfg.File(cfg.Audit.Dir),
+		LogKey: cfg.File(cfg.Audit.Evidence.KeyFile),
+		Log:    audit.Options{Node: cfg.Node, Key: must(disk.ReadKey(cfg.File(cfg.Audit.KeyFile)))},
+		By:     "ada",
+		Reason: "the clock was in 2099",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := serve(t, p.yaml, p.site, clock)
+	again.await(t, "a record by the new log", func(stored, _ time.Time) bool { return !stored.IsZero() })
+	if c := (&view{again.server}).Status().Clock; c.Ahead != 0 {
+		t.Errorf("the status has %+v", c)
 	}
 }

@@ -55,6 +55,7 @@ func newAuditEraseCommand() *cobra.Command {
 
 type eraseRequestCommand struct {
 	request  erase.Request
+	from     string
 	validFor string
 	out      string
 }
@@ -79,6 +80,7 @@ is closed to others, since it has the values in clear.`,
 	fl.StringArrayVar(&c.request.ClientIDs, "client-id", nil, "client `ID` to erase; may be given more than once")
 	fl.StringArrayVar(&c.request.Sources, "source", nil, "`ADDRESS` to erase; may be given more than once")
 	fl.StringArrayVar(&c.request.Certificates, "certificate", nil, "`SHA-256` of a client's certificate to erase; may be given more than once")
+	fl.StringVar(&c.from, "from", "", "`TIME` from which it may be carried out (default: now); for a log whose clock was ahead by mistake, the log's latest time, which \"erase run\" says")
 	fl.StringVar(&c.validFor, "valid-for", "30d", "`PERIOD` in which it must be carried out, at most 90d")
 	fl.StringVarP(&c.out, "output", "o", "", "write the request to this `FILE`")
 	return cmd
@@ -98,7 +100,12 @@ func (c *eraseRequestCommand) run(cmd *cobra.Command, now time.Time) error {
 
 	r := &c.request
 	r.Made = now
-	r.NotAfter = now.Add(period)
+	if c.from != "" {
+		if r.Made, err = cli.ParseTime(c.from, now, false); err != nil {
+			return exit.Usagef("reading --from: %w", err)
+		}
+	}
+	r.NotAfter = r.Made.Add(period)
 	if err := spell(r); err != nil {
 		return err
 	}
@@ -187,7 +194,7 @@ func (c *eraseSignCommand) run(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := r.InTime(time.Now()); err != nil {
+	if err := r.InTime(time.Now()); err != nil && !errors.Is(err, erase.ErrNotYet) { // it is shown from when on
 		return exit.Refusedf("signing %s: %w", path, err)
 	}
 

@@ -94,11 +94,17 @@ func (c *eraseRunCommand) run(cmd *cobra.Command, path string, now time.Time) er
 		return c.say(cmd, &o, &done, eraseError(o.Dir, err))
 	}
 
+	wall := now
 	if now, err = notBefore(o.Dir, now); err != nil {
 		return err
 	}
 	if err := request.InTime(now); err != nil {
-		return exit.Refusedf("%s: %w", path, err)
+		err = exit.Refusedf("%s: %w", path, err)
+		if now.After(wall) {
+			err = exit.WithHint(err, "the log has entries up to %s, and goes by that; if a clock was ahead by mistake, have a request signed that is made for then: guardlock audit erase request --from %[1]s",
+				now.Add(time.Second).UTC().Format(time.RFC3339))
+		}
+		return err
 	}
 	if o.Signers, err = c.signers(cmd.Context(), cfg, path, content, now); err != nil {
 		return err
