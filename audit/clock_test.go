@@ -106,3 +106,31 @@ func record(t *testing.T, l *audit.Log, c audit.ControlEntry) {
 		t.Fatal(err)
 	}
 }
+
+// TestSegmentsEndByTheirAgeThoughTheClockWasAheadOnce: one that was begun in 2099 must not
+// wait until then, since nothing is pruned or erased from a segment that has not ended.
+func TestSegmentsEndByTheirAgeThoughTheClockWasAheadOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "audit")
+	right := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	now := right
+	l := mustOpen(t, dir, audit.Options{Node: "gw", SegmentAge: time.Hour, Now: func() time.Time { return now }})
+	segments := func(want int) {
+		t.Helper()
+		record(t, l, audit.ControlEntry{Kind: audit.KindStart, Outcome: "started"})
+		all, err := l.Reader().Segments()
+		if err != nil || len(all) != want {
+			t.Errorf("at %s there are segments %d, %v; want %d", now, all, err, want)
+		}
+	}
+
+	segments(1)
+	now = time.Date(2099, 5, 1, 12, 0, 0, 0, time.UTC)
+	segments(2)
+	now = right.Add(time.Second)
+	segments(3) // the one that was begun in 2099 ends
+	segments(3)
+	now = right.Add(time.Hour)
+	segments(3)
+	now = now.Add(time.Second)
+	segments(4)
+}

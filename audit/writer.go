@@ -195,8 +195,9 @@ func (w *writer) begin(n int, at time.Time) {
 	w.prepare(at)
 }
 
-// aged reports whether the segment is to end though it has room.
-func (w *writer) aged() bool { return w.now().Sub(w.began) >= w.age }
+// aged reports whether the segment is to end though it has room: by its age, or since the
+// clock was set back by as much, when nobody knows that.
+func (w *writer) aged() bool { return w.now().Sub(w.began).Abs() >= w.age }
 
 // prepare makes the encoder write to the chunk.
 func (w *writer) prepare(at time.Time) {
