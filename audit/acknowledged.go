@@ -199,8 +199,17 @@ func (l *Log) TellAcknowledgements(ctx context.Context, all []Acknowledgement) (
 	l.mu.Unlock()
 
 	var missing error
+	looks := make(map[string]*Reconciliation) // the last ones, by cluster
 	for _, a := range news {
-		id, found := l.reader.found(ctx, &a)
+		look := looks[a.Cluster]
+		if look == nil {
+			if look, err = l.reader.lastLook(ctx, a.Cluster); err != nil {
+				return told, err
+			}
+			looks[a.Cluster] = look
+		}
+
+		id, found := look.found(&a)
 		if found == nil && id != a.TopicID {
 			found = fmt.Errorf("%w: the topic was deleted and made again", ErrNoBypass)
 		}
@@ -216,27 +225,26 @@ func (l *Log) TellAcknowledgements(ctx context.Context, all []Acknowledgement) (
 	return told, missing
 }
 
-// found demands that the last look at the cluster which came to a conclusion found a bypass
-// at all of the offsets, and gives the id that the topic had.
-func (r *Reader) found(ctx context.Context, a *Acknowledgement) (id TopicID, err error) {
-	var last *Reconciliation
-	err = r.Reconciliations(ctx, func(one Reconciliation) bool {
-		if one.Cluster == a.Cluster && one.Outcome != NotReconciled {
+// lastLook is the last look at a cluster that came to a conclusion. It has no outcome where
+// there was none.
+func (r *Reader) lastLook(ctx context.Context, cluster string) (*Reconciliation, error) {
+	last := &Reconciliation{Cluster: cluster}
+	err := r.Reconciliations(ctx, func(one Reconciliation) bool {
+		if one.Cluster == cluster && one.Outcome != NotReconciled {
 			last = &one
 		}
-		return last == nil
+		return last.Outcome == ""
 	})
-	if err != nil {
-		return id, err
-	}
-	if last == nil {
-		return id, fmt.Errorf("%w: no look at the cluster %q has come to a conclusion yet (audit.reconcile)", ErrNoBypass, a.Cluster)
-	}
-	return last.bypassAt(a)
+	return last, err
 }
 
-// bypassAt gives the id of the topic in which the look found a bypass at all of the offsets.
-func (r *Reconciliation) bypassAt(a *Acknowledgement) (id TopicID, err error) {
+// found demands that the look found a bypass at all of the offsets, and gives the id that
+// the topic had.
+func (r *Reconciliation) found(a *Acknowledgement) (id TopicID, err error) {
+	if r.Outcome == "" {
+		return id, fmt.Errorf("%w: no look at the cluster %q has come to a conclusion yet (audit.reconcile)", ErrNoBypass, a.Cluster)
+	}
+
 	var others []string
 	for _, p := range r.Places {
 		there := p.Topic == a.Topic && p.Partition == a.Partition && p.First <= a.First && p.Last >= a.Last
@@ -336,11 +344,13 @@ func Acknowledge(ctx context.Context, d segment.Files, keys [][32]byte, a Acknow
 
 	r := NewReader(d, func() (*segment.Mark, error) { return CommittedMark(d) })
 	defer r.Close()
-	id, err := r.found(ctx, &a)
+	look, err := r.lastLook(ctx, a.Cluster)
 	if err != nil {
 		return a, err
 	}
-	a.TopicID = id
+	if a.TopicID, err = look.found(&a); err != nil {
+		return a, err
+	}
 
 	err = replaceBeside(d, keys, AcknowledgementsName, func(key [32]byte, log [8]byte) ([]byte, error) {
 		all, err := ReadAcknowledgements(d, keys)

@@ -217,3 +217,27 @@ func TestAcknowledgementStaysInTheLog(t *testing.T) {
 		t.Errorf("the log has %+v, want %+v; %v", kept, all, err)
 	}
 }
+
+// TestThousandsAreToldSoon: meanwhile the log is not told of legal holds. For each of them
+// the log was read back to the last look, which took a minute.
+func TestThousandsAreToldSoon(t *testing.T) {
+	l := mustOpen(t, t.TempDir(), audit.Options{InsecureNoSync: true})
+	found := lookedAt()
+	place := &found.Places[0]
+	place.First, place.Last = 0, 9999
+	if err := l.Record(t.Context(), found.Entry()); err != nil {
+		t.Fatal(err)
+	}
+
+	var all []audit.Acknowledgement
+	for i := range int64(10_000) {
+		all = append(all, audit.Acknowledgement{Cluster: "main", Topic: "cards", TopicID: place.TopicID, Partition: 2, First: i, Last: i, By: "ada", Reason: "INC-812", Given: noon})
+	}
+	begun := time.Now()
+	if n, err := l.TellAcknowledgements(t.Context(), all); n != len(all) || err != nil {
+		t.Errorf("%d are told: %v", n, err)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("it takes %s", took)
+	}
+}
