@@ -188,6 +188,9 @@ func briefFlagsOf(b *BatchEntry) byte {
 func (c *cursor) briefBatch(b *BatchEntry, base int64) error {
 	t := c.template()
 	flags := t.byte()
+	if flags&batchConsumed != 0 {
+		b.Direction = Consume
+	}
 	b.Outcome = Outcome(t.byte())
 	b.Reason = t.str(RoleReason)
 	t.caller(b, flags)

@@ -26,7 +26,8 @@ func briefly(t testing.TB, c *chunk, d *dict, fn func(*Entry)) {
 func TestBriefBatchesReadBackAsWritten(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	d := newDict()
-	kinds := []*BatchEntry{randomBatch(r), randomBatch(r), randomBatch(r), randomBatch(r)}
+	kinds := []*BatchEntry{randomBatch(r), randomBatch(r), randomBatch(r), randomBatch(r), randomBatch(r)}
+	kinds[4].Direction = Consume
 	brief := 0
 	for range 200 {
 		c := &chunk{seq: 1 + r.Uint64N(1000), base: 77}
