@@ -87,13 +87,16 @@ func (e *rawEntry) unbrief(nonce *uint64) error {
 	switch e.kind {
 	case kindBriefBatch:
 		c := cursor{b: e.body}
-		*nonce += uint64(c.varint())
+		step := c.varint()
 		if c.bad {
 			return fmt.Errorf("reading entries: %w", errEntry)
 		}
 		e.kind = KindBatch
 		e.body = c.b
-		e.nonce = *nonce
+		if step != 0 { // else it has no MAC
+			*nonce += uint64(step)
+			e.nonce = *nonce
+		}
 	case kindBriefNext:
 		*nonce++
 		e.kind = KindBatch
@@ -112,6 +115,9 @@ func (e *rawEntry) unbrief(nonce *uint64) error {
 // has none. The nonce counts from that of the brief batch before in the frame.
 func (e *encoder) briefBatch(b *BatchEntry, base int64) (ok bool) {
 	if !e.brief || b.Redacted != nil || len(b.Rulings) == 1 && len(b.Runs) != 1 {
+		return false
+	}
+	if b.nonce != 0 && b.nonce == e.nonce { // no step says that, and no log has a nonce twice
 		return false
 	}
 
@@ -214,6 +220,8 @@ func (c *cursor) briefBatch(b *BatchEntry, base int64) error {
 	}
 	if flags&batchHasMAC != 0 {
 		c.mac(b, flags, c.nonce)
+	} else if c.nonce != 0 {
+		c.bad = true
 	}
 
 	switch len(b.Rulings) {

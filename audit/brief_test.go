@@ -218,6 +218,32 @@ func TestTemplatesAreCountedWhenALogIsOpenedAgain(t *testing.T) {
 	}
 }
 
+// A nonce where there is no MAC would be one that says nothing.
+func TestBriefBatchWithoutMACHasNoNonce(t *testing.T) {
+	d := newDict()
+	c := &chunk{seq: 5, base: 77}
+	e := tenRecords()
+	e.nonce = 0
+	for range 2 {
+		enc := c.encoder(d, nil)
+		enc.batch(e, c.base)
+		c.add(&enc)
+	}
+
+	written := c.entries
+	last := bytes.LastIndexByte(written, byte(kindBriefBatch))
+	for _, other := range []func(){
+		func() { written[last] = byte(kindBriefNext) },
+		func() { written[last] = byte(kindBriefBatch); written[last+1] = 2 },
+	} {
+		other()
+		f := Frame{strs: d.strs, memory: new(frameMemory), payload: payload{firstSeq: c.seq, base: c.base, entries: written}}
+		if err := f.Each(func(*Entry) error { return nil }); !errors.Is(err, errEntry) {
+			t.Errorf("it was read: %v", err)
+		}
+	}
+}
+
 // FuzzBrief: what is read by a template is what the same entry is without one.
 func FuzzBrief(f *testing.F) {
 	d := newDict()
