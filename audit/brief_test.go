@@ -218,6 +218,49 @@ func TestTemplatesAreCountedWhenALogIsOpenedAgain(t *testing.T) {
 	}
 }
 
+// What a decision takes where five share a frame, as they do at full load over few
+// connections: its entry, its binding, and its part of the frame.
+func TestADecisionTakesFewBytes(t *testing.T) {
+	const each = 5
+	for _, test := range []struct{ records, most int }{{1, 50}, {16, 4 * 16}, {1000, 700}} {
+		e := tenRecords()
+		e.Rulings, e.Runs = nil, nil
+		e.Add(Ruling{Verdict: Modified, Reason: "gdpr.masked"}, test.records)
+		e.Records = test.records
+		e.BytesIn = 1100 * test.records
+		e.BytesOut = e.BytesIn
+
+		d := newDict()
+		size := 0
+		const frames = 200
+		for n := range frames {
+			first := uint64(1_000_000 + each*n)
+			c := &chunk{seq: first, base: 1_790_000_000_000_000 + int64(n)*1000}
+			for i := range each {
+				e.nonce = first + uint64(i)
+				e.BaseSequence = int32(int(first+uint64(i)) * test.records % (1 << 30))
+				e.Time = TimeOf(c.base + int64(i)*90)
+				enc := c.encoder(d, nil)
+				enc.batch(e, c.base)
+				c.add(&enc)
+
+				before := first + uint64(i) - each
+				enc = c.encoder(d, nil)
+				enc.bind(&Bind{Seq: before, Coord: Coord{e.Cluster, e.Topic, e.Partition}, Base: int64(before) * int64(test.records), count: test.records}, c.base)
+				c.add(&enc)
+			}
+			c.close(first + each)
+			size += int(c.size())
+		}
+
+		if got := size / (frames * each); got > test.most {
+			t.Errorf("a decision about %d records took %d bytes, and %d at most", test.records, got, test.most)
+		} else {
+			t.Logf("a decision about %d records took %d bytes", test.records, got)
+		}
+	}
+}
+
 // A nonce where there is no MAC would be one that says nothing.
 func TestBriefBatchWithoutMACHasNoNonce(t *testing.T) {
 	d := newDict()
