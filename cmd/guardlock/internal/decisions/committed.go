@@ -135,7 +135,7 @@ func writeCommitted(w io.Writer, c *committed) error {
 	if c == nil {
 		return nil
 	}
-	text := fmt.Sprintf("committed to %s entries by %s", humanize.Comma(c.Entries), c.Origin)
+	text := fmt.Sprintf("committed to %s leaves by %s", humanize.Comma(c.Entries), c.Origin)
 	if !c.Signed {
 		text += "; its signature was not checked: give the log's public key with --log-key"
 	}
