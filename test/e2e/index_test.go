@@ -21,7 +21,7 @@ func (d *deployment) finishedSegments(key [32]byte) (segments int) {
 	e.Producer = audit.Producer{ProducerID: -1, ProducerEpoch: -1, BaseSequence: -1}
 	e.Add(audit.Ruling{}, 3)
 
-	for i := range 400 {
+	for i := range 2400 {
 		l.Place(l.Append(e, nil).Seq(), audit.Placement{BaseOffset: int64(3 * i)})
 	}
 	if err := l.Close(); err != nil {
