@@ -63,8 +63,8 @@ func TestEveryThreadHasShortTurnsAndKeepsItsShare(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if attr.Runtime != uint64(timeslice.Shortest.Nanoseconds()) {
-			t.Errorf("thread %d has turns of %d ns; want %v", id, attr.Runtime, timeslice.Shortest)
+		if attr.Runtime != uint64(timeslice.Turn.Nanoseconds()) {
+			t.Errorf("thread %d has turns of %d ns; want %v", id, attr.Runtime, timeslice.Turn)
 		}
 		if attr.Policy != before.Policy || attr.Nice != before.Nice {
 			t.Errorf("thread %d has policy %d and nice %d; want %d and %d as before", id, attr.Policy, attr.Nice, before.Policy, before.Nice)
